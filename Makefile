@@ -1,0 +1,55 @@
+# Two commands do everything on a machine with Python 3.11+, make and Node:
+#   make serve   run the server          make test   set up, lint, check types, run every test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NODE_READY := tests/interop/node_modules/.ready
+HOST ?= 127.0.0.1
+PORT ?= 3000
+ARGS ?=
+
+.PHONY: serve test lint types unit fuzz mutants clean
+
+serve: $(VENV)/.served
+	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY) $(NODE_READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
+	$(BIN)/python -m tests.fuzz --inputs 1000000
+
+mutants: $(READY) ## mutation testing of codec/ and protocol/; takes a while
+	$(BIN)/python -m tests.mutants
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "trio-socketio needs Python 3.11 or later: set PYTHON=..., found $$($(PYTHON) --version)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.served: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(READY): $(VENV)/.served pyproject.toml
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(NODE_READY): tests/interop/package.json tests/interop/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: the tests drive the official JavaScript clients; install Node 18 or later"; exit 1; }
+	cd tests/interop && npm ci --silent
+	@touch $@
+
+clean:
+	rm -rf $(VENV) tests/interop/node_modules build dist

@@ -1,0 +1,44 @@
+"""A realtime server that speaks Socket.IO, on trio."""
+
+from trio_socketio.engine.session import Listener, Session
+from trio_socketio.errors import (
+    AckTimeout,
+    ConfigurationError,
+    ConnectRefused,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    SessionClosed,
+    TrioSocketIOError,
+)
+from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.adapter import Adapter, Target
+from trio_socketio.socketio.broadcast import Broadcast
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.server import Server, Statistics, open_server
+from trio_socketio.socketio.socket import Socket
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AckTimeout",
+    "Adapter",
+    "Broadcast",
+    "ConfigurationError",
+    "ConnectRefused",
+    "Listener",
+    "LocalProtocolError",
+    "Namespace",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Server",
+    "ServerOptions",
+    "Session",
+    "SessionClosed",
+    "Socket",
+    "Statistics",
+    "Target",
+    "TrioSocketIOError",
+    "__version__",
+    "open_server",
+]

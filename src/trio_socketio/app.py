@@ -1,0 +1,169 @@
+"""The standalone server: finds the app, serves it, ends it on a signal."""
+
+import importlib
+import importlib.util
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_socketio import lobby
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.tls import create_context
+from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.server import Server
+
+if TYPE_CHECKING:
+    import ssl
+
+log = logging.getLogger(__name__)
+
+DEFAULT_NAMES = ("create", "app", "sio", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the standalone server listens.
+
+    Args:
+        host: a name or address.
+        port: TCP; 0 takes a free one.
+        unix_path: a Unix socket instead of TCP.
+        certfile: speak TLS with this certificate chain.
+        keyfile: its key, when the chain's file does not hold it.
+    """
+
+    host: str
+    port: int
+    unix_path: Path | None
+    certfile: Path | None
+    keyfile: Path | None
+
+
+def load_server(spec: str | None, given: Mapping[str, Any]) -> Server:
+    """The server that an app makes.
+
+    Args:
+        spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None is the lobby.
+        given: options that were given explicitly; they override the app's.
+    Raises:
+        ConfigurationError: there is no such app, or it is no Server and makes none.
+    """
+    if spec is None:
+        return lobby.create(ServerOptions(**given))
+    where, _, name = spec.partition(":")
+    module = _import(where, spec)
+    found = _find(module, name, spec)
+    if isinstance(found, Server):
+        found.options = replace(found.options, **given)
+        return found
+    if not callable(found):
+        raise ConfigurationError(f"--app {spec}: {name or 'it'} is neither a Server nor a function")
+    made = found(ServerOptions(**given))
+    if not isinstance(made, Server):
+        raise ConfigurationError(f"--app {spec}: it returned {type(made).__name__}, not a Server")
+    return made
+
+
+def _import(where: str, spec: str) -> ModuleType:
+    try:
+        if not where.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))
+            return importlib.import_module(where)
+        path = Path(where)
+        if not path.is_file():
+            raise ConfigurationError(f"--app {spec}: there is no file {where}")
+        source = importlib.util.spec_from_file_location(path.stem, path)
+        if source is None or source.loader is None:
+            raise ConfigurationError(f"--app {spec}: {where} cannot be imported")
+        module = importlib.util.module_from_spec(source)
+        sys.modules[path.stem] = module
+        sys.path.insert(0, str(path.resolve().parent))
+        source.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"--app {spec}: {error}") from error
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"--app {spec}: importing it failed: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def _find(module: ModuleType, name: str, spec: str) -> Any:
+    names = (name,) if name else DEFAULT_NAMES
+    for candidate in names:
+        if hasattr(module, candidate):
+            return getattr(module, candidate)
+    wanted = f"{name!r}" if name else "one of " + ", ".join(map(repr, DEFAULT_NAMES))
+    raise ConfigurationError(f"--app {spec}: it has no {wanted}")
+
+
+async def serve(server: Server, listening: Listening) -> None:
+    """Serve until SIGTERM or SIGINT, then end in order; a second signal ends at once.
+
+    Raises:
+        ConfigurationError: the address or the certificate cannot be used.
+    """
+    context: ssl.SSLContext | None = None
+    if listening.certfile is not None:
+        context = create_context(listening.certfile, listening.keyfile)
+
+    async def listen(task_status: trio.TaskStatus[list[Any]]) -> None:
+        await server.serve(
+            host=listening.host,
+            port=listening.port,
+            unix_path=listening.unix_path,
+            ssl_context=context,
+            task_status=task_status,
+        )
+
+    with trio.CancelScope() as scope, _signals(server, scope):
+        async with trio.open_nursery() as nursery:
+            addresses: list[Any] = await nursery.start(listen)
+            for address in addresses:
+                log.info("serving %s", _url(address, listening, server.options.path))
+    log.info("stopped")
+
+
+def _url(address: Any, listening: Listening, path: str) -> str:
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    scheme = "https" if listening.certfile is not None else "http"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{scheme}://{host}:{address[1]}{path}"
+
+
+@contextmanager
+def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
+    """Stop on the first signal, cancel on the second. Handlers run between trio's steps."""
+    token = trio.lowlevel.current_trio_token()
+    received = 0
+
+    def on_signal(number: int, _: Any) -> None:
+        nonlocal received
+        received += 1
+        action: Callable[[], None] = server.stop if received == 1 else scope.cancel
+        token.run_sync_soon(_announce, signal.Signals(number).name, action)
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(name: str, action: Callable[[], None]) -> None:
+    log.info("received %s: stopping", name)
+    action()

@@ -1,0 +1,187 @@
+"""The command line: arguments, and errors that a person can act on."""
+
+import argparse
+import gc
+import resource
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from trio_socketio import __version__
+from trio_socketio.app import Listening, load_server, serve
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.ops.log import FORMATS, LEVELS, set_up
+from trio_socketio.options import ServerOptions
+
+# Command line name -> field of ServerOptions; given ones override the app's.
+_OPTIONS = {
+    "path": "path",
+    "ping_interval": "ping_interval_s",
+    "ping_timeout": "ping_timeout_s",
+    "upgrade_timeout": "upgrade_timeout_s",
+    "max_payload": "max_http_buffer_size_bytes",
+    "connect_timeout": "connect_timeout_s",
+    "cors_origin": "cors_origins",
+    "trusted_proxy": "trusted_proxies",
+    "max_connections": "max_connections",
+    "max_connections_per_address": "max_connections_per_address",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, or 2 when what was asked cannot be done."""
+    asked = _parser().parse_args(arguments)
+    try:
+        set_up(asked.log_level, asked.log_format)
+        server = load_server(asked.app, _given(asked))
+        listening = Listening(asked.host, asked.port, asked.unix, asked.certfile, asked.keyfile)
+        if listening.keyfile is not None and listening.certfile is None:
+            raise ConfigurationError("--keyfile needs --certfile")
+        _raise_descriptor_limit()
+        _freeze()
+        trio.run(serve, server, listening)
+    except (ConfigurationError, BaseExceptionGroup) as error:
+        # trio wraps what leaves a nursery; a person wants the one line
+        fault = error
+        while isinstance(fault, BaseExceptionGroup):
+            fault = fault.exceptions[0]
+        if not isinstance(fault, ConfigurationError):
+            raise
+        print(f"trio-socketio: {fault}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _given(asked: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        field: getattr(asked, name)
+        for name, field in _OPTIONS.items()
+        if getattr(asked, name) is not None
+    }
+    for field in ("cors_origins", "trusted_proxies"):
+        if field in given:
+            given[field] = tuple(given[field])
+    return given
+
+
+def _raise_descriptor_limit() -> None:
+    """A connection takes a descriptor: use all that we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _freeze() -> None:
+    """What is loaded now stays: the collector need not look at it again, nor so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trio-socketio", description="A realtime server that speaks Socket.IO."
+    )
+    parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "serve",
+        help="serve an app, or a small built-in lobby",
+        description="Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds.",
+        epilog="Without --app, a lobby is served: events join, leave, message and list.",
+    )
+    add = command.add_argument
+    default = ServerOptions()
+    add(
+        "--app",
+        metavar="FILE.py[:NAME]|MODULE[:NAME]",
+        help="NAME is a Server, or a function of ServerOptions that returns one "
+        "(default: create, app, sio or server)",
+    )
+    where = command.add_argument_group("where to listen")
+    where.add_argument("--host", default="127.0.0.1", help="name or address (default: %(default)s)")
+    where.add_argument(
+        "--port", type=_port, default=3000, help="TCP port, 0 for a free one (default: %(default)s)"
+    )
+    where.add_argument(
+        "--unix", type=Path, metavar="FILE", help="listen on a Unix socket instead of TCP"
+    )
+    where.add_argument("--certfile", type=Path, metavar="FILE", help="certificate chain: speak TLS")
+    where.add_argument("--keyfile", type=Path, metavar="FILE", help="key, unless in --certfile")
+    where.add_argument("--path", help=f"of the URL (default: {default.path})")
+    how = command.add_argument_group("how to behave; what is given here overrides the app")
+    for name, what, usual in (
+        ("--ping-interval", "from a heartbeat to the next ping", default.ping_interval_s),
+        ("--ping-timeout", "for a client to answer a ping", default.ping_timeout_s),
+        ("--upgrade-timeout", "for a client to upgrade", default.upgrade_timeout_s),
+        ("--connect-timeout", "for a client to join a namespace", default.connect_timeout_s),
+    ):
+        how.add_argument(name, type=_seconds, metavar="S", help=f"{what} (default: {usual:g})")
+    how.add_argument(
+        "--max-payload",
+        type=_count,
+        metavar="BYTES",
+        help="largest body or message from a client "
+        f"(default: {default.max_http_buffer_size_bytes})",
+    )
+    how.add_argument(
+        "--cors-origin",
+        action="append",
+        metavar="ORIGIN",
+        help="a foreign origin that may connect, as https://example.com, or * for any; "
+        "may be given several times (default: none)",
+    )
+    how.add_argument(
+        "--trusted-proxy",
+        action="append",
+        type=_network,
+        metavar="CIDR",
+        help="believe X-Forwarded-* of proxies in this network; may be given several times",
+    )
+    how.add_argument(
+        "--max-connections",
+        type=_count,
+        metavar="N",
+        help=f"more are answered 503 (default: {default.max_connections})",
+    )
+    how.add_argument(
+        "--max-connections-per-address", type=_count, metavar="N", help="(default: no bound)"
+    )
+    logs = command.add_argument_group("what to tell")
+    logs.add_argument("--log-level", choices=LEVELS, default="info", help="(default: %(default)s)")
+    logs.add_argument(
+        "--log-format", choices=FORMATS, default="text", help="(default: %(default)s)"
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} must be above zero")
+    return seconds
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be above zero")
+    return count
+
+
+def _network(text: str) -> Any:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

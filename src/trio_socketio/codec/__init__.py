@@ -1,0 +1,1 @@
+"""Pure functions between bytes and values; time, ids and I/O are somebody else's."""

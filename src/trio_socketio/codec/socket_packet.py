@@ -1,0 +1,240 @@
+"""Socket.IO v5 packets, as the default parser writes them.
+
+``<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]``, then the attachments, each a binary
+message of its own. Texts here carry the Engine.IO message type in front: ``42["hello"]``.
+"""
+
+from enum import IntEnum
+from typing import Any, Final
+
+import msgspec
+
+from trio_socketio.codec.attachments import MAX_ATTACHMENTS, deconstruct, has_binary, reconstruct
+from trio_socketio.codec.engine_packet import MESSAGE, Outgoing
+from trio_socketio.codec.json_text import decode_json, encode_json
+from trio_socketio.errors import RemoteProtocolError
+
+
+class PacketType(IntEnum):
+    """The digit after the Engine.IO type. Spec: Socket.IO v5, "Packet encoding"."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+    BINARY_EVENT = 5
+    BINARY_ACK = 6
+
+
+RESERVED_EVENTS: Final = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+"""Names with a meaning of their own on some side: never on the wire."""
+
+MAX_ACK_ID: Final = 2**53 - 1
+"""The largest integer that every peer can hold exactly."""
+
+_TYPES: Final = tuple(PacketType)
+_CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = _TYPES
+_ZERO: Final = ord("0")
+_NINE: Final = ord("9")
+_SLASH: Final = ord("/")
+_BRACKET: Final = ord("[")
+
+
+class Packet(msgspec.Struct, gc=False):
+    """A decoded packet.
+
+    Args:
+        type: what it is.
+        namespace: begins with a slash.
+        data: EVENT: a non-empty list, name first; ACK: a list; CONNECT: a dict or None;
+            CONNECT_ERROR: a dict or str; DISCONNECT: None.
+        ack_id: the id to answer with, or that is answered.
+        attachments: how many binary messages follow and are still missing from ``data``.
+    """
+
+    type: PacketType
+    namespace: str = "/"
+    data: Any = None
+    ack_id: int | None = None
+    attachments: int = 0
+
+
+def encode_header(packet_type: PacketType, namespace: str) -> bytes:
+    """What every packet of this type and namespace starts with, if it has no attachments."""
+    return b"4%d" % packet_type + encode_namespace(namespace)
+
+
+def encode_namespace(namespace: str) -> bytes:
+    """The namespace as a packet names it: nothing for the main one."""
+    return b"" if namespace == "/" else namespace.encode() + b","
+
+
+def encode_packet(packet: Packet) -> Outgoing:
+    """Encode a packet; EVENT and ACK with binary inside become their BINARY forms.
+
+    Raises:
+        LocalProtocolError: the data cannot be sent.
+
+    Spec: Socket.IO v5, "Packet encoding".
+    """
+    if packet.type is _EVENT or packet.type is _ACK:
+        return encode_arguments(
+            encode_header(packet.type, packet.namespace), packet.data, packet.ack_id
+        )
+    body = b"" if packet.data is None else encode_json(packet.data)
+    return Outgoing(encode_header(packet.type, packet.namespace) + body)
+
+
+def encode_arguments(header: bytes, arguments: list[Any], ack_id: int | None) -> Outgoing:
+    """Encode an EVENT or ACK whose header was built before.
+
+    Args:
+        header: from encode_header, for EVENT or ACK.
+        arguments: the list that is the packet's data.
+        ack_id: asked for (EVENT) or answered (ACK).
+    Raises:
+        LocalProtocolError: the arguments cannot be sent.
+    """
+    attachments: tuple[bytes, ...] = ()
+    if has_binary(arguments):
+        stripped, attachments = deconstruct(arguments)
+        header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
+        body = encode_json(stripped)
+    else:
+        body = encode_json(arguments)
+    if ack_id is None:
+        return Outgoing(header + body, attachments)
+    return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)
+
+
+def decode_packet(text: bytes) -> Packet:
+    """Decode the text of a packet; attachments are still to come.
+
+    Args:
+        text: an Engine.IO text message, its type character included.
+    Raises:
+        RemoteProtocolError: the type is unknown, the attachment count is not in 0..10, the ack id
+            is not one, the JSON is malformed or not what this type carries, or the event's name is
+            reserved or neither string nor number.
+
+    Spec: Socket.IO v5, "Packet encoding".
+    """
+    size = len(text)
+    if size < 2 or text[0] != MESSAGE:
+        raise RemoteProtocolError("empty Socket.IO packet")
+    kind = text[1] - _ZERO
+    if not 0 <= kind <= _BINARY_ACK:
+        raise RemoteProtocolError(f"unknown Socket.IO packet type {text[1:2]!r}")
+    at = 2
+    attachments = 0
+    if kind >= _BINARY_EVENT:
+        attachments, at = _decode_attachment_count(text)
+    namespace = "/"
+    if at < size and text[at] == _SLASH:
+        end = text.find(b",", at)
+        if end < 0:
+            end = size
+        try:
+            namespace = text[at:end].decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("the namespace is not UTF-8") from None
+        at = end + 1
+    ack_id = None
+    if at < size and _ZERO <= text[at] <= _NINE:
+        ack_id, at = _decode_ack_id(text, at)
+    if kind in (_EVENT, _BINARY_EVENT):
+        arguments = _decode_list(text, at)
+        _check_event_name(arguments)
+        return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
+    if kind in (_ACK, _BINARY_ACK):
+        if ack_id is None:
+            raise RemoteProtocolError("an ack without an id")
+        return Packet(_TYPES[kind], namespace, _decode_list(text, at), ack_id, attachments)
+    if ack_id is not None:
+        raise RemoteProtocolError("an id on a packet that cannot be acknowledged")
+    data = decode_json(text[at:]) if at < size else None
+    if kind == _DISCONNECT:
+        valid = at >= size
+    elif kind == _CONNECT:
+        valid = at >= size or type(data) is dict
+    else:
+        valid = type(data) is dict or type(data) is str
+    if not valid:
+        raise RemoteProtocolError(f"invalid payload in a {_TYPES[kind].name} packet")
+    return Packet(_TYPES[kind], namespace, data)
+
+
+def _decode_attachment_count(text: bytes) -> tuple[int, int]:
+    end = text.find(b"-", 2, 5)
+    digits = text[2:end]
+    if end < 0 or not digits.isdigit() or int(digits) > MAX_ATTACHMENTS:
+        raise RemoteProtocolError(f"a binary packet announces 0 to {MAX_ATTACHMENTS} attachments")
+    return int(digits), end + 1
+
+
+def _decode_ack_id(text: bytes, at: int) -> tuple[int, int]:
+    end = at + 1
+    while text[end : end + 1].isdigit():
+        end += 1
+        if end - at > 16:
+            break
+    ack_id = int(text[at:end])
+    if ack_id > MAX_ACK_ID:
+        raise RemoteProtocolError("an ack id beyond 2**53 - 1")
+    return ack_id, end
+
+
+def _decode_list(text: bytes, at: int) -> list[Any]:
+    if text[at : at + 1] != b"[":
+        raise RemoteProtocolError("the payload of an event or ack is an array")
+    arguments: list[Any] = decode_json(text[at:])
+    return arguments
+
+
+def _check_event_name(arguments: list[Any]) -> None:
+    name = arguments[0] if arguments else None
+    if type(name) is str:
+        if name in RESERVED_EVENTS:
+            raise RemoteProtocolError(f"the event name {name!r} is reserved")
+    elif type(name) is not int and type(name) is not float:
+        raise RemoteProtocolError("an event is a non-empty array that starts with its name")
+
+
+class Reassembly:
+    """A binary packet whose attachments are arriving.
+
+    Args:
+        packet: decoded, ``attachments`` above zero.
+        max_bytes: all its attachments together.
+        expires_at: when the peer has been silent about the rest for too long, caller's clock.
+    """
+
+    __slots__ = ("_attachments", "_bytes_left", "_packet", "expires_at")
+
+    def __init__(self, packet: Packet, max_bytes: int, expires_at: float) -> None:
+        self._packet = packet
+        self._bytes_left = max_bytes
+        self._attachments: list[bytes] = []
+        self.expires_at = expires_at
+
+    def receive_attachment(self, data: bytes) -> Packet | None:
+        """Take the next attachment; the whole packet once it was the last.
+
+        Raises:
+            RemoteProtocolError: too many bytes, or a placeholder names no attachment.
+        """
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise RemoteProtocolError("the attachments of one packet are too large together")
+        self._attachments.append(data)
+        packet = self._packet
+        if len(self._attachments) < packet.attachments:
+            return None
+        packet.data = reconstruct(packet.data, self._attachments)
+        packet.attachments = 0
+        if packet.type is _BINARY_EVENT:
+            _check_event_name(packet.data)  # an attachment may have replaced the name
+        return packet

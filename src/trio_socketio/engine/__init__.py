@@ -1,0 +1,1 @@
+"""Engine.IO: sessions and the transports that carry them."""

@@ -1,0 +1,194 @@
+"""What a request must bring to open a session or to reach one, and how it is refused.
+
+Answers are the reference's: status, JSON code and message.
+"""
+
+import binascii
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from time import time
+from typing import Final
+from urllib.parse import urlsplit
+
+from wsproto.utilities import generate_accept_token
+
+from trio_socketio.codec.json_text import encode_json
+from trio_socketio.net.http import Headers, Request
+from trio_socketio.options import ServerOptions
+
+PROTOCOL: Final = "4"
+SID_RANDOM_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An Engine.IO error. Spec: Engine.IO v4, "Query parameters" (codes are the reference's)."""
+
+    code: int
+    message: str
+    status: int = 400
+
+    def answer(self, request: Request, headers: Headers = ()) -> None:
+        """Refuse a plain HTTP request."""
+        body = encode_json({"code": self.code, "message": self.message})
+        request.respond(self.status, [(b"Content-Type", b"application/json"), *headers], body)
+
+    def answer_upgrade(self, request: Request) -> None:
+        """Refuse a WebSocket handshake; always 400, with the message alone."""
+        request.respond(400, [(b"Content-Type", b"text/html")], self.message.encode())
+
+
+UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
+UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
+BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
+BAD_REQUEST: Final = Refusal(3, "Bad request")
+FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
+UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")
+
+
+class Handshake:
+    """The request that opened a session, kept small.
+
+    Args:
+        request: the first one.
+        options: say which proxies to believe.
+    """
+
+    __slots__ = ("_head", "address", "issued_s", "secure", "url")
+
+    def __init__(self, request: Request, options: ServerOptions) -> None:
+        self.url = request.target
+        self.address, self.secure = forwarded(request, options.trusted_proxies)
+        self.issued_s = time()
+        self._head = "\n".join([f"{name}:{value}" for name, value in request.headers.items()])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case."""
+        if not self._head:
+            return {}
+        return dict(_split_header(line) for line in self._head.split("\n"))
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters of the URL."""
+        return Request.parse_query(self.url.partition("?")[2])
+
+
+def _split_header(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name, value
+
+
+def new_sid(node: str) -> str:
+    """20 characters: 4 that name the node, then 96 random bits."""
+    return node + urlsafe_b64encode(secrets.token_bytes(SID_RANDOM_BYTES)).decode("ascii")
+
+
+def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+    """The client's address and whether it came over TLS, as far as trusted proxies tell."""
+    address, secure = request.address, request.secure
+    if not trusted or not _is_within(address, trusted):
+        return address, secure
+    for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
+        hop = hop.strip()
+        try:
+            ip_address(hop)
+        except ValueError:
+            break  # what an honest proxy never writes: stop believing here
+        address = hop
+        if not _is_within(hop, trusted):
+            break
+    return address, request.headers.get("x-forwarded-proto", "") == "https" or secure
+
+
+def _is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    if not address:
+        return True  # a Unix socket: whoever may open it is local
+    parsed = ip_address(address.partition("%")[0])
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks if network.version == parsed.version)
+
+
+def allows_origin(request: Request, options: ServerOptions) -> bool:
+    """Whether the page that makes this request may talk to us; no Origin is no page."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    if "*" in options.cors_origins or origin in options.cors_origins:
+        return True
+    host = request.headers.get("host", "")
+    if options.trusted_proxies and _is_within(request.address, options.trusted_proxies):
+        host = request.headers.get("x-forwarded-host", host)
+    return _is_same_host(origin, host)
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    try:
+        page = urlsplit(origin)
+        here = urlsplit(f"{page.scheme}://{host}")
+        default = {"http": 80, "https": 443}.get(page.scheme)
+        return (
+            default is not None
+            and page.hostname is not None
+            and page.hostname == here.hostname
+            and (page.port or default) == (here.port or default)
+        )
+    except ValueError:  # no URL: "null", or nonsense
+        return False
+
+
+def cors_headers(request: Request, options: ServerOptions) -> list[tuple[bytes, bytes]]:
+    """What lets the page read our answer; nothing for pages of our own origin."""
+    if not options.cors_origins:
+        return []
+    if "*" in options.cors_origins:
+        return [(b"Access-Control-Allow-Origin", b"*")]
+    origin = request.headers.get("origin")
+    if origin in options.cors_origins:
+        return [
+            (b"Access-Control-Allow-Origin", origin.encode("latin-1")),
+            (b"Vary", b"Origin"),
+        ]
+    return [(b"Vary", b"Origin")]
+
+
+def answer_preflight(request: Request, options: ServerOptions) -> None:
+    """Answer an OPTIONS request of an allowed origin."""
+    headers = cors_headers(request, options)
+    headers.append((b"Access-Control-Allow-Methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"))
+    asked = request.headers.get("access-control-request-headers")
+    if asked is not None:
+        headers.append((b"Access-Control-Allow-Headers", asked.encode("latin-1")))
+    request.respond(204, headers)
+
+
+def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:
+    """The headers of a 101 answer; None when the handshake is not valid.
+
+    Spec: RFC 6455, section 4.2.1.
+    """
+    key = request.headers.get("sec-websocket-key", "")
+    try:
+        valid = len(binascii.a2b_base64(key.encode("latin-1"), strict_mode=True)) == 16
+    except binascii.Error:
+        valid = False
+    if not valid or request.headers.get("sec-websocket-version") != "13":
+        return None
+    return [
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Accept", generate_accept_token(key.encode("ascii"))),
+    ]
+
+
+def is_websocket_upgrade(request: Request) -> bool:
+    """Whether the request asks for another protocol, and that is WebSocket."""
+    headers = request.headers
+    return (
+        headers.get("upgrade", "").lower() == "websocket"
+        and "upgrade" in headers.get("connection", "").lower()
+    )

@@ -1,0 +1,149 @@
+"""HTTP long-polling: one GET that waits for packets, one POST that brings them."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from trio_socketio.codec.engine_packet import CLOSE, NOOP, Outgoing, Packet, PacketType
+from trio_socketio.codec.engine_payload import decode_payload, encode_payload
+from trio_socketio.engine.handshake import BAD_REQUEST
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.upgrade import State as UpgradeState
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.server import EngineServer
+    from trio_socketio.engine.session import Session
+    from trio_socketio.net.http import Request
+
+_TEXT: Final = (b"Content-Type", b"text/plain; charset=UTF-8")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+# Not text/plain: some browsers offered the answer of a form's POST for download.
+_OK: Final = (b"Content-Type", b"text/html")
+
+
+class PollingTransport:
+    """Carries a session until an upgrade replaces it.
+
+    Spec: Engine.IO v4, "HTTP long-polling".
+    """
+
+    __slots__ = ("_get", "_inbox", "_post", "_queued", "_server", "_session")
+
+    def __init__(self, server: "EngineServer", session: "Session") -> None:
+        self._server = server
+        self._session = session
+        self._get: Request | None = None
+        self._post: Request | None = None
+        self._inbox: deque[Packet] | None = None  # of a POST that was paused
+        self._queued = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a GET is there to take packets."""
+        return self._get is not None
+
+    def receive_get(self, request: "Request") -> None:
+        """The client asks for packets."""
+        session = self._session
+        if self._get is not None:
+            session.lose("transport error")
+            BAD_REQUEST.answer(request, self._server.headers(request))
+            return
+        self._get = request
+        request.on_abort = self._aborted
+        upgrade = session.upgrade
+        if not session.is_open:
+            session.finish_polling()
+        elif session.has_buffered:
+            self.flush_later()
+        elif upgrade is not None and upgrade.state is UpgradeState.PROBED:
+            self.release()
+
+    def receive_post(self, request: "Request") -> None:
+        """The client brings packets; its body is still to come."""
+        session = self._session
+        overlap = self._post is not None
+        binary = request.headers.get("content-type") == "application/octet-stream"
+        if overlap or binary:
+            session.lose("transport error")
+            BAD_REQUEST.answer(request, self._server.headers(request))
+            return
+        self._post = request
+        request.on_abort = self._aborted
+        try:
+            request.read_body(self._server.options.max_http_buffer_size_bytes, self._receive_body)
+        except RemoteProtocolError:
+            self._post = None
+            request.on_abort = None
+            raise
+
+    def _receive_body(self, body: bytes) -> None:
+        try:
+            packets = decode_payload(body)
+        except RemoteProtocolError:
+            post, self._post = self._post, None
+            self._session.lose("parse error")
+            if post is not None:
+                BAD_REQUEST.answer(post, self._server.headers(post))
+            return
+        self._inbox = deque(packets)
+        self._receive_packets()
+
+    def _receive_packets(self) -> None:
+        """Hand over what the POST brought; `ok` only once all of it was taken."""
+        session, inbox = self._session, self._inbox
+        while inbox:
+            if session.paused:
+                return
+            packet = inbox.popleft()
+            if not session.is_open:
+                inbox.clear()  # what follows a close, or a packet that ended the session
+            elif packet.type is PacketType.CLOSE:
+                session.lose("transport close", last=NOOP)
+            elif packet.binary:
+                session.receive_binary(packet.data)
+            else:
+                session.receive_text(b"%d%b" % (packet.type, packet.data))
+        self._inbox = None
+        post, self._post = self._post, None
+        if post is not None:
+            post.respond(200, [_OK, _NO_STORE, *self._server.headers(post)], b"ok")
+
+    def resume(self) -> None:
+        """Go on with a POST that was paused, after this turn."""
+        if self._inbox is not None:
+            self._server.poller.defer(self._receive_packets)
+
+    def flush_later(self) -> None:
+        """Answer the GET at the end of the turn with all that was sent until then."""
+        if not self._queued:
+            self._queued = True
+            self._server.poller.mark_dirty(self)
+
+    def flush(self) -> None:
+        """See Flushable."""
+        self._queued = False
+        if self._get is not None:
+            packets = self._session.take_buffer()
+            if packets:
+                self.finish(packets)
+
+    def fail(self, error: Exception) -> None:
+        """See Flushable."""
+        self._session.lose("transport error")
+
+    def release(self) -> None:
+        """Answer a waiting GET with nothing, so that the client can leave this transport."""
+        if self._get is not None:
+            self.finish([NOOP])
+
+    def finish(self, packets: list[Outgoing]) -> None:
+        """Answer the GET."""
+        get, self._get = self._get, None
+        if get is not None:
+            body = encode_payload(packets)
+            get.respond(200, [_TEXT, _NO_STORE, *self._server.headers(get)], body)
+
+    def _aborted(self) -> None:
+        """A request's connection ended before its answer."""
+        self._get = self._post = None
+        self._session.lose("transport error", last=CLOSE)

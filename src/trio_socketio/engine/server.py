@@ -1,0 +1,227 @@
+"""The sessions of one path: who may open one, who may reach one, and their end."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.codec.json_text import encode_json
+from trio_socketio.engine.handshake import (
+    BAD_HANDSHAKE_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    PROTOCOL,
+    UNKNOWN_SID,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED_PROTOCOL,
+    Handshake,
+    Refusal,
+    allows_origin,
+    answer_preflight,
+    cors_headers,
+    is_websocket_upgrade,
+    new_sid,
+    websocket_headers,
+)
+from trio_socketio.engine.polling import PollingTransport
+from trio_socketio.engine.session import OpenSession, Session
+from trio_socketio.engine.websocket import WebSocketTransport
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.net.frames import FrameReceiver
+
+if TYPE_CHECKING:
+    from trio_socketio.net.connection import Connection
+    from trio_socketio.net.deadlines import Deadlines
+    from trio_socketio.net.http import Request
+    from trio_socketio.net.poller import Poller
+    from trio_socketio.options import ServerOptions
+
+log = logging.getLogger(__name__)
+
+_TRANSPORTS = ("polling", "websocket")
+
+
+class EngineServer:
+    """Engine.IO at one path.
+
+    Args:
+        options: see ServerOptions.
+        poller, deadlines: shared by the whole server.
+        open_session: called with every new session.
+        node: 4 characters that every sid starts with.
+    """
+
+    def __init__(
+        self,
+        options: "ServerOptions",
+        poller: "Poller",
+        deadlines: "Deadlines",
+        open_session: OpenSession,
+        node: str,
+    ) -> None:
+        self.options = options
+        self.poller = poller
+        self.deadlines = deadlines
+        self.packets_dropped = 0
+        self.sessions: dict[str, Session] = {}
+        self._open_session = open_session
+        self._node = node
+        self._closing = False
+
+    def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
+        """What every answer carries."""
+        return cors_headers(request, self.options)
+
+    def receive_request(self, request: "Request") -> None:
+        """Take a request whose path is ours."""
+        upgrade = is_websocket_upgrade(request)
+        if not allows_origin(request, self.options):
+            refusal: Refusal | None = FORBIDDEN
+        elif request.method == "OPTIONS" and self.options.cors_origins:
+            answer_preflight(request, self.options)
+            return
+        else:
+            refusal = self._verify(request, upgrade=upgrade)
+        if refusal is not None:
+            if upgrade:
+                refusal.answer_upgrade(request)
+            else:
+                refusal.answer(request, self.headers(request))
+        elif upgrade:
+            self._receive_upgrade(request)
+        elif request.query.get("sid"):
+            self._receive_poll(request, self.sessions[request.query["sid"]])
+        else:
+            self._open_polling(request)
+
+    def _verify(self, request: "Request", *, upgrade: bool) -> Refusal | None:
+        """The checks of the reference, in its order.
+
+        Spec: Engine.IO v4, "Query parameters" and "Handshake".
+        """
+        query = request.query
+        transport = query.get("transport", "")
+        if transport not in _TRANSPORTS:
+            return UNKNOWN_TRANSPORT
+        sid = query.get("sid")
+        if sid:
+            session = self.sessions.get(sid)
+            if session is None or session.is_closed:
+                return UNKNOWN_SID
+            if session.is_dead(trio.current_time()):
+                session.lose("ping timeout")
+                return UNKNOWN_SID
+            if not upgrade and transport != session.transport:
+                return BAD_REQUEST
+            if upgrade and transport != "websocket":
+                return BAD_REQUEST
+            if request.method not in ("GET", "POST"):
+                return BAD_REQUEST
+        else:
+            if request.method != "GET":
+                return BAD_HANDSHAKE_METHOD
+            if (transport == "websocket") is not upgrade:
+                return BAD_REQUEST
+            if self._closing:
+                return BAD_REQUEST
+        if query.get("EIO") != PROTOCOL:
+            return UNSUPPORTED_PROTOCOL
+        return None
+
+    def _receive_poll(self, request: "Request", session: Session) -> None:
+        polling = session.polling
+        if polling is None:  # cannot be: its transport is polling
+            BAD_REQUEST.answer(request, self.headers(request))
+        elif request.method == "GET":
+            polling.receive_get(request)
+        else:
+            polling.receive_post(request)
+
+    def _open_polling(self, request: "Request") -> None:
+        session = self._create_session(request)
+        session.polling = PollingTransport(self, session)
+        session.polling.receive_get(request)
+        self._start(session, ["websocket"])
+
+    def _receive_upgrade(self, request: "Request") -> None:
+        headers = websocket_headers(request)
+        if headers is None:
+            BAD_REQUEST.answer_upgrade(request)
+            return
+        sid = request.query.get("sid")
+        if not sid:
+            session = self._create_session(request)
+            connection, ahead = request.switch_protocols(headers)
+            transport = WebSocketTransport(self, session, connection)
+            transport.start()
+            self._start(session, [])
+        else:
+            session = self.sessions[sid]
+            connection, ahead = request.switch_protocols(headers)
+            if session.websocket is not None or not session.is_open:
+                self._refuse_candidate(connection)
+                return
+            transport = WebSocketTransport(self, session, connection)
+            transport.probe()
+        transport.receive_data(ahead)
+
+    def _refuse_candidate(self, connection: "Connection") -> None:
+        """A session has one WebSocket: a second is closed, as the reference does, after 101."""
+        FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(1008)
+
+    def _create_session(self, request: "Request") -> Session:
+        session = Session(self, new_sid(self._node), Handshake(request, self.options))
+        self.sessions[session.sid] = session
+        return session
+
+    def _start(self, session: Session, upgrades: list[str]) -> None:
+        """Send the open packet, then let the listener in.
+
+        Spec: Engine.IO v4, "Handshake".
+        """
+        options = self.options
+        handshake = {
+            "sid": session.sid,
+            "upgrades": upgrades,
+            "pingInterval": round(options.ping_interval_s * 1000),
+            "pingTimeout": round(options.ping_timeout_s * 1000),
+            "maxPayload": options.max_http_buffer_size_bytes,
+        }
+        session.send(Outgoing(b"0" + encode_json(handshake)))
+        session.listener = self._open_session(session)
+        self.deadlines.schedule(session)
+
+    def session_ended(self, session: Session) -> None:
+        """See Session: nothing of it is left."""
+        self.sessions.pop(session.sid, None)
+        self.deadlines.forget(session)
+
+    def contain(self, session: Session, error: Exception) -> None:
+        """A packet raised: the peer's fault closes its session, ours closes it and is logged."""
+        if isinstance(error, RemoteProtocolError):
+            log.info("session %s closed: %s", session.sid[:4], error)
+            session.lose("parse error")
+        else:
+            log.error("a session failed and is closed", exc_info=error)
+            session.lose("transport error")
+
+    def close_all(self, reason: str, *, code: int) -> None:
+        """Open no more sessions and end all there are. Marks only."""
+        self._closing = True
+        for session in list(self.sessions.values()):
+            session.close(reason, code=code)
+
+
+def _ignore(_: object) -> None:
+    """Nothing is handed over by a WebSocket that is refused."""
+
+
+def new_node_name() -> str:
+    """4 characters for sids, new at every start. A cluster checks that no two nodes share one."""
+    return secrets.token_urlsafe(3)
+
+
+RequestHandler = Callable[["Request"], None]

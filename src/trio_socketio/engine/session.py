@@ -1,0 +1,427 @@
+"""One sid: its transport, its buffer, its liveness.
+
+Closing only marks: the listener is told after the batch, from the poller's queue.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from trio_socketio.codec.engine_packet import CLOSE, MESSAGE, PING, Outgoing, PacketType
+from trio_socketio.errors import SessionClosed
+from trio_socketio.net.frames import encode_frames
+from trio_socketio.protocol.heartbeat import Beat, Heartbeat
+from trio_socketio.protocol.session import Input, SessionMachine, State
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.handshake import Handshake
+    from trio_socketio.engine.polling import PollingTransport
+    from trio_socketio.engine.server import EngineServer
+    from trio_socketio.engine.websocket import WebSocketTransport
+    from trio_socketio.net.connection import Connection
+    from trio_socketio.net.deadlines import Entry
+    from trio_socketio.protocol.upgrade import UpgradeMachine
+
+MAX_PAUSE_S: Final = 30.0
+"""How long reading may stand still before the session is given up; the heartbeat stands too."""
+
+_PONG: Final = ord("0") + PacketType.PONG
+_IGNORED: Final = frozenset(b"56")  # upgrade and noop have no meaning once upgraded
+
+
+class Listener(Protocol):
+    """What reads a session. Called inside a turn; what it raises closes the session."""
+
+    def receive_text(self, packet: bytes) -> None:
+        """A text message: UTF-8, the type character in front."""
+
+    def receive_binary(self, data: bytes) -> None:
+        """A binary message."""
+
+    def session_closed(self, reason: str) -> None:
+        """The session has ended; called once, after the batch in which it did."""
+
+    def next_deadline(self) -> float:
+        """When expire is due, on trio's clock; infinity for never."""
+
+    def expire(self, now: float) -> None:
+        """Called at or after next_deadline."""
+
+
+class Session:
+    """A logical connection with one client, over polling, WebSocket, or first one then the other.
+
+    Args:
+        server: owns the session.
+        sid: names it; a secret between client and server.
+        handshake: the request that opened it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_buffer_bytes",
+        "_connection",
+        "_drained",
+        "_heartbeat",
+        "_machine",
+        "_paused_until",
+        "_server",
+        "_slow_at",
+        "deadline_entry",
+        "handshake",
+        "listener",
+        "paused",
+        "polling",
+        "reason",
+        "sid",
+        "upgrade",
+        "websocket",
+    )
+
+    def __init__(self, server: "EngineServer", sid: str, handshake: "Handshake") -> None:
+        self._server = server
+        self.sid = sid
+        self.handshake = handshake
+        options = server.options
+        now = trio.current_time()
+        self._machine = SessionMachine()
+        self._heartbeat = Heartbeat(
+            options.ping_interval_s, options.ping_timeout_s, now + options.ping_interval_s
+        )
+        self.upgrade: UpgradeMachine | None = None
+        self.polling: PollingTransport | None = None
+        self.websocket: WebSocketTransport | None = None
+        self.listener: Listener = _NOBODY
+        self._connection: Connection | None = None  # of the WebSocket that carries it
+        self._buffer: deque[Outgoing] | None = None  # for a GET, or for the upgrade
+        self._buffer_bytes = 0
+        self._slow_at = inf
+        self._paused_until = inf
+        self._drained: trio.Event | None = None  # somebody waits for output to leave
+        self.paused = False
+        self.reason = ""
+        self.deadline_entry: Entry | None = None
+
+    # -- what it is
+
+    @property
+    def is_open(self) -> bool:
+        """Whether packets pass; false as soon as it is marked for closing."""
+        return self._machine.state is State.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing of it is left; a polling session may be closing before."""
+        return self._machine.state is State.CLOSED
+
+    @property
+    def transport(self) -> str:
+        """Name of what carries it now: "polling" or "websocket"."""
+        return "polling" if self._connection is None else "websocket"
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether a packet would leave at once; volatile packets are dropped when not."""
+        if self._connection is not None:
+            return not self._connection.is_blocked
+        return self.is_open and self.polling is not None and self.polling.is_waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Output that was accepted and has not left."""
+        connection = self._connection
+        return self._buffer_bytes + (0 if connection is None else connection.waiting_bytes)
+
+    # -- sending
+
+    def send(self, packet: Outgoing) -> None:
+        """Send a packet with its attachments. Never blocks; dropped and counted once closed."""
+        connection = self._connection
+        if connection is None:
+            self._hold(packet)
+        else:
+            connection.write(packet.frames or encode_frames(packet))
+
+    def send_volatile(self, packet: Outgoing) -> None:
+        """Send a packet if it can leave at once; drop it otherwise."""
+        if self.is_writable:
+            self.send(packet)
+        else:
+            self._server.packets_dropped += 1
+
+    def drop(self) -> None:
+        """Count a packet that was not sent because its socket is gone."""
+        self._server.packets_dropped += 1
+
+    async def wait_drained(self) -> None:
+        """Wait until everything that was sent has left.
+
+        Raises:
+            SessionClosed: the session ended before.
+        """
+        while self.is_open and self.waiting_bytes:
+            if self._drained is None:
+                self._drained = trio.Event()
+            if self._connection is not None:
+                self._connection.on_drained = self._wake_producers
+            await self._drained.wait()
+        if not self.is_open:
+            raise SessionClosed(self.reason)
+
+    def _wake_producers(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set()
+
+    def send_text(self, text: bytes) -> None:
+        """Send a message given as UTF-8 without its type character."""
+        self.send(Outgoing(b"4" + text))
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary message."""
+        self.send(Outgoing(b"", (data,)))
+
+    def _hold(self, packet: Outgoing) -> None:
+        if self._machine.state is not State.OPEN:
+            self._server.packets_dropped += 1
+            return
+        if self._buffer is None:
+            self._buffer = deque()
+        self._buffer.append(packet)
+        self._buffer_bytes += packet.byte_count()
+        if self.polling is not None and self.polling.is_waiting:
+            self.polling.flush_later()
+        elif self._buffer_bytes > self._server.options.output_bound_bytes:
+            self._bound_buffer()
+
+    def _bound_buffer(self) -> None:
+        """Nobody fetches: give the client time, or up."""
+        bound = self._server.options.output_bound_bytes
+        if self._buffer_bytes > 8 * bound and self._buffer is not None and len(self._buffer) > 1:
+            self._server.poller.defer(lambda: self.lose("slow client"))
+        elif self._slow_at == inf:
+            self._slow_at = trio.current_time() + self._server.options.slow_client_s
+            self._server.deadlines.schedule(self)
+
+    @property
+    def has_buffered(self) -> bool:
+        """Whether packets wait to be sent."""
+        return bool(self._buffer)
+
+    def take_buffer(self) -> list[Outgoing]:
+        """What waits to be sent; it is the caller's now."""
+        self._slow_at = inf
+        self._buffer_bytes = 0
+        packets, self._buffer = self._buffer, None
+        self._wake_producers()
+        return list(packets or ())
+
+    # -- receiving
+
+    def receive_text(self, packet: bytes) -> None:
+        """A text packet arrived on the transport in charge. The hot path starts here."""
+        if packet and packet[0] == MESSAGE:
+            try:
+                self.listener.receive_text(packet)
+            except Exception as error:
+                self._server.contain(self, error)
+        else:
+            self._receive_control(packet)
+
+    def receive_binary(self, data: bytes) -> None:
+        """A binary message arrived."""
+        try:
+            self.listener.receive_binary(data)
+        except Exception as error:
+            self._server.contain(self, error)
+
+    def _receive_control(self, packet: bytes) -> None:
+        kind = packet[0] if packet else 0
+        if kind == _PONG:
+            self._heartbeat.receive_pong(trio.current_time())
+            self._server.deadlines.schedule(self)
+        elif packet == CLOSE.text:
+            self.lose("transport close")
+        elif kind not in _IGNORED:
+            # A ping goes from server to client; an open packet too; nothing else exists.
+            self.lose("transport error" if packet[:1].isdigit() else "parse error")
+
+    def pause_reading(self) -> None:
+        """Hand no further message over until resume_reading: the listener is behind."""
+        if not self.paused and self.is_open:
+            self.paused = True
+            self._paused_until = trio.current_time() + MAX_PAUSE_S
+            self._server.deadlines.schedule(self)
+            if self.websocket is not None:
+                self.websocket.pause(MAX_PAUSE_S)
+
+    def resume_reading(self) -> None:
+        """Hand over what was held back, then read on; in the next turn, never from here."""
+        if self.paused:
+            self.paused = False
+            self._paused_until = inf
+            if not self.is_open:
+                return
+            # What the client sent meanwhile counts from now on.
+            self._heartbeat.receive_pong(trio.current_time())
+            if self.websocket is not None:
+                self.websocket.resume()
+            if self.polling is not None:
+                self.polling.resume()
+
+    # -- transports
+
+    def carry_by(self, connection: "Connection") -> None:
+        """A WebSocket takes over; what waits leaves through it, in order."""
+        packets = self.take_buffer()
+        if not self.is_open:
+            return
+        self._connection = connection
+        for packet in packets:
+            connection.write(encode_frames(packet))
+
+    # -- liveness and end
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the client has been silent for too long, judged by the clock alone."""
+        return not self.paused and self._heartbeat.is_dead(now)
+
+    def next_deadline(self) -> float:
+        """See Expiring."""
+        if self._machine.state is not State.OPEN:
+            return self._machine.expires_at
+        at = min(self.listener.next_deadline(), self._slow_at)
+        at = min(at, self._paused_until if self.paused else self._heartbeat.next_deadline())
+        return at if self.upgrade is None else min(at, self.upgrade.expires_at)
+
+    def expire(self, now: float) -> None:
+        """See Expiring."""
+        if self._machine.state is not State.OPEN:
+            self._end(Input.EXPIRED)
+            return
+        if self.upgrade is not None and self.upgrade.is_expired(now) and self.websocket:
+            self.websocket.fail_probe()
+        if self._slow_at <= now:
+            self.lose("slow client")
+        elif self._paused_until <= now:
+            self.lose("overload")
+        elif not self.paused:
+            self._beat(now)
+        if self.is_open and self.listener.next_deadline() <= now:
+            self.listener.expire(now)
+
+    def _beat(self, now: float) -> None:
+        if self._heartbeat.is_dead(now) and self._connection is not None:
+            # A program that was busy has not read: the pong may lie in the kernel.
+            self._connection.on_readable()
+        if not self.is_open or self.paused:
+            return
+        beat = self._heartbeat.tick(now)
+        if beat is Beat.PING:
+            self.send(PING)
+        elif beat is Beat.DEAD:
+            self.lose("ping timeout")
+
+    def close(self, reason: str = "forced close", *, code: int = 1000) -> None:
+        """End the session in order: what was sent arrives, then the close. Marks only.
+
+        Args:
+            reason: what the listener is told.
+            code: of the WebSocket close frame.
+        """
+        if not self.is_open:
+            return
+        self._mark(Input.CLOSE_REQUESTED, reason)
+        if self._connection is not None and self.websocket is not None:
+            self.websocket.close(code)
+            self._end(Input.FLUSHED)
+            return
+        if self.websocket is not None:
+            self.websocket.close(code)  # a candidate
+        if self.polling is not None and self.polling.is_waiting:
+            self.polling.finish([*self.take_buffer(), CLOSE])
+            self._end(Input.FLUSHED)
+        else:
+            self._server.deadlines.schedule(self)  # the next GET fetches the close packet
+
+    def lose(self, reason: str, *, last: Outgoing = CLOSE) -> None:
+        """The client is gone, silent, or broke the protocol: end at once. Marks only.
+
+        Args:
+            reason: what the listener is told.
+            last: the answer to a GET that still waits.
+        """
+        if self.is_closed:
+            return
+        told = self._machine.state is not State.OPEN
+        if self.websocket is not None:
+            self.websocket.close(1000)
+        if self.polling is not None and self.polling.is_waiting:
+            self.polling.finish([last])
+        if told:
+            self._end(Input.PEER_LOST)
+        else:
+            self._mark(Input.PEER_LOST, reason)
+            self._forget()
+
+    def finish_polling(self) -> None:
+        """A GET has come for the close packet."""
+        if self.polling is not None:
+            self.polling.finish([*self.take_buffer(), CLOSE])
+        self._end(Input.FLUSHED)
+
+    def finish_upgraded(self) -> None:
+        """An upgrade completed while the session was closing."""
+        if self.websocket is not None:
+            self.websocket.close(1000)
+        self._end(Input.FLUSHED)
+
+    def _mark(self, event: Input, reason: str) -> None:
+        self._machine.receive(event, trio.current_time())
+        self.reason = reason
+        self._wake_producers()
+        self._server.poller.defer(self._tell)
+
+    def _tell(self) -> None:
+        listener, self.listener = self.listener, _NOBODY
+        listener.session_closed(self.reason)
+
+    def _end(self, event: Input) -> None:
+        self._machine.receive(event, trio.current_time())
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._buffer:
+            self._server.packets_dropped += len(self.take_buffer())
+        self._connection = None
+        self._server.session_ended(self)
+
+
+class _Nobody:
+    """Listens to a session that has not opened yet or has ended."""
+
+    def receive_text(self, packet: bytes) -> None:
+        """The session was closed by an earlier packet of the same batch."""
+
+    def receive_binary(self, data: bytes) -> None:
+        """See receive_text."""
+
+    def session_closed(self, reason: str) -> None:
+        """It was refused before anybody listened."""
+
+    def next_deadline(self) -> float:
+        """Never."""
+        return inf
+
+    def expire(self, now: float) -> None:
+        """Never called."""
+
+
+_NOBODY: Final = _Nobody()
+
+OpenSession = Callable[[Session], Listener]
+"""Called with a session that was opened; returns who listens to it. May send at once."""

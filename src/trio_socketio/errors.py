@@ -1,0 +1,67 @@
+"""Every exception this package raises, in one tree."""
+
+from typing import Any, ClassVar
+
+
+class TrioSocketIOError(Exception):
+    """Root of everything this package raises."""
+
+
+class ConfigurationError(TrioSocketIOError):
+    """An option, app, address or certificate that a person gave cannot be used.
+
+    The message says what is wrong and what to do; the command line prints it and ends with 2.
+    """
+
+
+class ProtocolError(TrioSocketIOError):
+    """Abstract: catch it, never raise it."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our caller asked for something illegal: a bug on this side."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol: close that peer, keep serving.
+
+    Where the offence is an HTTP request, ``http_status`` is how it is answered.
+    """
+
+    http_status: ClassVar[int] = 400
+
+
+class PayloadTooLarge(RemoteProtocolError):
+    """A body, frame or message is larger than the limit the handshake announced."""
+
+    http_status: ClassVar[int] = 413
+
+
+class SessionClosed(TrioSocketIOError):
+    """The session ended before the operation could finish.
+
+    Args:
+        reason: why it ended, one of the disconnect reasons ("transport close", ...).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the session is closed: {reason}")
+        self.reason = reason
+
+
+class AckTimeout(TrioSocketIOError):
+    """The peer did not acknowledge an event in time."""
+
+
+class ConnectRefused(TrioSocketIOError):
+    """Raised by middleware to refuse a client's connection to a namespace.
+
+    Args:
+        message: sent to the client as ``message``; it shows as the text of ``connect_error``.
+        data: anything JSON can carry; sent to the client as ``data`` when it is not None.
+    """
+
+    def __init__(self, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data

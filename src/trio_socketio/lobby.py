@@ -1,0 +1,69 @@
+"""The app that is served when none is named: a lobby with rooms, enough to try a client on.
+
+Events from a client, each answered by its acknowledgement:
+
+- ``join`` room: enter a room; answers how many are in it.
+- ``leave`` room: leave it; answers how many are left.
+- ``message`` room, anything: to the others in a room that the sender is in; they get ``message``
+  room, sender's id, anything. Answers whether it was sent.
+- ``list``: answers the rooms and how many are in each.
+
+Everybody gets ``joined`` and ``left`` (room, id) of the rooms they are in.
+"""
+
+from typing import Any, Final
+
+from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.socket import Socket
+
+MAX_ROOM_NAME: Final = 100
+
+
+def create(options: ServerOptions) -> Server:
+    """A server with the lobby on its main namespace."""
+    sio = Server(options)
+    rooms = sio.of("/").rooms
+
+    @sio.on("join")
+    def join(socket: Socket, *arguments: Any) -> Any:
+        room = _room_name(arguments)
+        if room is None:
+            return {"error": f"join takes a room's name of 1 to {MAX_ROOM_NAME} characters"}
+        if room not in socket.rooms:
+            socket.to(room).emit("joined", room, socket.id)
+            socket.join(room)
+        return len(rooms.members(room))
+
+    @sio.on("leave")
+    def leave(socket: Socket, *arguments: Any) -> Any:
+        room = _room_name(arguments)
+        if room is None or room not in socket.rooms:
+            return {"error": "leave takes the name of a room that you are in"}
+        socket.leave(room)
+        sio.to(room).emit("left", room, socket.id)
+        return len(rooms.members(room))
+
+    @sio.on("message")
+    def message(socket: Socket, *arguments: Any) -> Any:
+        room = _room_name(arguments)
+        if room is None or room not in socket.rooms:
+            return {"error": "message takes the name of a room that you are in, then anything"}
+        socket.to(room).emit("message", room, socket.id, *arguments[1:])
+        return True
+
+    @sio.on("list")
+    def list_rooms(_: Socket, *__: Any) -> dict[str, int]:
+        return {room: len(rooms.members(room)) for room in rooms.names()}
+
+    @sio.on("disconnect")
+    def disconnect(socket: Socket, _: str) -> None:
+        for room in socket.rooms - {socket.id}:
+            sio.to(room).emit("left", room, socket.id)
+
+    return sio
+
+
+def _room_name(arguments: tuple[Any, ...]) -> str | None:
+    room = arguments[0] if arguments else None
+    return room if isinstance(room, str) and 0 < len(room) <= MAX_ROOM_NAME else None

@@ -1,0 +1,114 @@
+"""Every deadline of the server, walked by one task: no timer, task or cancel scope each."""
+
+import heapq
+import logging
+from itertools import count
+from math import inf
+from typing import Final, Protocol
+
+import trio
+
+log = logging.getLogger(__name__)
+
+_SLICE: Final = 128
+
+
+class Expiring(Protocol):
+    """Something with a deadline that moves."""
+
+    deadline_entry: "Entry | None"
+
+    def next_deadline(self) -> float:
+        """Seconds on trio's clock; infinity for none."""
+
+    def expire(self, now: float) -> None:
+        """Called at or after next_deadline."""
+
+
+class Entry:
+    """A place in the heap; emptied rather than searched for when its owner is done."""
+
+    __slots__ = ("at", "item", "number")
+
+    def __init__(self, at: float, number: int, item: Expiring) -> None:
+        self.at = at
+        self.number = number
+        self.item: Expiring | None = item
+
+    def __lt__(self, other: "Entry") -> bool:
+        return (self.at, self.number) < (other.at, other.number)
+
+
+class Deadlines:
+    """A heap of deadlines. An entry whose owner's deadline moved away is queued anew when met.
+
+    Args:
+        coalesce_s: between two walks: deadlines that lie close are met together, up to this late.
+            Whoever needs an exact judgement (is this session dead?) compares times instead.
+    """
+
+    def __init__(self, coalesce_s: float) -> None:
+        self._coalesce_s = coalesce_s
+        self._heap: list[Entry] = []
+        self._number = count()
+        self._wakes_at = -inf  # run has not started: nobody to wake
+        self._wake = trio.Event()
+
+    def schedule(self, item: Expiring) -> None:
+        """Tell that item's deadline may have come nearer. Costs nothing when it has not."""
+        at = item.next_deadline()
+        entry = item.deadline_entry
+        if entry is not None:
+            if entry.at <= at:
+                return
+            entry.item = None
+        if at == inf:
+            item.deadline_entry = None
+            return
+        self._push(at, item)
+        if at < self._wakes_at:
+            self._wake.set()
+
+    def forget(self, item: Expiring) -> None:
+        """Drop item's entry; it holds item no longer."""
+        if item.deadline_entry is not None:
+            item.deadline_entry.item = None
+            item.deadline_entry = None
+
+    async def run(self) -> None:
+        """Expire what is due, until cancelled."""
+        while True:
+            now = trio.current_time()
+            for _ in range(_SLICE):
+                if not self._heap or self._heap[0].at > now:
+                    break
+                self._expire(heapq.heappop(self._heap), now)
+            else:
+                await trio.lowlevel.checkpoint()
+                continue
+            await trio.sleep(self._coalesce_s)
+            self._wake = trio.Event()
+            self._wakes_at = self._heap[0].at if self._heap else inf
+            with trio.move_on_at(self._wakes_at):
+                await self._wake.wait()
+            self._wakes_at = -inf
+
+    def _expire(self, entry: Entry, now: float) -> None:
+        item = entry.item
+        if item is None:
+            return
+        item.deadline_entry = None
+        if item.next_deadline() <= now:
+            try:
+                item.expire(now)
+            except Exception:  # one owner's defect is not the others'
+                log.exception("a deadline of %r failed", item)
+                return
+        if item.deadline_entry is None:
+            at = item.next_deadline()
+            if at < inf:
+                self._push(at, item)
+
+    def _push(self, at: float, item: Expiring) -> None:
+        item.deadline_entry = entry = Entry(at, next(self._number), item)
+        heapq.heappush(self._heap, entry)

@@ -1,0 +1,315 @@
+"""WebSocket frames of one connection: a fast path for what is common, wsproto for the rest.
+
+A whole, final, masked text or binary frame is decoded here. Any other whole frame goes to wsproto,
+which keeps the rules of RFC 6455 for fragments and control frames; its state lives only while a
+message is open. Lengths are looked at in the header, so nothing too large is ever gathered.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
+
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.net.connection import Connection
+
+MAX_FRAGMENTS: Final = 1024
+MESSAGES_PER_TURN: Final = 64
+
+TEXT: Final = 0x81
+BINARY: Final = 0x82
+_CLOSE: Final = 0x88
+_PONG: Final = 0x8A
+_LENGTH_16: Final = Struct("!BBH").pack
+_LENGTH_64: Final = Struct("!BBQ").pack
+
+
+def encode_frame(first_byte: int, payload: bytes) -> bytes:
+    """One final, unmasked frame. Spec: RFC 6455, section 5.2."""
+    size = len(payload)
+    if size < 126:
+        return bytes((first_byte, size)) + payload
+    if size < 65536:
+        return _LENGTH_16(first_byte, 126, size) + payload
+    return _LENGTH_64(first_byte, 127, size) + payload
+
+
+def encode_frames(packet: Outgoing) -> bytes:
+    """All frames of a packet, made once for all its receivers. Spec: Engine.IO v4, "WebSocket"."""
+    frames = packet.frames
+    if frames is None:
+        frames = encode_frame(TEXT, packet.text) if packet.text else b""
+        if packet.attachments:
+            frames += b"".join([encode_frame(BINARY, data) for data in packet.attachments])
+        packet.frames = frames
+    return frames
+
+
+def unmask(key: bytes, data: bytes) -> bytes:
+    """Apply a frame's mask. Spec: RFC 6455, section 5.3."""
+    size = len(data)
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+
+
+class FrameReceiver:
+    """Cuts frames out of a connection and hands over whole messages.
+
+    Args:
+        connection: has switched to WebSocket.
+        max_bytes: the largest message.
+        on_text: called with the UTF-8 bytes of a text message.
+        on_binary: called with a binary message.
+        on_lost: called once when the peer has closed, gone or broken the protocol, with the
+            disconnect reason; not after close.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_fragments",
+        "_held",
+        "_max_bytes",
+        "_message",
+        "_message_bytes",
+        "_need",
+        "_on_binary",
+        "_on_lost",
+        "_on_text",
+        "_rest",
+        "_stopped",
+        "_wsproto",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        max_bytes: int,
+        on_text: Callable[[bytes], None],
+        on_binary: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._connection = connection
+        self._max_bytes = max_bytes
+        self._on_text = on_text
+        self._on_binary = on_binary
+        self._on_lost: Callable[[str], None] | None = on_lost
+        self._rest: bytearray | None = None  # bytes of a frame that is not whole yet
+        self._need = 0  # bytes of _rest before it is worth another look
+        self._stopped = False  # nothing may be handed over: paused or closing
+        self._held = False  # not reading until what was read is handed over
+        self._wsproto: FrameProtocol | None = None
+        self._message: list[bytes] = []  # fragments of the open message
+        self._message_bytes = 0
+        self._fragments = 0
+        connection.set_receiver(self)
+
+    def receive_data(self, data: bytes) -> None:
+        """See Receiver."""
+        rest = self._rest
+        if rest is not None:
+            rest += data
+            if len(rest) < self._need or self._stopped:
+                return
+            data = bytes(rest)
+            self._rest = None
+        elif self._stopped:
+            self._rest = bytearray(data)
+            return
+        self._cut(data)
+
+    def receive_more(self) -> None:
+        """See Receiver."""
+        rest = self._rest
+        if rest is not None and len(rest) >= self._need and not self._stopped:
+            self._rest = None
+            self._cut(bytes(rest))
+
+    def connection_lost(self, reason: str) -> None:
+        """See Receiver."""
+        self._lose(reason)
+
+    def set_handlers(
+        self,
+        on_text: Callable[[bytes], None],
+        on_binary: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        """Hand messages to somebody else from the next read on."""
+        self._on_text, self._on_binary, self._on_lost = on_text, on_binary, on_lost
+
+    def pause(self, user_timeout_s: float) -> None:
+        """Hand nothing over after the current message, and stop reading."""
+        self._stopped = True
+        self._connection.pause_reading(user_timeout_s)
+
+    def resume(self) -> None:
+        """Hand over what is buffered, in the next turn; then read on."""
+        if self._on_lost is None:
+            return
+        self._stopped = False
+        self._need = 0
+        if self._rest is None:
+            self._connection.resume_reading()
+        else:
+            self._held = True
+            self._connection.call_again()
+
+    def close(self, code: int) -> None:
+        """Send a close frame and end the connection as Connection.finish does.
+
+        Nothing is handed over any more. on_lost is not called.
+        """
+        if self._on_lost is None:
+            return
+        self._on_lost = None
+        self._stopped = True
+        self._rest = None
+        self._send_close(code)
+        self._connection.finish()
+
+    def _cut(self, data: bytes) -> None:
+        """Take whole frames off data and keep what is left."""
+        at = 0
+        size = len(data)
+        on_text = self._on_text
+        messages = MESSAGES_PER_TURN
+        while size - at >= 2:
+            if self._stopped:
+                break
+            if messages == 0:  # others want their turn
+                self._held = True
+                self._need = 0
+                self._rest = bytearray(data[at:])
+                self._connection.hold_reading()
+                self._connection.call_again()
+                return
+            messages -= 1
+            first = data[at]
+            length = data[at + 1]
+            start = at + 6
+            if length == 0xFE:
+                if size - at < 4:
+                    break
+                length = data[at + 2] << 8 | data[at + 3]
+                start += 2
+                plain = length > 125
+            elif 0x80 <= length < 0xFE:
+                length &= 0x7F
+                plain = True
+            else:
+                start, length = _measure(data, at)
+                if start == 0:
+                    break
+                plain = data[at + 1] == 0xFF and length > 65535
+            if length > self._max_bytes:
+                self._break_off(CloseReason.MESSAGE_TOO_BIG)
+                return
+            end = start + length
+            if end > size:
+                self._keep(data, at, end - at)
+                return
+            if plain and first == TEXT and self._wsproto is None:
+                payload = unmask(data[start - 4 : start], data[start:end])
+                if not payload.isascii() and not _is_utf8(payload):
+                    self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
+                    return
+                on_text(payload)
+            elif plain and first == BINARY and self._wsproto is None:
+                self._on_binary(unmask(data[start - 4 : start], data[start:end]))
+            elif not self._receive_by_wsproto(data[at:end]):
+                return
+            at = end
+        if self._on_lost is not None:
+            self._keep(data, at, 0)
+
+    def _keep(self, data: bytes, at: int, need: int) -> None:
+        """Nothing more can be cut: wait for bytes, or for being resumed."""
+        self._need = need
+        self._rest = bytearray(data[at:]) if at < len(data) else None
+        if self._held and not self._stopped:
+            self._held = False
+            self._connection.resume_reading()
+
+    def _receive_by_wsproto(self, frame: bytes) -> bool:
+        """Whether to go on with the next frame."""
+        wsproto = self._wsproto
+        if wsproto is None:
+            wsproto = self._wsproto = FrameProtocol(client=False, extensions=[])
+        try:
+            wsproto.receive_bytes(frame)
+            for received in wsproto.received_frames():
+                payload = received.payload
+                if isinstance(payload, tuple):
+                    code = payload[0]
+                    no_code = code == CloseReason.NO_STATUS_RCVD
+                    self._end(CloseReason.NORMAL_CLOSURE if no_code else code, "transport close")
+                    return False
+                data = payload.encode() if isinstance(payload, str) else bytes(payload)
+                if received.opcode is Opcode.PING:
+                    self._connection.write(encode_frame(_PONG, data))
+                elif received.opcode is not Opcode.PONG and not self._gather(
+                    received.opcode, data, finished=received.message_finished
+                ):
+                    return False
+        except ParseFailed as error:
+            self._break_off(error.code)
+            return False
+        if not self._fragments:
+            self._wsproto = None
+        return True
+
+    def _gather(self, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
+        self._message.append(data)
+        self._message_bytes += len(data)
+        self._fragments += 1
+        if self._message_bytes > self._max_bytes or self._fragments > MAX_FRAGMENTS:
+            self._break_off(CloseReason.MESSAGE_TOO_BIG)
+            return False
+        if finished:
+            message = b"".join(self._message)
+            self._message.clear()
+            self._message_bytes = self._fragments = 0
+            (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message)
+        return True
+
+    def _break_off(self, code: int) -> None:
+        """The peer broke the protocol."""
+        self._end(code, "transport error")
+
+    def _end(self, code: int, reason: str) -> None:
+        self._stopped = True
+        self._rest = None
+        self._send_close(code)
+        self._connection.finish()
+        self._lose(reason)
+
+    def _send_close(self, code: int) -> None:
+        self._connection.write(encode_frame(_CLOSE, code.to_bytes(2, "big")))
+
+    def _lose(self, reason: str) -> None:
+        self._stopped = True
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost(reason)
+
+
+def _measure(data: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of a rare frame starts, and its length; (0, 0) when unknown yet."""
+    length = data[at + 1] & 0x7F
+    start = at + 2
+    if length >= 126:
+        width = 2 if length == 126 else 8
+        start += width
+        if len(data) < start:
+            return 0, 0
+        length = int.from_bytes(data[start - width : start], "big")
+    return start + (4 if data[at + 1] & 0x80 else 0), length
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

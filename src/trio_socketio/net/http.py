@@ -1,0 +1,331 @@
+"""HTTP/1.1 requests of one connection, in turn, over h11.
+
+A request is handed over when its head is complete. Whoever takes it either answers, or asks for the
+body (`Request.read_body`), or takes the connection away (`Request.switch_protocols`). The next
+request is looked at when this one is answered; until then a bounded amount is read ahead.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import parse_qsl
+
+import h11
+import trio
+
+from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError
+from trio_socketio.net.connection import Connection
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_HEADERS: Final = 64
+READ_AHEAD_BYTES: Final = 64 * 1024
+MIN_BODY_BYTES_PER_S: Final = 500
+"""A body that keeps coming at this rate is never cut off by a deadline."""
+
+PHRASES: Final = {
+    101: b"Switching Protocols",
+    200: b"OK",
+    204: b"No Content",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    426: b"Upgrade Required",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+}
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Request:
+    """One request whose head has arrived.
+
+    Args:
+        method, target: as sent, ASCII.
+        headers: names in lower case; a repeated header is joined with a comma.
+        address, secure: of the connection.
+        on_abort: called once when the peer goes away, or sends nonsense, before the answer.
+    """
+
+    __slots__ = (
+        "_http",
+        "_query",
+        "address",
+        "answered",
+        "headers",
+        "method",
+        "on_abort",
+        "path",
+        "query_text",
+        "secure",
+        "target",
+    )
+
+    def __init__(
+        self, http: "HttpReceiver", method: str, target: str, headers: dict[str, str]
+    ) -> None:
+        self._http = http
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.address = http.connection.address
+        self.secure = http.connection.secure
+        self.answered = False
+        self.on_abort: Callable[[], None] | None = None
+        if not target.startswith("/"):  # absolute form, as to a proxy
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        self.path, _, self.query_text = target.partition("?")
+        self._query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters of the target; the last of a repeated name counts, as in the reference."""
+        if self._query is None:
+            self._query = self.parse_query(self.query_text)
+        return self._query
+
+    @staticmethod
+    def parse_query(text: str) -> dict[str, str]:
+        """Parameters of a query string."""
+        return dict(parse_qsl(text, keep_blank_values=True))
+
+    def read_body(self, max_bytes: int, on_body: Callable[[bytes], None]) -> None:
+        """Ask for the body; a longer one is answered 413 and on_abort is called.
+
+        on_body is called once, never from here.
+        """
+        self._http.read_body(max_bytes, on_body)
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Answer. Content-Length is added. Does nothing when the peer has gone."""
+        if not self.answered:
+            self.answered = True
+            self._http.respond(self, status, headers, body)
+
+    def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
+        """Answer 101, and give the connection away with what was read ahead."""
+        self.answered = True
+        return self._http.switch_protocols(headers)
+
+
+class HttpReceiver:
+    """Reads requests off a connection until it switches to another protocol or ends.
+
+    Args:
+        connection: freshly accepted.
+        on_request: called with each request, in turn.
+        handshake_timeout_s: for a head to arrive; also the patience with a body that stalls.
+        keep_alive_s: how long to wait for a next request.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_body",
+        "_body_bytes",
+        "_busy",
+        "_h11",
+        "_handshake_timeout_s",
+        "_keep_alive_s",
+        "_max_body_bytes",
+        "_on_body",
+        "_on_request",
+        "_request",
+        "connection",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_request: Callable[[Request], None],
+        handshake_timeout_s: float,
+        keep_alive_s: float,
+    ) -> None:
+        self.connection = connection
+        self._on_request = on_request
+        self._handshake_timeout_s = handshake_timeout_s
+        self._keep_alive_s = keep_alive_s
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._request: Request | None = None  # the one that is being read or answered
+        self._on_body: Callable[[bytes], None] | None = None
+        self._max_body_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._ahead = 0  # bytes given to h11 while an answer is pending
+        self._busy = False
+        connection.set_deadline(trio.current_time() + handshake_timeout_s)
+
+    def receive_data(self, data: bytes) -> None:
+        """See Receiver."""
+        h11_ = self._h11
+        if self._request is None:
+            if h11_.their_state is h11.IDLE and not h11_.trailing_data[0]:
+                self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
+        elif self._on_body is None:
+            self._ahead += len(data)
+            if self._ahead > READ_AHEAD_BYTES:
+                self.connection.pause_reading(self._keep_alive_s)
+        h11_.receive_data(data)
+        self._advance()
+
+    def receive_more(self) -> None:
+        """See Receiver: an answer was given outside our own loop."""
+        self._advance()
+
+    def connection_lost(self, reason: str) -> None:
+        """See Receiver."""
+        request, self._request = self._request, None
+        if request is not None and not request.answered:
+            request.answered = True
+            if request.on_abort is not None:
+                request.on_abort()
+
+    def _advance(self) -> None:
+        """Take events out of h11 for as long as there are any and nobody has to be waited for."""
+        if self._busy:
+            return  # an answer given from inside the loop: the loop goes on by itself
+        self._busy = True
+        try:
+            while not self.connection.closed and self._step():
+                pass
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, f"{error}")
+        except RemoteProtocolError as error:
+            self._refuse(error.http_status, f"{error}")
+        finally:
+            self._busy = False
+
+    def _step(self) -> bool:
+        request = self._request
+        if request is not None and self._on_body is None:
+            return False  # its answer is pending
+        if request is None and self._h11.our_state is h11.DONE:
+            if self._h11.their_state is not h11.DONE:
+                return False
+            self._h11.start_next_cycle()
+        event = self._h11.next_event()
+        if event is h11.NEED_DATA or event is h11.PAUSED:
+            return False
+        if type(event) is h11.Request:
+            self._begin(event)
+        elif type(event) is h11.Data:
+            self._take(event.data)
+        elif type(event) is h11.EndOfMessage:
+            self._complete()
+        else:  # the peer closed
+            return False
+        return True
+
+    def _begin(self, event: h11.Request) -> None:
+        if len(event.headers) > MAX_HEADERS:
+            raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+        headers: dict[str, str] = {}
+        for name, value in event.headers:
+            key, text = name.decode("ascii"), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        request = Request(self, event.method.decode("ascii"), event.target.decode("ascii"), headers)
+        self._request = request
+        self.connection.set_deadline(float("inf"))
+        self._on_request(request)
+
+    def read_body(self, max_bytes: int, on_body: Callable[[bytes], None]) -> None:
+        """See Request."""
+        assert self._request is not None
+        length = self._request.headers.get("content-length", "0")
+        if int(length) > max_bytes:
+            raise PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
+        self._on_body = on_body
+        self._max_body_bytes = max_bytes
+        self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
+        if self._h11.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.connection.write(self._h11.send(go_on) or b"")
+
+    def _take(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._max_body_bytes:
+            raise PayloadTooLarge(f"a body above the limit of {self._max_body_bytes} bytes")
+        self._body.append(bytes(data))
+        patience = self._handshake_timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S
+        self.connection.set_deadline(trio.current_time() + patience)
+
+    def _complete(self) -> None:
+        on_body, self._on_body = self._on_body, None
+        body = b"".join(self._body)
+        self._body.clear()
+        self._body_bytes = 0
+        if on_body is not None:
+            self.connection.set_deadline(float("inf"))
+            on_body(body)
+
+    def respond(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
+        """See Request."""
+        if request is not self._request or self.connection.closed:
+            return  # the peer went away, or is being answered an error already
+        self._request = None
+        self._on_body = None
+        h11_ = self._h11
+        unread = h11_.their_state is h11.SEND_BODY and self._body_is_expected(request)
+        response = h11.Response(
+            status_code=status,
+            reason=PHRASES[status],
+            headers=[
+                *headers,
+                (b"Content-Length", b"%d" % len(body)),
+                *([(b"Connection", b"close")] if unread or _is_upgrade(request) else ()),
+            ],
+        )
+        parts = [h11_.send(response) or b""]
+        if body and request.method != "HEAD":
+            parts.append(h11_.send(h11.Data(data=body)) or b"")
+        if request.method != "HEAD":
+            parts.append(h11_.send(h11.EndOfMessage()) or b"")
+        self.connection.write(b"".join(parts))
+        if unread or h11_.our_state is not h11.DONE:
+            self.connection.finish()
+            return
+        self._ahead = 0
+        self.connection.resume_reading()
+        self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
+        if not self._busy:
+            self.connection.call_again()
+
+    def _body_is_expected(self, request: Request) -> bool:
+        return (
+            request.headers.get("content-length", "0") != "0"
+            or "transfer-encoding" in request.headers
+        )
+
+    def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
+        """See Request."""
+        self._request = None
+        connection = self.connection
+        head = [b"HTTP/1.1 101 Switching Protocols"]
+        head += [b"%b: %b" % header for header in headers]
+        connection.set_deadline(float("inf"))
+        connection.write(b"\r\n".join(head) + b"\r\n\r\n")
+        return connection, self._h11.trailing_data[0]
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer what cannot be read as a request, or a body that is too long; then close."""
+        request, self._request = self._request, None
+        self._on_body = None
+        answered = request is not None and request.answered
+        if request is not None and not answered:
+            request.answered = True
+            if request.on_abort is not None:
+                request.on_abort()
+        if not answered and self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = reason.encode("ascii", "backslashreplace")
+            self.connection.write(
+                b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (status, PHRASES.get(status, b"Bad Request"), len(body), body)
+            )
+        self.connection.finish()
+
+
+def _is_upgrade(request: Request) -> bool:
+    return "upgrade" in request.headers

@@ -1,0 +1,365 @@
+"""One task drives every connection.
+
+A *turn* is what happens between two scheduler passes of trio: connections that are ready are
+called, one after the other; what they wrote is gathered and sent once per connection; what they
+marked for closing is closed. A turn ends after TURN_S and the rest goes on in the next, so other
+tasks of the program are never kept waiting for long.
+
+Nothing here knows what a connection does with its bytes.
+"""
+
+import logging
+import select
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Final, Protocol
+
+import trio
+from trio.lowlevel import checkpoint, wait_readable, wait_writable
+
+log = logging.getLogger(__name__)
+
+TURN_S: Final = 0.001
+BATCH: Final = 256
+_SENDS_PER_LOOK: Final = 64
+
+# The values of epoll, used with every poller.
+READ: Final = 0x001
+WRITE: Final = 0x004
+HANG_UP: Final = 0x018  # error or both directions closed; reported unasked
+
+
+class Flushable(Protocol):
+    """Something that gathers output during a turn."""
+
+    def flush(self) -> None:
+        """Send what was gathered; called once per mark_dirty."""
+
+    def fail(self, error: Exception) -> None:
+        """A defect of ours or of a handler surfaced: give this one up. Never raises."""
+
+
+class Pollable(Flushable, Protocol):
+    """A connection, as the poller sees it."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+    def on_ready(self, events: int) -> None:
+        """Something of READ, WRITE, HANG_UP happened; may come once more after closing."""
+
+    def on_more(self) -> None:
+        """Asked for with Poller.call_again: go on with what is read already."""
+
+    def release(self) -> None:
+        """Close the descriptor; called once, after a turn. Never raises."""
+
+
+class Poller(ABC):
+    """What both pollers share: dirty output, deferred calls, two-step closing."""
+
+    def __init__(self) -> None:
+        self._in_turn = False
+        self._dirty: list[Flushable] = []
+        self._deferred: deque[Callable[[], None]] = deque()
+        self._again: deque[Pollable] = deque()
+        self._released: list[Pollable] = []
+        self._flusher: trio.lowlevel.Task | None = None
+        self._failures = 0
+        self._slow_turn_s = float("inf")
+        self._log_slow: Callable[[float], None] = _ignore
+
+    def on_slow_turn(self, threshold_s: float, callback: Callable[[float], None]) -> None:
+        """Have callback told how long a turn took that took longer than threshold_s."""
+        self._slow_turn_s = threshold_s
+        self._log_slow = callback
+
+    @property
+    def failures(self) -> int:
+        """How many exceptions stopped at a barrier: each is a defect, and was logged."""
+        return self._failures
+
+    @abstractmethod
+    def register(self, connection: Pollable) -> None:
+        """Watch a connection for READ from now on."""
+
+    @abstractmethod
+    def watch(self, connection: Pollable, events: int) -> None:
+        """Change what a registered connection is watched for."""
+
+    @abstractmethod
+    def unregister(self, connection: Pollable) -> None:
+        """Forget it; its descriptor is still open."""
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Drive the connections until cancelled."""
+
+    def mark_dirty(self, item: Flushable) -> None:
+        """Have item.flush called at the end of this turn, or at once outside one."""
+        if not self._in_turn:
+            self._wake()
+        self._dirty.append(item)
+
+    def defer(self, callback: Callable[[], None]) -> None:
+        """Call back when this turn's batch is done, or at once outside a turn; never from here."""
+        if not self._in_turn:
+            self._wake()
+        self._deferred.append(callback)
+
+    def call_again(self, connection: Pollable) -> None:
+        """Have connection.on_more called in the next turn."""
+        if not self._in_turn:
+            self._wake()
+        self._again.append(connection)
+
+    def close_later(self, connection: Pollable) -> None:
+        """Release a connection when the batch is done: its number cannot come back within it."""
+        if not self._in_turn:
+            self._wake()
+        self._released.append(connection)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Drive connections while the block runs; what is open at its end is released."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flush_forever)
+            nursery.start_soon(self._run)
+            try:
+                yield
+            finally:
+                self._settle_all()
+                nursery.cancel_scope.cancel()
+
+    def _wake(self) -> None:
+        flusher = self._flusher
+        if flusher is not None:
+            self._flusher = None
+            trio.lowlevel.reschedule(flusher)
+
+    async def _flush_forever(self) -> None:
+        """Output made outside a turn leaves in the scheduler pass after it was made."""
+        task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._flusher = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        while True:
+            if not (self._dirty or self._deferred or self._released or self._again):
+                self._flusher = task
+                await trio.lowlevel.wait_task_rescheduled(abort)
+            self._begin_turn()
+            self._go_on()
+            while not self._settle():
+                await checkpoint()
+                self._begin_turn()
+            if self._again:
+                await checkpoint()
+
+    def _begin_turn(self) -> None:
+        self._in_turn = True
+        self._turn_ends = perf_counter() + TURN_S
+
+    def _go_on(self) -> None:
+        """Call those that were promised another call; bounded by the turn."""
+        for _ in range(len(self._again)):
+            connection = self._again.popleft()
+            try:
+                connection.on_more()
+            except Exception as error:
+                self._contain(connection, error)
+            if perf_counter() > self._turn_ends:
+                break
+
+    def _settle(self) -> bool:
+        """Do what the turn left behind, for as long as it lasts; whether all is done.
+
+        Ends the turn either way.
+        """
+        over_s = perf_counter() - self._turn_ends
+        if over_s > self._slow_turn_s:
+            self._log_slow(over_s + TURN_S)
+        done = self._settle_until(self._turn_ends)
+        self._in_turn = False
+        return done
+
+    def _settle_until(self, ends: float) -> bool:
+        deferred, dirty = self._deferred, self._dirty
+        while deferred or dirty:
+            while deferred:
+                callback = deferred.popleft()
+                try:
+                    callback()
+                except Exception:
+                    self._failures += 1
+                    log.exception("a deferred call failed: this is a defect of trio-socketio")
+                if perf_counter() > ends:
+                    return False
+            sends = 0
+            for item in dirty:  # grows while polling transports turn packets into responses
+                sends += 1
+                try:
+                    item.flush()
+                except Exception as error:
+                    self._contain(item, error)
+                if sends % _SENDS_PER_LOOK == 0 and perf_counter() > ends:
+                    break
+            del dirty[:sends]
+            if dirty:
+                return False
+        released = self._released
+        while released:
+            connection = released.pop()
+            self.unregister(connection)
+            connection.release()
+        return True
+
+    def _settle_all(self) -> None:
+        self._in_turn = True
+        while not self._settle_until(float("inf")):
+            pass
+
+    def _contain(self, item: Flushable, error: Exception) -> None:
+        self._failures += 1
+        log.error(
+            "a connection failed and is closed: this is a defect of trio-socketio or of a hook",
+            exc_info=error,
+        )
+        item.fail(error)
+
+
+def _ignore(_: float) -> None:
+    """Nobody asked to be told."""
+
+
+class EpollPoller(Poller):
+    """All connections in one epoll object, awaited by one task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = select.epoll()
+        self._connections: dict[int, Pollable] = {}
+
+    def register(self, connection: Pollable) -> None:
+        """See Poller."""
+        number = connection.fileno()
+        self._epoll.register(number, READ)
+        self._connections[number] = connection
+
+    def watch(self, connection: Pollable, events: int) -> None:
+        """See Poller."""
+        self._epoll.modify(connection.fileno(), events)
+
+    def unregister(self, connection: Pollable) -> None:
+        """See Poller."""
+        number = connection.fileno()
+        if self._connections.pop(number, None) is not None:
+            self._epoll.unregister(number)
+
+    async def _run(self) -> None:
+        connections = self._connections
+        try:
+            while True:
+                await wait_readable(self._epoll.fileno())
+                # Objects, not numbers: a number may be closed and reused before its turn comes.
+                batch = [
+                    (connections[number], events) for number, events in self._epoll.poll(0, BATCH)
+                ]
+                self._begin_turn()
+                for connection, events in batch:
+                    if perf_counter() > self._turn_ends:
+                        await self._end_turn()
+                    try:
+                        connection.on_ready(events)
+                    except Exception as error:
+                        self._contain(connection, error)
+                while not self._settle():
+                    await checkpoint()
+                    self._begin_turn()
+        finally:
+            self._epoll.close()
+
+    async def _end_turn(self) -> None:
+        """Let everybody else have a go in the middle of a batch."""
+        while not self._settle():
+            await checkpoint()
+            self._begin_turn()
+        await checkpoint()
+        self._begin_turn()
+
+
+class PortablePoller(Poller):
+    """A task per connection, where there is no epoll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: dict[Pollable, _Watch] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def register(self, connection: Pollable) -> None:
+        """See Poller."""
+        self._watches[connection] = _Watch()
+        self.watch(connection, READ)
+
+    def watch(self, connection: Pollable, events: int) -> None:
+        """See Poller."""
+        assert self._nursery is not None, "the poller is not running"
+        watch = self._watches[connection]
+        watch.events = events
+        for direction in (READ, WRITE):
+            if events & direction and not watch.waiting & direction:
+                watch.waiting |= direction
+                self._nursery.start_soon(self._drive, connection, watch, direction)
+
+    def unregister(self, connection: Pollable) -> None:
+        """See Poller."""
+        watch = self._watches.pop(connection, None)
+        if watch is not None:
+            watch.closed = True
+            trio.lowlevel.notify_closing(connection.fileno())
+
+    async def _run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await trio.sleep_forever()
+
+    async def _drive(self, connection: Pollable, watch: "_Watch", direction: int) -> None:
+        wait = wait_readable if direction == READ else wait_writable
+        try:
+            while watch.events & direction and not watch.closed:
+                await wait(connection.fileno())
+                if not watch.events & direction:
+                    break
+                self._begin_turn()
+                try:
+                    connection.on_ready(direction)
+                except Exception as error:
+                    self._contain(connection, error)
+                while not self._settle():
+                    await checkpoint()
+                    self._begin_turn()
+        except (trio.ClosedResourceError, OSError):
+            pass  # released while it waited
+        finally:
+            watch.waiting &= ~direction
+
+
+class _Watch:
+    """What one connection is watched for, and which directions have a task."""
+
+    __slots__ = ("closed", "events", "waiting")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.waiting = 0
+        self.closed = False
+
+
+def create_poller() -> Poller:
+    """The fastest poller that this system has."""
+    return EpollPoller() if sys.platform == "linux" else PortablePoller()

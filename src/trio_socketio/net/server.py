@@ -1,0 +1,121 @@
+"""Accepts connections, bounds their number, and hands their requests to a router."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+import trio
+
+from trio_socketio.net.connection import Connection
+from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.net.http import HttpReceiver, Request
+from trio_socketio.net.poller import Poller
+from trio_socketio.net.tls import TlsConnection
+from trio_socketio.options import ServerOptions
+
+log = logging.getLogger(__name__)
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 20\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections"
+)
+
+
+class HttpServer:
+    """The connections of one server. It owns no task: poller and deadlines drive it.
+
+    Args:
+        options: bounds and deadlines.
+        poller, deadlines: shared by the whole server.
+        on_request: called with every request, in its connection's turn.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        poller: Poller,
+        deadlines: Deadlines,
+        on_request: Callable[[Request], None],
+    ) -> None:
+        self.poller = poller
+        self.deadlines = deadlines
+        self.output_bound_bytes = options.output_bound_bytes
+        self.slow_client_s = options.slow_client_s
+        self._options = options
+        self._on_request = on_request
+        self._connections: set[Connection] = set()
+        self._per_address: dict[str, int] = {}
+        self._refused = 0
+        self._empty = trio.Event()
+
+    @property
+    def connection_count(self) -> int:
+        """Open connections, whatever they carry."""
+        return len(self._connections)
+
+    @property
+    def refused_count(self) -> int:
+        """Connections that were answered 503 for being too many."""
+        return self._refused
+
+    def accept(self, sock: socket.socket, address: str, context: ssl.SSLContext | None) -> None:
+        """Take a connected socket."""
+        if context is None:
+            connection = Connection(self, sock, address, secure=False)
+        else:
+            connection = TlsConnection(self, sock, address, context)
+        bound = self._options.max_connections_per_address
+        there = self._per_address.get(address, 0)
+        if len(self._connections) >= self._options.max_connections or (
+            bound is not None and there >= bound and address
+        ):
+            self._refused += 1
+            if context is None:
+                try:
+                    sock.send(_BUSY)
+                except OSError:
+                    log.debug("a refused client did not wait for its answer")
+            sock.close()
+            return
+        self._connections.add(connection)
+        if address:
+            self._per_address[address] = there + 1
+        connection.set_receiver(
+            HttpReceiver(
+                connection,
+                self._on_request,
+                self._options.handshake_timeout_s,
+                self._options.keep_alive_s,
+            )
+        )
+        self.poller.register(connection)
+
+    def connection_released(self, connection: Connection) -> None:
+        """See Owner."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+        address = connection.address
+        if address:
+            left = self._per_address[address] - 1
+            if left:
+                self._per_address[address] = left
+            else:
+                del self._per_address[address]
+
+    async def wait_empty(self) -> None:
+        """Wait until no connection is open."""
+        while self._connections:
+            self._empty = trio.Event()
+            await self._empty.wait()
+
+    def finish_all(self) -> None:
+        """Send what was written on every connection, then close it."""
+        for connection in list(self._connections):
+            connection.finish()
+
+    def abort_all(self) -> None:
+        """Close every connection as it is."""
+        for connection in list(self._connections):
+            connection.abort()

@@ -1,0 +1,59 @@
+"""Engine.IO v4 liveness: the server pings, the client answers.
+
+::
+
+    start --interval--> ping sent --pong--> (interval again)
+                            |
+                            +--timeout--> dead
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+
+
+class Beat(Enum):
+    """What a tick of the clock asks of the session."""
+
+    NOTHING = auto()
+    PING = auto()
+    DEAD = auto()
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """When to ping and when to give up. All times: seconds on the caller's clock.
+
+    Deadlines count from when a ping was *due*: a clock that ticks late makes the ping late, but
+    never gives the peer more time than the handshake announced.
+
+    Spec: Engine.IO v4, "Heartbeat".
+    """
+
+    interval_s: float
+    timeout_s: float
+    ping_at: float
+    dead_at: float = inf
+
+    def next_deadline(self) -> float:
+        """When tick has something to do."""
+        return min(self.ping_at, self.dead_at)
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the pong is overdue, also when the ping itself could not be sent in time."""
+        return now >= min(self.dead_at, self.ping_at + self.timeout_s)
+
+    def tick(self, now: float) -> Beat:
+        """Move the clock; says what to do."""
+        if self.is_dead(now):
+            return Beat.DEAD
+        if now < self.ping_at:
+            return Beat.NOTHING
+        self.dead_at = self.ping_at + self.timeout_s
+        self.ping_at = inf
+        return Beat.PING
+
+    def receive_pong(self, now: float) -> None:
+        """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
+        self.dead_at = inf
+        self.ping_at = now + self.interval_s

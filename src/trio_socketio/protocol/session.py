@@ -1,0 +1,66 @@
+"""The life of an Engine.IO session, as the server sees it.
+
+::
+
+    OPEN --CLOSE_REQUESTED--> CLOSING --FLUSHED | EXPIRED--> CLOSED
+      |                          |
+      +------- PEER_LOST --------+-------------------------> CLOSED
+
+CLOSING is a polling session whose client still has to fetch the close packet.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+from typing import Final
+
+from trio_socketio.errors import LocalProtocolError
+
+CLOSE_WAIT_S: Final = 30.0
+"""How long a polling session that was closed waits for a GET to carry the close packet."""
+
+
+class State(Enum):
+    """Whether packets may pass."""
+
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Input(Enum):
+    """What can happen to a session."""
+
+    CLOSE_REQUESTED = auto()
+    FLUSHED = auto()
+    EXPIRED = auto()
+    PEER_LOST = auto()  # gone, silent, or broke the protocol
+
+
+TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
+    (State.OPEN, Input.CLOSE_REQUESTED): State.CLOSING,
+    (State.OPEN, Input.PEER_LOST): State.CLOSED,
+    (State.CLOSING, Input.FLUSHED): State.CLOSED,
+    (State.CLOSING, Input.EXPIRED): State.CLOSED,
+    (State.CLOSING, Input.PEER_LOST): State.CLOSED,
+}
+
+
+@dataclass(slots=True)
+class SessionMachine:
+    """One session's life. Spec: Engine.IO v4, "Protocol"."""
+
+    state: State = State.OPEN
+    expires_at: float = inf
+
+    def receive(self, event: Input, now: float) -> None:
+        """Apply one input.
+
+        Raises:
+            LocalProtocolError: it cannot happen in this state: the caller did not look.
+        """
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise LocalProtocolError(f"{event.name} on a session that is {self.state.name}")
+        self.state = state
+        self.expires_at = now + CLOSE_WAIT_S if state is State.CLOSING else inf

@@ -1,0 +1,1 @@
+"""Socket.IO: namespaces, sockets, rooms, acks and handlers on Engine.IO sessions."""

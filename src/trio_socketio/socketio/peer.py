@@ -1,0 +1,231 @@
+"""One Engine.IO session's part in Socket.IO: its packets, and its sockets by namespace."""
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_socketio.codec.attachments import MAX_ATTACHMENTS
+from trio_socketio.codec.socket_packet import (
+    Packet,
+    PacketType,
+    Reassembly,
+    decode_packet,
+    encode_packet,
+)
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.socketio.socket import OVERLOAD_FACTOR
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.session import Session
+    from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.socket import Socket
+
+
+class Peer:
+    """Listens to a session.
+
+    Args:
+        server: knows the namespaces.
+        session: freshly opened.
+    """
+
+    __slots__ = (
+        "_acks_awaited",
+        "_closed",
+        "_connect_by",
+        "_connecting",
+        "_left",
+        "_reassembly",
+        "_server",
+        "_sockets",
+        "session",
+    )
+
+    def __init__(self, server: "Server", session: "Session") -> None:
+        self._server = server
+        self.session = session
+        self._sockets: dict[str, Socket] = {}
+        self._connecting: dict[str, Socket] | None = None  # middleware is asked
+        self._left: set[str] | None = None  # namespaces it was put out of, or left
+        self._reassembly: Reassembly | None = None
+        self._acks_awaited = 0
+        self._closed = False
+        self._connect_by = trio.current_time() + server.options.connect_timeout_s
+
+    # -- Listener
+
+    def receive_text(self, packet: bytes) -> None:
+        """See Listener."""
+        if self._reassembly is not None:
+            raise RemoteProtocolError("text before the attachments of a binary packet are complete")
+        decoded = decode_packet(packet)
+        if decoded.attachments:
+            self._expect_attachments(decoded)
+        else:
+            self._receive_packet(decoded)
+
+    def receive_binary(self, data: bytes) -> None:
+        """See Listener."""
+        if self._reassembly is None:
+            raise RemoteProtocolError("binary that no packet announced")
+        packet = self._reassembly.receive_attachment(data)
+        if packet is not None:
+            self._reassembly = None
+            self._receive_packet(packet)
+
+    def session_closed(self, reason: str) -> None:
+        """See Listener."""
+        self._closed = True
+        self._reassembly = None
+        self._connecting = None
+        for socket in list(self._sockets.values()):
+            if socket.connected:
+                socket.connected = False
+                socket.reason = reason
+                socket.leave_namespace()
+
+    def next_deadline(self) -> float:
+        """See Listener."""
+        return min(
+            self._connect_by, inf if self._reassembly is None else self._reassembly.expires_at
+        )
+
+    def expire(self, now: float) -> None:
+        """See Listener."""
+        if self._connect_by <= now:
+            self._connect_by = inf
+            self.session.close("forced server close")
+        else:
+            self._reassembly = None
+            self.session.lose("parse error")
+
+    # -- packets
+
+    def _expect_attachments(self, packet: Packet) -> None:
+        if packet.namespace not in self._sockets:
+            self._receive_packet(packet)  # refused, or tolerated without its attachments
+            if not self.session.is_open:
+                return
+        options = self._server.options
+        self._reassembly = Reassembly(
+            packet,
+            MAX_ATTACHMENTS * options.max_http_buffer_size_bytes,
+            trio.current_time() + options.attachments_timeout_s,
+        )
+        self._server.engine.deadlines.schedule(self.session)
+
+    def _receive_packet(self, packet: Packet) -> None:
+        kind = packet.type
+        socket = self._sockets.get(packet.namespace)
+        if socket is None:
+            self._receive_unjoined(packet)
+        elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
+            if socket.connected:
+                socket.receive_event(packet.data, packet.ack_id)
+        elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
+            socket.receive_ack(packet.ack_id, packet.data)
+        elif kind is PacketType.DISCONNECT:
+            socket.close("client namespace disconnect")
+        elif kind is PacketType.CONNECT and not socket.connected:
+            # It left and comes back within one batch.
+            self._server.engine.poller.defer(lambda: self._connect_again(packet))
+        else:
+            raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
+
+    def _receive_unjoined(self, packet: Packet) -> None:
+        name = packet.namespace
+        connecting = self._connecting is not None and name in self._connecting
+        if packet.type is PacketType.CONNECT and not connecting:
+            self._connect(name, packet.data or {})
+        elif packet.type is PacketType.DISCONNECT and connecting and self._connecting is not None:
+            del self._connecting[name]
+        elif connecting or self._left is None or name not in self._left:
+            raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
+        # else: it crossed our DISCONNECT on its way
+
+    def _connect_again(self, packet: Packet) -> None:
+        if not self._closed:
+            try:
+                self._receive_packet(packet)
+            except RemoteProtocolError:
+                self.session.lose("parse error")
+
+    def _connect(self, name: str, auth: dict[str, Any]) -> None:
+        namespace = self._server.namespaces.get(name)
+        joined = len(self._sockets) + len(self._connecting or ())
+        if namespace is None:
+            self.refuse(name, {"message": "Invalid namespace"})
+        elif joined >= self._server.options.max_namespaces_per_session:
+            self.refuse(name, {"message": "Too many namespaces"})
+        else:
+            if self._connecting is None:
+                self._connecting = {}
+            self._connecting[name] = namespace.connect(self, auth)
+            namespace.ask_middleware(self._connecting[name])
+
+    def refuse(self, name: str, data: dict[str, Any]) -> None:
+        """Tell the client that it may not join."""
+        self.session.send(encode_packet(Packet(PacketType.CONNECT_ERROR, name, data)))
+
+    # -- sockets
+
+    def is_connecting(self, socket: "Socket") -> bool:
+        """Whether the client still wants what middleware was asked about."""
+        return (
+            self._connecting is not None
+            and self._connecting.get(socket.namespace.name) is socket
+            and self.session.is_open
+        )
+
+    def settle(self, socket: "Socket", *, joined: bool) -> None:
+        """Middleware has decided."""
+        name = socket.namespace.name
+        if self._connecting is not None:
+            self._connecting.pop(name, None)
+            if not self._connecting:
+                self._connecting = None
+        if joined:
+            self._sockets[name] = socket
+            self._connect_by = inf
+            if self._left is not None:
+                self._left.discard(name)
+
+    def forget(self, socket: "Socket") -> None:
+        """A socket has left its namespace; the session goes on."""
+        name = socket.namespace.name
+        if self._sockets.get(name) is socket:
+            del self._sockets[name]
+            if not self._closed:
+                if self._left is None:
+                    self._left = set()
+                self._left.add(name)
+
+    def disconnect_all(self) -> None:
+        """Put the client out of every namespace, and hang up."""
+        for socket in list(self._sockets.values()):
+            socket.disconnect()
+        self.session.close("forced server close")
+
+    # -- back-pressure
+
+    def queue_full(self, pending: int) -> None:
+        """A socket's events pile up: stop reading, unless what is awaited is still to be read."""
+        if not self._acks_awaited:
+            self.session.pause_reading()
+        elif pending >= OVERLOAD_FACTOR * self._server.options.handler_queue:
+            self.session.lose("overload")
+
+    def queue_eased(self) -> None:
+        """A socket has caught up."""
+        if all(socket.has_room for socket in self._sockets.values()):
+            self.session.resume_reading()
+
+    def ack_awaited(self) -> None:
+        """A handler waits for its client: what it waits for may stand behind what is not read."""
+        self._acks_awaited += 1
+        self.session.resume_reading()
+
+    def ack_over(self) -> None:
+        """One wait is over."""
+        self._acks_awaited -= 1

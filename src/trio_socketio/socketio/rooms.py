@@ -1,0 +1,75 @@
+"""Which local sockets are in which room. Always in memory; adapters add the other nodes."""
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.socket import Socket
+
+
+class Rooms:
+    """The membership index of one namespace.
+
+    Every socket is alone in the room of its own id, which costs no entry: it is found among the
+    sockets. Others may join that room too.
+    """
+
+    __slots__ = ("_rooms", "sockets")
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, Socket] = {}
+        self._rooms: dict[str, dict[Socket, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def names(self) -> list[str]:
+        """Rooms that somebody joined."""
+        return list(self._rooms)
+
+    def add(self, socket: "Socket", room: str) -> None:
+        """Put a socket into a room; a socket that is not connected goes nowhere."""
+        if room == socket.id or socket.id not in self.sockets:
+            return
+        self._rooms.setdefault(room, {})[socket] = None
+        if socket.joined is None:
+            socket.joined = set()
+        socket.joined.add(room)
+
+    def remove(self, socket: "Socket", room: str) -> None:
+        """Take a socket out of a room; the last one out ends the room."""
+        members = self._rooms.get(room)
+        if members is None or members.pop(socket, self) is self:
+            return
+        if not members:
+            del self._rooms[room]
+        if socket.joined is not None:
+            socket.joined.discard(room)
+
+    def remove_all(self, socket: "Socket") -> None:
+        """Take a socket out of every room and of the namespace."""
+        for room in list(socket.joined or ()):
+            self.remove(socket, room)
+        socket.joined = None
+        self.sockets.pop(socket.id, None)
+
+    def members(self, room: str) -> Collection["Socket"]:
+        """The sockets in a room, each once."""
+        joined = self._rooms.get(room)
+        own = self.sockets.get(room)
+        if own is None:
+            return joined or ()
+        return {own: None, **joined} if joined else (own,)
+
+    def select(self, rooms: Iterable[str], excluded: Iterable[str]) -> Collection["Socket"]:
+        """The sockets in any of rooms (all sockets when there is none), without excluded rooms."""
+        rooms = tuple(rooms)
+        chosen: Collection[Socket]
+        if not rooms:
+            chosen = self.sockets.values()
+        elif len(rooms) == 1:
+            chosen = self.members(rooms[0])
+        else:
+            chosen = dict.fromkeys(socket for room in rooms for socket in self.members(room))
+        without = {socket for room in excluded for socket in self.members(room)}
+        return [socket for socket in chosen if socket not in without] if without else chosen

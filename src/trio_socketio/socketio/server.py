@@ -1,0 +1,307 @@
+"""The server: its namespaces, what it listens on, its start and its end."""
+
+import logging
+import secrets
+import socket as socket_module
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from trio_socketio.engine.handshake import new_sid
+from trio_socketio.engine.server import EngineServer, new_node_name
+from trio_socketio.engine.session import OpenSession
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.net.http import Request
+from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
+from trio_socketio.net.poller import Poller, create_poller
+from trio_socketio.net.server import HttpServer
+from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.adapter import Adapter, AdapterFactory
+from trio_socketio.socketio.broadcast import Broadcast
+from trio_socketio.socketio.handlers import Workers
+from trio_socketio.socketio.namespace import Function, Namespace
+from trio_socketio.socketio.peer import Peer
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+"""How long handlers may go on when the server stops, disconnect handlers included."""
+FLUSH_S = 2.0
+"""How long clients may take to accept the last bytes."""
+_RESTART = 1012  # WebSocket close code: come back
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of a running server.
+
+    Args:
+        connections: open connections, whatever they carry.
+        connections_refused: answered 503 for being too many, since the start.
+        sessions: Engine.IO sessions of the Socket.IO path.
+        sockets: sockets by namespace.
+        packets_dropped: sent to clients that were gone or, if volatile, behind.
+        handler_failures: handlers and middleware that raised.
+        defects: exceptions that only the last barrier stopped.
+    """
+
+    connections: int
+    connections_refused: int
+    sessions: int
+    sockets: dict[str, int]
+    packets_dropped: int
+    handler_failures: int
+    defects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What exists only while the server serves."""
+
+    poller: Poller
+    http: HttpServer
+    engine: EngineServer
+    engines: tuple[EngineServer, ...]
+
+
+class Server:
+    """A Socket.IO server.
+
+    Register handlers, then ``await server.serve(...)`` or use ``open_server``. Nothing is started
+    before.
+
+    Args:
+        options: see ServerOptions.
+        adapter: reaches other nodes; the default serves this one.
+    """
+
+    def __init__(
+        self, options: ServerOptions | None = None, *, adapter: AdapterFactory = Adapter
+    ) -> None:
+        self.options = options or ServerOptions()
+        self.create_adapter = adapter
+        self.workers = Workers(self.options.slow_handler_s)
+        self.namespaces: dict[str, Namespace] = {}
+        self._mounts: dict[str, OpenSession] = {}
+        self._running: Running | None = None
+        self._stopping = trio.Event()
+        self._main = self.of("/")
+
+    # -- namespaces
+
+    def of(self, name: str) -> Namespace:
+        """The namespace of that name, created when new. A leading slash may be left out."""
+        if not name.startswith("/"):
+            name = "/" + name
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            if "," in name:
+                raise LocalProtocolError(f"a namespace cannot have a comma in its name: {name!r}")
+            namespace = self.namespaces[name] = Namespace(self, name)
+        return namespace
+
+    def use(self, function: Function) -> Function:
+        """See Namespace.use, of the main namespace."""
+        return self._main.use(function)
+
+    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """See Namespace.on, of the main namespace."""
+        return self._main.on(event, concurrent=concurrent)
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """See Namespace.emit, of the main namespace."""
+        self._main.emit(event, *arguments)
+
+    def to(self, rooms: str | Iterable[str]) -> Broadcast:
+        """See Namespace.to, of the main namespace."""
+        return self._main.to(rooms)
+
+    in_ = to
+
+    def except_(self, rooms: str | Iterable[str]) -> Broadcast:
+        """See Namespace.except_, of the main namespace."""
+        return self._main.except_(rooms)
+
+    @property
+    def volatile(self) -> Broadcast:
+        """See Namespace.volatile, of the main namespace."""
+        return self._main.volatile
+
+    @property
+    def local(self) -> Broadcast:
+        """See Namespace.local, of the main namespace."""
+        return self._main.local
+
+    def mount(self, path: str, open_session: OpenSession) -> None:
+        """Serve bare Engine.IO at another path of the same port.
+
+        Args:
+            path: absolute; a trailing slash is added.
+            open_session: called with every new session, returns its Listener.
+        """
+        path = path.rstrip("/") + "/"
+        if path in self._mounts or path == self.options.path:
+            raise LocalProtocolError(f"{path} is served already")
+        self._mounts[path] = open_session
+
+    # -- what the parts below and above need
+
+    @property
+    def engine(self) -> EngineServer:
+        """The Engine.IO server under this one; only while it serves."""
+        if self._running is None:
+            raise LocalProtocolError("the server is not running")
+        return self._running.engine
+
+    def new_socket_id(self) -> str:
+        """Public name of a socket: random, and never its sid."""
+        return new_sid(secrets.token_urlsafe(3))
+
+    def statistics(self) -> Statistics:
+        """What is going on. Zeros when the server does not serve."""
+        running = self._running
+        return Statistics(
+            connections=running.http.connection_count if running else 0,
+            connections_refused=running.http.refused_count if running else 0,
+            sessions=len(running.engine.sessions) if running else 0,
+            sockets={name: len(space.sockets) for name, space in self.namespaces.items()},
+            packets_dropped=running.engine.packets_dropped if running else 0,
+            handler_failures=self.workers.failed,
+            defects=running.poller.failures if running else 0,
+        )
+
+    # -- serving
+
+    def stop(self) -> None:
+        """Accept nobody new, say goodbye to everybody, and let serve return. Plain."""
+        self._stopping.set()
+
+    async def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        unix_path: Path | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until stop is called or the task is cancelled.
+
+        Args:
+            host: a name or address to listen on.
+            port: 0 takes a free one.
+            unix_path: listen there instead.
+            ssl_context: speak TLS.
+            task_status: told the addresses, as socket.getsockname gives them.
+        Raises:
+            ConfigurationError: cannot listen there.
+        """
+        if self._running is not None:
+            raise LocalProtocolError("the server is running already")
+        if unix_path is None:
+            listeners = await open_tcp_listeners(host, port)
+        else:
+            listeners = [open_unix_listener(unix_path)]
+        self._stopping = trio.Event()
+        try:
+            await self._serve(listeners, ssl_context, task_status)
+        finally:
+            self._running = None
+            for listener in listeners:
+                listener.close()
+            if unix_path is not None:
+                unix_path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
+
+    async def _serve(
+        self,
+        listeners: list[socket_module.socket],
+        ssl_context: ssl.SSLContext | None,
+        task_status: trio.TaskStatus[list[Any]],
+    ) -> None:
+        quickest = min(self.options.ping_interval_s, self.options.ping_timeout_s)
+        deadlines = Deadlines(min(0.05, quickest / 40))
+        poller = create_poller()
+        poller.on_slow_turn(self.options.slow_handler_s, self.workers.log_slow)
+        running = self._running = self._create_engines(poller, deadlines)
+        http = running.http
+        async with poller.running(), trio.open_nursery() as services:
+            services.start_soon(deadlines.run)
+            try:
+                async with trio.open_nursery() as handlers:
+                    self.workers.start(handlers)
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(
+                                accept_forever,
+                                listener,
+                                lambda sock, peer: http.accept(sock, peer, ssl_context),
+                            )
+                        task_status.started([listener.getsockname() for listener in listeners])
+                        await self._stopping.wait()
+                        accepting.cancel_scope.cancel()
+                    for listener in listeners:
+                        listener.close()  # who comes now is refused at once
+                    for engine in running.engines:
+                        engine.close_all("server shutting down", code=_RESTART)
+                    with trio.move_on_after(GRACE_S):
+                        await self.workers.wait_idle()
+                    http.finish_all()
+                    with trio.move_on_after(FLUSH_S):
+                        await http.wait_empty()
+                    handlers.cancel_scope.cancel()
+            finally:
+                http.abort_all()
+                services.cancel_scope.cancel()
+
+    def _create_engines(self, poller: Poller, deadlines: Deadlines) -> Running:
+        node = new_node_name()
+
+        def create(options: ServerOptions, open_session: OpenSession) -> EngineServer:
+            return EngineServer(options, poller, deadlines, open_session, node)
+
+        engine = create(self.options, lambda session: Peer(self, session))
+        routes = {self.options.path: engine}
+        for path, open_session in self._mounts.items():
+            routes[path] = create(self.options, open_session)
+
+        def route(request: Request) -> None:
+            for path, target in routes.items():
+                if request.path.startswith(path):
+                    target.receive_request(request)
+                    return
+            request.respond(404, [(b"Content-Type", b"text/plain; charset=utf-8")], b"not found")
+
+        http = HttpServer(self.options, poller, deadlines, route)
+        return Running(poller, http, engine, tuple(routes.values()))
+
+
+@asynccontextmanager
+async def open_server(
+    server: Server,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    unix_path: Path | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[list[Any]]:
+    """Serve while the block runs, then stop in order. Gives the addresses; see Server.serve."""
+
+    async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
+        await server.serve(
+            host=host,
+            port=port,
+            unix_path=unix_path,
+            ssl_context=ssl_context,
+            task_status=task_status,
+        )
+
+    async with trio.open_nursery() as nursery:
+        addresses: list[Any] = await nursery.start(serve)
+        yield addresses
+        server.stop()

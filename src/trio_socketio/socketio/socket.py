@@ -1,0 +1,384 @@
+"""One session in one namespace: what user code holds of a client."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from trio_socketio.codec.socket_packet import Packet, PacketType, encode_arguments, encode_packet
+from trio_socketio.errors import LocalProtocolError, SessionClosed
+from trio_socketio.socketio.acks import PendingAck, answer_arguments
+from trio_socketio.socketio.adapter import Target
+from trio_socketio.socketio.broadcast import Broadcast, check_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_socketio.socketio.handlers import Handler, Workers
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.peer import Peer
+
+DEFAULT_ACK_TIMEOUT_S: Final = 20.0
+OVERLOAD_FACTOR: Final = 4
+"""Times the queue bound: how far events may pile up behind a handler that awaits an ack."""
+
+
+class SocketHandshake:
+    """How a socket came to be.
+
+    Args:
+        peer: its session.
+        auth: the payload of its CONNECT.
+    """
+
+    __slots__ = ("_peer", "auth")
+
+    def __init__(self, peer: "Peer", auth: dict[str, Any]) -> None:
+        self._peer = peer
+        self.auth = auth
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the request that opened the session; names in lower case."""
+        return self._peer.session.handshake.headers
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Of the request that opened the session."""
+        return self._peer.session.handshake.query
+
+    @property
+    def url(self) -> str:
+        """Of the request that opened the session."""
+        return self._peer.session.handshake.url
+
+    @property
+    def address(self) -> str:
+        """The client's, as far as trusted proxies tell."""
+        return self._peer.session.handshake.address
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client came over TLS."""
+        return self._peer.session.handshake.secure
+
+    @property
+    def issued_s(self) -> float:
+        """When the session was opened, seconds since 1970."""
+        return self._peer.session.handshake.issued_s
+
+
+class Socket:
+    """A client in a namespace.
+
+    Args:
+        namespace: where.
+        peer: the session and its other sockets.
+        socket_id: 20 characters; public, unlike the sid.
+        auth: the payload of its CONNECT.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acks",
+        "_data",
+        "_frozen_rooms",
+        "_pending",
+        "_queue",
+        "_running",
+        "auth",
+        "connected",
+        "id",
+        "joined",
+        "namespace",
+        "peer",
+        "reason",
+        "session",
+    )
+
+    def __init__(
+        self, namespace: "Namespace", peer: "Peer", socket_id: str, auth: dict[str, Any]
+    ) -> None:
+        self.id = socket_id
+        self.namespace = namespace
+        self.peer = peer
+        self.session = peer.session
+        self.auth = auth
+        self.connected = False
+        self.reason = ""
+        self.joined: set[str] | None = None
+        self._frozen_rooms: frozenset[str] | None = None
+        self._data: dict[str, Any] | None = None
+        self._acks: dict[int, PendingAck] | None = None
+        self._queue: deque[tuple[Handler, list[Any], int | None]] | None = None
+        self._running = False  # a worker goes through the queue
+        self._pending = 0  # events that wait or run
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id} of {self.namespace.name}>"
+
+    # -- what user code sees
+
+    @property
+    def handshake(self) -> SocketHandshake:
+        """How it came to be."""
+        return SocketHandshake(self.peer, self.auth)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Anything the program wants to remember of this client."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms it is in, its own included; once disconnected, those it was in."""
+        if self._frozen_rooms is not None:
+            return self._frozen_rooms
+        return frozenset((self.id, *(self.joined or ())))
+
+    def join(self, rooms: "str | Iterable[str]") -> None:
+        """Enter rooms. Does nothing once disconnected.
+
+        Raises:
+            LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
+        """
+        limit = self.namespace.server.options.max_rooms_per_socket
+        for room in (rooms,) if isinstance(rooms, str) else rooms:
+            if self.joined is not None and len(self.joined) >= limit and room not in self.joined:
+                raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
+            if self.connected:
+                self.namespace.adapter.add(self, room)
+
+    def leave(self, room: str) -> None:
+        """Leave a room; not its own."""
+        self.namespace.adapter.remove(self, room)
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """Send an event to this client. Never blocks.
+
+        Once the client is gone, the event is dropped and counted.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
+        """
+        check_event(event)
+        self._send_event([event, *arguments], None)
+
+    async def emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
+    ) -> Any:
+        """Send an event and wait for the client's answer.
+
+        Returns:
+            None for no argument, the argument itself, or a tuple of several.
+        Raises:
+            AckTimeout: no answer in time.
+            SessionClosed: the client is gone.
+            LocalProtocolError: see emit.
+        """
+        check_event(event)
+        if not self.connected:
+            raise SessionClosed(self.reason)
+        ack_id = self.namespace.next_ack_id()
+        pending = PendingAck()
+        if self._acks is None:
+            self._acks = {}
+        self._send_event([event, *arguments], ack_id)
+        self._acks[ack_id] = pending
+        self.peer.ack_awaited()
+        try:
+            return await pending.wait(timeout_s)
+        finally:
+            self.peer.ack_over()
+            self._acks.pop(ack_id, None)
+
+    def disconnect(self, close: bool = False) -> None:
+        """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
+        if close:
+            self.peer.disconnect_all()
+        elif self.connected:
+            packet = Packet(PacketType.DISCONNECT, self.namespace.name)
+            self.session.send(encode_packet(packet))
+            self.close("server namespace disconnect")
+
+    def to(self, rooms: "str | Iterable[str]") -> Broadcast:
+        """The others in rooms."""
+        return self.broadcast.to(rooms)
+
+    in_ = to
+
+    def except_(self, rooms: "str | Iterable[str]") -> Broadcast:
+        """The others, without rooms."""
+        return self.broadcast.except_(rooms)
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """All sockets of the namespace but this one."""
+        return Broadcast(self.namespace.adapter, Target(excluded=(self.id,)))
+
+    @property
+    def volatile(self) -> "VolatileSocket":
+        """Emit through it what may be lost when the client cannot take it at once."""
+        return VolatileSocket(self)
+
+    async def wait_drained(self) -> None:
+        """Wait until the client has taken what was sent to it.
+
+        Raises:
+            SessionClosed: it is gone.
+        """
+        await self.session.wait_drained()
+
+    def _send_event(self, arguments: list[Any], ack_id: int | None) -> None:
+        packet = encode_arguments(self.namespace.event_header, arguments, ack_id)
+        if self.connected:
+            self.session.send(packet)
+        else:
+            self.session.drop()
+
+    # -- what arrives
+
+    def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
+        """An event arrived: call its handler, or queue it behind those that run."""
+        handler = self.namespace.handlers.get(arguments[0])
+        if handler is None:
+            return
+        arguments[0] = self
+        self.dispatch(handler, arguments, ack_id)
+
+    def dispatch(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
+        """Call a plain handler now if nothing is before it; queue any other."""
+        if handler.is_async or self._pending:
+            self._enqueue(handler, arguments, ack_id)
+            return
+        try:
+            result = self.namespace.workers.call(handler, arguments)
+        except Exception as error:
+            self.namespace.workers.log_failure(handler, self.id, error)
+            return
+        if ack_id is not None:
+            self._acknowledge(handler, ack_id, result)
+
+    def receive_ack(self, ack_id: int | None, arguments: list[Any]) -> None:
+        """The client answered; an answer nobody waits for is late, and ignored."""
+        pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
+        if pending is not None:
+            pending.receive(arguments)
+
+    def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
+        try:
+            packet = encode_arguments(self.namespace.ack_header, answer_arguments(result), ack_id)
+        except LocalProtocolError as error:
+            self.namespace.workers.log_failure(handler, self.id, error)
+            return
+        if self.connected:
+            self.session.send(packet)
+
+    # -- handlers that take their time
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another event may be queued."""
+        return self._pending < self.namespace.server.options.handler_queue
+
+    def _enqueue(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
+        self._pending += 1
+        if handler.concurrent:
+            self.namespace.workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
+        else:
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append((handler, arguments, ack_id))
+            if not self._running:
+                self._running = True
+                self.namespace.workers.submit(self)
+        if self._pending >= self.namespace.server.options.handler_queue:
+            self.peer.queue_full(self._pending)
+
+    async def run(self, workers: "Workers") -> None:
+        """See Job: handle what is queued, in order."""
+        try:
+            while self._queue:
+                handler, arguments, ack_id = self._queue.popleft()
+                await self.handle(workers, handler, arguments, ack_id)
+        finally:
+            self._queue = None
+            self._running = False
+
+    async def handle(
+        self, workers: "Workers", handler: "Handler", arguments: list[Any], ack_id: int | None
+    ) -> None:
+        """Run one handler in a worker, and answer."""
+        try:
+            if handler.is_async:
+                result = await workers.call_async(handler.function, *arguments)
+            else:
+                result = workers.call(handler, arguments)
+        except Exception as error:
+            workers.log_failure(handler, self.id, error)
+        else:
+            if ack_id is not None:
+                self._acknowledge(handler, ack_id, result)
+        finally:
+            self._pending -= 1
+            if self._pending == self.namespace.server.options.handler_queue // 2:
+                self.peer.queue_eased()
+
+    # -- its end
+
+    def close(self, reason: str) -> None:
+        """Mark it disconnected; it leaves when the batch is done."""
+        if self.connected:
+            self.connected = False
+            self.reason = reason
+            self.namespace.poller.defer(self.leave_namespace)
+
+    def leave_namespace(self) -> None:
+        """Leave every room, release what waits, then tell the handlers, last of all."""
+        self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
+        self.namespace.adapter.remove_all(self)
+        self.peer.forget(self)
+        acks, self._acks = self._acks, None
+        for pending in (acks or {}).values():
+            pending.fail(self.reason)
+        for event in ("disconnecting", "disconnect"):
+            handler = self.namespace.handlers.get(event)
+            if handler is not None:
+                self.dispatch(handler, [self, self.reason], None)
+
+
+class VolatileSocket:
+    """Emits to one socket what may be lost."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """See Socket.emit; dropped and counted when the client cannot take it at once."""
+        check_event(event)
+        socket = self._socket
+        packet = encode_arguments(socket.namespace.event_header, [event, *arguments], None)
+        if socket.connected:
+            socket.session.send_volatile(packet)
+        else:
+            socket.session.drop()
+
+
+class _ConcurrentEvent:
+    """An event whose handler may run beside others of its socket."""
+
+    __slots__ = ("_ack_id", "_arguments", "_handler", "_socket")
+
+    def __init__(
+        self, socket: Socket, handler: "Handler", arguments: list[Any], ack_id: int | None
+    ) -> None:
+        self._socket = socket
+        self._handler = handler
+        self._arguments = arguments
+        self._ack_id = ack_id
+
+    async def run(self, workers: "Workers") -> None:
+        """See Job."""
+        await self._socket.handle(workers, self._handler, self._arguments, self._ack_id)

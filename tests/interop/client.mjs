@@ -1,0 +1,79 @@
+// Runs scenarios with an official JavaScript client against a server:
+//
+//     node client.mjs URL SCENARIO TRANSPORT VERSION
+//
+// SCENARIO is a name, several joined by commas, or "all"; TRANSPORT polling, websocket or upgrade;
+// VERSION a key of CLIENTS. One line of JSON for each scenario: {"scenario", "ok", "error"}.
+// Exit code 0 if all are well, 1 if one is not, 2 for a wrong command line.
+
+import { scenarios as acks } from "./scenarios/acks.mjs";
+import { scenarios as crowd } from "./scenarios/crowd.mjs";
+import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
+import { scenarios as engine } from "./scenarios/engine.mjs";
+import { scenarios as namespaces } from "./scenarios/namespaces.mjs";
+import { scenarios as order } from "./scenarios/order.mjs";
+import { scenarios as payloads } from "./scenarios/payloads.mjs";
+import { scenarios as reconnection } from "./scenarios/reconnection.mjs";
+import { scenarios as rooms } from "./scenarios/rooms.mjs";
+import { report } from "./report.mjs";
+import { Sockets, TRANSPORTS } from "./sockets.mjs";
+
+const CLIENTS = { "4.8": "socket.io-client", "4.0": "socket.io-client-4-0" };
+const DEADLINE_MS = 20_000;
+
+// Without the scenarios of DRIVEN, which wait for something that the caller does to the server.
+const SCENARIOS = {
+  ...payloads,
+  ...acks,
+  ...namespaces,
+  ...rooms,
+  ...disconnects,
+  ...order,
+  ...engine,
+  ...crowd,
+};
+const DRIVEN = { ...reconnection };
+
+async function run(name, scenario, sockets) {
+  let timer;
+  const deadline = new Promise((_, reject) => {
+    const expire = () => reject(new Error(`not finished after ${DEADLINE_MS} ms`));
+    timer = setTimeout(expire, scenario.deadlineMs ?? DEADLINE_MS);
+  });
+  const broken = new Promise((_, reject) => {
+    process.on("uncaughtException", reject);
+    process.on("unhandledRejection", reject);
+  });
+  try {
+    await Promise.race([scenario(sockets), deadline, broken]);
+    sockets.check();
+    report({ scenario: name, ok: true, error: null });
+    return true;
+  } catch (error) {
+    report({ scenario: name, ok: false, error: error?.stack ?? String(error) });
+    return false;
+  } finally {
+    clearTimeout(timer);
+    sockets.close();
+    process.removeAllListeners("uncaughtException");
+    process.removeAllListeners("unhandledRejection");
+  }
+}
+
+function fail(problem) {
+  process.stderr.write(`${problem}\nusage: node client.mjs URL SCENARIO TRANSPORT VERSION\n`);
+  process.exit(2);
+}
+
+const [url, wanted, transport, version] = process.argv.slice(2);
+if (!(transport in TRANSPORTS)) fail(`unknown transport: ${transport}`);
+if (!(version in CLIENTS)) fail(`unknown version: ${version}`);
+const names = wanted === "all" ? Object.keys(SCENARIOS) : wanted.split(",");
+const { io } = await import(CLIENTS[version]);
+let allWell = true;
+for (const name of names) {
+  const scenario = SCENARIOS[name] ?? DRIVEN[name];
+  if (scenario === undefined) fail(`unknown scenario: ${name}`);
+  allWell = (await run(name, scenario, new Sockets(io, url, transport))) && allWell;
+}
+process.exit(allWell ? 0 : 1);

@@ -1,0 +1,172 @@
+"""The server as a user starts it: a process of its own, found by its port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+INTEROP_APP = "tests/apps/interop_app.py:create"
+HOST = "127.0.0.1"
+START_S = 20.0
+STOP_S = 15.0
+POLL_S = 0.02
+TAIL_BYTES = 6_000
+
+
+class ServerFailed(Exception):
+    """The server did not start, did not stop, or ended by itself; its last words are included."""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at the moment."""
+    with closing(socket.socket()) as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """Run ``trio-socketio serve`` for as long as the ``with`` block lasts.
+
+    Args:
+        app: what ``--app`` takes; paths are relative to the repository.
+        arguments: further arguments of ``serve``.
+        port: where to listen; a free one if not given. It survives ``restart()``.
+    """
+
+    def __init__(
+        self, app: str = INTEROP_APP, *, arguments: Sequence[str] = (), port: int | None = None
+    ) -> None:
+        self.app = app
+        self.arguments = tuple(arguments)
+        self.port = free_port() if port is None else port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def command(self) -> list[str]:
+        listen = ["--host", HOST, "--port", str(self.port)]
+        serve = [sys.executable, "-m", "trio_socketio", "serve", "--app", self.app]
+        return [*serve, *listen, *self.arguments]
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._stderr.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._process is not None:
+                self.stop()
+        finally:
+            self._stderr.close()
+
+    def start(self) -> None:
+        """Start the process and wait until its port answers."""
+        assert self._process is None, "the server is already running"
+        self._process = subprocess.Popen(
+            self.command(),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=self._stderr,
+            stderr=self._stderr,
+        )
+        try:
+            self._wait_listening()
+        except ServerFailed:
+            self._end(signal.SIGKILL)
+            raise
+
+    def stop(self) -> int:
+        """Ask the server to drain and end, and return its exit code.
+
+        Raises:
+            ServerFailed: it had ended before, or did not end in time and was killed.
+        """
+        assert self._process is not None, "the server is not running"
+        if self._process.poll() is not None:
+            code = self._end(signal.SIGTERM)
+            raise ServerFailed(f"the server had ended by itself with {code}\n{self.tail()}")
+        try:
+            return self._end(signal.SIGTERM)
+        except subprocess.TimeoutExpired:
+            self._end(signal.SIGKILL)
+            said = self.tail()
+            raise ServerFailed(f"the server did not end {STOP_S} s after SIGTERM\n{said}") from None
+
+    def kill(self) -> None:
+        """End the server without a chance to say good-bye, as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, *, crash: bool = False) -> None:
+        """Stop the server (or kill it) and start it again on the same port."""
+        if crash:
+            self.kill()
+        else:
+            self.stop()
+        self.start()
+
+    def readable(self) -> bool:
+        """Whether there still is an output to read."""
+        return not self._stderr.closed
+
+    def output(self) -> str:
+        """Everything the server wrote so far."""
+        size = os.fstat(self._stderr.fileno()).st_size
+        # pread: reading must not move the offset that the server writes at.
+        return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
+
+    def tail(self) -> str:
+        """The last words of the server, for the report of a test that failed."""
+        return f"--- the server wrote ---\n{self.output()[-TAIL_BYTES:]}"
+
+    def _wait_listening(self) -> None:
+        assert self._process is not None
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if (code := self._process.poll()) is not None:
+                raise ServerFailed(f"the server ended with {code} at its start\n{self.tail()}")
+            try:
+                socket.create_connection((HOST, self.port), timeout=1).close()
+            except OSError:
+                time.sleep(POLL_S)
+            else:
+                return
+        raise ServerFailed(f"nobody listens on {self.url} after {START_S} s\n{self.tail()}")
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None, "the server is not running"
+        self._process.send_signal(number)  # does nothing if it has ended
+        code = self._process.wait(STOP_S)
+        self._process = None
+        return code
