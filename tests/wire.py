@@ -105,7 +105,7 @@ class HttpClient:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                self._http.receive_data(await self.stream.receive_some())
+                self._http.receive_data(bytes(await self.stream.receive_some()))
             elif isinstance(event, h11.Response):
                 status = event.status_code
                 headers = {k.decode(): v.decode() for k, v in event.headers}
@@ -162,7 +162,7 @@ class WebSocketClient:
         body = b""
         with trio.fail_after(TIMEOUT_S):
             while True:
-                data = await self.stream.receive_some()
+                data = bytes(await self.stream.receive_some())
                 self.ws.receive_data(data or None)
                 for event in self.ws.events():
                     if isinstance(event, AcceptConnection):
@@ -197,7 +197,7 @@ class WebSocketClient:
                 if self._closed is not None:
                     raise self._closed
                 try:
-                    data = await self.stream.receive_some()
+                    data = bytes(await self.stream.receive_some())
                 except trio.BrokenResourceError:
                     data = b""
                 if not data:

@@ -201,9 +201,7 @@ class HttpReceiver:
         request = self._request
         if request is not None and self._on_body is None:
             return False  # its answer is pending
-        if request is None and self._h11.our_state is h11.DONE:
-            if self._h11.their_state is not h11.DONE:
-                return False
+        if request is None and self._h11.our_state is self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
         event = self._h11.next_event()
         if event is h11.NEED_DATA or event is h11.PAUSED:
