@@ -69,14 +69,12 @@ class PollingTransport:
             return
         self._post = request
         request.on_abort = self._aborted
-        try:
-            request.read_body(self._server.options.max_http_buffer_size_bytes, self._receive_body)
-        except RemoteProtocolError:
-            self._post = None
-            request.on_abort = None
-            raise
+        request.read_body(self._server.options.max_http_buffer_size_bytes, self._receive_body)
 
-    def _receive_body(self, body: bytes) -> None:
+    def _receive_body(self, body: bytes | None) -> None:
+        if body is None:  # too large; the client may send less
+            self._post = None
+            return
         try:
             packets = decode_payload(body)
         except RemoteProtocolError:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import h11
 import trio
 
-from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError
+from trio_socketio.errors import PayloadTooLarge
 from trio_socketio.net.connection import Connection
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -92,10 +92,10 @@ class Request:
         """Parameters of a query string."""
         return dict(parse_qsl(text, keep_blank_values=True))
 
-    def read_body(self, max_bytes: int, on_body: Callable[[bytes], None]) -> None:
-        """Ask for the body; a longer one is answered 413 and on_abort is called.
+    def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
+        """Ask for the body. on_body is called once, unless on_abort is: with None for a longer one.
 
-        on_body is called once, never from here.
+        That is answered 413 here.
         """
         self._http.read_body(max_bytes, on_body)
 
@@ -149,7 +149,7 @@ class HttpReceiver:
         self._keep_alive_s = keep_alive_s
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._request: Request | None = None  # the one that is being read or answered
-        self._on_body: Callable[[bytes], None] | None = None
+        self._on_body: Callable[[bytes | None], None] | None = None
         self._max_body_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -161,7 +161,7 @@ class HttpReceiver:
         """See Receiver."""
         h11_ = self._h11
         if self._request is None:
-            if h11_.their_state is h11.IDLE and not h11_.trailing_data[0]:
+            if h11_.their_state in (h11.IDLE, h11.DONE) and not h11_.trailing_data[0]:
                 self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
         elif self._on_body is None:
             self._ahead += len(data)
@@ -191,9 +191,13 @@ class HttpReceiver:
             while not self.connection.closed and self._step():
                 pass
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, f"{error}")
-        except RemoteProtocolError as error:
-            self._refuse(error.http_status, f"{error}")
+            self._refuse(error.error_status_hint, str(error))
+        except PayloadTooLarge as error:
+            on_body, self._on_body = self._on_body, None
+            if on_body is not None and self._request is not None:
+                self._request.on_abort = None
+                on_body(None)
+            self._refuse(error.http_status, str(error))
         finally:
             self._busy = False
 
@@ -228,13 +232,13 @@ class HttpReceiver:
         self.connection.set_deadline(float("inf"))
         self._on_request(request)
 
-    def read_body(self, max_bytes: int, on_body: Callable[[bytes], None]) -> None:
+    def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
         """See Request."""
         assert self._request is not None
+        self._on_body = on_body
         length = self._request.headers.get("content-length", "0")
         if int(length) > max_bytes:
             raise PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
-        self._on_body = on_body
         self._max_body_bytes = max_bytes
         self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
         if self._h11.they_are_waiting_for_100_continue:

@@ -123,6 +123,12 @@ class Poller(ABC):
             self._wake()
         self._released.append(connection)
 
+    async def wait_settled(self) -> None:
+        """Wait until what was deferred before has been called."""
+        settled = trio.Event()
+        self.defer(settled.set)
+        await settled.wait()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drive connections while the block runs; what is open at its end is released."""

@@ -82,16 +82,22 @@ class Workers:
         """Run in nursery from now on; its owner cancels it."""
         self._nursery = nursery
         self._context = contextvars.copy_context()
-        self._idle.clear()
+        self._busy = 0
+
+    def stop(self) -> None:
+        """Take no more jobs: the server ends, and nobody would run them."""
+        self._nursery = None
+        self._ready.clear()
+        self._busy = 0
 
     def submit(self, job: Job) -> None:
-        """Have job run in the next scheduler pass. Plain."""
+        """Have job run in the next scheduler pass. Plain; dropped once stopped."""
+        if self._nursery is None:
+            return
         self._ready.append(job)
         self._busy += 1
         if self._idle:
             trio.lowlevel.reschedule(self._idle.pop())
-        elif self._nursery is None:
-            raise LocalProtocolError("the server is not running")
         else:
             self._context.run(self._nursery.start_soon, self._work)
 
@@ -127,7 +133,7 @@ class Workers:
 
     async def wait_idle(self) -> None:
         """Wait until no job is left."""
-        while self._busy:
+        while self._busy > 0:
             self._all_idle = trio.Event()
             await self._all_idle.wait()
 
@@ -146,7 +152,7 @@ class Workers:
                     await job.run(self)
                 finally:
                     self._busy -= 1
-                    if not self._busy:
+                    if self._busy <= 0:
                         self._all_idle.set()
                 if perf_counter() > ends:  # handlers that never suspend must not take over
                     await trio.lowlevel.checkpoint()

@@ -180,6 +180,8 @@ class Namespace:
             return
         socket.connected = True
         self.rooms.sockets[socket.id] = socket
+        early, socket.joined = socket.joined, None
+        socket.join(early or ())
         socket.session.send(
             encode_packet(Packet(PacketType.CONNECT, self.name, {"sid": socket.id}))
         )

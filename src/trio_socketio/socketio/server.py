@@ -249,6 +249,7 @@ class Server:
                         listener.close()  # who comes now is refused at once
                     for engine in running.engines:
                         engine.close_all("server shutting down", code=_RESTART)
+                    await poller.wait_settled()
                     with trio.move_on_after(GRACE_S):
                         await self.workers.wait_idle()
                     http.finish_all()
@@ -256,6 +257,9 @@ class Server:
                         await http.wait_empty()
                     handlers.cancel_scope.cancel()
             finally:
+                self.workers.stop()
+                for engine in running.engines:
+                    engine.close_all("server shutting down", code=_RESTART)
                 http.abort_all()
                 services.cancel_scope.cancel()
 

@@ -137,7 +137,7 @@ class Socket:
         return frozenset((self.id, *(self.joined or ())))
 
     def join(self, rooms: "str | Iterable[str]") -> None:
-        """Enter rooms. Does nothing once disconnected.
+        """Enter rooms; in middleware, as soon as it is let in. Does nothing once disconnected.
 
         Raises:
             LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
@@ -148,6 +148,8 @@ class Socket:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
             if self.connected:
                 self.namespace.adapter.add(self, room)
+            elif not self.reason:
+                self.joined = (self.joined or set()) | {room}
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own."""
@@ -183,14 +185,15 @@ class Socket:
         pending = PendingAck()
         if self._acks is None:
             self._acks = {}
+        acks = self._acks
         self._send_event([event, *arguments], ack_id)
-        self._acks[ack_id] = pending
+        acks[ack_id] = pending
         self.peer.ack_awaited()
         try:
             return await pending.wait(timeout_s)
         finally:
             self.peer.ack_over()
-            self._acks.pop(ack_id, None)
+            acks.pop(ack_id, None)
 
     def disconnect(self, close: bool = False) -> None:
         """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
