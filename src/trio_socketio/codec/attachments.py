@@ -21,6 +21,12 @@ def has_binary(value: Any) -> bool:
     Raises:
         LocalProtocolError: the value contains itself, or is nested too deep.
     """
+    if type(value) is list:
+        for item in value:
+            if type(item) not in _PLAIN:
+                break
+        else:
+            return False  # most events: a name and a few plain arguments
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         deeper: list[Any] = []

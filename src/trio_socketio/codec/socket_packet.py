@@ -40,7 +40,7 @@ _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK 
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _SLASH: Final = ord("/")
-_BRACKET: Final = ord("[")
+_MAIN_EVENT: Final = b"42["  # most packets: an event of the main namespace, no ack asked for
 
 
 class Packet(msgspec.Struct, gc=False):
@@ -122,6 +122,10 @@ def decode_packet(text: bytes) -> Packet:
 
     Spec: Socket.IO v5, "Packet encoding".
     """
+    if text[:3] == _MAIN_EVENT:
+        arguments: list[Any] = decode_json(text[2:])
+        _check_event_name(arguments)
+        return Packet(_EVENT, "/", arguments)
     size = len(text)
     if size < 2 or text[0] != MESSAGE:
         raise RemoteProtocolError("empty Socket.IO packet")

@@ -202,7 +202,7 @@ class EngineServer:
     def contain(self, session: Session, error: Exception) -> None:
         """A packet raised: the peer's fault closes its session, ours closes it and is logged."""
         if isinstance(error, RemoteProtocolError):
-            log.info("session %s closed: %s", session.sid[:4], error)
+            log.debug("a session is closed: %s", error)
             session.lose("parse error")
         else:
             log.error("a session failed and is closed", exc_info=error)

@@ -21,6 +21,7 @@ TEXT: Final = 0x81
 BINARY: Final = 0x82
 _CLOSE: Final = 0x88
 _PONG: Final = 0x8A
+_SHORT_TEXT: Final = [bytes((TEXT, size)) for size in range(126)]
 _LENGTH_16: Final = Struct("!BBH").pack
 _LENGTH_64: Final = Struct("!BBQ").pack
 
@@ -39,7 +40,11 @@ def encode_frames(packet: Outgoing) -> bytes:
     """All frames of a packet, made once for all its receivers. Spec: Engine.IO v4, "WebSocket"."""
     frames = packet.frames
     if frames is None:
-        frames = encode_frame(TEXT, packet.text) if packet.text else b""
+        text = packet.text
+        if len(text) < 126:
+            frames = _SHORT_TEXT[len(text)] + text if text else b""
+        else:
+            frames = encode_frame(TEXT, text)
         if packet.attachments:
             frames += b"".join([encode_frame(BINARY, data) for data in packet.attachments])
         packet.frames = frames
@@ -49,8 +54,8 @@ def encode_frames(packet: Outgoing) -> bytes:
 def unmask(key: bytes, data: bytes) -> bytes:
     """Apply a frame's mask. Spec: RFC 6455, section 5.3."""
     size = len(data)
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
-    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+    mask = int.from_bytes((key * (size // 4 + 1))[:size])
+    return (int.from_bytes(data) ^ mask).to_bytes(size)
 
 
 class FrameReceiver:
