@@ -2,9 +2,11 @@
 
 import importlib
 import importlib.util
+import inspect
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,47 +56,65 @@ def load_server(spec: str | None, given: Mapping[str, Any]) -> Server:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None is the lobby.
         given: options that were given explicitly; they override the app's.
     Raises:
-        ConfigurationError: there is no such app, or it is no Server and makes none.
+        ConfigurationError: there is no such app, it fails, or it is no Server and makes none.
     """
     if spec is None:
         return lobby.create(ServerOptions(**given))
     where, _, name = spec.partition(":")
     module = _import(where, spec)
     found = _find(module, name, spec)
-    if isinstance(found, Server):
-        found.options = replace(found.options, **given)
-        return found
-    if not callable(found):
+    made = found if isinstance(found, Server) else _make(found, ServerOptions(**given), name, spec)
+    # Options are read when serving begins; a function may have set its own, whatever it was given.
+    made.options = replace(made.options, **given)
+    return made
+
+
+def _make(create: Any, options: ServerOptions, name: str, spec: str) -> Server:
+    if not callable(create):
         raise ConfigurationError(f"--app {spec}: {name or 'it'} is neither a Server nor a function")
-    made = found(ServerOptions(**given))
+    try:
+        made = create(options)
+    except Exception as error:
+        raise _failure(spec, "it failed", error) from error
+    if inspect.iscoroutine(made):
+        made.close()
     if not isinstance(made, Server):
         raise ConfigurationError(f"--app {spec}: it returned {type(made).__name__}, not a Server")
     return made
 
 
+def _failure(spec: str, what: str, error: Exception) -> ConfigurationError:
+    """One line that says where in the app; the traceback is there for who asks for it."""
+    log.debug("--app %s: %s", spec, what, exc_info=error)
+    places = [
+        f" ({frame.filename}:{frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in (__file__, importlib.__file__)
+        and not frame.filename.startswith("<frozen")
+    ]
+    told = f"{type(error).__name__}: {error}{places[-1] if places else ''}"
+    return ConfigurationError(f"--app {spec}: {what}: {told}")
+
+
 def _import(where: str, spec: str) -> ModuleType:
+    path = Path(where)
+    if where.endswith(".py") and not path.is_file():
+        raise ConfigurationError(f"--app {spec}: there is no file {where}")
+    if not where.endswith(".py") and not all(map(str.isidentifier, where.split("."))):
+        raise ConfigurationError(f"--app {spec}: {where!r} is neither a FILE.py nor a module")
     try:
         if not where.endswith(".py"):
             sys.path.insert(0, str(Path.cwd()))
             return importlib.import_module(where)
-        path = Path(where)
-        if not path.is_file():
-            raise ConfigurationError(f"--app {spec}: there is no file {where}")
         source = importlib.util.spec_from_file_location(path.stem, path)
-        if source is None or source.loader is None:
-            raise ConfigurationError(f"--app {spec}: {where} cannot be imported")
+        assert source is not None  # the name ends with .py
+        assert source.loader is not None
         module = importlib.util.module_from_spec(source)
         sys.modules[path.stem] = module
         sys.path.insert(0, str(path.resolve().parent))
         source.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"--app {spec}: {error}") from error
-    except ConfigurationError:
-        raise
     except Exception as error:
-        raise ConfigurationError(
-            f"--app {spec}: importing it failed: {type(error).__name__}: {error}"
-        ) from error
+        raise _failure(spec, "importing it failed", error) from error
     return module
 
 

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
 from trio_socketio import __version__
 from trio_socketio.app import Listening, load_server, serve
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.ops.log import FORMATS, LEVELS, set_up
+from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
 from trio_socketio.options import ServerOptions
 
 # Command line name -> field of ServerOptions; given ones override the app's.
@@ -51,9 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fault = fault.exceptions[0]
         if not isinstance(fault, ConfigurationError):
             raise
-        print(f"trio-socketio: {fault}", file=sys.stderr)
+        print(f"trio-socketio: {escape(str(fault))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the server took the signal over
+        return 130
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, and options are never guessed from their beginnings."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser."""
+        self.exit(2, f"{self.prog}: {escape(message)} (see {self.prog} --help)\n")
 
 
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
@@ -83,9 +96,7 @@ def _freeze() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trio-socketio", description="A realtime server that speaks Socket.IO."
-    )
+    parser = _Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -160,24 +171,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
-    return port
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} must be above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
     return seconds
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be above zero")
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+    return int(text)
 
 
 def _network(text: str) -> Any:

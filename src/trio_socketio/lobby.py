@@ -2,7 +2,7 @@
 
 Events from a client, each answered by its acknowledgement:
 
-- ``join`` room: enter a room; answers how many are in it.
+- ``join`` room: enter a room; answers how many are in it. A socket's id is no room.
 - ``leave`` room: leave it; answers how many are left.
 - ``message`` room, anything: to the others in a room that the sender is in; they get ``message``
   room, sender's id, anything. Answers whether it was sent.
@@ -13,6 +13,7 @@ Everybody gets ``joined`` and ``left`` (room, id) of the rooms they are in.
 
 from typing import Any, Final
 
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -25,19 +26,28 @@ def create(options: ServerOptions) -> Server:
     sio = Server(options)
     rooms = sio.of("/").rooms
 
+    def room_name(arguments: tuple[Any, ...]) -> str | None:
+        room = arguments[0] if arguments else None
+        if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM_NAME or room in rooms.sockets:
+            return None
+        return room
+
     @sio.on("join")
     def join(socket: Socket, *arguments: Any) -> Any:
-        room = _room_name(arguments)
+        room = room_name(arguments)
         if room is None:
             return {"error": f"join takes a room's name of 1 to {MAX_ROOM_NAME} characters"}
         if room not in socket.rooms:
+            try:
+                socket.join(room)
+            except LocalProtocolError as error:  # in too many rooms
+                return {"error": str(error)}
             socket.to(room).emit("joined", room, socket.id)
-            socket.join(room)
         return len(rooms.members(room))
 
     @sio.on("leave")
     def leave(socket: Socket, *arguments: Any) -> Any:
-        room = _room_name(arguments)
+        room = room_name(arguments)
         if room is None or room not in socket.rooms:
             return {"error": "leave takes the name of a room that you are in"}
         socket.leave(room)
@@ -46,7 +56,7 @@ def create(options: ServerOptions) -> Server:
 
     @sio.on("message")
     def message(socket: Socket, *arguments: Any) -> Any:
-        room = _room_name(arguments)
+        room = room_name(arguments)
         if room is None or room not in socket.rooms:
             return {"error": "message takes the name of a room that you are in, then anything"}
         socket.to(room).emit("message", room, socket.id, *arguments[1:])
@@ -62,8 +72,3 @@ def create(options: ServerOptions) -> Server:
             sio.to(room).emit("left", room, socket.id)
 
     return sio
-
-
-def _room_name(arguments: tuple[Any, ...]) -> str | None:
-    room = arguments[0] if arguments else None
-    return room if isinstance(room, str) and 0 < len(room) <= MAX_ROOM_NAME else None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 from trio_socketio.errors import ConfigurationError
 
@@ -62,4 +63,19 @@ class ServerOptions:
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
+        for origin in self.cors_origins:
+            if origin != "*" and not _is_origin(origin):
+                raise ConfigurationError(
+                    f"an origin is scheme://host[:port] as browsers send it, or *; not {origin!r}"
+                )
         object.__setattr__(self, "path", self.path.rstrip("/") + "/")
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    return bool(host) and text == f"{parts.scheme}://{host}" + (f":{port}" if port else "")

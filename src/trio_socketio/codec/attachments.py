@@ -27,21 +27,23 @@ def has_binary(value: Any) -> bool:
                 break
         else:
             return False  # most events: a name and a few plain arguments
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    found = False
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 1):  # to the end even if found: what follows relies on the bound
         deeper: list[Any] = []
-        for item in level:
-            if type(item) in _PLAIN:
-                continue
-            if isinstance(item, _BINARY):
-                return True
-            if isinstance(item, dict):
-                deeper.extend(item.values())
-            elif isinstance(item, (list, tuple)):
-                deeper.extend(item)
+        for container in level:
+            for item in container.values() if isinstance(container, dict) else container:
+                if type(item) in _PLAIN:
+                    continue
+                if isinstance(item, _BINARY):
+                    found = True
+                    deeper.append(())  # its placeholder is one level more
+                elif isinstance(item, (dict, list, tuple)):
+                    deeper.append(item)
         if not deeper:
-            return False
-        level = deeper
+            return found
+        # Each only once: a list that holds itself twice would double with every turn.
+        level = deeper if len(deeper) < 1000 else list({id(item): item for item in deeper}.values())
     raise LocalProtocolError(f"a value to send is nested more than {MAX_DEPTH} deep")
 
 
@@ -56,25 +58,26 @@ def deconstruct(value: Any) -> tuple[Any, tuple[bytes, ...]]:
     Spec: Socket.IO v5, "Packet encoding".
     """
     attachments: list[bytes] = []
-    stripped = _strip(value, attachments)
+    root: list[Any] = [None]
+    waiting: list[tuple[Any, Any, Any]] = [(root, 0, value)]  # last first: the order of the text
+    while waiting:
+        parent, key, item = waiting.pop()
+        if isinstance(item, _BINARY):
+            parent[key] = {"_placeholder": True, "num": len(attachments)}
+            attachments.append(bytes(item))
+        elif isinstance(item, dict):
+            parent[key] = copy = dict.fromkeys(item)
+            waiting += [(copy, name, item[name]) for name in reversed(item)]
+        elif isinstance(item, (list, tuple)):
+            parent[key] = places = [None] * len(item)
+            waiting += [(places, at, item[at]) for at in range(len(item) - 1, -1, -1)]
+        else:
+            parent[key] = item
     if len(attachments) > MAX_ATTACHMENTS:
         raise LocalProtocolError(
             f"{len(attachments)} binary attachments in one packet; peers accept {MAX_ATTACHMENTS}"
         )
-    return stripped, tuple(attachments)
-
-
-def _strip(value: Any, attachments: list[bytes]) -> Any:
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, _BINARY):
-        attachments.append(bytes(value))
-        return {"_placeholder": True, "num": len(attachments) - 1}
-    if isinstance(value, dict):
-        return {key: _strip(item, attachments) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strip(item, attachments) for item in value]
-    return value
+    return root[0], tuple(attachments)
 
 
 def reconstruct(value: Any, attachments: list[bytes]) -> Any:
@@ -85,17 +88,19 @@ def reconstruct(value: Any, attachments: list[bytes]) -> Any:
 
     Spec: Socket.IO v5, "Packet encoding".
     """
-    if type(value) is dict:
-        if value.get("_placeholder") is True:
-            number = value.get("num")
-            if type(number) is not int or not 0 <= number < len(attachments):
-                raise RemoteProtocolError("a placeholder names no attachment")
-            return attachments[number]
-        for key, item in value.items():
-            if type(item) is dict or type(item) is list:
-                value[key] = reconstruct(item, attachments)
-    elif type(value) is list:
-        for index, item in enumerate(value):
-            if type(item) is dict or type(item) is list:
-                value[index] = reconstruct(item, attachments)
-    return value
+    root = [value]
+    waiting: list[Any] = [root]
+    while waiting:
+        parent = waiting.pop()
+        for key, item in enumerate(parent) if type(parent) is list else parent.items():
+            if type(item) is dict and item.get("_placeholder") is True:
+                parent[key] = _named_attachment(item.get("num"), attachments)
+            elif type(item) is dict or type(item) is list:
+                waiting.append(item)
+    return root[0]
+
+
+def _named_attachment(number: Any, attachments: list[bytes]) -> bytes:
+    if type(number) is not int or not 0 <= number < len(attachments):
+        raise RemoteProtocolError("a placeholder names no attachment")
+    return attachments[number]

@@ -84,6 +84,7 @@ def encode_packet(packet: Packet) -> Outgoing:
         return encode_arguments(
             encode_header(packet.type, packet.namespace), packet.data, packet.ack_id
         )
+    has_binary(packet.data)  # for its bound on the depth
     body = b"" if packet.data is None else encode_json(packet.data)
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
 
@@ -239,6 +240,4 @@ class Reassembly:
             return None
         packet.data = reconstruct(packet.data, self._attachments)
         packet.attachments = 0
-        if packet.type is _BINARY_EVENT:
-            _check_event_name(packet.data)  # an attachment may have replaced the name
         return packet

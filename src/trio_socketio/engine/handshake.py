@@ -101,7 +101,12 @@ def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) 
         address = hop
         if not _is_within(hop, trusted):
             break
-    return address, request.headers.get("x-forwarded-proto", "") == "https" or secure
+    return address, _nearest(request, "x-forwarded-proto") == "https" or secure
+
+
+def _nearest(request: Request, header: str) -> str:
+    """What the proxy next to us wrote; those before it only had their say."""
+    return request.headers.get(header, "").rpartition(",")[2].strip()
 
 
 def _is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
@@ -122,7 +127,7 @@ def allows_origin(request: Request, options: ServerOptions) -> bool:
         return True
     host = request.headers.get("host", "")
     if options.trusted_proxies and _is_within(request.address, options.trusted_proxies):
-        host = request.headers.get("x-forwarded-host", host)
+        host = _nearest(request, "x-forwarded-host") or host
     return _is_same_host(origin, host)
 
 

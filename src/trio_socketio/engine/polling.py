@@ -3,7 +3,7 @@
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from trio_socketio.codec.engine_packet import CLOSE, NOOP, Outgoing, Packet, PacketType
+from trio_socketio.codec.engine_packet import NOOP, Outgoing, Packet, PacketType
 from trio_socketio.codec.engine_payload import decode_payload, encode_payload
 from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.errors import RemoteProtocolError
@@ -33,7 +33,7 @@ class PollingTransport:
         self._session = session
         self._get: Request | None = None
         self._post: Request | None = None
-        self._inbox: deque[Packet] | None = None  # of a POST that was paused
+        self._inbox: deque[Packet] | None = None  # of a POST that is held back
         self._queued = False
 
     @property
@@ -49,7 +49,7 @@ class PollingTransport:
             BAD_REQUEST.answer(request, self._server.headers(request))
             return
         self._get = request
-        request.on_abort = self._aborted
+        request.on_abort = self._get_aborted
         upgrade = session.upgrade
         if not session.is_open:
             session.finish_polling()
@@ -68,7 +68,7 @@ class PollingTransport:
             BAD_REQUEST.answer(request, self._server.headers(request))
             return
         self._post = request
-        request.on_abort = self._aborted
+        request.on_abort = self._post_aborted
         request.read_body(self._server.options.max_http_buffer_size_bytes, self._receive_body)
 
     def _receive_body(self, body: bytes | None) -> None:
@@ -88,9 +88,11 @@ class PollingTransport:
 
     def _receive_packets(self) -> None:
         """Hand over what the POST brought; `ok` only once all of it was taken."""
-        session, inbox = self._session, self._inbox
+        session = self._session
+        inbox, self._inbox = self._inbox, None
         while inbox:
             if session.paused:
+                self._inbox = inbox
                 return
             packet = inbox.popleft()
             if not session.is_open:
@@ -101,7 +103,6 @@ class PollingTransport:
                 session.receive_binary(packet.data)
             else:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
-        self._inbox = None
         post, self._post = self._post, None
         if post is not None:
             post.respond(200, [_OK, _NO_STORE, *self._server.headers(post)], b"ok")
@@ -110,6 +111,14 @@ class PollingTransport:
         """Go on with a POST that was paused, after this turn."""
         if self._inbox is not None:
             self._server.poller.defer(self._receive_packets)
+
+    def refuse_held(self) -> None:
+        """The session has ended: a POST that is held back must not wait for ever."""
+        if self._inbox is not None:
+            self._inbox = None
+            post, self._post = self._post, None
+            if post is not None:
+                BAD_REQUEST.answer(post, self._server.headers(post))
 
     def flush_later(self) -> None:
         """Answer the GET at the end of the turn with all that was sent until then."""
@@ -141,7 +150,12 @@ class PollingTransport:
             body = encode_payload(packets)
             get.respond(200, [_TEXT, _NO_STORE, *self._server.headers(get)], body)
 
-    def _aborted(self) -> None:
-        """A request's connection ended before its answer."""
-        self._get = self._post = None
-        self._session.lose("transport error", last=CLOSE)
+    def _get_aborted(self) -> None:
+        """The connection of the GET ended before its answer."""
+        self._get = None
+        self._session.lose("transport error")
+
+    def _post_aborted(self) -> None:
+        """The connection of the POST ended before its answer; a waiting GET gets one."""
+        self._post = self._inbox = None
+        self._session.lose("transport error")

@@ -70,6 +70,7 @@ class EngineServer:
         self._open_session = open_session
         self._node = node
         self._closing = False
+        self._all_ended = trio.Event()
 
     def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
         """What every answer carries."""
@@ -197,6 +198,8 @@ class EngineServer:
     def session_ended(self, session: Session) -> None:
         """See Session: nothing of it is left."""
         self.sessions.pop(session.sid, None)
+        if not self.sessions:
+            self._all_ended.set()
         self.deadlines.forget(session)
 
     def contain(self, session: Session, error: Exception) -> None:
@@ -207,6 +210,12 @@ class EngineServer:
         else:
             log.error("a session failed and is closed", exc_info=error)
             session.lose("transport error")
+
+    async def wait_ended(self) -> None:
+        """Wait until there is no session: the last polling clients have fetched their close."""
+        while self.sessions:
+            self._all_ended = trio.Event()
+            await self._all_ended.wait()
 
     def close_all(self, reason: str, *, code: int) -> None:
         """Open no more sessions and end all there are. Marks only."""

@@ -277,11 +277,8 @@ class Session:
 
     def carry_by(self, connection: "Connection") -> None:
         """A WebSocket takes over; what waits leaves through it, in order."""
-        packets = self.take_buffer()
-        if not self.is_open:
-            return
         self._connection = connection
-        for packet in packets:
+        for packet in self.take_buffer():
             connection.write(encode_frames(packet))
 
     # -- liveness and end
@@ -342,11 +339,9 @@ class Session:
             return
         if self.websocket is not None:
             self.websocket.close(code)  # a candidate
+        self._server.deadlines.schedule(self)
         if self.polling is not None and self.polling.is_waiting:
-            self.polling.finish([*self.take_buffer(), CLOSE])
-            self._end(Input.FLUSHED)
-        else:
-            self._server.deadlines.schedule(self)  # the next GET fetches the close packet
+            self.finish_polling()
 
     def lose(self, reason: str, *, last: Outgoing = CLOSE) -> None:
         """The client is gone, silent, or broke the protocol: end at once. Marks only.
@@ -369,16 +364,18 @@ class Session:
             self._forget()
 
     def finish_polling(self) -> None:
-        """A GET has come for the close packet."""
-        if self.polling is not None:
-            self.polling.finish([*self.take_buffer(), CLOSE])
-        self._end(Input.FLUSHED)
+        """A closing session has a GET: answer it with what waits, the next one with the close.
 
-    def finish_upgraded(self) -> None:
-        """An upgrade completed while the session was closing."""
-        if self.websocket is not None:
-            self.websocket.close(1000)
-        self._end(Input.FLUSHED)
+        Not with both at once: official clients hand messages on later than they close, and would
+        never tell their user of a DISCONNECT that comes together with the close packet.
+        """
+        if self.polling is None:
+            return
+        if self._buffer:
+            self.polling.finish(self.take_buffer())
+        else:
+            self.polling.finish([CLOSE])
+            self._end(Input.FLUSHED)
 
     def _mark(self, event: Input, reason: str) -> None:
         self._machine.receive(event, trio.current_time())
@@ -397,6 +394,8 @@ class Session:
     def _forget(self) -> None:
         if self._buffer:
             self._server.packets_dropped += len(self.take_buffer())
+        if self.polling is not None:
+            self.polling.refuse_held()
         self._connection = None
         self._server.session_ended(self)
 

@@ -120,9 +120,6 @@ class WebSocketTransport:
         self._frames.set_handlers(session.receive_text, session.receive_binary, session.lose)
         if session.polling is not None:
             session.polling.release()
-        if session.is_open:
-            session.carry_by(self._connection)
-            if session.paused:
-                self.pause(self._server.options.ping_timeout_s)
-        else:
-            session.finish_upgraded()
+        session.carry_by(self._connection)
+        if session.paused:
+            self.pause(self._server.options.ping_timeout_s)

@@ -225,7 +225,7 @@ class Connection:
             return
         if sent == len(data):
             self._unsent = None
-            if self._finishing:
+            if self._finishing and not self._out:
                 self._shut_down()
             if self.on_drained is not None and not self._out:
                 on_drained, self.on_drained = self.on_drained, None
@@ -325,6 +325,7 @@ class Connection:
         self.closed = True
         self._receiver = _NOBODY
         self._receive = _NOBODY.receive_data
+        self._queued = self._blocked = False  # writes find it closed
         self._out.clear()
         self._out_bytes = 0
         self._unsent = None

@@ -5,6 +5,7 @@ body (`Request.read_body`), or takes the connection away (`Request.switch_protoc
 request is looked at when this one is answered; until then a bounded amount is read ahead.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from trio_socketio.net.connection import Connection
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 READ_AHEAD_BYTES: Final = 64 * 1024
+STEPS_PER_TURN: Final = 16
 MIN_BODY_BYTES_PER_S: Final = 500
 """A body that keeps coming at this rate is never cut off by a deadline."""
 
@@ -34,8 +36,13 @@ PHRASES: Final = {
     426: b"Upgrade Required",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
+    501: b"Not Implemented",
     503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
 }
+
+_LOOSE_LINE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]")
+"""What h11 tolerates in a head and proxies read differently: a bare LF or CR, a folded header."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -124,6 +131,7 @@ class HttpReceiver:
     __slots__ = (
         "_ahead",
         "_body",
+        "_body_began",
         "_body_bytes",
         "_busy",
         "_h11",
@@ -133,6 +141,7 @@ class HttpReceiver:
         "_on_body",
         "_on_request",
         "_request",
+        "_switched",
         "connection",
     )
 
@@ -153,8 +162,10 @@ class HttpReceiver:
         self._max_body_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._ahead = 0  # bytes given to h11 while an answer is pending
+        self._body_began = 0.0
+        self._ahead = 0  # bytes that h11 holds while an answer is pending
         self._busy = False
+        self._switched = False
         connection.set_deadline(trio.current_time() + handshake_timeout_s)
 
     def receive_data(self, data: bytes) -> None:
@@ -187,9 +198,18 @@ class HttpReceiver:
         if self._busy:
             return  # an answer given from inside the loop: the loop goes on by itself
         self._busy = True
+        steps = STEPS_PER_TURN
         try:
-            while not self.connection.closed and self._step():
-                pass
+            while not (self._switched or self.connection.closed) and self._step():
+                steps -= 1
+                if steps == 0:  # others want their turn
+                    self.connection.hold_reading()
+                    self.connection.call_again()
+                    return
+            if self._switched:
+                return
+            if self._request is None or self._on_body or self._ahead <= READ_AHEAD_BYTES:
+                self.connection.resume_reading()
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
         except PayloadTooLarge as error:
@@ -207,10 +227,14 @@ class HttpReceiver:
             return False  # its answer is pending
         if request is None and self._h11.our_state is self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
+        head = self._h11.trailing_data[0] if self._h11.their_state is h11.IDLE else b""
         event = self._h11.next_event()
         if event is h11.NEED_DATA or event is h11.PAUSED:
             return False
         if type(event) is h11.Request:
+            self._ahead = len(self._h11.trailing_data[0])
+            if _LOOSE_LINE.search(head, 0, len(head) - self._ahead):
+                raise h11.RemoteProtocolError("a line of the head is folded or ends without CRLF")
             self._begin(event)
         elif type(event) is h11.Data:
             self._take(event.data)
@@ -223,10 +247,16 @@ class HttpReceiver:
     def _begin(self, event: h11.Request) -> None:
         if len(event.headers) > MAX_HEADERS:
             raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise h11.RemoteProtocolError("HTTP/1.1 is spoken here", error_status_hint=505)
         headers: dict[str, str] = {}
         for name, value in event.headers:
             key, text = name.decode("ascii"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if "transfer-encoding" in headers and (
+            "content-length" in headers or event.http_version < b"1.1"
+        ):
+            raise h11.RemoteProtocolError("where the body ends is ambiguous")
         request = Request(self, event.method.decode("ascii"), event.target.decode("ascii"), headers)
         self._request = request
         self.connection.set_deadline(float("inf"))
@@ -240,7 +270,8 @@ class HttpReceiver:
         if int(length) > max_bytes:
             raise PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
         self._max_body_bytes = max_bytes
-        self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
+        self._body_began = trio.current_time()
+        self.connection.set_deadline(self._body_began + self._handshake_timeout_s)
         if self._h11.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             self.connection.write(self._h11.send(go_on) or b"")
@@ -251,13 +282,14 @@ class HttpReceiver:
             raise PayloadTooLarge(f"a body above the limit of {self._max_body_bytes} bytes")
         self._body.append(bytes(data))
         patience = self._handshake_timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S
-        self.connection.set_deadline(trio.current_time() + patience)
+        self.connection.set_deadline(self._body_began + patience)
 
     def _complete(self) -> None:
         on_body, self._on_body = self._on_body, None
         body = b"".join(self._body)
         self._body.clear()
         self._body_bytes = 0
+        self._ahead = len(self._h11.trailing_data[0])
         if on_body is not None:
             self.connection.set_deadline(float("inf"))
             on_body(body)
@@ -282,14 +314,11 @@ class HttpReceiver:
         parts = [h11_.send(response) or b""]
         if body and request.method != "HEAD":
             parts.append(h11_.send(h11.Data(data=body)) or b"")
-        if request.method != "HEAD":
-            parts.append(h11_.send(h11.EndOfMessage()) or b"")
+        parts.append(h11_.send(h11.EndOfMessage()) or b"")
         self.connection.write(b"".join(parts))
         if unread or h11_.our_state is not h11.DONE:
             self.connection.finish()
             return
-        self._ahead = 0
-        self.connection.resume_reading()
         self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
         if not self._busy:
             self.connection.call_again()
@@ -303,6 +332,7 @@ class HttpReceiver:
     def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
         """See Request."""
         self._request = None
+        self._switched = True
         connection = self.connection
         head = [b"HTTP/1.1 101 Switching Protocols"]
         head += [b"%b: %b" % header for header in headers]

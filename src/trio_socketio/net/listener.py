@@ -31,8 +31,9 @@ async def open_tcp_listeners(host: str, port: int) -> list[socket.socket]:
         found = await trio.socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host!r}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "this is no host name"
+        raise ConfigurationError(f"cannot listen on {host!r}: {what}") from error
     listeners: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in found:
@@ -44,8 +45,17 @@ async def open_tcp_listeners(host: str, port: int) -> list[socket.socket]:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if port == 0 and len(listeners) > 1:  # every address of a host on the same free port
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])
-            listener.bind(address)
-            listener.listen(BACKLOG)
+            try:
+                listener.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL or len(found) == 1:
+                    raise
+                listeners.remove(listener)  # such as ::1 where IPv6 is off
+                listener.close()
+            else:
+                listener.listen(BACKLOG)
+        if not listeners:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     except OSError as error:
         for listener in listeners:
             listener.close()
@@ -77,7 +87,7 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(f"cannot listen on {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from error
     except ConfigurationError:
         listener.close()
         raise

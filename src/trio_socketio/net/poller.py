@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TURN_S: Final = 0.001
 BATCH: Final = 256
 _SENDS_PER_LOOK: Final = 64
+_HANG_UP_LOOK_S: Final = 1.0
 
 # The values of epoll, used with every poller.
 READ: Final = 0x001
@@ -96,7 +97,14 @@ class Poller(ABC):
         """Forget it; its descriptor is still open."""
 
     @abstractmethod
-    async def _run(self) -> None:
+    def _registered(self) -> list[Pollable]:
+        """What is watched."""
+
+    def _close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of what is held, when nothing runs any more."""
+
+    @abstractmethod
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         """Drive the connections until cancelled."""
 
     def mark_dirty(self, item: Flushable) -> None:
@@ -132,14 +140,19 @@ class Poller(ABC):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drive connections while the block runs; what is open at its end is released."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._flush_forever)
-            nursery.start_soon(self._run)
-            try:
-                yield
-            finally:
-                self._settle_all()
-                nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._flush_forever)
+                await nursery.start(self._run)
+                try:
+                    yield
+                finally:
+                    self._settle_all()
+                    self._released.extend(self._registered())
+                    self._settle_all()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._close()  # last: whoever is cancelled from outside still releases connections
 
     def _wake(self) -> None:
         flusher = self._flusher
@@ -192,6 +205,8 @@ class Poller(ABC):
             self._log_slow(over_s + TURN_S)
         done = self._settle_until(self._turn_ends)
         self._in_turn = False
+        if self._again:
+            self._wake()
         return done
 
     def _settle_until(self, ends: float) -> bool:
@@ -267,28 +282,30 @@ class EpollPoller(Poller):
         if self._connections.pop(number, None) is not None:
             self._epoll.unregister(number)
 
-    async def _run(self) -> None:
+    def _registered(self) -> list[Pollable]:
+        return list(self._connections.values())
+
+    def _close(self) -> None:
+        self._epoll.close()
+
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         connections = self._connections
-        try:
-            while True:
-                await wait_readable(self._epoll.fileno())
-                # Objects, not numbers: a number may be closed and reused before its turn comes.
-                batch = [
-                    (connections[number], events) for number, events in self._epoll.poll(0, BATCH)
-                ]
+        task_status.started()
+        while True:
+            await wait_readable(self._epoll.fileno())
+            # Objects, not numbers: a number may be closed and reused before its turn comes.
+            batch = [(connections[number], events) for number, events in self._epoll.poll(0, BATCH)]
+            self._begin_turn()
+            for connection, events in batch:
+                if perf_counter() > self._turn_ends:
+                    await self._end_turn()
+                try:
+                    connection.on_ready(events)
+                except Exception as error:
+                    self._contain(connection, error)
+            while not self._settle():
+                await checkpoint()
                 self._begin_turn()
-                for connection, events in batch:
-                    if perf_counter() > self._turn_ends:
-                        await self._end_turn()
-                    try:
-                        connection.on_ready(events)
-                    except Exception as error:
-                        self._contain(connection, error)
-                while not self._settle():
-                    await checkpoint()
-                    self._begin_turn()
-        finally:
-            self._epoll.close()
 
     async def _end_turn(self) -> None:
         """Let everybody else have a go in the middle of a batch."""
@@ -305,6 +322,8 @@ class PortablePoller(Poller):
     def __init__(self) -> None:
         super().__init__()
         self._watches: dict[Pollable, _Watch] = {}
+        self._pass = 0  # of trio's scheduler, as far as it was noticed
+        self._pass_ends = 0.0
         self._nursery: trio.Nursery | None = None
 
     def register(self, connection: Pollable) -> None:
@@ -321,6 +340,9 @@ class PortablePoller(Poller):
             if events & direction and not watch.waiting & direction:
                 watch.waiting |= direction
                 self._nursery.start_soon(self._drive, connection, watch, direction)
+        if not events & READ and not watch.waiting & HANG_UP and hasattr(select, "poll"):
+            watch.waiting |= HANG_UP
+            self._nursery.start_soon(self._look_for_hang_up, connection, watch)
 
     def unregister(self, connection: Pollable) -> None:
         """See Poller."""
@@ -329,9 +351,13 @@ class PortablePoller(Poller):
             watch.closed = True
             trio.lowlevel.notify_closing(connection.fileno())
 
-    async def _run(self) -> None:
+    def _registered(self) -> list[Pollable]:
+        return list(self._watches)
+
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            task_status.started()
             await trio.sleep_forever()
 
     async def _drive(self, connection: Pollable, watch: "_Watch", direction: int) -> None:
@@ -339,20 +365,43 @@ class PortablePoller(Poller):
         try:
             while watch.events & direction and not watch.closed:
                 await wait(connection.fileno())
-                if not watch.events & direction:
+                await self._wait_turn()
+                if not watch.events & direction or watch.closed:
                     break
-                self._begin_turn()
-                try:
-                    connection.on_ready(direction)
-                except Exception as error:
-                    self._contain(connection, error)
-                while not self._settle():
-                    await checkpoint()
-                    self._begin_turn()
+                await self._call(connection, direction)
         except (trio.ClosedResourceError, OSError):
             pass  # released while it waited
         finally:
             watch.waiting &= ~direction
+
+    async def _look_for_hang_up(self, connection: Pollable, watch: "_Watch") -> None:
+        """Nothing can be awaited for a hang-up alone: look now and then."""
+        while not watch.events & READ and not watch.closed:
+            looker = select.poll()
+            looker.register(connection.fileno(), 0)
+            if looker.poll(0):
+                await self._call(connection, HANG_UP)
+            await trio.sleep(_HANG_UP_LOOK_S)
+        watch.waiting &= ~HANG_UP
+
+    async def _wait_turn(self) -> None:
+        """All tasks whose connections are ready share one turn in each scheduler pass."""
+        while perf_counter() > self._pass_ends:
+            seen = self._pass
+            await checkpoint()
+            if self._pass == seen:  # the first of this pass
+                self._pass += 1
+                self._pass_ends = perf_counter() + TURN_S
+
+    async def _call(self, connection: Pollable, events: int) -> None:
+        self._begin_turn()
+        try:
+            connection.on_ready(events)
+        except Exception as error:
+            self._contain(connection, error)
+        while not self._settle():
+            await checkpoint()
+            self._begin_turn()
 
 
 class _Watch:

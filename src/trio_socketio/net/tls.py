@@ -54,6 +54,10 @@ class TlsConnection(Connection):
             return
         self._send_records()
 
+    def _on_writable(self) -> None:
+        super()._on_writable()
+        self._send_records()
+
     def _send_records(self) -> None:
         """Handshake and control records, which no write made."""
         if self._outgoing.pending and not self.closed and not self._queued:
@@ -81,7 +85,8 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     for path in (certfile, keyfile):
         if path is not None and not path.is_file():
-            raise ConfigurationError(f"certificate file not found: {path}")
+            what = "certificate" if path is certfile else "key"
+            raise ConfigurationError(f"{what} file not found: {path}")
     try:
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:

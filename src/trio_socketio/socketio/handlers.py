@@ -11,6 +11,7 @@ import logging
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from math import inf
 from time import perf_counter
 from typing import Any, Final, Protocol
 
@@ -67,9 +68,9 @@ class Job(Protocol):
 class Workers:
     """The tasks in which async handlers run."""
 
-    def __init__(self, slow_handler_s: float) -> None:
+    def __init__(self) -> None:
         self.failed = 0
-        self._slow_handler_s = slow_handler_s
+        self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
         self._nursery: trio.Nursery | None = None
@@ -110,12 +111,16 @@ class Workers:
         self.running = handler
         return self._context.copy().run(handler.function, *arguments)
 
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a plain function that is no handler, such as middleware, likewise."""
+        return self._context.copy().run(function, *arguments)
+
     async def call_async(
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> Any:
         """Call an async function in a context of its own, every step of it."""
         return await _in_context(
-            self._context.copy(), function(*arguments), self._slow_handler_s, function
+            self._context.copy(), function(*arguments), self.slow_handler_s, function
         )
 
     def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:

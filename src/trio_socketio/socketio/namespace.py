@@ -140,7 +140,7 @@ class Namespace:
             return
         try:
             for function in self._middleware:
-                function(socket)
+                self.workers.run(function, socket)
         except Exception as error:
             self.refuse(socket, error)
         else:
@@ -153,7 +153,7 @@ class Namespace:
                 if is_async(function):
                     await workers.call_async(function, socket)
                 else:
-                    function(socket)
+                    workers.run(function, socket)
         except Exception as error:
             self.refuse(socket, error)
         else:

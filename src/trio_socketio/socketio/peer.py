@@ -120,16 +120,15 @@ class Peer:
         socket = self._sockets.get(packet.namespace)
         if socket is None:
             self._receive_unjoined(packet)
+        elif not socket.connected:
+            # It leaves when the batch is done; what follows may ask to join again.
+            self._server.engine.poller.defer(lambda: self._receive_later(packet))
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
-            if socket.connected:
-                socket.receive_event(packet.data, packet.ack_id)
+            socket.receive_event(packet.data, packet.ack_id)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
             socket.receive_ack(packet.ack_id, packet.data)
         elif kind is PacketType.DISCONNECT:
             socket.close("client namespace disconnect")
-        elif kind is PacketType.CONNECT and not socket.connected:
-            # It left and comes back within one batch.
-            self._server.engine.poller.defer(lambda: self._connect_again(packet))
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
@@ -144,7 +143,7 @@ class Peer:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
         # else: it crossed our DISCONNECT on its way
 
-    def _connect_again(self, packet: Packet) -> None:
+    def _receive_later(self, packet: Packet) -> None:
         if not self._closed:
             try:
                 self._receive_packet(packet)
@@ -153,7 +152,8 @@ class Peer:
 
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
         namespace = self._server.namespaces.get(name)
-        joined = len(self._sockets) + len(self._connecting or ())
+        joined = sum(socket.connected for socket in self._sockets.values())
+        joined += len(self._connecting or ())
         if namespace is None:
             self.refuse(name, {"message": "Invalid namespace"})
         elif joined >= self._server.options.max_namespaces_per_session:
@@ -181,8 +181,8 @@ class Peer:
     def settle(self, socket: "Socket", *, joined: bool) -> None:
         """Middleware has decided."""
         name = socket.namespace.name
-        if self._connecting is not None:
-            self._connecting.pop(name, None)
+        if self._connecting is not None and self._connecting.get(name) is socket:
+            del self._connecting[name]
             if not self._connecting:
                 self._connecting = None
         if joined:

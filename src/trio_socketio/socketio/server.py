@@ -15,7 +15,7 @@ import trio
 from trio_socketio.engine.handshake import new_sid
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.http import Request
 from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
@@ -86,7 +86,7 @@ class Server:
     ) -> None:
         self.options = options or ServerOptions()
         self.create_adapter = adapter
-        self.workers = Workers(self.options.slow_handler_s)
+        self.workers = Workers()
         self.namespaces: dict[str, Namespace] = {}
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
@@ -101,8 +101,8 @@ class Server:
             name = "/" + name
         namespace = self.namespaces.get(name)
         if namespace is None:
-            if "," in name:
-                raise LocalProtocolError(f"a namespace cannot have a comma in its name: {name!r}")
+            if "," in name or not name.isprintable():
+                raise LocalProtocolError(f"a namespace cannot be called {name!r}")
             namespace = self.namespaces[name] = Namespace(self, name)
         return namespace
 
@@ -228,6 +228,7 @@ class Server:
         deadlines = Deadlines(min(0.05, quickest / 40))
         poller = create_poller()
         poller.on_slow_turn(self.options.slow_handler_s, self.workers.log_slow)
+        self.workers.slow_handler_s = self.options.slow_handler_s
         running = self._running = self._create_engines(poller, deadlines)
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
@@ -252,6 +253,9 @@ class Server:
                     await poller.wait_settled()
                     with trio.move_on_after(GRACE_S):
                         await self.workers.wait_idle()
+                    with trio.move_on_after(FLUSH_S):
+                        for engine in running.engines:
+                            await engine.wait_ended()
                     http.finish_all()
                     with trio.move_on_after(FLUSH_S):
                         await http.wait_empty()
@@ -272,10 +276,13 @@ class Server:
         engine = create(self.options, lambda session: Peer(self, session))
         routes = {self.options.path: engine}
         for path, open_session in self._mounts.items():
+            if path in routes:  # the options may have changed since it was mounted
+                raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
             routes[path] = create(self.options, open_session)
+        longest_first = sorted(routes.items(), key=lambda item: -len(item[0]))
 
         def route(request: Request) -> None:
-            for path, target in routes.items():
+            for path, target in longest_first:
                 if request.path.startswith(path):
                     target.receive_request(request)
                     return

@@ -153,7 +153,10 @@ class Socket:
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own."""
-        self.namespace.adapter.remove(self, room)
+        if self.connected:
+            self.namespace.adapter.remove(self, room)
+        elif not self.reason and self.joined is not None:
+            self.joined.discard(room)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to this client. Never blocks.
@@ -330,16 +333,21 @@ class Socket:
     # -- its end
 
     def close(self, reason: str) -> None:
-        """Mark it disconnected; it leaves when the batch is done."""
+        """Leave every room at once, so that no broadcast follows; the rest after the batch."""
         if self.connected:
             self.connected = False
             self.reason = reason
+            self._leave_rooms()
             self.namespace.poller.defer(self.leave_namespace)
+
+    def _leave_rooms(self) -> None:
+        self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
+        self.namespace.adapter.remove_all(self)
 
     def leave_namespace(self) -> None:
         """Leave every room, release what waits, then tell the handlers, last of all."""
-        self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
-        self.namespace.adapter.remove_all(self)
+        if self._frozen_rooms is None:
+            self._leave_rooms()
         self.peer.forget(self)
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():

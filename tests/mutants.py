@@ -1,0 +1,260 @@
+"""Mutation testing of codec/ and protocol/: ``python -m tests.mutants [PART OF A PATH]...``.
+
+cosmic-ray makes the mutants. Each replaces its module in a copy of the tree, where a forked
+process, with everything but this package imported already, runs the tests: first those that mirror
+the module, then all of both floors and the vectors. Exits 1 if more than a tenth survive.
+"""
+
+import contextlib
+import difflib
+import importlib
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import hypothesis
+import pytest
+from cosmic_ray import mutating, plugins  # type: ignore[import-untyped]  # it has no annotations
+from parso.python.tree import Function, Keyword
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FLOORS: Final = ("codec", "protocol")
+ALL_TESTS: Final = [*(f"tests/{floor}" for floor in FLOORS), "tests/test_vectors.py"]
+COPIED: Final = ("src", "spec", "tests/__init__.py", "pyproject.toml", *ALL_TESTS)
+
+UNCHANGED: Final = "unchanged"
+
+REQUIRED: Final = 0.9
+TOTAL_S: Final = 15 * 60
+MEMORY_BYTES: Final = 2 << 30
+
+# Arithmetic is exchanged for its opposite only: bit operations and powers die of any test, and
+# would flatter the score. So would type unions, and identity for equality changes nothing here.
+OPERATORS: Final = (
+    "NumberReplacer",
+    "AddNot",
+    "ReplaceTrueWithFalse",
+    "ReplaceFalseWithTrue",
+    "ReplaceAndWithOr",
+    "ReplaceOrWithAnd",
+    "ReplaceUnaryOperator_Delete_Not",
+    "ReplaceUnaryOperator_Delete_USub",
+    "ReplaceBreakWithContinue",
+    "ReplaceContinueWithBreak",
+    "ZeroIterationForLoop",
+    "ExceptionReplacer",
+    "RemoveDecorator",
+    "ReplaceBinaryOperator_Add_Sub",
+    "ReplaceBinaryOperator_Sub_Add",
+    "ReplaceBinaryOperator_Mul_Div",
+    "ReplaceBinaryOperator_Div_Mul",
+    "ReplaceBinaryOperator_Mod_Add",
+    "ReplaceBinaryOperator_Pow_Mul",
+    "ReplaceComparisonOperator_Eq_NotEq",
+    "ReplaceComparisonOperator_NotEq_Eq",
+    "ReplaceComparisonOperator_Is_IsNot",
+    "ReplaceComparisonOperator_IsNot_Is",
+    *(
+        f"ReplaceComparisonOperator_{old}_{new}"
+        for old in ("Lt", "LtE", "Gt", "GtE")
+        for new in ("Lt", "LtE", "Gt", "GtE", "Eq")
+        if old != new
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed module."""
+
+    path: str
+    operator: str
+    source: str
+
+
+class StatementRemover:
+    """An operator of cosmic-ray's kind: a simple statement in a function becomes ``pass``."""
+
+    def mutation_positions(self, node: Any) -> Iterator[Any]:
+        if node.type != "simple_stmt" or node.children[0].type in ("string", "keyword"):
+            return
+        parent = node.parent
+        while parent is not None and not isinstance(parent, Function):
+            parent = parent.parent
+        if parent is not None:
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, _: int) -> Any:
+        first = node.children[0]
+        node.children[0] = Keyword("pass", first.start_pos, first.get_first_leaf().prefix)
+        return node
+
+
+def make_mutants(path: Path) -> Iterator[Mutant]:
+    source = path.read_text(encoding="utf-8")
+    seen = {source}
+    operators: dict[str, Any] = {"StatementRemover": StatementRemover()}
+    operators |= {name: plugins.get_operator(f"core/{name}")() for name in OPERATORS}
+    for name, operator in operators.items():
+        occurrence = 0
+        while (mutated := mutating.mutate_code(source, operator, occurrence)) is not None:
+            occurrence += 1
+            with contextlib.suppress(SyntaxError):
+                compile(mutated, "", "exec")
+                if mutated not in seen:
+                    seen.add(mutated)
+                    yield Mutant(path.relative_to(ROOT).as_posix(), name, mutated)
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def copy_tree(to: Path) -> None:
+    for name in COPIED:
+        source, target = ROOT / name, to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+
+
+def run_tests(tree: Path, tests: list[str], seconds: float, *, first: bool = False) -> bool:
+    """Whether they pass in the tree within that time."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            sys.dont_write_bytecode = not first  # of a mutant none is kept
+            code = _run_in_child(tree, tests, seconds)
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _run_in_child(tree: Path, tests: list[str], seconds: float) -> int:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    os.chdir(tree)
+    sys.path[:] = [str(tree / "src"), str(tree), *(p for p in sys.path if p not in ("", str(ROOT)))]
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("tests", "trio_socketio"):
+            del sys.modules[name]
+    hypothesis.settings.register_profile(
+        "mutants",
+        max_examples=25,
+        stateful_step_count=20,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("mutants")
+    early = "ignore::pytest.PytestAssertRewriteWarning"  # plugins that are imported already
+    return int(pytest.main(["-x", "-q", "--tb=no", "--no-summary", "-W", early, *tests]))
+
+
+def mirrored_tests(tree: Path, path: str) -> list[str]:
+    floor, module = Path(path).parts[-2:]
+    pattern = f"test_{module.removesuffix('.py')}*.py"
+    return sorted(str(found) for found in (tree / "tests" / floor).glob(pattern))
+
+
+_tree = Path()
+_seconds = 0.0
+
+
+def begin_worker(seconds: float, folder: Path) -> None:
+    global _tree, _seconds
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _seconds = seconds
+    _tree = folder / str(os.getpid())
+    shutil.copytree(folder / UNCHANGED, _tree)  # with its bytecode, which saves half the time
+
+
+def survives(mutant: Mutant) -> tuple[Mutant, bool]:
+    module = _tree / mutant.path
+    original = module.read_bytes()
+    module.write_text(mutant.source, encoding="utf-8")
+    try:
+        tests = mirrored_tests(_tree, mutant.path)
+        alive = not tests or run_tests(_tree, tests, _seconds)
+        return mutant, alive and run_tests(_tree, ALL_TESTS, _seconds)
+    finally:
+        module.write_bytes(original)
+
+
+def show(mutant: Mutant) -> str:
+    original = (ROOT / mutant.path).read_text(encoding="utf-8").splitlines()
+    lines = difflib.unified_diff(original, mutant.source.splitlines(), lineterm="", n=0)
+    return "\n".join([f"{mutant.path}: {mutant.operator}", *list(lines)[2:], ""])
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(parts: list[str]) -> int:
+    begun = time.monotonic()
+    # What a process then has in memory already: all that this package imports but itself.
+    importlib.import_module("trio_socketio")
+    paths = sorted(
+        path for floor in FLOORS for path in (ROOT / "src/trio_socketio" / floor).glob("*.py")
+    )
+    mutants = [
+        mutant
+        for path in paths
+        if not parts or any(part in str(path) for part in parts)
+        for mutant in make_mutants(path)
+    ]
+    if not mutants:
+        say(f"no module's path has {' or '.join(parts)} in it")
+        return 1
+    survivors: list[Mutant] = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Path(folder) / UNCHANGED
+        copy_tree(tree)
+        started = time.monotonic()
+        if not run_tests(tree, ALL_TESTS, 120, first=True):
+            say("the tests fail without any mutant")
+            return 1
+        seconds = 10 + 4 * (time.monotonic() - started)
+        workers = min(os.cpu_count() or 1, 8)
+        say(f"{len(mutants)} mutants of {len(paths)} modules, {workers} at a time")
+        context = multiprocessing.get_context("fork")
+        with context.Pool(workers, begin_worker, (seconds, Path(folder))) as pool:
+            results = pool.imap_unordered(survives, mutants)
+            for done in range(1, len(mutants) + 1):
+                try:
+                    left = max(0.0, begun + TOTAL_S - time.monotonic())
+                    mutant, alive = results.next(left)
+                except multiprocessing.TimeoutError:
+                    say(f"out of time: only {done - 1} mutants were tried")
+                    return 1
+                if alive:
+                    survivors.append(mutant)
+                    say(show(mutant))
+    died = len(mutants) - len(survivors)
+    score = died / len(mutants)
+    say(f"{died} of {len(mutants)} mutants died: {score:.1%} (at least {REQUIRED:.0%})")
+    say(f"{time.monotonic() - begun:.0f} s")
+    return 0 if score >= REQUIRED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
