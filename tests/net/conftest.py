@@ -1,0 +1,10 @@
+"""Fixtures of the tests of net."""
+
+import pytest
+from trio.testing import MockClock
+
+
+@pytest.fixture
+def mock_clock() -> MockClock:
+    """Time stands still until the test jumps; trio_test runs under it."""
+    return MockClock()

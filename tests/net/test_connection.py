@@ -1,0 +1,304 @@
+"""Bounds, progress, closing: what a connection does with a peer that is slow, silent or gone."""
+
+import gc
+import socket
+import tracemalloc
+
+import trio
+from tests.net.harness import Net, Peer, Recorder, open_net, settle
+from trio.testing import MockClock, trio_test
+
+from trio_socketio.net.connection import DRAIN_S, HARD_BOUND_FACTOR, Connection
+
+BOUND = 64 * 1024
+SLOW_S = 10.0
+
+
+async def choke(net: Net, size: int) -> tuple[Connection, Recorder, Peer]:
+    """A connection with size bytes that its peer does not take."""
+    received = Recorder()
+    connection, _, peer = net.connect(received, buffer_bytes=4096)
+    connection.write(bytes(size))
+    await settle()
+    return connection, received, peer
+
+
+class TestSlowReaders:
+    @trio_test
+    async def test_no_progress_over_the_bound_closes(self, mock_clock: MockClock) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, received, _ = await choke(net, 4 * BOUND)
+            assert connection.waiting_bytes > BOUND
+            mock_clock.jump(SLOW_S * 0.9)
+            await settle()
+            assert received.lost == []
+            mock_clock.jump(SLOW_S * 0.2)
+            await settle()
+            assert received.lost == ["slow client"]
+            assert connection.fileno() == -1
+
+    @trio_test
+    async def test_below_the_bound_a_silent_peer_has_time(self, mock_clock: MockClock) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, received, _ = await choke(net, BOUND)
+            assert 0 < connection.waiting_bytes <= BOUND
+            mock_clock.jump(SLOW_S * 100)
+            await settle()
+            assert received.lost == []
+
+    @trio_test
+    async def test_progress_keeps_a_slow_peer(self, mock_clock: MockClock) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, received, peer = await choke(net, 20 * BOUND)
+            for _ in range(10):
+                mock_clock.jump(SLOW_S * 0.7)
+                peer.read_nowait(32 * 1024)
+                await settle()
+            assert connection.waiting_bytes > BOUND
+            assert received.lost == []
+            mock_clock.jump(SLOW_S * 1.1)
+            await settle()
+            assert received.lost == ["slow client"]
+
+    @trio_test
+    async def test_who_catches_up_is_given_time_anew(self, mock_clock: MockClock) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, received, peer = await choke(net, 4 * BOUND)
+            mock_clock.jump(SLOW_S * 0.9)
+            await peer.read_until(4 * BOUND)
+            await settle()
+            assert connection.waiting_bytes == 0
+            mock_clock.jump(SLOW_S)
+            await settle()
+            connection.write(bytes(4 * BOUND))
+            mock_clock.jump(SLOW_S * 0.9)
+            await settle()
+            assert received.lost == []
+
+    @trio_test
+    async def test_small_packets_over_the_bound_start_the_clock(
+        self, mock_clock: MockClock
+    ) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, received, _ = await choke(net, BOUND)
+            for _ in range(10):
+                connection.write(bytes(BOUND // 4))
+            await settle()
+            assert received.lost == []
+            mock_clock.jump(SLOW_S * 1.1)
+            await settle()
+            assert received.lost == ["slow client"]
+
+    @trio_test
+    async def test_over_the_hard_bound_it_is_closed_after_the_turn(
+        self, mock_clock: MockClock
+    ) -> None:
+        async with open_net(output_bound_bytes=BOUND) as net:
+            connection, received, _ = await choke(net, BOUND)
+            writes = 0
+            while not received.lost and writes < 100 * HARD_BOUND_FACTOR:
+                connection.write(bytes(BOUND))
+                writes += 1
+                assert not connection.closed, "nobody is closed while somebody writes"
+                if connection.waiting_bytes > BOUND * HARD_BOUND_FACTOR:
+                    kept = connection.waiting_bytes
+                    connection.write(bytes(BOUND))
+                    connection.write(bytes(BOUND))
+                    assert connection.waiting_bytes == kept
+                    await settle()
+            assert received.lost == ["slow client"]
+            assert HARD_BOUND_FACTOR - 2 <= writes <= HARD_BOUND_FACTOR + 1
+            assert connection.fileno() == -1
+            assert net.poller.failures == 0
+
+    @trio_test
+    async def test_an_empty_queue_takes_one_packet_of_any_size(self) -> None:
+        async with open_net(output_bound_bytes=BOUND) as net:
+            size = BOUND * HARD_BOUND_FACTOR * 4
+            connection, received, peer = await choke(net, size)
+            assert len(await peer.read_until(size)) == size
+            await settle()
+            assert received.lost == []
+            assert connection.waiting_bytes == 0
+
+    @trio_test
+    async def test_memory_of_a_choked_connection_is_bounded(self) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=1000) as net:
+            connection, received, _ = await choke(net, BOUND)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                for number in range(5000):
+                    connection.write(b"%d" % number * 1000)
+                    if number % 500 == 0:
+                        await settle()
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < BOUND * (HARD_BOUND_FACTOR + 2)
+            await settle()
+            assert received.lost == ["slow client"]
+
+
+class TestDrained:
+    @trio_test
+    async def test_it_is_told_once_when_all_output_has_left(self) -> None:
+        async with open_net() as net:
+            connection, _, peer = await choke(net, 1 << 20)
+            told: list[int] = []
+            connection.on_drained = lambda: told.append(connection.waiting_bytes)
+            connection.write(b"the end")
+            await peer.read_until(1 << 19)
+            await settle()
+            assert told == []
+            await peer.read_until((1 << 19) + 7)
+            await settle()
+            assert told == [0]
+            connection.write(b"more")
+            await settle()
+            assert told == [0]
+
+    @trio_test
+    async def test_output_keeps_its_order_through_every_pause(self) -> None:
+        async with open_net(output_bound_bytes=1 << 22) as net:
+            connection, _, peer = net.connect(Recorder(), buffer_bytes=4096)
+            sent = b""
+            taken = b""
+            for number in range(200):
+                part = b"%04d" % number * 500
+                sent += part
+                connection.write(part)
+                if number % 3 == 0:
+                    await settle()
+                    taken += peer.read_nowait(3000)
+            taken += await peer.read_until(len(sent) - len(taken))
+            assert taken == sent
+
+
+class TestEnding:
+    @trio_test
+    async def test_the_peers_end_is_told_once(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            await peer.send(b"bye")
+            peer.close()
+            await settle()
+            assert received.data == b"bye"
+            assert received.lost == ["transport close"]
+            assert net.released == [connection]
+
+    @trio_test
+    async def test_a_write_to_one_who_left_is_a_loss_not_an_error(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.hold_reading()
+            peer.close()
+            connection.write(b"anybody?")
+            await settle()
+            assert len(received.lost) == 1
+            assert received.lost[0] in ("transport error", "transport close")
+            connection.write(b"nobody")
+            await settle()
+            assert net.poller.failures == 0
+
+    @trio_test
+    async def test_abort_tells_nobody_and_drops_output(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.write(b"never")
+            connection.abort()
+            connection.write(b"never")
+            assert await peer.read() == b""
+            assert peer.eof
+            assert received.lost == []
+            assert connection.waiting_bytes == 0
+
+    @trio_test
+    async def test_finish_sends_what_was_written_first(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.write(b"the answer")
+            connection.finish()
+            assert await peer.read() == b"the answer"
+            assert peer.eof
+            peer.close()
+            await settle()
+            assert received.lost == []
+            assert net.released == [connection]
+
+    @trio_test
+    async def test_finish_sends_what_was_written_while_blocked(self) -> None:
+        async with open_net() as net:
+            connection, _, peer = await choke(net, 1 << 18)
+            assert connection.is_blocked
+            connection.write(b"the end")
+            connection.finish()
+            data = await peer.read_to_end()
+            assert len(data) == (1 << 18) + 7
+            assert data.endswith(b"the end")
+
+    @trio_test
+    async def test_what_comes_after_finish_is_read_but_not_handed_over(
+        self, mock_clock: MockClock
+    ) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.finish()
+            await settle()
+            for _ in range(20):
+                await peer.send(bytes(50_000))
+            assert received.data == b""
+            assert not connection.closed
+            mock_clock.jump(DRAIN_S * 1.1)
+            await settle()
+            assert net.released == [connection]
+            assert received.lost == []
+
+    @trio_test
+    async def test_a_peer_that_takes_nothing_cannot_hold_finish_up(
+        self, mock_clock: MockClock
+    ) -> None:
+        async with open_net(slow_client_s=SLOW_S) as net:
+            connection, _, _ = await choke(net, 1 << 19)
+            connection.finish()
+            await settle()
+            assert connection.fileno() >= 0
+            mock_clock.jump(SLOW_S * 1.1)
+            await settle()
+            assert net.released == [connection]
+
+    @trio_test
+    async def test_a_deadline_closes_and_can_be_taken_back(self, mock_clock: MockClock) -> None:
+        async with open_net() as net:
+            first, second = Recorder(), Recorder()
+            one, _, _ = net.connect(first)
+            two, _, _ = net.connect(second)
+            one.set_deadline(trio.current_time() + 5)
+            two.set_deadline(trio.current_time() + 5)
+            two.set_deadline(float("inf"))
+            await settle()
+            mock_clock.jump(6)
+            await settle()
+            assert first.lost == ["timeout"]
+            assert second.lost == []
+
+    @trio_test
+    async def test_pausing_a_tcp_connection_bounds_a_dead_peer(self) -> None:
+        async with open_net() as net:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                theirs = socket.create_connection(listener.getsockname())
+                ours, _ = listener.accept()
+            ours.setblocking(False)
+            connection = Connection(net, ours, "127.0.0.1", secure=False)
+            net.connections.append(connection)
+            net.poller.register(connection)
+            connection.pause_reading(20)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                set_to = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert set_to == 20_000
+            theirs.close()

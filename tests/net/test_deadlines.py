@@ -1,0 +1,195 @@
+"""One task walks every deadline."""
+
+import logging
+from math import inf
+
+import pytest
+import trio
+from tests.net.harness import settle
+from trio.testing import MockClock, trio_test
+
+from trio_socketio.net.deadlines import Deadlines, Entry
+
+
+class Item:
+    def __init__(self, at: float = inf) -> None:
+        self.deadline_entry: Entry | None = None
+        self.at = at
+        self.expired: list[float] = []
+        self.then: float = inf
+
+    def next_deadline(self) -> float:
+        return self.at
+
+    def expire(self, now: float) -> None:
+        self.expired.append(now)
+        self.at, self.then = self.then, inf
+
+
+class Broken(Item):
+    def expire(self, now: float) -> None:
+        super().expire(now)
+        raise ValueError("a defect")
+
+
+async def walk(deadlines: Deadlines, nursery: trio.Nursery) -> None:
+    nursery.start_soon(deadlines.run)
+    await settle()
+
+
+@trio_test
+async def test_it_expires_when_due_and_not_before(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(5)
+    async with trio.open_nursery() as nursery:
+        await walk(deadlines, nursery)
+        deadlines.schedule(item)
+        await settle()
+        mock_clock.jump(4.9)
+        await settle()
+        assert item.expired == []
+        mock_clock.jump(0.2)
+        await settle()
+        assert item.expired == [pytest.approx(5.1)]
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_a_nearer_deadline_wakes_the_walk(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    far, near = Item(1000), Item(10)
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(far)
+        await walk(deadlines, nursery)
+        mock_clock.jump(1)
+        await settle()
+        deadlines.schedule(near)
+        await settle()
+        mock_clock.jump(0.1)
+        await settle()
+        mock_clock.jump(9)
+        await settle()
+        assert near.expired
+        assert not far.expired
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_a_deadline_that_moved_away_is_met_later(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(5)
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        item.at = 20
+        deadlines.schedule(item)
+        for now in (6, 19):
+            mock_clock.jump(now - mock_clock.current_time())
+            await settle()
+            assert item.expired == []
+        mock_clock.jump(2)
+        await settle()
+        assert len(item.expired) == 1
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_a_deadline_that_came_nearer_is_met_once(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(50)
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(item)
+        item.at = 5
+        deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        for _ in range(100):
+            mock_clock.jump(1)
+            await settle()
+        assert len(item.expired) == 1
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_expiring_may_set_the_next(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(5)
+    item.then = 15
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        for _ in range(20):
+            mock_clock.jump(1)
+            await settle()
+        assert [round(at) for at in item.expired] == [5, 15]
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_what_is_forgotten_or_taken_back_never_expires(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    forgotten, taken_back, never = Item(5), Item(5), Item()
+    async with trio.open_nursery() as nursery:
+        for item in (forgotten, taken_back, never):
+            deadlines.schedule(item)
+        deadlines.forget(forgotten)
+        deadlines.forget(never)
+        taken_back.at = inf
+        deadlines.schedule(taken_back)
+        await walk(deadlines, nursery)
+        mock_clock.jump(100)
+        await settle()
+        assert forgotten.expired == taken_back.expired == never.expired == []
+        assert forgotten.deadline_entry is None
+        assert deadlines._heap == []
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_one_that_fails_does_not_stop_the_others(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    deadlines = Deadlines(0.01)
+    items = [Item(5), Broken(5), Item(5)]
+    async with trio.open_nursery() as nursery:
+        for item in items:
+            deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        with caplog.at_level(logging.ERROR):
+            mock_clock.jump(6)
+            await settle()
+        assert [len(item.expired) for item in items] == [1, 1, 1]
+        assert "a defect" in caplog.text
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_thousands_at_once_let_others_run_between(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    items = [Item(5) for _ in range(2000)]
+    seen: list[int] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(sum(bool(item.expired) for item in items))
+            if seen[-1] == len(items):
+                return
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for item in items:
+            deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        mock_clock.jump(6)
+        await look()
+        assert len(set(seen)) > 5
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_moving_a_deadline_on_costs_no_memory(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(1)
+    for number in range(10_000):
+        item.at = 1 + number
+        deadlines.schedule(item)
+    assert len(deadlines._heap) == 1

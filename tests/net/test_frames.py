@@ -1,0 +1,411 @@
+"""What the frame receiver bounds, spreads and stops; the rules of frames are compared elsewhere."""
+
+import struct
+import time
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.net.harness import LATE_S, FrameEnd, Net, measure_lateness, open_net, settle
+from tests.net.wsproto_server import make_frame
+from trio.testing import trio_test
+
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.net.connection import READ_BYTES
+from trio_socketio.net.frames import (
+    MAX_FRAGMENTS,
+    MESSAGES_PER_TURN,
+    FrameReceiver,
+    encode_frame,
+    encode_frames,
+    unmask,
+)
+
+CONTINUATION, TEXT, BINARY, PING, PONG = 0x0, 0x1, 0x2, 0x9, 0xA
+TOO_BIG = b"\x88\x02" + struct.pack("!H", 1009)
+
+
+class TestEncoding:
+    @pytest.mark.parametrize(
+        ("size", "header"),
+        [
+            (0, b"\x81\x00"),
+            (125, b"\x81\x7d"),
+            (126, b"\x81\x7e\x00\x7e"),
+            (65535, b"\x81\x7e\xff\xff"),
+            (65536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+        ],
+    )
+    def test_a_length_takes_as_few_bytes_as_it_can(self, size: int, header: bytes) -> None:
+        payload = b"x" * size
+        assert encode_frame(0x81, payload) == header + payload
+        if payload:
+            assert encode_frames(Outgoing(payload)) == header + payload
+
+    def test_a_packet_is_framed_with_its_attachments_once(self) -> None:
+        packet = Outgoing(b"451-[]", (b"one", b""))
+        frames = encode_frames(packet)
+        assert frames == b"\x81\x06451-[]\x82\x03one\x82\x00"
+        assert encode_frames(packet) is frames
+        assert encode_frames(Outgoing(b"", (b"one",))) == b"\x82\x03one"
+
+    @given(key=st.binary(min_size=4, max_size=4), data=st.binary(max_size=70))
+    def test_unmasking(self, key: bytes, data: bytes) -> None:
+        assert unmask(key, data) == bytes(b ^ key[at % 4] for at, b in enumerate(data))
+
+
+class TestBounds:
+    @pytest.mark.req("EIO4-46")
+    @pytest.mark.parametrize("size", [101, 126, 65536, 1 << 40, (1 << 64) - 1])
+    @pytest.mark.parametrize("opcode", [TEXT, BINARY])
+    def test_a_frame_over_the_limit_is_refused_from_its_header(
+        self, opcode: int, size: int
+    ) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames(max_bytes=100)
+                if size < 126:
+                    length = bytes((0x80 | size,))
+                elif size < 65536:
+                    length = b"\xfe" + struct.pack("!H", size)
+                else:
+                    length = b"\xff" + struct.pack("!Q", size)
+                await end.peer.send(bytes((0x80 | opcode,)) + length)
+                assert end.lost == ["transport error"]
+                assert end.peer.read_nowait() == TOO_BIG
+                assert end.peer.eof
+                assert end.messages == []
+
+        trio.run(main)
+
+    @pytest.mark.req("EIO4-46")
+    @trio_test
+    async def test_the_limit_itself_is_accepted(self) -> None:
+        async with open_net() as net:
+            end = net.frames(max_bytes=100)
+            await end.peer.send(make_frame(TEXT, b"x" * 100) + make_frame(BINARY, b"y" * 100))
+            halves = make_frame(TEXT, b"z" * 50, fin=False) + make_frame(CONTINUATION, b"z" * 50)
+            await end.peer.send(halves + make_frame(TEXT, b"again"))
+            assert end.messages == ["x" * 100, b"y" * 100, "z" * 100, "again"]
+
+    @pytest.mark.req("EIO4-46")
+    @trio_test
+    async def test_fragments_over_the_limit_together_are_refused(self) -> None:
+        async with open_net() as net:
+            end = net.frames(max_bytes=100)
+            await end.peer.send(
+                make_frame(BINARY, b"z" * 60, fin=False)
+                + make_frame(CONTINUATION, b"z" * 40, fin=False)
+            )
+            assert end.lost == []
+            await end.peer.send(make_frame(CONTINUATION, b"z", fin=False))
+            assert end.lost == ["transport error"]
+            assert end.peer.read_nowait() == TOO_BIG
+
+    @trio_test
+    async def test_empty_fragments_are_bounded_too(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(TEXT, b"", fin=False))
+            await end.peer.send(make_frame(CONTINUATION, b"", fin=False) * (MAX_FRAGMENTS - 1))
+            assert end.lost == []
+            await end.peer.send(make_frame(CONTINUATION, b""))
+            assert end.lost == ["transport error"]
+            assert end.peer.read_nowait() == TOO_BIG
+
+    @trio_test
+    async def test_as_many_fragments_as_allowed(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(TEXT, b"a", fin=False))
+            await end.peer.send(make_frame(CONTINUATION, b"b", fin=False) * (MAX_FRAGMENTS - 2))
+            await end.peer.send(make_frame(CONTINUATION, b"c") + make_frame(TEXT, b"next"))
+            assert end.messages == ["a" + "b" * (MAX_FRAGMENTS - 2) + "c", "next"]
+
+    @trio_test
+    async def test_what_comes_after_a_refusal_is_neither_kept_nor_handed_over(self) -> None:
+        async with open_net() as net:
+            end = net.frames(max_bytes=100)
+            await end.peer.send(make_frame(TEXT, b"x" * 200) + make_frame(TEXT, b"y"))
+            for _ in range(10):
+                await end.peer.send(make_frame(TEXT, b"y") * 1000)
+            assert end.messages == []
+            assert end.receiver._rest is None
+
+    def test_single_bytes_of_a_large_frame_cost_no_more_than_in_proportion(self) -> None:
+        async def measure(size: int) -> float:
+            async with open_net() as net:
+                end = net.frames(max_bytes=1 << 21)
+                frame = make_frame(TEXT, b"x" * size)
+                receive = end.receiver.receive_data
+                began = time.process_time()
+                for at in range(len(frame)):
+                    receive(frame[at : at + 1])
+                took = time.process_time() - began
+                assert end.messages == ["x" * size]
+                return took
+
+        small = trio.run(measure, 1 << 17)
+        large = trio.run(measure, 1 << 20)
+        assert large < small * 8 * 3, f"{small:.3f} s for 128 KiB, {large:.3f} s for 1 MiB"
+
+    def test_pieces_of_a_large_frame_are_looked_at_once(self) -> None:
+        """The whole is copied when it is whole, not with every piece."""
+
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames(max_bytes=1 << 21)
+                frame = make_frame(BINARY, bytes(1 << 20))
+                cuts: list[int] = []
+
+                class Watched(FrameReceiver):
+                    __slots__ = ()
+
+                    def _cut(self, data: bytes) -> None:
+                        cuts.append(len(data))
+                        super()._cut(data)
+
+                watched = Watched(
+                    end.connection, 1 << 21, lambda _: None, end.messages.append, end.lost.append
+                )
+                for at in range(0, len(frame), 1000):
+                    watched.receive_data(frame[at : at + 1000])
+                assert cuts == [1000, len(frame)]
+                assert end.messages == [bytes(1 << 20)]
+
+        trio.run(main)
+
+
+class TestIdle:
+    @trio_test
+    async def test_no_wsproto_object_lives_while_no_message_is_open(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            alive: list[bool] = []
+            for frames in (
+                make_frame(TEXT, b"fast") + make_frame(PING, b"p"),
+                make_frame(TEXT, b"op", fin=False),
+                make_frame(PING, b"p"),
+                make_frame(CONTINUATION, b"en"),
+            ):
+                await end.peer.send(frames)
+                alive.append(end.receiver._wsproto is not None)
+            assert alive == [False, True, True, False]
+            assert end.messages == ["fast", "open"]
+
+    @trio_test
+    async def test_nothing_is_buffered_between_frames(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(TEXT, b"x" * 10_000))
+            assert end.receiver._rest is None
+
+
+class TestSpreading:
+    @trio_test
+    async def test_thousands_of_frames_in_one_read_are_spread_over_turns(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            turns: list[int] = []
+            count_per_turn(net, end, turns)
+            frames = [make_frame(TEXT, b"%d" % n) for n in range(5000)]
+            end.peer.send_nowait(b"".join(frames))
+            await settle()
+            assert end.messages == [str(n) for n in range(5000)]
+            assert max(turns) <= MESSAGES_PER_TURN
+            await end.peer.send(make_frame(TEXT, b"reading goes on"))
+            assert end.messages[-1] == "reading goes on"
+
+    @trio_test
+    async def test_no_more_is_read_while_frames_wait_for_their_turn(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            left: list[int] = []
+
+            def look() -> None:  # after the batch, when what waits has been put aside
+                left.append(len(end.receiver._rest or b""))
+
+            def take(text: bytes) -> None:
+                end.messages.append(text.decode())
+                if len(end.messages) % 50 == 0:
+                    net.poller.defer(look)
+
+            end.receiver.set_handlers(take, end.messages.append, end.lost.append)
+            await end.peer.send(make_frame(TEXT, b"x") * 60_000)
+            assert len(end.messages) == 60_000
+            assert 0 < max(left) <= READ_BYTES
+
+    @trio_test
+    async def test_control_frames_are_spread_too(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(PING, b"z") * 3000)
+            assert await end.peer.read() == encode_frame(0x8A, b"z") * 3000
+
+    @trio_test
+    async def test_others_are_not_kept_waiting_by_a_flood(self) -> None:
+        async with open_net() as net:
+            ends = [net.frames() for _ in range(200)]
+            flood_bytes = make_frame(TEXT, b"x") * 500
+
+            def flood() -> None:
+                for end in ends:
+                    end.messages.clear()
+                    end.peer.sock.send(flood_bytes)
+
+            assert await measure_lateness(flood, rounds=7) < LATE_S
+
+    @given(
+        sizes=st.lists(st.integers(0, 300), min_size=1, max_size=300),
+        cuts=st.lists(st.integers(1, 5000), max_size=10),
+        pauses=st.sets(st.integers(0, 300), max_size=10),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_pausing_anywhere_loses_nothing_and_keeps_the_order(
+        self, sizes: list[int], cuts: list[int], pauses: set[int]
+    ) -> None:
+        expected = [f"{number}:" + "x" * size for number, size in enumerate(sizes)]
+        stream = b"".join(make_frame(TEXT, text.encode()) for text in expected)
+
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+                receiver = end.receiver
+                while_paused: list[int] = []
+
+                def take(text: bytes) -> None:
+                    assert not receiver._stopped, "handed over while paused"
+                    end.messages.append(text.decode())
+                    if len(end.messages) in pauses:
+                        receiver.pause(20)
+                        while_paused.append(len(end.messages))
+
+                receiver.set_handlers(take, end.messages.append, end.lost.append)
+                at = 0
+                for cut in [*cuts, len(stream)]:
+                    if stream[at : at + cut]:
+                        await end.peer.send(stream[at : at + cut])
+                    at += cut
+                    while receiver._stopped:
+                        assert len(end.messages) == while_paused[-1]
+                        receiver.resume()
+                        await settle()
+                assert end.messages == expected
+                assert net.poller.failures == 0
+
+        trio.run(main)
+
+    @trio_test
+    async def test_pausing_and_resuming_at_once_hands_nothing_over_from_inside(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            inside = False
+
+            def take(text: bytes) -> None:
+                nonlocal inside
+                assert not inside, "handed over from within a handler"
+                inside = True
+                end.receiver.pause(20)
+                end.receiver.resume()
+                end.messages.append(text.decode())
+                inside = False
+
+            end.receiver.set_handlers(take, end.messages.append, end.lost.append)
+            await end.peer.send(b"".join(make_frame(TEXT, b"%d" % n) for n in range(200)))
+            assert end.messages == [str(n) for n in range(200)]
+
+
+class TestEnding:
+    @trio_test
+    async def test_close_sends_its_code_and_tells_nobody(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            end.receiver.close(1001)
+            end.receiver.close(1002)
+            await end.peer.send(make_frame(TEXT, b"late"))
+            assert end.peer.read_nowait() == b"\x88\x02" + struct.pack("!H", 1001)
+            assert end.peer.eof
+            end.peer.close()
+            await settle()
+            assert end.lost == []
+            assert end.messages == []
+
+    @pytest.mark.parametrize("opcode", [TEXT, BINARY])
+    @pytest.mark.parametrize("fragmented", [False, True])
+    def test_closing_in_a_handler_stops_at_that_message(
+        self, opcode: int, fragmented: bool
+    ) -> None:
+        async def main() -> None:
+            async with open_net() as net:
+                end = net.frames()
+
+                def take(message: bytes) -> None:
+                    end.messages.append(message)
+                    end.receiver.close(1000)
+
+                end.receiver.set_handlers(take, take, end.lost.append)
+                parts = (
+                    [make_frame(opcode, b"a", fin=False), make_frame(CONTINUATION, b"b")]
+                    if fragmented
+                    else [make_frame(opcode, b"ab")]
+                )
+                await end.peer.send(b"".join(parts) + make_frame(TEXT, b"more") * 3)
+                assert end.messages == [b"ab"]
+                assert end.lost == []
+                assert net.poller.failures == 0
+
+        trio.run(main)
+
+    @trio_test
+    async def test_a_hang_up_in_the_middle_of_a_frame(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(TEXT, b"whole") + make_frame(TEXT, b"cut")[:-1])
+            end.peer.close()
+            await settle()
+            assert end.messages == ["whole"]
+            assert end.lost == ["transport close"]
+
+    @trio_test
+    async def test_a_close_frame_ends_as_a_transport_close(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            await end.peer.send(make_frame(0x8, struct.pack("!H", 1001) + b"bye"))
+            assert end.lost == ["transport close"]
+            assert end.peer.read_nowait() == b"\x88\x02" + struct.pack("!H", 1001)
+
+    @trio_test
+    async def test_handlers_that_fail_close_only_their_own(self) -> None:
+        async with open_net() as net:
+            broken, fine = net.frames(), net.frames()
+            broken.receiver.set_handlers(fail, fail, broken.lost.append)
+            await broken.peer.send(make_frame(TEXT, b"x"))
+            await fine.peer.send(make_frame(TEXT, b"y"))
+            assert broken.lost == ["transport error"]
+            assert fine.messages == ["y"]
+            assert net.poller.failures == 1
+
+
+def fail(_: bytes) -> None:
+    raise ValueError("a defect")
+
+
+def count_per_turn(net: Net, end: FrameEnd, turns: list[int]) -> None:
+    """Note how many messages each turn hands over."""
+    ended = True
+
+    def end_turn() -> None:
+        nonlocal ended
+        ended = True
+
+    def take(text: bytes) -> None:
+        nonlocal ended
+        if ended:
+            ended = False
+            turns.append(0)
+            net.poller.defer(end_turn)
+        turns[-1] += 1
+        end.messages.append(text.decode())
+
+    end.receiver.set_handlers(take, end.messages.append, end.lost.append)

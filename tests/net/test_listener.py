@@ -1,0 +1,169 @@
+"""Ports and paths that are taken, and an accept loop that runs out of descriptors."""
+
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import trio_test
+
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
+
+
+class TestTcp:
+    @trio_test
+    async def test_a_taken_port_is_an_error(self) -> None:
+        (first,) = await open_tcp_listeners("127.0.0.1", 0)
+        with first:
+            port = first.getsockname()[1]
+            with pytest.raises(ConfigurationError) as caught:
+                await open_tcp_listeners("127.0.0.1", port)
+        assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: another program has it"
+
+    @trio_test
+    async def test_a_port_is_free_again_after_its_connections(self) -> None:
+        (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            listener.setblocking(True)
+            listener.accept()[0].close()  # leaves TIME_WAIT behind
+        listener.close()
+        (listener,) = await open_tcp_listeners(*address)
+        listener.close()
+
+    @trio_test
+    async def test_every_address_of_a_name_has_the_same_port(self) -> None:
+        listeners = await open_tcp_listeners("localhost", 0)
+        assert len({listener.getsockname()[1] for listener in listeners}) == 1
+        for listener in listeners:
+            listener.close()
+
+    @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 300, "\u20ac..x"])
+    def test_a_host_that_is_none_is_an_error(self, host: str) -> None:
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            trio.run(open_tcp_listeners, host, 0)
+
+
+class TestUnix:
+    def test_a_stale_socket_is_replaced(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        open_unix_listener(path).close()
+        assert path.exists()
+        with open_unix_listener(path, mode=0o600), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_a_live_socket_is_refused_and_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with open_unix_listener(path):
+            with pytest.raises(ConfigurationError, match="another program has it"):
+                open_unix_listener(path)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+
+    def test_a_regular_file_is_refused_and_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        path.write_text("precious")
+        with pytest.raises(ConfigurationError, match="no socket"):
+            open_unix_listener(path)
+        assert path.read_text() == "precious"
+
+    @pytest.mark.parametrize("name", ["missing/s", "x" * 200])
+    def test_a_path_that_cannot_be_is_an_error(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            open_unix_listener(tmp_path / name)
+
+
+class TestAccepting:
+    @trio_test
+    async def test_connections_come_ready_with_the_peers_address(self) -> None:
+        (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+        accepted: list[tuple[socket.socket, str]] = []
+        seen = trio.Event()
+
+        def on_accept(sock: socket.socket, address: str) -> None:
+            accepted.append((sock, address))
+            if len(accepted) == 100:
+                seen.set()
+
+        with listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept_forever, listener, on_accept)
+                clients = [socket.create_connection(listener.getsockname()) for _ in range(100)]
+                with trio.fail_after(5):
+                    await seen.wait()
+                nursery.cancel_scope.cancel()
+        for client in clients:
+            client.close()
+        for sock, address in accepted:
+            assert address == "127.0.0.1"
+            assert not sock.getblocking()
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            sock.close()
+
+    @trio_test
+    async def test_a_unix_peer_has_no_address(self, tmp_path: Path) -> None:
+        accepted: list[str] = []
+        seen = trio.Event()
+
+        def on_accept(sock: socket.socket, address: str) -> None:
+            accepted.append(address)
+            sock.close()
+            seen.set()
+
+        with open_unix_listener(tmp_path / "s") as listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept_forever, listener, on_accept)
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(tmp_path / "s"))
+                    with trio.fail_after(5):
+                        await seen.wait()
+                nursery.cancel_scope.cancel()
+        assert accepted == [""]
+
+    def test_without_descriptors_it_waits_and_recovers(self) -> None:
+        """In a process of its own, whose limit is lowered; clients are there before it runs out."""
+        pytest.importorskip("resource")
+        program = textwrap.dedent("""
+            import os, resource, socket, time
+            import trio
+            from trio_socketio.net.listener import accept_forever, open_tcp_listeners
+
+            async def main():
+                (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+                accepted = []
+                clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
+                taken = [os.dup(0) for _ in range(5)]
+                highest = max(taken)
+                for number in taken[1:]:
+                    os.close(number)  # four are left below the limit
+                resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, 4096))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(
+                        accept_forever, listener, lambda sock, _: accepted.append(sock)
+                    )
+                    await trio.sleep(0.3)
+                    before, cpu = len(accepted), time.process_time()
+                    assert 0 < before < 20, before
+                    await trio.sleep(1)
+                    assert len(accepted) == before
+                    spent = time.process_time() - cpu
+                    assert spent < 0.25, f"it spins: {spent} s"
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))
+                    with trio.fail_after(5):
+                        while len(accepted) < 20:
+                            await trio.sleep(0.01)
+                    nursery.cancel_scope.cancel()
+
+            trio.run(main)
+            print("recovered")
+        """)
+        result = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert result.stdout == "recovered\n", result.stderr
+        assert result.stderr.count("cannot accept connections") == 1
