@@ -1,0 +1,201 @@
+"""Clients that do not fetch, and listeners that are behind."""
+
+import pytest
+import trio
+from tests.engine.harness import (
+    assert_refused,
+    closing_code,
+    in_trio,
+    on_mock_clock,
+    open_engine,
+    settle,
+    split,
+)
+from trio.testing import MockClock
+
+MIB = 1 << 20
+SWEEP_S = 0.06
+
+# --- a polling client that does not poll
+
+
+@on_mock_clock
+async def test_a_client_that_fetches_nothing_is_closed_in_time(clock: MockClock) -> None:
+    async with open_engine(slow_client_s=5) as engine:
+        polling = await engine.polling()
+        for _ in range(16):
+            engine.session.send_text(b"x" * (MIB // 16 - 1))
+        clock.jump(6)
+        await settle()
+        assert engine.session.is_open  # just the bound, not over it
+        engine.session.send_text(b"x")
+        clock.jump(4.9)
+        await settle()
+        assert engine.session.is_open
+        clock.jump(0.1 + SWEEP_S)
+        await settle()
+        assert engine.listener.reasons == ["slow client"]
+        assert_refused(await polling.poll(), 1)
+        assert engine.engine.packets_dropped == 17
+        assert engine.session.waiting_bytes == 0
+
+
+@on_mock_clock
+async def test_a_client_that_fetches_in_time_is_not_closed(clock: MockClock) -> None:
+    async with open_engine(slow_client_s=5, output_bound_bytes=1000) as engine:
+        polling = await engine.polling()
+        for _ in range(3):
+            engine.session.send_text(b"x" * 1500)
+            clock.jump(4.9)
+            await settle()
+            assert split(await polling.poll()) == ["4" + "x" * 1500]
+        clock.jump(6)
+        await settle()
+        assert engine.session.is_open
+
+
+@in_trio
+async def test_a_client_that_is_hopelessly_behind_is_closed_at_once() -> None:
+    async with open_engine(output_bound_bytes=1000) as engine:
+        polling = await engine.polling()
+        for _ in range(8):
+            engine.session.send_text(b"x" * 999)
+        await settle()
+        assert engine.session.is_open  # 8 times the bound, not over it
+        engine.session.send_text(b"x")
+        await settle()
+        assert engine.listener.reasons == ["slow client"]
+        assert_refused(await polling.poll(), 1)
+
+
+@in_trio
+async def test_one_packet_of_any_size_waits_for_its_get() -> None:
+    async with open_engine(output_bound_bytes=1000) as engine:
+        polling = await engine.polling()
+        engine.session.send_text(b"x" * 20_000)
+        await settle()
+        assert split(await polling.poll()) == ["4" + "x" * 20_000]
+        assert engine.session.is_open
+
+
+# --- a listener that is behind
+
+
+@in_trio
+async def test_a_post_is_not_answered_while_the_listener_is_behind() -> None:
+    async with open_engine(echo=False) as engine:
+        polling = await engine.polling()
+        engine.listener.on_message = lambda message: (
+            engine.session.pause_reading() if message in ("a", "c") else None
+        )
+        http = engine.http()
+        await http.send("POST", polling.target, body=b"4a\x1e4b\x1e4c\x1ebAAEC\x1e4d")
+        await settle()
+        assert engine.listener.received == ["a"]
+        with trio.move_on_after(0.02) as waited:
+            await http.receive()
+        assert waited.cancelled_caught
+        engine.session.resume_reading()
+        assert engine.listener.received == ["a"]  # not from inside the call
+        await settle()
+        assert engine.listener.received == ["a", "b", "c"]
+        engine.session.resume_reading()
+        assert (await http.receive()).text == "ok"
+        assert engine.listener.received == ["a", "b", "c", b"\0\1\2", "d"]
+        assert (await polling.post("4e")).text == "ok"
+
+
+@on_mock_clock
+async def test_a_listener_that_is_behind_still_sends(clock: MockClock) -> None:
+    async with open_engine(ping_interval_s=3, ping_timeout_s=2) as engine:
+        polling = await engine.polling()
+        engine.session.pause_reading()
+        clock.jump(20)
+        await settle()
+        waiting = await engine.start_get(polling)
+        engine.session.send_text(b"out")
+        assert split(await waiting.receive()) == ["4out"]
+
+
+@in_trio
+async def test_a_websocket_is_not_read_while_the_listener_is_behind() -> None:
+    async with open_engine(echo=False) as engine:
+        websocket = (await engine.websocket()).websocket
+        engine.listener.on_message = lambda _: engine.session.pause_reading()
+        frame = b"\x81\x82\0\0\0\0" + b"4a"
+        await websocket.stream.send_all(frame * 3)
+        for count in (1, 2, 3):
+            await settle()
+            assert len(engine.listener.received) == count
+            engine.session.resume_reading()
+            assert len(engine.listener.received) == count  # not from inside the call
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@on_mock_clock
+async def test_the_heartbeat_stands_while_the_listener_is_behind(
+    clock: MockClock, transport: str
+) -> None:
+    async with open_engine(ping_interval_s=3, ping_timeout_s=2) as engine:
+        client = await (engine.polling() if transport == "polling" else engine.websocket())
+        engine.session.pause_reading()
+        clock.jump(29.9)
+        await settle()
+        assert engine.session.is_open
+        engine.session.resume_reading()
+        await client.send("4on")
+        assert await client.receive() == "4on"
+        clock.jump(3 + SWEEP_S)
+        assert await client.receive() == "2"  # an interval after the resumption
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@on_mock_clock
+async def test_a_listener_that_stays_behind_loses_its_session(
+    clock: MockClock, transport: str
+) -> None:
+    async with open_engine(echo=False) as engine:
+        engine_client = await (engine.polling() if transport == "polling" else engine.websocket())
+        engine.listener.on_message = lambda _: engine.session.pause_reading()
+        http = engine.http()
+        if transport == "polling":
+            target = f"/engine.io/?EIO=4&transport=polling&sid={engine.session.sid}"
+            await http.send("POST", target, body=b"4a\x1e4b")
+        else:
+            await engine_client.send("4a")
+        await settle()
+        clock.jump(29.9)
+        await settle()
+        assert engine.session.is_open
+        clock.jump(0.1 + SWEEP_S)
+        await settle()
+        assert engine.listener.reasons == ["overload"]
+        if transport == "polling":
+            assert_refused(await http.receive(), 3)  # not all of it was taken
+        assert engine.listener.received == ["a"]
+        engine.session.resume_reading()
+        await settle()
+        assert engine.engine.sessions == {}
+
+
+@in_trio
+async def test_a_post_that_is_held_back_is_refused_when_its_session_ends() -> None:
+    async with open_engine(echo=False) as engine:
+        polling = await engine.polling()
+        engine.listener.on_message = lambda _: engine.session.pause_reading()
+        http = engine.http()
+        await http.send("POST", polling.target, body=b"4a\x1e4b")
+        await settle()
+        engine.session.close()
+        assert split(await polling.poll()) == ["1"]
+        assert_refused(await http.receive(), 3)
+        assert engine.listener.received == ["a"]
+
+
+@in_trio
+async def test_a_websocket_that_is_not_read_is_still_closed_in_order() -> None:
+    async with open_engine(echo=False) as engine:
+        websocket = (await engine.websocket()).websocket
+        engine.session.pause_reading()
+        engine.session.close()
+        assert await closing_code(websocket) == 1000
