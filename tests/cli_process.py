@@ -1,0 +1,93 @@
+"""``python -m trio_socketio`` as a process: run to its end, or served and then ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+COMMAND: Final = (sys.executable, "-m", "trio_socketio")
+LIMIT_S: Final = 15.0
+
+
+def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line; it must end by itself."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+class ServingProcess:
+    """A server process; its log is read as it comes."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.log: list[str] = []
+        self._rest = b""
+
+    async def wait_logged(self, part: str) -> str:
+        """Read the log up to a line that has part in it, and give that line."""
+        while not (self.log and part in self.log[-1]):
+            assert await self._read_line(), f"it ended without saying {part!r}: {self.log}"
+        return self.log[-1]
+
+    async def wait_url(self) -> str:
+        """Read up to the line that tells where it serves, and give the URL."""
+        return (await self.wait_logged("serving ")).rpartition("serving ")[2].rstrip('"}')
+
+    async def wait_port(self) -> int:
+        """See wait_url; just the port."""
+        return int((await self.wait_url()).split(":")[2].partition("/")[0])
+
+    async def wait_end(self) -> int:
+        """Read the log to its end; give the exit code."""
+        while await self._read_line():
+            pass
+        return await self.process.wait()
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal; give the exit code."""
+        self.process.send_signal(number)
+        return await self.wait_end()
+
+    async def _read_line(self) -> bool:
+        assert self.process.stderr is not None
+        while b"\n" not in self._rest:
+            data = await self.process.stderr.receive_some()
+            if not data:
+                return False
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        self.log.append(line.decode())
+        return True
+
+
+@asynccontextmanager
+async def serving(*arguments: str, cwd: Path | None = None) -> AsyncIterator[ServingProcess]:
+    """Run ``serve`` on a free port unless the arguments say otherwise; killed at the end."""
+    with trio.fail_after(LIMIT_S):
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "serve", "--port", "0", *arguments],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield ServingProcess(process)
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()

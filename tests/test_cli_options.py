@@ -1,0 +1,230 @@
+"""What is given on the command line holds, whatever the app wanted."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import trio_test
+
+from tests.cli_process import run_cli, serving
+from tests.wire import (
+    PATH,
+    ConnectionEnded,
+    HttpClient,
+    PollingEngine,
+    Response,
+    SocketIOClient,
+    WebSocketClient,
+    WebSocketEngine,
+)
+
+APP = """
+from dataclasses import replace
+from trio_socketio import Server, ServerOptions
+
+OWN = dict(
+    path="/own", ping_interval_s=7, ping_timeout_s=3, max_http_buffer_size_bytes=5000,
+    cors_origins=("https://own.example",),
+)
+
+def address(sio):
+    sio.on("address")(lambda socket: socket.handshake.address)
+    return sio
+
+as_server = address(Server(ServerOptions(**OWN)))
+def deaf(options): return address(Server(ServerOptions(**OWN)))
+def stubborn(options): return address(Server(replace(options, **OWN)))
+class Silent:
+    def __init__(self, session): pass
+    def receive_text(self, packet): pass
+    def receive_binary(self, data): pass
+    def session_closed(self, reason): pass
+    def next_deadline(self): return float("inf")
+    def expire(self, now): pass
+
+def mounting(options):
+    sio = address(Server(options))
+    sio.mount("/bare", Silent)
+    return sio
+mounted = mounting(ServerOptions())
+"""
+NAMES = ["as_server", "deaf", "stubborn"]
+QUERY = "?EIO=4&transport=polling"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    path = tmp_path / "own_options.py"
+    path.write_text(APP)
+    return path
+
+
+async def get(port: int, target: str, headers: list[tuple[str, str]] | None = None) -> Response:
+    http = HttpClient(port)
+    try:
+        return await http.request("GET", target, headers or ())
+    finally:
+        await http.aclose()
+
+
+async def handshake(port: int, path: str) -> dict[str, Any]:
+    answer = await get(port, path + QUERY)
+    assert answer.status == 200, answer
+    opened: dict[str, Any] = json.loads(answer.text[1:])
+    del opened["sid"], opened["upgrades"]
+    return opened
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_given_is_the_apps_own(app: Path, name: str) -> None:
+    async def main() -> None:
+        async with serving("--app", f"{app}:{name}") as server:
+            url = await server.wait_url()
+            assert url.endswith("/own/")
+            own = {"pingInterval": 7000, "pingTimeout": 3000, "maxPayload": 5000}
+            assert await handshake(_port(url), "/own/") == own
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_given_overrides_the_app(app: Path, name: str) -> None:
+    given = [
+        *("--path", "/given", "--ping-interval", "11", "--ping-timeout", "0.5"),
+        *("--max-payload", "7777", "--cors-origin", "https://a.example"),
+        *("--cors-origin", "https://b.example:8443", "--trusted-proxy", "127.0.0.0/8"),
+    ]
+
+    async def main() -> None:
+        async with serving("--app", f"{app}:{name}", *given) as server:
+            url = await server.wait_url()
+            assert url.endswith("/given/")
+            port = _port(url)
+            told = {"pingInterval": 11000, "pingTimeout": 500, "maxPayload": 7777}
+            assert await handshake(port, "/given/") == told
+            assert (await get(port, "/own/" + QUERY)).status == 404
+            await assert_largest_body(port, "/given/", 7777)
+            await assert_origins(port)
+            assert await forwarded_address(port) == '31["203.0.113.9"]'
+
+    trio.run(main)
+
+
+async def assert_largest_body(port: int, path: str, largest: int) -> None:
+    engine = await PollingEngine.open(port, path)
+    assert (await engine.post("4" * (largest + 1))).status == 413
+    await engine.aclose()
+    engine = await PollingEngine.open(port, path)
+    assert (await engine.post("4" + "0" * (largest - 1))).status == 200
+    await engine.aclose()
+
+
+async def assert_origins(port: int) -> None:
+    for origin in ("https://a.example", "https://b.example:8443"):
+        answer = await get(port, "/given/" + QUERY, [("Origin", origin)])
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+    for origin in ("https://own.example", "https://b.example"):
+        assert (await get(port, "/given/" + QUERY, [("Origin", origin)])).status == 403
+
+
+async def forwarded_address(port: int) -> str:
+    websocket = await WebSocketClient.open(
+        port,
+        "/given/?EIO=4&transport=websocket",
+        [("X-Forwarded-For", "203.0.113.9")],
+    )
+    opened = await websocket.receive()
+    assert isinstance(opened, str)
+    client = SocketIOClient(WebSocketEngine(websocket, {}))
+    await client.connect()
+    await client.emit("address", ack_id=1)
+    text, _ = await client.receive()
+    await client.aclose()
+    return text
+
+
+@trio_test
+async def test_the_options_of_the_lobby_can_be_given() -> None:
+    async with serving("--ping-interval", "0.3", "--max-payload", "100000") as server:
+        told = await handshake(await server.wait_port(), PATH)
+        assert told == {"pingInterval": 300, "pingTimeout": 20000, "maxPayload": 100000}
+
+
+@pytest.mark.parametrize("name", ["as_server", "stubborn"])
+def test_a_given_connect_timeout_is_kept(app: Path, name: str) -> None:
+    times = ["--connect-timeout", "0.4", "--ping-interval", "0.3"]
+
+    async def main() -> None:
+        async with serving("--app", f"{app}:{name}", *times) as server:
+            idle = await WebSocketEngine.open(await server.wait_port(), "/own/")
+            assert await idle.receive() == "2"
+            with trio.fail_after(2), pytest.raises(ConnectionEnded):
+                await idle.receive()
+            await idle.aclose()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("name", ["as_server", "stubborn"])
+def test_a_given_upgrade_timeout_is_kept(app: Path, name: str) -> None:
+    async def main() -> None:
+        async with serving("--app", f"{app}:{name}", "--upgrade-timeout", "0.2") as server:
+            port = await server.wait_port()
+            polling = await PollingEngine.open(port, "/own/")
+            sid = polling.handshake["sid"]
+            candidate = await WebSocketClient.open(
+                port, f"/own/?EIO=4&transport=websocket&sid={sid}"
+            )
+            await candidate.send("2probe")
+            assert await candidate.receive() == "3probe"
+            with trio.fail_after(2), pytest.raises(ConnectionEnded):
+                await candidate.receive()
+            await candidate.aclose()
+            await polling.aclose()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("flag", ["--max-connections", "--max-connections-per-address"])
+def test_connections_over_the_given_number_are_answered_503(app: Path, flag: str) -> None:
+    async def main() -> None:
+        async with serving("--app", f"{app}:as_server", flag, "2") as server:
+            port = await server.wait_port()
+            clients = [HttpClient(port) for _ in range(2)]
+            for client in clients:
+                assert (await client.request("GET", "/own/" + QUERY)).status == 200
+            assert (await get(port, "/own/" + QUERY)).status == 503
+            for client in clients:
+                await client.aclose()
+
+    trio.run(main)
+
+
+@trio_test
+async def test_a_given_path_above_a_mounted_one_hides_neither(app: Path) -> None:
+    async with serving("--app", f"{app}:mounted", "--path", "/", "--max-payload", "7777") as server:
+        port = await server.wait_port()
+        assert (await handshake(port, "/"))["maxPayload"] == 7777
+        websocket = await WebSocketClient.open(port, "/bare/?EIO=4&transport=websocket")
+        await websocket.receive()
+        await websocket.send("40")  # Socket.IO would answer with a socket's id
+        await websocket.send("1")
+        with pytest.raises(ConnectionEnded):
+            await websocket.receive()
+        await websocket.aclose()
+
+
+@pytest.mark.parametrize("name", ["mounted", "mounting"])
+def test_a_given_path_that_the_app_mounted_is_refused(app: Path, name: str) -> None:
+    ended = run_cli("serve", "--port", "0", "--app", f"{app}:{name}", "--path", "/bare")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert re.search(r"/bare/ is (asked for twice|served already)", line)
+
+
+def _port(url: str) -> int:
+    return int(url.split(":")[2].partition("/")[0])

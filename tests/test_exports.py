@@ -1,0 +1,89 @@
+"""The public names: what a program may rely on."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import trio_socketio
+
+PUBLIC = [
+    "AckTimeout",
+    "Adapter",
+    "Broadcast",
+    "ConfigurationError",
+    "ConnectRefused",
+    "Listener",
+    "LocalProtocolError",
+    "Namespace",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Server",
+    "ServerOptions",
+    "Session",
+    "SessionClosed",
+    "Socket",
+    "Statistics",
+    "Target",
+    "TrioSocketIOError",
+    "__version__",
+    "open_server",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert trio_socketio.__all__ == PUBLIC
+
+
+def test_nothing_else_looks_public() -> None:
+    names = {
+        name
+        for name, value in vars(trio_socketio).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert names == set(PUBLIC) - {"__version__"}
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_a_public_name_is_documented(name: str) -> None:
+    documented = getattr(trio_socketio, name)
+    doc = documented.__doc__  # its own: inspect.getdoc would take a base class's
+    assert doc is not None
+    assert doc.strip()
+    # What dataclasses write by themselves is no documentation.
+    assert not doc.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_public_members_are_documented(name: str) -> None:
+    public = getattr(trio_socketio, name)
+    if not inspect.isclass(public):
+        return
+    undocumented = [
+        member
+        for member, value in vars(public).items()
+        if not member.startswith("_")
+        and (inspect.isfunction(value) or isinstance(value, (property, classmethod, staticmethod)))
+        and not inspect.getdoc(value)
+    ]
+    assert undocumented == []
+
+
+def test_exceptions_are_one_tree() -> None:
+    exceptions = [
+        value
+        for name in PUBLIC
+        if inspect.isclass(value := getattr(trio_socketio, name))
+        and issubclass(value, BaseException)
+    ]
+    assert len(exceptions) == 8
+    assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
+
+
+def test_the_version_is_the_one_that_is_released() -> None:
+    project = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
+    assert f'\nversion = "{trio_socketio.__version__}"\n' in project
+
+
+def test_types_are_shipped() -> None:
+    assert (Path(trio_socketio.__file__).parent / "py.typed").is_file()

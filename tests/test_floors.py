@@ -1,0 +1,183 @@
+"""Imports go down the floors, the pure floors stay pure, and modules stay short."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+SOURCE: Final = Path(__file__).resolve().parents[1] / "src"
+PACKAGE: Final = "trio_socketio"
+MAX_LINES: Final = 600
+
+# Lowest first. Modules of one floor may import each other.
+FLOORS: Final = (
+    ("errors",),
+    ("options",),
+    ("codec",),
+    ("protocol",),
+    ("net",),
+    ("engine",),
+    ("socketio",),
+    ("ops",),
+    ("lobby",),
+    ("app",),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL: Final = {name: level for level, floor in enumerate(FLOORS) for name in floor}
+
+# Stricter than going down: all that these floors may import of the package, besides themselves.
+ONLY: Final = {
+    "errors": set[str](),
+    "options": {"errors"},
+    "codec": {"errors"},
+    "protocol": {"errors", "codec"},
+    "net": {"errors", "options", "codec"},
+    "ops": {"errors", "options"},
+}
+PURE: Final = ("codec", "protocol")
+IMPURE: Final = {
+    "trio", "socket", "ssl", "time", "random", "logging", "secrets", "os",
+    "asyncio", "datetime", "select", "threading", "uuid",
+}  # fmt: skip
+# The root package holds the public names: only the command line, for the version, asks it.
+MAY_IMPORT_ROOT: Final = {"cli"}
+
+
+def imported_names(source: str, module: str, *, is_package: bool) -> Iterator[str]:
+    """Full dotted names that a module imports, wherever in it, also under TYPE_CHECKING.
+
+    ``from a import b`` gives ``a.b``: b may be a module.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = module.split(".")
+                kept = len(here) - node.level + is_package
+                base = ".".join(here[:kept] + ([base] if base else []))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and _is_dynamic_import(node):
+            for argument in node.args[:1]:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    yield argument.value
+
+
+def _is_dynamic_import(call: ast.Call) -> bool:
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name in ("import_module", "__import__")
+
+
+def violations(root: Path) -> list[str]:
+    """Every import below root/trio_socketio that the floors forbid, in words."""
+    found = []
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        module = ".".join(parts[:-1] if is_package else parts)
+        if module == PACKAGE:
+            continue  # names of every floor
+        floor = parts[1]
+        if floor not in LEVEL:
+            found.append(f"{module} is on no floor")
+            continue
+        for name in imported_names(path.read_text(), module, is_package=is_package):
+            why = _forbidden(floor, name.split("."))
+            if why:
+                found.append(f"{module} imports {name}: {why}")
+    return found
+
+
+def _forbidden(floor: str, name: list[str]) -> str:
+    if name[0] != PACKAGE:
+        return "this floor is pure" if floor in PURE and name[0] in IMPURE else ""
+    target = name[1] if len(name) > 1 else ""
+    if target not in LEVEL:
+        return "" if floor in MAY_IMPORT_ROOT else "the root package stands above all floors"
+    if target == floor:
+        return ""
+    if LEVEL[target] >= LEVEL[floor]:
+        return "that floor is not below"
+    if floor in ONLY and target not in ONLY[floor]:
+        return f"this floor may import only {sorted(ONLY[floor])}"
+    return ""
+
+
+def test_imports_go_down_the_floors() -> None:
+    assert violations(SOURCE) == []
+
+
+def test_every_floor_is_there() -> None:
+    there = {path.stem for path in (SOURCE / PACKAGE).iterdir() if path.suffix in ("", ".py")}
+    assert set(LEVEL) <= there, "a floor was renamed: nothing would guard it any more"
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
+    assert lengths, "there are no modules"
+    too_long = {str(path.relative_to(SOURCE)): n for path, n in lengths.items() if n > MAX_LINES}
+    assert too_long == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("errors.py", "import trio_socketio.options"),
+        ("codec/x.py", "from trio_socketio.options import ServerOptions"),
+        ("codec/x.py", "from trio_socketio.net.http import Request"),
+        ("codec/x.py", "from trio_socketio import net"),
+        ("codec/x.py", "from trio_socketio import Server"),
+        ("codec/x.py", "import trio_socketio"),
+        ("codec/x.py", "from ..engine import session"),
+        ("codec/x.py", "from .. import engine"),
+        ("codec/__init__.py", "from ..engine import session"),
+        ("codec/x.py", "import trio"),
+        ("codec/x.py", "import os.path"),
+        ("codec/x.py", "from time import monotonic"),
+        ("codec/x.py", "import json, secrets as hidden"),
+        ("protocol/x.py", "def f():\n    import random"),
+        ("protocol/x.py", "try:\n    import ssl\nexcept ImportError:\n    pass"),
+        ("protocol/x.py", "import importlib\nimportlib.import_module('socket')"),
+        ("protocol/x.py", "from logging import getLogger"),
+        ("protocol/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trio"),
+        ("protocol/x.py", "from trio_socketio.net.deadlines import Deadlines"),
+        ("net/x.py", "from trio_socketio.protocol.upgrade import State"),
+        ("net/x.py", "if TYPE_CHECKING:\n    from trio_socketio.engine.session import Session"),
+        ("engine/x.py", "from trio_socketio.socketio.server import Server"),
+        ("socketio/x.py", "from trio_socketio.ops.log import escape"),
+        ("ops/x.py", "from trio_socketio.socketio.server import Server"),
+        ("lobby.py", "from trio_socketio.app import serve"),
+        ("app.py", "from trio_socketio.cli import main"),
+        ("unheard_of/x.py", ""),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path: Path, module: str, source: str) -> None:
+    planted = tmp_path / PACKAGE / module
+    planted.parent.mkdir(parents=True)
+    planted.write_text(source)
+    assert len(violations(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("codec/x.py", "from trio_socketio.codec.json_text import decode_json"),
+        ("codec/x.py", "from . import json_text\nfrom .json_text import decode_json"),
+        ("codec/x.py", "from trio_socketio.errors import RemoteProtocolError\nimport msgspec"),
+        ("protocol/x.py", "from trio_socketio.protocol.upgrade import State"),
+        ("net/frames.py", "from trio_socketio.codec.engine_packet import Outgoing\nimport socket"),
+        ("net/server.py", "from trio_socketio.options import ServerOptions"),
+        ("app.py", "from trio_socketio import lobby"),
+        ("cli.py", "from trio_socketio import __version__"),
+    ],
+)
+def test_what_is_allowed_is_not_complained_of(tmp_path: Path, module: str, source: str) -> None:
+    planted = tmp_path / PACKAGE / module
+    planted.parent.mkdir(parents=True)
+    planted.write_text(source)
+    assert violations(tmp_path) == []
