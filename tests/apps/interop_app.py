@@ -11,7 +11,6 @@ import trio
 
 from trio_socketio import AckTimeout, ConnectRefused, Server, ServerOptions, SessionClosed
 
-WATCHERS = "watchers"
 LOBBY = "lobby"
 
 
@@ -27,6 +26,11 @@ def create(options: ServerOptions) -> Server:
     _add_chat(sio)
     _add_admin(sio)
     return sio
+
+
+def watchers_of(socket_id: str) -> str:
+    """Return the room of those who want to know what becomes of a socket."""
+    return f"watchers of {socket_id}"
 
 
 def describe(value: Any) -> Any:
@@ -103,7 +107,7 @@ def _add_acks(sio: Server) -> None:
             outcome = "timeout"
         except SessionClosed:
             outcome = "closed"
-        sio.to(WATCHERS).emit("ask_ended", socket.id, outcome)
+        sio.to(watchers_of(socket.id)).emit("ask_ended", outcome)
 
     @sio.on("slow")
     async def slow(socket: Any, delay_s: float) -> str:
@@ -145,8 +149,8 @@ def _add_rooms(sio: Server) -> None:
 
 def _add_disconnects(sio: Server) -> None:
     @sio.on("watch")
-    def watch(socket: Any) -> bool:
-        socket.join(WATCHERS)
+    def watch(socket: Any, socket_id: str) -> bool:
+        socket.join(watchers_of(socket_id))
         return True
 
     @sio.on("kick_me")
@@ -156,11 +160,11 @@ def _add_disconnects(sio: Server) -> None:
     @sio.on("disconnecting")
     def disconnecting(socket: Any, reason: str) -> None:
         rooms = sorted(socket.rooms - {socket.id})
-        sio.to(WATCHERS).emit("leaving", socket.id, reason, rooms)
+        sio.to(watchers_of(socket.id)).emit("leaving", reason, rooms)
 
     @sio.on("disconnect")
     def disconnect(socket: Any, reason: str) -> None:
-        sio.to(WATCHERS).emit("gone", socket.id, reason)
+        sio.to(watchers_of(socket.id)).emit("gone", reason)
 
 
 def _add_streams(sio: Server) -> None:

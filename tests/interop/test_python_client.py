@@ -255,17 +255,20 @@ def test_rooms(connect_one: Opener) -> None:
     assert_heard("who is left", {0})
 
 
-def test_disconnect_by_client(connect_one: Opener) -> None:
+def test_disconnect_by_client(connect_one: Opener, transport: str) -> None:
     watcher, client = connect_one(), connect_one()
     gone, leaving = watcher.inbox("gone"), watcher.inbox("leaving")
-    watcher.call("watch")
+    watcher.call("watch", client.sid())
     client.call("join", "red")
     reasons = client.inbox("disconnect")
-    sid = client.sid()
     client.disconnect()
-    # Its engine closes right behind, often in the same read: what came first is the reason.
-    assert leaving.take() == (sid, "client namespace disconnect", ["red"])
-    assert gone.take() == (sid, "client namespace disconnect")
+    # On polling both packets are in one request, in order. On WebSocket the client often closes
+    # before its other thread or task has sent the first of them.
+    by_namespace, by_transport = "client namespace disconnect", "transport close"
+    reason, rooms = leaving.take()
+    assert rooms == ["red"]
+    assert reason in ({by_namespace} if transport == "polling" else {by_namespace, by_transport})
+    assert gone.take() == (reason,)
     assert reasons.take() == (socketio.Client.reason.CLIENT_DISCONNECT,)
 
 
@@ -273,11 +276,10 @@ def test_disconnect_by_client(connect_one: Opener) -> None:
 def test_disconnect_by_server(connect_one: Opener, close: bool) -> None:
     watcher, client = connect_one(), connect_one()
     gone = watcher.inbox("gone")
-    watcher.call("watch")
+    watcher.call("watch", client.sid())
     reasons = client.inbox("disconnect")
-    sid = client.sid()
     client.emit("kick_me", close)
-    assert gone.take() == (sid, "server namespace disconnect")
+    assert gone.take() == ("server namespace disconnect",)
     assert reasons.take() == (socketio.Client.reason.SERVER_DISCONNECT,)
     assert_echoed(watcher, "still here")
 
@@ -293,7 +295,15 @@ def test_reconnects_after_a_restart(
         connected.take()
         before = client.sid()
         own_server.restart(crash=crash)
-        disconnected.take()
+        (reason,) = disconnected.take()
+        if reason == socketio.Client.reason.SERVER_DISCONNECT:
+            # A polling server that stops in order answers the GET with a close packet. These
+            # clients take it for a decision: the program comes back, with a client of its own.
+            assert (transport, crash) == ("polling", False)
+            with open_client(kind, transport) as another:
+                another.connect(own_server.url, auth={"token": "again"})
+                assert another.call("whoami")["auth"] == {"token": "again"}
+            return
         connected.take(2 * WAIT_S)
         assert client.sid() != before
         assert client.call("whoami")["auth"] == {"token": "again"}

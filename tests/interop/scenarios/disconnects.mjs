@@ -9,34 +9,34 @@ class Watcher {
     this.gone = new Inbox(socket, "gone");
   }
 
-  static async open(sockets) {
+  static async open(sockets, watched) {
     const socket = await sockets.connect();
     const watcher = new Watcher(socket);
-    await request(socket, "watch");
+    await request(socket, "watch", watched.id);
     return watcher;
   }
 
   /** The server told its handlers `reason`, once, with the rooms while they were still known. */
-  async assertGone(id, reason, rooms) {
-    assert.deepEqual(await this.gone.take(1), [[id, reason]]);
-    assert.deepEqual(await this.leaving.take(1), [[id, reason, rooms]]);
+  async assertGone(reason, rooms) {
+    assert.deepEqual(await this.gone.take(1), [[reason]]);
+    assert.deepEqual(await this.leaving.take(1), [[reason, rooms]]);
   }
 }
 
 async function openBoth(sockets) {
-  const watcher = await Watcher.open(sockets);
   const socket = await sockets.connect();
+  const watcher = await Watcher.open(sockets, socket);
   await request(socket, "join", "red");
   await request(socket, "join", "blue");
   return [watcher, socket, socket.id];
 }
 
 async function byClient(sockets) {
-  const [watcher, socket, id] = await openBoth(sockets);
+  const [watcher, socket] = await openBoth(sockets);
   const gone = once(socket, "disconnect");
   socket.disconnect();
   assert.equal((await gone)[0], "io client disconnect");
-  await watcher.assertGone(id, "client namespace disconnect", ["blue", "red"]);
+  await watcher.assertGone("client namespace disconnect", ["blue", "red"]);
 }
 
 async function byServer(sockets) {
@@ -48,7 +48,7 @@ async function byServer(sockets) {
   const gone = once(socket, "disconnect");
   socket.emit("kick_me", false);
   assert.equal((await gone)[0], "io server disconnect");
-  await watcher.assertGone(id, "server namespace disconnect", ["blue", "red"]);
+  await watcher.assertGone("server namespace disconnect", ["blue", "red"]);
   // The other namespace goes on, and the client may come back on the same connection.
   assert.equal((await request(chat, "name"))[0].id, chat.id);
   socket.connect();
@@ -59,40 +59,39 @@ async function byServer(sockets) {
 }
 
 async function byServerWithConnection(sockets) {
-  const [watcher, socket, id] = await openBoth(sockets);
+  const [watcher, socket] = await openBoth(sockets);
   const { engine } = socket.io;
   const closed = once(engine, "close");
   const gone = once(socket, "disconnect");
   socket.emit("kick_me", true);
   assert.equal((await gone)[0], "io server disconnect");
-  await watcher.assertGone(id, "server namespace disconnect", ["blue", "red"]);
+  await watcher.assertGone("server namespace disconnect", ["blue", "red"]);
   await closed;
 }
 
 async function byEngine(sockets) {
-  const [watcher, socket, id] = await openBoth(sockets);
+  const [watcher, socket] = await openBoth(sockets);
   const gone = once(socket, "disconnect");
   socket.io.engine.close();
   assert.equal((await gone)[0], "forced close");
-  await watcher.assertGone(id, "transport close", ["blue", "red"]);
+  await watcher.assertGone("transport close", ["blue", "red"]);
 }
 
 async function duringRequest(sockets) {
   // Emitted before it left: handled all the same, and before the disconnect handlers.
   // (The reference drops it when both packets arrive in one read; we never do.)
-  const watcher = await Watcher.open(sockets);
   const socket = await sockets.connect();
-  const { id } = socket;
+  const watcher = await Watcher.open(sockets, socket);
   socket.emit("join", "last minute");
   socket.disconnect();
-  await watcher.assertGone(id, "client namespace disconnect", ["last minute"]);
+  await watcher.assertGone("client namespace disconnect", ["last minute"]);
 }
 
 async function emitsAfterwards(sockets) {
   // A room forgets who left: nothing is sent, nothing breaks.
   const [watcher, socket, id] = await openBoth(sockets);
   socket.disconnect();
-  await watcher.assertGone(id, "client namespace disconnect", ["blue", "red"]);
+  await watcher.assertGone("client namespace disconnect", ["blue", "red"]);
   const other = await sockets.connect();
   await request(other, "to_room", id, "anybody there?");
   await request(other, "to_room", "red", "anybody there?");
