@@ -1,0 +1,299 @@
+"""How clients come into namespaces, and what happens on the way."""
+
+import json
+
+import pytest
+import trio
+from tests.socketio.serving import (
+    Record,
+    ask,
+    check_closed,
+    joined,
+    open_client,
+    send_batch,
+    send_unanswered,
+    serving,
+    the_socket,
+    until,
+)
+from trio.testing import trio_test
+
+from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
+
+
+def echo_server(*namespaces: str, options: ServerOptions | None = None) -> Server:
+    """`echo` is acknowledged with the namespace's name and the arguments."""
+    server = Server(options)
+    for name in ("/", *namespaces):
+
+        @server.of(name).on("echo")
+        def echo(socket: Socket, *arguments: object) -> tuple[object, ...]:
+            return socket.namespace.name, *arguments
+
+    return server
+
+
+@pytest.mark.req("SIO5-01")
+@trio_test
+async def test_nothing_happens_before_connect(transport: str) -> None:
+    server = Server(ServerOptions(ping_interval_s=0.1))
+    connected = Record()
+    server.on("connection")(connected.add)
+    async with serving(server) as port, open_client(port, transport) as client:
+        for _ in range(2):
+            assert await client.engine.receive() == "2"
+            await client.engine.send("3")
+        server.emit("news")
+        assert await client.engine.receive() == "2"
+        assert connected.entries == []
+        assert server.statistics().sockets == {"/": 0}
+        await client.connect()
+        await connected.wait(1)
+
+
+@pytest.mark.req("SIO5-02", "SIO5-03", "SIO5-08", "SIO5-11")
+@trio_test
+async def test_every_connect_is_answered_once(transport: str) -> None:
+    async with (
+        serving(echo_server("/chat")) as port,
+        open_client(port, transport) as client,
+    ):
+        await send_batch(client, ["0", "0/chat,", "0/nowhere,"])
+        first, second, third = [(await client.receive())[0] for _ in range(3)]
+        assert len(json.loads(first[1:])["sid"]) == 20
+        assert len(json.loads(second.removeprefix("0/chat,"))["sid"]) == 20
+        assert third == '4/nowhere,{"message":"Invalid namespace"}'
+        assert await ask(client, "echo") == ["/"]
+
+
+@pytest.mark.req("SIO5-04")
+@trio_test
+async def test_ids_are_all_different(transport: str) -> None:
+    server = echo_server("/chat")
+    async with (
+        serving(server) as port,
+        joined(port, transport) as (client, first),
+        joined(port, transport) as (other, second),
+    ):
+        ids = {first, second, await client.connect("/chat"), await other.connect("/chat")}
+        ids |= {client.engine.handshake["sid"], other.engine.handshake["sid"]}
+        assert len(ids) == 6
+        assert set(server.of("/").sockets) == {first, second}
+
+
+@pytest.mark.req("SIO5-05")
+@pytest.mark.parametrize("auth", [None, {}, {"token": "x", "deep": [{"a": None}]}])
+@trio_test
+async def test_auth_reaches_the_application(transport: str, auth: dict[str, object] | None) -> None:
+    server = Server()
+    async with serving(server) as port, joined(port, transport, auth=auth):
+        socket = the_socket(server)
+        assert socket.auth == socket.handshake.auth == (auth or {})
+
+
+@pytest.mark.req("SIO5-09")
+@pytest.mark.parametrize("first", ['2["echo"]', "30[]", "1", '4{"message":"no"}'])
+@trio_test
+async def test_anything_before_connect_closes(transport: str, first: str) -> None:
+    server = echo_server()
+    async with serving(server) as port, open_client(port, transport) as client:
+        await send_unanswered(client, first)
+        await check_closed(client)
+        await until(lambda: server.statistics().sessions == 0)
+
+
+@pytest.mark.req("SIO5-10")
+@trio_test
+async def test_connect_timeout_closes_who_joined_nothing(transport: str) -> None:
+    server = echo_server(options=ServerOptions(connect_timeout_s=0.1))
+    async with (
+        serving(server) as port,
+        joined(port, transport) as (inside, _),
+        open_client(port, transport) as outside,
+        open_client(port, transport) as refused,
+    ):
+        await refused.send("0/nowhere,")
+        await refused.receive()
+        await check_closed(outside)
+        await check_closed(refused)
+        assert await ask(inside, "echo") == ["/"]
+
+
+@pytest.mark.req("SIO5-11")
+@trio_test
+async def test_packets_reach_their_own_namespace_only(transport: str) -> None:
+    names = [f"/room-{number}" for number in range(40)]
+    async with (
+        serving(echo_server(*names)) as port,
+        open_client(port, transport) as client,
+    ):
+        for name in names:
+            await client.connect(name)
+        for name in reversed(names):
+            assert await ask(client, "echo", 1, namespace=name) == [name, 1]
+
+
+@trio_test
+async def test_too_many_namespaces_are_refused(transport: str) -> None:
+    server = echo_server("/a", "/b", options=ServerOptions(max_namespaces_per_session=2))
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect("/a")
+        await client.connect("/")
+        await client.send("0/b,")
+        assert (await client.receive())[0] == '4/b,{"message":"Too many namespaces"}'
+        await client.send("1/a,")
+        await client.connect("/b")
+
+
+@pytest.mark.req("SIO5-12")
+@trio_test
+async def test_connecting_twice_closes(transport: str) -> None:
+    async with serving(echo_server()) as port, joined(port, transport) as (client, _):
+        await send_unanswered(client, "0")
+        await check_closed(client)
+
+
+@pytest.mark.req("SIO5-12")
+@trio_test
+async def test_connecting_twice_while_middleware_decides_closes(transport: str) -> None:
+    server = echo_server()
+    decided = trio.Event()
+
+    @server.use
+    async def decide(_: Socket) -> None:
+        await decided.wait()
+
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        await send_unanswered(client, "0")
+        await check_closed(client)
+        decided.set()
+
+
+@pytest.mark.req("SIO5-13")
+@trio_test
+async def test_connect_error_from_a_client_closes(transport: str) -> None:
+    async with serving(echo_server()) as port, joined(port, transport) as (client, _):
+        await send_unanswered(client, '4{"message":"no"}')
+        await check_closed(client)
+
+
+@pytest.mark.req("SIO5-14")
+@trio_test
+async def test_connect_goes_out_before_what_the_connection_handler_sends(transport: str) -> None:
+    server = Server()
+    seen = Record()
+
+    @server.on("connection")
+    async def connected(socket: Socket) -> None:
+        socket.emit("welcome")
+        seen.add("connection begins")
+        await trio.sleep(0.01)
+        seen.add("connection ends")
+
+    @server.on("early")
+    def early(_: Socket) -> None:
+        seen.add("event")
+
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await client.emit("early")
+        assert await client.receive_event() == ["welcome"]
+        assert await seen.wait(3) == ["connection begins", "connection ends", "event"]
+
+
+@pytest.mark.req("SIO5-33", "SIO5-34")
+@trio_test
+async def test_leave_and_join_again(transport: str) -> None:
+    server = echo_server()
+    async with serving(server) as port, joined(port, transport) as (client, first):
+        await client.send("1")
+        second = await client.connect()
+        assert second != first
+        assert await ask(client, "echo") == ["/"]
+        await until(lambda: set(server.of("/").sockets) == {second})
+
+
+@pytest.mark.req("SIO5-34")
+@trio_test
+async def test_leave_and_join_again_in_one_batch(transport: str) -> None:
+    server = echo_server()
+    ended = Record()
+    server.on("disconnect")(lambda socket, reason: ended.add((socket.id, reason)))
+    async with serving(server) as port, joined(port, transport) as (client, first):
+        await send_batch(client, ["1", "0"])
+        second = json.loads((await client.receive())[0][1:])["sid"]
+        assert second != first
+        assert ended.entries == [(first, "client namespace disconnect")]
+        assert set(server.of("/").sockets) == {second}
+
+
+@pytest.mark.req("SIO5-31", "SIO5-34")
+@trio_test
+async def test_leaving_again_in_the_same_batch_wins(transport: str) -> None:
+    server = echo_server("/chat")
+    async with serving(server) as port, joined(port, transport, "/chat") as (client, _):
+        await client.connect()
+        await send_batch(client, ["1/chat,", "0/chat,", "1/chat,"])
+        await client.emit("echo", ack_id=7)
+        while not (await client.receive())[0].startswith("37"):
+            pass
+        assert not server.of("/chat").sockets
+
+
+@pytest.mark.req("SIO5-34")
+@trio_test
+async def test_a_refused_client_may_try_again(transport: str) -> None:
+    server = echo_server()
+
+    @server.use
+    def check(socket: Socket) -> None:
+        if not socket.auth:
+            raise ValueError("no auth")
+
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        assert (await client.receive())[0].startswith("4{")
+        await client.connect("/", {"name": "x"})
+        assert await ask(client, "echo") == ["/"]
+
+
+@pytest.mark.req("SIO5-35")
+@pytest.mark.parametrize("packet", ['2/never,["echo"]', "3/never,0[]", "1/never,"])
+@trio_test
+async def test_packets_of_a_namespace_never_joined_close(transport: str, packet: str) -> None:
+    async with serving(echo_server("/never")) as port, joined(port, transport) as (client, _):
+        await send_unanswered(client, packet)
+        await check_closed(client)
+
+
+@pytest.mark.req("SIO5-35")
+@trio_test
+async def test_binary_event_of_a_namespace_never_joined_closes(transport: str) -> None:
+    async with serving(echo_server("/never")) as port, joined(port, transport) as (client, _):
+        await send_unanswered(client, '51-/never,["echo",{"_placeholder":true,"num":0}]')
+        await check_closed(client)
+
+
+@pytest.mark.req("SIO5-32", "SIO5-36")
+@trio_test
+async def test_packets_that_cross_a_disconnect_are_ignored(transport: str) -> None:
+    server = echo_server("/chat")
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.connect("/chat")
+        the_socket(server, "/chat").disconnect()
+        await client.emit("echo", namespace="/chat", ack_id=1)
+        await client.send("3/chat,0[]")
+        await client.send('51-/chat,["echo",{"_placeholder":true,"num":0}]', b"x")
+        await client.send("1/chat,")
+        assert (await client.receive())[0] == "1/chat,"
+        assert await ask(client, "echo") == ["/"]
+        await client.connect("/chat")
+        assert await ask(client, "echo", namespace="/chat") == ["/chat"]
+
+
+def test_names_of_namespaces() -> None:
+    server = Server()
+    assert server.of("chat") is server.of("/chat")
+    with pytest.raises(LocalProtocolError, match="/a,b"):
+        server.of("/a,b")

@@ -1,0 +1,352 @@
+"""How handlers run: in which order, beside what, and in which context."""
+
+import functools
+import json
+import logging
+import time
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
+from trio.testing import trio_test
+
+from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio.socketio.handlers import MAX_IDLE_WORKERS, Handler, Workers
+
+KINDS = ("plain", "async", "concurrent")
+# Of each client: batches of events; of each event: its kind and how often it suspends.
+Script = list[list[list[tuple[str, int]]]]
+scripts: st.SearchStrategy[Script] = st.lists(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3)), min_size=1, max_size=8),
+        min_size=1,
+        max_size=3,
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def stepping_server() -> tuple[Server, Record]:
+    """Events of each kind that suspend as often as they are told; begin and end are recorded."""
+    server = Server(ServerOptions(handler_queue=4))
+    seen = Record()
+
+    @server.on("plain")
+    def plain(socket: Socket, number: int, _: int) -> None:
+        seen.add((socket.id, "begin", number, "plain"))
+        seen.add((socket.id, "end", number, "plain"))
+
+    async def step(kind: str, socket: Socket, number: int, suspensions: int) -> None:
+        seen.add((socket.id, "begin", number, kind))
+        for _ in range(suspensions):
+            await trio.lowlevel.checkpoint()
+        seen.add((socket.id, "end", number, kind))
+
+    server.on("async")(functools.partial(step, "async"))
+    server.on("concurrent", concurrent=True)(functools.partial(step, "concurrent"))
+    return server, seen
+
+
+@pytest.mark.req("SIO5-20")
+@settings(max_examples=25, deadline=None)
+@given(script=scripts, transport=st.sampled_from(["websocket", "polling"]))
+def test_events_of_one_socket_are_handled_in_order_one_at_a_time(
+    script: Script, transport: str
+) -> None:
+    async def main() -> None:
+        server, seen = stepping_server()
+        async with serving(server) as port, AsyncExitStack() as stack:
+            sent: dict[str, list[tuple[int, str]]] = {}
+            async with trio.open_nursery() as nursery:
+                for batches in script:
+                    client, sid = await stack.enter_async_context(joined(port, transport))
+                    numbered = [
+                        [(100 * at + place, *event) for place, event in enumerate(batch)]
+                        for at, batch in enumerate(batches)
+                    ]
+                    sent[sid] = [(n, kind) for batch in numbered for n, kind, _ in batch]
+
+                    async def send(client: Any = client, numbered: Any = numbered) -> None:
+                        for batch in numbered:
+                            await send_batch(
+                                client,
+                                ["2" + json.dumps([kind, n, count]) for n, kind, count in batch],
+                            )
+
+                    nursery.start_soon(send)
+            await seen.wait(2 * sum(map(len, sent.values())))
+        for sid, events in sent.items():
+            own = [entry for entry in seen.entries if entry[0] == sid]
+            assert sorted(n for _, step, n, _ in own if step == "end") == sorted(
+                n for n, _ in events
+            )
+            in_turn = [(step, n) for _, step, n, kind in own if kind != "concurrent"]
+            expected = [n for n, kind in events if kind != "concurrent"]
+            assert in_turn == [(step, n) for n in expected for step in ("begin", "end")]
+
+    trio.run(main)
+
+
+@trio_test
+async def test_concurrent_handlers_of_one_socket_run_beside_each_other(transport: str) -> None:
+    server = Server()
+    begun = Record()
+    finish = trio.Event()
+
+    @server.on("meet", concurrent=True)
+    async def meet(_: Socket, number: int) -> int:
+        begun.add(number)
+        await finish.wait()
+        return number
+
+    @server.on("other")
+    async def other(_: Socket) -> str:
+        return "not kept waiting"
+
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await send_batch(client, [f'2{number}["meet",{number}]' for number in range(5)])
+        assert sorted(await begun.wait(5)) == [0, 1, 2, 3, 4]
+        assert await ask(client, "other") == ["not kept waiting"]
+        finish.set()
+        answers = {(await client.receive())[0] for _ in range(5)}
+        assert answers == {f"3{number}[{number}]" for number in range(5)}
+
+
+@trio_test
+async def test_no_event_waits_for_another_socket(transport: str) -> None:
+    server = Server()
+    finish = trio.Event()
+    begun = Record()
+
+    @server.on("block")
+    async def block(_: Socket) -> None:
+        begun.add(None)
+        await finish.wait()
+
+    @server.on("quick")
+    async def quick(_: Socket) -> str:
+        await trio.lowlevel.checkpoint()
+        return "done"
+
+    async with serving(server) as port, AsyncExitStack() as stack:
+        for _ in range(20):
+            client, _ = await stack.enter_async_context(joined(port, transport))
+            await client.emit("block")
+        await begun.wait(20)
+        client, _ = await stack.enter_async_context(joined(port, transport))
+        assert await ask(client, "quick") == ["done"]
+        finish.set()
+
+
+@trio_test
+async def test_plain_handler_runs_in_the_turn_unless_others_wait() -> None:
+    server = Server()
+    tasks = Record()
+    server.on("plain")(lambda _: tasks.add(trio.lowlevel.current_task()))
+
+    @server.on("async")
+    async def waiting(_: Socket) -> None:
+        tasks.add(trio.lowlevel.current_task())
+        await trio.lowlevel.checkpoint()
+
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        await send_batch(client, ['2["plain"]', '2["plain"]', '2["async"]', '2["plain"]'])
+        first, second, third, fourth = await tasks.wait(4)
+        assert first is second
+        assert first is not third
+        assert third is fourth
+
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_each_event_has_a_fresh_context_in_every_step(transport: str, kind: str) -> None:
+    server = Server()
+    seen = Record()
+    variable.set("of the server")
+
+    def begin(_: Socket, number: int) -> None:
+        seen.add(variable.get())
+        variable.set(f"of {number}")
+
+    async def begin_async(socket: Socket, number: int) -> None:
+        begin(socket, number)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+            seen.add(variable.get() == f"of {number}")
+        try:
+            with trio.move_on_after(0):
+                await trio.sleep_forever()
+        finally:
+            seen.add(variable.get() == f"of {number}")
+
+        async def child() -> None:
+            seen.add(variable.get() == f"of {number}")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+
+    server.on("go", concurrent=kind == "concurrent")(begin if kind == "plain" else begin_async)
+    async with serving(server) as port:
+        variable.set("of somebody else")
+        async with joined(port, transport) as (client, _):
+            await send_batch(client, ['2["go",0]', '2["go",1]', '2["go",2]'])
+            entries = await seen.wait(3 if kind == "plain" else 18)
+    assert [entry for entry in entries if entry is not True] == ["of the server"] * 3
+    assert len(entries) == (3 if kind == "plain" else 18)
+    assert variable.get() == "of somebody else"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_failing_handler_is_logged_counted_and_harmless(
+    transport: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    server.on("ping")(lambda _: "pong")
+
+    def fail(_: Socket) -> None:
+        raise ZeroDivisionError("the reason")
+
+    async def fail_async(socket: Socket) -> None:
+        await trio.lowlevel.checkpoint()
+        fail(socket)
+
+    server.on("bad", concurrent=kind == "concurrent")(fail if kind == "plain" else fail_async)
+    async with serving(server) as port, joined(port, transport) as (client, sid):
+        await send_batch(client, ['2["bad"]', '2["bad"]'])
+        assert await ask(client, "ping") == ["pong"]
+        await server.workers.wait_idle()
+        assert server.statistics().handler_failures == 2
+        assert len(server.of("/").sockets) == 1
+    assert caplog.text.count("ZeroDivisionError: the reason") == 2
+    assert "'bad'" in caplog.text
+    assert sid in caplog.text
+
+
+@trio_test
+async def test_wrong_number_of_arguments_is_the_handlers_failure(transport: str) -> None:
+    server = Server()
+    server.on("two")(lambda _, one, two: (two, one))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.emit("two", 1, ack_id=1)
+        await client.emit("two", 1, 2, 3, ack_id=2)
+        assert await ask(client, "two", 1, 2) == [2, 1]
+        assert server.statistics().handler_failures == 2
+
+
+@trio_test
+async def test_failing_connection_handler_leaves_the_client_connected(transport: str) -> None:
+    server = Server()
+    server.on("ping")(lambda _: "pong")
+
+    @server.on("connection")
+    def connected(_: Socket) -> None:
+        raise RuntimeError
+
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+        assert the_socket(server).connected
+
+
+@trio_test
+async def test_handler_may_use_cancel_scopes_and_nurseries(transport: str) -> None:
+    server = Server()
+
+    @server.on("work")
+    async def work(_: Socket) -> str:
+        with trio.move_on_after(0.01) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(trio.sleep, 0)
+        with trio.fail_after(1):
+            await trio.to_thread.run_sync(lambda: None)
+        return "cancelled" if scope.cancelled_caught else "?"
+
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "work") == ["cancelled"]
+        assert await ask(client, "work") == ["cancelled"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@trio_test
+async def test_slow_handler_is_logged_by_name(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(ServerOptions(slow_handler_s=0.01))
+
+    def hog(_: Socket) -> None:
+        time.sleep(0.03)
+
+    async def hog_async(_: Socket) -> None:
+        time.sleep(0.03)  # noqa: ASYNC251 - what must not be done
+
+    server.on("hog")(hog if kind == "plain" else hog_async)
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        await ask(client, "hog")
+    assert "hog" in caplog.text
+    assert any(record.levelno == logging.WARNING for record in caplog.records)
+
+
+# --- the workers alone ---------------------------------------------------------------------------
+
+
+class Waiting:
+    """A job that waits."""
+
+    def __init__(self, until: trio.Event) -> None:
+        self.until = until
+        self.task: trio.lowlevel.Task | None = None
+
+    async def run(self, _: Workers) -> None:
+        self.task = trio.lowlevel.current_task()
+        await self.until.wait()
+
+
+@trio_test
+async def test_workers_are_reused_and_idle_ones_are_bounded() -> None:
+    workers = Workers()
+    async with trio.open_nursery() as nursery:
+        workers.start(nursery)
+        finish = trio.Event()
+        first = [Waiting(finish) for _ in range(MAX_IDLE_WORKERS + 10)]
+        for job in first:
+            workers.submit(job)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len({job.task for job in first}) == len(nursery.child_tasks) == len(first)
+        finish.set()
+        await workers.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == MAX_IDLE_WORKERS
+        second = [Waiting(finish) for _ in range(10)]
+        for job in second:
+            workers.submit(job)
+        await workers.wait_idle()
+        assert {job.task for job in second} <= {job.task for job in first}
+        nursery.cancel_scope.cancel()
+    workers.stop()
+    workers.submit(Waiting(finish))  # nobody runs it, and nothing is raised
+    await workers.wait_idle()
+
+
+def test_kinds_of_functions_are_told_apart() -> None:
+    class Callable_:
+        async def __call__(self, _: Socket) -> None: ...
+
+    async def coroutine(_: int, __: Socket) -> None: ...
+
+    def plain(_: int, __: Socket) -> None: ...
+
+    def is_async(function: Any) -> bool:
+        return Handler("x", function, concurrent=False).is_async
+
+    assert is_async(Callable_())
+    assert is_async(functools.partial(coroutine, 1))
+    assert not is_async(functools.partial(plain, 1))
+    assert not is_async(len)

@@ -1,0 +1,297 @@
+"""The end of a server, in order and by cancellation, and its next start."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from tests.socketio.serving import (
+    Record,
+    ask,
+    check_closed,
+    joined,
+    open_client,
+    serving,
+    the_socket,
+    until,
+)
+from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
+from trio.testing import trio_test
+
+from trio_socketio import LocalProtocolError, Server, SessionClosed, Socket, open_server
+from trio_socketio.socketio import server as server_module
+
+
+def stopping_server() -> tuple[Server, Record]:
+    server = Server()
+    ended = Record()
+    server.on("ping")(lambda _: "pong")
+    server.on("disconnect")(lambda _, reason: ended.add(reason))
+    return server, ended
+
+
+def tasks() -> int:
+    """How many tasks this trio run has."""
+
+    def count(task: trio.lowlevel.Task) -> int:
+        return 1 + sum(count(child) for n in task.child_nurseries for child in n.child_tasks)
+
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    return count(root)
+
+
+def check_zero(server: Server) -> None:
+    statistics = server.statistics()
+    assert statistics.connections == statistics.sessions == statistics.defects == 0
+    assert set(statistics.sockets.values()) == {0}
+    assert server.of("/").rooms.names() == []
+
+
+async def check_goodbye(client: SocketIOClient) -> None:
+    """1012 on WebSocket, a close packet on polling."""
+    with pytest.raises(ConnectionEnded) as caught:
+        await client.engine.receive()
+    assert caught.value.code == (1012 if isinstance(client.engine, WebSocketEngine) else None)
+    await client.aclose()
+
+
+@pytest.mark.req("SIO5-37")
+@trio_test
+async def test_stop_says_goodbye_and_leaves_nothing(transport: str) -> None:
+    server, ended = stopping_server()
+    before = tasks()
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(partial(server.serve, port=0))
+        port = addresses[0][1]
+        async with joined(port, transport) as (client, _), joined(port, transport) as (other, _):
+            the_socket_of(server).join("room")
+            assert await ask(client, "ping") == ["pong"]
+            assert await ask(other, "ping") == ["pong"]
+            async with trio.open_nursery() as readers:
+                readers.start_soon(check_goodbye, client)
+                readers.start_soon(check_goodbye, other)
+                if transport == "polling":
+                    await until(lambda: all(s.session.is_writable for s in sockets_of(server)))
+                server.stop()
+    assert ended.entries == ["server shutting down"] * 2
+    check_zero(server)
+    assert tasks() == before
+
+
+def sockets_of(server: Server) -> list[Socket]:
+    return list(server.of("/").sockets.values())
+
+
+def the_socket_of(server: Server) -> Socket:
+    return sockets_of(server)[0]
+
+
+@trio_test
+async def test_disconnect_handlers_finish_before_the_server_ends(transport: str) -> None:
+    server = Server()
+    seen = Record()
+
+    @server.on("slow")
+    async def slow(_: Socket) -> None:
+        seen.add("slow begins")
+        await trio.sleep(0.05)
+        seen.add("slow ends")
+
+    @server.on("disconnect")
+    async def disconnect(_: Socket, reason: str) -> None:
+        await trio.sleep(0.05)
+        seen.add(reason)
+
+    async with open_server(server) as addresses, joined(addresses[0][1], transport) as (client, _):
+        await client.emit("slow")
+        await seen.wait(1)
+        server.stop()
+        await check_closed(client)
+    assert seen.entries == ["slow begins", "slow ends", "server shutting down"]
+    check_zero(server)
+
+
+@trio_test
+async def test_what_was_emitted_before_the_stop_arrives(transport: str) -> None:
+    server, _ = stopping_server()
+    async with open_server(server) as addresses, joined(addresses[0][1], transport) as (client, _):
+        for number in range(50):
+            server.emit("news", number, "x" * 10_000)
+        if transport == "polling":  # who does not ask in time gets nothing: the GET is out
+            assert (await client.receive_event())[1] == 0
+        server.stop()
+        received = 1 if transport == "polling" else 0
+        for number in range(received, 50):
+            assert (await client.receive_event())[1] == number
+        await check_closed(client)
+
+
+@trio_test
+async def test_handler_that_does_not_end_is_cancelled_after_the_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "GRACE_S", 0.1)
+    server, _ = stopping_server()
+    seen = Record()
+
+    @server.on("stuck")
+    async def stuck(_: Socket) -> None:
+        seen.add("begins")
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.add("cancelled")
+
+    with trio.fail_after(3):
+        async with (
+            open_server(server) as addresses,
+            joined(addresses[0][1], "websocket") as (client, _),
+        ):
+            await client.emit("stuck")
+            await seen.wait(1)
+            server.stop()
+            await check_closed(client)
+    assert seen.entries == ["begins", "cancelled"]
+    check_zero(server)
+
+
+@trio_test
+async def test_waiting_for_an_ack_ends_when_the_server_stops(transport: str) -> None:
+    server, _ = stopping_server()
+    reasons = Record()
+
+    async def wait(socket: Socket) -> None:
+        with pytest.raises(SessionClosed) as caught:
+            await socket.emit_with_ack("question", timeout_s=5)
+        reasons.add(caught.value.reason)
+
+    async with (
+        trio.open_nursery() as nursery,
+        open_server(server) as addresses,
+        joined(addresses[0][1], transport) as (client, _),
+    ):
+        nursery.start_soon(wait, the_socket(server))
+        await client.receive()
+        server.stop()
+        await reasons.wait(1)
+        await check_closed(client)
+    assert reasons.entries == ["server shutting down"]
+
+
+@trio_test
+async def test_nobody_new_is_let_in_while_the_server_stops() -> None:
+    server = Server()
+    stopping = trio.Event()
+    finish = trio.Event()
+
+    @server.on("disconnect")
+    async def disconnect(_: Socket, __: str) -> None:
+        stopping.set()
+        await finish.wait()
+
+    async with open_server(server) as addresses:
+        port = addresses[0][1]
+        async with joined(port, "websocket") as (client, _):
+            server.stop()
+            await stopping.wait()
+            await check_closed(client)
+            with pytest.raises(OSError, match="connect"):
+                await trio.open_tcp_stream("127.0.0.1", port)
+            finish.set()
+
+
+@trio_test
+async def test_cancellation_ends_everything_at_once(transport: str) -> None:
+    server, ended = stopping_server()
+    cancelled = Record()
+    before = tasks()
+
+    @server.on("stuck")
+    async def stuck(_: Socket) -> None:
+        cancelled.add("begins")
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.add("ends")
+
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(partial(server.serve, port=0))
+        port = addresses[0][1]
+        async with (
+            joined(port, transport) as (client, _),
+            joined(port, transport),
+            open_client(port, transport),
+        ):
+            the_socket_of(server).join("room")
+            await client.emit("stuck")
+            await cancelled.wait(1)
+            nursery.cancel_scope.cancel()
+    assert cancelled.entries == ["begins", "ends"]
+    assert ended.entries == ["server shutting down"] * 2
+    check_zero(server)
+    assert tasks() == before
+
+
+@trio_test
+async def test_server_serves_again(transport: str) -> None:
+    server, ended = stopping_server()
+    for round_number in range(3):
+        async with serving(server) as port, joined(port, transport) as (client, sid):
+            the_socket(server).join("room")
+            assert server.statistics().sockets == {"/": 1}
+            server.to("room").emit("news", round_number)
+            assert await client.receive_event() == ["news", round_number]
+            assert await ask(client, "ping") == ["pong"]
+            assert sid in server.of("/").sockets
+            await client.engine.send("1")
+            await ended.wait(round_number + 1)
+        check_zero(server)
+
+
+@trio_test
+async def test_server_serves_again_after_cancellation() -> None:
+    server, _ = stopping_server()
+    with trio.CancelScope() as scope:
+        async with serving(server) as port, joined(port, "websocket"):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    check_zero(server)
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+
+
+@trio_test
+async def test_server_serves_once_at_a_time() -> None:
+    server, _ = stopping_server()
+    async with serving(server):
+        with pytest.raises(LocalProtocolError, match="running already"):
+            await server.serve(port=0)
+
+
+@trio_test
+async def test_sockets_of_a_stopped_server_are_harmless() -> None:
+    server, _ = stopping_server()
+    async with serving(server) as port, joined(port, "websocket"):
+        socket = the_socket(server)
+    socket.emit("news")
+    socket.volatile.emit("news")
+    socket.join("room")
+    socket.leave("room")
+    socket.disconnect()
+    socket.disconnect(close=True)
+    socket.broadcast.emit("news")
+    server.emit("news")
+    with pytest.raises(SessionClosed):
+        await socket.emit_with_ack("question")
+    check_zero(server)
+
+
+def test_nothing_runs_before_serve() -> None:
+    server = Server()
+    server.of("/chat").on("ping")(lambda _: None)
+    server.emit("news")
+    server.stop()
+    check_zero(server)
+    with pytest.raises(LocalProtocolError, match="not running"):
+        _: Any = server.engine
