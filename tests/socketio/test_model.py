@@ -156,12 +156,10 @@ class Clients(RuleBasedStateMachine):
 
     # -- the model
 
-    def _deliver(
-        self, to: list[str], without: list[str], number: int, but: Person | None = None
-    ) -> None:
+    def _deliver(self, to: list[str], without: list[str], number: int) -> None:
         for person in self.people:
             inside = {*person.rooms, person.sid}
-            if person is not but and (not to or inside & set(to)) and not inside & set(without):
+            if (not to or inside & set(to)) and not inside & set(without):
                 person.expected.append(["news", number])
 
     def _pick(self, pick: int) -> Person:
@@ -206,7 +204,8 @@ class Clients(RuleBasedStateMachine):
     ) -> None:
         person, number = self._pick(pick), self._next()
         to = [*to, person.sid] if own else to
-        self._deliver(to, without, number, person if others else None)
+        # As with the reference: who joined the room of the sender is left out with the sender.
+        self._deliver(to, [*without, person.sid] if others else without, number)
         name = "to others" if others else "to all"
         assert self.thread.do(self._command, person, name, to, without, number) == []
 

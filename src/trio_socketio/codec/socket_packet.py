@@ -35,6 +35,7 @@ RESERVED_EVENTS: Final = frozenset(
 MAX_ACK_ID: Final = 2**53 - 1
 """The largest integer that every peer can hold exactly."""
 
+_MAX_ACK_DIGITS: Final = len(str(MAX_ACK_ID))
 _TYPES: Final = tuple(PacketType)
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = _TYPES
 _ZERO: Final = ord("0")
@@ -181,15 +182,12 @@ def _decode_attachment_count(text: bytes) -> tuple[int, int]:
 
 
 def _decode_ack_id(text: bytes, at: int) -> tuple[int, int]:
-    end = at + 1
-    while text[end : end + 1].isdigit():
-        end += 1
-        if end - at > 16:
-            break
-    ack_id = int(text[at:end])
-    if ack_id > MAX_ACK_ID:
-        raise RemoteProtocolError("an ack id beyond 2**53 - 1")
-    return ack_id, end
+    """The digits before the payload, which is an array wherever an id may stand."""
+    end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
+    digits = text[at:end]
+    if end < 0 or not digits.isdigit() or int(digits) > MAX_ACK_ID:
+        raise RemoteProtocolError("an ack id is beyond 2**53 - 1, or no array follows it")
+    return int(digits), end
 
 
 def _decode_list(text: bytes, at: int) -> list[Any]:

@@ -178,6 +178,7 @@ class FrameReceiver:
         at = 0
         size = len(data)
         on_text = self._on_text
+        number = int.from_bytes
         messages = MESSAGES_PER_TURN
         while size - at >= 2:
             if self._stopped:
@@ -215,7 +216,8 @@ class FrameReceiver:
                 self._keep(data, at, end - at)
                 return
             if plain and first == TEXT and self._wsproto is None:
-                payload = unmask(data[start - 4 : start], data[start:end])
+                mask = (data[start - 4 : start] * (length // 4 + 1))[:length]  # as unmask has it
+                payload = (number(data[start:end]) ^ number(mask)).to_bytes(length)
                 if not payload.isascii() and not _is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
                     return

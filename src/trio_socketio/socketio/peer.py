@@ -1,7 +1,8 @@
 """One Engine.IO session's part in Socket.IO: its packets, and its sockets by namespace."""
 
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
+
+# Names of the module: looking a member up in its Enum costs as much as decoding a packet.
+_CONNECT: Final = PacketType.CONNECT
+_DISCONNECT: Final = PacketType.DISCONNECT
+_EVENT: Final = PacketType.EVENT
+_ACK: Final = PacketType.ACK
+_BINARY_EVENT: Final = PacketType.BINARY_EVENT
+_BINARY_ACK: Final = PacketType.BINARY_ACK
 
 
 class Peer:
@@ -122,12 +131,12 @@ class Peer:
             self._receive_unjoined(packet)
         elif not socket.connected:
             # It leaves when the batch is done; what follows may ask to join again.
-            self._server.engine.poller.defer(lambda: self._receive_later(packet))
-        elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
+            self._server.engine.poller.defer(partial(self._receive_later, packet))
+        elif kind is _EVENT or kind is _BINARY_EVENT:
             socket.receive_event(packet.data, packet.ack_id)
-        elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
+        elif kind is _ACK or kind is _BINARY_ACK:
             socket.receive_ack(packet.ack_id, packet.data)
-        elif kind is PacketType.DISCONNECT:
+        elif kind is _DISCONNECT:
             socket.close("client namespace disconnect")
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
@@ -135,9 +144,9 @@ class Peer:
     def _receive_unjoined(self, packet: Packet) -> None:
         name = packet.namespace
         connecting = self._connecting is not None and name in self._connecting
-        if packet.type is PacketType.CONNECT and not connecting:
+        if packet.type is _CONNECT and not connecting:
             self._connect(name, packet.data or {})
-        elif packet.type is PacketType.DISCONNECT and connecting and self._connecting is not None:
+        elif packet.type is _DISCONNECT and connecting and self._connecting is not None:
             del self._connecting[name]
         elif connecting or self._left is None or name not in self._left:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")

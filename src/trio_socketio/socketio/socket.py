@@ -3,7 +3,13 @@
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_socketio.codec.socket_packet import Packet, PacketType, encode_arguments, encode_packet
+from trio_socketio.codec.socket_packet import (
+    RESERVED_EVENTS,
+    Packet,
+    PacketType,
+    encode_arguments,
+    encode_packet,
+)
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.socketio.acks import PendingAck, answer_arguments
 from trio_socketio.socketio.adapter import Target
@@ -144,7 +150,8 @@ class Socket:
         """
         limit = self.namespace.server.options.max_rooms_per_socket
         for room in (rooms,) if isinstance(rooms, str) else rooms:
-            if self.joined is not None and len(self.joined) >= limit and room not in self.joined:
+            joined = self.joined or ()
+            if len(joined) >= limit and room not in joined and room != self.id:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
             if self.connected:
                 self.namespace.adapter.add(self, room)
@@ -166,8 +173,13 @@ class Socket:
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
-        check_event(event)
-        self._send_event([event, *arguments], None)
+        if event in RESERVED_EVENTS:
+            check_event(event)
+        packet = encode_arguments(self.namespace.event_header, [event, *arguments], None)
+        if self.connected:
+            self.session.send(packet)
+        else:
+            self.session.drop()
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
@@ -189,7 +201,9 @@ class Socket:
         if self._acks is None:
             self._acks = {}
         acks = self._acks
-        self._send_event([event, *arguments], ack_id)
+        self.session.send(
+            encode_arguments(self.namespace.event_header, [event, *arguments], ack_id)
+        )
         acks[ack_id] = pending
         self.peer.ack_awaited()
         try:
@@ -200,9 +214,11 @@ class Socket:
 
     def disconnect(self, close: bool = False) -> None:
         """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
+        if not self.connected:
+            return
         if close:
             self.peer.disconnect_all()
-        elif self.connected:
+        else:
             packet = Packet(PacketType.DISCONNECT, self.namespace.name)
             self.session.send(encode_packet(packet))
             self.close("server namespace disconnect")
@@ -235,22 +251,14 @@ class Socket:
         """
         await self.session.wait_drained()
 
-    def _send_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        packet = encode_arguments(self.namespace.event_header, arguments, ack_id)
-        if self.connected:
-            self.session.send(packet)
-        else:
-            self.session.drop()
-
     # -- what arrives
 
     def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
         """An event arrived: call its handler, or queue it behind those that run."""
         handler = self.namespace.handlers.get(arguments[0])
-        if handler is None:
-            return
-        arguments[0] = self
-        self.dispatch(handler, arguments, ack_id)
+        if handler is not None:
+            arguments[0] = self
+            self.dispatch(handler, arguments, ack_id)
 
     def dispatch(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
         """Call a plain handler now if nothing is before it; queue any other."""
