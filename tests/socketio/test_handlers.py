@@ -304,9 +304,9 @@ class Waiting:
         self.until = until
         self.task: trio.lowlevel.Task | None = None
 
-    async def run(self, _: Workers) -> None:
+    async def run(self, workers: Workers) -> None:
         self.task = trio.lowlevel.current_task()
-        await self.until.wait()
+        await workers.call_async(self.until.wait)
 
 
 @trio_test

@@ -1,8 +1,10 @@
 """User code: how it is registered, how it is run, and in which order.
 
 A plain function is called where the event is read. An async one runs in a worker, a task of the
-server that takes the events of one socket one after the other. Workers are reused, and started
-whenever none is free: no event waits for another socket's handler.
+server that takes the events of one socket one after the other. One worker, the *taker*, takes job
+after job for as long as no handler suspends; one that does passes the rest on to another worker
+first. So no event waits for another socket's handler, and handlers that never suspend cost no task
+switch each. Workers are reused, and started whenever none is free.
 """
 
 import contextvars
@@ -73,6 +75,8 @@ class Workers:
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
+        self._taker: trio.lowlevel.Task | None = None
+        self._taker_starts = False  # a taker was sent for that has no task yet
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.Context()
         self._busy = 0
@@ -84,6 +88,8 @@ class Workers:
         self._nursery = nursery
         self._context = contextvars.copy_context()
         self._busy = 0
+        self._taker = None
+        self._taker_starts = False
 
     def stop(self) -> None:
         """Take no more jobs: the server ends, and nobody would run them."""
@@ -97,10 +103,23 @@ class Workers:
             return
         self._ready.append(job)
         self._busy += 1
+        if self._taker is None and not self._taker_starts:
+            self._send_taker(self._nursery)
+
+    def _send_taker(self, nursery: trio.Nursery) -> None:
         if self._idle:
-            trio.lowlevel.reschedule(self._idle.pop())
+            self._taker = self._idle.pop()
+            trio.lowlevel.reschedule(self._taker)
         else:
-            self._context.run(self._nursery.start_soon, self._work)
+            self._taker_starts = True
+            self._context.run(nursery.start_soon, self._work)
+
+    def _pass_on(self) -> None:
+        """The worker that runs is about to be suspended by a handler."""
+        if self._taker is trio.lowlevel.current_task():
+            self._taker = None
+            if self._ready and self._nursery is not None:
+                self._send_taker(self._nursery)
 
     def call(self, handler: Handler, arguments: list[Any]) -> Any:
         """Call a plain handler here and now, in a context of its own.
@@ -119,9 +138,44 @@ class Workers:
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> Any:
         """Call an async function in a context of its own, every step of it."""
-        return await _in_context(
-            self._context.copy(), function(*arguments), self.slow_handler_s, function
-        )
+        context = self._context.copy()
+        coroutine = context.run(function, *arguments)
+        began = perf_counter()
+        try:
+            trap = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            self._look_at_step(function, perf_counter() - began)
+        self._pass_on()
+        return await self._drive(context, coroutine, trap, function)
+
+    @types.coroutine
+    def _drive(
+        self,
+        context: contextvars.Context,
+        coroutine: Coroutine[Any, Any, Any],
+        trap: Any,
+        function: Callable[..., Any],
+    ) -> Generator[Any, Any, Any]:
+        """Go on with a coroutine that suspended, each step in context; transparent otherwise."""
+        while True:
+            step: Callable[[Any], Any] = coroutine.send
+            try:
+                value = yield trap
+            except BaseException as error:  # handed on to the handler, which sees it as its own
+                step, value = coroutine.throw, error
+            began = perf_counter()
+            try:
+                trap = context.run(step, value)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                self._look_at_step(function, perf_counter() - began)
+
+    def _look_at_step(self, function: Callable[..., Any], elapsed_s: float) -> None:
+        if elapsed_s > self.slow_handler_s:
+            log.warning("handler %r blocked the server for %.0f ms", function, elapsed_s * 1000)
 
     def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:
         """A handler raised: that is counted and told, and harms nobody else."""
@@ -149,6 +203,9 @@ class Workers:
             self._idle.remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
+        if self._taker_starts:
+            self._taker_starts = False
+            self._taker = task
         ends = perf_counter() + _SLICE_S
         while True:
             while self._ready:
@@ -162,36 +219,10 @@ class Workers:
                 if perf_counter() > ends:  # handlers that never suspend must not take over
                     await trio.lowlevel.checkpoint()
                     ends = perf_counter() + _SLICE_S
+            if self._taker is task:
+                self._taker = None
             if len(self._idle) >= MAX_IDLE_WORKERS:
                 return
             self._idle.append(task)
             await trio.lowlevel.wait_task_rescheduled(abort)
             ends = perf_counter() + _SLICE_S
-
-
-@types.coroutine
-def _in_context(
-    context: contextvars.Context,
-    coroutine: Coroutine[Any, Any, Any],
-    slow_s: float,
-    function: Callable[..., Any],
-) -> Generator[Any, Any, Any]:
-    """Drive a coroutine with each of its steps in context; transparent otherwise."""
-    step: Callable[[Any], Any] = coroutine.send
-    value: Any = None
-    while True:
-        began = perf_counter()
-        try:
-            trap = context.run(step, value)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            elapsed = perf_counter() - began
-            if elapsed > slow_s:
-                log.warning("handler %r blocked the server for %.0f ms", function, elapsed * 1000)
-        try:
-            value = yield trap
-            step = coroutine.send
-        except BaseException as error:  # handed on to the handler, which sees it as its own
-            value = error
-            step = coroutine.throw
