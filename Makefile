@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
 
-.PHONY: serve test lint types unit fuzz mutants clean
+.PHONY: serve test lint types unit fuzz mutants bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -32,6 +32,9 @@ fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 mutants: $(READY) ## mutation testing of codec/ and protocol/; takes a while
 	$(BIN)/python -m tests.mutants
 
+bench: $(READY) ## against Node and python-socketio; ARGS=--quick for a short run
+	$(BIN)/python -m bench.run $(ARGS)
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "trio-socketio needs Python 3.11 or later: set PYTHON=..., found $$($(PYTHON) --version)"; exit 1; }
@@ -53,3 +56,4 @@ $(NODE_READY): tests/interop/package.json tests/interop/package-lock.json
 
 clean:
 	rm -rf $(VENV) tests/interop/node_modules build dist
+	rm -rf bench/.build bench/.venv-peers bench/peers/node_modules

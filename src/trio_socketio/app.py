@@ -164,13 +164,19 @@ def _url(address: Any, listening: Listening, path: str) -> str:
 
 @contextmanager
 def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
-    """Stop on the first signal, cancel on the second. Handlers run between trio's steps."""
+    """Stop on the first signal, cancel on the second; a third ends the process.
+
+    Handlers run between trio's steps: a plain handler that never returns leaves only the third.
+    """
     token = trio.lowlevel.current_trio_token()
     received = 0
 
     def on_signal(number: int, _: Any) -> None:
         nonlocal received
         received += 1
+        if received > 1:
+            for known in before:
+                signal.signal(known, signal.SIG_DFL)
         action: Callable[[], None] = server.stop if received == 1 else scope.cancel
         token.run_sync_soon(_announce, signal.Signals(number).name, action)
 

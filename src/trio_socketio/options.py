@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from math import isfinite
 from urllib.parse import urlsplit
 
 from trio_socketio.errors import ConfigurationError
@@ -63,6 +64,14 @@ class ServerOptions:
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
+        for name in ("ping_interval_s", "ping_timeout_s"):
+            if not isfinite(getattr(self, name)):  # the handshake tells it to clients
+                raise ConfigurationError(f"{name} must be finite")
+        for network in self.trusted_proxies:
+            if not isinstance(network, (IPv4Network, IPv6Network)):
+                raise ConfigurationError(
+                    f"trusted_proxies are networks, as ipaddress.ip_network makes; not {network!r}"
+                )
         for origin in self.cors_origins:
             if origin != "*" and not _is_origin(origin):
                 raise ConfigurationError(

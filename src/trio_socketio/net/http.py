@@ -15,6 +15,7 @@ import trio
 
 from trio_socketio.errors import PayloadTooLarge
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.request_head import Head, parse_head
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
@@ -43,6 +44,10 @@ PHRASES: Final = {
 
 _LOOSE_LINE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]")
 """What h11 tolerates in a head and proxies read differently: a bare LF or CR, a folded header."""
+
+_CLOSE_LINE: Final = b"Connection: close\r\n"
+_PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
+"""A query string in which nothing is escaped."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -97,6 +102,9 @@ class Request:
     @staticmethod
     def parse_query(text: str) -> dict[str, str]:
         """Parameters of a query string."""
+        if _PLAIN_QUERY(text):
+            pairs = [pair.partition("=") for pair in text.split("&") if pair]
+            return {name: value for name, _, value in pairs}
         return dict(parse_qsl(text, keep_blank_values=True))
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
@@ -136,11 +144,14 @@ class HttpReceiver:
         "_busy",
         "_h11",
         "_handshake_timeout_s",
+        "_head",
         "_keep_alive_s",
         "_max_body_bytes",
         "_on_body",
         "_on_request",
+        "_plain_body",
         "_request",
+        "_resting",
         "_switched",
         "connection",
     )
@@ -166,11 +177,21 @@ class HttpReceiver:
         self._ahead = 0  # bytes that h11 holds while an answer is pending
         self._busy = False
         self._switched = False
+        self._resting = True  # h11 has no bytes, and waits for a new request
+        self._head: Head | None = None  # of a request that was read without h11
+        self._plain_body: bytes | None = None  # of the request in hand, if so read
         connection.set_deadline(trio.current_time() + handshake_timeout_s)
 
     def receive_data(self, data: bytes) -> None:
         """See Receiver."""
+        if self._resting and self._request is None:
+            self._head = head = parse_head(data, MAX_HEAD_BYTES)
+            if head is not None:
+                self._plain_body = data[head.size :]
+                self._advance()
+                return
         h11_ = self._h11
+        self._resting = False
         if self._request is None:
             if h11_.their_state in (h11.IDLE, h11.DONE) and not h11_.trailing_data[0]:
                 self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
@@ -214,14 +235,18 @@ class HttpReceiver:
             self._refuse(error.error_status_hint, str(error))
         except PayloadTooLarge as error:
             on_body, self._on_body = self._on_body, None
-            if on_body is not None and self._request is not None:
-                self._request.on_abort = None
+            request, self._request = self._request, None  # the answer is ours
+            if on_body is not None and request is not None:
+                request.answered = True
                 on_body(None)
             self._refuse(error.http_status, str(error))
         finally:
             self._busy = False
 
     def _step(self) -> bool:
+        if self._head is not None:
+            self._begin_plain(self._head)
+            return False
         request = self._request
         if request is not None and self._on_body is None:
             return False  # its answer is pending
@@ -230,6 +255,7 @@ class HttpReceiver:
         head = self._h11.trailing_data[0] if self._h11.their_state is h11.IDLE else b""
         event = self._h11.next_event()
         if event is h11.NEED_DATA or event is h11.PAUSED:
+            self._resting = self._h11.their_state is h11.IDLE and not head
             return False
         if type(event) is h11.Request:
             self._ahead = len(self._h11.trailing_data[0])
@@ -257,7 +283,17 @@ class HttpReceiver:
             "content-length" in headers or event.http_version < b"1.1"
         ):
             raise h11.RemoteProtocolError("where the body ends is ambiguous")
-        request = Request(self, event.method.decode("ascii"), event.target.decode("ascii"), headers)
+        self._take_on(Request(self, event.method.decode(), event.target.decode(), headers))
+
+    def _begin_plain(self, head: Head) -> None:
+        self._head = None
+        self._ahead = 0
+        self._take_on(Request(self, head.method, head.target, head.headers))
+        on_body, self._on_body = self._on_body, None
+        if on_body is not None:
+            on_body(self._plain_body)
+
+    def _take_on(self, request: Request) -> None:
         self._request = request
         self.connection.set_deadline(float("inf"))
         self._on_request(request)
@@ -269,6 +305,8 @@ class HttpReceiver:
         length = self._request.headers.get("content-length", "0")
         if int(length) > max_bytes:
             raise PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
+        if self._plain_body is not None:
+            return
         self._max_body_bytes = max_bytes
         self._body_began = trio.current_time()
         self.connection.set_deadline(self._body_began + self._handshake_timeout_s)
@@ -300,6 +338,9 @@ class HttpReceiver:
             return  # the peer went away, or is being answered an error already
         self._request = None
         self._on_body = None
+        if self._plain_body is not None:
+            self._respond_plain(request, status, headers, body)
+            return
         h11_ = self._h11
         unread = h11_.their_state is h11.SEND_BODY and self._body_is_expected(request)
         response = h11.Response(
@@ -321,6 +362,22 @@ class HttpReceiver:
             return
         self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
         if not self._busy:
+            self.connection.call_again()
+
+    def _respond_plain(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
+        """What h11 would send."""
+        self._plain_body = None
+        closes = _is_upgrade(request)
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.connection.write(
+            b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
+            % (status, PHRASES[status], lines, len(body), _CLOSE_LINE if closes else b"", body)
+        )
+        if closes:
+            self.connection.finish()
+            return
+        self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
+        if self._ahead and not self._busy:
             self.connection.call_again()
 
     def _body_is_expected(self, request: Request) -> bool:

@@ -173,7 +173,8 @@ class Poller(ABC):
                 self._flusher = task
                 await trio.lowlevel.wait_task_rescheduled(abort)
             self._begin_turn()
-            self._go_on()
+            if not self._deferred:  # what was closed is over before anybody reads on
+                self._go_on()
             while not self._settle():
                 await checkpoint()
                 self._begin_turn()
@@ -293,6 +294,9 @@ class EpollPoller(Poller):
         task_status.started()
         while True:
             await wait_readable(self._epoll.fileno())
+            while self._deferred:  # the flush task was interrupted: as in _flush_forever
+                self._begin_turn()
+                await self._end_turn()
             # Objects, not numbers: a number may be closed and reused before its turn comes.
             batch = [(connections[number], events) for number, events in self._epoll.poll(0, BATCH)]
             self._begin_turn()

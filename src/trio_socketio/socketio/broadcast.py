@@ -59,10 +59,12 @@ def _names(rooms: str | Iterable[str]) -> Iterable[str]:
 
 
 def check_event(event: str) -> None:
-    """Refuse names that mean something else on the other side.
+    """Refuse names that mean something else on the other side, and what is no name at all.
 
     Raises:
         LocalProtocolError: it is one of them.
     """
+    if not isinstance(event, str):  # official clients hang up on it
+        raise LocalProtocolError(f"an event's name is text, not {event!r}")
     if event in RESERVED_EVENTS:
         raise LocalProtocolError(f"the event name {event!r} is reserved")

@@ -212,6 +212,9 @@ class Workers:
                 job = self._ready.popleft()
                 try:
                     await job.run(self)
+                except Exception:  # a job contains what user code raises: this is ours
+                    self.failed += 1
+                    log.exception("a job failed: this is a defect of trio-socketio")
                 finally:
                     self._busy -= 1
                     if self._busy <= 0:

@@ -170,7 +170,11 @@ class Namespace:
             answer = {"message": error.message}
             if error.data is not None:
                 answer["data"] = error.data
-            socket.peer.refuse(self.name, answer)
+            try:
+                socket.peer.refuse(self.name, answer)
+            except Exception as fault:  # what it was refused with cannot be sent
+                self.workers.log_failure(f"middleware of {self.name}", socket.id, fault)
+                socket.peer.refuse(self.name, {"message": "Internal server error"})
 
     def admit(self, socket: Socket) -> None:
         """Middleware is content: the socket joins, unless its client has left meanwhile."""

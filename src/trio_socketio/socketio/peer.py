@@ -41,9 +41,11 @@ class Peer:
 
     __slots__ = (
         "_acks_awaited",
+        "_admitting",
         "_closed",
         "_connect_by",
         "_connecting",
+        "_leaving",
         "_left",
         "_reassembly",
         "_server",
@@ -56,6 +58,8 @@ class Peer:
         self.session = session
         self._sockets: dict[str, Socket] = {}
         self._connecting: dict[str, Socket] | None = None  # middleware is asked
+        self._admitting = 0  # middleware at work, wanted or not any more
+        self._leaving: list[Socket] | None = None  # forgotten, their handlers perhaps not done
         self._left: set[str] | None = None  # namespaces it was put out of, or left
         self._reassembly: Reassembly | None = None
         self._acks_awaited = 0
@@ -162,7 +166,7 @@ class Peer:
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
         namespace = self._server.namespaces.get(name)
         joined = sum(socket.connected for socket in self._sockets.values())
-        joined += len(self._connecting or ())
+        joined += self._admitting + self._count_leaving()
         if namespace is None:
             self.refuse(name, {"message": "Invalid namespace"})
         elif joined >= self._server.options.max_namespaces_per_session:
@@ -170,8 +174,15 @@ class Peer:
         else:
             if self._connecting is None:
                 self._connecting = {}
+            self._admitting += 1
             self._connecting[name] = namespace.connect(self, auth)
             namespace.ask_middleware(self._connecting[name])
+
+    def _count_leaving(self) -> int:
+        """Sockets that have left while their handlers go on: they are bounded like the others."""
+        if self._leaving is not None:
+            self._leaving = [socket for socket in self._leaving if socket.is_busy] or None
+        return len(self._leaving or ())
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
         """Tell the client that it may not join."""
@@ -189,6 +200,7 @@ class Peer:
 
     def settle(self, socket: "Socket", *, joined: bool) -> None:
         """Middleware has decided."""
+        self._admitting -= 1
         name = socket.namespace.name
         if self._connecting is not None and self._connecting.get(name) is socket:
             del self._connecting[name]
@@ -209,6 +221,9 @@ class Peer:
                 if self._left is None:
                     self._left = set()
                 self._left.add(name)
+                if self._leaving is None:
+                    self._leaving = []
+                self._leaving.append(socket)
 
     def disconnect_all(self) -> None:
         """Put the client out of every namespace, and hang up."""

@@ -1,11 +1,12 @@
 """The server: its namespaces, what it listens on, its start and its end."""
 
 import logging
+import os
 import secrets
 import socket as socket_module
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Server:
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
+        self._serving = False
         self._main = self.of("/")
 
     # -- namespaces
@@ -202,21 +204,26 @@ class Server:
         Raises:
             ConfigurationError: cannot listen there.
         """
-        if self._running is not None:
+        if self._serving:
             raise LocalProtocolError("the server is running already")
-        if unix_path is None:
-            listeners = await open_tcp_listeners(host, port)
-        else:
-            listeners = [open_unix_listener(unix_path)]
+        self._serving = True
         self._stopping = trio.Event()
+        listeners: list[socket_module.socket] = []
+        unix_file: os.stat_result | None = None
         try:
+            if unix_path is None:
+                listeners = await open_tcp_listeners(host, port)
+            else:
+                listeners = [open_unix_listener(unix_path)]
+                unix_file = os.stat(unix_path)
             await self._serve(listeners, ssl_context, task_status)
         finally:
             self._running = None
+            self._serving = False
             for listener in listeners:
                 listener.close()
-            if unix_path is not None:
-                unix_path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
+            if unix_path is not None and unix_file is not None:
+                _unlink_if_same(unix_path, unix_file)
 
     async def _serve(
         self,
@@ -292,6 +299,13 @@ class Server:
         return Running(poller, http, engine, tuple(routes.values()))
 
 
+def _unlink_if_same(path: Path, ours: os.stat_result) -> None:
+    """Remove our Unix socket's file; a server that came after us has put its own there."""
+    with suppress(OSError):
+        if os.path.samestat(os.stat(path), ours):
+            os.unlink(path)
+
+
 @asynccontextmanager
 async def open_server(
     server: Server,
@@ -301,7 +315,11 @@ async def open_server(
     unix_path: Path | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[list[Any]]:
-    """Serve while the block runs, then stop in order. Gives the addresses; see Server.serve."""
+    """Serve while the block runs, then stop in order. Gives the addresses; see Server.serve.
+
+    Raises:
+        ConfigurationError: cannot listen there. It comes alone, not in a group.
+    """
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
         await server.serve(
@@ -312,7 +330,14 @@ async def open_server(
             task_status=task_status,
         )
 
+    unusable: ConfigurationError | None = None
     async with trio.open_nursery() as nursery:
-        addresses: list[Any] = await nursery.start(serve)
-        yield addresses
-        server.stop()
+        try:
+            addresses: list[Any] = await nursery.start(serve)
+        except ConfigurationError as error:
+            unusable = error
+        else:
+            yield addresses
+            server.stop()
+    if unusable is not None:
+        raise unusable

@@ -282,13 +282,18 @@ class Socket:
     def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
         try:
             packet = encode_arguments(self.namespace.ack_header, answer_arguments(result), ack_id)
-        except LocalProtocolError as error:
+        except Exception as error:  # a result may be of any class, and fail while it is read
             self.namespace.workers.log_failure(handler, self.id, error)
             return
         if self.connected:
             self.session.send(packet)
 
     # -- handlers that take their time
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether events of it wait or run."""
+        return self._pending > 0
 
     @property
     def has_room(self) -> bool:

@@ -1,0 +1,97 @@
+"""What the bench runs on: cores, limits, versions. No names of hosts and no paths."""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "bench"
+BUILD = BENCH / ".build"
+PEERS = BENCH / "peers"
+PEERS_PYTHON = BENCH / ".venv-peers" / "bin" / "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Where the two sides run; the same core twice when there is only one."""
+
+    server: int
+    generator: int
+
+    @property
+    def apart(self) -> bool:
+        return self.server != self.generator
+
+
+def find_cores() -> Cores:
+    usable = sorted(os.sched_getaffinity(0))
+    return Cores(usable[0], usable[1] if len(usable) > 1 else usable[0])
+
+
+def raise_descriptor_limit() -> int:
+    """Descriptors that this process and its children may open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1 << 30
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process, from its POSIX clock (Linux)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def rss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("smaps_rollup has no Rss")
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, as they stand in the results."""
+    cpu = memory = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal"):
+            memory = f"{int(line.split()[1]) / 1048576:.0f} GiB"
+    found = {
+        "cpu": cpu,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": memory,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+    for package in ("trio-socketio", "trio", "h11", "wsproto", "msgspec"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    found["commit"] = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    found["node"] = _output("node", "--version")
+    for package in ("socket.io", "engine.io", "ws"):
+        manifest = PEERS / "node_modules" / package / "package.json"
+        if manifest.is_file():
+            found[package] = json.loads(manifest.read_text())["version"]
+    if PEERS_PYTHON.is_file():
+        packages = ("python-socketio", "python-engineio", "uvicorn", "uvloop", "aiohttp")
+        for package in packages:
+            code = f"from importlib.metadata import version; print(version('{package}'))"
+            found[package] = _output(str(PEERS_PYTHON), "-c", code)
+    return {name: text for name, text in found.items() if text}
+
+
+def _output(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,240 @@
+"""Writes the results: a table for people, JSON for programs, charts for both."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.charts import bar_chart, line_chart
+from bench.growth import AXES, BROADCAST, ECHO, ROOM
+from bench.prepare import NO_UWS
+from bench.rows import all_rows
+from bench.servers import TITLES
+from bench.verdicts import UVICORN_RATIO, Reached, Results, Verdict
+
+LATENCY_ROWS = ("echo/64/1", "echo/64/16", "ack/64/1", "broadcast/1000/4", "im/4", "polling")
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table, aligned to be read as text as well."""
+    widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
+
+    def row(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if at == 0 else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    return [row(head), row(rule), *(row(line) for line in lines)]
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
+    head = ("workload", "ours", "Node ws", "ratio", "must", "goal", "reached", "x uvicorn")
+    lines = []
+    for one in verdicts:
+        times = "-"
+        if one.has_uvicorn and one.over_uvicorn is not None:
+            times = f"{one.over_uvicorn:.1f}" + (" (below 5)" if one.misses_uvicorn else "")
+        cells = (one.title, one.ours, one.theirs, one.ratio, one.must, one.goal, one.reached.value)
+        lines.append((*cells, times))
+    return _table(head, lines)
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    asked = [one for one in verdicts if one.must != "-"]
+    count = {kind: sum(one.reached is kind for one in asked) for kind in Reached}
+    below = sum(one.misses_uvicorn for one in verdicts)
+    return (
+        f"{len(asked)} rows with a target: {count[Reached.GOAL]} reach the goal, "
+        f"{count[Reached.MUST]} the must, {count[Reached.NO]} neither, "
+        f"{count[Reached.UNMEASURED]} not measured; "
+        f"{below} throughput rows are below {UVICORN_RATIO:g} times uvicorn."
+    )
+
+
+def unmeasured(results: Results) -> list[str]:
+    """One line for each server and reason."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for row in all_rows():
+        if row.key not in results.asked_rows:
+            continue
+        for server, reason in results.figures.missing.get(row.key, {}).items():
+            rows.setdefault((server, reason), []).append(row.key)
+    found = [f"every row: socket.io on uWebSockets.js: {NO_UWS}"]
+    for (server, reason), keys in rows.items():
+        found.append(f"{', '.join(keys)}: {TITLES[server]}: {reason}")
+    for what, reason in results.resting.missing.items():
+        kind, _, server = what.partition("/")
+        found.append(f"{kind}: {TITLES[server]}: {reason}")
+    return found
+
+
+def _latencies(results: Results) -> Iterator[tuple[str, ...]]:
+    for row in all_rows():
+        if row.key not in results.asked_rows:
+            continue
+        for server in results.servers:
+            per_second = results.figures.median(row.key, server)
+            if per_second is None:
+                continue
+            times = [
+                f"{results.figures.median(row.key, server, name) or 0:,.0f}"
+                for name in ("p50_us", "p99_us", "max_us")
+            ]
+            yield (row.title, TITLES[server], f"{per_second:,.0f}", *times)
+
+
+def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
+    text = ["# Results of the bench", "", summary(verdicts), ""]
+    text += [
+        "Messages (for broadcasts and rooms: deliveries) per second, medians of the rounds; the "
+        "ratio is ours to Node's with a plain handler, for memory, idle CPU and lateness it is "
+        "our figure itself.",
+        "",
+        *verdict_table(verdicts),
+        "",
+    ]
+    text += ["## Every server", "", "Latencies are microseconds.", ""]
+    head = ("workload", "server", "per second", "p50", "p99", "max")
+    text += [*_table(head, list(_latencies(results))), ""]
+    if results.resting.memory or results.resting.idle_cpu:
+        text += ["## At rest", "", *_at_rest(results), ""]
+    if results.lateness:
+        text += ["## Lateness of a trio sleep(0.01) in our process", ""]
+        lines = [
+            (load, f"{late.p99_ms:.2f} ms", f"{late.max_ms:.2f} ms", str(late.sleeps))
+            for load, late in results.lateness.items()
+        ]
+        text += [*_table(("load", "p99", "max", "sleeps"), lines), ""]
+    if results.curves:
+        text += ["## Growth", "", "CPU microseconds of the server per message or delivery.", ""]
+        for curve in results.curves:
+            points = ", ".join(f"{cost:.2f} at {size:,}" for size, cost, _ in curve.points)
+            power = "-" if curve.exponent is None else f"{curve.exponent:.3f}"
+            text.append(f"- {AXES[curve.kind]}: {TITLES[curve.server]}: {points}; ")
+            text[-1] += f"exponent {power}"
+        text.append("")
+    text += ["## Not measured", "", *(f"- {line}" for line in unmeasured(results)), ""]
+    notes = [*results.figures.notes, *results.resting.notes]
+    if notes:
+        text += ["## Notes", "", *(f"- {note}" for note in notes), ""]
+    text += ["## Machine and versions", ""]
+    text += _table(("what", "which"), list(results.machine.items()))
+    charts = "\n".join(f"![{name}]({name})" for name in draw(results))
+    return "\n".join([*text, "", "## Charts", "", charts, ""])
+
+
+def _at_rest(results: Results) -> list[str]:
+    lines = []
+    for server in results.servers:
+        memory = results.resting.memory.get(server, {})
+        cpu = results.resting.idle_cpu.get(server)
+        sizes = ", ".join(f"{size / 1024:.2f} KiB at {count:,}" for count, size in memory.items())
+        lines.append((TITLES[server], sizes or "-", "-" if cpu is None else f"{cpu:.2%}"))
+    return _table(("server", "memory per connection", "idle CPU, 5,000 connections"), lines)
+
+
+def draw(results: Results) -> dict[str, str]:
+    """Charts by the name of their file."""
+    charts: dict[str, str] = {}
+
+    def curves(kind: str, at: int) -> dict[str, list[tuple[float, float]]]:
+        return {
+            TITLES[curve.server]: [(point[0], point[at]) for point in curve.points]
+            for curve in results.curves
+            if curve.kind == kind
+        }
+
+    if results.curves:
+        charts["deliveries.svg"] = line_chart(
+            "Deliveries per second, broadcast to all, 4 in flight",
+            "connections",
+            "deliveries/s",
+            curves(BROADCAST, 2),
+        )
+        growth = {
+            "growth_connections.svg": (ECHO, "Cost of an echo against connections", "connections"),
+            "growth_rooms.svg": (ROOM, "Cost of a delivery against rooms", "rooms"),
+        }
+        for name, (kind, title, axis) in growth.items():
+            charts[name] = line_chart(title, axis, "CPU us per message", curves(kind, 1))
+    shown = [row for row in all_rows() if row.key in LATENCY_ROWS]
+    shown = [row for row in shown if row.key in results.asked_rows]
+    for percentile in ("p50", "p99") if shown else ():
+        series = {
+            TITLES[server]: [
+                results.figures.median(row.key, server, f"{percentile}_us") for row in shown
+            ]
+            for server in ("trio", "node")
+            if server in results.servers
+        }
+        charts[f"latency_{percentile}.svg"] = bar_chart(
+            f"Latency, {percentile}, smaller is better",
+            "microseconds",
+            [row.key for row in shown],
+            series,
+        )
+    if results.resting.memory:
+        counts = sorted({n for sizes in results.resting.memory.values() for n in sizes})
+        charts["memory.svg"] = bar_chart(
+            "Memory per idle connection",
+            "KiB",
+            [f"{count:,} connections" for count in counts],
+            {
+                TITLES[server]: [sizes[n] / 1024 if n in sizes else None for n in counts]
+                for server, sizes in results.resting.memory.items()
+            },
+        )
+    return charts
+
+
+def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "machine": results.machine,
+        "verdicts": [
+            {
+                "key": one.key,
+                "title": one.title,
+                "ours": one.ours,
+                "node": one.theirs,
+                "ratio": one.ratio,
+                "must": one.must,
+                "goal": one.goal,
+                "reached": one.reached.value,
+                "over_uvicorn": one.over_uvicorn,
+            }
+            for one in verdicts
+        ],
+        "measured": {
+            row: {name: [one.as_json() for one in found] for name, found in by_server.items()}
+            for row, by_server in results.figures.measured.items()
+        },
+        "memory_bytes_per_connection": results.resting.memory,
+        "idle_cpu_share": results.resting.idle_cpu,
+        "lateness_ms": {
+            load: {"p99": late.p99_ms, "max": late.max_ms, "sleeps": late.sleeps}
+            for load, late in results.lateness.items()
+        },
+        "growth": [
+            {
+                "server": curve.server,
+                "kind": curve.kind,
+                "points": curve.points,
+                "exponent": curve.exponent,
+            }
+            for curve in results.curves
+        ],
+        "not_measured": unmeasured(results),
+        "notes": [*results.figures.notes, *results.resting.notes],
+    }
+
+
+def write(results: Results, verdicts: Sequence[Verdict], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, chart in draw(results).items():
+        (folder / name).write_text(chart)
+    (folder / "results.md").write_text(markdown(results, verdicts))
+    text = json.dumps(as_json(results, verdicts), indent=1)
+    (folder / "results.json").write_text(text + "\n")

@@ -1,0 +1,172 @@
+"""The rows of the table: what is asked of which servers, and what the ratio must be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.servers import ASYNC, PLAIN, SUSPENDS
+
+SMALL, LARGE = 64, 4096
+CLIENTS = 100  # connections of echo, ack, binary, polling
+WARM_CONNECTS = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Args:
+        key: names the row on the command line and in the results.
+        must: smallest ratio to the reference that will do; 0 is none.
+        goal: the ratio aimed at.
+        reference: the row whose figure of the reference is compared with.
+    """
+
+    key: str
+    title: str
+    must: float = 0
+    goal: float = 0
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of the load generator: a row for each number of messages in flight."""
+
+    workload: str
+    options: tuple[str | int, ...]
+    rows: dict[int, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Jobs that one start of a server serves in turn."""
+
+    name: str
+    jobs: tuple[Job, ...]
+    handlers: str = PLAIN
+    tls: bool = False
+
+
+Targets = dict[int, tuple[float, float]]
+
+_ONE_MESSAGE: dict[str, Targets] = {
+    PLAIN: {1: (1.2, 1.5), 16: (2.5, 3.5)},
+    ASYNC: {1: (1.0, 1.4), 16: (2.5, 3.5)},
+    SUSPENDS: {1: (0.75, 0.95), 16: (0.8, 1.1)},
+}
+_HANDLERS = {PLAIN: "", ASYNC: ", async handler", SUSPENDS: ", async handler that suspends"}
+_LARGE_ECHO: Targets = {1: (1.1, 1.6), 16: (1.1, 1.6)}
+_BROADCAST: dict[int, Targets] = {
+    1000: {1: (1.5, 1.8), 4: (3.5, 4.5), 8: (7, 10), 32: (0, 0)},
+    5000: {1: (1.7, 2.0), 4: (4.5, 6), 8: (8, 12), 32: (0, 0)},
+}
+
+
+def _rows(key: str, title: str, targets: Targets, reference: str = "") -> dict[int, Row]:
+    return {
+        in_flight: Row(
+            f"{key}/{in_flight}",
+            f"{title}, {in_flight} in flight",
+            must,
+            goal,
+            f"{reference or key}/{in_flight}",
+        )
+        for in_flight, (must, goal) in targets.items()
+    }
+
+
+def _message_group(handlers: str) -> Group:
+    jobs: list[Job] = []
+    for workload in ("echo", "ack"):
+        for size in (SMALL, LARGE):
+            targets = _ONE_MESSAGE[handlers]
+            if size == LARGE:
+                wanted = workload == "echo" and handlers == PLAIN
+                targets = _LARGE_ECHO if wanted else {1: (0, 0), 16: (0, 0)}
+            key = workload if handlers == PLAIN else f"{handlers}-{workload}"
+            title = f"{workload} {size} B{_HANDLERS[handlers]}"
+            rows = _rows(f"{key}/{size}", title, targets, f"{workload}/{size}")
+            jobs.append(Job(workload, ("--connections", CLIENTS, "--bytes", size), rows))
+    if handlers == PLAIN:
+        rows = _rows(f"binary/{LARGE}", "binary echo 4 KiB", {1: (0, 0), 16: (0, 0)})
+        jobs.append(Job("binary", ("--connections", CLIENTS, "--bytes", LARGE), rows))
+    return Group(handlers if handlers != PLAIN else "messages", tuple(jobs), handlers)
+
+
+def _broadcast_group(count: int) -> Group:
+    rows = _rows(f"broadcast/{count}", f"broadcast to {count:,}", _BROADCAST[count])
+    return Group(f"broadcast-{count}", (Job("broadcast", ("--connections", count), rows),))
+
+
+def _rooms_group() -> Group:
+    users: tuple[str | int, ...] = ("--connections", 1000, "--senders", 10)
+    small = _rows("rooms", "1,000 rooms of 10", {1: (0, 0), 4: (0, 0)})
+    chat = _rows("im", "mixed IM load, rooms of 50", {1: (1.1, 1.5), 4: (1.1, 1.5)})
+    rooms: tuple[str | int, ...] = ("--rooms", 1000, "--room-size", 10)
+    chats: tuple[str | int, ...] = ("--rooms", 20, "--room-size", 50, "--own-room")
+    return Group(
+        "rooms",
+        (Job("rooms", (*users, *rooms), small), Job("rooms", (*users, *chats), chat)),
+    )
+
+
+def _tls_group() -> Group:
+    small = _rows("tls/64", "TLS echo 64 B", {1: (1.0, 1.3), 16: (0, 0)})
+    large = _rows("tls/4096", "TLS echo 4096 B", {1: (0, 0), 16: (0, 0)})
+    options = ("--connections", CLIENTS, "--tls")
+    return Group(
+        "tls",
+        (
+            Job("echo", (*options, "--bytes", SMALL), small),
+            Job("echo", (*options, "--bytes", LARGE), large),
+        ),
+        tls=True,
+    )
+
+
+_CONNECTS = Row("connects", "connects", 3, 6, "connects")
+_POLLING = Row("polling", "polling round trips", 1.2, 1.8, "polling")
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        "connects",
+        (
+            Job(
+                "connects",
+                ("--connections", 64, "--warmup-count", WARM_CONNECTS),
+                {1: _CONNECTS},
+            ),
+        ),
+    ),
+    _message_group(PLAIN),
+    _message_group(ASYNC),
+    _message_group(SUSPENDS),
+    _broadcast_group(1000),
+    _broadcast_group(5000),
+    _rooms_group(),
+    Group("polling", (Job("polling", ("--connections", CLIENTS), {1: _POLLING}),)),
+    _tls_group(),
+)
+
+
+def all_rows() -> Iterator[Row]:
+    for group in GROUPS:
+        for job in group.jobs:
+            yield from job.rows.values()
+
+
+def select(names: list[str]) -> list[Group]:
+    """The groups, without the jobs that have no row named: a row's key, or the start of one."""
+    if not names:
+        return list(GROUPS)
+    chosen: list[Group] = []
+    for group in GROUPS:
+        jobs = tuple(
+            job
+            for job in group.jobs
+            if group.name in names
+            or any(row.key.startswith(tuple(names)) for row in job.rows.values())
+        )
+        if jobs:
+            chosen.append(Group(group.name, jobs, group.handlers, group.tls))
+    return chosen

@@ -1,0 +1,129 @@
+"""The servers under test: how each is started, pinned, awaited and ended."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.machine import BUILD, PEERS, PEERS_PYTHON, ROOT, Cores
+from bench.prepare import CERT, KEY
+
+START_S = 20.0
+STOP_S = 5.0
+_PR_SET_PDEATHSIG = 1
+
+TITLES = {
+    "trio": "trio-socketio",
+    "node": "Node socket.io (ws)",
+    "uvicorn": "python-socketio, uvicorn",
+    "aiohttp": "python-socketio, aiohttp",
+}
+PLAIN, ASYNC, SUSPENDS, LATENESS = "plain", "async", "suspends", "lateness"
+
+_TRIO_APPS = {
+    PLAIN: "tests/apps/bench_app.py",
+    ASYNC: "bench/apps/async_app.py",
+    SUSPENDS: "bench/apps/async_app.py:suspends",
+    LATENESS: "bench/apps/lateness_app.py",
+}
+
+
+class ServerFailedError(Exception):
+    """A server did not start, or ended early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    name: str
+    pid: int
+    port: int
+
+
+def pinned(core: int) -> Callable[[], None]:
+    """What a child does before it becomes the program: one core, and never outlive the bench."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def prepare_child() -> None:
+        os.sched_setaffinity(0, {core})
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return prepare_child
+
+
+def _command(name: str, port: int, handlers: str, tls: bool) -> list[str]:
+    if name == "trio":
+        serve = [sys.executable, "-m", "trio_socketio", "serve", "--log-level", "warning"]
+        certificate = ["--certfile", str(CERT), "--keyfile", str(KEY)] if tls else []
+        return [*serve, "--app", _TRIO_APPS[handlers], "--port", str(port), *certificate]
+    certificate = [str(CERT), str(KEY)] if tls else []
+    if name == "node":
+        return ["node", str(PEERS / "node_server.js"), str(port), handlers, *certificate]
+    script = ["-m", f"bench.peers.python_socketio_{name}"]
+    return [str(PEERS_PYTHON), *script, str(port), handlers, *certificate]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def run_server(
+    name: str, cores: Cores, *, handlers: str = PLAIN, tls: bool = False
+) -> Iterator[Running]:
+    """A server of its own on the server's core, until the block ends.
+
+    Raises:
+        ServerFailedError: it does not listen in time.
+    """
+    port = _free_port()
+    log = BUILD / f"{name}.log"
+    environment = {**os.environ, "NODE_ENV": "production"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(name, port, handlers, tls),
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=pinned(cores.server),
+        )
+    try:
+        give_up = time.monotonic() + START_S
+        while not _is_listening(port):
+            if process.poll() is not None or time.monotonic() > give_up:
+                lines = log.read_text(errors="replace").split("\n")
+                said = next((line for line in reversed(lines) if line.strip()), "no output")
+                raise ServerFailedError(f"{TITLES[name]} did not start: {said}")
+            time.sleep(0.05)
+        yield Running(name, process.pid, port)
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, then make it."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,183 @@
+"""Holds the figures against what the issue asks: must, goal, or neither."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.growth import Curve
+from bench.lateness import Lateness
+from bench.resting import IDLE_CONNECTIONS, Resting
+from bench.rows import all_rows
+from bench.throughput import Figures
+
+UVICORN_RATIO = 5.0
+MEMORY_AT = 10_000
+
+
+class Reached(StrEnum):
+    GOAL = "goal"
+    MUST = "must"
+    NO = "no"
+    UNMEASURED = "not measured"
+    UNASKED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One line of the table.
+
+    Args:
+        ours: the figure, with its unit.
+        theirs: the same of the reference.
+        ratio: what must and goal speak of, in words.
+        over_uvicorn: throughput by that of python-socketio under uvicorn.
+    """
+
+    key: str
+    title: str
+    ours: str
+    theirs: str
+    ratio: str
+    must: str
+    goal: str
+    reached: Reached
+    over_uvicorn: float | None = None
+    has_uvicorn: bool = False
+
+    @property
+    def misses_uvicorn(self) -> bool:
+        return self.over_uvicorn is not None and self.over_uvicorn < UVICORN_RATIO
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything of one run."""
+
+    machine: dict[str, str]
+    servers: list[str]
+    asked_rows: set[str]
+    figures: Figures
+    resting: Resting
+    lateness: dict[str, Lateness]
+    curves: list[Curve]
+    parts: set[str]
+
+
+def _at_least(value: float | None, must: float, goal: float) -> Reached:
+    if not must:
+        return Reached.UNASKED
+    if value is None:
+        return Reached.UNMEASURED
+    return Reached.GOAL if value >= goal else Reached.MUST if value >= must else Reached.NO
+
+
+def _at_most(value: float | None, must: float, goal: float) -> Reached:
+    if value is None:
+        return Reached.UNMEASURED
+    return Reached.GOAL if value <= goal else Reached.MUST if value <= must else Reached.NO
+
+
+def _show(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
+
+
+def judge(results: Results) -> list[Verdict]:
+    found = _judge_rows(results)
+    if "echo/64/1" in results.asked_rows:
+        found.append(_judge_p99(results.figures))
+    if "memory" in results.parts:
+        found.append(_judge_memory(results.resting))
+    if "idle" in results.parts:
+        found.append(_judge_idle(results.resting))
+    if "lateness" in results.parts:
+        worst = max((late.max_ms for late in results.lateness.values()), default=None)
+        ours = f"{worst:.1f} ms" if worst is not None else "-"
+        title = "lateness of sleep(0.01) under full load"
+        reached = _at_most(worst, 15, 4)
+        found.append(Verdict("lateness", title, ours, "-", ours, "15 ms", "4 ms", reached))
+    return found
+
+
+def _judge_rows(results: Results) -> list[Verdict]:
+    figures = results.figures
+    found: list[Verdict] = []
+    for row in all_rows():
+        if row.key not in results.asked_rows:
+            continue
+        ours = figures.median(row.key, "trio")
+        theirs = figures.median(row.reference, "node")
+        uvicorn = figures.median(row.key, "uvicorn")
+        if uvicorn is None and not figures.missing.get(row.key, {}).get("uvicorn"):
+            uvicorn = figures.median(row.reference, "uvicorn")
+        ratio = _ratio(ours, theirs)
+        reached = _at_least(ratio, row.must, row.goal)
+        if ours is None:
+            reached = Reached.UNMEASURED
+        found.append(
+            Verdict(
+                row.key,
+                row.title,
+                _show(ours, ",.0f"),
+                _show(theirs, ",.0f"),
+                _show(ratio, ".2f"),
+                f"{row.must:g}" if row.must else "-",
+                f"{row.goal:g}" if row.goal else "-",
+                reached,
+                _ratio(ours, uvicorn),
+                has_uvicorn=True,
+            )
+        )
+    return found
+
+
+def _judge_p99(figures: Figures) -> Verdict:
+    ours = figures.median("echo/64/1", "trio", "p99_us")
+    theirs = figures.median("echo/64/1", "node", "p99_us")
+    ratio = _ratio(ours, theirs)
+    return Verdict(
+        "p99",
+        "p99 latency, echo 64 B, 1 in flight (us)",
+        _show(ours, ",.0f"),
+        _show(theirs, ",.0f"),
+        _show(ratio, ".2f"),
+        "1",
+        "0.75",
+        _at_most(ratio, 1.0, 0.75),
+    )
+
+
+def _judge_memory(resting: Resting) -> Verdict:
+    def at_most(server: str) -> float | None:
+        size = resting.memory.get(server, {}).get(MEMORY_AT)
+        return None if size is None else size / 1024
+
+    ours, theirs = at_most("trio"), at_most("node")
+    shown = f"{ours:.2f} KiB" if ours is not None else "-"
+    return Verdict(
+        "memory",
+        f"memory per idle connection at {MEMORY_AT:,}",
+        shown,
+        f"{theirs:.2f} KiB" if theirs is not None else "-",
+        shown,
+        "4 KiB",
+        "2 KiB",
+        _at_most(ours, 4, 2),
+    )
+
+
+def _judge_idle(resting: Resting) -> Verdict:
+    ours, theirs = resting.idle_cpu.get("trio"), resting.idle_cpu.get("node")
+    shown = f"{ours:.2%}" if ours is not None else "-"
+    return Verdict(
+        "idle",
+        f"idle CPU, {IDLE_CONNECTIONS:,} connections",
+        shown,
+        f"{theirs:.2%}" if theirs is not None else "-",
+        shown,
+        "0.7 %",
+        "0.35 %",
+        _at_most(ours, 0.007, 0.0035),
+    )
