@@ -201,6 +201,30 @@ def test_a_second_signal_ends_at_once(app: str, second: signal.Signals) -> None:
     trio.run(main)
 
 
+@trio_test
+async def test_a_third_signal_ends_what_a_handler_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "blocking.py"
+    path.write_text(
+        "from trio_socketio import Server\n"
+        "sio = Server()\n"
+        "@sio.on('block')\n"
+        "def block(socket):\n"
+        "    print('blocked', file=__import__('sys').stderr, flush=True)\n"
+        "    while True: pass\n"
+    )
+    async with (
+        serving("--app", str(path)) as server,
+        open_client(await server.wait_port()) as client,
+    ):
+        await client.connect()
+        await client.emit("block")
+        await server.wait_logged("blocked")
+        for _ in range(3):
+            server.process.send_signal(signal.SIGINT)
+            await trio.sleep(0.2)  # signals that come together count once
+        assert await server.wait_end() == -signal.SIGINT
+
+
 # -- the log
 
 

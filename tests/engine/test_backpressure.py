@@ -199,3 +199,17 @@ async def test_a_websocket_that_is_not_read_is_still_closed_in_order() -> None:
         engine.session.pause_reading()
         engine.session.close()
         assert await closing_code(websocket) == 1000
+
+
+@on_mock_clock
+async def test_a_ping_follows_a_resumption_although_the_pause_had_a_later_deadline(
+    clock: MockClock,
+) -> None:
+    async with open_engine(ping_interval_s=5, ping_timeout_s=5) as engine:
+        websocket = await engine.websocket()
+        engine.session.pause_reading()
+        clock.jump(5.5)  # the ping would have been due: its place goes to the end of the pause
+        await settle()
+        engine.session.resume_reading()
+        clock.jump(5 + SWEEP_S)
+        assert await websocket.receive() == "2"

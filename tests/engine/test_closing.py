@@ -18,7 +18,7 @@ from tests.engine.harness import (
     split,
 )
 from tests.wire import ConnectionEnded
-from trio.testing import MockClock
+from trio.testing import MockClock, assert_checkpoints
 
 from trio_socketio import SessionClosed
 from trio_socketio.codec.engine_packet import Outgoing
@@ -242,6 +242,15 @@ async def test_a_producer_waits_until_all_has_left(transport: str) -> None:
             assert not drained.is_set()
             assert await client.receive() == "4" + "x" * 5_000_000
         assert session.waiting_bytes == 0
+
+
+@in_trio
+async def test_a_producer_lets_others_run_although_nothing_waits() -> None:
+    async with open_engine() as engine:
+        await engine.websocket()
+        await settle()
+        with assert_checkpoints():
+            await engine.session.wait_drained()
 
 
 @in_trio

@@ -269,3 +269,12 @@ async def test_a_preflight_is_answered(configured: tuple[str, ...], named: dict[
         assert len(engine.listeners) == 1
         refused = await engine.request("OPTIONS", POLLING, [("Origin", FOREIGN)])
         assert refused.status == (204 if "*" in configured else 403)
+
+
+@in_trio
+async def test_a_preflight_whose_repeated_header_ends_empty_is_answered() -> None:
+    async with open_engine(cors_origins=("*",)) as engine:
+        asked = [("Access-Control-Request-Headers", value) for value in ("x-a", "")]
+        response = await ask(engine, "OPTIONS", POLLING, ("Host", "x"), *asked)
+        assert response.status == 204
+        assert response.headers["access-control-allow-headers"] == "x-a,"

@@ -150,7 +150,7 @@ async def test_a_close_packet_ends_the_session_and_the_websocket() -> None:
     [
         ("", "parse error"),
         ("abc", "parse error"),
-        ("bAAEC", "parse error"),
+        ("b!", "parse error"),
         (" 4", "parse error"),
         ("é", "parse error"),
         ("٤", "parse error"),  # a digit, but not ours
@@ -230,3 +230,29 @@ async def assert_ended_alone(engine: Engine, reason: str) -> None:
     assert engine.listener.reasons == [reason]
     assert engine.listeners[0].reasons == []
     assert list(engine.engine.sessions) == [engine.listeners[0].session.sid]
+
+
+@in_trio
+async def test_binary_of_a_client_that_forces_base64() -> None:
+    async with open_engine() as engine:
+        websocket = await engine.websocket()
+        await websocket.send("bAAEC")
+        assert await websocket.receive() == b"\0\1\2"
+
+
+@in_trio
+async def test_broken_base64_closes() -> None:
+    async with open_engine() as engine:
+        websocket = await engine.websocket()
+        await websocket.send("b!")
+        assert await closing_code(websocket.websocket) == 1000
+        await assert_ended(engine, "parse error")
+
+
+@in_trio
+async def test_only_a_get_becomes_a_websocket() -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        target = f"{WEBSOCKET}&sid={polling.handshake['sid']}"
+        assert_upgrade_refused(await engine.request("POST", target, UPGRADE_HEADERS), 3)
+        assert engine.session.is_open

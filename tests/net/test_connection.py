@@ -273,6 +273,18 @@ class TestEnding:
             assert net.released == [connection]
 
     @trio_test
+    async def test_progress_keeps_what_was_finished(self, mock_clock: MockClock) -> None:
+        async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
+            connection, _, peer = await choke(net, 8 * BOUND)
+            connection.finish()
+            got = 0
+            while part := peer.read_nowait(32 * 1024):
+                got += len(part)
+                mock_clock.jump(SLOW_S * 0.7)
+                await settle()
+            assert got == 8 * BOUND
+
+    @trio_test
     async def test_a_deadline_closes_and_can_be_taken_back(self, mock_clock: MockClock) -> None:
         async with open_net() as net:
             first, second = Recorder(), Recorder()
@@ -302,3 +314,38 @@ class TestEnding:
                 set_to = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
                 assert set_to == 20_000
             theirs.close()
+
+
+class TestHeldReading:
+    @trio_test
+    async def test_a_hang_up_waits_until_what_was_read_is_worked_on(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.hold_reading()
+            await peer.send(b"last words")
+            peer.close()  # a Unix socket's peer hangs up in both directions
+            await settle_briefly()
+            assert received.lost == []
+            connection.resume_reading()
+            await settle()
+            assert received.data == b"last words"
+            assert received.lost == ["transport close"]
+
+    @trio_test
+    async def test_a_hang_up_ends_a_pause(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            connection.hold_reading()
+            connection.pause_reading(10)
+            peer.close()
+            with trio.fail_after(2):  # a portable poller looks now and then
+                while not received.lost:  # noqa: ASYNC110 - the kernel sets no event
+                    await trio.sleep(0.01)
+            assert received.lost == ["transport close"]
+
+
+async def settle_briefly() -> None:
+    """For a poller that is told of a hang-up again and again: it never comes to rest."""
+    await trio.sleep(0.02)

@@ -409,3 +409,17 @@ def count_per_turn(net: Net, end: FrameEnd, turns: list[int]) -> None:
         end.messages.append(text.decode())
 
     end.receiver.set_handlers(take, end.messages.append, end.lost.append)
+
+
+@trio_test
+async def test_what_came_before_a_hang_up_is_handed_over_however_much_it_is() -> None:
+    async with open_net() as net:
+        end = net.frames()
+        sent = 3 * MESSAGES_PER_TURN + 1
+        end.peer.send_nowait(b"\x81\x81\0\0\0\0x" * sent)
+        end.peer.close()
+        with trio.fail_after(5):
+            while not end.lost:  # noqa: ASYNC110 - the kernel sets no event
+                await trio.sleep(0.002)
+        assert end.messages == ["x"] * sent
+        assert end.lost == ["transport close"]

@@ -14,7 +14,13 @@ from tests.net.harness import (
 )
 from trio.testing import trio_test
 
-from trio_socketio.net.http import MAX_HEAD_BYTES, MAX_HEADERS, READ_AHEAD_BYTES, Request
+from trio_socketio.net.http import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    READ_AHEAD_BYTES,
+    STEPS_PER_TURN,
+    Request,
+)
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -326,6 +332,24 @@ class TestSwitching:
             )
             await http.peer.send(b"too early")
             assert received.data == b""
+
+    @trio_test
+    async def test_reading_goes_on_although_earlier_requests_held_it(self) -> None:
+        async with open_net() as net:
+            received = Recorder()
+
+            def switch_last(request: Request) -> None:
+                if request.target == "/last":
+                    connection, ahead = request.switch_protocols([])
+                    connection.set_receiver(received)
+                    assert ahead == b""
+                else:
+                    answer(request)
+
+            end = net.http(switch_last)
+            await end.peer.send(GET % b"first" * STEPS_PER_TURN + GET % b"last")
+            await end.peer.send(b"frames")
+            assert received.data == b"frames"
 
     @trio_test
     async def test_a_refused_upgrade_closes(self) -> None:

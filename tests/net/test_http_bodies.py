@@ -1,5 +1,7 @@
 """Bodies in any framing and chunking, their limit, and requests that try to smuggle another."""
 
+import tracemalloc
+
 import pytest
 import trio
 from hypothesis import given, settings
@@ -131,6 +133,24 @@ class TestLimit:
             assert taker.end.peer.eof
             assert taker.bodies == [None]
             assert taker.aborts == 0
+
+    @trio_test
+    async def test_small_chunks_cost_no_more_memory_than_their_bytes(self) -> None:
+        async with open_net() as net:
+            requests: list[Request] = []
+
+            def take(request: Request) -> None:
+                requests.append(request)
+                request.read_body(1 << 20, lambda _: None)
+
+            end = net.http(take)
+            await end.peer.send(in_chunks([], end=b""))
+            tracemalloc.start()
+            for _ in range(10):
+                await end.peer.send(b"2\r\nab\r\n" * 1000)
+            used, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert used < 200_000
 
     @trio_test
     async def test_nothing_after_a_413_is_handled(self) -> None:

@@ -133,7 +133,7 @@ class TestReadingAndWriting:
         async with open_net(create()) as net:
             received = Recorder()
             connection, _, peer = net.connect(received)
-            connection.hold_reading()
+            connection.pause_reading(30)
             await settle()
             lost = trio.Event()
             received.on_lost = lost.set

@@ -101,6 +101,34 @@ async def test_each_id_is_answered_once_in_its_namespace_when_its_handler_is_don
         assert (await client.receive())[0] == "3/chat,100[1]"
 
 
+class Unreadable(dict[str, int]):
+    """What a lazy mapping does when its source is gone."""
+
+    def values(self) -> Any:
+        raise RuntimeError("gone")
+
+
+@pytest.mark.req("SIO5-30")
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@trio_test
+async def test_answer_that_fails_while_it_is_read_is_the_handlers_failure(
+    transport: str, kind: str
+) -> None:
+    server = ping_server()
+    if kind == "plain":
+        server.on("bad")(lambda _: Unreadable(a=1))
+    else:
+
+        @server.on("bad")
+        async def bad(_: Socket) -> Unreadable:
+            return Unreadable(a=1)
+
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.emit("bad", ack_id=1)
+        assert await ask(client, "ping", ack_id=2) == ["pong"]
+        assert server.statistics().handler_failures == 1
+
+
 @pytest.mark.req("SIO5-30")
 @pytest.mark.parametrize("kind", ["plain", "async"])
 @trio_test

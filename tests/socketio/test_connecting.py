@@ -1,9 +1,11 @@
 """How clients come into namespaces, and what happens on the way."""
 
 import json
+from time import sleep
 
 import pytest
 import trio
+import trio.testing
 from tests.socketio.serving import (
     Record,
     ask,
@@ -226,6 +228,51 @@ async def test_leave_and_join_again_in_one_batch(transport: str) -> None:
         assert second != first
         assert ended.entries == [(first, "client namespace disconnect")]
         assert set(server.of("/").sockets) == {second}
+
+
+@pytest.mark.req("SIO5-34")
+@trio_test
+async def test_a_slow_disconnect_handler_does_not_let_later_events_pass() -> None:
+    for _ in range(10):  # who is scheduled first is a matter of chance
+        server = echo_server()
+        seen = Record()
+        server.on("number")(lambda _, number, seen=seen: seen.add(number))
+        server.on("disconnect")(lambda *_: sleep(0.003))
+        async with serving(server) as port, joined(port, "websocket") as (client, _):
+            events = [f'2["number",{number}]' for number in range(200)]
+            await send_batch(client, ["1", "0", *events, '29["echo"]'])
+            while not (await client.receive())[0].startswith("39"):
+                pass
+            assert seen.entries == list(range(200))
+
+
+@pytest.mark.parametrize("kind", ["middleware", "handler"])
+@trio_test
+async def test_joining_and_leaving_cannot_pile_up_tasks(transport: str, kind: str) -> None:
+    server = Server(ServerOptions(max_namespaces_per_session=5))
+    begun = Record()
+    go_on = trio.Event()
+
+    async def wait(_: Socket) -> None:
+        begun.add("begun")
+        await go_on.wait()
+
+    if kind == "middleware":
+        server.use(wait)
+    else:
+        server.on("connection")(wait)
+    async with serving(server) as port, open_client(port, transport) as client:
+        for _ in range(5):
+            await send_batch(client, ["0", "1"])
+        await send_batch(client, ["0"] * 3)
+        refused = 0
+        while refused < 3:
+            text, _ = await client.receive()
+            refused += text.startswith("4")
+        assert begun.entries == ["begun"] * 5
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await client.connect()
 
 
 @pytest.mark.req("SIO5-31", "SIO5-34")

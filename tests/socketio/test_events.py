@@ -210,6 +210,21 @@ async def test_reserved_names_cannot_be_emitted(transport: str, name: str) -> No
 
 
 @trio_test
+async def test_only_text_names_an_event() -> None:
+    server, _ = recording_server()
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        socket = the_socket(server)
+        name: Any = None
+        with pytest.raises(LocalProtocolError, match="None"):
+            socket.volatile.emit(name)
+        with pytest.raises(LocalProtocolError, match="None"):
+            await socket.emit_with_ack(name)
+        with pytest.raises(LocalProtocolError, match="None"):
+            server.emit(name)
+        assert await ask(client, "ping") == ["pong"]
+
+
+@trio_test
 async def test_what_cannot_be_sent_raises_and_sends_nothing(transport: str) -> None:
     server, _ = recording_server()
     deep: list[Any] = []

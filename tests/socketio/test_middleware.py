@@ -98,6 +98,29 @@ async def test_refused_client_is_told_why(
 
 @pytest.mark.req("SIO5-07")
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [ConnectRefused("no", data=object()), ConnectRefused("\ud800")])
+@trio_test
+async def test_refusal_that_cannot_be_sent_harms_nobody(
+    transport: str, kind: str, error: Exception
+) -> None:
+    server = ping_server()
+
+    def refuse(_: Socket) -> None:
+        raise error
+
+    use(server, kind, refuse)
+    server.of("/open").on("ping")(lambda _: "pong")
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        text, _ = await client.receive()
+        assert json.loads(text[1:]) == {"message": "Internal server error"}
+        await client.connect("/open")
+        assert await ask(client, "ping", namespace="/open") == ["pong"]
+        assert server.statistics().handler_failures == 1
+
+
+@pytest.mark.req("SIO5-07")
+@pytest.mark.parametrize("kind", KINDS)
 @trio_test
 async def test_failing_middleware_tells_clients_nothing(
     transport: str, kind: str, caplog: pytest.LogCaptureFixture

@@ -1,6 +1,7 @@
 """The end of a server, in order and by cancellation, and its next start."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,14 @@ from tests.socketio.serving import (
 from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import LocalProtocolError, Server, SessionClosed, Socket, open_server
+from trio_socketio import (
+    ConfigurationError,
+    LocalProtocolError,
+    Server,
+    SessionClosed,
+    Socket,
+    open_server,
+)
 from trio_socketio.socketio import server as server_module
 
 
@@ -261,12 +269,58 @@ async def test_server_serves_again_after_cancellation() -> None:
         assert await ask(client, "ping") == ["pong"]
 
 
+async def begin_to_serve(server: Server, nursery: trio.Nursery) -> None:
+    """Have it serve, no further than that it asks for the addresses of its host."""
+    nursery.start_soon(partial(server.serve, host="localhost", port=0))
+    for _ in range(2):  # in the second pass it has begun
+        await trio.lowlevel.checkpoint()
+
+
 @trio_test
 async def test_server_serves_once_at_a_time() -> None:
     server, _ = stopping_server()
     async with serving(server):
         with pytest.raises(LocalProtocolError, match="running already"):
             await server.serve(port=0)
+    async with trio.open_nursery() as nursery:
+        await begin_to_serve(server, nursery)
+        with pytest.raises(LocalProtocolError, match="running already"):
+            await server.serve(port=0)
+        server.stop()
+
+
+@trio_test
+async def test_stop_counts_while_the_server_starts() -> None:
+    server, _ = stopping_server()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await begin_to_serve(server, nursery)
+            server.stop()
+    check_zero(server)
+
+
+@trio_test
+async def test_taken_port_is_told_without_a_group() -> None:
+    first, second = Server(), Server()
+    async with serving(first) as port:
+        with pytest.raises(ConfigurationError, match="another program"):
+            async with open_server(second, port=port):
+                raise AssertionError("it serves")
+        async with open_server(second):
+            pass
+
+
+@trio_test
+async def test_unix_socket_of_a_successor_stays(tmp_path: Path) -> None:
+    old, new = Server(), Server()
+    path = tmp_path / "s"
+    async with trio.open_nursery() as nursery:
+        async with open_server(old, unix_path=path):
+            path.unlink()
+            await nursery.start(partial(new.serve, unix_path=path))
+        assert path.exists()
+        new.stop()
+    assert not path.exists()
 
 
 @trio_test

@@ -200,3 +200,16 @@ async def test_producer_that_waits_for_its_client_never_piles_up(transport: str)
             text, _ = await client.receive()
             assert json.loads(text[1:])[1] == number
         assert (await client.receive())[0] == '31["all sent"]'
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@trio_test
+async def test_wait_drained_raises_when_the_socket_has_left_and_its_session_stays(
+    transport: str,
+) -> None:
+    server = Server()
+    async with serving(server) as port, joined(port, transport):
+        socket = the_socket(server)
+        socket.disconnect()
+        with pytest.raises(SessionClosed, match="server namespace disconnect"):
+            await socket.wait_drained()

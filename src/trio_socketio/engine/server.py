@@ -149,7 +149,7 @@ class EngineServer:
 
     def _receive_upgrade(self, request: "Request") -> None:
         headers = websocket_headers(request)
-        if headers is None:
+        if headers is None or request.method != "GET":
             BAD_REQUEST.answer_upgrade(request)
             return
         sid = request.query.get("sid")

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from trio_socketio.codec.engine_packet import CLOSE, MESSAGE, PING, Outgoing, PacketType
-from trio_socketio.errors import SessionClosed
+from trio_socketio.codec.engine_packet import (
+    CLOSE,
+    MESSAGE,
+    PING,
+    Outgoing,
+    PacketType,
+    decode_packet,
+)
+from trio_socketio.errors import RemoteProtocolError, SessionClosed
 from trio_socketio.net.frames import encode_frames
 from trio_socketio.protocol.heartbeat import Beat, Heartbeat
 from trio_socketio.protocol.session import Input, SessionMachine, State
@@ -29,6 +36,7 @@ MAX_PAUSE_S: Final = 30.0
 """How long reading may stand still before the session is given up; the heartbeat stands too."""
 
 _PONG: Final = ord("0") + PacketType.PONG
+_BASE64: Final = ord("b")
 _IGNORED: Final = frozenset(b"56")  # upgrade and noop have no meaning once upgraded
 
 
@@ -163,6 +171,7 @@ class Session:
         Raises:
             SessionClosed: the session ended before.
         """
+        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
         while self.is_open and self.waiting_bytes:
             if self._drained is None:
                 self._drained = trio.Event()
@@ -246,6 +255,13 @@ class Session:
             self._server.deadlines.schedule(self)
         elif packet == CLOSE.text:
             self.lose("transport close")
+        elif kind == _BASE64:  # official clients with forceBase64, on WebSocket too
+            try:
+                data = decode_packet(packet).data
+            except RemoteProtocolError:
+                self.lose("parse error")
+            else:
+                self.receive_binary(data)
         elif kind not in _IGNORED:
             # A ping goes from server to client; an open packet too; nothing else exists.
             self.lose("transport error" if packet[:1].isdigit() else "parse error")
@@ -268,6 +284,7 @@ class Session:
                 return
             # What the client sent meanwhile counts from now on.
             self._heartbeat.receive_pong(trio.current_time())
+            self._server.deadlines.schedule(self)
             if self.websocket is not None:
                 self.websocket.resume()
             if self.polling is not None:

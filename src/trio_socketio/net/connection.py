@@ -64,6 +64,7 @@ class Connection:
         "_blocked",
         "_deadline",
         "_finishing",
+        "_held",
         "_out",
         "_out_bytes",
         "_over",
@@ -100,6 +101,7 @@ class Connection:
         self._queued = False  # in the poller's dirty list, or waiting for WRITE
         self._blocked = False
         self._paused = False
+        self._held = False  # paused, but only until what was read is worked on
         self._finishing = False
         self._over = False  # over the hard bound: given up after this turn
         self._slow_at = inf
@@ -125,7 +127,8 @@ class Connection:
             if events == WRITE:
                 return
         if self._paused:
-            if events & HANG_UP:
+            # A Unix socket hangs up as soon as its peer has closed, with bytes still to be read.
+            if events & HANG_UP and not self._held:
                 self.lose("transport close")
             return
         self.on_readable()
@@ -158,6 +161,7 @@ class Connection:
         if self.closed:
             return
         self.hold_reading()
+        self._held = False
         if self._sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(
             socket, "TCP_USER_TIMEOUT"
         ):
@@ -166,13 +170,18 @@ class Connection:
             )
 
     def hold_reading(self) -> None:
-        """Stop reading for the moment: what was read is still being worked on."""
+        """Stop reading for the moment: what was read is still being worked on.
+
+        The caller goes on in the next turn, until it resumes or pauses. A hang-up waits for that.
+        """
+        self._held = True
         if not self._paused and not self.closed:
             self._paused = True
             self._watch()
 
     def resume_reading(self) -> None:
         """Read again."""
+        self._held = False
         if self._paused and not self.closed:
             self._paused = False
             self._watch()
@@ -238,6 +247,8 @@ class Connection:
         if not self._blocked:
             self._blocked = self._queued = True
             self._watch()
+        if progress:  # who takes what we send is not late, however long it takes
+            self._deadline = max(self._deadline, trio.current_time() + self._owner.slow_client_s)
         if self.waiting_bytes <= self._owner.output_bound_bytes:
             self._slow_at = inf
         elif progress or self._slow_at == inf:
@@ -299,7 +310,10 @@ class Connection:
         self._poller.defer(lambda: self.lose("transport error"))
 
     def finish(self) -> None:
-        """Send what was written, then close: our direction first, and for good within DRAIN_S."""
+        """Send what was written, then close: our direction first, and for good within DRAIN_S.
+
+        A peer that takes nothing for slow_client_s is given up.
+        """
         if self.closed or self._finishing:
             return
         self._finishing = True

@@ -158,6 +158,7 @@ class FrameReceiver:
             self._connection.resume_reading()
         else:
             self._held = True
+            self._connection.hold_reading()
             self._connection.call_again()
 
     def close(self, code: int) -> None:

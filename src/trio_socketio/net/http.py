@@ -140,7 +140,6 @@ class HttpReceiver:
         "_ahead",
         "_body",
         "_body_began",
-        "_body_bytes",
         "_busy",
         "_h11",
         "_handshake_timeout_s",
@@ -171,8 +170,7 @@ class HttpReceiver:
         self._request: Request | None = None  # the one that is being read or answered
         self._on_body: Callable[[bytes | None], None] | None = None
         self._max_body_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body = bytearray()  # however small the chunks that it comes in
         self._body_began = 0.0
         self._ahead = 0  # bytes that h11 holds while an answer is pending
         self._busy = False
@@ -231,6 +229,8 @@ class HttpReceiver:
                 return
             if self._request is None or self._on_body or self._ahead <= READ_AHEAD_BYTES:
                 self.connection.resume_reading()
+            else:
+                self.connection.pause_reading(self._keep_alive_s)
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
         except PayloadTooLarge as error:
@@ -315,18 +315,16 @@ class HttpReceiver:
             self.connection.write(self._h11.send(go_on) or b"")
 
     def _take(self, data: bytes) -> None:
-        self._body_bytes += len(data)
-        if self._body_bytes > self._max_body_bytes:
+        if len(self._body) + len(data) > self._max_body_bytes:
             raise PayloadTooLarge(f"a body above the limit of {self._max_body_bytes} bytes")
-        self._body.append(bytes(data))
-        patience = self._handshake_timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S
+        self._body += data
+        patience = self._handshake_timeout_s + len(self._body) / MIN_BODY_BYTES_PER_S
         self.connection.set_deadline(self._body_began + patience)
 
     def _complete(self) -> None:
         on_body, self._on_body = self._on_body, None
-        body = b"".join(self._body)
+        body = bytes(self._body)
         self._body.clear()
-        self._body_bytes = 0
         self._ahead = len(self._h11.trailing_data[0])
         if on_body is not None:
             self.connection.set_deadline(float("inf"))
@@ -391,6 +389,7 @@ class HttpReceiver:
         self._request = None
         self._switched = True
         connection = self.connection
+        connection.resume_reading()  # requests before this one may have held it
         head = [b"HTTP/1.1 101 Switching Protocols"]
         head += [b"%b: %b" % header for header in headers]
         connection.set_deadline(float("inf"))

@@ -173,7 +173,7 @@ class Socket:
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
-        if event in RESERVED_EVENTS:
+        if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
         packet = encode_arguments(self.namespace.event_header, [event, *arguments], None)
         if self.connected:
@@ -249,6 +249,8 @@ class Socket:
         Raises:
             SessionClosed: it is gone.
         """
+        if not self.connected:
+            raise SessionClosed(self.reason)
         await self.session.wait_drained()
 
     # -- what arrives

@@ -1,0 +1,24 @@
+"""What a program may not set."""
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from trio_socketio import ConfigurationError, ServerOptions
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ping_interval_s": inf},
+        {"ping_timeout_s": inf},
+        {"ping_timeout_s": 0},
+        {"trusted_proxies": ("127.0.0.0/8",)},
+        {"cors_origins": ("example.com",)},
+        {"path": "socket.io"},
+    ],
+)
+def test_unusable_options_are_refused_at_once(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        ServerOptions(**given)
