@@ -350,3 +350,28 @@ def test_kinds_of_functions_are_told_apart() -> None:
     assert is_async(functools.partial(coroutine, 1))
     assert not is_async(functools.partial(plain, 1))
     assert not is_async(len)
+
+
+@trio_test
+async def test_a_plain_handler_that_gives_a_coroutine_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(ServerOptions())
+
+    async def never_awaited() -> None:
+        raise AssertionError
+
+    @server.on("wrapped")
+    def wrapped(_: Socket) -> Any:
+        return never_awaited()
+
+    @server.on("after")
+    def after(_: Socket) -> str:
+        return "alive"
+
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        await client.emit("wrapped", ack_id=1)
+        await client.emit("after", ack_id=2)
+        assert await client.receive() == ('32["alive"]', [])
+        assert server.statistics().handler_failures == 1
+    assert "wrapped of 'wrapped' gave a coroutine" in caplog.text

@@ -284,7 +284,7 @@ async def test_server_serves_once_at_a_time() -> None:
             await server.serve(port=0)
     async with trio.open_nursery() as nursery:
         await begin_to_serve(server, nursery)
-        with pytest.raises(LocalProtocolError, match="running already"):
+        with trio.fail_after(5), pytest.raises(LocalProtocolError, match="running already"):
             await server.serve(port=0)
         server.stop()
 

@@ -128,7 +128,11 @@ class Workers:
             Exception: whatever the handler raises.
         """
         self.running = handler
-        return self._context.copy().run(handler.function, *arguments)
+        result = self._context.copy().run(handler.function, *arguments)
+        if type(result) is types.CoroutineType:
+            result.close()
+            raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
+        return result
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a plain function that is no handler, such as middleware, likewise."""
