@@ -107,7 +107,7 @@ async def test_a_post_is_not_answered_while_the_listener_is_behind() -> None:
 
 @on_mock_clock
 async def test_a_listener_that_is_behind_still_sends(clock: MockClock) -> None:
-    async with open_engine(ping_interval_s=3, ping_timeout_s=2) as engine:
+    async with open_engine(ping_interval_s=25, ping_timeout_s=2) as engine:
         polling = await engine.polling()
         engine.session.pause_reading()
         clock.jump(20)
@@ -142,6 +142,7 @@ async def test_the_heartbeat_stands_while_the_listener_is_behind(
         clock.jump(29.9)
         await settle()
         assert engine.session.is_open
+        assert await client.receive() == "2"  # it is not answered, and nobody is judged by that
         engine.session.resume_reading()
         await client.send("4on")
         assert await client.receive() == "4on"
@@ -202,14 +203,16 @@ async def test_a_websocket_that_is_not_read_is_still_closed_in_order() -> None:
 
 
 @on_mock_clock
-async def test_a_ping_follows_a_resumption_although_the_pause_had_a_later_deadline(
-    clock: MockClock,
-) -> None:
+async def test_pings_go_on_while_nothing_is_read_and_after(clock: MockClock) -> None:
     async with open_engine(ping_interval_s=5, ping_timeout_s=5) as engine:
         websocket = await engine.websocket()
         engine.session.pause_reading()
-        clock.jump(5.5)  # the ping would have been due: its place goes to the end of the pause
-        await settle()
+        for _ in range(4):  # 20 s without a pong that could be read: nobody is judged by that
+            clock.jump(5 + SWEEP_S)
+            assert await websocket.receive() == "2"
         engine.session.resume_reading()
         clock.jump(5 + SWEEP_S)
         assert await websocket.receive() == "2"
+        clock.jump(5 + SWEEP_S)  # from now on a pong is due
+        assert await closing_code(websocket.websocket) == 1000
+        assert engine.listener.reasons == ["ping timeout"]

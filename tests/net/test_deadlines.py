@@ -193,3 +193,22 @@ async def test_moving_a_deadline_on_costs_no_memory(mock_clock: MockClock) -> No
         item.at = 1 + number
         deadlines.schedule(item)
     assert len(deadlines._heap) == 1
+
+
+@trio_test
+async def test_what_is_forgotten_is_swept_out(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    kept = [Item(10 + number) for number in range(100)]
+    for item in kept:
+        deadlines.schedule(item)
+    for _ in range(20_000):
+        item = Item(60)
+        deadlines.schedule(item)
+        deadlines.forget(item)
+    assert len(deadlines._heap) < 3000
+    async with trio.open_nursery() as nursery:
+        await walk(deadlines, nursery)
+        mock_clock.jump(200)
+        await settle()
+        nursery.cancel_scope.cancel()
+    assert all(len(item.expired) == 1 for item in kept)

@@ -270,7 +270,9 @@ class Session:
         """Hand no further message over until resume_reading: the listener is behind."""
         if not self.paused and self.is_open:
             self.paused = True
-            self._paused_until = trio.current_time() + MAX_PAUSE_S
+            now = trio.current_time()
+            self._paused_until = now + MAX_PAUSE_S
+            self._heartbeat.receive_pong(now)  # nobody is judged by what we do not read
             self._server.deadlines.schedule(self)
             if self.websocket is not None:
                 self.websocket.pause(MAX_PAUSE_S)
@@ -309,7 +311,7 @@ class Session:
         if self._machine.state is not State.OPEN:
             return self._machine.expires_at
         at = min(self.listener.next_deadline(), self._slow_at)
-        at = min(at, self._paused_until if self.paused else self._heartbeat.next_deadline())
+        at = min(at, self._paused_until, self._heartbeat.next_deadline())
         return at if self.upgrade is None else min(at, self.upgrade.expires_at)
 
     def expire(self, now: float) -> None:
@@ -325,6 +327,9 @@ class Session:
             self.lose("overload")
         elif not self.paused:
             self._beat(now)
+        elif self._heartbeat.ping_at <= now:
+            self.send(PING)  # the client gives us up without; its pong waits to be read
+            self._heartbeat.receive_pong(now)
         if self.is_open and self.listener.next_deadline() <= now:
             self.listener.expire(now)
 

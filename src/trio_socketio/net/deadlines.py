@@ -11,6 +11,8 @@ import trio
 log = logging.getLogger(__name__)
 
 _SLICE: Final = 128
+_SWEEP_AT: Final = 1000
+"""Emptied entries are swept out when there are more of them, and they are most of the heap."""
 
 
 class Expiring(Protocol):
@@ -51,6 +53,7 @@ class Deadlines:
         self._coalesce_s = coalesce_s
         self._heap: list[Entry] = []
         self._number = count()
+        self._emptied = 0  # entries in the heap whose owner is gone
         self._wakes_at = -inf  # run has not started: nobody to wake
         self._wake = trio.Event()
 
@@ -61,7 +64,7 @@ class Deadlines:
         if entry is not None:
             if entry.at <= at:
                 return
-            entry.item = None
+            self._empty(entry)
         if at == inf:
             item.deadline_entry = None
             return
@@ -72,8 +75,16 @@ class Deadlines:
     def forget(self, item: Expiring) -> None:
         """Drop item's entry; it holds item no longer."""
         if item.deadline_entry is not None:
-            item.deadline_entry.item = None
+            self._empty(item.deadline_entry)
             item.deadline_entry = None
+
+    def _empty(self, entry: Entry) -> None:
+        entry.item = None
+        self._emptied += 1
+        if self._emptied > _SWEEP_AT and self._emptied > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry.item is not None]
+            heapq.heapify(self._heap)
+            self._emptied = 0
 
     async def run(self) -> None:
         """Expire what is due, until cancelled."""
@@ -96,6 +107,7 @@ class Deadlines:
     def _expire(self, entry: Entry, now: float) -> None:
         item = entry.item
         if item is None:
+            self._emptied -= 1
             return
         item.deadline_entry = None
         if item.next_deadline() <= now:
