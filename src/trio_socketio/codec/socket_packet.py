@@ -38,10 +38,12 @@ MAX_ACK_ID: Final = 2**53 - 1
 _MAX_ACK_DIGITS: Final = len(str(MAX_ACK_ID))
 _TYPES: Final = tuple(PacketType)
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = _TYPES
+_EVENTS: Final = frozenset((int(_EVENT), int(_BINARY_EVENT)))
+_ACKS: Final = frozenset((int(_ACK), int(_BINARY_ACK)))
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _SLASH: Final = ord("/")
-_MAIN_EVENT: Final = b"42["  # most packets: an event of the main namespace, no ack asked for
+_MAIN_EVENT: Final = b"42"  # most packets: an event of the main namespace
 
 
 class Packet(msgspec.Struct, gc=False):
@@ -124,10 +126,16 @@ def decode_packet(text: bytes) -> Packet:
 
     Spec: Socket.IO v5, "Packet encoding".
     """
-    if text[:3] == _MAIN_EVENT:
-        arguments: list[Any] = decode_json(text[2:])
-        _check_event_name(arguments)
-        return Packet(_EVENT, "/", arguments)
+    if text[:2] == _MAIN_EVENT:
+        start = text.find(b"[", 2, _MAX_ACK_DIGITS + 3)
+        if start == 2:
+            arguments: list[Any] = decode_json(text[2:])
+            _check_event_name(arguments)
+            return Packet(_EVENT, "/", arguments)
+        if start > 2 and text[2:start].isdigit() and int(text[2:start]) <= MAX_ACK_ID:
+            arguments = decode_json(text[start:])
+            _check_event_name(arguments)
+            return Packet(_EVENT, "/", arguments, int(text[2:start]))
     size = len(text)
     if size < 2 or text[0] != MESSAGE:
         raise RemoteProtocolError("empty Socket.IO packet")
@@ -151,11 +159,11 @@ def decode_packet(text: bytes) -> Packet:
     ack_id = None
     if at < size and _ZERO <= text[at] <= _NINE:
         ack_id, at = _decode_ack_id(text, at)
-    if kind in (_EVENT, _BINARY_EVENT):
+    if kind in _EVENTS:
         arguments = _decode_list(text, at)
         _check_event_name(arguments)
         return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
-    if kind in (_ACK, _BINARY_ACK):
+    if kind in _ACKS:
         if ack_id is None:
             raise RemoteProtocolError("an ack without an id")
         return Packet(_TYPES[kind], namespace, _decode_list(text, at), ack_id, attachments)

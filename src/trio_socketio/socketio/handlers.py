@@ -12,10 +12,10 @@ import inspect
 import logging
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from math import inf
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
@@ -60,6 +60,22 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
+class Suspended(NamedTuple):
+    """An async function that has run up to its first suspension.
+
+    Args:
+        context: for its next steps.
+        coroutine: what goes on.
+        trap: what it asks of trio.
+        handler: whose it is, for the log.
+    """
+
+    context: contextvars.Context
+    coroutine: Coroutine[Any, Any, Any]
+    trap: Any
+    handler: Handler | None
+
+
 class Job(Protocol):
     """Work for a worker."""
 
@@ -81,7 +97,9 @@ class Workers:
         self._context = contextvars.Context()
         self._busy = 0
         self._all_idle = trio.Event()
-        self.running: Handler | None = None  # the plain handler that was called last
+        self._step_began = 0.0
+        self._slice_ends = 0.0
+        self.running: Handler | None = None  # the handler that was called last
 
     def start(self, nursery: trio.Nursery) -> None:
         """Run in nursery from now on; its owner cancels it."""
@@ -142,44 +160,61 @@ class Workers:
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> Any:
         """Call an async function in a context of its own, every step of it."""
+        begun = self.begin(function, arguments)
+        return await self.finish(begun) if type(begun) is Suspended else begun
+
+    def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        """Call an async function in a worker, up to where it suspends first.
+
+        Returns:
+            What it returns, or Suspended: to be awaited with `finish`.
+        """
         context = self._context.copy()
         coroutine = context.run(function, *arguments)
-        began = perf_counter()
         try:
             trap = context.run(coroutine.send, None)
         except StopIteration as stop:
             return stop.value
-        finally:
-            self._look_at_step(function, perf_counter() - began)
-        self._pass_on()
-        return await self._drive(context, coroutine, trap, function)
+        return Suspended(context, coroutine, trap, self.running)
 
     @types.coroutine
-    def _drive(
-        self,
-        context: contextvars.Context,
-        coroutine: Coroutine[Any, Any, Any],
-        trap: Any,
-        function: Callable[..., Any],
-    ) -> Generator[Any, Any, Any]:
-        """Go on with a coroutine that suspended, each step in context; transparent otherwise."""
+    def finish(self, suspended: "Suspended") -> Generator[Any, Any, Any]:
+        """Go on with what suspended, each step in its context; transparent otherwise."""
+        context, coroutine, trap = suspended.context, suspended.coroutine, suspended.trap
+        self.is_slice_over()
+        self._pass_on()
         while True:
             step: Callable[[Any], Any] = coroutine.send
             try:
                 value = yield trap
             except BaseException as error:  # handed on to the handler, which sees it as its own
                 step, value = coroutine.throw, error
-            began = perf_counter()
+            self._step_began = perf_counter()
+            self.running = suspended.handler
             try:
                 trap = context.run(step, value)
             except StopIteration as stop:
                 return stop.value
-            finally:
-                self._look_at_step(function, perf_counter() - began)
+            self.is_slice_over()
 
-    def _look_at_step(self, function: Callable[..., Any], elapsed_s: float) -> None:
+    def is_slice_over(self) -> bool:
+        """Look at the clock after a step: was it slow, and is it somebody else's turn?"""
+        now = perf_counter()
+        elapsed_s = now - self._step_began
         if elapsed_s > self.slow_handler_s:
-            log.warning("handler %r blocked the server for %.0f ms", function, elapsed_s * 1000)
+            name = self.running or "a handler"
+            log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
+        self._step_began = now
+        return now > self._slice_ends
+
+    async def rest(self) -> None:
+        """Let others run: handlers that never suspend must not take over."""
+        await trio.lowlevel.checkpoint()
+        self._begin_slice()
+
+    def _begin_slice(self) -> None:
+        self._step_began = perf_counter()
+        self._slice_ends = self._step_began + _SLICE_S
 
     def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:
         """A handler raised: that is counted and told, and harms nobody else."""
@@ -210,7 +245,7 @@ class Workers:
         if self._taker_starts:
             self._taker_starts = False
             self._taker = task
-        ends = perf_counter() + _SLICE_S
+        self._begin_slice()
         while True:
             while self._ready:
                 job = self._ready.popleft()
@@ -223,13 +258,12 @@ class Workers:
                     self._busy -= 1
                     if self._busy <= 0:
                         self._all_idle.set()
-                if perf_counter() > ends:  # handlers that never suspend must not take over
-                    await trio.lowlevel.checkpoint()
-                    ends = perf_counter() + _SLICE_S
+                if self.is_slice_over():
+                    await self.rest()
             if self._taker is task:
                 self._taker = None
             if len(self._idle) >= MAX_IDLE_WORKERS:
                 return
             self._idle.append(task)
             await trio.lowlevel.wait_task_rescheduled(abort)
-            ends = perf_counter() + _SLICE_S
+            self._begin_slice()

@@ -13,7 +13,6 @@ from typing import Any
 
 import trio
 
-from trio_socketio.engine.handshake import new_sid
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
@@ -163,7 +162,7 @@ class Server:
 
     def new_socket_id(self) -> str:
         """Public name of a socket: random, and never its sid."""
-        return new_sid(secrets.token_urlsafe(3))
+        return secrets.token_urlsafe(15)
 
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""

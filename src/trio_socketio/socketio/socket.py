@@ -14,6 +14,7 @@ from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.socketio.acks import PendingAck, answer_arguments
 from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.handlers import Suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -322,6 +323,8 @@ class Socket:
             while self._queue:
                 handler, arguments, ack_id = self._queue.popleft()
                 await self.handle(workers, handler, arguments, ack_id)
+                if self._queue and workers.is_slice_over():
+                    await workers.rest()
         finally:
             self._queue = None
             self._running = False
@@ -332,7 +335,10 @@ class Socket:
         """Run one handler in a worker, and answer."""
         try:
             if handler.is_async:
-                result = await workers.call_async(handler.function, *arguments)
+                workers.running = handler
+                result = workers.begin(handler.function, arguments)
+                if type(result) is Suspended:
+                    result = await workers.finish(result)
             else:
                 result = workers.call(handler, arguments)
         except Exception as error:
