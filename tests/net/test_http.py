@@ -380,3 +380,14 @@ async def test_a_router_that_fails_closes_only_its_connection() -> None:
         assert broken.connection.closed
         assert bodies(fine.peer.read_nowait()) == [b"/"]
         assert net.poller.failures == 1
+
+
+@pytest.mark.parametrize("target", [b"example.org:443", b"/", b"x:=a"])
+@trio_test
+async def test_connect_is_refused_before_anybody_could_accept_it(target: bytes) -> None:
+    async with open_net() as net:
+        http = net.http(answer)
+        await http.peer.send(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert http.peer.read_nowait().startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+        assert http.peer.eof
+        assert http.requests == []

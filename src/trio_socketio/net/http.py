@@ -275,6 +275,8 @@ class HttpReceiver:
             raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
         if event.http_version not in (b"1.0", b"1.1"):
             raise h11.RemoteProtocolError("HTTP/1.1 is spoken here", error_status_hint=505)
+        if event.method == b"CONNECT":
+            raise h11.RemoteProtocolError("this is no proxy", error_status_hint=405)
         headers: dict[str, str] = {}
         for name, value in event.headers:
             key, text = name.decode("ascii"), value.decode("latin-1")
