@@ -165,10 +165,8 @@ async def test_a_sleeper_wakes_in_time_while_200_clients_flood() -> None:
     gc.freeze()  # as the command line does: what the tests before left is not walked here
     try:
         async with serving(create(ServerOptions())) as port:
-            for attempt in range(3):  # the machine has its moments; the server has no excuse thrice
-                late_s, busy_s = await flood(port)
-                if max(late_s, busy_s) <= LATE_S:
-                    break
-                assert attempt < 2, (late_s, busy_s)
+            late_s, busy_s = await flood(port)
+        assert late_s <= LATE_S
+        assert busy_s <= LATE_S
     finally:
         gc.unfreeze()
