@@ -21,7 +21,8 @@ from tests.engine.harness import (
 )
 from tests.wire import WebSocketClient
 
-from trio_socketio.engine.handshake import Handshake, forwarded, new_sid, websocket_headers
+from trio_socketio.engine.handshake import Handshake, forwarded, websocket_headers
+from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.server import new_node_name
 from trio_socketio.net.http import Request
 from trio_socketio.options import ServerOptions
@@ -121,17 +122,28 @@ async def test_sids_are_unique_and_name_their_node() -> None:
 
 @pytest.mark.req("EIO4-34")
 def test_a_sid_is_96_bits_from_the_systems_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    given: list[str] = []
+    token_bytes = secrets.token_bytes
 
-    def token_bytes(size: int) -> bytes:
-        asked.append(size)
-        return bytes(range(240, 240 + size))
+    def record(size: int) -> bytes:
+        given.append(urlsafe_b64encode(secret := token_bytes(size)).decode())
+        return secret
 
-    monkeypatch.setattr(secrets, "token_bytes", token_bytes)
-    expected = "node" + urlsafe_b64encode(bytes(range(240, 252))).decode()
-    assert new_sid("node") == expected
-    assert asked == [12]
-    assert SID.fullmatch(expected)
+    monkeypatch.setattr(secrets, "token_bytes", record)
+    text = RandomText()
+    drawn = [text.draw(SID_RANDOM_CHARACTERS) for _ in range(1000)]
+    assert SID_RANDOM_CHARACTERS * 6 == 96
+    assert all(SID.fullmatch("node" + random) for random in drawn)
+    assert len(given) > 1
+    assert "".join(given).startswith("".join(drawn))
+
+
+def test_what_does_not_fit_in_the_rest_of_a_pool_comes_from_the_next() -> None:
+    text = RandomText()
+    drawn = [text.draw(count) for count in (20, 16) * 500]
+    assert [len(one) for one in drawn] == [20, 16] * 500
+    assert len(set(drawn)) == 1000
+    assert len({one[:16] for one in drawn}) == 1000
 
 
 def test_a_node_name_is_four_characters_of_the_same_kind() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 from tests.net.harness import (
     LATE_S,
     Net,
@@ -97,8 +98,7 @@ class TestReadingAndWriting:
             await settle()
             connection.write(b"first")
             connection.write(b"second")
-            for _ in range(3):  # the flusher is one scheduler pass away
-                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
             assert peer.read_nowait() == b"firstsecond"
             assert sock.sent == [11]
 

@@ -5,6 +5,7 @@ import select
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
+from trio_socketio.net.poller import GATHER_S
 
 CLIENTS = 3
 ROOMS = ["r", "s"]
@@ -263,7 +265,7 @@ async def test_connection_handler_that_puts_its_socket_out(transport: str) -> No
 
 
 @trio_test
-async def test_output_made_outside_a_turn_leaves_in_the_next_pass() -> None:
+async def test_output_made_outside_a_turn_leaves_when_no_other_task_can_run() -> None:
     """Nothing else wakes the server: no traffic, no heartbeat."""
     server = Server()
     async with serving(server) as port, joined(port, "websocket") as (client, _):
@@ -275,7 +277,23 @@ async def test_output_made_outside_a_turn_leaves_in_the_next_pass() -> None:
         for action in actions:
             await trio.testing.wait_all_tasks_blocked()
             action()
-            for _ in range(2):
-                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
             assert select.select([stream.socket], [], [], 0)[0]
+            await client.receive()
+
+
+@trio_test
+async def test_output_made_outside_a_turn_leaves_soon_while_other_tasks_run() -> None:
+    server = Server()
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        socket = the_socket(server)
+        assert isinstance(client.engine, WebSocketEngine)
+        stream = client.engine.websocket.stream
+        assert isinstance(stream, trio.SocketStream)
+        for _ in range(5):
+            socket.emit("news")
+            began = perf_counter()
+            while not select.select([stream.socket], [], [], 0)[0]:
+                assert perf_counter() - began < 50 * GATHER_S  # else the others kept it for good
+                await trio.lowlevel.checkpoint()
             await client.receive()

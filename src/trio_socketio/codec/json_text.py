@@ -43,7 +43,7 @@ def decode_json(text: bytes) -> Any:
         raise RemoteProtocolError(f"JSON is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
         value = _decode_lone_surrogates(text, error)
-    if len(text) > MAX_DEPTH and _openers(text) > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+    if len(text) > MAX_DEPTH and _may_be_deeper(text, value) and _is_deeper(value, MAX_DEPTH):
         raise RemoteProtocolError(f"JSON is nested more than {MAX_DEPTH} deep")
     return value
 
@@ -73,8 +73,11 @@ def _decode_lone_surrogates(text: bytes, error: ValueError) -> Any:
         raise RemoteProtocolError(f"malformed JSON: {error}") from None
 
 
-def _openers(text: bytes) -> int:
-    return text.count(b"[") + text.count(b"{")
+def _may_be_deeper(text: bytes, value: Any) -> bool:
+    """The quick looks, cheapest first: a flat array, then too few brackets."""
+    if type(value) is list and _CONTAINERS.isdisjoint(map(type, value)):
+        return False
+    return text.count(b"[") + text.count(b"{") > MAX_DEPTH
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

@@ -4,8 +4,6 @@ Answers are the reference's: status, JSON code and message.
 """
 
 import binascii
-import secrets
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import time
@@ -19,7 +17,6 @@ from trio_socketio.net.http import Headers, Request
 from trio_socketio.options import ServerOptions
 
 PROTOCOL: Final = "4"
-SID_RANDOM_BYTES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +77,6 @@ class Handshake:
 def _split_header(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name, value
-
-
-def new_sid(node: str) -> str:
-    """20 characters: 4 that name the node, then 96 random bits."""
-    return node + urlsafe_b64encode(secrets.token_bytes(SID_RANDOM_BYTES)).decode("ascii")
 
 
 def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:

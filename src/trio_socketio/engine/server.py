@@ -23,9 +23,9 @@ from trio_socketio.engine.handshake import (
     answer_preflight,
     cors_headers,
     is_websocket_upgrade,
-    new_sid,
     websocket_headers,
 )
+from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.engine.session import OpenSession, Session
 from trio_socketio.engine.websocket import WebSocketTransport
@@ -65,6 +65,7 @@ class EngineServer:
         self.options = options
         self.poller = poller
         self.deadlines = deadlines
+        self.ids = RandomText()
         self.packets_dropped = 0
         self.sessions: dict[str, Session] = {}
         self._open_session = open_session
@@ -174,7 +175,8 @@ class EngineServer:
         FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(1008)
 
     def _create_session(self, request: "Request") -> Session:
-        session = Session(self, new_sid(self._node), Handshake(request, self.options))
+        sid = self._node + self.ids.draw(SID_RANDOM_CHARACTERS)
+        session = Session(self, sid, Handshake(request, self.options))
         self.sessions[session.sid] = session
         return session
 

@@ -64,6 +64,7 @@ class Connection:
         "_blocked",
         "_deadline",
         "_finishing",
+        "_heard_all",
         "_held",
         "_out",
         "_out_bytes",
@@ -103,6 +104,7 @@ class Connection:
         self._paused = False
         self._held = False  # paused, but only until what was read is worked on
         self._finishing = False
+        self._heard_all = False  # the peer will send nothing more
         self._over = False  # over the hard bound: given up after this turn
         self._slow_at = inf
         self.on_drained: Callable[[], None] | None = None  # called once, when all output has left
@@ -309,14 +311,18 @@ class Connection:
         """See Flushable."""
         self._poller.defer(lambda: self.lose("transport error"))
 
-    def finish(self) -> None:
+    def finish(self, *, heard_all: bool = False) -> None:
         """Send what was written, then close: our direction first, and for good within DRAIN_S.
 
         A peer that takes nothing for slow_client_s is given up.
+
+        Args:
+            heard_all: the peer said that nothing follows, so there is nothing to wait for.
         """
         if self.closed or self._finishing:
             return
         self._finishing = True
+        self._heard_all = heard_all
         self.set_receiver(_NOBODY)
         self._deadline = trio.current_time() + self._owner.slow_client_s
         self._owner.deadlines.schedule(self)
@@ -325,6 +331,9 @@ class Connection:
             self._shut_down()
 
     def _shut_down(self) -> None:
+        if self._heard_all:
+            self.abort()
+            return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:

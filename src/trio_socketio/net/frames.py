@@ -14,6 +14,11 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFail
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.net.connection import Connection
 
+try:
+    from websockets.speedups import apply_mask as apply_mask
+except ImportError:  # no compiled form for this platform
+    from websockets.utils import apply_mask as apply_mask
+
 MAX_FRAGMENTS: Final = 1024
 MESSAGES_PER_TURN: Final = 64
 
@@ -21,6 +26,11 @@ TEXT: Final = 0x81
 BINARY: Final = 0x82
 _CLOSE: Final = 0x88
 _PONG: Final = 0x8A
+_USUAL_CLOSES: Final = {
+    b"": CloseReason.NORMAL_CLOSURE,  # answers a close without a code
+    (1000).to_bytes(2): CloseReason.NORMAL_CLOSURE,
+    (1001).to_bytes(2): CloseReason.GOING_AWAY,
+}
 _SHORT_TEXT: Final = [bytes((TEXT, size)) for size in range(126)]
 _LENGTH_16: Final = Struct("!BBH").pack
 _LENGTH_64: Final = Struct("!BBQ").pack
@@ -49,13 +59,6 @@ def encode_frames(packet: Outgoing) -> bytes:
             frames += b"".join([encode_frame(BINARY, data) for data in packet.attachments])
         packet.frames = frames
     return frames
-
-
-def unmask(key: bytes, data: bytes) -> bytes:
-    """Apply a frame's mask. Spec: RFC 6455, section 5.3."""
-    size = len(data)
-    mask = int.from_bytes((key * (size // 4 + 1))[:size])
-    return (int.from_bytes(data) ^ mask).to_bytes(size)
 
 
 class FrameReceiver:
@@ -179,7 +182,6 @@ class FrameReceiver:
         at = 0
         size = len(data)
         on_text = self._on_text
-        number = int.from_bytes
         messages = MESSAGES_PER_TURN
         while size - at >= 2:
             if self._stopped:
@@ -217,14 +219,24 @@ class FrameReceiver:
                 self._keep(data, at, end - at)
                 return
             if plain and first == TEXT and self._wsproto is None:
-                mask = (data[start - 4 : start] * (length // 4 + 1))[:length]  # as unmask has it
-                payload = (number(data[start:end]) ^ number(mask)).to_bytes(length)
+                payload = apply_mask(data[start:end], data[start - 4 : start])
                 if not payload.isascii() and not _is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
                     return
                 on_text(payload)
             elif plain and first == BINARY and self._wsproto is None:
-                self._on_binary(unmask(data[start - 4 : start], data[start:end]))
+                self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
+            elif (
+                first == _CLOSE
+                and plain
+                and length <= 2
+                and self._wsproto is None
+                and (
+                    code := _USUAL_CLOSES.get(apply_mask(data[start:end], data[start - 4 : start]))
+                )
+            ):
+                self._end(code, "transport close", heard_all=True)
+                return
             elif not self._receive_by_wsproto(data[at:end]):
                 return
             at = end
@@ -251,7 +263,8 @@ class FrameReceiver:
                 if isinstance(payload, tuple):
                     code = payload[0]
                     no_code = code == CloseReason.NO_STATUS_RCVD
-                    self._end(CloseReason.NORMAL_CLOSURE if no_code else code, "transport close")
+                    answer = CloseReason.NORMAL_CLOSURE if no_code else code
+                    self._end(answer, "transport close", heard_all=True)
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
@@ -285,11 +298,11 @@ class FrameReceiver:
         """The peer broke the protocol."""
         self._end(code, "transport error")
 
-    def _end(self, code: int, reason: str) -> None:
+    def _end(self, code: int, reason: str, *, heard_all: bool = False) -> None:
         self._stopped = True
         self._rest = None
         self._send_close(code)
-        self._connection.finish()
+        self._connection.finish(heard_all=heard_all)
         self._lose(reason)
 
     def _send_close(self, code: int) -> None:

@@ -19,11 +19,15 @@ from time import perf_counter
 from typing import Final, Protocol
 
 import trio
-from trio.lowlevel import checkpoint, wait_readable, wait_writable
+from trio.lowlevel import checkpoint, current_statistics, wait_readable, wait_writable
 
 log = logging.getLogger(__name__)
 
 TURN_S: Final = 0.001
+GATHER_S: Final = 0.0005
+"""How long output of tasks is kept for more of it, while there are tasks to run: a send costs as
+much as a handler, and a peer that is sent less often also asks in larger pieces."""
+
 BATCH: Final = 256
 _SENDS_PER_LOOK: Final = 64
 _HANG_UP_LOOK_S: Final = 1.0
@@ -66,6 +70,7 @@ class Poller(ABC):
     def __init__(self) -> None:
         self._in_turn = False
         self._dirty: list[Flushable] = []
+        self._gathered: list[Flushable] = []  # made dirty outside a turn
         self._deferred: deque[Callable[[], None]] = deque()
         self._again: deque[Pollable] = deque()
         self._released: list[Pollable] = []
@@ -108,10 +113,12 @@ class Poller(ABC):
         """Drive the connections until cancelled."""
 
     def mark_dirty(self, item: Flushable) -> None:
-        """Have item.flush called at the end of this turn, or at once outside one."""
-        if not self._in_turn:
+        """Have item.flush called at the end of this turn, or within GATHER_S outside one."""
+        if self._in_turn:
+            self._dirty.append(item)
+        else:
             self._wake()
-        self._dirty.append(item)
+            self._gathered.append(item)
 
     def defer(self, callback: Callable[[], None]) -> None:
         """Call back when this turn's batch is done, or at once outside a turn; never from here."""
@@ -161,7 +168,7 @@ class Poller(ABC):
             trio.lowlevel.reschedule(flusher)
 
     async def _flush_forever(self) -> None:
-        """Output made outside a turn leaves in the scheduler pass after it was made."""
+        """Output made outside a turn leaves when no task can add to it, or after GATHER_S."""
         task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -169,10 +176,13 @@ class Poller(ABC):
             return trio.lowlevel.Abort.SUCCEEDED
 
         while True:
-            if not (self._dirty or self._deferred or self._released or self._again):
+            if not (self._gathered or self._has_work):
                 self._flusher = task
                 await trio.lowlevel.wait_task_rescheduled(abort)
+            if not self._has_work:
+                await self._gather()
             self._begin_turn()
+            self._take_gathered()
             if not self._deferred:  # what was closed is over before anybody reads on
                 self._go_on()
             while not self._settle():
@@ -180,6 +190,23 @@ class Poller(ABC):
                 self._begin_turn()
             if self._again:
                 await checkpoint()
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether a turn left something behind, or something was asked for outside one."""
+        return bool(self._dirty or self._deferred or self._released or self._again)
+
+    async def _gather(self) -> None:
+        """Let tasks write more, for as long as there are any to run."""
+        ends = perf_counter() + GATHER_S
+        while current_statistics().tasks_runnable and not self._has_work:
+            await checkpoint()
+            if perf_counter() > ends:
+                break
+
+    def _take_gathered(self) -> None:
+        self._dirty += self._gathered
+        self._gathered.clear()
 
     def _begin_turn(self) -> None:
         self._in_turn = True
@@ -243,6 +270,7 @@ class Poller(ABC):
 
     def _settle_all(self) -> None:
         self._in_turn = True
+        self._take_gathered()
         while not self._settle_until(float("inf")):
             pass
 

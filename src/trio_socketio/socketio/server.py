@@ -2,7 +2,6 @@
 
 import logging
 import os
-import secrets
 import socket as socket_module
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -13,6 +12,7 @@ from typing import Any
 
 import trio
 
+from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
@@ -162,7 +162,7 @@ class Server:
 
     def new_socket_id(self) -> str:
         """Public name of a socket: random, and never its sid."""
-        return secrets.token_urlsafe(15)
+        return self.engine.ids.draw(SOCKET_ID_CHARACTERS)
 
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""

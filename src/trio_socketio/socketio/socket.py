@@ -317,28 +317,33 @@ class Socket:
         if self._pending >= self.namespace.server.options.handler_queue:
             self.peer.queue_full(self._pending)
 
-    async def run(self, workers: "Workers") -> None:
+    async def run(self, workers: "Workers") -> bool:
         """See Job: handle what is queued, in order."""
+        rested = False
         try:
             while self._queue:
-                handler, arguments, ack_id = self._queue.popleft()
-                await self.handle(workers, handler, arguments, ack_id)
-                if self._queue and workers.is_slice_over():
+                if not rested and workers.is_slice_over():
                     await workers.rest()
+                event = self._queue.popleft()
+                suspended = self.begin(workers, *event)
+                rested = suspended is not None
+                if suspended is not None:
+                    await self.finish(workers, suspended, *event)
         finally:
             self._queue = None
             self._running = False
+        return rested
 
-    async def handle(
+    def begin(
         self, workers: "Workers", handler: "Handler", arguments: list[Any], ack_id: int | None
-    ) -> None:
-        """Run one handler in a worker, and answer."""
+    ) -> Suspended | None:
+        """Run a handler in a worker, and answer; or give what it has suspended for."""
         try:
             if handler.is_async:
                 workers.running = handler
                 result = workers.begin(handler.function, arguments)
                 if type(result) is Suspended:
-                    result = await workers.finish(result)
+                    return result
             else:
                 result = workers.call(handler, arguments)
         except Exception as error:
@@ -346,10 +351,32 @@ class Socket:
         else:
             if ack_id is not None:
                 self._acknowledge(handler, ack_id, result)
+        self._handled()
+        return None
+
+    async def finish(
+        self,
+        workers: "Workers",
+        suspended: Suspended,
+        handler: "Handler",
+        _: list[Any],
+        ack_id: int | None,
+    ) -> None:
+        """Run the rest of a handler, and answer."""
+        try:
+            result = await workers.finish(suspended)
+        except Exception as error:
+            workers.log_failure(handler, self.id, error)
+        else:
+            if ack_id is not None:
+                self._acknowledge(handler, ack_id, result)
         finally:
-            self._pending -= 1
-            if self._pending == self.namespace.server.options.handler_queue // 2:
-                self.peer.queue_eased()
+            self._handled()
+
+    def _handled(self) -> None:
+        self._pending -= 1
+        if self._pending == self.namespace.server.options.handler_queue // 2:
+            self.peer.queue_eased()
 
     # -- its end
 
@@ -411,6 +438,11 @@ class _ConcurrentEvent:
         self._arguments = arguments
         self._ack_id = ack_id
 
-    async def run(self, workers: "Workers") -> None:
+    async def run(self, workers: "Workers") -> bool:
         """See Job."""
-        await self._socket.handle(workers, self._handler, self._arguments, self._ack_id)
+        event = (self._handler, self._arguments, self._ack_id)
+        suspended = self._socket.begin(workers, *event)
+        if suspended is None:
+            return False
+        await self._socket.finish(workers, suspended, *event)
+        return True
