@@ -353,4 +353,4 @@ def test_named_tuples_answer_as_one_value() -> None:
     class Point(tuple[int, int]):
         pass
 
-    assert answer_arguments(Point((1, 2))) == [(1, 2)]
+    assert answer_arguments(Point((1, 2))) == ((1, 2),)

@@ -21,7 +21,7 @@ def has_binary(value: Any) -> bool:
     Raises:
         LocalProtocolError: the value contains itself, or is nested too deep.
     """
-    if type(value) is list:
+    if type(value) is list or type(value) is tuple:
         for item in value:
             if type(item) not in _PLAIN:
                 break

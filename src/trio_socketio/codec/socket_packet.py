@@ -4,6 +4,7 @@
 message of its own. Texts here carry the Engine.IO message type in front: ``42["hello"]``.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
@@ -92,12 +93,12 @@ def encode_packet(packet: Packet) -> Outgoing:
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
 
 
-def encode_arguments(header: bytes, arguments: list[Any], ack_id: int | None) -> Outgoing:
+def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None) -> Outgoing:
     """Encode an EVENT or ACK whose header was built before.
 
     Args:
         header: from encode_header, for EVENT or ACK.
-        arguments: the list that is the packet's data.
+        arguments: the list or tuple that is the packet's data.
         ack_id: asked for (EVENT) or answered (ACK).
     Raises:
         LocalProtocolError: the arguments cannot be sent.

@@ -1,5 +1,6 @@
 """Acknowledgements that this side waits for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -43,8 +44,8 @@ class PendingAck:
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 
-def answer_arguments(result: Any) -> list[Any]:
+def answer_arguments(result: Any) -> Sequence[Any]:
     """What a handler's return value answers: None nothing, a tuple several, else itself."""
     if result is None:
-        return []
-    return list(result) if type(result) is tuple else [result]
+        return ()
+    return result if type(result) is tuple else (result,)

@@ -79,8 +79,8 @@ class Suspended(NamedTuple):
 class Job(Protocol):
     """Work for a worker."""
 
-    async def run(self, workers: "Workers") -> bool:
-        """Do it; whether others ran meanwhile. Raises nothing but Cancelled."""
+    async def run(self, workers: "Workers") -> None:
+        """Do it. Raises nothing but Cancelled."""
 
 
 class Workers:
@@ -247,11 +247,10 @@ class Workers:
             self._taker = task
         self._begin_slice()
         while True:
-            while self._ready:
+            while self._ready and self._taker is task:
                 job = self._ready.popleft()
-                rested = False
                 try:
-                    rested = await job.run(self)
+                    await job.run(self)
                 except Exception:  # a job contains what user code raises: this is ours
                     self.failed += 1
                     log.exception("a job failed: this is a defect of trio-socketio")
@@ -259,7 +258,7 @@ class Workers:
                     self._busy -= 1
                     if self._busy <= 0:
                         self._all_idle.set()
-                if not rested and self.is_slice_over():
+                if self._taker is task and self.is_slice_over():
                     await self.rest()
             if self._taker is task:
                 self._taker = None

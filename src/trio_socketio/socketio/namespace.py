@@ -202,7 +202,6 @@ class _Admission:
         self._namespace = namespace
         self._socket = socket
 
-    async def run(self, workers: Workers) -> bool:
+    async def run(self, workers: Workers) -> None:
         """See Job."""
         await self._namespace.ask_async(workers, self._socket)
-        return False

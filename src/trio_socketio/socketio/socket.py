@@ -317,22 +317,19 @@ class Socket:
         if self._pending >= self.namespace.server.options.handler_queue:
             self.peer.queue_full(self._pending)
 
-    async def run(self, workers: "Workers") -> bool:
+    async def run(self, workers: "Workers") -> None:
         """See Job: handle what is queued, in order."""
-        rested = False
         try:
             while self._queue:
-                if not rested and workers.is_slice_over():
-                    await workers.rest()
                 event = self._queue.popleft()
                 suspended = self.begin(workers, *event)
-                rested = suspended is not None
                 if suspended is not None:
                     await self.finish(workers, suspended, *event)
+                elif self._queue and workers.is_slice_over():
+                    await workers.rest()
         finally:
             self._queue = None
             self._running = False
-        return rested
 
     def begin(
         self, workers: "Workers", handler: "Handler", arguments: list[Any], ack_id: int | None
@@ -438,11 +435,9 @@ class _ConcurrentEvent:
         self._arguments = arguments
         self._ack_id = ack_id
 
-    async def run(self, workers: "Workers") -> bool:
+    async def run(self, workers: "Workers") -> None:
         """See Job."""
         event = (self._handler, self._arguments, self._ack_id)
         suspended = self._socket.begin(workers, *event)
-        if suspended is None:
-            return False
-        await self._socket.finish(workers, suspended, *event)
-        return True
+        if suspended is not None:
+            await self._socket.finish(workers, suspended, *event)
