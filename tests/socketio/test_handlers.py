@@ -304,9 +304,10 @@ class Waiting:
         self.until = until
         self.task: trio.lowlevel.Task | None = None
 
-    async def run(self, workers: Workers) -> None:
+    async def run(self, workers: Workers) -> bool:
         self.task = trio.lowlevel.current_task()
         await workers.call_async(self.until.wait)
+        return True
 
 
 @trio_test

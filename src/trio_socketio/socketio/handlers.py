@@ -79,8 +79,8 @@ class Suspended(NamedTuple):
 class Job(Protocol):
     """Work for a worker."""
 
-    async def run(self, workers: "Workers") -> None:
-        """Do it. Raises nothing but Cancelled."""
+    async def run(self, workers: "Workers") -> bool:
+        """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
 
 
 class Workers:
@@ -134,7 +134,7 @@ class Workers:
 
     def _pass_on(self) -> None:
         """The worker that runs is about to be suspended by a handler."""
-        if self._taker is trio.lowlevel.current_task():
+        if self._taker is not None and self._taker is trio.lowlevel.current_task():
             self._taker = None
             if self._ready and self._nursery is not None:
                 self._send_taker(self._nursery)
@@ -247,10 +247,10 @@ class Workers:
             self._taker = task
         self._begin_slice()
         while True:
-            while self._ready and self._taker is task:
-                job = self._ready.popleft()
+            while self._ready:
+                rested = False
                 try:
-                    await job.run(self)
+                    rested = await self._ready.popleft().run(self)
                 except Exception:  # a job contains what user code raises: this is ours
                     self.failed += 1
                     log.exception("a job failed: this is a defect of trio-socketio")
@@ -258,7 +258,7 @@ class Workers:
                     self._busy -= 1
                     if self._busy <= 0:
                         self._all_idle.set()
-                if self._taker is task and self.is_slice_over():
+                if not rested and self.is_slice_over():
                     await self.rest()
             if self._taker is task:
                 self._taker = None

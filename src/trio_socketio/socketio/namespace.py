@@ -202,6 +202,7 @@ class _Admission:
         self._namespace = namespace
         self._socket = socket
 
-    async def run(self, workers: Workers) -> None:
+    async def run(self, workers: Workers) -> bool:
         """See Job."""
         await self._namespace.ask_async(workers, self._socket)
+        return False

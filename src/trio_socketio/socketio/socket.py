@@ -317,19 +317,21 @@ class Socket:
         if self._pending >= self.namespace.server.options.handler_queue:
             self.peer.queue_full(self._pending)
 
-    async def run(self, workers: "Workers") -> None:
+    async def run(self, workers: "Workers") -> bool:
         """See Job: handle what is queued, in order."""
+        suspended = None
         try:
             while self._queue:
-                event = self._queue.popleft()
-                suspended = self.begin(workers, *event)
+                handler, arguments, ack_id = self._queue.popleft()
+                suspended = self.begin(workers, handler, arguments, ack_id)
                 if suspended is not None:
-                    await self.finish(workers, suspended, *event)
+                    await self.finish(workers, suspended, handler, ack_id)
                 elif self._queue and workers.is_slice_over():
                     await workers.rest()
         finally:
             self._queue = None
             self._running = False
+        return suspended is not None
 
     def begin(
         self, workers: "Workers", handler: "Handler", arguments: list[Any], ack_id: int | None
@@ -352,12 +354,7 @@ class Socket:
         return None
 
     async def finish(
-        self,
-        workers: "Workers",
-        suspended: Suspended,
-        handler: "Handler",
-        _: list[Any],
-        ack_id: int | None,
+        self, workers: "Workers", suspended: Suspended, handler: "Handler", ack_id: int | None
     ) -> None:
         """Run the rest of a handler, and answer."""
         try:
@@ -435,9 +432,10 @@ class _ConcurrentEvent:
         self._arguments = arguments
         self._ack_id = ack_id
 
-    async def run(self, workers: "Workers") -> None:
+    async def run(self, workers: "Workers") -> bool:
         """See Job."""
-        event = (self._handler, self._arguments, self._ack_id)
-        suspended = self._socket.begin(workers, *event)
+        handler, socket = self._handler, self._socket
+        suspended = socket.begin(workers, handler, self._arguments, self._ack_id)
         if suspended is not None:
-            await self._socket.finish(workers, suspended, *event)
+            await socket.finish(workers, suspended, handler, self._ack_id)
+        return suspended is not None
