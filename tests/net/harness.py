@@ -12,7 +12,8 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.frames import FrameReceiver
 from trio_socketio.net.http import HttpReceiver, Request
-from trio_socketio.net.poller import Poller, create_poller
+from trio_socketio.net.poller import Poller
+from trio_socketio.net.pollers import create_poller
 
 TIMEOUT_S = 10.0
 HANDSHAKE_S = 10.0

@@ -20,7 +20,8 @@ from tests.net.harness import (
 from trio.testing import trio_test
 
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.poller import EpollPoller, Poller, PortablePoller, create_poller
+from trio_socketio.net.poller import Poller
+from trio_socketio.net.pollers import EpollPoller, PortablePoller, create_poller
 
 CREATORS: list[Callable[[], Poller]] = [PortablePoller]
 if hasattr(select, "epoll"):

@@ -10,7 +10,7 @@ from trio.testing import trio_test
 
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.http import Request
-from trio_socketio.net.poller import create_poller
+from trio_socketio.net.pollers import create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
 

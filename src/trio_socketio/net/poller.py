@@ -9,8 +9,6 @@ Nothing here knows what a connection does with its bytes.
 """
 
 import logging
-import select
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +17,7 @@ from time import perf_counter
 from typing import Final, Protocol
 
 import trio
-from trio.lowlevel import checkpoint, current_statistics, wait_readable, wait_writable
+from trio.lowlevel import checkpoint, current_statistics
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +26,7 @@ GATHER_S: Final = 0.0005
 """How long output of tasks is kept for more of it, while there are tasks to run: a send costs as
 much as a handler, and a peer that is sent less often also asks in larger pieces."""
 
-BATCH: Final = 256
 _SENDS_PER_LOOK: Final = 64
-_HANG_UP_LOOK_S: Final = 1.0
 
 # The values of epoll, used with every poller.
 READ: Final = 0x001
@@ -285,168 +281,3 @@ class Poller(ABC):
 
 def _ignore(_: float) -> None:
     """Nobody asked to be told."""
-
-
-class EpollPoller(Poller):
-    """All connections in one epoll object, awaited by one task."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._epoll = select.epoll()
-        self._connections: dict[int, Pollable] = {}
-
-    def register(self, connection: Pollable) -> None:
-        """See Poller."""
-        number = connection.fileno()
-        self._epoll.register(number, READ)
-        self._connections[number] = connection
-
-    def watch(self, connection: Pollable, events: int) -> None:
-        """See Poller."""
-        self._epoll.modify(connection.fileno(), events)
-
-    def unregister(self, connection: Pollable) -> None:
-        """See Poller."""
-        number = connection.fileno()
-        if self._connections.pop(number, None) is not None:
-            self._epoll.unregister(number)
-
-    def _registered(self) -> list[Pollable]:
-        return list(self._connections.values())
-
-    def _close(self) -> None:
-        self._epoll.close()
-
-    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
-        connections = self._connections
-        task_status.started()
-        while True:
-            await wait_readable(self._epoll.fileno())
-            while self._deferred:  # the flush task was interrupted: as in _flush_forever
-                self._begin_turn()
-                await self._end_turn()
-            # Objects, not numbers: a number may be closed and reused before its turn comes.
-            batch = [(connections[number], events) for number, events in self._epoll.poll(0, BATCH)]
-            self._begin_turn()
-            for connection, events in batch:
-                if perf_counter() > self._turn_ends:
-                    await self._end_turn()
-                try:
-                    connection.on_ready(events)
-                except Exception as error:
-                    self._contain(connection, error)
-            while not self._settle():
-                await checkpoint()
-                self._begin_turn()
-
-    async def _end_turn(self) -> None:
-        """Let everybody else have a go in the middle of a batch."""
-        while not self._settle():
-            await checkpoint()
-            self._begin_turn()
-        await checkpoint()
-        self._begin_turn()
-
-
-class PortablePoller(Poller):
-    """A task per connection, where there is no epoll."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._watches: dict[Pollable, _Watch] = {}
-        self._pass = 0  # of trio's scheduler, as far as it was noticed
-        self._pass_ends = 0.0
-        self._nursery: trio.Nursery | None = None
-
-    def register(self, connection: Pollable) -> None:
-        """See Poller."""
-        self._watches[connection] = _Watch()
-        self.watch(connection, READ)
-
-    def watch(self, connection: Pollable, events: int) -> None:
-        """See Poller."""
-        assert self._nursery is not None, "the poller is not running"
-        watch = self._watches[connection]
-        watch.events = events
-        for direction in (READ, WRITE):
-            if events & direction and not watch.waiting & direction:
-                watch.waiting |= direction
-                self._nursery.start_soon(self._drive, connection, watch, direction)
-        if not events & READ and not watch.waiting & HANG_UP and hasattr(select, "poll"):
-            watch.waiting |= HANG_UP
-            self._nursery.start_soon(self._look_for_hang_up, connection, watch)
-
-    def unregister(self, connection: Pollable) -> None:
-        """See Poller."""
-        watch = self._watches.pop(connection, None)
-        if watch is not None:
-            watch.closed = True
-            trio.lowlevel.notify_closing(connection.fileno())
-
-    def _registered(self) -> list[Pollable]:
-        return list(self._watches)
-
-    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
-
-    async def _drive(self, connection: Pollable, watch: "_Watch", direction: int) -> None:
-        wait = wait_readable if direction == READ else wait_writable
-        try:
-            while watch.events & direction and not watch.closed:
-                await wait(connection.fileno())
-                await self._wait_turn()
-                if not watch.events & direction or watch.closed:
-                    break
-                await self._call(connection, direction)
-        except (trio.ClosedResourceError, OSError):
-            pass  # released while it waited
-        finally:
-            watch.waiting &= ~direction
-
-    async def _look_for_hang_up(self, connection: Pollable, watch: "_Watch") -> None:
-        """Nothing can be awaited for a hang-up alone: look now and then."""
-        while not watch.events & READ and not watch.closed:
-            looker = select.poll()
-            looker.register(connection.fileno(), 0)
-            if looker.poll(0):
-                await self._call(connection, HANG_UP)
-            await trio.sleep(_HANG_UP_LOOK_S)
-        watch.waiting &= ~HANG_UP
-
-    async def _wait_turn(self) -> None:
-        """All tasks whose connections are ready share one turn in each scheduler pass."""
-        while perf_counter() > self._pass_ends:
-            seen = self._pass
-            await checkpoint()
-            if self._pass == seen:  # the first of this pass
-                self._pass += 1
-                self._pass_ends = perf_counter() + TURN_S
-
-    async def _call(self, connection: Pollable, events: int) -> None:
-        self._begin_turn()
-        try:
-            connection.on_ready(events)
-        except Exception as error:
-            self._contain(connection, error)
-        while not self._settle():
-            await checkpoint()
-            self._begin_turn()
-
-
-class _Watch:
-    """What one connection is watched for, and which directions have a task."""
-
-    __slots__ = ("closed", "events", "waiting")
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.waiting = 0
-        self.closed = False
-
-
-def create_poller() -> Poller:
-    """The fastest poller that this system has."""
-    return EpollPoller() if sys.platform == "linux" else PortablePoller()

@@ -19,7 +19,8 @@ from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.http import Request
 from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
-from trio_socketio.net.poller import Poller, create_poller
+from trio_socketio.net.poller import Poller
+from trio_socketio.net.pollers import create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
