@@ -18,7 +18,6 @@ from trio_socketio.codec.json_text import encode_json
 from trio_socketio.net.http import Headers, Request
 from trio_socketio.options import ServerOptions
 
-PROTOCOL: Final = "4"
 SID_RANDOM_BYTES: Final = 12
 
 
@@ -80,6 +79,17 @@ class Handshake:
 def _split_header(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name, value
+
+
+def protocol_of(request: Request, options: ServerOptions) -> int:
+    """The revision of Engine.IO that a request speaks, 4 or 3; 0 for one that is not served.
+
+    Without EIO it is revision 3, as in the reference, if that is served.
+    """
+    eio = request.query.get("EIO", "")
+    if eio == "4":
+        return 4
+    return 3 if options.allow_eio3 and eio in ("3", "") else 0
 
 
 def new_sid(node: str) -> str:

@@ -13,7 +13,6 @@ from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
     FORBIDDEN,
-    PROTOCOL,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -24,10 +23,14 @@ from trio_socketio.engine.handshake import (
     cors_headers,
     is_websocket_upgrade,
     new_sid,
+    protocol_of,
     websocket_headers,
 )
+from trio_socketio.engine.jsonp import is_index, name_page
+from trio_socketio.engine.payloads import choose_payloads
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.engine.session import OpenSession, Session
+from trio_socketio.engine.session_v3 import SessionV3
 from trio_socketio.engine.websocket import WebSocketTransport
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.net.frames import FrameReceiver
@@ -79,6 +82,8 @@ class EngineServer:
     def receive_request(self, request: "Request") -> None:
         """Take a request whose path is ours."""
         upgrade = is_websocket_upgrade(request)
+        if "j" in request.query:
+            name_page(request)
         if not allows_origin(request, self.options):
             refusal: Refusal | None = FORBIDDEN
         elif request.method == "OPTIONS" and self.options.cors_origins:
@@ -108,6 +113,7 @@ class EngineServer:
         if transport not in _TRANSPORTS:
             return UNKNOWN_TRANSPORT
         sid = query.get("sid")
+        protocol = protocol_of(request, self.options)
         if sid:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
@@ -121,15 +127,17 @@ class EngineServer:
                 return BAD_REQUEST
             if request.method not in ("GET", "POST"):
                 return BAD_REQUEST
+            if protocol != session.protocol:
+                return UNSUPPORTED_PROTOCOL
         else:
             if request.method != "GET":
                 return BAD_HANDSHAKE_METHOD
             if (transport == "websocket") is not upgrade:
                 return BAD_REQUEST
-            if self._closing:
+            if self._closing or not is_index(query.get("j", "0")):
                 return BAD_REQUEST
-        if query.get("EIO") != PROTOCOL:
-            return UNSUPPORTED_PROTOCOL
+            if not protocol:
+                return UNSUPPORTED_PROTOCOL
         return None
 
     def _receive_poll(self, request: "Request", session: Session) -> None:
@@ -143,7 +151,8 @@ class EngineServer:
 
     def _open_polling(self, request: "Request") -> None:
         session = self._create_session(request)
-        session.polling = PollingTransport(self, session)
+        payloads = choose_payloads(session.protocol, request.query)
+        session.polling = PollingTransport(self, session, payloads)
         session.polling.receive_get(request)
         self._start(session, ["websocket"])
 
@@ -155,6 +164,7 @@ class EngineServer:
         sid = request.query.get("sid")
         if not sid:
             session = self._create_session(request)
+            session.prepare_websocket(request.query)
             connection, ahead = request.switch_protocols(headers)
             transport = WebSocketTransport(self, session, connection)
             transport.start()
@@ -165,6 +175,7 @@ class EngineServer:
             if session.websocket is not None or not session.is_open:
                 self._refuse_candidate(connection)
                 return
+            session.prepare_websocket(request.query)
             transport = WebSocketTransport(self, session, connection)
             transport.probe()
         transport.receive_data(ahead)
@@ -174,7 +185,8 @@ class EngineServer:
         FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(1008)
 
     def _create_session(self, request: "Request") -> Session:
-        session = Session(self, new_sid(self._node), Handshake(request, self.options))
+        kind = Session if protocol_of(request, self.options) == Session.protocol else SessionV3
+        session = kind(self, new_sid(self._node), Handshake(request, self.options))
         self.sessions[session.sid] = session
         return session
 
