@@ -25,6 +25,8 @@ _LENGTH_UTF16: Final = re.compile(rb"((?:[0-9]\0){1,%d}):\0" % _MAX_DIGITS).matc
 _DIGITS: Final = bytes(range(10))
 _TO_BYTES: Final = bytes.maketrans(b"0123456789", _DIGITS)
 _TO_TEXT: Final = bytes.maketrans(_DIGITS, b"0123456789")
+_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]").sub
+_REPLACEMENT: Final = "\ufffd".encode()
 
 
 # -- text
@@ -134,6 +136,8 @@ def _decode_packet(kind: int, packet: bytes) -> Packet:
         return Packet(PacketType.MESSAGE, decode_binary(packet), binary=True)
     if kind != 0:
         raise RemoteProtocolError("a packet of the payload is neither text nor binary")
+    # Clients 1.x write half a surrogate pair as if it were a character.
+    packet = packet if packet.isascii() else _SURROGATE(_REPLACEMENT, packet)
     try:
         packet.decode()
     except UnicodeDecodeError as error:

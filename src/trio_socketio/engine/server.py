@@ -166,6 +166,8 @@ class EngineServer:
             session = self._create_session(request)
             session.prepare_websocket(request.query)
             connection, ahead = request.switch_protocols(headers)
+            if session.protocol == 3:
+                connection.flush()
             transport = WebSocketTransport(self, session, connection)
             transport.start()
             self._start(session, [])
