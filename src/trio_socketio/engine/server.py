@@ -167,7 +167,7 @@ class EngineServer:
             session.prepare_websocket(request.query)
             connection, ahead = request.switch_protocols(headers)
             if session.protocol == 3:
-                connection.flush()
+                connection.flush()  # as the reference: clients of that age expect nothing with it
             transport = WebSocketTransport(self, session, connection)
             transport.start()
             self._start(session, [])

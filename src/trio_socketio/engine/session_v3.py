@@ -78,9 +78,13 @@ class SessionV3(Session):
         self._heartbeat.receive_pong(trio.current_time())
         super().receive_text(packet)
 
+    def receive_binary(self, data: bytes) -> None:
+        """See Session."""
+        self._heartbeat.receive_pong(trio.current_time())
+        super().receive_binary(data)
+
     def receive_frame(self, data: bytes) -> None:
         """A binary WebSocket message arrived: a packet with its type in front."""
-        self._heartbeat.receive_pong(trio.current_time())
         try:
             message = decode_binary(data)
         except RemoteProtocolError as error:
