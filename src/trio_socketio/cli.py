@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-eio3",
         action="store_true",
         default=None,
-        help="serve socket.io-client 1.x and 2.x too (default: refuse them)",
+        help="serve socket.io-client 1.x and 2.x too (default: no)",
     )
     how.add_argument(
         "--cors-origin",

@@ -33,8 +33,9 @@ def test_a_script_is_one_string_without_line_ends(payload: str) -> None:
 
 
 @pytest.mark.req("EIO3-25")
-@given(st.text("\\\nn&=+% é😀a") | TEXT)
+@given((st.text("\\\nn&=+% é😀a") | TEXT).filter(lambda payload: "\\\n" not in payload))
 def test_a_form_round_trips(payload: str) -> None:
+    # A backslash before a line feed is written like one before an n: clients cannot say it.
     body = b"d=" + quote_plus(escape(payload)).encode()
     assert decode_form(body) == payload.encode()
     assert decode_form(b"x=1&" + body + b"&d=2") == payload.encode()
