@@ -22,8 +22,9 @@ from typing import Final, cast
 
 import trio
 
-from trio_socketio.codec import engine_packet, socket_packet
+from trio_socketio.codec import engine_packet, engine_payload_v3, socket_packet
 from trio_socketio.codec.engine_payload import decode_payload, encode_payload
+from trio_socketio.codec.jsonp import decode_form
 from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
@@ -72,6 +73,16 @@ ENGINE: Final = [
 ]  # fmt: skip
 ENGINE_TOKENS: Final = [
     b"\x1e", b"b", b"=", b"==", b"4", b"9", b"\xff", b"\xed\xa0\x80", b"\x1e" * 9, b"AAAA", b"\n",
+]  # fmt: skip
+
+PAYLOADS_3: Final = [
+    b"6:4hello", b"1:26:3probe", b"2:4\xe2\x82\xac1:6", b"10:b4AQIDBA==3:4\xf0\x9f\x98\x80",
+    b"\0\6\xff4hello", b"\0\4\xff4\xe2\x82\xac\1\5\xff\4\1\2\3\4", b"\0\1\0\xff4123456789",
+    b"d=6:4hello", b"x=1&d=8%3A4a%5Cn%5C%5Cn+",
+]  # fmt: skip
+TOKENS_3: Final = [
+    b":", b"1:4", b"0:", b"2:b4", b"\0", b"\1", b"\xff", b"\0\1\xff2", b"\1\1\xff\4", b"9" * 11,
+    b"\0\0\0\0\0\0\0", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"d=", b"&", b"%", b"%5C", b"+",
 ]  # fmt: skip
 
 SOCKET: Final = [
@@ -323,6 +334,16 @@ class Decoders:
         return body is not None
 
     @staticmethod
+    def feed_payload_3(data: bytes) -> bool:
+        accepted = False
+        for decode in (engine_payload_v3.decode_payload, engine_payload_v3.decode_binary_payload):
+            for unwrap in (bytes, decode_form):
+                with suppress(RemoteProtocolError):
+                    decode(unwrap(data))
+                    accepted = True
+        return accepted
+
+    @staticmethod
     def feed_engine_packet(data: bytes) -> bool:
         try:
             packet = engine_packet.decode_packet(data)
@@ -401,6 +422,7 @@ async def _run(inputs: int, seed: int) -> Report:
         ("HTTP", lambda: mutate(dice, HTTP, HTTP_TOKENS), decoders.feed_http),
         ("frames", make_frames, decoders.feed_frames),
         ("payloads", make_payload, decoders.feed_payload),
+        ("payloads 3", lambda: mutate(dice, PAYLOADS_3, TOKENS_3), decoders.feed_payload_3),
         ("engine packets", lambda: mutate(dice, ENGINE, text_tokens), decoders.feed_engine_packet),
         ("socket packets", lambda: mutate(dice, SOCKET, text_tokens), decoders.feed_socket_packet),
     ]

@@ -31,6 +31,7 @@ OPTIONS = {
     "--upgrade-timeout": "S",
     "--connect-timeout": "S",
     "--max-payload": "BYTES",
+    "--allow-eio3": "",
     "--cors-origin": "ORIGIN",
     "--trusted-proxy": "CIDR",
     "--max-connections": "N",
@@ -39,6 +40,7 @@ OPTIONS = {
     "--log-format": "{text,json}",
 }
 DEFAULTS = {
+    "--allow-eio3": "no",
     "--host": "127.0.0.1",
     "--port": "3000",
     "--path": ServerOptions().path,
@@ -113,7 +115,8 @@ def test_help_of_serve_names_every_option_with_its_default() -> None:
     _, _, described = ended.stdout.partition("\noptions:\n")
     entries = re.split(r"^  (?=-)", described, flags=re.MULTILINE)[1:]
     told = {name: entry for entry in entries if (name := entry.split()[0]) != "-h,"}
-    assert {name: entry.split()[1] for name, entry in told.items()} == OPTIONS
+    names = {name: entry.partition("  ")[0].split() for name, entry in told.items()}
+    assert {name: " ".join(words[1:]) for name, words in names.items()} == OPTIONS
     texts = {name: " ".join(entry.split()[2:]) for name, entry in told.items()}
     defaults = {
         name: found[1]

@@ -204,6 +204,17 @@ def test_connections_over_the_given_number_are_answered_503(app: Path, flag: str
     trio.run(main)
 
 
+@pytest.mark.req("EIO3-01")
+@pytest.mark.parametrize("name", NAMES)
+@trio_test
+async def test_clients_of_revision_3_are_served_when_allowed(app: Path, name: str) -> None:
+    for given, status in (["--allow-eio3"], 200), ([], 400):
+        async with serving("--app", f"{app}:{name}", *given) as server:
+            port = await server.wait_port()
+            assert (await get(port, "/own/?EIO=3&transport=polling")).status == status
+            assert (await get(port, "/own/" + QUERY)).status == 200
+
+
 @trio_test
 async def test_a_given_path_above_a_mounted_one_hides_neither(app: Path) -> None:
     async with serving("--app", f"{app}:mounted", "--path", "/", "--max-payload", "7777") as server:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from trio_socketio.codec import engine_packet, socket_packet
+from trio_socketio.codec import engine_packet, engine_payload_v3, socket_packet
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.engine_payload import decode_payload, encode_payload
 from trio_socketio.codec.socket_packet import PacketType, Reassembly
@@ -15,6 +15,7 @@ from trio_socketio.errors import RemoteProtocolError
 
 VECTORS: Final = Path(__file__).resolve().parent.parent / "spec" / "vectors"
 ENGINE: Final = json.loads((VECTORS / "engine_io_v4.json").read_text(encoding="utf-8"))
+ENGINE_3: Final = json.loads((VECTORS / "engine_io_v3.json").read_text(encoding="utf-8"))
 SOCKET: Final = json.loads((VECTORS / "socket_io_v5.json").read_text(encoding="utf-8"))
 
 
@@ -114,6 +115,54 @@ def test_invalid_text_frame_is_refused(entry: dict[str, Any]) -> None:
         engine_packet.decode_packet(wire_bytes(entry))
 
 
+# --- Engine.IO v3 --------------------------------------------------------------------------------
+
+TEXT_3: Final = ENGINE_3["payloads"]
+BINARY_3: Final = ENGINE_3["binary_payloads"]
+
+
+@pytest.mark.req("EIO3-09", "EIO3-11")
+@pytest.mark.parametrize("entry", cases(TEXT_3["valid"], TEXT_3["accepted"]))
+def test_payload_of_revision_3_decodes(entry: dict[str, Any]) -> None:
+    expected = [engine_packet_of(decoded) for decoded in entry["decoded"]]
+    assert engine_payload_v3.decode_payload(wire_bytes(entry)) == expected
+
+
+@pytest.mark.req("EIO3-12", "EIO3-14")
+@pytest.mark.parametrize("entry", cases(BINARY_3["valid"], BINARY_3["accepted"]))
+def test_binary_payload_of_revision_3_decodes(entry: dict[str, Any]) -> None:
+    expected = [engine_packet_of(decoded) for decoded in entry["decoded"]]
+    assert engine_payload_v3.decode_binary_payload(wire_bytes(entry)) == expected
+
+
+@pytest.mark.req("EIO3-09", "EIO3-11")
+@pytest.mark.parametrize("entry", cases(TEXT_3["valid"]))
+def test_payload_of_revision_3_encodes(entry: dict[str, Any]) -> None:
+    packets = [outgoing(engine_packet_of(decoded)) for decoded in entry["decoded"]]
+    assert engine_payload_v3.encode_payload(packets) == wire_bytes(entry)
+
+
+@pytest.mark.req("EIO3-12")
+@pytest.mark.parametrize("entry", cases(BINARY_3["valid"]))
+def test_binary_payload_of_revision_3_encodes(entry: dict[str, Any]) -> None:
+    packets = [outgoing(engine_packet_of(decoded)) for decoded in entry["decoded"]]
+    assert engine_payload_v3.encode_binary_payload(packets) == wire_bytes(entry)
+
+
+@pytest.mark.req("EIO3-10", "EIO3-18")
+@pytest.mark.parametrize("entry", cases(TEXT_3["invalid"]))
+def test_invalid_payload_of_revision_3_is_refused(entry: dict[str, Any]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        engine_payload_v3.decode_payload(wire_bytes(entry))
+
+
+@pytest.mark.req("EIO3-10", "EIO3-18")
+@pytest.mark.parametrize("entry", cases(BINARY_3["invalid"]))
+def test_invalid_binary_payload_of_revision_3_is_refused(entry: dict[str, Any]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        engine_payload_v3.decode_binary_payload(wire_bytes(entry))
+
+
 # --- Socket.IO -----------------------------------------------------------------------------------
 
 
@@ -180,6 +229,13 @@ def test_invalid_socket_packet_is_refused(entry: dict[str, Any]) -> None:
 
 
 def test_no_list_of_vectors_is_empty() -> None:
-    for document in (ENGINE["packets"], ENGINE["payloads"], ENGINE["frames"], SOCKET):
+    for document in (
+        ENGINE["packets"],
+        ENGINE["payloads"],
+        ENGINE["frames"],
+        TEXT_3,
+        BINARY_3,
+        SOCKET,
+    ):
         for name in ("valid", "accepted", "invalid"):
             assert document[name]

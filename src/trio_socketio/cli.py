@@ -25,6 +25,7 @@ _OPTIONS = {
     "upgrade_timeout": "upgrade_timeout_s",
     "max_payload": "max_http_buffer_size_bytes",
     "connect_timeout": "connect_timeout_s",
+    "allow_eio3": "allow_eio3",
     "cors_origin": "cors_origins",
     "trusted_proxy": "trusted_proxies",
     "max_connections": "max_connections",
@@ -138,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="largest body or message from a client "
         f"(default: {default.max_http_buffer_size_bytes})",
+    )
+    how.add_argument(
+        "--allow-eio3",
+        action="store_true",
+        default=None,
+        help="serve socket.io-client 1.x and 2.x too (default: no)",
     )
     how.add_argument(
         "--cors-origin",

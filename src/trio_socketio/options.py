@@ -31,6 +31,7 @@ class ServerOptions:
         output_bound_bytes: output of one client that the kernel refused. Over it, a client that
             takes nothing for slow_client_s is closed; eight times over it, at once.
         slow_client_s: see output_bound_bytes.
+        allow_eio3: serve clients of Engine.IO v3 too: socket.io-client 1.x and 2.x.
         attachments_timeout_s: a binary packet whose attachments take longer closes its client.
         handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
         keep_alive_s: how long a connection may rest between two requests.
@@ -52,6 +53,7 @@ class ServerOptions:
     handler_queue: int = 256
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0
+    allow_eio3: bool = False
     attachments_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     keep_alive_s: float = 65.0
@@ -60,7 +62,7 @@ class ServerOptions:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if isinstance(value, (int, float)) and not value > 0:
+            if type(value) is not bool and isinstance(value, (int, float)) and not value > 0:
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")

@@ -10,6 +10,7 @@ import { scenarios as acks } from "./scenarios/acks.mjs";
 import { scenarios as crowd } from "./scenarios/crowd.mjs";
 import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
 import { scenarios as engine } from "./scenarios/engine.mjs";
+import { scenarios as legacy } from "./scenarios/legacy.mjs";
 import { scenarios as namespaces } from "./scenarios/namespaces.mjs";
 import { scenarios as order } from "./scenarios/order.mjs";
 import { scenarios as payloads } from "./scenarios/payloads.mjs";
@@ -18,10 +19,16 @@ import { scenarios as rooms } from "./scenarios/rooms.mjs";
 import { report } from "./report.mjs";
 import { Sockets, TRANSPORTS } from "./sockets.mjs";
 
-const CLIENTS = { "4.8": "socket.io-client", "4.0": "socket.io-client-4-0" };
+const CLIENTS = {
+  "4.8": "socket.io-client",
+  "4.0": "socket.io-client-4-0",
+  "2.5": "socket.io-client-2",
+  "1.7": "socket.io-client-1",
+};
 const DEADLINE_MS = 20_000;
 
-// Without the scenarios of DRIVEN, which wait for something that the caller does to the server.
+// Without the scenarios of DRIVEN, which wait for something that the caller does to the server, and
+// those of LEGACY, which are of clients 1.x and 2.x.
 const SCENARIOS = {
   ...payloads,
   ...acks,
@@ -33,6 +40,7 @@ const SCENARIOS = {
   ...crowd,
 };
 const DRIVEN = { ...reconnection };
+const LEGACY = { ...legacy };
 
 async function run(name, scenario, sockets) {
   let timer;
@@ -69,10 +77,11 @@ const [url, wanted, transport, version] = process.argv.slice(2);
 if (!(transport in TRANSPORTS)) fail(`unknown transport: ${transport}`);
 if (!(version in CLIENTS)) fail(`unknown version: ${version}`);
 const names = wanted === "all" ? Object.keys(SCENARIOS) : wanted.split(",");
-const { io } = await import(CLIENTS[version]);
+const client = await import(CLIENTS[version]);
+const io = client.io ?? client.default; // 1.x and 2.x export a function
 let allWell = true;
 for (const name of names) {
-  const scenario = SCENARIOS[name] ?? DRIVEN[name];
+  const scenario = SCENARIOS[name] ?? DRIVEN[name] ?? LEGACY[name];
   if (scenario === undefined) fail(`unknown scenario: ${name}`);
   allWell = (await run(name, scenario, new Sockets(io, url, transport))) && allWell;
 }

@@ -102,12 +102,14 @@ class Runs:
     """The runs of all clients and transports, each made when the first test asks for it."""
 
     server: ServerProcess
+    wanted: str = "all"
     made: dict[tuple[str, str], Run] = field(default_factory=dict)
 
     def get(self, version: str, transport: str) -> Run:
         key = (version, transport)
         if key not in self.made:
-            self.made[key] = self._run(client_command(self.server.url, "all", transport, version))
+            command = client_command(self.server.url, self.wanted, transport, version)
+            self.made[key] = self._run(command)
         return self.made[key]
 
     def _run(self, command: list[str]) -> Run:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from trio_socketio.protocol.heartbeat import Beat, Heartbeat
+from trio_socketio.protocol.heartbeat import Beat, ClientHeartbeat, Heartbeat
 
 INTERVAL, TIMEOUT = 25, 20
 
@@ -112,3 +112,40 @@ class HeartbeatAgainstAModel(RuleBasedStateMachine):
 @pytest.mark.req("EIO4-17", "EIO4-35")
 def test_heartbeat_against_a_model() -> None:
     run_state_machine_as_test(HeartbeatAgainstAModel)
+
+
+# --- revision 3: the client pings
+
+
+def client_heartbeat() -> ClientHeartbeat:
+    """One that was heard at 100."""
+    beat = ClientHeartbeat(INTERVAL, TIMEOUT)
+    beat.receive_pong(100)
+    return beat
+
+
+@pytest.mark.req("EIO3-06", "EIO3-07")
+def test_a_client_that_pings_is_asked_for_nothing_and_dead_in_time() -> None:
+    beat = client_heartbeat()
+    assert beat.next_deadline() == 145
+    assert [beat.tick(now) for now in (100, 125, 144.999)] == [Beat.NOTHING] * 3
+    assert not beat.is_dead(144.999)
+    assert beat.is_dead(145)
+    assert beat.tick(145) is Beat.DEAD
+
+
+@pytest.mark.req("EIO3-08")
+def test_whatever_a_client_sends_moves_its_death() -> None:
+    beat = client_heartbeat()
+    beat.receive_pong(144)
+    assert beat.next_deadline() == 189
+
+
+@pytest.mark.req("EIO3-29")
+def test_a_client_that_is_not_read_must_hear_something_before_it_gives_up() -> None:
+    beat = client_heartbeat()
+    beat.pause(140)
+    assert beat.next_deadline() == 150
+    assert not beat.is_dead(150)
+    beat.receive_pong(155)
+    assert beat.next_deadline() == 200

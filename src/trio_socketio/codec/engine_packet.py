@@ -89,6 +89,22 @@ def decode_packet(text: bytes) -> Packet:
     return Packet(_TYPES[index], text[1:])
 
 
+class OutgoingV3(msgspec.Struct, gc=False):
+    """What revision 3 writes differently of an Outgoing, each once some transport has made it.
+
+    Args:
+        frames: as WebSocket frames, with binary messages.
+        base64_frames: as WebSocket frames, all text.
+        body: as part of a polling payload, all text.
+        binary_body: as part of a binary polling payload.
+    """
+
+    frames: bytes | None = None
+    base64_frames: bytes | None = None
+    body: bytes | None = None
+    binary_body: bytes | None = None
+
+
 class Outgoing(msgspec.Struct, gc=False):
     """A packet on its way out, encoded once for any number of receivers.
 
@@ -97,12 +113,14 @@ class Outgoing(msgspec.Struct, gc=False):
         attachments: binary messages that follow it; they are one item with it and never parted.
         frames: the whole as WebSocket frames, once some transport has made them.
         body: the whole as part of a polling payload, once some transport has made it.
+        v3: the same for receivers that speak revision 3, once there is one.
     """
 
     text: bytes
     attachments: tuple[bytes, ...] = ()
     frames: bytes | None = None
     body: bytes | None = None
+    v3: OutgoingV3 | None = None
 
     def byte_count(self) -> int:
         """Bytes it holds while it waits, near enough for a bound."""

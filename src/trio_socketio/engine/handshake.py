@@ -16,8 +16,6 @@ from trio_socketio.codec.json_text import encode_json
 from trio_socketio.net.http import Headers, Request
 from trio_socketio.options import ServerOptions
 
-PROTOCOL: Final = "4"
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -77,6 +75,17 @@ class Handshake:
 def _split_header(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name, value
+
+
+def protocol_of(request: Request, options: ServerOptions) -> int:
+    """The revision of Engine.IO that a request speaks, 4 or 3; 0 for one that is not served.
+
+    Without EIO it is revision 3, as in the reference, if that is served.
+    """
+    eio = request.query.get("EIO", "")
+    if eio == "4":
+        return 4
+    return 3 if options.allow_eio3 and eio in ("3", "") else 0
 
 
 def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:

@@ -4,17 +4,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from trio_socketio.codec.engine_packet import NOOP, Outgoing, Packet, PacketType
-from trio_socketio.codec.engine_payload import decode_payload, encode_payload
 from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.protocol.upgrade import State as UpgradeState
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
     from trio_socketio.net.http import Request
 
-_TEXT: Final = (b"Content-Type", b"text/plain; charset=UTF-8")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 # Not text/plain: some browsers offered the answer of a form's POST for download.
 _OK: Final = (b"Content-Type", b"text/html")
@@ -23,14 +22,19 @@ _OK: Final = (b"Content-Type", b"text/html")
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
+    Args:
+        server, session: whom it serves.
+        payloads: how the client writes and reads bodies.
+
     Spec: Engine.IO v4, "HTTP long-polling".
     """
 
-    __slots__ = ("_get", "_inbox", "_post", "_queued", "_server", "_session")
+    __slots__ = ("_get", "_inbox", "_payloads", "_post", "_queued", "_server", "_session")
 
-    def __init__(self, server: "EngineServer", session: "Session") -> None:
+    def __init__(self, server: "EngineServer", session: "Session", payloads: "Payloads") -> None:
         self._server = server
         self._session = session
+        self._payloads = payloads
         self._get: Request | None = None
         self._post: Request | None = None
         self._inbox: deque[Packet] | None = None  # of a POST that is held back
@@ -62,8 +66,7 @@ class PollingTransport:
         """The client brings packets; its body is still to come."""
         session = self._session
         overlap = self._post is not None
-        binary = request.headers.get("content-type") == "application/octet-stream"
-        if overlap or binary:
+        if overlap or not self._payloads.accepts(request):
             session.lose("transport error")
             BAD_REQUEST.answer(request, self._server.headers(request))
             return
@@ -75,10 +78,11 @@ class PollingTransport:
         if body is None:  # too large; the client may send less
             self._post = None
             return
+        post = self._post
         try:
-            packets = decode_payload(body)
+            packets = [] if post is None else self._payloads.decode(post, body)
         except RemoteProtocolError:
-            post, self._post = self._post, None
+            self._post = None
             self._session.lose("parse error")
             if post is not None:
                 BAD_REQUEST.answer(post, self._server.headers(post))
@@ -147,8 +151,8 @@ class PollingTransport:
         """Answer the GET."""
         get, self._get = self._get, None
         if get is not None:
-            body = encode_payload(packets)
-            get.respond(200, [_TEXT, _NO_STORE, *self._server.headers(get)], body)
+            headers, body = self._payloads.encode(packets)
+            get.respond(200, [*headers, _NO_STORE, *self._server.headers(get)], body)
 
     def _get_aborted(self) -> None:
         """The connection of the GET ended before its answer."""

@@ -13,7 +13,6 @@ from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
     FORBIDDEN,
-    PROTOCOL,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -23,11 +22,15 @@ from trio_socketio.engine.handshake import (
     answer_preflight,
     cors_headers,
     is_websocket_upgrade,
+    protocol_of,
     websocket_headers,
 )
 from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
+from trio_socketio.engine.jsonp import is_index, name_page
+from trio_socketio.engine.payloads import choose_payloads
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.engine.session import OpenSession, Session
+from trio_socketio.engine.session_v3 import SessionV3
 from trio_socketio.engine.websocket import WebSocketTransport
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.net.frames import FrameReceiver
@@ -80,6 +83,8 @@ class EngineServer:
     def receive_request(self, request: "Request") -> None:
         """Take a request whose path is ours."""
         upgrade = is_websocket_upgrade(request)
+        if "j" in request.query:
+            name_page(request)
         if not allows_origin(request, self.options):
             refusal: Refusal | None = FORBIDDEN
         elif request.method == "OPTIONS" and self.options.cors_origins:
@@ -109,6 +114,7 @@ class EngineServer:
         if transport not in _TRANSPORTS:
             return UNKNOWN_TRANSPORT
         sid = query.get("sid")
+        protocol = protocol_of(request, self.options)
         if sid:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
@@ -122,15 +128,17 @@ class EngineServer:
                 return BAD_REQUEST
             if request.method not in ("GET", "POST"):
                 return BAD_REQUEST
+            if protocol != session.protocol:
+                return UNSUPPORTED_PROTOCOL
         else:
             if request.method != "GET":
                 return BAD_HANDSHAKE_METHOD
             if (transport == "websocket") is not upgrade:
                 return BAD_REQUEST
-            if self._closing:
+            if self._closing or not is_index(query.get("j", "0")):
                 return BAD_REQUEST
-        if query.get("EIO") != PROTOCOL:
-            return UNSUPPORTED_PROTOCOL
+            if not protocol:
+                return UNSUPPORTED_PROTOCOL
         return None
 
     def _receive_poll(self, request: "Request", session: Session) -> None:
@@ -144,7 +152,8 @@ class EngineServer:
 
     def _open_polling(self, request: "Request") -> None:
         session = self._create_session(request)
-        session.polling = PollingTransport(self, session)
+        payloads = choose_payloads(session.protocol, request.query)
+        session.polling = PollingTransport(self, session, payloads)
         session.polling.receive_get(request)
         self._start(session, ["websocket"])
 
@@ -156,7 +165,10 @@ class EngineServer:
         sid = request.query.get("sid")
         if not sid:
             session = self._create_session(request)
+            session.prepare_websocket(request.query)
             connection, ahead = request.switch_protocols(headers)
+            if session.protocol == 3:
+                connection.flush()  # as the reference: clients of that age expect nothing with it
             transport = WebSocketTransport(self, session, connection)
             transport.start()
             self._start(session, [])
@@ -166,6 +178,7 @@ class EngineServer:
             if session.websocket is not None or not session.is_open:
                 self._refuse_candidate(connection)
                 return
+            session.prepare_websocket(request.query)
             transport = WebSocketTransport(self, session, connection)
             transport.probe()
         transport.receive_data(ahead)
@@ -175,8 +188,9 @@ class EngineServer:
         FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(1008)
 
     def _create_session(self, request: "Request") -> Session:
+        kind = Session if protocol_of(request, self.options) == Session.protocol else SessionV3
         sid = self._node + self.ids.draw(SID_RANDOM_CHARACTERS)
-        session = Session(self, sid, Handshake(request, self.options))
+        session = kind(self, sid, Handshake(request, self.options))
         self.sessions[session.sid] = session
         return session
 

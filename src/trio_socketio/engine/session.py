@@ -6,7 +6,7 @@ Closing only marks: the listener is told after the batch, from the poller's queu
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import trio
 
@@ -24,6 +24,8 @@ from trio_socketio.protocol.heartbeat import Beat, Heartbeat
 from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.polling import PollingTransport
     from trio_socketio.engine.server import EngineServer
@@ -67,6 +69,9 @@ class Session:
         sid: names it; a secret between client and server.
         handshake: the request that opened it.
     """
+
+    protocol: ClassVar = 4
+    """The revision of Engine.IO that its client speaks, 4 or 3."""
 
     __slots__ = (
         "__weakref__",
@@ -248,6 +253,9 @@ class Session:
         except Exception as error:
             self._server.contain(self, error)
 
+    receive_frame = receive_binary
+    """A binary WebSocket message arrived: in revision 4, nothing but the message."""
+
     def _receive_control(self, packet: bytes) -> None:
         kind = packet[0] if packet else 0
         if kind == _PONG:
@@ -294,11 +302,14 @@ class Session:
 
     # -- transports
 
+    def prepare_websocket(self, query: "Mapping[str, str]") -> None:
+        """A WebSocket was asked for with this query; in revision 4 it tells nothing more."""
+
     def carry_by(self, connection: "Connection") -> None:
         """A WebSocket takes over; what waits leaves through it, in order."""
         self._connection = connection
         for packet in self.take_buffer():
-            connection.write(encode_frames(packet))
+            self.send(packet)
 
     # -- liveness and end
 
@@ -328,10 +339,14 @@ class Session:
         elif not self.paused:
             self._beat(now)
         elif self._heartbeat.ping_at <= now:
-            self.send(PING)  # the client gives us up without; its pong waits to be read
-            self._heartbeat.receive_pong(now)
+            self._reassure(now)
         if self.is_open and self.listener.next_deadline() <= now:
             self.listener.expire(now)
+
+    def _reassure(self, now: float) -> None:
+        """Nothing is read: the client gives us up without a ping; its pong waits to be read."""
+        self.send(PING)
+        self._heartbeat.receive_pong(now)
 
     def _beat(self, now: float) -> None:
         if self._heartbeat.is_dead(now) and self._connection is not None:

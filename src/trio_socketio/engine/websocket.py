@@ -38,7 +38,7 @@ class WebSocketTransport:
             connection,
             server.options.max_http_buffer_size_bytes,
             session.receive_text,
-            session.receive_binary,
+            session.receive_frame,
             session.lose,
         )
 
@@ -104,7 +104,7 @@ class WebSocketTransport:
     def _receive_candidate_binary(self, data: bytes) -> None:
         upgrade = self._session.upgrade
         if upgrade is not None and upgrade.state is State.UPGRADED:
-            self._session.receive_binary(data)
+            self._session.receive_frame(data)
         else:
             self.fail_probe()
 
@@ -117,7 +117,7 @@ class WebSocketTransport:
 
     def _take_over(self) -> None:
         session = self._session
-        self._frames.set_handlers(session.receive_text, session.receive_binary, session.lose)
+        self._frames.set_handlers(session.receive_text, session.receive_frame, session.lose)
         if session.polling is not None:
             session.polling.release()
         session.carry_by(self._connection)

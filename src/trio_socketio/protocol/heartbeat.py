@@ -57,3 +57,29 @@ class Heartbeat:
         """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
         self.dead_at = inf
         self.ping_at = now + self.interval_s
+
+
+@dataclass(slots=True)
+class ClientHeartbeat(Heartbeat):
+    """Engine.IO v3 liveness: the client pings, and whatever it sends shows that it lives.
+
+    ::
+
+        heard --interval + timeout--> dead
+
+    While it is not read, ``ping_at`` is when it has to hear something from us instead.
+
+    Spec: Engine.IO v3, "Timeouts".
+    """
+
+    ping_at: float = inf
+
+    def receive_pong(self, now: float) -> None:
+        """The peer was heard, or is judged anew from now on."""
+        self.ping_at = inf
+        self.dead_at = now + self.interval_s + self.timeout_s
+
+    def pause(self, now: float) -> None:
+        """It is not read: it cannot be dead, and its own ping may be unanswered since now."""
+        self.ping_at = now + self.timeout_s / 2
+        self.dead_at = inf

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trio_socketio.codec.socket_packet import Packet, PacketType, encode_header, encode_packet
+from trio_socketio.codec.socket_packet import PacketType, encode_header
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
 from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.broadcast import Broadcast
@@ -131,7 +131,7 @@ class Namespace:
 
     def connect(self, peer: "Peer", auth: dict[str, Any]) -> Socket:
         """A socket for a client that asks to join; not connected yet."""
-        return Socket(self, peer, self.server.new_socket_id(), auth)
+        return Socket(self, peer, peer.new_socket_id(self.name), auth)
 
     def ask_middleware(self, socket: Socket) -> None:
         """Let the client in or refuse it, now or when async middleware has decided."""
@@ -186,9 +186,7 @@ class Namespace:
         self.rooms.sockets[socket.id] = socket
         early, socket.joined = socket.joined, None
         socket.join(early or ())
-        socket.session.send(
-            encode_packet(Packet(PacketType.CONNECT, self.name, {"sid": socket.id}))
-        )
+        socket.peer.accept(socket)
         if self._connection_handler is not None:
             socket.dispatch(self._connection_handler, [socket], None)
 

@@ -184,6 +184,15 @@ class Peer:
             self._leaving = [socket for socket in self._leaving if socket.is_busy] or None
         return len(self._leaving or ())
 
+    def new_socket_id(self, name: str) -> str:
+        """Public name of a socket in the namespace called name."""
+        return self._server.new_socket_id()
+
+    def accept(self, socket: "Socket") -> None:
+        """Tell the client that it has joined."""
+        packet = Packet(PacketType.CONNECT, socket.namespace.name, {"sid": socket.id})
+        self.session.send(encode_packet(packet))
+
     def refuse(self, name: str, data: dict[str, Any]) -> None:
         """Tell the client that it may not join."""
         self.session.send(encode_packet(Packet(PacketType.CONNECT_ERROR, name, data)))

@@ -27,7 +27,7 @@ from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.namespace import Function, Namespace
-from trio_socketio.socketio.peer import Peer
+from trio_socketio.socketio.peer_v3 import open_peer
 
 log = logging.getLogger(__name__)
 
@@ -280,7 +280,7 @@ class Server:
         def create(options: ServerOptions, open_session: OpenSession) -> EngineServer:
             return EngineServer(options, poller, deadlines, open_session, node)
 
-        engine = create(self.options, lambda session: Peer(self, session))
+        engine = create(self.options, lambda session: open_peer(self, session))
         routes = {self.options.path: engine}
         for path, open_session in self._mounts.items():
             if path in routes:  # the options may have changed since it was mounted

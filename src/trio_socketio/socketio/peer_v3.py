@@ -1,0 +1,67 @@
+"""Socket.IO v4, as clients 1.x and 2.x speak it: everybody is in the main namespace."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from trio_socketio.codec.socket_packet import Packet, PacketType, encode_packet
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.net.http import Request
+from trio_socketio.socketio.peer import Peer
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.session import Session
+    from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.socket import Socket
+
+MAX_QUERY: Final = 4096
+"""Characters in the query of a CONNECT."""
+
+
+class PeerV3(Peer):
+    """See Peer. Spec: Socket.IO v4."""
+
+    __slots__ = ()
+
+    def connect_main(self) -> None:
+        """Join the main namespace: these clients do not ask for it."""
+        self._connect("/", {})
+
+    def new_socket_id(self, name: str) -> str:
+        """Clients are not told: they put it together from the sid in the same way."""
+        sid = self.session.sid
+        return sid if name == "/" else f"{name}#{sid}"
+
+    def accept(self, socket: "Socket") -> None:
+        """See Peer."""
+        self.session.send(encode_packet(Packet(PacketType.CONNECT, socket.namespace.name)))
+
+    def refuse(self, name: str, data: dict[str, Any]) -> None:
+        """See Peer. The client is told the data alone if there is some, else the message."""
+        told = data.get("data", data["message"])
+        self.session.send(encode_packet(Packet(PacketType.CONNECT_ERROR, name, told)))
+
+    def _expect_attachments(self, packet: Packet) -> None:
+        _take_query(packet)
+        super()._expect_attachments(packet)
+
+    def _receive_packet(self, packet: Packet) -> None:
+        query = _take_query(packet)
+        if packet.type is PacketType.CONNECT:
+            packet.data = Request.parse_query(query)
+        super()._receive_packet(packet)
+
+
+def _take_query(packet: Packet) -> str:
+    """Cut off what a client has put behind the namespace's name."""
+    packet.namespace, _, query = packet.namespace.partition("?")
+    if len(query) > MAX_QUERY:
+        raise RemoteProtocolError(f"more than {MAX_QUERY} characters of query in a CONNECT")
+    return query
+
+
+def open_peer(server: "Server", session: "Session") -> Peer:
+    """Listen to a session in the way that its client speaks."""
+    if session.protocol != 3:
+        return Peer(server, session)
+    peer = PeerV3(server, session)
+    peer.connect_main()
+    return peer
