@@ -27,6 +27,10 @@ class ServerOptions:
         max_connections_per_address: the same for one client address; None is no bound.
         max_rooms_per_socket: a further join raises.
         max_namespaces_per_session: a further CONNECT is refused.
+        max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
+            further CONNECT to a new one is refused.
+        cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
+            when nobody is in it any more.
         handler_queue: events of one socket that wait for its handler, before reading stops.
         output_bound_bytes: output of one client that the kernel refused. Over it, a client that
             takes nothing for slow_client_s is closed; eight times over it, at once.
@@ -49,6 +53,8 @@ class ServerOptions:
     max_connections_per_address: int | None = None
     max_rooms_per_socket: int = 10_000
     max_namespaces_per_session: int = 100
+    max_dynamic_namespaces: int = 10_000
+    cleanup_empty_child_namespaces: bool = False
     handler_queue: int = 256
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0
@@ -60,7 +66,7 @@ class ServerOptions:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if isinstance(value, (int, float)) and not value > 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")

@@ -97,12 +97,14 @@ class Outgoing(msgspec.Struct, gc=False):
         attachments: binary messages that follow it; they are one item with it and never parted.
         frames: the whole as WebSocket frames, once some transport has made them.
         body: the whole as part of a polling payload, once some transport has made it.
+        compress: whether a transport that compresses may compress it.
     """
 
     text: bytes
     attachments: tuple[bytes, ...] = ()
     frames: bytes | None = None
     body: bytes | None = None
+    compress: bool = True
 
     def byte_count(self) -> int:
         """Bytes it holds while it waits, near enough for a bound."""

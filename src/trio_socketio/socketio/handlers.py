@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import EventRefused, LocalProtocolError
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,9 @@ class Workers:
 
     def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:
         """A handler raised: that is counted and told, and harms nobody else."""
+        if isinstance(error, EventRefused):
+            log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
+            return
         self.failed += 1
         log.error("%s failed for socket %s", handler, socket_id, exc_info=error)
 

@@ -1,0 +1,247 @@
+"""What sees every event of one socket: catch-all listeners, and event middleware.
+
+A socket looks its handlers up in a table, the namespace's. One that has listeners or middleware of
+its own looks them up in an `Interception` instead: others pay nothing for it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trio_socketio.errors import EventRefused, LocalProtocolError
+from trio_socketio.socketio.handlers import Handler, Workers, is_async
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.registry import Function
+    from trio_socketio.socketio.socket import Socket
+
+Listener = Callable[..., Any]
+
+
+class HandlerTable(Protocol):
+    """Where a socket finds the handler of an event."""
+
+    def get(self, event: str | float, /) -> Handler | None:
+        """The handler, or None."""
+
+
+class AnyListeners:
+    """The part of a socket that registers what sees every event."""
+
+    __slots__ = ("_outgoing", "handlers")
+
+    handlers: HandlerTable
+    _outgoing: list[Listener] | None
+    if TYPE_CHECKING:  # the socket's
+        id: str
+        connected: bool
+        namespace: Namespace
+
+    def use(self, function: "Function") -> "Function":
+        """Register event middleware: called with each event, a list of its name and arguments.
+
+        Plain or async, in order of registration, before the handler, which gets the arguments as
+        they are in the list then. What it raises drops the event: EventRefused silently, anything
+        else as a failure. No acknowledgement is sent.
+        """
+        self._intercept().add_middleware(function)
+        return function
+
+    # -- what comes in
+
+    def on_any(self, listener: "Function") -> "Function":
+        """Register a listener: called with every event's name and arguments, before middleware.
+
+        Plain or async; the next one and the handler wait for it. What it raises is logged, counted,
+        and harms nobody.
+        """
+        self._intercept().listeners.append(listener)
+        return listener
+
+    def prepend_any(self, listener: "Function") -> "Function":
+        """Register a listener before the others; see on_any."""
+        self._intercept().listeners.insert(0, listener)
+        return listener
+
+    def off_any(self, listener: Listener | None = None) -> None:
+        """Remove a listener, or all of them; one that was not registered is ignored."""
+        interception = self.handlers
+        if isinstance(interception, Interception):
+            _remove(interception.listeners, listener)
+            if interception.is_idle:
+                self.handlers = self.namespace.handlers
+
+    def listeners_any(self) -> list[Listener]:
+        """The listeners, in the order in which they are called."""
+        interception = self.handlers
+        return list(interception.listeners) if isinstance(interception, Interception) else []
+
+    def _intercept(self) -> "Interception":
+        if not isinstance(self.handlers, Interception):
+            self.handlers = Interception(self.namespace)
+        return self.handlers
+
+    # -- what goes out
+
+    def on_any_outgoing(self, listener: "Function") -> "Function":
+        """Register a listener of what is sent: called with every event's name and arguments.
+
+        Plain; broadcasts that reach the socket count, acknowledgements do not. It is called before
+        the event is sent. What it raises is logged, counted, and harms nobody.
+
+        Raises:
+            LocalProtocolError: it is async, and an emit cannot wait for it.
+        """
+        self._overheard_by(listener).append(listener)
+        return listener
+
+    def prepend_any_outgoing(self, listener: "Function") -> "Function":
+        """Register a listener of what is sent before the others; see on_any_outgoing."""
+        self._overheard_by(listener).insert(0, listener)
+        return listener
+
+    def off_any_outgoing(self, listener: Listener | None = None) -> None:
+        """Remove a listener of what is sent, or all; one that was not registered is ignored."""
+        if self._outgoing is not None:
+            _remove(self._outgoing, listener)
+            if not self._outgoing:
+                self._outgoing = None
+                self.namespace.overheard.discard(self)
+
+    def listeners_any_outgoing(self) -> list[Listener]:
+        """The listeners of what is sent, in the order in which they are called."""
+        return list(self._outgoing or ())
+
+    @property
+    def is_overheard(self) -> bool:
+        """Whether there are listeners of what is sent."""
+        return self._outgoing is not None
+
+    def overhear(self, arguments: list[Any]) -> None:
+        """Tell the listeners what is about to be sent; nothing is, to one who is gone."""
+        if not self.connected:
+            return
+        for listener in tuple(self._outgoing or ()):
+            try:
+                self.namespace.workers.run(listener, *arguments)
+            except Exception as error:
+                self.namespace.workers.log_failure(_name("outgoing", listener), self.id, error)
+
+    def _overheard_by(self, listener: Listener) -> list[Listener]:
+        if is_async(listener):
+            raise LocalProtocolError("a listener of what is sent is a plain function")
+        if self._outgoing is None:
+            self._outgoing = []
+        if self.connected:
+            self.namespace.overheard.add(self)
+        return self._outgoing
+
+
+class Interception:
+    """Stands in for a namespace's handlers: whatever it is asked for, listeners come first.
+
+    Args:
+        namespace: of the socket.
+    """
+
+    __slots__ = ("_handlers", "_middleware", "_workers", "listeners")
+
+    def __init__(self, namespace: "Namespace") -> None:
+        self._handlers = namespace.handlers
+        self._workers: Workers = namespace.workers
+        self._middleware: list[Callable[[list[Any]], Any]] = []
+        self.listeners: list[Listener] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do in between."""
+        return not self.listeners and not self._middleware
+
+    def add_middleware(self, function: Callable[[list[Any]], Any]) -> None:
+        """See AnyListeners.use."""
+        self._middleware.append(function)
+
+    def get(self, event: str | float, /) -> Handler:
+        """A handler that calls listeners, middleware and the real handler, if there is one."""
+        return InterceptedHandler(event, self, self._handlers.get(event))
+
+    def is_async_for(self, handler: Handler | None) -> bool:
+        """Whether anything on the way of an event, its handler included, takes its time."""
+        return (
+            (handler is not None and handler.is_async)
+            or any(map(is_async, self.listeners))
+            or any(map(is_async, self._middleware))
+        )
+
+    def handle(
+        self, event: str | float, handler: Handler | None, socket: "Socket", *arguments: Any
+    ) -> Any:
+        """Do it all here and now: nothing on the way is async."""
+        packet = [event, *arguments]
+        for listener in tuple(self.listeners):
+            try:
+                listener(*packet)
+            except Exception as error:
+                self._workers.log_failure(_name("catch-all", listener), socket.id, error)
+        for function in tuple(self._middleware):
+            function(packet)
+        if handler is None:
+            raise EventRefused(f"{event!r} has no handler")
+        return handler.function(socket, *packet[1:])
+
+    async def handle_async(
+        self, event: str | float, handler: Handler | None, socket: "Socket", *arguments: Any
+    ) -> Any:
+        """Do it all, in a worker."""
+        packet = [event, *arguments]
+        for listener in tuple(self.listeners):
+            try:
+                await _call(listener, *packet)
+            except Exception as error:
+                self._workers.log_failure(_name("catch-all", listener), socket.id, error)
+        for function in tuple(self._middleware):
+            await _call(function, packet)
+        if handler is None:
+            raise EventRefused(f"{event!r} has no handler")
+        return await _call(handler.function, socket, *packet[1:])
+
+
+class InterceptedHandler(Handler):
+    """The handler of one event that others see before it.
+
+    Args:
+        event: its name.
+        interception: calls them.
+        handler: the real one, if there is one.
+    """
+
+    __slots__ = ("_handler",)
+
+    def __init__(
+        self, event: str | float, interception: Interception, handler: Handler | None
+    ) -> None:
+        self.name = event
+        self.is_async = interception.is_async_for(handler)
+        self.concurrent = handler is not None and handler.concurrent
+        handle = interception.handle_async if self.is_async else interception.handle
+        self.function = partial(handle, event, handler)
+        self._handler = handler
+
+    def __str__(self) -> str:
+        return str(self._handler or f"middleware of {self.name!r}")
+
+
+async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return await function(*arguments) if is_async(function) else function(*arguments)
+
+
+def _remove(listeners: list[Listener], listener: Listener | None) -> None:
+    if listener is None:
+        listeners.clear()
+    elif listener in listeners:
+        listeners.remove(listener)
+
+
+def _name(kind: str, listener: Listener) -> str:
+    return f"{kind} listener {getattr(listener, '__qualname__', repr(listener))}"
