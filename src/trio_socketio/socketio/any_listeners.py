@@ -6,7 +6,7 @@ its own looks them up in an `Interception` instead: others pay nothing for it.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.socketio.handlers import Handler, Workers, is_async
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 Listener = Callable[..., Any]
+
+_LIFE: Final = ("connection", "disconnecting", "disconnect")  # no events of the client
 
 
 class HandlerTable(Protocol):
@@ -45,7 +47,8 @@ class AnyListeners:
         they are in the list then. What it raises drops the event: EventRefused silently, anything
         else as a failure. No acknowledgement is sent.
         """
-        self._intercept().add_middleware(function)
+        self._intercept().middleware.append(function)
+        self.reconsider_queue()
         return function
 
     # -- what comes in
@@ -57,11 +60,13 @@ class AnyListeners:
         and harms nobody.
         """
         self._intercept().listeners.append(listener)
+        self.reconsider_queue()
         return listener
 
     def prepend_any(self, listener: "Function") -> "Function":
         """Register a listener before the others; see on_any."""
         self._intercept().listeners.insert(0, listener)
+        self.reconsider_queue()
         return listener
 
     def off_any(self, listener: Listener | None = None) -> None:
@@ -81,6 +86,17 @@ class AnyListeners:
         if not isinstance(self.handlers, Interception):
             self.handlers = Interception(self.namespace)
         return self.handlers
+
+    def intercepted(self, handler: Handler) -> Handler:
+        """A handler that was looked up before, as it is to be called now."""
+        interception = self.handlers
+        if isinstance(interception, Interception) and handler.name not in _LIFE:
+            return interception.wrap(handler)
+        return handler
+
+    def reconsider_queue(self) -> None:
+        """Have what was registered just now see the events that wait, too."""
+        raise NotImplementedError
 
     # -- what goes out
 
@@ -145,33 +161,35 @@ class Interception:
         namespace: of the socket.
     """
 
-    __slots__ = ("_handlers", "_middleware", "_workers", "listeners")
+    __slots__ = ("_handlers", "_workers", "listeners", "middleware")
 
     def __init__(self, namespace: "Namespace") -> None:
         self._handlers = namespace.handlers
         self._workers: Workers = namespace.workers
-        self._middleware: list[Callable[[list[Any]], Any]] = []
+        self.middleware: list[Callable[[list[Any]], Any]] = []
         self.listeners: list[Listener] = []
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to do in between."""
-        return not self.listeners and not self._middleware
-
-    def add_middleware(self, function: Callable[[list[Any]], Any]) -> None:
-        """See AnyListeners.use."""
-        self._middleware.append(function)
+        return not self.listeners and not self.middleware
 
     def get(self, event: str | float, /) -> Handler:
         """A handler that calls listeners, middleware and the real handler, if there is one."""
         return InterceptedHandler(event, self, self._handlers.get(event))
+
+    def wrap(self, handler: Handler) -> Handler:
+        """The same for a handler that was found already."""
+        if isinstance(handler, InterceptedHandler):
+            return InterceptedHandler(handler.name, self, handler.inner)
+        return InterceptedHandler(handler.name, self, handler)
 
     def is_async_for(self, handler: Handler | None) -> bool:
         """Whether anything on the way of an event, its handler included, takes its time."""
         return (
             (handler is not None and handler.is_async)
             or any(map(is_async, self.listeners))
-            or any(map(is_async, self._middleware))
+            or any(map(is_async, self.middleware))
         )
 
     def handle(
@@ -184,7 +202,7 @@ class Interception:
                 listener(*packet)
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
-        for function in tuple(self._middleware):
+        for function in tuple(self.middleware):
             function(packet)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
@@ -200,7 +218,7 @@ class Interception:
                 await _call(listener, *packet)
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
-        for function in tuple(self._middleware):
+        for function in tuple(self.middleware):
             await _call(function, packet)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
@@ -216,7 +234,7 @@ class InterceptedHandler(Handler):
         handler: the real one, if there is one.
     """
 
-    __slots__ = ("_handler",)
+    __slots__ = ("inner",)
 
     def __init__(
         self, event: str | float, interception: Interception, handler: Handler | None
@@ -226,10 +244,10 @@ class InterceptedHandler(Handler):
         self.concurrent = handler is not None and handler.concurrent
         handle = interception.handle_async if self.is_async else interception.handle
         self.function = partial(handle, event, handler)
-        self._handler = handler
+        self.inner = handler
 
     def __str__(self) -> str:
-        return str(self._handler or f"middleware of {self.name!r}")
+        return str(self.inner or f"middleware of {self.name!r}")
 
 
 async def _call(function: Callable[..., Any], *arguments: Any) -> Any:

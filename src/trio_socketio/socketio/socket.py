@@ -294,6 +294,13 @@ class Socket(AnyListeners):
         if self._pending >= self.namespace.server.options.handler_queue:
             self.peer.queue_full(self._pending)
 
+    def reconsider_queue(self) -> None:
+        """See AnyListeners."""
+        queue = self._queue or deque()
+        for _ in range(len(queue)):  # in place: a worker may be going through it
+            handler, arguments, ack_id = queue.popleft()
+            queue.append((self.intercepted(handler), arguments, ack_id))
+
     async def run(self, workers: "Workers") -> None:
         """See Job: handle what is queued, in order."""
         try:
@@ -375,4 +382,5 @@ class _ConcurrentEvent:
 
     async def run(self, workers: "Workers") -> None:
         """See Job."""
-        await self._socket.handle(workers, self._handler, self._arguments, self._ack_id)
+        handler = self._socket.intercepted(self._handler)
+        await self._socket.handle(workers, handler, self._arguments, self._ack_id)
