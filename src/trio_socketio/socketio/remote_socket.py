@@ -100,8 +100,8 @@ class RemoteSocket:
         Returns:
             Its first argument, or None.
         Raises:
-            AckTimeout: no answer in time.
-            SessionClosed: the client is gone.
+            AckTimeout: no answer in time, or the client left before it.
+            SessionClosed: no node knows the client any more.
             LocalProtocolError: see Socket.emit.
         """
         answers = await self._broadcast.emit_with_ack(event, *arguments, timeout_s=timeout_s)

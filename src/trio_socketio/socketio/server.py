@@ -155,9 +155,10 @@ class Server(Broadcasting):
     def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
         """A namespace that a client asked for; None if there are too many such."""
         if self._dynamic_count >= self.options.max_dynamic_namespaces:
-            log.warning("%s is refused: max_dynamic_namespaces are there", name)
             return None
         self._dynamic_count += 1
+        if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
+            log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
         return self._add(parent.create_child(name, dynamic=True))
 
     def remove_child(self, child: Namespace) -> None:
