@@ -113,6 +113,47 @@ async def test_failing_middleware_refuses_and_is_told(
     assert "broken rule" in caplog.text
 
 
+async def forbid(*_: Any) -> None:
+    raise EventRefused
+
+
+@pytest.mark.parametrize("handler", KINDS)
+@trio_test
+async def test_async_middleware_in_disguise_lets_nothing_through(
+    transport: str, handler: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = sum_server(handler)
+    server.on("connection")(lambda socket: socket.use(lambda packet: forbid(packet)))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.emit("sum", 1, ack_id=1)
+        server.of("/open").on("ping")(lambda _: "pong")
+        await client.connect("/open")
+        assert await ask(client, "ping", namespace="/open") == ["pong"]
+    if handler == "plain":
+        assert "gave a coroutine" in caplog.text
+
+
+@trio_test
+async def test_middleware_that_a_listener_registers_sees_the_next_event(transport: str) -> None:
+    server = sum_server()
+
+    @server.on("connection")
+    def connected(socket: Socket) -> None:
+        def once(*_: Any) -> None:
+            socket.off_any()
+            socket.use(forbid)
+
+        socket.on_any(once)
+
+    server.of("/open").on("ping")(lambda _: "pong")
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "sum", 1) == [1]
+        await client.emit("sum", 1, ack_id=1)
+        await client.connect("/open")
+        assert await ask(client, "ping", namespace="/open") == ["pong"]
+        assert server.statistics().handler_failures == 0
+
+
 @pytest.mark.req("SIO5-30", "SIO5-22")
 @trio_test
 async def test_event_without_a_handler_stays_unanswered(transport: str) -> None:

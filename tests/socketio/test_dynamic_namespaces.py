@@ -154,6 +154,21 @@ async def test_who_raises_does_not_accept(
     assert "no database" in caplog.text
 
 
+@pytest.mark.req("SURF-01")
+@trio_test
+async def test_an_async_predicate_in_disguise_accepts_nothing(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def deny(name: str) -> bool:
+        return False
+
+    server = Server()
+    server.of(lambda name, _: deny(name))
+    async with serving(server) as port, open_client(port, transport) as client:
+        assert await refusal(client, "/x") == INVALID
+    assert "gave a coroutine" in caplog.text
+
+
 @pytest.mark.req("SURF-02")
 @pytest.mark.parametrize("name", ["/" + "a" * 255, "/a\x1bb"])
 @trio_test
@@ -434,6 +449,21 @@ async def test_a_child_lives_while_somebody_is_about_to_join(transport: str) -> 
         await second.send("1/room-1,")  # thinks better of it
         go_on.set()
         await until(lambda: "/room-1" not in server.namespaces)
+
+
+@trio_test
+async def test_a_child_whose_only_client_is_put_out_at_once_ends(transport: str) -> None:
+    server = room_server(CLEANING)
+
+    @server.on("new_namespace")
+    def created(_: Namespace) -> None:
+        (socket,) = server.of("/").sockets.values()
+        socket.disconnect(close=True)
+
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.send("0/room-1,")
+        await check_closed(client)
+        assert set(server.namespaces) == {"/"}
 
 
 # --- clients that change their mind --------------------------------------------------------------

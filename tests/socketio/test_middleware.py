@@ -142,6 +142,22 @@ async def test_failing_middleware_tells_clients_nothing(
 
 
 @trio_test
+async def test_async_middleware_in_disguise_lets_nobody_in(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ping_server()
+
+    async def refuse(_: Socket) -> None:
+        raise ConnectRefused("no")
+
+    server.use(lambda socket: refuse(socket))
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        assert (await client.receive())[0] == '4{"message":"Internal server error"}'
+    assert "gave a coroutine" in caplog.text
+
+
+@trio_test
 async def test_middleware_stops_when_the_client_leaves(transport: str) -> None:
     server = ping_server()
     server.of("/open").on("ping")(lambda _: "pong")

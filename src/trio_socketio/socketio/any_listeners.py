@@ -6,10 +6,11 @@ its own looks them up in an `Interception` instead: others pay nothing for it.
 
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.errors import EventRefused, LocalProtocolError
-from trio_socketio.socketio.handlers import Handler, Workers, is_async
+from trio_socketio.socketio.handlers import Handler, Workers, is_async, refuse_coroutine
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.namespace import Namespace
@@ -47,7 +48,9 @@ class AnyListeners:
         they are in the list then. What it raises drops the event: EventRefused silently, anything
         else as a failure. No acknowledgement is sent.
         """
-        self._intercept().middleware.append(function)
+        interception = self._intercept()
+        interception.middleware.append(function)
+        interception.changed()
         self.reconsider_queue()
         return function
 
@@ -59,14 +62,12 @@ class AnyListeners:
         Plain or async; the next one and the handler wait for it. What it raises is logged, counted,
         and harms nobody.
         """
-        self._intercept().listeners.append(listener)
-        self.reconsider_queue()
+        self._listen(len(self.listeners_any()), listener)
         return listener
 
     def prepend_any(self, listener: "Function") -> "Function":
         """Register a listener before the others; see on_any."""
-        self._intercept().listeners.insert(0, listener)
-        self.reconsider_queue()
+        self._listen(0, listener)
         return listener
 
     def off_any(self, listener: Listener | None = None) -> None:
@@ -74,6 +75,7 @@ class AnyListeners:
         interception = self.handlers
         if isinstance(interception, Interception):
             _remove(interception.listeners, listener)
+            interception.changed()
             if interception.is_idle:
                 self.handlers = self.namespace.handlers
 
@@ -81,6 +83,12 @@ class AnyListeners:
         """The listeners, in the order in which they are called."""
         interception = self.handlers
         return list(interception.listeners) if isinstance(interception, Interception) else []
+
+    def _listen(self, place: int, listener: Listener) -> None:
+        interception = self._intercept()
+        interception.listeners.insert(place, listener)
+        interception.changed()
+        self.reconsider_queue()
 
     def _intercept(self) -> "Interception":
         if not isinstance(self.handlers, Interception):
@@ -161,13 +169,14 @@ class Interception:
         namespace: of the socket.
     """
 
-    __slots__ = ("_handlers", "_workers", "listeners", "middleware")
+    __slots__ = ("_handlers", "_workers", "is_async", "listeners", "middleware")
 
     def __init__(self, namespace: "Namespace") -> None:
         self._handlers = namespace.handlers
         self._workers: Workers = namespace.workers
         self.middleware: list[Callable[[list[Any]], Any]] = []
         self.listeners: list[Listener] = []
+        self.is_async = False  # whether any of them is
 
     @property
     def is_idle(self) -> bool:
@@ -184,26 +193,23 @@ class Interception:
             return InterceptedHandler(handler.name, self, handler.inner)
         return InterceptedHandler(handler.name, self, handler)
 
-    def is_async_for(self, handler: Handler | None) -> bool:
-        """Whether anything on the way of an event, its handler included, takes its time."""
-        return (
-            (handler is not None and handler.is_async)
-            or any(map(is_async, self.listeners))
-            or any(map(is_async, self.middleware))
-        )
+    def changed(self) -> None:
+        """Listeners or middleware have come or gone."""
+        self.is_async = any(map(is_async, (*self.listeners, *self.middleware)))
 
     def handle(
         self, event: str | float, handler: Handler | None, socket: "Socket", *arguments: Any
     ) -> Any:
         """Do it all here and now: nothing on the way is async."""
         packet = [event, *arguments]
-        for listener in tuple(self.listeners):
+        listeners, middleware = tuple(self.listeners), tuple(self.middleware)
+        for listener in listeners:
             try:
-                listener(*packet)
+                _call(listener, *packet)
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
-        for function in tuple(self.middleware):
-            function(packet)
+        for function in middleware:
+            _call(function, packet)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
         return handler.function(socket, *packet[1:])
@@ -213,16 +219,17 @@ class Interception:
     ) -> Any:
         """Do it all, in a worker."""
         packet = [event, *arguments]
-        for listener in tuple(self.listeners):
+        listeners, middleware = tuple(self.listeners), tuple(self.middleware)
+        for listener in listeners:
             try:
-                await _call(listener, *packet)
+                await _call_any(listener, *packet)
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
-        for function in tuple(self.middleware):
-            await _call(function, packet)
+        for function in middleware:
+            await _call_any(function, packet)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
-        return await _call(handler.function, socket, *packet[1:])
+        return await _call_any(handler.function, socket, *packet[1:])
 
 
 class InterceptedHandler(Handler):
@@ -240,7 +247,7 @@ class InterceptedHandler(Handler):
         self, event: str | float, interception: Interception, handler: Handler | None
     ) -> None:
         self.name = event
-        self.is_async = interception.is_async_for(handler)
+        self.is_async = interception.is_async or (handler is not None and handler.is_async)
         self.concurrent = handler is not None and handler.concurrent
         handle = interception.handle_async if self.is_async else interception.handle
         self.function = partial(handle, event, handler)
@@ -250,8 +257,15 @@ class InterceptedHandler(Handler):
         return str(self.inner or f"middleware of {self.name!r}")
 
 
-async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    return await function(*arguments) if is_async(function) else function(*arguments)
+def _call(function: Callable[..., Any], *arguments: Any) -> None:
+    result = function(*arguments)
+    if type(result) is CoroutineType:
+        refuse_coroutine(result, function)
+
+
+async def _call_any(function: Callable[..., Any], *arguments: Any) -> Any:
+    result = function(*arguments)
+    return await result if type(result) is CoroutineType else result
 
 
 def _remove(listeners: list[Listener], listener: Listener | None) -> None:

@@ -215,6 +215,7 @@ class Peer:
             self._join(namespace, search.auth)
         else:
             self._admitting -= 1
+            namespace.end_if_deserted()
 
     def search_failed(self, search: "Search", why: str) -> None:
         """There is no such namespace."""
