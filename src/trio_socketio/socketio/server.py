@@ -5,11 +5,11 @@ import os
 import secrets
 import socket as socket_module
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import trio
 
@@ -22,14 +22,9 @@ from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_
 from trio_socketio.net.poller import Poller, create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
-from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
-from trio_socketio.socketio.handlers import Workers, is_async
-from trio_socketio.socketio.namespace import Namespace
-from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.namespaces import Namespaces
 from trio_socketio.socketio.peer import Peer
-from trio_socketio.socketio.registry import Function
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +68,7 @@ class Running:
     engines: tuple[EngineServer, ...]
 
 
-class Server(Broadcasting):
+class Server(Namespaces):
     """A Socket.IO server. What is broadcast from it goes to the main namespace.
 
     Register handlers, then ``await server.serve(...)`` or use ``open_server``. Nothing is started
@@ -87,125 +82,11 @@ class Server(Broadcasting):
     def __init__(
         self, options: ServerOptions | None = None, *, adapter: AdapterFactory = Adapter
     ) -> None:
-        self.options = options or ServerOptions()
-        self.create_adapter = adapter
-        self.workers = Workers()
-        self.namespaces: dict[str, Namespace] = {}
-        self.parents: dict[Matcher, ParentNamespace] = {}
-        self._new_namespace_handlers: list[Callable[[Namespace], Any]] = []
-        self._dynamic_count = 0
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
         self._serving = False
-        self._main = self.of("/")
-
-    # -- namespaces
-
-    @overload
-    def of(self, name: str) -> Namespace: ...
-
-    @overload
-    def of(self, name: Matcher) -> ParentNamespace: ...
-
-    def of(self, name: str | Matcher) -> Namespace | ParentNamespace:
-        """The namespace of that name, or the parent of all that a matcher accepts; new if need be.
-
-        A client that asks for a name that does not exist has the matchers asked, in the order in
-        which they came; the first that accepts it is the parent of the new namespace. A matcher
-        says which names there are, not who may join: once a namespace exists, only its middleware
-        is asked.
-
-        Args:
-            name: a leading slash may be left out; or a compiled pattern that the whole name must
-                match; or a predicate, plain or async, called with the name and the payload of
-                the CONNECT. Who raises does not accept.
-        Raises:
-            LocalProtocolError: there can be no such namespace.
-        """
-        if not isinstance(name, str):
-            return self._parent_of(name)
-        if not name.startswith("/"):
-            name = "/" + name
-        namespace = self.namespaces.get(name)
-        if namespace is None:
-            if "," in name or not name.isprintable():
-                raise LocalProtocolError(f"a namespace cannot be called {name!r}")
-            for parent in self.parents.values():
-                if parent.matches(name):
-                    return self._add(parent.create_child(name, dynamic=False))
-            namespace = self._add(Namespace(self, name))
-        return namespace
-
-    def _parent_of(self, matcher: Matcher) -> ParentNamespace:
-        parent = self.parents.get(matcher)
-        if parent is None:
-            parent = self.parents[matcher] = ParentNamespace(self, matcher)
-        return parent
-
-    def _add(self, namespace: Namespace) -> Namespace:
-        self.namespaces[namespace.name] = namespace
-        for function in self._new_namespace_handlers:
-            try:
-                self.workers.run(function, namespace)
-            except Exception as error:
-                self.workers.log_failure("handler of 'new_namespace'", namespace.name, error)
-        return namespace
-
-    def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
-        """A namespace that a client asked for; None if there are too many such."""
-        if self._dynamic_count >= self.options.max_dynamic_namespaces:
-            return None
-        self._dynamic_count += 1
-        if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
-            log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
-        return self._add(parent.create_child(name, dynamic=True))
-
-    def remove_child(self, child: Namespace) -> None:
-        """A namespace that clients had asked for is deserted."""
-        if child.parent is not None and self.namespaces.get(child.name) is child:
-            self._dynamic_count -= 1
-            del self.namespaces[child.name]
-            del child.parent.children[child.name]
-            child.adapter.close()
-
-    def use(self, function: Function) -> Function:
-        """See Namespace.use, of the main namespace."""
-        return self._main.use(function)
-
-    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
-        """See Namespace.on, of the main namespace.
-
-        "new_namespace" is the server's own: a plain function that is called with every namespace
-        that is created from now on, before anybody joins it.
-        """
-        if event != "new_namespace":
-            return self._main.on(event, concurrent=concurrent)
-
-        def register(function: Function) -> Function:
-            if is_async(function):
-                raise LocalProtocolError("the handler of 'new_namespace' is a plain function")
-            self._new_namespace_handlers.append(function)
-            return function
-
-        return register
-
-    def on_server_side(self, event: str) -> Callable[[Function], Function]:
-        """See Namespace.on_server_side, of the main namespace."""
-        return self._main.on_server_side(event)
-
-    def server_side_emit(self, event: str, *arguments: Any) -> None:
-        """See Namespace.server_side_emit, of the main namespace."""
-        self._main.server_side_emit(event, *arguments)
-
-    async def server_side_emit_with_ack(
-        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
-    ) -> list[Any]:
-        """See Namespace.server_side_emit_with_ack, of the main namespace."""
-        return await self._main.server_side_emit_with_ack(event, *arguments, timeout_s=timeout_s)
-
-    def _everybody(self) -> Broadcast:
-        return Broadcast(self._main.adapter)
+        super().__init__(options or ServerOptions(), adapter)
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -218,6 +99,9 @@ class Server(Broadcasting):
         if path in self._mounts or path == self.options.path:
             raise LocalProtocolError(f"{path} is served already")
         self._mounts[path] = open_session
+
+    def _server(self) -> "Server":
+        return self
 
     # -- what the parts below and above need
 
