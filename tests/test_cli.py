@@ -36,6 +36,8 @@ OPTIONS = {
     "--trusted-proxy": "CIDR",
     "--max-connections": "N",
     "--max-connections-per-address": "N",
+    "--max-dynamic-namespaces": "N",
+    "--cleanup-empty-child-namespaces,": "--no-cleanup-empty-child-namespaces",
     "--log-level": "{debug,info,warning,error}",
     "--log-format": "{text,json}",
 }
@@ -52,6 +54,8 @@ DEFAULTS = {
     "--cors-origin": "none",
     "--max-connections": str(ServerOptions().max_connections),
     "--max-connections-per-address": "no bound",
+    "--max-dynamic-namespaces": str(ServerOptions().max_dynamic_namespaces),
+    "--cleanup-empty-child-namespaces,": "no",
     "--log-level": "info",
     "--log-format": "text",
 }
@@ -296,6 +300,7 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
         (["serve", "--max-payload", "0"], "argument --max-payload: '0' is no whole number"),
         (["serve", "--max-payload", "1e6"], "argument --max-payload: '1e6' is no whole number"),
         (["serve", "--max-connections", "-5"], "argument --max-connections: '-5' is no whole"),
+        (["serve", "--max-dynamic-namespaces", "0"], "argument --max-dynamic-namespaces: '0'"),
         (["serve", "--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
         (["serve", "--trusted-proxy", "10.0.0.1/8"], "10.0.0.1/8 has host bits set"),
         (["serve", "--log-level", "loud"], "argument --log-level: invalid choice: 'loud'"),

@@ -22,16 +22,18 @@ from tests.wire import (
 )
 
 APP = """
+import re
 from dataclasses import replace
 from trio_socketio import Server, ServerOptions
 
 OWN = dict(
     path="/own", ping_interval_s=7, ping_timeout_s=3, max_http_buffer_size_bytes=5000,
-    cors_origins=("https://own.example",),
+    cors_origins=("https://own.example",), cleanup_empty_child_namespaces=True,
 )
 
 def address(sio):
     sio.on("address")(lambda socket: socket.handshake.address)
+    sio.of(re.compile("/room-."))
     return sio
 
 as_server = address(Server(ServerOptions(**OWN)))
@@ -185,6 +187,31 @@ def test_a_given_upgrade_timeout_is_kept(app: Path, name: str) -> None:
                 await candidate.receive()
             await candidate.aclose()
             await polling.aclose()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("name", ["as_server", "stubborn"])
+@pytest.mark.parametrize("given", [[], ["--no-cleanup-empty-child-namespaces"]])
+def test_given_bounds_of_dynamic_namespaces_are_kept(
+    app: Path, name: str, given: list[str]
+) -> None:
+    given = ["--max-dynamic-namespaces", "1", *given]
+
+    async def main() -> None:
+        async with serving("--app", f"{app}:{name}", *given) as server:
+            engine = await WebSocketEngine.open(await server.wait_port(), "/own/")
+            client = SocketIOClient(engine)
+            await client.connect()
+            await client.connect("/room-1")
+            full = '4/room-2,{"message":"Too many namespaces"}'
+            await client.send("0/room-2,")
+            assert (await client.receive())[0] == full
+            await client.send("1/room-1,")
+            await client.send("0/room-2,")
+            answer, _ = await client.receive()
+            assert answer == full if len(given) == 3 else answer.startswith("0/room-2,")
+            await client.aclose()
 
     trio.run(main)
 

@@ -13,16 +13,21 @@ PUBLIC = [
     "Broadcast",
     "ConfigurationError",
     "ConnectRefused",
+    "EventRefused",
+    "HandshakeDetails",
     "Listener",
     "LocalProtocolError",
     "Namespace",
+    "ParentNamespace",
     "ProtocolError",
     "RemoteProtocolError",
+    "RemoteSocket",
     "Server",
     "ServerOptions",
     "Session",
     "SessionClosed",
     "Socket",
+    "SocketDetails",
     "Statistics",
     "Target",
     "TrioSocketIOError",
@@ -76,7 +81,7 @@ def test_exceptions_are_one_tree() -> None:
         if inspect.isclass(value := getattr(trio_socketio, name))
         and issubclass(value, BaseException)
     ]
-    assert len(exceptions) == 8
+    assert len(exceptions) == 9
     assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
 
 

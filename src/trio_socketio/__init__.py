@@ -5,6 +5,7 @@ from trio_socketio.errors import (
     AckTimeout,
     ConfigurationError,
     ConnectRefused,
+    EventRefused,
     LocalProtocolError,
     ProtocolError,
     RemoteProtocolError,
@@ -15,6 +16,8 @@ from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.parent_namespace import ParentNamespace
+from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.server import Server, Statistics, open_server
 from trio_socketio.socketio.socket import Socket
 
@@ -26,16 +29,21 @@ __all__ = [
     "Broadcast",
     "ConfigurationError",
     "ConnectRefused",
+    "EventRefused",
+    "HandshakeDetails",
     "Listener",
     "LocalProtocolError",
     "Namespace",
+    "ParentNamespace",
     "ProtocolError",
     "RemoteProtocolError",
+    "RemoteSocket",
     "Server",
     "ServerOptions",
     "Session",
     "SessionClosed",
     "Socket",
+    "SocketDetails",
     "Statistics",
     "Target",
     "TrioSocketIOError",

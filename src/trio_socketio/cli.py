@@ -30,6 +30,8 @@ _OPTIONS = {
     "trusted_proxy": "trusted_proxies",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
+    "max_dynamic_namespaces": "max_dynamic_namespaces",
+    "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
 }
 
 
@@ -168,6 +170,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--max-connections-per-address", type=_count, metavar="N", help="(default: no bound)"
+    )
+    how.add_argument(
+        "--max-dynamic-namespaces",
+        type=_count,
+        metavar="N",
+        help="that clients may bring into being; more are refused "
+        f"(default: {default.max_dynamic_namespaces})",
+    )
+    how.add_argument(
+        "--cleanup-empty-child-namespaces",
+        action=argparse.BooleanOptionalAction,
+        help="end a namespace that a client brought into being when nobody is in it (default: no)",
     )
     logs = command.add_argument_group("what to tell")
     logs.add_argument("--log-level", choices=LEVELS, default="info", help="(default: %(default)s)")

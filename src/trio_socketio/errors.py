@@ -1,5 +1,6 @@
 """Every exception this package raises, in one tree."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -50,7 +51,24 @@ class SessionClosed(TrioSocketIOError):
 
 
 class AckTimeout(TrioSocketIOError):
-    """The peer did not acknowledge an event in time."""
+    """The peer did not acknowledge an event in time.
+
+    Args:
+        message: how long was waited, for whom.
+        responses: of a broadcast: the answers of those clients that did.
+    """
+
+    def __init__(self, message: str, responses: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.responses = list(responses)
+
+
+class EventRefused(TrioSocketIOError):
+    """Raised by event middleware, or by a handler, to drop an event.
+
+    Nothing is sent to the client: if it asked for an acknowledgement, its timeout decides. Unlike
+    any other exception it is no failure: it is neither counted nor logged above debug.
+    """
 
 
 class ConnectRefused(TrioSocketIOError):

@@ -27,6 +27,10 @@ class ServerOptions:
         max_connections_per_address: the same for one client address; None is no bound.
         max_rooms_per_socket: a further join raises.
         max_namespaces_per_session: a further CONNECT is refused.
+        max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
+            further CONNECT to a new one is refused.
+        cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
+            when nobody is in it any more.
         handler_queue: events of one socket that wait for its handler, before reading stops.
         output_bound_bytes: output of one client that the kernel refused. Over it, a client that
             takes nothing for slow_client_s is closed; eight times over it, at once.
@@ -50,6 +54,8 @@ class ServerOptions:
     max_connections_per_address: int | None = None
     max_rooms_per_socket: int = 10_000
     max_namespaces_per_session: int = 100
+    max_dynamic_namespaces: int = 10_000
+    cleanup_empty_child_namespaces: bool = False
     handler_queue: int = 256
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0

@@ -5,11 +5,19 @@ Every event of "/" has one purpose; where an answer is possible it is the acknow
     trio-socketio serve --app tests/apps/interop_app.py:create
 """
 
+import re
 from typing import Any
 
 import trio
 
-from trio_socketio import AckTimeout, ConnectRefused, Server, ServerOptions, SessionClosed
+from trio_socketio import (
+    AckTimeout,
+    ConnectRefused,
+    EventRefused,
+    Server,
+    ServerOptions,
+    SessionClosed,
+)
 
 LOBBY = "lobby"
 
@@ -25,6 +33,7 @@ def create(options: ServerOptions) -> Server:
     _add_streams(sio)
     _add_chat(sio)
     _add_admin(sio)
+    _add_surface(sio)
     return sio
 
 
@@ -210,3 +219,30 @@ def _add_admin(sio: Server) -> None:
     @admin.on("name")
     def name(socket: Any) -> dict[str, Any]:
         return {"namespace": "/admin", "id": socket.id}
+
+
+def _add_surface(sio: Server) -> None:
+    rooms = sio.of(re.compile(r"/room-\d+"))
+    rooms.on("where")(lambda socket: socket.namespace.name)
+
+    @rooms.on("to all rooms")
+    def to_all_rooms(socket: Any, text: str) -> bool:
+        rooms.emit("all", text)
+        return True
+
+    def check(packet: list[Any]) -> None:
+        if packet == ["say", "forbidden"]:
+            raise EventRefused
+        packet[1] += ", checked"
+
+    guarded = sio.of("/guarded")
+    guarded.on("connection")(lambda socket: socket.use(check))
+    guarded.on("say")(lambda _, text: text)
+
+    @sio.on("poll", concurrent=True)
+    async def poll(socket: Any, room: str, question: str, timeout_s: float) -> dict[str, Any]:
+        try:
+            answers = await sio.to(room).timeout(timeout_s).emit_with_ack("question", question)
+        except AckTimeout as error:
+            return {"answers": error.responses, "missing": True}
+        return {"answers": answers, "missing": False}

@@ -16,6 +16,7 @@ import { scenarios as order } from "./scenarios/order.mjs";
 import { scenarios as payloads } from "./scenarios/payloads.mjs";
 import { scenarios as reconnection } from "./scenarios/reconnection.mjs";
 import { scenarios as rooms } from "./scenarios/rooms.mjs";
+import { scenarios as surface } from "./scenarios/surface.mjs";
 import { report } from "./report.mjs";
 import { Sockets, TRANSPORTS } from "./sockets.mjs";
 
@@ -37,6 +38,7 @@ const SCENARIOS = {
   ...disconnects,
   ...order,
   ...engine,
+  ...surface,
   ...crowd,
 };
 const DRIVEN = { ...reconnection };

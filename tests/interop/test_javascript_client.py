@@ -68,6 +68,9 @@ SCENARIOS = (
     "order_while_connecting",
     "engine_handshake",
     "engine_broken_packet",
+    "dynamic_namespaces",
+    "gathered_acks",
+    "event_middleware",
     "two_hundred_clients",
 )
 

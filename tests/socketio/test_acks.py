@@ -344,11 +344,6 @@ async def test_timeout_is_exact(autojump_clock: MockClock) -> None:
     assert trio.current_time() - began == pytest.approx(10)
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 def test_named_tuples_answer_as_one_value() -> None:
     class Point(tuple[int, int]):
         pass

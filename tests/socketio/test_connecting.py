@@ -262,8 +262,10 @@ async def test_joining_and_leaving_cannot_pile_up_tasks(transport: str, kind: st
     else:
         server.on("connection")(wait)
     async with serving(server) as port, open_client(port, transport) as client:
-        for _ in range(5):
-            await send_batch(client, ["0", "1"])
+        for number in range(5):
+            await client.send("0")
+            await begun.wait(number + 1)
+            await client.send("1")
         await send_batch(client, ["0"] * 3)
         refused = 0
         while refused < 3:

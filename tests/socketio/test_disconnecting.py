@@ -104,6 +104,10 @@ async def close_session(_: SocketIOClient, socket: Socket) -> None:
     socket.session.close("forced server close")
 
 
+async def close_engine(_: SocketIOClient, socket: Socket) -> None:
+    socket.session.close()
+
+
 @pytest.mark.req("SIO5-37")
 @pytest.mark.parametrize(
     ("end", "reason"),
@@ -115,6 +119,7 @@ async def close_session(_: SocketIOClient, socket: Socket) -> None:
         (break_a_packet, "parse error"),
         (break_engine_packet, "parse error"),
         (close_session, "forced server close"),
+        (close_engine, "forced close"),
     ],
 )
 @trio_test
@@ -129,7 +134,7 @@ async def test_end_of_the_session_ends_every_socket_once(
         assert await ends.wait(2) == [("/", reason), ("/chat", reason)]
         assert socket.reason == reason
         assert not socket.connected
-        if end is close_session:
+        if end in (close_session, close_engine):
             await check_closed(client)  # a polling client fetches the close packet first
         await until(lambda: server.statistics().sessions == 0)
         assert server.statistics().sockets == {"/": 0, "/chat": 0}

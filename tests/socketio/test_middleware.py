@@ -141,6 +141,49 @@ async def test_failing_middleware_tells_clients_nothing(
     assert "password of the database" in caplog.text
 
 
+@trio_test
+async def test_async_middleware_in_disguise_lets_nobody_in(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ping_server()
+
+    async def refuse(_: Socket) -> None:
+        raise ConnectRefused("no")
+
+    server.use(lambda socket: refuse(socket))
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        assert (await client.receive())[0] == '4{"message":"Internal server error"}'
+    assert "gave a coroutine" in caplog.text
+
+
+@trio_test
+async def test_middleware_stops_when_the_client_leaves(transport: str) -> None:
+    server = ping_server()
+    server.of("/open").on("ping")(lambda _: "pong")
+    seen = Record()
+    go_on = trio.Event()
+
+    @server.use
+    async def first(_: Socket) -> None:
+        seen.add("first")
+        await go_on.wait()
+
+    @server.use
+    def second(_: Socket) -> None:
+        seen.add("second")
+
+    async with serving(server) as port, joined(port, transport, "/open") as (client, _):
+        await client.send("0")
+        await seen.wait(1)
+        await client.send("1")
+        assert await ask(client, "ping", namespace="/open") == ["pong"]
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen.entries == ["first"]
+        assert server.statistics().sockets["/"] == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test
 async def test_rooms_joined_in_middleware_count_from_the_start(transport: str, kind: str) -> None:

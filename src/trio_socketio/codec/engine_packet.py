@@ -114,6 +114,7 @@ class Outgoing(msgspec.Struct, gc=False):
         frames: the whole as WebSocket frames, once some transport has made them.
         body: the whole as part of a polling payload, once some transport has made it.
         v3: the same for receivers that speak revision 3, once there is one.
+        compress: whether a transport that compresses may compress it.
     """
 
     text: bytes
@@ -121,6 +122,7 @@ class Outgoing(msgspec.Struct, gc=False):
     frames: bytes | None = None
     body: bytes | None = None
     v3: OutgoingV3 | None = None
+    compress: bool = True
 
     def byte_count(self) -> int:
         """Bytes it holds while it waits, near enough for a bound."""

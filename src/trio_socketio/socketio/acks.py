@@ -1,11 +1,24 @@
-"""Acknowledgements that this side waits for."""
+"""Acknowledgements that this side waits for: of one client, or of all that a broadcast reached."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import trio
 
-from trio_socketio.errors import AckTimeout, SessionClosed
+from trio_socketio.errors import AckTimeout, LocalProtocolError, SessionClosed
+
+DEFAULT_ACK_TIMEOUT_S: Final = 20.0
+"""How long an answer may take when nobody says otherwise."""
+
+
+class Awaited(Protocol):
+    """What a socket tells the answer to, or its end."""
+
+    def receive(self, arguments: list[Any]) -> None:
+        """A client answered."""
+
+    def fail(self, reason: str) -> None:
+        """A client is gone."""
 
 
 class PendingAck:
@@ -42,6 +55,75 @@ class PendingAck:
         if self._reason:
             raise SessionClosed(self._reason)
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
+
+
+class GatheredAcks:
+    """One broadcast that asks everybody whom it reached.
+
+    Whoever sends it says with `expect` how many answers there will be; an adapter expects one more
+    for as long as a node has not said how many clients it asked.
+    """
+
+    __slots__ = ("_answers", "_changed", "_gone", "_missing")
+
+    def __init__(self) -> None:
+        self._answers: list[Any] = []
+        self._missing = 0
+        self._gone = 0
+        self._changed = trio.Event()
+
+    def expect(self, count: int) -> None:
+        """So many more have been asked; below zero, fewer."""
+        self._missing += count
+        self._look()
+
+    def receive(self, arguments: list[Any]) -> None:
+        """A client answered. Its first argument counts: no more travels between nodes."""
+        self._missing -= 1
+        self._answers.append(arguments[0] if arguments else None)
+        self._look()
+
+    def fail(self, reason: str) -> None:
+        """A client left before it answered."""
+        self._missing -= 1
+        self._gone += 1
+        self._look()
+
+    def _look(self) -> None:
+        if self._missing <= 0:
+            self._changed.set()
+
+    async def wait(self, timeout_s: float) -> list[Any]:
+        """One answer of each client, in the order in which they came.
+
+        Raises:
+            AckTimeout: some did not answer in time, or have left and cannot any more; the answers
+                of the others are with it.
+        """
+        with trio.move_on_after(timeout_s):
+            await trio.lowlevel.checkpoint()
+            while self._missing > 0:
+                self._changed = trio.Event()
+                await self._changed.wait()
+        if self._missing > 0 or self._gone:
+            missing = max(self._missing, 0) + self._gone
+            raise AckTimeout(
+                f"{missing} of {missing + len(self._answers)} clients did not answer: "
+                f"{self._gone} left, the others not within {timeout_s} s",
+                self._answers,
+            )
+        return self._answers
+
+
+def check_timeout(timeout_s: float) -> float:
+    """A time that something may take.
+
+    Raises:
+        LocalProtocolError: it is no number above zero.
+    """
+    if not timeout_s > 0:
+        raise LocalProtocolError(f"a timeout is above zero, not {timeout_s}")
+    return timeout_s
 
 
 def answer_arguments(result: Any) -> Sequence[Any]:

@@ -1,45 +1,154 @@
 """Whom to emit to: an immutable chain, each step a new one."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.socketio.adapter import Target
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
+from trio_socketio.socketio.adapter import EVERYBODY, Target
+from trio_socketio.socketio.remote_socket import RemoteSocket
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.adapter import Adapter
 
+SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
+"""Names that no server may send to another."""
 
-class Broadcast:
+
+class Broadcasting:
+    """What can speak to many sockets: a server, a namespace, and a choice of sockets."""
+
+    __slots__ = ()
+
+    def _everybody(self) -> "Broadcast":
+        raise NotImplementedError
+
+    # -- whom
+
+    def to(self, rooms: str | Iterable[str]) -> "Broadcast":
+        """The sockets in rooms; in a chain, those too."""
+        return self._everybody().to(rooms)
+
+    def in_(self, rooms: str | Iterable[str]) -> "Broadcast":
+        """The same as to."""
+        return self.to(rooms)
+
+    def except_(self, rooms: str | Iterable[str]) -> "Broadcast":
+        """But not the sockets in rooms."""
+        return self._everybody().except_(rooms)
+
+    @property
+    def local(self) -> "Broadcast":
+        """This node's sockets only."""
+        return self._everybody().local
+
+    # -- how
+
+    @property
+    def volatile(self) -> "Broadcast":
+        """Drop the event for those who cannot take it at once."""
+        return self._everybody().volatile
+
+    def compress(self, compress: bool) -> "Broadcast":
+        """Whether transports that compress may compress the event; they may, if not told."""
+        return self._everybody().compress(compress)
+
+    def timeout(self, timeout_s: float) -> "Broadcast":
+        """How long answers may take."""
+        return self._everybody().timeout(timeout_s)
+
+    # -- what
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """Send an event to each socket once. Never blocks.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
+        """
+        self._everybody().emit(event, *arguments)
+
+    def send(self, *arguments: Any) -> None:
+        """Emit "message"."""
+        self.emit("message", *arguments)
+
+    async def emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float | None = None
+    ) -> list[Any]:
+        """Send an event to each socket once, and wait until all have answered.
+
+        Clients that leave meanwhile are not waited for, but are missing in the end. A volatile
+        question is put to those who can take it at once, and to no others.
+
+        Returns:
+            The first argument of each answer, in the order in which they came.
+        Raises:
+            AckTimeout: some have not answered in time, or have left; ``responses`` are the others'.
+            LocalProtocolError: see emit.
+        """
+        return await self._everybody().emit_with_ack(event, *arguments, timeout_s=timeout_s)
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The sockets, on whatever node, as they are now."""
+        return await self._everybody().fetch_sockets()
+
+    def sockets_join(self, rooms: str | Iterable[str]) -> None:
+        """Put the sockets into rooms."""
+        self._everybody().sockets_join(rooms)
+
+    def sockets_leave(self, rooms: str | Iterable[str]) -> None:
+        """Take the sockets out of rooms."""
+        self._everybody().sockets_leave(rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Put the sockets out of the namespace, or with ``close`` out of all, and hang up."""
+        self._everybody().disconnect_sockets(close)
+
+
+class Broadcast(Broadcasting):
     """A choice of sockets of one namespace."""
 
     __slots__ = ("_adapter", "_target")
 
-    def __init__(self, adapter: "Adapter", target: Target) -> None:
+    def __init__(self, adapter: "Adapter", target: Target = EVERYBODY) -> None:
         self._adapter = adapter
         self._target = target
 
+    @property
+    def target(self) -> Target:
+        """Whom it reaches, and how: a value."""
+        return self._target
+
+    def _everybody(self) -> "Broadcast":
+        return self
+
     def to(self, rooms: str | Iterable[str]) -> "Broadcast":
         """Also the sockets in rooms."""
-        return self._with(rooms=(*self._target.rooms, *_names(rooms)))
-
-    in_ = to
+        return self._with(rooms=(*self._target.rooms, *names(rooms)))
 
     def except_(self, rooms: str | Iterable[str]) -> "Broadcast":
         """But not the sockets in rooms."""
-        return self._with(excluded=(*self._target.excluded, *_names(rooms)))
+        return self._with(excluded=(*self._target.excluded, *names(rooms)))
+
+    @property
+    def local(self) -> "Broadcast":
+        """This node's sockets only."""
+        return self._with(local=True)
 
     @property
     def volatile(self) -> "Broadcast":
         """Drop the event for those who cannot take it at once."""
         return self._with(volatile=True)
 
-    @property
-    def local(self) -> "Broadcast":
-        """This node's sockets only."""
-        return self._with(local=True)
+    def compress(self, compress: bool) -> "Broadcast":
+        """Whether transports that compress may compress the event."""
+        return self._with(compress=compress)
+
+    def timeout(self, timeout_s: float) -> "Broadcast":
+        """How long answers may take."""
+        return self._with(timeout_s=check_timeout(timeout_s))
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to each chosen socket once.
@@ -50,11 +159,40 @@ class Broadcast:
         check_event(event)
         self._adapter.broadcast([event, *arguments], self._target)
 
+    async def emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float | None = None
+    ) -> list[Any]:
+        """See Broadcasting."""
+        check_event(event)
+        target = self._target if timeout_s is None else self.timeout(timeout_s)._target
+        return await self._adapter.broadcast_with_ack(
+            [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S
+        )
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """See Broadcasting."""
+        everybody = Broadcast(self._adapter)
+        found = await self._adapter.fetch_sockets(self._target)
+        return [RemoteSocket(everybody, details) for details in found]
+
+    def sockets_join(self, rooms: str | Iterable[str]) -> None:
+        """See Broadcasting."""
+        self._adapter.add_sockets(self._target, names(rooms))
+
+    def sockets_leave(self, rooms: str | Iterable[str]) -> None:
+        """See Broadcasting."""
+        self._adapter.remove_sockets(self._target, names(rooms))
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """See Broadcasting."""
+        self._adapter.disconnect_sockets(self._target, close=close)
+
     def _with(self, **changes: Any) -> "Broadcast":
-        return Broadcast(self._adapter, replace(self._target, **changes))
+        return Broadcast(self._adapter, msgspec.structs.replace(self._target, **changes))
 
 
-def _names(rooms: str | Iterable[str]) -> Iterable[str]:
+def names(rooms: str | Iterable[str]) -> Iterable[str]:
+    """One room or several."""
     return (rooms,) if isinstance(rooms, str) else rooms
 
 

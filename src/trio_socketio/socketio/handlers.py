@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from math import inf
 from time import perf_counter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import EventRefused, LocalProtocolError
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,16 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
     )
+
+
+def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
+    """A plain function gave what nobody would await: what it has to say would never be heard.
+
+    Raises:
+        LocalProtocolError: always.
+    """
+    result.close()
+    raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
 
 
 class Suspended(NamedTuple):
@@ -148,13 +158,15 @@ class Workers:
         self.running = handler
         result = self._context.copy().run(handler.function, *arguments)
         if type(result) is types.CoroutineType:
-            result.close()
-            raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
+            refuse_coroutine(result, handler)
         return result
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a plain function that is no handler, such as middleware, likewise."""
-        return self._context.copy().run(function, *arguments)
+        result = self._context.copy().run(function, *arguments)
+        if type(result) is types.CoroutineType:
+            refuse_coroutine(result, function)
+        return result
 
     async def call_async(
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
@@ -218,6 +230,9 @@ class Workers:
 
     def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:
         """A handler raised: that is counted and told, and harms nobody else."""
+        if isinstance(error, EventRefused):
+            log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
+            return
         self.failed += 1
         log.error("%s failed for socket %s", handler, socket_id, exc_info=error)
 

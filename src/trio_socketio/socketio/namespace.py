@@ -1,46 +1,54 @@
 """A namespace: its sockets and rooms, its middleware, its handlers."""
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import PacketType, encode_header
-from trio_socketio.errors import ConnectRefused, LocalProtocolError
-from trio_socketio.socketio.adapter import Target
-from trio_socketio.socketio.broadcast import Broadcast
-from trio_socketio.socketio.handlers import Handler, Workers, is_async
+from trio_socketio.errors import ConnectRefused
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
+from trio_socketio.socketio.adapter import EVERYBODY
+from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
+from trio_socketio.socketio.handlers import Workers, is_async
+from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
+from trio_socketio.socketio.server_side import ServerSideEvent
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_socketio.net.poller import Poller
+    from trio_socketio.socketio.any_listeners import AnyListeners
+    from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.server import Server
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-_CONNECTION = "connection"
-
-
-class Namespace:
+class Namespace(Registry, Broadcasting):
     """A channel of the server that clients join by name.
 
     Args:
         server: owns it.
         name: begins with a slash.
+        parent: that made it for a client, and may end it.
     """
 
-    def __init__(self, server: "Server", name: str) -> None:
+    def __init__(
+        self, server: "Server", name: str, parent: "ParentNamespace | None" = None
+    ) -> None:
+        super().__init__(name)
         self.server = server
-        self.name = name
+        self.parent = parent
         self.event_header = encode_header(PacketType.EVENT, name)
         self.ack_header = encode_header(PacketType.ACK, name)
         self.rooms = Rooms()
-        self.handlers: dict[str | int | float, Handler] = {}
+        self.overheard: set[AnyListeners] = set()  # those with listeners of what goes out
         self.workers: Workers = server.workers
         self.adapter = server.create_adapter(self)
-        self._middleware: list[Callable[[Socket], Any]] = []
-        self._connection_handler: Handler | None = None
         self._ack_id = 0
+        self._admitting = 0  # middleware at work
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name}>"
 
     @property
     def sockets(self) -> dict[str, Socket]:
@@ -57,67 +65,10 @@ class Namespace:
         self._ack_id += 1
         return self._ack_id - 1
 
-    # -- registering
-
-    def use(self, function: Function) -> Function:
-        """Register middleware: called with a socket that wants to join, in order of registration.
-
-        Plain or async. Raise ConnectRefused to keep the client out.
-        """
-        self._middleware.append(function)
-        return function
-
-    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
-        """Register the handler of an event, called with the socket and the event's arguments.
-
-        "connection" is called with a socket that has joined; "disconnecting" and "disconnect" with
-        the socket and the reason. What a handler returns answers the client's acknowledgement:
-        None no argument, a tuple several, anything else one.
-
-        Args:
-            event: its name.
-            concurrent: events of one socket need not wait for each other; for async handlers.
-        Raises:
-            LocalProtocolError: the event has a handler already, or a client could never send it.
-        """
-
-        def register(function: Function) -> Function:
-            handler = Handler(event, function, concurrent=concurrent)
-            if event == _CONNECTION:
-                if self._connection_handler is not None:
-                    raise LocalProtocolError(f"{self.name} has a handler of {event!r} already")
-                self._connection_handler = handler
-                return function
-            if event in self.handlers:
-                raise LocalProtocolError(f"{self.name} has a handler of {event!r} already")
-            if event in ("connect", "connect_error", "newListener", "removeListener"):
-                raise LocalProtocolError(f"the event name {event!r} is reserved; use 'connection'")
-            self.handlers[event] = handler
-            return function
-
-        return register
-
     # -- emitting
 
-    def to(self, rooms: str | Iterable[str]) -> Broadcast:
-        """The sockets in rooms."""
-        return Broadcast(self.adapter, Target()).to(rooms)
-
-    in_ = to
-
-    def except_(self, rooms: str | Iterable[str]) -> Broadcast:
-        """All sockets but those in rooms."""
-        return Broadcast(self.adapter, Target()).except_(rooms)
-
-    @property
-    def volatile(self) -> Broadcast:
-        """All sockets that can take it at once."""
-        return Broadcast(self.adapter, Target(volatile=True))
-
-    @property
-    def local(self) -> Broadcast:
-        """All sockets of this node."""
-        return Broadcast(self.adapter, Target(local=True))
+    def _everybody(self) -> Broadcast:
+        return Broadcast(self.adapter)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to every socket.
@@ -125,7 +76,48 @@ class Namespace:
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
-        Broadcast(self.adapter, Target()).emit(event, *arguments)
+        check_event(event)
+        self.adapter.broadcast([event, *arguments], EVERYBODY)
+
+    # -- between servers
+
+    def server_side_emit(self, event: str, *arguments: Any) -> None:
+        """Send an event to this namespace on every other node; see on_server_side.
+
+        Raises:
+            LocalProtocolError: the name is reserved between servers.
+        """
+        check_server_side(event)
+        self.adapter.server_side_emit([event, *arguments])
+
+    async def server_side_emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
+    ) -> list[Any]:
+        """Send an event to this namespace on every other node, and wait for their answers.
+
+        Returns:
+            One answer of each other node; none when there is no other.
+        Raises:
+            AckTimeout: some did not answer in time; ``responses`` are the others'.
+            LocalProtocolError: the name is reserved between servers.
+        """
+        check_server_side(event)
+        return await self.adapter.server_side_emit_with_ack(
+            [event, *arguments], check_timeout(timeout_s)
+        )
+
+    def receive_server_side(
+        self, arguments: list[Any], answer: "Callable[[Any], None] | None" = None
+    ) -> None:
+        """Another node has sent an event: for the adapter. Plain; handled in a worker.
+
+        Args:
+            arguments: the event's name, then what goes with it.
+            answer: called with what the handler returns; not if it fails, or there is none.
+        """
+        handler = self.server_side_handlers.get(arguments[0])
+        if handler is not None:
+            self.workers.submit(ServerSideEvent(self, handler, arguments[1:], answer))
 
     # -- joining
 
@@ -135,11 +127,12 @@ class Namespace:
 
     def ask_middleware(self, socket: Socket) -> None:
         """Let the client in or refuse it, now or when async middleware has decided."""
-        if any(is_async(function) for function in self._middleware):
+        self._admitting += 1
+        if any(is_async(function) for function in self.middleware):
             self.workers.submit(_Admission(self, socket))
             return
         try:
-            for function in self._middleware:
+            for function in self.middleware:
                 self.workers.run(function, socket)
         except Exception as error:
             self.refuse(socket, error)
@@ -149,7 +142,9 @@ class Namespace:
     async def ask_async(self, workers: Workers, socket: Socket) -> None:
         """See ask_middleware; in a worker."""
         try:
-            for function in self._middleware:
+            for function in self.middleware:
+                if not socket.peer.is_connecting(socket):
+                    break  # nobody wants to know any more
                 if is_async(function):
                     await workers.call_async(function, socket)
                 else:
@@ -161,6 +156,7 @@ class Namespace:
 
     def refuse(self, socket: Socket, error: Exception) -> None:
         """Middleware raised; anything but ConnectRefused is a defect that clients are not shown."""
+        self._admitting -= 1
         wanted = socket.peer.is_connecting(socket)
         socket.peer.settle(socket, joined=False)
         if not isinstance(error, ConnectRefused):
@@ -175,20 +171,35 @@ class Namespace:
             except Exception as fault:  # what it was refused with cannot be sent
                 self.workers.log_failure(f"middleware of {self.name}", socket.id, fault)
                 socket.peer.refuse(self.name, {"message": "Internal server error"})
+        self.end_if_deserted()
 
     def admit(self, socket: Socket) -> None:
         """Middleware is content: the socket joins, unless its client has left meanwhile."""
+        self._admitting -= 1
         wanted = socket.peer.is_connecting(socket)
         socket.peer.settle(socket, joined=wanted)
         if not wanted:
+            self.end_if_deserted()
             return
         socket.connected = True
-        self.rooms.sockets[socket.id] = socket
+        self.rooms.enter(socket)
+        if socket.is_overheard:
+            self.overheard.add(socket)
         early, socket.joined = socket.joined, None
         socket.join(early or ())
         socket.peer.accept(socket)
-        if self._connection_handler is not None:
-            socket.dispatch(self._connection_handler, [socket], None)
+        if self.connection_handler is not None:
+            socket.dispatch(self.connection_handler, [socket], None)
+
+    def end_if_deserted(self) -> None:
+        """A child that nobody is in or about to join ends, if the options say so."""
+        if (
+            self.parent is not None
+            and not self.rooms.sockets
+            and not self._admitting
+            and self.server.options.cleanup_empty_child_namespaces
+        ):
+            self.server.remove_child(self)
 
 
 class _Admission:

@@ -15,10 +15,12 @@ from trio_socketio.codec.socket_packet import (
     encode_packet,
 )
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.socketio.parent_namespace import Search
 from trio_socketio.socketio.socket import OVERLOAD_FACTOR
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
+    from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
 
@@ -57,10 +59,10 @@ class Peer:
         self._server = server
         self.session = session
         self._sockets: dict[str, Socket] = {}
-        self._connecting: dict[str, Socket] | None = None  # middleware is asked
+        self._connecting: dict[str, Socket | Search] | None = None  # user code is asked
         self._admitting = 0  # middleware at work, wanted or not any more
         self._leaving: list[Socket] | None = None  # forgotten, their handlers perhaps not done
-        self._left: set[str] | None = None  # namespaces it was put out of, or left
+        self._left: dict[str, None] | None = None  # namespaces it was put out of, or left
         self._reassembly: Reassembly | None = None
         self._acks_awaited = 0
         self._closed = False
@@ -167,7 +169,7 @@ class Peer:
         namespace = self._server.namespaces.get(name)
         joined = sum(socket.connected for socket in self._sockets.values())
         joined += self._admitting + self._count_leaving()
-        if namespace is None:
+        if namespace is None and not self._server.parents:
             self.refuse(name, {"message": "Invalid namespace"})
         elif joined >= self._server.options.max_namespaces_per_session:
             self.refuse(name, {"message": "Too many namespaces"})
@@ -175,8 +177,16 @@ class Peer:
             if self._connecting is None:
                 self._connecting = {}
             self._admitting += 1
-            self._connecting[name] = namespace.connect(self, auth)
-            namespace.ask_middleware(self._connecting[name])
+            if namespace is None:
+                search = self._connecting[name] = Search(self._server, self, name, auth)
+                self._server.workers.submit(search)
+            else:
+                self._join(namespace, auth)
+
+    def _join(self, namespace: "Namespace", auth: dict[str, Any]) -> None:
+        assert self._connecting is not None
+        socket = self._connecting[namespace.name] = namespace.connect(self, auth)
+        namespace.ask_middleware(socket)
 
     def _count_leaving(self) -> int:
         """Sockets that have left while their handlers go on: they are bounded like the others."""
@@ -199,27 +209,47 @@ class Peer:
 
     # -- sockets
 
-    def is_connecting(self, socket: "Socket") -> bool:
-        """Whether the client still wants what middleware was asked about."""
+    def is_connecting(self, wish: "Socket | Search") -> bool:
+        """Whether the client still wants what user code was asked about."""
+        name = wish.name if isinstance(wish, Search) else wish.namespace.name
         return (
             self._connecting is not None
-            and self._connecting.get(socket.namespace.name) is socket
+            and self._connecting.get(name) is wish
             and self.session.is_open
         )
+
+    def search_succeeded(self, search: "Search", namespace: "Namespace") -> None:
+        """There is such a namespace now: its middleware is asked."""
+        if self.is_connecting(search):
+            self._join(namespace, search.auth)
+        else:
+            self._admitting -= 1
+            namespace.end_if_deserted()
+
+    def search_failed(self, search: "Search", why: str) -> None:
+        """There is no such namespace."""
+        wanted = self.is_connecting(search)
+        self._admitting -= 1
+        self._forget_wish(search.name, search)
+        if wanted:
+            self.refuse(search.name, {"message": why})
 
     def settle(self, socket: "Socket", *, joined: bool) -> None:
         """Middleware has decided."""
         self._admitting -= 1
         name = socket.namespace.name
-        if self._connecting is not None and self._connecting.get(name) is socket:
-            del self._connecting[name]
-            if not self._connecting:
-                self._connecting = None
+        self._forget_wish(name, socket)
         if joined:
             self._sockets[name] = socket
             self._connect_by = inf
             if self._left is not None:
-                self._left.discard(name)
+                self._left.pop(name, None)
+
+    def _forget_wish(self, name: str, wish: "Socket | Search") -> None:
+        if self._connecting is not None and self._connecting.get(name) is wish:
+            del self._connecting[name]
+            if not self._connecting:
+                self._connecting = None
 
     def forget(self, socket: "Socket") -> None:
         """A socket has left its namespace; the session goes on."""
@@ -228,8 +258,10 @@ class Peer:
             del self._sockets[name]
             if not self._closed:
                 if self._left is None:
-                    self._left = set()
-                self._left.add(name)
+                    self._left = {}
+                self._left[name] = None
+                if len(self._left) > self._server.options.max_namespaces_per_session:
+                    del self._left[next(iter(self._left))]  # dynamic ones have endless names
                 if self._leaving is None:
                     self._leaving = []
                 self._leaving.append(socket)

@@ -27,6 +27,10 @@ class Rooms:
         """Rooms that somebody joined."""
         return list(self._rooms)
 
+    def enter(self, socket: "Socket") -> None:
+        """Take a socket into the namespace, and so into the room of its own id."""
+        self.sockets[socket.id] = socket
+
     def add(self, socket: "Socket", room: str) -> None:
         """Put a socket into a room; a socket that is not connected goes nowhere."""
         if room == socket.id or socket.id not in self.sockets:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket as socket_module
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,7 @@ from trio_socketio.net.pollers import create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
-from trio_socketio.socketio.broadcast import Broadcast
-from trio_socketio.socketio.handlers import Workers
-from trio_socketio.socketio.namespace import Function, Namespace
+from trio_socketio.socketio.namespaces import Namespaces
 from trio_socketio.socketio.peer_v3 import open_peer
 
 log = logging.getLogger(__name__)
@@ -71,8 +69,8 @@ class Running:
     engines: tuple[EngineServer, ...]
 
 
-class Server:
-    """A Socket.IO server.
+class Server(Namespaces):
+    """A Socket.IO server. What is broadcast from it goes to the main namespace.
 
     Register handlers, then ``await server.serve(...)`` or use ``open_server``. Nothing is started
     before.
@@ -85,60 +83,11 @@ class Server:
     def __init__(
         self, options: ServerOptions | None = None, *, adapter: AdapterFactory = Adapter
     ) -> None:
-        self.options = options or ServerOptions()
-        self.create_adapter = adapter
-        self.workers = Workers()
-        self.namespaces: dict[str, Namespace] = {}
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
         self._serving = False
-        self._main = self.of("/")
-
-    # -- namespaces
-
-    def of(self, name: str) -> Namespace:
-        """The namespace of that name, created when new. A leading slash may be left out."""
-        if not name.startswith("/"):
-            name = "/" + name
-        namespace = self.namespaces.get(name)
-        if namespace is None:
-            if "," in name or not name.isprintable():
-                raise LocalProtocolError(f"a namespace cannot be called {name!r}")
-            namespace = self.namespaces[name] = Namespace(self, name)
-        return namespace
-
-    def use(self, function: Function) -> Function:
-        """See Namespace.use, of the main namespace."""
-        return self._main.use(function)
-
-    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
-        """See Namespace.on, of the main namespace."""
-        return self._main.on(event, concurrent=concurrent)
-
-    def emit(self, event: str, *arguments: Any) -> None:
-        """See Namespace.emit, of the main namespace."""
-        self._main.emit(event, *arguments)
-
-    def to(self, rooms: str | Iterable[str]) -> Broadcast:
-        """See Namespace.to, of the main namespace."""
-        return self._main.to(rooms)
-
-    in_ = to
-
-    def except_(self, rooms: str | Iterable[str]) -> Broadcast:
-        """See Namespace.except_, of the main namespace."""
-        return self._main.except_(rooms)
-
-    @property
-    def volatile(self) -> Broadcast:
-        """See Namespace.volatile, of the main namespace."""
-        return self._main.volatile
-
-    @property
-    def local(self) -> Broadcast:
-        """See Namespace.local, of the main namespace."""
-        return self._main.local
+        super().__init__(options or ServerOptions(), adapter)
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -151,6 +100,9 @@ class Server:
         if path in self._mounts or path == self.options.path:
             raise LocalProtocolError(f"{path} is served already")
         self._mounts[path] = open_session
+
+    def _server(self) -> "Server":
+        return self
 
     # -- what the parts below and above need
 

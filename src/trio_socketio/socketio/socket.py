@@ -11,10 +11,13 @@ from trio_socketio.codec.socket_packet import (
     encode_packet,
 )
 from trio_socketio.errors import LocalProtocolError, SessionClosed
-from trio_socketio.socketio.acks import PendingAck, answer_arguments
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited, answer_arguments
 from trio_socketio.socketio.adapter import Target
+from trio_socketio.socketio.any_listeners import AnyListeners
 from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.handlers import Suspended
+from trio_socketio.socketio.socket_handshake import SocketHandshake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,57 +26,11 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.peer import Peer
 
-DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 OVERLOAD_FACTOR: Final = 4
 """Times the queue bound: how far events may pile up behind a handler that awaits an ack."""
 
 
-class SocketHandshake:
-    """How a socket came to be.
-
-    Args:
-        peer: its session.
-        auth: the payload of its CONNECT.
-    """
-
-    __slots__ = ("_peer", "auth")
-
-    def __init__(self, peer: "Peer", auth: dict[str, Any]) -> None:
-        self._peer = peer
-        self.auth = auth
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of the request that opened the session; names in lower case."""
-        return self._peer.session.handshake.headers
-
-    @property
-    def query(self) -> dict[str, str]:
-        """Of the request that opened the session."""
-        return self._peer.session.handshake.query
-
-    @property
-    def url(self) -> str:
-        """Of the request that opened the session."""
-        return self._peer.session.handshake.url
-
-    @property
-    def address(self) -> str:
-        """The client's, as far as trusted proxies tell."""
-        return self._peer.session.handshake.address
-
-    @property
-    def secure(self) -> bool:
-        """Whether the client came over TLS."""
-        return self._peer.session.handshake.secure
-
-    @property
-    def issued_s(self) -> float:
-        """When the session was opened, seconds since 1970."""
-        return self._peer.session.handshake.issued_s
-
-
-class Socket:
+class Socket(AnyListeners):
     """A client in a namespace.
 
     Args:
@@ -106,6 +63,7 @@ class Socket:
     ) -> None:
         self.id = socket_id
         self.namespace = namespace
+        self.handlers = namespace.handlers
         self.peer = peer
         self.session = peer.session
         self.auth = auth
@@ -114,7 +72,8 @@ class Socket:
         self.joined: set[str] | None = None
         self._frozen_rooms: frozenset[str] | None = None
         self._data: dict[str, Any] | None = None
-        self._acks: dict[int, PendingAck] | None = None
+        self._outgoing = None
+        self._acks: dict[int, Awaited] | None = None
         self._queue: deque[tuple[Handler, list[Any], int | None]] | None = None
         self._running = False  # a worker goes through the queue
         self._pending = 0  # events that wait or run
@@ -177,10 +136,16 @@ class Socket:
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
         packet = encode_arguments(self.namespace.event_header, [event, *arguments], None)
+        if self._outgoing is not None:
+            self.overhear([event, *arguments])
         if self.connected:
             self.session.send(packet)
         else:
             self.session.drop()
+
+    def send(self, *arguments: Any) -> None:
+        """Emit "message"."""
+        self.emit("message", *arguments)
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
@@ -194,24 +159,7 @@ class Socket:
             SessionClosed: the client is gone.
             LocalProtocolError: see emit.
         """
-        check_event(event)
-        if not self.connected:
-            raise SessionClosed(self.reason)
-        ack_id = self.namespace.next_ack_id()
-        pending = PendingAck()
-        if self._acks is None:
-            self._acks = {}
-        acks = self._acks
-        self.session.send(
-            encode_arguments(self.namespace.event_header, [event, *arguments], ack_id)
-        )
-        acks[ack_id] = pending
-        self.peer.ack_awaited()
-        try:
-            return await pending.wait(timeout_s)
-        finally:
-            self.peer.ack_over()
-            acks.pop(ack_id, None)
+        return await self._flagged().emit_with_ack(event, *arguments, timeout_s=timeout_s)
 
     def disconnect(self, close: bool = False) -> None:
         """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
@@ -240,9 +188,25 @@ class Socket:
         return Broadcast(self.namespace.adapter, Target(excluded=(self.id,)))
 
     @property
-    def volatile(self) -> "VolatileSocket":
+    def local(self) -> Broadcast:
+        """The others on this node."""
+        return self.broadcast.local
+
+    @property
+    def volatile(self) -> FlaggedSocket:
         """Emit through it what may be lost when the client cannot take it at once."""
-        return VolatileSocket(self)
+        return self._flagged().volatile
+
+    def compress(self, compress: bool) -> FlaggedSocket:
+        """Emit through it what transports that compress may compress, or may not."""
+        return self._flagged().compress(compress)
+
+    def timeout(self, timeout_s: float) -> FlaggedSocket:
+        """Ask through it what may take so long to be answered."""
+        return self._flagged().timeout(timeout_s)
+
+    def _flagged(self) -> FlaggedSocket:
+        return FlaggedSocket(self, self.broadcast.target)
 
     async def wait_drained(self) -> None:
         """Wait until the client has taken what was sent to it.
@@ -258,7 +222,7 @@ class Socket:
 
     def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
         """An event arrived: call its handler, or queue it behind those that run."""
-        handler = self.namespace.handlers.get(arguments[0])
+        handler = self.handlers.get(arguments[0])
         if handler is not None:
             arguments[0] = self
             self.dispatch(handler, arguments, ack_id)
@@ -280,7 +244,20 @@ class Socket:
         """The client answered; an answer nobody waits for is late, and ignored."""
         pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
         if pending is not None:
+            self.peer.ack_over()
             pending.receive(arguments)
+
+    def expect_ack(self, ack_id: int, pending: Awaited) -> None:
+        """Tell pending the answer to an event that was sent."""
+        if self._acks is None:
+            self._acks = {}
+        self._acks[ack_id] = pending
+        self.peer.ack_awaited()
+
+    def forget_ack(self, ack_id: int) -> None:
+        """Wait for an answer no longer."""
+        if self._acks is not None and self._acks.pop(ack_id, None) is not None:
+            self.peer.ack_over()
 
     def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
         try:
@@ -316,6 +293,13 @@ class Socket:
                 self.namespace.workers.submit(self)
         if self._pending >= self.namespace.server.options.handler_queue:
             self.peer.queue_full(self._pending)
+
+    def reconsider_queue(self) -> None:
+        """See AnyListeners."""
+        queue = self._queue or deque()
+        for _ in range(len(queue)):  # in place: a worker may be going through it
+            handler, arguments, ack_id = queue.popleft()
+            queue.append((self.intercepted(handler), arguments, ack_id))
 
     async def run(self, workers: "Workers") -> bool:
         """See Job: handle what is queued, in order."""
@@ -385,6 +369,8 @@ class Socket:
     def _leave_rooms(self) -> None:
         self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
         self.namespace.adapter.remove_all(self)
+        if self._outgoing is not None:
+            self.namespace.overheard.discard(self)
 
     def leave_namespace(self) -> None:
         """Leave every room, release what waits, then tell the handlers, last of all."""
@@ -393,30 +379,13 @@ class Socket:
         self.peer.forget(self)
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():
+            self.peer.ack_over()
             pending.fail(self.reason)
         for event in ("disconnecting", "disconnect"):
             handler = self.namespace.handlers.get(event)
             if handler is not None:
                 self.dispatch(handler, [self, self.reason], None)
-
-
-class VolatileSocket:
-    """Emits to one socket what may be lost."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-
-    def emit(self, event: str, *arguments: Any) -> None:
-        """See Socket.emit; dropped and counted when the client cannot take it at once."""
-        check_event(event)
-        socket = self._socket
-        packet = encode_arguments(socket.namespace.event_header, [event, *arguments], None)
-        if socket.connected:
-            socket.session.send_volatile(packet)
-        else:
-            socket.session.drop()
+        self.namespace.end_if_deserted()
 
 
 class _ConcurrentEvent:
@@ -434,7 +403,8 @@ class _ConcurrentEvent:
 
     async def run(self, workers: "Workers") -> bool:
         """See Job."""
-        handler, socket = self._handler, self._socket
+        socket = self._socket
+        handler = socket.intercepted(self._handler)
         suspended = socket.begin(workers, handler, self._arguments, self._ack_id)
         if suspended is not None:
             await socket.finish(workers, suspended, handler, self._ack_id)

@@ -1,0 +1,147 @@
+"""The namespaces of a server: those that it names, and those that clients ask for."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
+
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
+from trio_socketio.socketio.adapter import AdapterFactory
+from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
+from trio_socketio.socketio.handlers import Workers, is_async
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.registry import Function
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
+
+
+class Namespaces(Broadcasting):
+    """The part of a server that user code registers with.
+
+    Args:
+        options: see ServerOptions.
+        adapter: makes the adapter of each namespace.
+    """
+
+    def __init__(self, options: ServerOptions, adapter: AdapterFactory) -> None:
+        self.options = options
+        self.create_adapter = adapter
+        self.workers = Workers()
+        self.namespaces: dict[str, Namespace] = {}
+        self.parents: dict[Matcher, ParentNamespace] = {}
+        self._new_namespace_handlers: list[Callable[[Namespace], Any]] = []
+        self._dynamic_count = 0
+        self._main = self.of("/")
+
+    @overload
+    def of(self, name: str) -> Namespace: ...
+
+    @overload
+    def of(self, name: Matcher) -> ParentNamespace: ...
+
+    def of(self, name: str | Matcher) -> Namespace | ParentNamespace:
+        """The namespace of that name, or the parent of all that a matcher accepts; new if need be.
+
+        A client that asks for a name that does not exist has the matchers asked, in the order in
+        which they came; the first that accepts it is the parent of the new namespace. A matcher
+        says which names there are, not who may join: once a namespace exists, only its middleware
+        is asked.
+
+        Args:
+            name: a leading slash may be left out; or a compiled pattern that the whole name must
+                match; or a predicate, plain or async, called with the name and the payload of
+                the CONNECT. Who raises does not accept.
+        Raises:
+            LocalProtocolError: there can be no such namespace.
+        """
+        if not isinstance(name, str):
+            return self._parent_of(name)
+        if not name.startswith("/"):
+            name = "/" + name
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            if "," in name or not name.isprintable():
+                raise LocalProtocolError(f"a namespace cannot be called {name!r}")
+            for parent in self.parents.values():
+                if parent.matches(name):
+                    return self._add(parent.create_child(name, dynamic=False))
+            namespace = self._add(Namespace(self._server(), name))
+        return namespace
+
+    def _parent_of(self, matcher: Matcher) -> ParentNamespace:
+        parent = self.parents.get(matcher)
+        if parent is None:
+            parent = self.parents[matcher] = ParentNamespace(self._server(), matcher)
+        return parent
+
+    def _add(self, namespace: Namespace) -> Namespace:
+        self.namespaces[namespace.name] = namespace
+        for function in self._new_namespace_handlers:
+            try:
+                self.workers.run(function, namespace)
+            except Exception as error:
+                self.workers.log_failure("handler of 'new_namespace'", namespace.name, error)
+        return namespace
+
+    def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
+        """A namespace that a client asked for; None if there are too many such."""
+        if self._dynamic_count >= self.options.max_dynamic_namespaces:
+            return None
+        self._dynamic_count += 1
+        if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
+            log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
+        return self._add(parent.create_child(name, dynamic=True))
+
+    def remove_child(self, child: Namespace) -> None:
+        """A namespace that clients had asked for is deserted."""
+        if child.parent is not None and self.namespaces.get(child.name) is child:
+            self._dynamic_count -= 1
+            del self.namespaces[child.name]
+            del child.parent.children[child.name]
+            child.adapter.close()
+
+    def use(self, function: Function) -> Function:
+        """See Namespace.use, of the main namespace."""
+        return self._main.use(function)
+
+    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """See Namespace.on, of the main namespace.
+
+        "new_namespace" is the server's own: a plain function that is called with every namespace
+        that is created from now on, before anybody joins it.
+        """
+        if event != "new_namespace":
+            return self._main.on(event, concurrent=concurrent)
+
+        def register(function: Function) -> Function:
+            if is_async(function):
+                raise LocalProtocolError("the handler of 'new_namespace' is a plain function")
+            self._new_namespace_handlers.append(function)
+            return function
+
+        return register
+
+    def on_server_side(self, event: str) -> Callable[[Function], Function]:
+        """See Namespace.on_server_side, of the main namespace."""
+        return self._main.on_server_side(event)
+
+    def server_side_emit(self, event: str, *arguments: Any) -> None:
+        """See Namespace.server_side_emit, of the main namespace."""
+        self._main.server_side_emit(event, *arguments)
+
+    async def server_side_emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
+    ) -> list[Any]:
+        """See Namespace.server_side_emit_with_ack, of the main namespace."""
+        return await self._main.server_side_emit_with_ack(event, *arguments, timeout_s=timeout_s)
+
+    def _everybody(self) -> Broadcast:
+        return Broadcast(self._main.adapter)
+
+    def _server(self) -> "Server":
+        raise NotImplementedError

@@ -1,0 +1,127 @@
+"""Clients of any node, as values: what is known of them, and how to reach them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trio_socketio.errors import SessionClosed
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.broadcast import Broadcast
+    from trio_socketio.socketio.socket import Socket
+
+
+class HandshakeDetails(msgspec.Struct, frozen=True):
+    """How a socket came to be; see SocketHandshake.
+
+    Args:
+        headers: of the request that opened the session; names in lower case.
+        query: of that request.
+        url: of that request.
+        address: the client's.
+        secure: whether it came over TLS.
+        issued_s: when the session was opened, seconds since 1970.
+        auth: the payload of its CONNECT.
+    """
+
+    headers: dict[str, str]
+    query: dict[str, str]
+    url: str
+    address: str
+    secure: bool
+    issued_s: float
+    auth: dict[str, Any]
+
+
+class SocketDetails(msgspec.Struct, frozen=True):
+    """A socket as it travels from node to node.
+
+    Args:
+        id: of the socket.
+        handshake: how it came to be.
+        rooms: it is in, its own included.
+        data: what its program remembers of it.
+    """
+
+    id: str
+    handshake: HandshakeDetails
+    rooms: frozenset[str]
+    data: dict[str, Any]
+
+
+def describe(socket: "Socket") -> SocketDetails:
+    """What other nodes may know of a socket of this one, at this moment."""
+    view = socket.handshake
+    handshake = HandshakeDetails(
+        headers=view.headers,
+        query=view.query,
+        url=view.url,
+        address=view.address,
+        secure=view.secure,
+        issued_s=view.issued_s,
+        auth=view.auth,
+    )
+    return SocketDetails(socket.id, handshake, socket.rooms, dict(socket.data))
+
+
+class RemoteSocket:
+    """A client of any node, as it was when fetch_sockets asked.
+
+    What it says does not change any more, and changing its data changes nothing. What it does
+    reaches the client through the room of its id, wherever it is connected.
+    """
+
+    __slots__ = ("_broadcast", "data", "handshake", "id", "rooms")
+
+    def __init__(self, everybody: "Broadcast", details: SocketDetails) -> None:
+        self.id = details.id
+        self.handshake = details.handshake
+        self.rooms = details.rooms
+        self.data = details.data
+        self._broadcast = everybody.to(details.id)
+
+    def __repr__(self) -> str:
+        return f"<RemoteSocket {self.id}>"
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """See Socket.emit."""
+        self._broadcast.emit(event, *arguments)
+
+    def send(self, *arguments: Any) -> None:
+        """Emit "message"."""
+        self._broadcast.emit("message", *arguments)
+
+    async def emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float | None = None
+    ) -> Any:
+        """Send an event and wait for the client's answer.
+
+        Returns:
+            Its first argument, or None.
+        Raises:
+            AckTimeout: no answer in time, or the client left before it.
+            SessionClosed: no node knows the client any more.
+            LocalProtocolError: see Socket.emit.
+        """
+        answers = await self._broadcast.emit_with_ack(event, *arguments, timeout_s=timeout_s)
+        if not answers:
+            raise SessionClosed("no node knows the client any more")
+        return answers[0]
+
+    def timeout(self, timeout_s: float) -> "RemoteSocket":
+        """The same client, with a time for its answers."""
+        details = SocketDetails(self.id, self.handshake, self.rooms, self.data)
+        return RemoteSocket(self._broadcast.timeout(timeout_s), details)
+
+    def join(self, rooms: str | Iterable[str]) -> None:
+        """See Socket.join."""
+        self._broadcast.sockets_join(rooms)
+
+    def leave(self, rooms: str | Iterable[str]) -> None:
+        """See Socket.leave."""
+        self._broadcast.sockets_leave(rooms)
+
+    def disconnect(self, close: bool = False) -> None:
+        """See Socket.disconnect."""
+        self._broadcast.disconnect_sockets(close)

@@ -1,0 +1,93 @@
+"""Rooms that tell of their comings and goings. A namespace has them once somebody listens."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.socketio.handlers import Workers, is_async
+from trio_socketio.socketio.rooms import Rooms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_socketio.socketio.registry import Function
+    from trio_socketio.socketio.socket import Socket
+
+EVENTS: Final = ("create_room", "delete_room", "join_room", "leave_room")
+
+
+class WatchedRooms(Rooms):
+    """Takes the place of plain rooms.
+
+    Args:
+        rooms: goes on in here.
+        workers: run what listens.
+    """
+
+    __slots__ = ("_hooks", "_workers")
+
+    def __init__(self, rooms: Rooms, workers: Workers) -> None:
+        super().__init__()
+        self.sockets = rooms.sockets
+        self._rooms = rooms._rooms
+        self._workers = workers
+        self._hooks: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
+
+    def on(self, event: str) -> "Callable[[Function], Function]":
+        """See Adapter.on."""
+        if event not in self._hooks:
+            raise LocalProtocolError(f"rooms tell of {', '.join(EVENTS)}, not of {event!r}")
+
+        def register(function: "Function") -> "Function":
+            if is_async(function):
+                raise LocalProtocolError(f"what is told of {event} is a plain function")
+            self._hooks[event].append(function)
+            return function
+
+        return register
+
+    def enter(self, socket: "Socket") -> None:
+        """See Rooms."""
+        is_new = not self._exists(socket.id)
+        super().enter(socket)
+        if is_new:
+            self._tell("create_room", socket, socket.id)
+        self._tell("join_room", socket, socket.id, socket.id)
+
+    def add(self, socket: "Socket", room: str) -> None:
+        """See Rooms."""
+        was_in = room in (socket.joined or ())
+        is_new = not self._exists(room)
+        super().add(socket, room)
+        if not was_in and room in (socket.joined or ()):
+            if is_new:
+                self._tell("create_room", socket, room)
+            self._tell("join_room", socket, room, socket.id)
+
+    def remove(self, socket: "Socket", room: str) -> None:
+        """See Rooms."""
+        was_in = room in (socket.joined or ())
+        super().remove(socket, room)
+        if was_in:
+            self._left(socket, room)
+
+    def remove_all(self, socket: "Socket") -> None:
+        """See Rooms."""
+        was_in = socket.id in self.sockets
+        super().remove_all(socket)
+        if was_in:
+            self._left(socket, socket.id)
+
+    def _exists(self, room: str) -> bool:
+        return room in self._rooms or room in self.sockets
+
+    def _left(self, socket: "Socket", room: str) -> None:
+        self._tell("leave_room", socket, room, socket.id)
+        if not self._exists(room):
+            self._tell("delete_room", socket, room)
+
+    def _tell(self, event: str, socket: "Socket", *arguments: str) -> None:
+        for hook in tuple(self._hooks[event]):
+            try:
+                self._workers.run(hook, *arguments)
+            except Exception as error:
+                self._workers.log_failure(f"hook of {event}", socket.id, error)

@@ -1,0 +1,40 @@
+"""Events that servers send one another."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.handlers import Handler, Workers
+    from trio_socketio.socketio.namespace import Namespace
+
+
+class ServerSideEvent:
+    """One that came from another node, on its way to its handler."""
+
+    __slots__ = ("_answer", "_arguments", "_handler", "_namespace")
+
+    def __init__(
+        self,
+        namespace: "Namespace",
+        handler: "Handler",
+        arguments: list[Any],
+        answer: Callable[[Any], None] | None,
+    ) -> None:
+        self._namespace = namespace
+        self._handler = handler
+        self._arguments = arguments
+        self._answer = answer
+
+    async def run(self, workers: "Workers") -> bool:
+        """See Job."""
+        handler = self._handler
+        try:
+            if handler.is_async:
+                result = await workers.call_async(handler.function, *self._arguments)
+            else:
+                result = workers.call(handler, self._arguments)
+            if self._answer is not None:
+                self._answer(result)
+        except Exception as error:
+            workers.log_failure(handler, f"server-side, {self._namespace.name}", error)
+        return False

@@ -1,0 +1,93 @@
+"""Sockets without connections: sessions that only remember what they were given."""
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from trio_socketio import Namespace, Socket
+from trio_socketio.codec.engine_packet import Outgoing
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.peer import Peer
+
+
+class FakeHandshake:
+    """How every fake session came to be."""
+
+    headers: ClassVar = {"origin": "https://a.example"}
+    query: ClassVar = {"EIO": "4"}
+    url = "/socket.io/?EIO=4"
+    address = "203.0.113.9"
+    secure = True
+    issued_s = 1.5
+
+
+class FakeSession:
+    """Takes packets, and may be behind."""
+
+    def __init__(self, *, is_writable: bool = True) -> None:
+        self.is_writable = is_writable
+        self.is_open = True
+        self.sent: list[Outgoing] = []
+        self.dropped = 0
+        self.handshake = FakeHandshake()
+
+    def send(self, packet: Outgoing) -> None:
+        self.sent.append(packet)
+
+    def send_volatile(self, packet: Outgoing) -> None:
+        if self.is_writable:
+            self.sent.append(packet)
+        else:
+            self.dropped += 1
+
+    def drop(self) -> None:
+        self.dropped += 1
+
+    def close(self, reason: str) -> None:
+        self.is_open = False
+
+
+class FakePeer:
+    """The only socket of its session."""
+
+    def __init__(self, session: FakeSession) -> None:
+        self.session = session
+        self.acks_awaited = 0
+
+    def is_connecting(self, _: Socket) -> bool:
+        return True
+
+    def settle(self, socket: Socket, *, joined: bool) -> None:
+        """It is let in."""
+
+    def accept(self, socket: Socket) -> None:
+        """It is told so."""
+
+    def ack_awaited(self) -> None:
+        self.acks_awaited += 1
+
+    def ack_over(self) -> None:
+        self.acks_awaited -= 1
+
+
+def enter(namespace: Namespace, *, is_writable: bool = True, auth: Any = None) -> Socket:
+    """A socket in the namespace, whose CONNECT is forgotten."""
+    peer = FakePeer(FakeSession(is_writable=is_writable))
+    socket = Socket(namespace, cast("Peer", peer), secrets.token_urlsafe(15), auth or {})
+    namespace.ask_middleware(socket)
+    session_of(socket).sent.clear()
+    return socket
+
+
+def session_of(socket: Socket) -> FakeSession:
+    session: Any = socket.session
+    assert isinstance(session, FakeSession)
+    return session
+
+
+def answer(socket: Socket, *arguments: Any) -> None:
+    """The client of a socket answers the last event that it was sent."""
+    asked = re.match(rb"(?:[^[]*,)?(\d+)\[", session_of(socket).sent[-1].text[2:])
+    assert asked is not None
+    socket.receive_ack(int(asked[1]), list(arguments))
