@@ -97,12 +97,17 @@ class Outgoing(msgspec.Struct, gc=False):
         attachments: binary messages that follow it; they are one item with it and never parted.
         frames: the whole as WebSocket frames, once some transport has made them.
         body: the whole as part of a polling payload, once some transport has made it.
+        compress: whether it is worth compressing, where that was agreed on.
+        coded: the whole in compressed forms, by the name of the form, once some transport has
+            made them.
     """
 
     text: bytes
     attachments: tuple[bytes, ...] = ()
     frames: bytes | None = None
     body: bytes | None = None
+    compress: bool = True
+    coded: dict[str, bytes] | None = None
 
     def byte_count(self) -> int:
         """Bytes it holds while it waits, near enough for a bound."""

@@ -26,12 +26,13 @@ class PollingTransport:
     Spec: Engine.IO v4, "HTTP long-polling".
     """
 
-    __slots__ = ("_get", "_inbox", "_post", "_queued", "_server", "_session")
+    __slots__ = ("_encoding", "_get", "_inbox", "_post", "_queued", "_server", "_session")
 
     def __init__(self, server: "EngineServer", session: "Session") -> None:
         self._server = server
         self._session = session
         self._get: Request | None = None
+        self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._post: Request | None = None
         self._inbox: deque[Packet] | None = None  # of a POST that is held back
         self._queued = False
@@ -44,7 +45,7 @@ class PollingTransport:
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
         session = self._session
-        if self._get is not None:
+        if self._get is not None or self._encoding is not None:
             session.lose("transport error")
             BAD_REQUEST.answer(request, self._server.headers(request))
             return
@@ -105,7 +106,7 @@ class PollingTransport:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
         post, self._post = self._post, None
         if post is not None:
-            post.respond(200, [_OK, _NO_STORE, *self._server.headers(post)], b"ok")
+            post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
 
     def resume(self) -> None:
         """Go on with a POST that was paused, after this turn."""
@@ -148,11 +149,31 @@ class PollingTransport:
         get, self._get = self._get, None
         if get is not None:
             body = encode_payload(packets)
-            get.respond(200, [_TEXT, _NO_STORE, *self._server.headers(get)], body)
+            if len(body) < self._server.compress_from_bytes or not self._compress(
+                get, packets, body
+            ):
+                get.respond(200, [_TEXT, _NO_STORE, *self._server.packet_headers(get)], body)
+
+    def _compress(self, get: "Request", packets: list[Outgoing], body: bytes) -> bool:
+        """Answer compressed, now or later; whether that is so."""
+        compression = self._server.compression
+        coding = None if compression is None else compression.choose(get, packets)
+        if compression is None or coding is None:
+            return False
+        header = (b"Content-Encoding", coding.encode())
+
+        def respond(encoded: bytes) -> None:
+            self._encoding = None
+            headers = [_TEXT, _NO_STORE, header, *self._server.packet_headers(get)]
+            get.respond(200, headers, encoded)
+
+        self._encoding = get
+        compression.encode(coding, packets, body, respond)
+        return True
 
     def _get_aborted(self) -> None:
         """The connection of the GET ended before its answer."""
-        self._get = None
+        self._get = self._encoding = None
         self._session.lose("transport error")
 
     def _post_aborted(self) -> None:

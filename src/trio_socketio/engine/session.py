@@ -298,7 +298,7 @@ class Session:
         """A WebSocket takes over; what waits leaves through it, in order."""
         self._connection = connection
         for packet in self.take_buffer():
-            connection.write(encode_frames(packet))
+            self.send(packet)
 
     # -- liveness and end
 

@@ -219,7 +219,7 @@ class FrameReceiver:
             if plain and first == TEXT and self._wsproto is None:
                 mask = (data[start - 4 : start] * (length // 4 + 1))[:length]  # as unmask has it
                 payload = (number(data[start:end]) ^ number(mask)).to_bytes(length)
-                if not payload.isascii() and not _is_utf8(payload):
+                if not payload.isascii() and not is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
                     return
                 on_text(payload)
@@ -315,7 +315,8 @@ def _measure(data: bytes, at: int) -> tuple[int, int]:
     return start + (4 if data[at + 1] & 0x80 else 0), length
 
 
-def _is_utf8(payload: bytes) -> bool:
+def is_utf8(payload: bytes) -> bool:
+    """Whether it is text."""
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -8,7 +8,6 @@ switch each. Workers are reused, and started whenever none is free.
 """
 
 import contextvars
-import inspect
 import logging
 import types
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,6 @@ class Handler:
     def __str__(self) -> str:
         where = getattr(self.function, "__qualname__", repr(self.function))
         return f"handler {where} of {self.name!r}"
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
-    )
 
 
 class Suspended(NamedTuple):

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trio_socketio.codec.socket_packet import Packet, PacketType, encode_header, encode_packet
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
 from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.broadcast import Broadcast
-from trio_socketio.socketio.handlers import Handler, Workers, is_async
+from trio_socketio.socketio.handlers import Handler, Workers
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.socket import Socket
 
