@@ -247,6 +247,8 @@ class ServerOptions:
         origins = self.cors_origins
         if isinstance(origins, (str, re.Pattern)) or callable(origins):
             origins = (origins,)
+        if not isinstance(origins, Iterable):
+            raise ConfigurationError(f"cors_origins are origins, not {origins!r}")
         origins = tuple(origins)
         for origin in origins:
             if isinstance(origin, str):

@@ -44,7 +44,8 @@ class ResponseHeaders(MutableMapping[str, str]):
 
     def add(self, name: str, value: str) -> None:
         """Add a header that may be there already, such as Set-Cookie."""
-        self._values.setdefault(_check_name(name), []).append(_check_value(value))
+        name, value = _check_name(name), _check_value(value)
+        self._values.setdefault(name, []).append(value)
 
     def __setitem__(self, name: str, value: str) -> None:
         self._values[_check_name(name)] = [_check_value(value)]

@@ -201,10 +201,8 @@ class Deflater:
         return frames
 
     def _encode(self, packet: Outgoing) -> bytes:
-        frames = [self._encode_message(BINARY, data) for data in packet.attachments]
-        if packet.text:
-            # After the attachments would be the wrong order for a window that goes on.
-            frames.insert(0, self._encode_message(TEXT, packet.text))
+        frames = [self._encode_message(TEXT, packet.text)] if packet.text else []
+        frames += [self._encode_message(BINARY, data) for data in packet.attachments]
         return b"".join(frames)
 
     def _encode_message(self, first_byte: int, message: bytes) -> bytes:
