@@ -17,6 +17,9 @@ from trio_socketio import ConfigurationError, ServerOptions
         {"trusted_proxies": ("127.0.0.0/8",)},
         {"cors_origins": ("example.com",)},
         {"path": "socket.io"},
+        {"initial_packet": "\ud800"},
+        {"initial_packet": 5},
+        {"hook_timeout_s": 0},
     ],
 )
 def test_unusable_options_are_refused_at_once(given: dict[str, Any]) -> None:

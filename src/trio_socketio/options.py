@@ -229,6 +229,8 @@ class ServerOptions:
                 raise ConfigurationError(
                     f"trusted_proxies are networks, as ipaddress.ip_network makes; not {network!r}"
                 )
+        if self.initial_packet is not None and not _is_message(self.initial_packet):
+            raise ConfigurationError(f"{self.initial_packet!r} is no message to send")
         self._check_transports()
         self._check_cors()
         slash = "/" if self.add_trailing_slash else ""
@@ -271,6 +273,12 @@ class ServerOptions:
                 if not _TOKEN(token):
                     raise ConfigurationError(f"{name} are names, not {token!r}")
         object.__setattr__(self, "cors_origins", origins)
+
+
+def _is_message(packet: object) -> bool:
+    if isinstance(packet, str):
+        return packet.isascii() or packet.encode(errors="replace").decode() == packet
+    return isinstance(packet, bytes)
 
 
 def _is_origin(text: str) -> bool:

@@ -82,12 +82,20 @@ async def test_allow_request_lets_in_or_forbids(hook: Callable[[EngineRequest], 
 
 
 @pytest.mark.req("EIO4-07")
-@pytest.mark.parametrize("hook", both(refuse("no \u20ac")))
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        *((hook, "no \u20ac") for hook in both(refuse("no \u20ac"))),
+        (refuse("half \ud800"), "half ?"),
+    ],
+)
 @in_trio
-async def test_allow_request_may_say_why(hook: Callable[[EngineRequest], Any]) -> None:
+async def test_allow_request_may_say_why(
+    hook: Callable[[EngineRequest], Any], message: str
+) -> None:
     async with open_engine(allow_request=hook) as engine:
-        assert_refused(await engine.request("GET", POLLING), 4, "no \u20ac")
-        assert_upgrade_refused(await upgrade(engine), 4, "no \u20ac")
+        assert_refused(await engine.request("GET", POLLING), 4, message)
+        assert_upgrade_refused(await upgrade(engine), 4, message)
 
 
 def _fail(_: EngineRequest) -> bool:

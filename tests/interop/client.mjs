@@ -7,6 +7,7 @@
 // Exit code 0 if all are well, 1 if one is not, 2 for a wrong command line.
 
 import { scenarios as acks } from "./scenarios/acks.mjs";
+import { scenarios as compression } from "./scenarios/compression.mjs";
 import { scenarios as crowd } from "./scenarios/crowd.mjs";
 import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
 import { scenarios as engine } from "./scenarios/engine.mjs";
@@ -21,7 +22,7 @@ import { Sockets, TRANSPORTS } from "./sockets.mjs";
 const CLIENTS = { "4.8": "socket.io-client", "4.0": "socket.io-client-4-0" };
 const DEADLINE_MS = 20_000;
 
-// Without the scenarios of DRIVEN, which wait for something that the caller does to the server.
+// Without the scenarios of DRIVEN, for which the caller does something to the server.
 const SCENARIOS = {
   ...payloads,
   ...acks,
@@ -32,7 +33,7 @@ const SCENARIOS = {
   ...engine,
   ...crowd,
 };
-const DRIVEN = { ...reconnection };
+const DRIVEN = { ...reconnection, ...compression };
 
 async function run(name, scenario, sockets) {
   let timer;

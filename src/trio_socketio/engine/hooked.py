@@ -91,21 +91,26 @@ class HookedEngine(EngineServer):
         self, request: "Request", view: EngineRequest, refused: tuple[Refusal, str] | None
     ) -> None:
         """The hooks have decided: serve the request, or refuse it."""
-        request.on_abort = None
-        if request.answered:  # the peer went away meanwhile
-            return
-        if refused is None:  # and something else may have happened
-            refusal = self._verify(request, upgrade=view.is_upgrade)
-            if refusal is None and view.new_sid in self.sessions:
-                log.error("generate_id gave the id of a session that is there: it is refused")
-                self.workers.failed += 1
-                refused = BAD_REQUEST, "ID_GENERATION_ERROR"
-            elif refusal is not None:
-                refused = refusal, ""
+        if refused is None and view.new_sid in self.sessions:
+            log.error("generate_id gave the id of a session that is there: it is refused")
+            self.workers.failed += 1
+            refused = BAD_REQUEST, "ID_GENERATION_ERROR"
         if refused is not None:
             self._refuse(request, *refused, upgrade=view.is_upgrade)
         else:
             self._serve(request, upgrade=view.is_upgrade)
+
+    def admit_late(
+        self, request: "Request", view: EngineRequest, refused: tuple[Refusal, str] | None
+    ) -> None:
+        """See admit: the hooks took their time."""
+        request.on_abort = None
+        if request.answered:  # the peer went away meanwhile
+            return
+        if refused is None:  # or something else has happened
+            refusal = self._verify(request, upgrade=view.is_upgrade)
+            refused = None if refusal is None else (refusal, "")
+        self.admit(request, view, refused)
 
     def _refuse(
         self, request: "Request", refusal: Refusal, context: str = "", *, upgrade: bool
@@ -188,7 +193,7 @@ class _Admission:
             refused = await self.decide()
             # In a turn, as if the request had just come.
             self._engine.poller.defer(
-                partial(self._engine.admit, self._request, self._view, refused)
+                partial(self._engine.admit_late, self._request, self._view, refused)
             )
 
     def abort(self) -> None:
@@ -203,7 +208,7 @@ class _Admission:
             try:
                 _expect_none(await self._ask(hook))
             except ConnectRefused as refused:
-                return Refusal(BAD_REQUEST.code, refused.message), "MIDDLEWARE_FAILURE"
+                return _explain(BAD_REQUEST, refused), "MIDDLEWARE_FAILURE"
             except Exception as error:
                 engine.log_failure(hook, error)
                 return BAD_REQUEST, "MIDDLEWARE_FAILURE"
@@ -223,7 +228,7 @@ class _Admission:
             if not isinstance(allowed, bool):
                 raise LocalProtocolError(f"{hook.what} gave {allowed!r}, not True or False")
         except ConnectRefused as refused:
-            return Refusal(FORBIDDEN.code, refused.message, FORBIDDEN.status)
+            return _explain(FORBIDDEN, refused)
         except Exception as error:
             self._engine.log_failure(hook, error)
             return FORBIDDEN
@@ -245,6 +250,12 @@ class _Admission:
             return self._workers.run(hook.function, self._view)
         with trio.fail_after(self._engine.options.hook_timeout_s):
             return await self._workers.call_async(hook.function, self._view)
+
+
+def _explain(refusal: Refusal, refused: ConnectRefused) -> Refusal:
+    """The refusal with the program's message, in characters that can be sent."""
+    message = str(refused.message).encode(errors="replace").decode()
+    return Refusal(refusal.code, message, refusal.status)
 
 
 def _expect_none(given: Any) -> None:
