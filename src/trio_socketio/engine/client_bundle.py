@@ -175,7 +175,7 @@ class _Load:
         self._bundle = bundle
         self._file = file
 
-    async def run(self, workers: "HookWorkers") -> None:
+    async def run(self, workers: "HookWorkers") -> bool:
         """See HookJob."""
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
@@ -183,3 +183,4 @@ class _Load:
             log.warning("a file of the browser's client cannot be served: %s", error)
             loaded = None
         self._bundle.loaded(self._file.name, loaded)
+        return True

@@ -105,7 +105,8 @@ class _Job:
         self.coding = coding
         self.callbacks: list[Callable[[bytes], None]] = []
 
-    async def run(self, workers: "HookWorkers") -> None:
+    async def run(self, workers: "HookWorkers") -> bool:
         """See HookJob."""
         encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
         self._compression.finish(self, encoded)
+        return True

@@ -185,16 +185,17 @@ class _Admission:
         self._view = view
         self._scope: trio.CancelScope | None = None
 
-    async def run(self, workers: "HookWorkers") -> None:
+    async def run(self, workers: "HookWorkers") -> bool:
         """See HookJob."""
         if self._request.answered:
-            return
+            return False
         with trio.CancelScope() as self._scope:
             refused = await self.decide()
             # In a turn, as if the request had just come.
             self._engine.poller.defer(
                 partial(self._engine.admit_late, self._request, self._view, refused)
             )
+        return False
 
     def abort(self) -> None:
         """The peer went away: nobody waits for the decision."""

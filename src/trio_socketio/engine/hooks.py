@@ -177,8 +177,8 @@ def is_async(function: Callable[..., Any]) -> bool:
 class HookJob(Protocol):
     """Work for a worker."""
 
-    async def run(self, workers: "HookWorkers", /) -> None:
-        """Do it. Raises nothing but Cancelled."""
+    async def run(self, workers: "HookWorkers", /) -> Any:
+        """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
 
 
 class HookWorkers(Protocol):
