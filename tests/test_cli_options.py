@@ -204,8 +204,7 @@ def test_connections_over_the_given_number_are_answered_503(app: Path, flag: str
     trio.run(main)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_engines_options_can_be_given(app: Path, name: str, tmp_path: Path) -> None:
+def test_the_engines_options_can_be_given(app: Path, tmp_path: Path) -> None:
     (tmp_path / "socket.io.js").write_text("var io;" * 1000)
     given = [
         *("--transport", "polling", "--no-upgrades", "--no-trailing-slash", "--cookie", "seat"),
@@ -214,7 +213,7 @@ def test_the_engines_options_can_be_given(app: Path, name: str, tmp_path: Path) 
     ]
 
     async def main() -> None:
-        async with serving("--app", f"{app}:{name}", *given) as server:
+        async with serving("--app", f"{app}:stubborn", *given) as server:
             port = _port(await server.wait_url())
             origin = [("Origin", "https://a.example"), ("Accept-Encoding", "gzip")]
             opened = await get(port, "/own" + QUERY, origin)
