@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from trio_socketio.codec.jsonp import decode_form
 from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver
 from trio_socketio.net.http import HttpReceiver, Request
 from trio_socketio.net.poller import READ, Pollable, Poller
@@ -49,6 +51,8 @@ HTTP: Final = [
     b'Content-Length: 11\r\n\r\n42["hello"]',
     b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nX: y\r\n\r\n",
+    b"POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+    b"POST /late HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     b"POST /body HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
     b"GET /switch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -128,6 +132,23 @@ FRAME_TOKENS: Final = [
     b"\x81\xff\x00\x00\x00\x00\x00\x00\x10\x00", b"\xc1", b"\x01", b"\x80", b"\x81\x05", b"\x00",
     make_frame(0x81, b"42[]") * 100,
 ]  # fmt: skip
+
+
+def deflate(message: bytes) -> bytes:
+    """A message as a client compresses it, the first on its connection."""
+    raw = zlib.compressobj(wbits=-15)
+    return (raw.compress(message) + raw.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+
+
+_SPLIT: Final = deflate(b"42[" + b"1," * 500 + b"2]")
+DEFLATED: Final = [
+    *FRAMES[5:],
+    *(make_frame(0xC1, deflate(text)) for text in [*ENGINE[:8], *SOCKET[:6]]),
+    make_frame(0xC2, deflate(bytes(2000))),
+    make_frame(0xC2, deflate(bytes(1_000_000))),
+    make_frame(0x41, _SPLIT[:4]) + make_frame(0x89, b"ping") + make_frame(0x80, _SPLIT[4:]),
+    make_frame(0xC1, deflate(b"4a")) + make_frame(0x81, b"4b") + make_frame(0xC2, b"\x03\0"),
+]
 
 
 def mutate(dice: random.Random, seeds: Sequence[bytes], tokens: Sequence[bytes]) -> bytes:
@@ -266,13 +287,16 @@ class Decoders:
             receiver = self._make_frame_receiver(connection)
             if ahead:
                 receiver.receive_data(ahead)
-        elif request.path == "/wait":
+        elif request.path in ("/wait", "/late"):
             self._waiting.append(request)
         elif request.method == "POST":
-            request.on_abort = self._count
-            request.read_body(MAX_BYTES, lambda body: self._answer_body(request, body))
+            self._read_body(request)
         else:
             request.respond(200, [(b"X", b"y")], b"answer")
+
+    def _read_body(self, request: Request) -> None:
+        request.on_abort = self._count
+        request.read_body(MAX_BYTES, lambda body: self._answer_body(request, body))
 
     def _answer_body(self, request: Request, body: bytes | None) -> None:
         if body is not None:
@@ -287,7 +311,16 @@ class Decoders:
         self._drive(data, self._make_frame_receiver)
         return self._handed_over > 0
 
-    def _make_frame_receiver(self, connection: Connection) -> FrameReceiver:
+    def feed_deflated(self, data: bytes) -> bool:
+        self._handed_over = 0
+        takeover = self._dice.random() < 0.5
+        inflater = Inflater(15, MAX_BYTES, takeover=takeover)
+        self._drive(data, lambda connection: self._make_frame_receiver(connection, inflater))
+        return self._handed_over > 0
+
+    def _make_frame_receiver(
+        self, connection: Connection, inflater: Inflater | None = None
+    ) -> FrameReceiver:
         def take_text(text: bytes) -> None:
             text.decode()
             take(text)
@@ -299,7 +332,11 @@ class Decoders:
                 receiver.pause(1)
                 self._owner.poller.defer(receiver.resume)
 
-        receiver = FrameReceiver(connection, MAX_BYTES, take_text, take, lambda _: None)
+        handlers = (take_text, take, lambda _: None)
+        if inflater is None:
+            receiver = FrameReceiver(connection, MAX_BYTES, *handlers)
+        else:
+            receiver = DeflateReceiver(connection, MAX_BYTES, *handlers, inflater)
         return receiver
 
     def _drive(self, data: bytes, start: Callable[[Connection], object]) -> None:
@@ -315,8 +352,12 @@ class Decoders:
         for _ in range(len(pieces) + 1):  # the last read finds the end
             poller.make_turn(connection)
             while self._waiting:
-                self._waiting.pop().respond(200, [], b"late")
-                poller.make_turn(None)
+                request = self._waiting.pop()
+                if request.path == "/late":
+                    self._read_body(request)
+                else:
+                    request.respond(200, [], b"late")
+                poller.make_turn(connection)
         connection.abort()
         poller.make_turn(None)
         if poller.failures != before[0]:
@@ -421,6 +462,7 @@ async def _run(inputs: int, seed: int) -> Report:
     kinds: list[tuple[str, Callable[[], bytes], Callable[[bytes], bool]]] = [
         ("HTTP", lambda: mutate(dice, HTTP, HTTP_TOKENS), decoders.feed_http),
         ("frames", make_frames, decoders.feed_frames),
+        ("deflated", lambda: mutate(dice, DEFLATED, FRAME_TOKENS), decoders.feed_deflated),
         ("payloads", make_payload, decoders.feed_payload),
         ("payloads 3", lambda: mutate(dice, PAYLOADS_3, TOKENS_3), decoders.feed_payload_3),
         ("engine packets", lambda: mutate(dice, ENGINE, text_tokens), decoders.feed_engine_packet),

@@ -242,6 +242,55 @@ async def test_clients_of_revision_3_are_served_when_allowed(app: Path, name: st
             assert (await get(port, "/own/" + QUERY)).status == 200
 
 
+def test_the_engines_options_can_be_given(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "socket.io.js").write_text("var io;" * 1000)
+    given = [
+        *("--transport", "polling", "--no-upgrades", "--no-trailing-slash", "--cookie", "seat"),
+        *("--cors-origin", "https://a.example", "--cors-credentials", "--cors-max-age", "60"),
+        *("--no-http-compression", "--no-destroy-upgrade", "--serve-client", str(tmp_path)),
+    ]
+
+    async def main() -> None:
+        async with serving("--app", f"{app}:stubborn", *given) as server:
+            port = _port(await server.wait_url())
+            origin = [("Origin", "https://a.example"), ("Accept-Encoding", "gzip")]
+            opened = await get(port, "/own" + QUERY, origin)
+            assert json.loads(opened.text[1:])["upgrades"] == []
+            assert opened.headers["set-cookie"].startswith("seat=")
+            assert opened.headers["access-control-allow-credentials"] == "true"
+            websocket = QUERY.replace("polling", "websocket")
+            refused = await get(port, "/own" + websocket)
+            assert refused.json() == {"code": 0, "message": "Transport unknown"}
+            script = await get(port, "/own/socket.io.js", origin)
+            assert (script.status, script.headers["content-encoding"]) == (200, "gzip")
+            http = HttpClient(port)
+            preflight = await http.request("OPTIONS", "/own" + QUERY, origin)
+            assert preflight.headers["access-control-max-age"] == "60"
+            upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+            missing = await http.request("GET", "/elsewhere", upgrade)
+            assert (missing.status, "connection" in missing.headers) == (404, False)
+            await http.aclose()
+
+    trio.run(main)
+
+
+@trio_test
+async def test_the_browsers_client_can_be_left_out(app: Path) -> None:
+    async with serving("--app", f"{app}:as_server", "--no-serve-client") as server:
+        answer = await get(await server.wait_port(), "/own/socket.io.js")
+        assert answer.status == 400
+
+
+def test_a_folder_without_a_client_is_refused(app: Path, tmp_path: Path) -> None:
+    ended = run_cli("serve", "--port", "0", "--serve-client", str(tmp_path / "none"))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "no client to serve" in line
+    ended = run_cli("serve", "--cookie", "a b")
+    assert ended.returncode == 2
+    assert "a cookie cannot be called 'a b'" in ended.stderr
+
+
 @trio_test
 async def test_a_given_path_above_a_mounted_one_hides_neither(app: Path) -> None:
     async with serving("--app", f"{app}:mounted", "--path", "/", "--max-payload", "7777") as server:

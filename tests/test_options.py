@@ -18,6 +18,9 @@ from trio_socketio import ConfigurationError, ServerOptions
         {"cors_origins": ("example.com",)},
         {"path": "socket.io"},
         {"max_dynamic_namespaces": 0},
+        {"initial_packet": "\ud800"},
+        {"initial_packet": 5},
+        {"hook_timeout_s": 0},
     ],
 )
 def test_unusable_options_are_refused_at_once(given: dict[str, Any]) -> None:

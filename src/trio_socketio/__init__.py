@@ -1,5 +1,6 @@
 """A realtime server that speaks Socket.IO, on trio."""
 
+from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
 from trio_socketio.engine.session import Listener, Session
 from trio_socketio.errors import (
     AckTimeout,
@@ -12,7 +13,7 @@ from trio_socketio.errors import (
     SessionClosed,
     TrioSocketIOError,
 )
-from trio_socketio.options import ServerOptions
+from trio_socketio.options import Cookie, HttpCompression, PerMessageDeflate, ServerOptions
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.namespace import Namespace
@@ -29,15 +30,22 @@ __all__ = [
     "Broadcast",
     "ConfigurationError",
     "ConnectRefused",
+    "Cookie",
+    "Engine",
+    "EngineRequest",
     "EventRefused",
     "HandshakeDetails",
+    "HttpCompression",
     "Listener",
     "LocalProtocolError",
     "Namespace",
     "ParentNamespace",
+    "PerMessageDeflate",
     "ProtocolError",
+    "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
+    "ResponseHeaders",
     "Server",
     "ServerOptions",
     "Session",

@@ -15,7 +15,7 @@ from trio_socketio import __version__
 from trio_socketio.app import Listening, load_server, serve
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
-from trio_socketio.options import ServerOptions
+from trio_socketio.options import TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
 
 # Command line name -> field of ServerOptions; given ones override the app's.
 _OPTIONS = {
@@ -26,7 +26,17 @@ _OPTIONS = {
     "max_payload": "max_http_buffer_size_bytes",
     "connect_timeout": "connect_timeout_s",
     "allow_eio3": "allow_eio3",
+    "transport": "transports",
+    "upgrades": "allow_upgrades",
+    "destroy_upgrade": "destroy_upgrade",
+    "trailing_slash": "add_trailing_slash",
+    "per_message_deflate": "per_message_deflate",
+    "cookie": "cookie",
     "cors_origin": "cors_origins",
+    "cors_credentials": "cors_credentials",
+    "cors_max_age": "cors_max_age_s",
+    "serve_client": "serve_client",
+    "client_dist": "client_dist",
     "trusted_proxy": "trusted_proxies",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
@@ -78,9 +88,13 @@ def _given(asked: argparse.Namespace) -> dict[str, Any]:
         for name, field in _OPTIONS.items()
         if getattr(asked, name) is not None
     }
-    for field in ("cors_origins", "trusted_proxies"):
+    for field in ("transports", "cors_origins", "trusted_proxies"):
         if field in given:
             given[field] = tuple(given[field])
+    if asked.no_http_compression:
+        given["http_compression"] = None
+    if "client_dist" in given:
+        given.setdefault("serve_client", True)
     return given
 
 
@@ -149,11 +163,68 @@ def _parser() -> argparse.ArgumentParser:
         help="serve socket.io-client 1.x and 2.x too (default: no)",
     )
     how.add_argument(
+        "--transport",
+        action="append",
+        choices=TRANSPORTS,
+        help="that clients may use; may be given several times (default: both)",
+    )
+    for flag, name, what in (
+        ("--no-upgrades", "upgrades", "do not let sessions go from polling to WebSocket"),
+        ("--no-destroy-upgrade", "destroy_upgrade", "keep connections that ask it of other paths"),
+        ("--no-trailing-slash", "trailing_slash", "answer the path without a trailing slash too"),
+    ):
+        how.add_argument(flag, dest=name, action="store_false", default=None, help=what)
+    how.add_argument(
+        "--no-http-compression", action="store_true", help="send polling answers as they are"
+    )
+    how.add_argument(
+        "--per-message-deflate",
+        action="store_const",
+        const=PerMessageDeflate(),
+        help="compress WebSocket messages for clients that offer it",
+    )
+    how.add_argument(
+        "--cookie",
+        nargs="?",
+        const=Cookie().name,
+        type=_cookie,
+        metavar="NAME",
+        help="set a cookie that holds the session's id (default: none; without a NAME: "
+        f"{Cookie().name})",
+    )
+    how.add_argument(
         "--cors-origin",
         action="append",
         metavar="ORIGIN",
         help="a foreign origin that may connect, as https://example.com, or * for any; "
         "may be given several times (default: none)",
+    )
+    how.add_argument(
+        "--cors-credentials",
+        action="store_true",
+        default=None,
+        help="pages of those origins may send cookies",
+    )
+    how.add_argument(
+        "--cors-max-age",
+        type=_count,
+        metavar="S",
+        help="how long browsers keep the answer to a preflight (default: their own choice)",
+    )
+    client = how.add_mutually_exclusive_group()
+    client.add_argument(
+        "--serve-client",
+        dest="client_dist",
+        type=Path,
+        metavar="FOLDER",
+        help="where the browser's client is (default: the npm package in the working directory)",
+    )
+    client.add_argument(
+        "--no-serve-client",
+        dest="serve_client",
+        action="store_false",
+        default=None,
+        help="do not serve the browser's client",
     )
     how.add_argument(
         "--trusted-proxy",
@@ -211,6 +282,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
     return int(text)
+
+
+def _cookie(name: str) -> Cookie:
+    try:
+        return Cookie(name=name)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _network(text: str) -> Any:

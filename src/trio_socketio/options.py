@@ -1,11 +1,125 @@
 """Settings, frozen, with their units in their names."""
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from ipaddress import IPv4Network, IPv6Network
 from math import isfinite
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from trio_socketio.errors import ConfigurationError
+
+TRANSPORTS: Final = ("polling", "websocket")
+_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
+_ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
+_MAY_BE_ZERO: Final = frozenset(("cors_max_age_s",))
+
+Origin = str | re.Pattern[str] | Callable[[str], bool]
+"""``scheme://host[:port]``, ``"*"``, a pattern for the whole of it, or a plain function of it."""
+
+
+def _check_compression(threshold_bytes: int, level: int) -> None:
+    if threshold_bytes < 0:
+        raise ConfigurationError(f"threshold_bytes is a number of bytes, not {threshold_bytes}")
+    if not 1 <= level <= 9:
+        raise ConfigurationError(f"level is 1 to 9, not {level}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCompression:
+    """How answers of long-polling are compressed for clients that accept gzip or deflate.
+
+    Args:
+        threshold_bytes: smaller bodies go as they are.
+        level: of zlib, 1 (fast) to 9 (small).
+    """
+
+    threshold_bytes: int = 1024
+    level: int = 1
+
+    def __post_init__(self) -> None:
+        _check_compression(self.threshold_bytes, self.level)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerMessageDeflate:
+    """How WebSocket messages are compressed with clients that offer permessage-deflate.
+
+    Without context takeover each message stands for itself: a connection keeps no window, and a
+    broadcast is compressed once for all its receivers. With it, messages get smaller; each
+    connection costs up to 300 KiB for what is sent and 40 KiB for what is received, and a broadcast
+    is compressed for each receiver.
+
+    Args:
+        threshold_bytes: smaller messages go as they are.
+        level: of zlib, 1 (fast) to 9 (small).
+        memory_level: of zlib, 1 (little) to 9 (fast).
+        server_no_context_takeover: no window is kept for what is sent.
+        client_no_context_takeover: the client keeps no window for what it sends.
+        server_max_window_bits: 9 to 15; clients may ask for less.
+        client_max_window_bits: 9 to 15; asked of clients that understand it.
+    """
+
+    threshold_bytes: int = 1024
+    level: int = 1
+    memory_level: int = 8
+    server_no_context_takeover: bool = True
+    client_no_context_takeover: bool = True
+    server_max_window_bits: int = 15
+    client_max_window_bits: int = 15
+
+    def __post_init__(self) -> None:
+        _check_compression(self.threshold_bytes, self.level)
+        if not 1 <= self.memory_level <= 9:
+            raise ConfigurationError(f"memory_level is 1 to 9, not {self.memory_level}")
+        for name in ("server_max_window_bits", "client_max_window_bits"):
+            if not 9 <= getattr(self, name) <= 15:  # zlib cannot do 8
+                raise ConfigurationError(f"{name} is 9 to 15, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """A cookie that holds the session's id, for load balancers that go by cookies.
+
+    It is set by the answer that opens a session on long-polling, and never read.
+
+    Args:
+        name: of the cookie.
+        path, domain: where browsers send it; None leaves the attribute out.
+        http_only: scripts do not see it.
+        same_site: ``"lax"``, ``"strict"``, ``"none"``, or None to leave it out.
+        secure: only over TLS; same_site "none" and partitioned need it.
+        max_age_s: how long browsers keep it; None is as long as they run.
+        partitioned: one for each site that embeds the page.
+    """
+
+    name: str = "io"
+    path: str | None = "/"
+    domain: str | None = None
+    http_only: bool = True
+    same_site: str | None = "lax"
+    secure: bool = False
+    max_age_s: int | None = None
+    partitioned: bool = False
+
+    def __post_init__(self) -> None:
+        if not _TOKEN(self.name):
+            raise ConfigurationError(f"a cookie cannot be called {self.name!r}")
+        for name in ("path", "domain"):
+            value = getattr(self, name)
+            if value is not None and not _ATTRIBUTE(value):
+                raise ConfigurationError(f"{value!r} cannot be the {name} of a cookie")
+        if self.same_site not in (None, "lax", "strict", "none"):
+            raise ConfigurationError(f"same_site is lax, strict or none, not {self.same_site!r}")
+        if (self.same_site == "none" or self.partitioned) and not self.secure:
+            raise ConfigurationError("browsers take such a cookie only with secure=True")
+        if self.max_age_s is not None and (
+            not isinstance(self.max_age_s, int) or self.max_age_s < 0
+        ):
+            raise ConfigurationError(f"max_age_s is whole seconds, not {self.max_age_s!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,15 +127,38 @@ class ServerOptions:
     """How a server behaves. The defaults are the reference's where it has the option.
 
     Args:
-        path: where Socket.IO answers; a trailing slash is added.
+        path: where Socket.IO answers.
+        add_trailing_slash: to path. Without it, the path is answered with and without one.
+        transports: that clients may use: "polling", "websocket" or both.
+        allow_upgrades: whether a session may go from polling to WebSocket.
+        destroy_upgrade: whether a connection that asks for an upgrade at a path that nobody serves
+            is closed; it is answered 404 either way.
         ping_interval_s: from one heartbeat's end to the next ping.
         ping_timeout_s: how long a client may take to answer a ping.
         upgrade_timeout_s: from the WebSocket's opening to the upgrade packet.
         connect_timeout_s: a client that joined no namespace by then is closed.
         max_http_buffer_size_bytes: one body, frame or message from a client; the handshake tells
             it to clients as maxPayload.
-        cors_origins: foreign origins that may connect, as ``scheme://host[:port]``; ``"*"`` is any.
-            Pages of the server's own origin always may.
+        http_compression: of polling answers; None is off.
+        per_message_deflate: of WebSocket messages; None is off.
+        cookie: sent with the answer that opens a session; None is none.
+        initial_packet: a message that every new session gets first.
+        cors_origins: foreign origins that may connect: one or several of ``scheme://host[:port]``,
+            ``"*"`` for any, a compiled pattern that the whole origin must match, a plain function
+            of the origin. Pages of the server's own origin always may.
+        cors_credentials: whether pages of those origins may send cookies; not with ``"*"``.
+        cors_methods: what a preflight is told that pages may use.
+        cors_allowed_headers: the request headers that it is told; None is those it asks for.
+        cors_exposed_headers: of our answers, those that pages may read.
+        cors_max_age_s: how long browsers keep what a preflight was told; None is their own choice.
+        allow_request: a plain or async function of an EngineRequest, asked before a session is
+            opened: True lets it in; False or ConnectRefused(message) refuse it with code 4.
+        generate_id: a plain or async function of an EngineRequest that names a new session: 1 to
+            128 of A-Z a-z 0-9 . _ ~ -; a secret, and never twice the same.
+        hook_timeout_s: for each async allow_request, generate_id and engine middleware.
+        serve_client: whether the browser's client is served below path.
+        client_dist: the folder of its files; None looks for socket.io-client or socket.io in
+            the working directory's node_modules.
         trusted_proxies: networks whose X-Forwarded-* headers are believed.
         max_connections: open connections of the whole server; more are answered 503.
         max_connections_per_address: the same for one client address; None is no bound.
@@ -43,12 +180,30 @@ class ServerOptions:
     """
 
     path: str = "/socket.io/"
+    add_trailing_slash: bool = True
+    transports: tuple[str, ...] = TRANSPORTS
+    allow_upgrades: bool = True
+    destroy_upgrade: bool = True
     ping_interval_s: float = 25.0
     ping_timeout_s: float = 20.0
     upgrade_timeout_s: float = 10.0
     connect_timeout_s: float = 45.0
     max_http_buffer_size_bytes: int = 1_000_000
-    cors_origins: tuple[str, ...] = ()
+    http_compression: HttpCompression | None = HttpCompression()
+    per_message_deflate: PerMessageDeflate | None = None
+    cookie: Cookie | None = None
+    initial_packet: str | bytes | None = None
+    cors_origins: Origin | Iterable[Origin] = ()
+    cors_credentials: bool = False
+    cors_methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
+    cors_allowed_headers: tuple[str, ...] | None = None
+    cors_exposed_headers: tuple[str, ...] = ()
+    cors_max_age_s: int | None = None
+    allow_request: Callable[[Any], Any] | None = None
+    generate_id: Callable[[Any], Any] | None = None
+    hook_timeout_s: float = 10.0
+    serve_client: bool = True
+    client_dist: Path | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
@@ -68,7 +223,9 @@ class ServerOptions:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if type(value) is not bool and isinstance(value, (int, float)) and not value > 0:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            if not value > 0 and not (value == 0 and name in _MAY_BE_ZERO):
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
@@ -80,12 +237,56 @@ class ServerOptions:
                 raise ConfigurationError(
                     f"trusted_proxies are networks, as ipaddress.ip_network makes; not {network!r}"
                 )
-        for origin in self.cors_origins:
-            if origin != "*" and not _is_origin(origin):
+        if self.initial_packet is not None and not _is_message(self.initial_packet):
+            raise ConfigurationError(f"{self.initial_packet!r} is no message to send")
+        self._check_transports()
+        self._check_cors()
+        slash = "/" if self.add_trailing_slash else ""
+        object.__setattr__(self, "path", self.path.rstrip("/") + slash or "/")
+
+    def _check_transports(self) -> None:
+        if not self.transports:
+            raise ConfigurationError("transports names none")
+        for transport in self.transports:
+            if transport not in TRANSPORTS:
                 raise ConfigurationError(
-                    f"an origin is scheme://host[:port] as browsers send it, or *; not {origin!r}"
+                    f"a transport is {' or '.join(TRANSPORTS)}, not {transport!r}"
                 )
-        object.__setattr__(self, "path", self.path.rstrip("/") + "/")
+
+    def _check_cors(self) -> None:
+        origins = self.cors_origins
+        if isinstance(origins, (str, re.Pattern)) or callable(origins):
+            origins = (origins,)
+        if not isinstance(origins, Iterable):
+            raise ConfigurationError(f"cors_origins are origins, not {origins!r}")
+        origins = tuple(origins)
+        for origin in origins:
+            if isinstance(origin, str):
+                if origin != "*" and not _is_origin(origin):
+                    raise ConfigurationError(
+                        "an origin is scheme://host[:port] as browsers send it, or *; "
+                        f"not {origin!r}"
+                    )
+            elif isinstance(origin, re.Pattern):
+                if not isinstance(origin.pattern, str):
+                    raise ConfigurationError(f"a pattern of origins is of text, not {origin!r}")
+            elif not callable(origin) or iscoroutinefunction(origin):
+                raise ConfigurationError(
+                    f"an origin is text, a compiled pattern or a plain function, not {origin!r}"
+                )
+        if self.cors_credentials and "*" in origins:
+            raise ConfigurationError("cors_credentials needs the origins by name, not *")
+        for name in ("cors_methods", "cors_allowed_headers", "cors_exposed_headers"):
+            for token in getattr(self, name) or ():
+                if not _TOKEN(token):
+                    raise ConfigurationError(f"{name} are names, not {token!r}")
+        object.__setattr__(self, "cors_origins", origins)
+
+
+def _is_message(packet: object) -> bool:
+    if isinstance(packet, str):
+        return packet.isascii() or packet.encode(errors="replace").decode() == packet
+    return isinstance(packet, bytes)
 
 
 def _is_origin(text: str) -> bool:

@@ -240,7 +240,9 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(*, echo: bool = True, **options: Any) -> AsyncIterator[Engine]:
+async def open_engine(
+    *, echo: bool = True, configure: Callable[[Server], object] | None = None, **options: Any
+) -> AsyncIterator[Engine]:
     """Serve bare Engine.IO; at the end no exception may have reached the server's last barrier."""
     listeners: list[Recorder] = []
 
@@ -250,6 +252,8 @@ async def open_engine(*, echo: bool = True, **options: Any) -> AsyncIterator[Eng
 
     server = Server(ServerOptions(**options))
     server.mount(PATH, open_session)
+    if configure is not None:
+        configure(server)
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
         await server.serve(host="127.0.0.1", port=0, task_status=task_status)
@@ -264,21 +268,22 @@ async def open_engine(*, echo: bool = True, **options: Any) -> AsyncIterator[Eng
         nursery.cancel_scope.cancel()
 
 
-def assert_refused(response: Response, code: int) -> None:
+def assert_refused(response: Response, code: int, message: str | None = None) -> None:
     """An error answer: exactly the reference's status, type, members and text."""
+    message = message or MESSAGES[code]
     assert response.status == (403 if code == 4 else 400)
     assert response.headers["content-type"] == "application/json"
-    assert response.body == b'{"code":%d,"message":"%b"}' % (code, MESSAGES[code].encode())
-    assert json.loads(response.body) == {"code": code, "message": MESSAGES[code]}
+    assert response.body == b'{"code":%d,"message":"%b"}' % (code, message.encode())
+    assert json.loads(response.body) == {"code": code, "message": message}
     assert response.headers["content-length"] == str(len(response.body))
 
 
-def assert_upgrade_refused(response: Response, code: int) -> None:
+def assert_upgrade_refused(response: Response, code: int, message: str | None = None) -> None:
     """An error answer to a WebSocket handshake."""
     assert response.status == 400
     assert response.headers["content-type"] == "text/html"
     assert response.headers["connection"] == "close"
-    assert response.text == MESSAGES[code]
+    assert response.text == (message or MESSAGES[code])
 
 
 def split(response: Response) -> list[str]:

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -34,7 +35,7 @@ async def start_post(
 
 @asynccontextmanager
 async def polling_session(
-    *, echo: bool = False, **options: object
+    *, echo: bool = False, **options: Any
 ) -> AsyncIterator[tuple[Engine, PollingEngine]]:
     async with open_engine(echo=echo, **options) as engine:
         yield engine, await engine.polling()

@@ -7,6 +7,7 @@
 // Exit code 0 if all are well, 1 if one is not, 2 for a wrong command line.
 
 import { scenarios as acks } from "./scenarios/acks.mjs";
+import { scenarios as compression } from "./scenarios/compression.mjs";
 import { scenarios as crowd } from "./scenarios/crowd.mjs";
 import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
 import { scenarios as engine } from "./scenarios/engine.mjs";
@@ -28,8 +29,8 @@ const CLIENTS = {
 };
 const DEADLINE_MS = 20_000;
 
-// Without the scenarios of DRIVEN, which wait for something that the caller does to the server, and
-// those of LEGACY, which are of clients 1.x and 2.x.
+// Without the scenarios of DRIVEN, for which the caller does something to the server, and those of
+// LEGACY, which are of clients 1.x and 2.x.
 const SCENARIOS = {
   ...payloads,
   ...acks,
@@ -41,7 +42,7 @@ const SCENARIOS = {
   ...surface,
   ...crowd,
 };
-const DRIVEN = { ...reconnection };
+const DRIVEN = { ...reconnection, ...compression };
 const LEGACY = { ...legacy };
 
 async function run(name, scenario, sockets) {

@@ -115,6 +115,8 @@ class Outgoing(msgspec.Struct, gc=False):
         body: the whole as part of a polling payload, once some transport has made it.
         v3: the same for receivers that speak revision 3, once there is one.
         compress: whether a transport that compresses may compress it.
+        coded: the whole in compressed forms, by the name of the form, once some transport has
+            made them.
     """
 
     text: bytes
@@ -123,6 +125,7 @@ class Outgoing(msgspec.Struct, gc=False):
     body: bytes | None = None
     v3: OutgoingV3 | None = None
     compress: bool = True
+    coded: dict[str, bytes] | None = None
 
     def byte_count(self) -> int:
         """Bytes it holds while it waits, near enough for a bound."""

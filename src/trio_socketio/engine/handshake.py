@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import time
 from typing import Final
-from urllib.parse import urlsplit
 
 from wsproto.utilities import generate_accept_token
 
@@ -91,7 +90,7 @@ def protocol_of(request: Request, options: ServerOptions) -> int:
 def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
     """The client's address and whether it came over TLS, as far as trusted proxies tell."""
     address, secure = request.address, request.secure
-    if not trusted or not _is_within(address, trusted):
+    if not trusted or not is_within(address, trusted):
         return address, secure
     for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
         hop = hop.strip()
@@ -100,77 +99,24 @@ def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) 
         except ValueError:
             break  # what an honest proxy never writes: stop believing here
         address = hop
-        if not _is_within(hop, trusted):
+        if not is_within(hop, trusted):
             break
-    return address, _nearest(request, "x-forwarded-proto") == "https" or secure
+    return address, nearest(request, "x-forwarded-proto") == "https" or secure
 
 
-def _nearest(request: Request, header: str) -> str:
+def nearest(request: Request, header: str) -> str:
     """What the proxy next to us wrote; those before it only had their say."""
     return request.headers.get(header, "").rpartition(",")[2].strip()
 
 
-def _is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+def is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    """Whether the address is one of those networks."""
     if not address:
         return True  # a Unix socket: whoever may open it is local
     parsed = ip_address(address.partition("%")[0])
     if parsed.version == 6 and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     return any(parsed in network for network in networks if network.version == parsed.version)
-
-
-def allows_origin(request: Request, options: ServerOptions) -> bool:
-    """Whether the page that makes this request may talk to us; no Origin is no page."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    if "*" in options.cors_origins or origin in options.cors_origins:
-        return True
-    host = request.headers.get("host", "")
-    if options.trusted_proxies and _is_within(request.address, options.trusted_proxies):
-        host = _nearest(request, "x-forwarded-host") or host
-    return _is_same_host(origin, host)
-
-
-def _is_same_host(origin: str, host: str) -> bool:
-    try:
-        page = urlsplit(origin)
-        here = urlsplit(f"{page.scheme}://{host}")
-        default = {"http": 80, "https": 443}.get(page.scheme)
-        return (
-            default is not None
-            and page.hostname is not None
-            and page.hostname == here.hostname
-            and (page.port or default) == (here.port or default)
-        )
-    except ValueError:  # no URL: "null", or nonsense
-        return False
-
-
-def cors_headers(request: Request, options: ServerOptions) -> list[tuple[bytes, bytes]]:
-    """What lets the page read our answer; nothing for pages of our own origin."""
-    if not options.cors_origins:
-        return []
-    if "*" in options.cors_origins:
-        return [(b"Access-Control-Allow-Origin", b"*")]
-    origin = request.headers.get("origin")
-    if origin in options.cors_origins:
-        return [
-            (b"Access-Control-Allow-Origin", origin.encode("latin-1")),
-            (b"Vary", b"Origin"),
-        ]
-    return [(b"Vary", b"Origin")]
-
-
-def answer_preflight(request: Request, options: ServerOptions) -> None:
-    """Answer an OPTIONS request of an allowed origin."""
-    headers = cors_headers(request, options)
-    headers.append((b"Access-Control-Allow-Methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"))
-    asked = request.headers.get("access-control-request-headers")
-    if asked is not None:
-        # A repeated header was joined, and may end in the blank before an empty last one.
-        headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("latin-1")))
-    request.respond(204, headers)
 
 
 def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:

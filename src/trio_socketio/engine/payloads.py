@@ -21,6 +21,9 @@ _SCRIPT: Final = (
 class Payloads(Protocol):
     """What one client's bodies look like."""
 
+    are_shared: bool
+    """Whether a packet that is alone in a body has the same body for every session like this."""
+
     def accepts(self, post: "Request") -> bool:
         """Whether a body of the type that post announces can be read."""
 
@@ -38,6 +41,7 @@ class Payloads(Protocol):
 class PayloadsV4:
     """Text. Spec: Engine.IO v4, "HTTP long-polling"."""
 
+    are_shared = True
     __slots__ = ()
 
     def accepts(self, post: "Request") -> bool:
@@ -62,6 +66,7 @@ class PayloadsV3:
     Spec: Engine.IO v3, "Payload".
     """
 
+    are_shared = False
     __slots__ = ("_base64",)
 
     def __init__(self, *, base64: bool) -> None:
@@ -94,6 +99,7 @@ class ScriptPayloads:
     Spec: Engine.IO v3, "JSONP".
     """
 
+    are_shared = False
     __slots__ = ("_index", "_payloads")
 
     def __init__(self, payloads: Payloads, index: str) -> None:

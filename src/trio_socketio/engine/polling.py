@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
-    from trio_socketio.net.http import Request
+    from trio_socketio.net.http import Headers, Request
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 # Not text/plain: some browsers offered the answer of a form's POST for download.
@@ -29,13 +29,23 @@ class PollingTransport:
     Spec: Engine.IO v4, "HTTP long-polling".
     """
 
-    __slots__ = ("_get", "_inbox", "_payloads", "_post", "_queued", "_server", "_session")
+    __slots__ = (
+        "_encoding",
+        "_get",
+        "_inbox",
+        "_payloads",
+        "_post",
+        "_queued",
+        "_server",
+        "_session",
+    )
 
     def __init__(self, server: "EngineServer", session: "Session", payloads: "Payloads") -> None:
         self._server = server
         self._session = session
         self._payloads = payloads
         self._get: Request | None = None
+        self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._post: Request | None = None
         self._inbox: deque[Packet] | None = None  # of a POST that is held back
         self._queued = False
@@ -48,7 +58,7 @@ class PollingTransport:
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
         session = self._session
-        if self._get is not None:
+        if self._get is not None or self._encoding is not None:
             session.lose("transport error")
             BAD_REQUEST.answer(request, self._server.headers(request))
             return
@@ -109,7 +119,7 @@ class PollingTransport:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
         post, self._post = self._post, None
         if post is not None:
-            post.respond(200, [_OK, _NO_STORE, *self._server.headers(post)], b"ok")
+            post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
 
     def resume(self) -> None:
         """Go on with a POST that was paused, after this turn."""
@@ -152,11 +162,33 @@ class PollingTransport:
         get, self._get = self._get, None
         if get is not None:
             headers, body = self._payloads.encode(packets)
-            get.respond(200, [*headers, _NO_STORE, *self._server.headers(get)], body)
+            if len(body) < self._server.compress_from_bytes or not self._compress(
+                get, packets, headers, body
+            ):
+                get.respond(200, [*headers, _NO_STORE, *self._server.packet_headers(get)], body)
+
+    def _compress(
+        self, get: "Request", packets: list[Outgoing], headers: "Headers", body: bytes
+    ) -> bool:
+        """Answer compressed, now or later; whether that is so."""
+        compression = self._server.compression
+        coding = None if compression is None else compression.choose(get, packets)
+        if compression is None or coding is None:
+            return False
+        header = (b"Content-Encoding", coding.encode())
+
+        def respond(encoded: bytes) -> None:
+            self._encoding = None
+            every = self._server.packet_headers(get)
+            get.respond(200, [*headers, _NO_STORE, header, *every], encoded)
+
+        self._encoding = get
+        compression.encode(coding, packets if self._payloads.are_shared else [], body, respond)
+        return True
 
     def _get_aborted(self) -> None:
         """The connection of the GET ended before its answer."""
-        self._get = None
+        self._get = self._encoding = None
         self._session.lose("transport error")
 
     def _post_aborted(self) -> None:

@@ -2,13 +2,16 @@
 
 import logging
 import secrets
-from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import encode_json
+from trio_socketio.engine.compression import Compression
+from trio_socketio.engine.cors import Cors
+from trio_socketio.engine.deflating import DeflatingSession
 from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
@@ -18,9 +21,6 @@ from trio_socketio.engine.handshake import (
     UNSUPPORTED_PROTOCOL,
     Handshake,
     Refusal,
-    allows_origin,
-    answer_preflight,
-    cors_headers,
     is_websocket_upgrade,
     protocol_of,
     websocket_headers,
@@ -33,9 +33,11 @@ from trio_socketio.engine.session import OpenSession, Session
 from trio_socketio.engine.session_v3 import SessionV3
 from trio_socketio.engine.websocket import WebSocketTransport
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.net.deflate import Deflate
 from trio_socketio.net.frames import FrameReceiver
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.net.connection import Connection
     from trio_socketio.net.deadlines import Deadlines
     from trio_socketio.net.http import Request
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TRANSPORTS = ("polling", "websocket")
+_EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
 class EngineServer:
@@ -55,6 +57,7 @@ class EngineServer:
         poller, deadlines: shared by the whole server.
         open_session: called with every new session.
         node: 4 characters that every sid starts with.
+        workers: do what takes long.
     """
 
     def __init__(
@@ -64,8 +67,11 @@ class EngineServer:
         deadlines: "Deadlines",
         open_session: OpenSession,
         node: str,
+        workers: "HookWorkers",
     ) -> None:
         self.options = options
+        self.workers = workers
+        self.cors = Cors(options)
         self.poller = poller
         self.deadlines = deadlines
         self.ids = RandomText()
@@ -73,31 +79,60 @@ class EngineServer:
         self.sessions: dict[str, Session] = {}
         self._open_session = open_session
         self._node = node
+        self._upgrades = (
+            ["websocket"] if options.allow_upgrades and "websocket" in options.transports else []
+        )
+        self.compression: Compression | None = None
+        self.compress_from_bytes: float = inf  # bodies of that size are offered to it
+        if options.http_compression is not None:
+            self.compression = Compression(options.http_compression, workers, poller)
+            self.compress_from_bytes = options.http_compression.threshold_bytes
+        self.deflate: Deflate | None = None
+        self._session_type = Session
+        if options.per_message_deflate is not None:
+            self.deflate = Deflate(options.per_message_deflate)
+            self._session_type = DeflatingSession
+        self._initial_packet = _encode_message(options.initial_packet)
         self._closing = False
         self._all_ended = trio.Event()
 
     def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
         """What every answer carries."""
-        return cors_headers(request, self.options)
+        return self.cors.headers(request)
+
+    def packet_headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
+        """What an answer carries that is no error."""
+        return self.cors.headers(request)
 
     def receive_request(self, request: "Request") -> None:
         """Take a request whose path is ours."""
         upgrade = is_websocket_upgrade(request)
         if "j" in request.query:
             name_page(request)
-        if not allows_origin(request, self.options):
-            refusal: Refusal | None = FORBIDDEN
-        elif request.method == "OPTIONS" and self.options.cors_origins:
-            answer_preflight(request, self.options)
-            return
+        if not self.cors.allows(request):
+            self._refuse(request, FORBIDDEN, upgrade=upgrade)
+        elif request.method == "OPTIONS" and self.cors.is_configured:
+            self.cors.answer_preflight(request)
         else:
-            refusal = self._verify(request, upgrade=upgrade)
+            self._receive(request, upgrade=upgrade)
+
+    def _receive(self, request: "Request", *, upgrade: bool) -> None:
+        refusal = self._verify(request, upgrade=upgrade)
         if refusal is not None:
-            if upgrade:
-                refusal.answer_upgrade(request)
-            else:
-                refusal.answer(request, self.headers(request))
-        elif upgrade:
+            self._refuse(request, refusal, upgrade=upgrade)
+        else:
+            self._serve(request, upgrade=upgrade)
+
+    def _refuse(
+        self, request: "Request", refusal: Refusal, context: str = "", *, upgrade: bool
+    ) -> None:
+        if upgrade:
+            refusal.answer_upgrade(request)
+        else:
+            refusal.answer(request, self.headers(request))
+
+    def _serve(self, request: "Request", *, upgrade: bool) -> None:
+        if upgrade:
             self._receive_upgrade(request)
         elif request.query.get("sid"):
             self._receive_poll(request, self.sessions[request.query["sid"]])
@@ -111,7 +146,7 @@ class EngineServer:
         """
         query = request.query
         transport = query.get("transport", "")
-        if transport not in _TRANSPORTS:
+        if transport not in self.options.transports:
             return UNKNOWN_TRANSPORT
         sid = query.get("sid")
         protocol = protocol_of(request, self.options)
@@ -124,7 +159,7 @@ class EngineServer:
                 return UNKNOWN_SID
             if not upgrade and transport != session.transport:
                 return BAD_REQUEST
-            if upgrade and transport != "websocket":
+            if upgrade and (transport != "websocket" or not self.options.allow_upgrades):
                 return BAD_REQUEST
             if request.method not in ("GET", "POST"):
                 return BAD_REQUEST
@@ -155,44 +190,58 @@ class EngineServer:
         payloads = choose_payloads(session.protocol, request.query)
         session.polling = PollingTransport(self, session, payloads)
         session.polling.receive_get(request)
-        self._start(session, ["websocket"])
+        self._start(session, self._upgrades)
 
     def _receive_upgrade(self, request: "Request") -> None:
         headers = websocket_headers(request)
         if headers is None or request.method != "GET":
-            BAD_REQUEST.answer_upgrade(request)
+            self._refuse(request, BAD_REQUEST, upgrade=True)
             return
+        agreement = None
+        if self.deflate is not None and protocol_of(request, self.options) == Session.protocol:
+            agreement = self.deflate.negotiate(request.headers.get(_EXTENSIONS.lower(), ""))
+            if agreement is not None:
+                headers.append((_EXTENSIONS.encode(), agreement.answer))
         sid = request.query.get("sid")
         if not sid:
             session = self._create_session(request)
             session.prepare_websocket(request.query)
+            headers += self._switching_headers(request)
             connection, ahead = request.switch_protocols(headers)
             if session.protocol == 3:
                 connection.flush()  # as the reference: clients of that age expect nothing with it
-            transport = WebSocketTransport(self, session, connection)
+            transport = WebSocketTransport(self, session, connection, agreement)
             transport.start()
             self._start(session, [])
         else:
             session = self.sessions[sid]
+            headers += self._switching_headers(request)
             connection, ahead = request.switch_protocols(headers)
             if session.websocket is not None or not session.is_open:
                 self._refuse_candidate(connection)
                 return
             session.prepare_websocket(request.query)
-            transport = WebSocketTransport(self, session, connection)
+            transport = WebSocketTransport(self, session, connection, agreement)
             transport.probe()
         transport.receive_data(ahead)
+
+    def _switching_headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
+        """What a 101 answer carries besides its own."""
+        return []
 
     def _refuse_candidate(self, connection: "Connection") -> None:
         """A session has one WebSocket: a second is closed, as the reference does, after 101."""
         FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(1008)
 
     def _create_session(self, request: "Request") -> Session:
-        kind = Session if protocol_of(request, self.options) == Session.protocol else SessionV3
-        sid = self._node + self.ids.draw(SID_RANDOM_CHARACTERS)
-        session = kind(self, sid, Handshake(request, self.options))
+        is_old = protocol_of(request, self.options) != Session.protocol
+        kind = SessionV3 if is_old else self._session_type
+        session = kind(self, self._new_sid(request), Handshake(request, self.options))
         self.sessions[session.sid] = session
         return session
+
+    def _new_sid(self, request: "Request") -> str:
+        return self._node + self.ids.draw(SID_RANDOM_CHARACTERS)
 
     def _start(self, session: Session, upgrades: list[str]) -> None:
         """Send the open packet, then let the listener in.
@@ -208,6 +257,8 @@ class EngineServer:
             "maxPayload": options.max_http_buffer_size_bytes,
         }
         session.send(Outgoing(b"0" + encode_json(handshake)))
+        if self._initial_packet is not None:
+            session.send(self._initial_packet)
         session.listener = self._open_session(session)
         self.deadlines.schedule(session)
 
@@ -240,6 +291,14 @@ class EngineServer:
             session.close(reason, code=code)
 
 
+def _encode_message(message: str | bytes | None) -> Outgoing | None:
+    if message is None:
+        return None
+    if isinstance(message, str):
+        return Outgoing(b"4" + message.encode())
+    return Outgoing(b"", (message,))
+
+
 def _ignore(_: object) -> None:
     """Nothing is handed over by a WebSocket that is refused."""
 
@@ -247,6 +306,3 @@ def _ignore(_: object) -> None:
 def new_node_name() -> str:
     """4 characters for sids, new at every start. A cluster checks that no two nodes share one."""
     return secrets.token_urlsafe(3)
-
-
-RequestHandler = Callable[["Request"], None]

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_socketio.codec.engine_packet import PROBE_PING, PROBE_PONG
+from trio_socketio.engine.deflating import DeflatingSession
+from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver, encode_frames
 from trio_socketio.protocol.upgrade import Input, State, UpgradeMachine
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
     from trio_socketio.net.connection import Connection
+    from trio_socketio.net.deflate import Agreement
 
 _UPGRADE: Final = b"5"
 _BAD_CANDIDATE: Final = 1002
@@ -26,26 +29,33 @@ class WebSocketTransport:
     Spec: Engine.IO v4, "WebSocket" and "Upgrade".
     """
 
-    __slots__ = ("_connection", "_frames", "_server", "_session")
+    __slots__ = ("_agreement", "_connection", "_frames", "_server", "_session")
 
     def __init__(
-        self, server: "EngineServer", session: "Session", connection: "Connection"
+        self,
+        server: "EngineServer",
+        session: "Session",
+        connection: "Connection",
+        agreement: "Agreement | None" = None,
     ) -> None:
         self._server = server
         self._session = session
         self._connection = connection
-        self._frames = FrameReceiver(
-            connection,
-            server.options.max_http_buffer_size_bytes,
-            session.receive_text,
-            session.receive_frame,
-            session.lose,
-        )
+        self._agreement = agreement
+        max_bytes = server.options.max_http_buffer_size_bytes
+        handlers = (session.receive_text, session.receive_frame, session.lose)
+        if agreement is None:
+            self._frames = FrameReceiver(connection, max_bytes, *handlers)
+        else:
+            inflater = Inflater(
+                agreement.client_bits, max_bytes, takeover=agreement.client_takeover
+            )
+            self._frames = DeflateReceiver(connection, max_bytes, *handlers, inflater)
 
     def start(self) -> None:
         """Carry the session from its beginning."""
         self._session.websocket = self
-        self._session.carry_by(self._connection)
+        self._carry()
 
     def probe(self) -> None:
         """Wait for the probe, as a candidate."""
@@ -120,6 +130,14 @@ class WebSocketTransport:
         self._frames.set_handlers(session.receive_text, session.receive_frame, session.lose)
         if session.polling is not None:
             session.polling.release()
-        session.carry_by(self._connection)
+        self._carry()
         if session.paused:
             self.pause(self._server.options.ping_timeout_s)
+
+    def _carry(self) -> None:
+        session = self._session
+        deflate = self._server.deflate
+        if self._agreement is not None and deflate is not None:
+            assert isinstance(session, DeflatingSession)  # the server has no others
+            session.deflater = deflate.sender(self._agreement)
+        session.carry_by(self._connection)

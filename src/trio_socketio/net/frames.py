@@ -220,7 +220,7 @@ class FrameReceiver:
                 return
             if plain and first == TEXT and self._wsproto is None:
                 payload = apply_mask(data[start:end], data[start - 4 : start])
-                if not payload.isascii() and not _is_utf8(payload):
+                if not payload.isascii() and not is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
                     return
                 on_text(payload)
@@ -328,7 +328,8 @@ def _measure(data: bytes, at: int) -> tuple[int, int]:
     return start + (4 if data[at + 1] & 0x80 else 0), length
 
 
-def _is_utf8(payload: bytes) -> bool:
+def is_utf8(payload: bytes) -> bool:
+    """Whether it is text."""
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@ request is looked at when this one is answered; until then a bounded amount is r
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import h11
@@ -28,6 +28,7 @@ PHRASES: Final = {
     101: b"Switching Protocols",
     200: b"OK",
     204: b"No Content",
+    304: b"Not Modified",
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
@@ -60,6 +61,7 @@ class Request:
         headers: names in lower case; a repeated header is joined with a comma.
         address, secure: of the connection.
         on_abort: called once when the peer goes away, or sends nonsense, before the answer.
+        attached: for whoever took the request to keep what belongs to it; not set by us.
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class Request:
         "_query",
         "address",
         "answered",
+        "attached",
         "headers",
         "method",
         "on_abort",
@@ -87,6 +90,7 @@ class Request:
         self.secure = http.connection.secure
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
+        self.attached: Any
         if not target.startswith("/"):  # absolute form, as to a proxy
             target = "/" + target.partition("://")[2].partition("/")[2]
         self.path, _, self.query_text = target.partition("?")
@@ -115,7 +119,7 @@ class Request:
         self._http.read_body(max_bytes, on_body)
 
     def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
-        """Answer. Content-Length is added. Does nothing when the peer has gone."""
+        """Answer. Content-Length is added, but to 304. Does nothing when the peer has gone."""
         if not self.answered:
             self.answered = True
             self._http.respond(self, status, headers, body)
@@ -234,20 +238,27 @@ class HttpReceiver:
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
         except PayloadTooLarge as error:
-            on_body, self._on_body = self._on_body, None
-            request, self._request = self._request, None  # the answer is ours
-            if on_body is not None and request is not None:
-                request.answered = True
-                on_body(None)
-            self._refuse(error.http_status, str(error))
+            self._refuse_body(error)
         finally:
             self._busy = False
+
+    def _refuse_body(self, error: PayloadTooLarge) -> None:
+        on_body, self._on_body = self._on_body, None
+        request, self._request = self._request, None  # the answer is ours
+        if on_body is not None and request is not None:
+            request.answered = True
+            on_body(None)
+        self._refuse(error.http_status, str(error))
 
     def _step(self) -> bool:
         if self._head is not None:
             self._begin_plain(self._head)
             return False
         request = self._request
+        if self._plain_body is not None and self._on_body is not None:  # it was asked for late
+            on_body, self._on_body = self._on_body, None
+            on_body(self._plain_body)
+            return False
         if request is not None and self._on_body is None:
             return False  # its answer is pending
         if request is None and self._h11.our_state is self._h11.their_state is h11.DONE:
@@ -302,11 +313,19 @@ class HttpReceiver:
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
         """See Request."""
-        assert self._request is not None
+        request = self._request
+        if request is None:
+            return  # the peer went away before it was asked
         self._on_body = on_body
-        length = self._request.headers.get("content-length", "0")
+        length = request.headers.get("content-length", "0")
         if int(length) > max_bytes:
-            raise PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
+            error = PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
+            if self._busy:
+                raise error  # to whoever handed the request over
+            self._refuse_body(error)
+            return
+        if not self._busy:  # what was read ahead belongs to the body, or the body is there
+            self.connection.call_again()
         if self._plain_body is not None:
             return
         self._max_body_bytes = max_bytes
@@ -348,7 +367,7 @@ class HttpReceiver:
             reason=PHRASES[status],
             headers=[
                 *headers,
-                (b"Content-Length", b"%d" % len(body)),
+                *([(b"Content-Length", b"%d" % len(body))] if status != 304 else ()),
                 *([(b"Connection", b"close")] if unread or _is_upgrade(request) else ()),
             ],
         )
@@ -369,10 +388,13 @@ class HttpReceiver:
         self._plain_body = None
         closes = _is_upgrade(request)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.connection.write(
-            b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
-            % (status, PHRASES[status], lines, len(body), _CLOSE_LINE if closes else b"", body)
-        )
+        if status == 304:  # has no body, and its length would be told of the one that it stands for
+            self.connection.write(b"HTTP/1.1 304 %b\r\n%b\r\n" % (PHRASES[304], lines))
+        else:
+            self.connection.write(
+                b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
+                % (status, PHRASES[status], lines, len(body), _CLOSE_LINE if closes else b"", body)
+            )
         if closes:
             self.connection.finish()
             return

@@ -9,8 +9,9 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
-from trio_socketio.socketio.handlers import Handler, Workers, is_async, refuse_coroutine
+from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.namespace import Namespace

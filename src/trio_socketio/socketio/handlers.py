@@ -8,7 +8,6 @@ switch each. Workers are reused, and started whenever none is free.
 """
 
 import contextvars
-import inspect
 import logging
 import types
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import trio
 
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,6 @@ class Handler:
     def __str__(self) -> str:
         where = getattr(self.function, "__qualname__", repr(self.function))
         return f"handler {where} of {self.name!r}"
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
-    )
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:

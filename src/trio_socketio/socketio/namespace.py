@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import PacketType, encode_header
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
-from trio_socketio.socketio.handlers import Workers, is_async
+from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.adapter import AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
-from trio_socketio.socketio.handlers import Workers, is_async
+from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
 from trio_socketio.socketio.registry import Function

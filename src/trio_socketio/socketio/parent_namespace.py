@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
-from trio_socketio.socketio.handlers import Handler, Workers, is_async
+from trio_socketio.socketio.handlers import Handler, Workers
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.registry import Function, Registry
 

@@ -12,12 +12,16 @@ from typing import Any
 
 import trio
 
+from trio_socketio.engine.client_bundle import ClientBundle, find_client
+from trio_socketio.engine.cors import Cors
+from trio_socketio.engine.hooked import create_engine
+from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
+from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.http import Request
 from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
 from trio_socketio.net.poller import Poller
 from trio_socketio.net.pollers import create_poller
@@ -78,11 +82,15 @@ class Server(Namespaces):
     Args:
         options: see ServerOptions.
         adapter: reaches other nodes; the default serves this one.
+
+    Attributes:
+        engine: middleware and events of the HTTP requests below it.
     """
 
     def __init__(
         self, options: ServerOptions | None = None, *, adapter: AdapterFactory = Adapter
     ) -> None:
+        self.engine = Engine()
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
@@ -97,7 +105,7 @@ class Server(Namespaces):
             open_session: called with every new session, returns its Listener.
         """
         path = path.rstrip("/") + "/"
-        if path in self._mounts or path == self.options.path:
+        if path in self._mounts or path.rstrip("/") == self.options.path.rstrip("/"):
             raise LocalProtocolError(f"{path} is served already")
         self._mounts[path] = open_session
 
@@ -105,13 +113,6 @@ class Server(Namespaces):
         return self
 
     # -- what the parts below and above need
-
-    @property
-    def engine(self) -> EngineServer:
-        """The Engine.IO server under this one; only while it serves."""
-        if self._running is None:
-            raise LocalProtocolError("the server is not running")
-        return self._running.engine
 
     def new_socket_id(self) -> str:
         """Public name of a socket: random, and never its sid."""
@@ -171,6 +172,7 @@ class Server(Namespaces):
             await self._serve(listeners, ssl_context, task_status)
         finally:
             self._running = None
+            self.engine.set_running(None)
             self._serving = False
             for listener in listeners:
                 listener.close()
@@ -189,6 +191,7 @@ class Server(Namespaces):
         poller.on_slow_turn(self.options.slow_handler_s, self.workers.log_slow)
         self.workers.slow_handler_s = self.options.slow_handler_s
         running = self._running = self._create_engines(poller, deadlines)
+        self.engine.set_running(running.engine)
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
             services.start_soon(deadlines.run)
@@ -229,26 +232,29 @@ class Server(Namespaces):
     def _create_engines(self, poller: Poller, deadlines: Deadlines) -> Running:
         node = new_node_name()
 
-        def create(options: ServerOptions, open_session: OpenSession) -> EngineServer:
-            return EngineServer(options, poller, deadlines, open_session, node)
+        options, workers = self.options, self.workers
 
-        engine = create(self.options, lambda session: open_peer(self, session))
-        routes = {self.options.path: engine}
+        def create(open_session: OpenSession) -> EngineServer:
+            return create_engine(
+                options, poller, deadlines, open_session, node, workers, self.engine
+            )
+
+        engine = create(lambda session: open_peer(self, session))
+        engines = {options.path: engine}
         for path, open_session in self._mounts.items():
-            if path in routes:  # the options may have changed since it was mounted
+            if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
                 raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
-            routes[path] = create(self.options, open_session)
-        longest_first = sorted(routes.items(), key=lambda item: -len(item[0]))
-
-        def route(request: Request) -> None:
-            for path, target in longest_first:
-                if request.path.startswith(path):
-                    target.receive_request(request)
-                    return
-            request.respond(404, [(b"Content-Type", b"text/plain; charset=utf-8")], b"not found")
-
-        http = HttpServer(self.options, poller, deadlines, route)
-        return Running(poller, http, engine, tuple(routes.values()))
+            engines[path] = create(open_session)
+        routes = Routes(destroy_upgrade=options.destroy_upgrade)
+        for path, target in engines.items():
+            routes.add_tree(path, target.receive_request)
+        if options.serve_client:
+            folder = find_client(options.client_dist)
+            bundle = ClientBundle(folder, Cors(options), workers, poller)
+            for path, handler in bundle.handlers(options.path).items():
+                routes.add(path, handler)
+        http = HttpServer(options, poller, deadlines, routes.receive_request)
+        return Running(poller, http, engine, tuple(engines.values()))
 
 
 def _unlink_if_same(path: Path, ours: os.stat_result) -> None:

@@ -1,0 +1,123 @@
+"""Pages of other origins: who may talk to us, and what lets a page read our answers.
+
+A page that was not allowed is refused, WebSocket included: browsers send cookies with both, and
+leave it to the server to look at Origin.
+"""
+
+import logging
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
+
+from trio_socketio.engine.handshake import is_within, nearest
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable
+
+    from trio_socketio.net.http import Request
+    from trio_socketio.options import ServerOptions
+
+log = logging.getLogger(__name__)
+
+_VARY: Final = (b"Vary", b"Origin")
+
+
+class Cors:
+    """The rules of one server, made of its options."""
+
+    def __init__(self, options: "ServerOptions") -> None:
+        origins = cast(
+            "tuple[str | re.Pattern[str] | Callable[[str], bool], ...]", options.cors_origins
+        )
+        self.is_configured = bool(origins)
+        self._any = "*" in origins
+        self._names = frozenset(origin for origin in origins if isinstance(origin, str))
+        self._checks = [
+            origin if callable(origin) else _whole(origin)
+            for origin in origins
+            if not isinstance(origin, str)
+        ]
+        self._trusted_proxies = options.trusted_proxies
+        self._always: list[tuple[bytes, bytes]] = []
+        if options.cors_credentials:
+            self._always.append((b"Access-Control-Allow-Credentials", b"true"))
+        self._exposed = list(self._always)
+        if options.cors_exposed_headers:
+            self._exposed.append(
+                (b"Access-Control-Expose-Headers", ",".join(options.cors_exposed_headers).encode())
+            )
+        self._preflight = [
+            (b"Access-Control-Allow-Methods", ",".join(options.cors_methods).encode())
+        ]
+        if options.cors_max_age_s is not None:
+            self._preflight.append((b"Access-Control-Max-Age", b"%d" % options.cors_max_age_s))
+        self._allowed_headers = options.cors_allowed_headers
+
+    def allows(self, request: "Request") -> bool:
+        """Whether the page that makes this request may talk to us; no Origin is no page."""
+        origin = request.headers.get("origin")
+        if origin is None or self._any or self._names_origin(origin):
+            return True
+        host = request.headers.get("host", "")
+        if self._trusted_proxies and is_within(request.address, self._trusted_proxies):
+            host = nearest(request, "x-forwarded-host") or host
+        return _is_same_host(origin, host)
+
+    def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
+        """What lets the page read our answer; nothing for pages of our own origin."""
+        if not self.is_configured:
+            return []
+        return self._origin_headers(request, self._exposed)
+
+    def answer_preflight(self, request: "Request") -> None:
+        """Answer an OPTIONS request of an allowed origin."""
+        headers = [*self._origin_headers(request, self._always), *self._preflight]
+        if self._allowed_headers is None:
+            asked = request.headers.get("access-control-request-headers")
+            if asked is not None:
+                # A repeated header was joined, and may end in the blank before an empty last one.
+                headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("latin-1")))
+        else:
+            headers.append(
+                (b"Access-Control-Allow-Headers", ",".join(self._allowed_headers).encode())
+            )
+        request.respond(204, headers)
+
+    def _origin_headers(
+        self, request: "Request", more: list[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
+        if self._any:
+            return [(b"Access-Control-Allow-Origin", b"*"), *more]
+        origin = request.headers.get("origin")
+        if origin is None or not self._names_origin(origin):
+            return [_VARY]
+        return [(b"Access-Control-Allow-Origin", origin.encode("latin-1")), _VARY, *more]
+
+    def _names_origin(self, origin: str) -> bool:
+        if origin in self._names:
+            return True
+        try:
+            # True itself: a coroutine, for one, would count as true.
+            return any(check(origin) is True for check in self._checks)
+        except Exception:
+            log.exception("the check of an origin failed; the origin is refused")
+            return False
+
+
+def _whole(pattern: "re.Pattern[str]") -> "Callable[[str], bool]":
+    return lambda origin: pattern.fullmatch(origin) is not None
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    try:
+        page = urlsplit(origin)
+        here = urlsplit(f"{page.scheme}://{host}")
+        default = {"http": 80, "https": 443}.get(page.scheme)
+        return (
+            default is not None
+            and page.hostname is not None
+            and page.hostname == here.hostname
+            and (page.port or default) == (here.port or default)
+        )
+    except ValueError:  # no URL: "null", or nonsense
+        return False

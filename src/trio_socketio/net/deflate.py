@@ -1,0 +1,370 @@
+"""permessage-deflate: WebSocket messages compressed, within bounds.
+
+What is received is inflated in steps and never beyond the largest message. What is sent without
+context takeover is compressed once for all its receivers, by one compressor of the server: a full
+flush makes it forget what came before, so that no message tells of another.
+
+Spec: RFC 7692.
+"""
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from wsproto.frame_protocol import CloseReason, Opcode
+
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.errors import PayloadTooLarge
+from trio_socketio.net.connection import Connection
+from trio_socketio.net.frames import (
+    BINARY,
+    MAX_FRAGMENTS,
+    TEXT,
+    FrameReceiver,
+    apply_mask,
+    encode_frame,
+    encode_frames,
+    is_utf8,
+)
+from trio_socketio.options import PerMessageDeflate
+
+NAME: Final = "permessage-deflate"
+MAX_OFFERS: Final = 8
+
+_RESERVED: Final = 0x70
+_COMPRESSED: Final = 0x40
+_FINAL: Final = 0x80
+_TAIL: Final = b"\x00\x00\xff\xff"  # of what a flush writes; left out on the wire
+_STEP_BYTES: Final = 16 * 1024
+_BITS: Final = re.compile(r"[89]|1[0-5]").fullmatch
+_ZLIB_MIN_BITS: Final = 9
+
+
+class Agreement(NamedTuple):
+    """What client and server agreed on.
+
+    Args:
+        server_bits, client_bits: the window of what either sends, as a power of two.
+        server_takeover, client_takeover: whether either keeps its window between messages.
+        answer: the value of the header that says so.
+    """
+
+    server_bits: int
+    client_bits: int
+    server_takeover: bool
+    client_takeover: bool
+    answer: bytes
+
+
+class Deflate:
+    """The extension of one server.
+
+    Args:
+        options: see PerMessageDeflate.
+    """
+
+    def __init__(self, options: PerMessageDeflate) -> None:
+        self._options = options
+        self._shared: dict[int, RawDeflate] = {}  # by window, for connections without takeover
+
+    def negotiate(self, header: str) -> Agreement | None:
+        """Take the first offer that is well formed and can be met; None goes without.
+
+        Args:
+            header: Sec-WebSocket-Extensions of the client.
+
+        Spec: RFC 7692, section 7.1.
+        """
+        for offer in header.split(",", MAX_OFFERS)[:MAX_OFFERS]:
+            parameters = _parse_offer(offer)
+            if parameters is not None:
+                agreement = self._accept(parameters)
+                if agreement is not None:
+                    return agreement
+        return None
+
+    def _accept(self, offer: dict[str, int]) -> Agreement | None:
+        options = self._options
+        server_bits = min(options.server_max_window_bits, offer.get("server_max_window_bits", 15))
+        client_bits = 15
+        if server_bits < _ZLIB_MIN_BITS:
+            return None
+        server_takeover = not (
+            options.server_no_context_takeover or "server_no_context_takeover" in offer
+        )
+        client_takeover = not (
+            options.client_no_context_takeover or "client_no_context_takeover" in offer
+        )
+        answer = [NAME]
+        if not server_takeover:
+            answer.append("server_no_context_takeover")
+        if not client_takeover:
+            answer.append("client_no_context_takeover")
+        if server_bits < 15 or "server_max_window_bits" in offer:
+            answer.append(f"server_max_window_bits={server_bits}")
+        if "client_max_window_bits" in offer:
+            client_bits = min(options.client_max_window_bits, offer["client_max_window_bits"])
+            if client_bits < 15:
+                answer.append(f"client_max_window_bits={client_bits}")
+        return Agreement(
+            server_bits, client_bits, server_takeover, client_takeover, "; ".join(answer).encode()
+        )
+
+    def sender(self, agreement: Agreement) -> "Deflater":
+        """What encodes packets for a connection."""
+        options, bits = self._options, agreement.server_bits
+        if agreement.server_takeover:
+            raw = RawDeflate(options.level, bits, options.memory_level, takeover=True)
+            return Deflater(raw, options.threshold_bytes, None)
+        if bits not in self._shared:
+            self._shared[bits] = RawDeflate(options.level, bits, options.memory_level)
+        return Deflater(self._shared[bits], options.threshold_bytes, f"websocket-{bits}")
+
+
+def _parse_offer(text: str) -> dict[str, int] | None:
+    """Parameters of one offer, 15 where a window has no value; None unless well formed."""
+    name, *parts = [part.strip() for part in text.split(";")]
+    if name.lower() != NAME:
+        return None
+    offer: dict[str, int] = {}
+    for part in parts:
+        key, equals, value = [item.strip() for item in part.partition("=")]
+        if key in offer:
+            return None
+        if key in ("server_no_context_takeover", "client_no_context_takeover"):
+            if equals:
+                return None
+            offer[key] = 1
+        elif key == "client_max_window_bits" and not equals:
+            offer[key] = 15
+        elif key in ("server_max_window_bits", "client_max_window_bits"):
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            if not _BITS(value):
+                return None
+            offer[key] = int(value)
+        else:
+            return None
+    return offer
+
+
+class RawDeflate:
+    """A compressor of messages.
+
+    Args:
+        level, bits, memory_level: of zlib.
+        takeover: whether a message may refer to those before it.
+    """
+
+    __slots__ = ("_flush", "_zlib", "takeover")
+
+    def __init__(
+        self, level: int, bits: int = 15, memory_level: int = 8, *, takeover: bool = False
+    ) -> None:
+        self.takeover = takeover
+        self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
+        self._zlib = zlib.compressobj(level, zlib.DEFLATED, -bits, memory_level)
+
+    def compress(self, data: bytes) -> bytes:
+        """Blocks that end at a byte, the last one an empty stored block."""
+        return self._zlib.compress(data) + self._zlib.flush(self._flush)
+
+
+class Deflater:
+    """Encodes packets for connections that agreed alike.
+
+    Args:
+        raw: the compressor.
+        threshold_bytes: smaller messages go as they are.
+        form: names what it makes in `Outgoing.coded`; None when it is good for one connection.
+    """
+
+    __slots__ = ("_form", "_raw", "_threshold_bytes")
+
+    def __init__(self, raw: RawDeflate, threshold_bytes: int, form: str | None) -> None:
+        self._raw = raw
+        self._threshold_bytes = threshold_bytes
+        self._form = form
+
+    def encode(self, packet: Outgoing) -> bytes:
+        """All frames of a packet. See net.frames.encode_frames."""
+        if packet.byte_count() < self._threshold_bytes or not packet.compress:
+            return packet.frames or encode_frames(packet)
+        if self._form is None:
+            return self._encode(packet)
+        if packet.coded is None:
+            packet.coded = {}
+        frames = packet.coded.get(self._form)
+        if frames is None:
+            frames = packet.coded[self._form] = self._encode(packet)
+        return frames
+
+    def _encode(self, packet: Outgoing) -> bytes:
+        frames = [self._encode_message(TEXT, packet.text)] if packet.text else []
+        frames += [self._encode_message(BINARY, data) for data in packet.attachments]
+        return b"".join(frames)
+
+    def _encode_message(self, first_byte: int, message: bytes) -> bytes:
+        if len(message) >= self._threshold_bytes:
+            deflated = self._raw.compress(message)[: -len(_TAIL)]
+            # With takeover the client must see whatever went through the window.
+            if self._raw.takeover or len(deflated) < len(message):
+                return encode_frame(first_byte | _COMPRESSED, deflated)
+        return encode_frame(first_byte, message)
+
+
+class Inflater:
+    """Inflates messages up to a size.
+
+    Args:
+        bits: the client's window.
+        takeover: whether a message may refer to those before it.
+        max_bytes: the largest message.
+    """
+
+    __slots__ = ("_bits", "_left", "_max_bytes", "_parts", "_takeover", "_zlib")
+
+    def __init__(self, bits: int, max_bytes: int, *, takeover: bool) -> None:
+        self._bits = bits
+        self._takeover = takeover
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+        self._parts: list[bytes] = []
+        self._zlib: zlib._Decompress | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of a message.
+
+        Raises:
+            PayloadTooLarge: it grows above max_bytes.
+            zlib.error: it was not compressed so.
+        """
+        inflate = self._zlib
+        if inflate is None:
+            inflate = self._zlib = zlib.decompressobj(-self._bits)
+        for at in range(0, len(data), _STEP_BYTES):
+            step = data[at : at + _STEP_BYTES]
+            while True:
+                part = inflate.decompress(step, _STEP_BYTES)
+                self._left -= len(part)
+                if self._left < 0:
+                    raise PayloadTooLarge(f"a message above the limit of {self._max_bytes} bytes")
+                if part:
+                    self._parts.append(part)
+                step = inflate.unconsumed_tail
+                if not step and len(part) < _STEP_BYTES:
+                    break
+
+    def finish(self) -> bytes:
+        """The message is whole.
+
+        Raises:
+            PayloadTooLarge, zlib.error: see feed.
+        """
+        self.feed(_TAIL)
+        inflate = self._zlib
+        if inflate is not None and (inflate.eof or not self._takeover):
+            if inflate.unused_data not in (b"", _TAIL, b"\0" + _TAIL):
+                raise zlib.error("data after the last block")
+            self._zlib = None
+        message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._left = self._max_bytes
+        return message
+
+
+class DeflateReceiver(FrameReceiver):
+    """Takes compressed messages too; see FrameReceiver.
+
+    A whole compressed frame is inflated here. The frames of a fragmented message go through wsproto
+    as if they were binary, and are inflated when it has checked and unmasked them; wsproto's own
+    extension inflates without bound, and loses its state to a ping between two fragments.
+
+    Args:
+        inflater: of this connection.
+    """
+
+    __slots__ = ("_inflater", "_is_compressed", "_opcode")
+
+    def __init__(
+        self,
+        connection: Connection,
+        max_bytes: int,
+        on_text: Callable[[bytes], None],
+        on_binary: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+        inflater: Inflater,
+    ) -> None:
+        super().__init__(connection, max_bytes, on_text, on_binary, on_lost)
+        self._inflater = inflater
+        self._is_compressed = False
+        self._opcode = Opcode.BINARY
+
+    def _receive_by_wsproto(self, frame: bytes) -> bool:
+        opcode = frame[0] & 0x0F
+        if frame[0] & _RESERVED == _COMPRESSED and opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._opcode = Opcode(opcode)
+            start = _whole_frame(frame)
+            if start and self._wsproto is None:
+                return self._receive_whole(frame, start)
+            self._is_compressed = True
+            frame = bytes((frame[0] & _FINAL | Opcode.BINARY,)) + frame[1:]
+        return super()._receive_by_wsproto(frame)
+
+    def _receive_whole(self, frame: bytes, start: int) -> bool:
+        key = frame[start - 4 : start]
+        try:
+            for at in range(start, len(frame), _STEP_BYTES):
+                self._inflater.feed(apply_mask(frame[at : at + _STEP_BYTES], key))
+            message = self._inflater.finish()
+        except (PayloadTooLarge, zlib.error) as error:
+            return self._refuse(error)
+        return self._hand_over(message)
+
+    def _gather(self, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
+        if not self._is_compressed:
+            return super()._gather(opcode, data, finished=finished)
+        self._fragments += 1
+        if self._fragments > MAX_FRAGMENTS:
+            self._break_off(CloseReason.MESSAGE_TOO_BIG)
+            return False
+        try:
+            self._inflater.feed(data)
+            if not finished:
+                return True
+            message = self._inflater.finish()
+        except (PayloadTooLarge, zlib.error) as error:
+            return self._refuse(error)
+        self._is_compressed = False
+        self._fragments = 0
+        return self._hand_over(message)
+
+    def _hand_over(self, message: bytes) -> bool:
+        if self._opcode is Opcode.BINARY:
+            self._on_binary(message)
+        elif is_utf8(message):
+            self._on_text(message)
+        else:
+            self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
+            return False
+        return True
+
+    def _refuse(self, error: Exception) -> bool:
+        too_large = isinstance(error, PayloadTooLarge)
+        self._break_off(
+            CloseReason.MESSAGE_TOO_BIG if too_large else CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        )
+        return False
+
+
+def _whole_frame(frame: bytes) -> int:
+    """Where the payload of a final, masked frame of the shortest form starts; 0 for any other."""
+    size = frame[1]
+    if not frame[0] & _FINAL or size < 0x80:
+        return 0
+    if size < 0xFE:
+        return 6
+    if size == 0xFE:
+        return 8 if len(frame) - 8 > 125 else 0
+    return 14 if len(frame) - 14 > 65535 else 0
