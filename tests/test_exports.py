@@ -11,12 +11,18 @@ PUBLIC = [
     "AckTimeout",
     "Adapter",
     "Broadcast",
+    "BufferFull",
+    "Client",
+    "ClientNamespace",
+    "ClientOptions",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectRefused",
     "Listener",
     "LocalProtocolError",
     "Namespace",
     "ProtocolError",
+    "ReceivedEvent",
     "RemoteProtocolError",
     "Server",
     "ServerOptions",
@@ -27,6 +33,7 @@ PUBLIC = [
     "Target",
     "TrioSocketIOError",
     "__version__",
+    "open_client",
     "open_server",
 ]
 
@@ -76,7 +83,7 @@ def test_exceptions_are_one_tree() -> None:
         if inspect.isclass(value := getattr(trio_socketio, name))
         and issubclass(value, BaseException)
     ]
-    assert len(exceptions) == 8
+    assert len(exceptions) == 10
     assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
 
 

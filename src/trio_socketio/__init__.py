@@ -1,9 +1,15 @@
-"""A realtime server that speaks Socket.IO, on trio."""
+"""A realtime server that speaks Socket.IO, and a client, on trio."""
 
+from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.dispatch import ReceivedEvent
+from trio_socketio.client.namespace import ClientNamespace
+from trio_socketio.client.options import ClientOptions
 from trio_socketio.engine.session import Listener, Session
 from trio_socketio.errors import (
     AckTimeout,
+    BufferFull,
     ConfigurationError,
+    ConnectFailed,
     ConnectRefused,
     LocalProtocolError,
     ProtocolError,
@@ -24,12 +30,18 @@ __all__ = [
     "AckTimeout",
     "Adapter",
     "Broadcast",
+    "BufferFull",
+    "Client",
+    "ClientNamespace",
+    "ClientOptions",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectRefused",
     "Listener",
     "LocalProtocolError",
     "Namespace",
     "ProtocolError",
+    "ReceivedEvent",
     "RemoteProtocolError",
     "Server",
     "ServerOptions",
@@ -40,5 +52,6 @@ __all__ = [
     "Target",
     "TrioSocketIOError",
     "__version__",
+    "open_client",
     "open_server",
 ]
