@@ -1,14 +1,16 @@
 """What arrives in one namespace, handed to the program: one event at a time, in order.
 
-The reader queues; one task takes from the queue, gives every event to the streams and then calls
-its handlers, plain or async, each to its end. Nothing a handler raises goes further than the log.
+Every event goes to the streams, then to its handlers. Where nothing waits and nobody would have to
+be waited for, that happens here and now, where the event is read. Anything else is queued, and one
+task takes from the queue and runs each handler to its end. Nothing a handler raises goes further
+than the log.
 """
 
 import inspect
 import logging
 import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any, Final, TypeVar
 
@@ -80,16 +82,17 @@ class Handler:
         function: plain or async.
     """
 
-    __slots__ = ("arity", "function")
+    __slots__ = ("arity", "function", "is_async")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.arity = _arity(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
+        )
 
-    async def call(self, arguments: list[Any]) -> Any:
-        """Call it; raises what it raises."""
-        result = self.function(*arguments)
-        return await result if isinstance(result, types.CoroutineType) else result
+    def __str__(self) -> str:
+        return f"handler {getattr(self.function, '__qualname__', repr(self.function))}"
 
 
 class Dispatcher:
@@ -108,6 +111,7 @@ class Dispatcher:
         self._queue: deque[ReceivedEvent] = deque()
         self._arrived = trio.Event()
         self._room = trio.Event()
+        self._resting = False  # the task is there and has nothing to do
         self._stopped = False
 
     def add_handler(self, name: str | float, function: Callable[..., Any]) -> None:
@@ -137,18 +141,27 @@ class Dispatcher:
 
         It takes its turn behind the events that wait.
         """
-        self.push(_END)
+        self._enqueue(_END)
 
     def push(self, event: ReceivedEvent) -> None:
-        """Queue an event. Plain; dropped once the program's block has ended."""
+        """Handle an event now, or queue it. Plain; dropped once the program's block has ended."""
+        if self._resting and self._can_handle_now(event):
+            for sender in tuple(self._streams):
+                self._feed_now(sender, event)
+            for handler, arguments, answers in self._calls(event):
+                self._call_now(event, handler, arguments, answers=answers)
+        else:
+            self._enqueue(event)
+
+    def _enqueue(self, event: ReceivedEvent) -> None:
         if not self._stopped:
+            self._resting = False
             self._queue.append(event)
             self._arrived.set()
 
     def call_hook(self, name: str, *arguments: Any) -> None:
         """Queue the call of a hook behind the events that wait. Plain."""
-        if name in self._handlers:
-            self.push(_Hook(name, list(arguments)))
+        self._enqueue(_Hook(name, list(arguments)))
 
     def is_full(self, factor: int = 1) -> bool:
         """Whether reading should stop; factor: times the limit."""
@@ -173,9 +186,11 @@ class Dispatcher:
                     await self._handle(event)
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self._arrived = trio.Event()
+                self._resting = True
                 await self._arrived.wait()
         finally:
             self._stopped = True
+            self._resting = False
             self._queue.clear()
             self._room.set()
             self._close_streams()
@@ -190,26 +205,60 @@ class Dispatcher:
                     await sender.send(event)
                 except trio.BrokenResourceError:  # nobody reads it any more
                     self._streams.remove(sender)
-            for handler in self._any:
-                await self._call(event, handler, [event.name, *event.arguments])
-        function = self._handlers.get(event.name)
-        if function is not None:
-            arguments = event.arguments
-            if event.has_offset and len(arguments) == function.arity + 1:
-                arguments = arguments[:-1]  # it has no parameter for the offset
-            await self._call(event, function, arguments, answers=True)
+        for handler, arguments, answers in self._calls(event):
+            if not handler.is_async:
+                self._call_now(event, handler, arguments, answers=answers)
+                continue
+            try:
+                result = await handler.function(*arguments)
+                if answers and event.wants_answer:
+                    event.answer(*answer_arguments(result))
+            except Exception as error:
+                self._log_failure(event, handler, error)
 
-    async def _call(
-        self, event: ReceivedEvent, handler: Handler, arguments: list[Any], *, answers: bool = False
+    def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
+        """Handlers, what to call them with, and whether what they return is an answer."""
+        if not isinstance(event, _Hook):
+            for handler in self._any:
+                yield handler, [event.name, *event.arguments], False
+        found = self._handlers.get(event.name)
+        if found is not None:
+            arguments = event.arguments
+            if event.has_offset and len(arguments) == found.arity + 1:
+                arguments = arguments[:-1]  # it has no parameter for the offset
+            yield found, arguments, True
+
+    def _can_handle_now(self, event: ReceivedEvent) -> bool:
+        handler = self._handlers.get(event.name)
+        if (handler is not None and handler.is_async) or any(any_.is_async for any_ in self._any):
+            return False
+        states = [sender.statistics() for sender in self._streams]
+        return all(state.current_buffer_used < state.max_buffer_size for state in states)
+
+    def _feed_now(
+        self, sender: trio.MemorySendChannel[ReceivedEvent], event: ReceivedEvent
     ) -> None:
         try:
-            result = await handler.call(arguments)
+            sender.send_nowait(event)
+        except trio.BrokenResourceError:  # nobody reads it any more
+            self._streams.remove(sender)
+
+    def _call_now(
+        self, event: ReceivedEvent, handler: Handler, arguments: list[Any], *, answers: bool
+    ) -> None:
+        try:
+            result = handler.function(*arguments)
+            if isinstance(result, types.CoroutineType):
+                result.close()
+                raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
             if answers and event.wants_answer:
                 event.answer(*answer_arguments(result))
         except Exception as error:
-            self.failed += 1
-            where = getattr(handler.function, "__qualname__", repr(handler.function))
-            log.error("handler %s of %r failed", where, event.name, exc_info=error)
+            self._log_failure(event, handler, error)
+
+    def _log_failure(self, event: ReceivedEvent, handler: Handler, error: Exception) -> None:
+        self.failed += 1
+        log.error("%s of %r failed", handler, event.name, exc_info=error)
 
     def _close_streams(self) -> None:
         for sender in self._streams:
