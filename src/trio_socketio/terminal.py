@@ -80,7 +80,7 @@ async def _main(asked: argparse.Namespace) -> int:
                 code = await _converse(asked)
             except ConnectRefused as error:
                 data = "" if error.data is None else f" {_show(error.data)}"
-                code = _complain(f"refused: {escape(error.message)}{data}")
+                code = _complain(f"refused: {error.message}{data}")
             except ConfigurationError as error:
                 code = _complain(str(error), 2)
             except TrioSocketIOError as error:

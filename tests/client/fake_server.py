@@ -13,7 +13,6 @@ from wsproto.events import (
     AcceptConnection,
     BytesMessage,
     CloseConnection,
-    Message,
     Ping,
     RejectConnection,
     RejectData,
@@ -84,9 +83,13 @@ class FakeWebSocket:
         self.closed = False
         self._messages: list[str | bytes] = []
 
-    async def shake_hands(self, reject: int | None = None, body: bytes = b"") -> None:
+    async def shake_hands(
+        self, reject: int | None = None, body: bytes = b"", *, read: bytes = b""
+    ) -> None:
+        """Answer the request, of which some was read already."""
         while True:
-            self.ws.receive_data(bytes(await self.stream.receive_some(65536)))
+            self.ws.receive_data(read or bytes(await self.stream.receive_some(65536)))
+            read = b""
             for event in self.ws.events():
                 if isinstance(event, Request):
                     self.target = event.target
@@ -104,7 +107,8 @@ class FakeWebSocket:
                     return
 
     async def send(self, message: str | bytes) -> None:
-        await self.stream.send_all(self.ws.send(Message(message)))
+        event = TextMessage(message) if isinstance(message, str) else BytesMessage(message)
+        await self.stream.send_all(self.ws.send(event))
 
     async def receive(self) -> str | bytes:
         """The next message; "closed" when the client has closed or is gone."""

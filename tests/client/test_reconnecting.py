@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from tests.client.fake_server import FakeServer, FakeWebSocket, options
-from tests.client.serving import QUICK, create_server
+from tests.client.serving import QUICK, create_server, wait_transport
 from tests.socketio.serving import until
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
@@ -28,7 +28,7 @@ class Hooks:
 
     def __init__(self, client: Client) -> None:
         self.told: list[tuple[float, str, str]] = []
-        client.on("connect")(lambda: self._add("connect", ""))
+        client.on("connect")(lambda: self._add("connect", "recovered" * client.recovered))
         client.on("disconnect")(lambda reason: self._add("disconnect", reason))
         client.on("connect_error")(lambda error: self._add("connect_error", str(error)))
 
@@ -74,6 +74,7 @@ async def test_comes_back_after_the_server_restarts(transports: tuple[str, ...])
             ) as client:
                 hooks = Hooks(client)
                 events = client.events()
+                await wait_transport(client, transports[-1])
                 await client.emit_with_ack("echo", "before")
                 assert (await events.receive()).arguments == ["before"]
                 before = client.id
@@ -310,11 +311,10 @@ class TestRecovery:
     @trio_test
     async def test_restored_then_not(self, autojump_clock: MockClock) -> None:
         fake = FakeServer()
-        async with joined(fake, pid="p1", auth={"t": 1}) as (client, end, _):
+        async with joined(fake, pid="p1", auth={"t": 1}) as (client, end, hooks):
             seen: list[Any] = []
             client.on("news")(lambda text: seen.append(text))  # no parameter for the offset
             client.on("any")(lambda *arguments: seen.append(arguments))
-            assert not client.recovered
             await end.send('42["news","one","o1"]')
             await end.send('42["any","o2"]')
             await end.send('429["news","asks for an answer"]')
@@ -324,13 +324,13 @@ class TestRecovery:
             assert await again.join(pid="p1") == {"t": 1, "pid": "p1", "offset": "o2"}
             await again.send('42["news","missed","o3"]')
             await wait_all_tasks_blocked()
-            assert client.recovered
+            assert hooks.told[-1][1:] == ("connect", "recovered")
             assert seen == ["one", ("o2",), "asks for an answer", "missed"]
             await again.drop()
             third = await fake.accept_websocket()
             assert await third.join(pid="p2") == {"t": 1, "pid": "p1", "offset": "o3"}
             await wait_all_tasks_blocked()
-            assert not client.recovered
+            assert hooks.told[-1][1:] == ("connect", "")
             await third.drop()
             assert await (await fake.accept_websocket()).join() == {"t": 1, "pid": "p2"}
 

@@ -22,7 +22,12 @@ from trio_socketio.client.namespace import (
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.codec.socket_packet import Packet, Reassembly, decode_packet
-from trio_socketio.errors import ConfigurationError, ConnectFailed, RemoteProtocolError
+from trio_socketio.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from trio_socketio.protocol.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -365,7 +370,10 @@ async def open_client(
     if not transports or any(name not in TRANSPORTS for name in transports):
         raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
-    client = Client(dialer, names, auth, transports, options)
+    try:
+        client = Client(dialer, names, auth, transports, options)
+    except LocalProtocolError as error:
+        raise ConfigurationError(str(error)) from None
     async with open_bare_nursery() as connection:
         await connection.start(client.run)
         try:

@@ -239,9 +239,9 @@ class Engine:
                     await self._work.wait()
                 async with self._writing:
                     await self._send_output()
-                if self._closing and not self._output:
-                    await self._say_goodbye()
-                    return
+                    if self._closing and not self._output:
+                        await self._say_goodbye()
+                        return
         except (SessionClosed, ConnectFailed, RemoteProtocolError) as error:
             self._fail(error)
         except trio.TooSlowError:
