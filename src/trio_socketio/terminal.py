@@ -20,7 +20,7 @@ from trio_socketio.client.client import Client, open_client
 from trio_socketio.client.engine import TRANSPORTS
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.errors import ConfigurationError, ConnectRefused, TrioSocketIOError
-from trio_socketio.ops.log import escape
+from trio_socketio.ops.log import escape, set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
 _PLAIN_NAME: Final = re.compile(r"[^\s\"?][^\s\"]*")
@@ -61,6 +61,7 @@ def run(asked: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: an argument cannot be used.
     """
+    set_up("warning", "text")
     try:
         return trio.run(_main, asked)
     except BaseExceptionGroup as errors:  # of a signal that came early
@@ -130,7 +131,7 @@ async def _converse(asked: argparse.Namespace) -> int:
 def _register(client: Client) -> None:
     @client.on_any
     def show(name: str | float, *arguments: Any) -> None:
-        print(_line(name, arguments), flush=True)
+        _print(_line(name, arguments))
 
     @client.on("disconnect")
     def lost(reason: str) -> None:
@@ -190,7 +191,7 @@ async def _ask(
     except TrioSocketIOError as error:
         _tell(f"?{_line(name, ())}: {error}")
     else:
-        print(f"?{_line(name, answer if type(answer) is tuple else (answer,))}", flush=True)
+        _print(f"?{_line(name, answer if type(answer) is tuple else (answer,))}")
 
 
 def read_line(line: str) -> tuple[str, list[Any]]:
@@ -237,6 +238,14 @@ def _show(value: Any) -> str:
         return f"<{len(data)} bytes: {data[:16].hex()}{'...' if len(data) > 16 else ''}>"
 
     return json.dumps(value, default=binary)
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever read it has gone, as `head` does: nobody misses the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGINT)
 
 
 def _tell(text: str) -> None:

@@ -57,11 +57,12 @@ class Client:
         self._transports = transports
         self._namespaces: dict[str, ClientNamespace] = {}
         self._reassembly: Reassembly | None = None
+        self._size = 0  # bytes of the packet that is arriving
         self._asked = trio.Event()  # a namespace is wanted that no connection knows of
         self._lost = ""  # why there is no connection
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
-        for name in namespaces:
+        for name in dict.fromkeys(map(check_name, namespaces)):
             self.of(name).ask()
         self._first = self.of(namespaces[0])
 
@@ -154,6 +155,7 @@ class Client:
         if self._reassembly is not None:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
         decoded = decode_packet(packet)
+        self._size = len(packet)
         if decoded.attachments:
             # No deadline: it holds no more than one message may, and heartbeats go on beside it.
             self._reassembly = Reassembly(decoded, self.options.max_message_bytes, inf)
@@ -164,6 +166,7 @@ class Client:
         """See EngineListener."""
         if self._reassembly is None:
             raise RemoteProtocolError("binary that no packet announced")
+        self._size += len(data)
         packet = self._reassembly.receive_attachment(data)
         if packet is not None:
             self._reassembly = None
@@ -190,7 +193,7 @@ class Client:
         if namespace is None:
             log.debug("%s for %s, never joined, is ignored", packet.type.name, packet.namespace)
         else:
-            namespace.receive_packet(packet)
+            namespace.receive_packet(packet, self._size)
 
     # -- for its namespaces
 
@@ -268,6 +271,7 @@ class Client:
             try:
                 await self._join_all(engine)
                 joined()
+                self.namespace_left()  # all of them, perhaps, while it opened
             except BaseException:
                 engine.close()
                 with trio.move_on_after(self.options.close_timeout_s):
@@ -307,8 +311,8 @@ class Client:
             else:
                 with trio.move_on_after(backoff.next_delay_s(random.random())):
                     await self._asked.wait()
-                if not self._is_wanted():
-                    continue
+            if not self._is_wanted():  # not any more
+                continue
             try:
                 await self._serve_connection(backoff.succeeded)
             except ConnectFailed as error:

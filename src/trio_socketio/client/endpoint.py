@@ -140,7 +140,7 @@ class Dialer:
         self._cookies = {}
         for text in set_cookies:
             name, equals, value = text.partition(";")[0].partition("=")
-            if equals:
+            if equals and text.isascii():
                 self._cookies[name.strip()] = value.strip()
 
     async def open_stream(self) -> trio.abc.Stream:

@@ -62,6 +62,8 @@ class ClientNamespace:
         self._changed = trio.Event()
         self._buffer: deque[tuple[Outgoing, PendingAck | None]] = deque()
         self._buffer_bytes = 0
+        self._early: list[Packet] = []  # events that came before the CONNECT
+        self._early_bytes = 0
         self._acks: dict[int, PendingAck] = {}
         self._next_ack_id = 0
 
@@ -253,6 +255,7 @@ class ClientNamespace:
         """The connection is gone; another may come."""
         was_connected = self.connected
         self._membership.receive(Input.LOST)
+        self._forget_early()
         for pending in self._acks.values():
             if pending.sent:
                 pending.fail(SessionClosed(reason))
@@ -270,6 +273,7 @@ class ClientNamespace:
         was_connected = self.connected
         self._membership.receive(event)
         self._reason = reason
+        self._forget_early()
         self._buffer.clear()
         self._buffer_bytes = 0
         for pending in self._acks.values():
@@ -282,9 +286,12 @@ class ClientNamespace:
 
     # -- what arrives
 
-    def receive_packet(self, packet: Packet) -> None:
+    def receive_packet(self, packet: Packet, size_bytes: int) -> None:
         """A packet for this namespace arrived, whole.
 
+        Args:
+            packet: decoded.
+            size_bytes: as it came, attachments included.
         Raises:
             RemoteProtocolError: it has no place here.
         """
@@ -295,28 +302,46 @@ class ClientNamespace:
             self._receive_connect(packet.data)
         elif kind is PacketType.CONNECT_ERROR and state is State.JOINING:
             self._receive_refusal(packet.data)
-        elif state is not State.JOINED:
-            log.debug("%s for %s, which is not joined yet, is ignored", kind.name, self.name)
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
-            self._receive_event(packet.data, packet.ack_id)
+            if state is State.JOINED:
+                self._receive_event(packet.data, packet.ack_id)
+            else:
+                self._keep_early(packet, size_bytes)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
             pending = None if packet.ack_id is None else self._acks.get(packet.ack_id)
             if pending is not None:  # else it is late, and nobody waits
                 pending.receive(packet.data)
-        elif kind is PacketType.DISCONNECT:
+        elif kind is PacketType.DISCONNECT and state is State.JOINED:
             self._end(Input.PUT_OUT, "io server disconnect")
         else:
-            raise RemoteProtocolError(f"{kind.name} for a namespace that was joined")
+            raise RemoteProtocolError(f"{kind.name} for a namespace that is {state.name.lower()}")
 
     @property
     def is_full(self) -> bool:
         """Whether so many events wait that reading should stop."""
         return self.dispatcher.is_full(_OVERLOAD_FACTOR if self._acks else 1)
 
+    def _keep_early(self, packet: Packet, size_bytes: int) -> None:
+        """Keep an event until the CONNECT that it belongs to.
+
+        The reference sends what a restored session has missed before the CONNECT, python-socketio
+        what a connect handler emits.
+        """
+        self._early_bytes += size_bytes
+        if self._early_bytes > self._client.options.max_message_bytes:
+            raise RemoteProtocolError("too much came before the CONNECT")
+        self._early.append(packet)
+
+    def _forget_early(self) -> list[Packet]:
+        early, self._early, self._early_bytes = self._early, [], 0
+        return early
+
     def _receive_connect(self, data: Any) -> None:
         self._membership.receive_connect(data)
         self.joined_count += 1
         self.dispatcher.call_hook("connect")
+        for early in self._forget_early():
+            self._receive_event(early.data, early.ack_id)
         while self._buffer:
             packet, pending = self._buffer.popleft()
             try:

@@ -123,11 +123,12 @@ class WebSocketTransport:
         return self._ws.send(message)
 
     async def _send(self, data: bytes) -> None:
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             raise SessionClosed("transport close")
         try:
             async with self._sending:
-                await self._stream.send_all(data)
+                await stream.send_all(data)
         except trio.BrokenResourceError as error:
             raise SessionClosed("transport error") from error
 
