@@ -2,13 +2,13 @@
 
 import inspect
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.client.acks import PendingAck
 from trio_socketio.client.dispatch import Dispatcher, Function, ReceivedEvent
+from trio_socketio.client.outbox import Outbox
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.socket_packet import (
     RESERVED_EVENTS,
@@ -19,7 +19,6 @@ from trio_socketio.codec.socket_packet import (
     encode_packet,
 )
 from trio_socketio.errors import (
-    BufferFull,
     ConnectFailed,
     ConnectRefused,
     LocalProtocolError,
@@ -60,12 +59,9 @@ class ClientNamespace:
         self._reason = "not joined"
         self._refusal: ConnectRefused | None = None
         self._changed = trio.Event()
-        self._buffer: deque[tuple[Outgoing, PendingAck | None]] = deque()
-        self._buffer_bytes = 0
+        self._outbox = Outbox(client.options.output_bound_bytes)
         self._early: list[Packet] = []  # events that came before the CONNECT
         self._early_bytes = 0
-        self._acks: dict[int, PendingAck] = {}
-        self._next_ack_id = 0
 
     def __repr__(self) -> str:
         return f"<ClientNamespace {self.name} {self._membership.state.name.lower()}>"
@@ -146,17 +142,16 @@ class ClientNamespace:
             BufferFull: see emit.
         """
         self._check(event)
-        ack_id, self._next_ack_id = self._next_ack_id, self._next_ack_id + 1
+        ack_id = self._outbox.new_ack_id()
         packet = encode_arguments(self._event_header, [event, *arguments], ack_id)
         pending = PendingAck()
         self._send(packet, pending)
-        self._acks[ack_id] = pending
+        self._outbox.expect(ack_id, pending)
         self.dispatcher.poke()  # what is awaited may stand behind what is not read
         try:
             return await pending.wait(timeout_s)
         finally:
-            del self._acks[ack_id]
-            self._forget_buffered(pending)
+            self._outbox.forget(ack_id, pending)
 
     @property
     def volatile(self) -> "VolatileClient":
@@ -256,9 +251,7 @@ class ClientNamespace:
         was_connected = self.connected
         self._membership.receive(Input.LOST)
         self._forget_early()
-        for pending in self._acks.values():
-            if pending.sent:
-                pending.fail(SessionClosed(reason))
+        self._outbox.fail_sent(reason)
         if was_connected:
             self.dispatcher.call_hook("disconnect", reason)
         self._wake()
@@ -274,10 +267,9 @@ class ClientNamespace:
         self._membership.receive(event)
         self._reason = reason
         self._forget_early()
-        self._buffer.clear()
-        self._buffer_bytes = 0
-        for pending in self._acks.values():
-            pending.fail(SessionClosed(reason))
+        unsent = self._outbox.fail_all(reason)
+        if unsent:
+            self._client.count_dropped(unsent, f"{self.name} was left: {reason}")
         if was_connected:
             self.dispatcher.call_hook("disconnect", reason)
         self.dispatcher.close_streams()
@@ -308,9 +300,8 @@ class ClientNamespace:
             else:
                 self._keep_early(packet, size_bytes)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            pending = None if packet.ack_id is None else self._acks.get(packet.ack_id)
-            if pending is not None:  # else it is late, and nobody waits
-                pending.receive(packet.data)
+            assert packet.ack_id is not None  # the codec sees to it
+            self._outbox.receive_answer(packet.ack_id, packet.data)
         elif kind is PacketType.DISCONNECT and state is State.JOINED:
             self._end(Input.PUT_OUT, "io server disconnect")
         else:
@@ -319,7 +310,7 @@ class ClientNamespace:
     @property
     def is_full(self) -> bool:
         """Whether so many events wait that reading should stop."""
-        return self.dispatcher.is_full(_OVERLOAD_FACTOR if self._acks else 1)
+        return self.dispatcher.is_full(_OVERLOAD_FACTOR if self._outbox.awaits_answers else 1)
 
     def _keep_early(self, packet: Packet, size_bytes: int) -> None:
         """Keep an event until the CONNECT that it belongs to.
@@ -342,15 +333,13 @@ class ClientNamespace:
         self.dispatcher.call_hook("connect")
         for early in self._forget_early():
             self._receive_event(early.data, early.ack_id)
-        while self._buffer:
-            packet, pending = self._buffer.popleft()
+        for packet, pending in self._outbox.take():
             try:
                 self._send_now(packet, pending, bounded=False)
             except LocalProtocolError as error:  # too large for this server
                 self._client.count_dropped(1, str(error))
                 if pending is not None:
                     pending.fail(error)
-        self._buffer_bytes = 0
         self._wake()
 
     def _receive_refusal(self, data: Any) -> None:
@@ -390,12 +379,8 @@ class ClientNamespace:
     def _send(self, packet: Outgoing, pending: PendingAck | None) -> None:
         if self.connected:
             self._send_now(packet, pending)
-            return
-        size = packet.byte_count()
-        if self._buffer_bytes + size > self._client.options.output_bound_bytes:
-            raise BufferFull(f"{self._buffer_bytes} bytes wait for the connection already")
-        self._buffer.append((packet, pending))
-        self._buffer_bytes += size
+        else:
+            self._outbox.keep(packet, pending)
 
     def _send_now(
         self, packet: Outgoing, pending: PendingAck | None, *, bounded: bool = True
@@ -416,16 +401,6 @@ class ClientNamespace:
             engine.send(packet)
         else:
             self._client.count_dropped(1, "")
-
-    def _forget_buffered(self, pending: PendingAck) -> None:
-        """An event nobody waits for any more and that was never sent need not be sent."""
-        if pending.sent:
-            return
-        for item in self._buffer:
-            if item[1] is pending:
-                self._buffer.remove(item)
-                self._buffer_bytes -= item[0].byte_count()
-                return
 
 
 class VolatileClient:
