@@ -18,6 +18,7 @@ from tests.client.serving import create_server
 from tests.codec.strategies import json_values
 from tests.socketio.serving import serving, until
 from trio_socketio import ConnectRefused, Server, Socket
+from trio_socketio.cli import main
 from trio_socketio.terminal import read_line
 
 
@@ -28,6 +29,7 @@ class Terminal:
         self.process = process
         self.out: list[str] = []
         self.err: list[str] = []
+        self.stop_reading = trio.CancelScope()
 
     async def type(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -36,6 +38,12 @@ class Terminal:
     async def end_input(self) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
+
+    async def read_output(self) -> None:
+        assert self.process.stdout is not None
+        with self.stop_reading:
+            await self.read(self.process.stdout, self.out)
+        await self.process.stdout.aclose()
 
     async def read(self, stream: trio.abc.ReceiveStream, lines: list[str]) -> None:
         rest = ""
@@ -57,7 +65,7 @@ async def terminal(*arguments: str) -> AsyncIterator[Terminal]:
             assert process.stdout is not None
             assert process.stderr is not None
             it = Terminal(process)
-            nursery.start_soon(it.read, process.stdout, it.out)
+            nursery.start_soon(it.read_output)
             nursery.start_soon(it.read, process.stderr, it.err)
             try:
                 yield it
@@ -124,9 +132,9 @@ async def test_put_out_by_the_server() -> None:
         serving(create_server()) as port,
         terminal(f"http://127.0.0.1:{port}", "--transports", "polling") as it,
     ):
-        await it.type("put\u00a0me", "put me out", '"put me out" false')
+        await it.type("put me out", '"put me out" false')
         assert await it.process.wait() == 1
-        await until(lambda: len(it.err) >= 4)
+        await until(lambda: len(it.err) >= 3)
         assert it.err[-1] == "trio-socketio: the server ended it: io server disconnect"
 
 
@@ -152,17 +160,32 @@ async def test_refused_and_unreachable() -> None:
     ("arguments", "says"),
     [
         ((), "URL"),
-        (("nothing",), "no URL"),
         (("http://a", "--auth", "[]"), "no JSON object"),
         (("http://a", "--auth", "{"), "no JSON object"),
         (("http://a", "--transports", "smoke"), "polling,websocket"),
         (("http://a", "--header", "x"), "no header"),
         (("http://a", "--timeout", "-1"), "no time"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["connect", *arguments])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nothing",), "no URL"),
         (("http://a", "--path", "x"), "absolute"),
         (("http://a", "--namespace", "a,b"), "namespace"),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], says: str) -> None:
+def test_what_the_client_refuses_is_one_line(arguments: tuple[str, ...], says: str) -> None:
     result = run_cli("connect", *arguments)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -190,3 +213,19 @@ def test_any_line_is_read_or_refused(line: str) -> None:
 def test_lines_that_are_wrong(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_line(line)
+
+
+@trio_test
+async def test_whoever_reads_it_may_stop() -> None:
+    server = create_server()
+    async with (
+        serving(server) as port,
+        terminal(f"http://127.0.0.1:{port}", "--transports", "websocket") as it,
+    ):
+        await until(lambda: bool(it.err))
+        await it.type("echo 1")
+        await until(lambda: it.out == ["echo 1"])
+        it.stop_reading.cancel()
+        await it.type("echo 2")
+        assert await it.process.wait() == 0
+        assert len(it.err) == 1

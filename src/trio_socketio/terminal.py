@@ -135,7 +135,8 @@ def _register(client: Client) -> None:
 
     @client.on("disconnect")
     def lost(reason: str) -> None:
-        _tell(f"disconnected: {reason}")
+        if client.options.reconnect and reason != "io server disconnect":  # else it is the end
+            _tell(f"disconnected: {reason}")
 
     @client.on("connect_error")
     def failed(error: Exception) -> None:
