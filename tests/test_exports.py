@@ -11,7 +11,12 @@ PUBLIC = [
     "AckTimeout",
     "Adapter",
     "Broadcast",
+    "BufferFull",
+    "Client",
+    "ClientNamespace",
+    "ClientOptions",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectRefused",
     "Cookie",
     "Engine",
@@ -25,6 +30,7 @@ PUBLIC = [
     "ParentNamespace",
     "PerMessageDeflate",
     "ProtocolError",
+    "ReceivedEvent",
     "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
@@ -39,6 +45,7 @@ PUBLIC = [
     "Target",
     "TrioSocketIOError",
     "__version__",
+    "open_client",
     "open_server",
 ]
 
@@ -88,6 +95,7 @@ def test_exceptions_are_one_tree() -> None:
         if inspect.isclass(value := getattr(trio_socketio, name))
         and issubclass(value, BaseException)
     ]
+    assert len(exceptions) == 11
     assert len(exceptions) == 9
     assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
 

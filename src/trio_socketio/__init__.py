@@ -1,10 +1,16 @@
-"""A realtime server that speaks Socket.IO, on trio."""
+"""A realtime server that speaks Socket.IO, and a client, on trio."""
 
+from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.dispatch import ReceivedEvent
+from trio_socketio.client.namespace import ClientNamespace
+from trio_socketio.client.options import ClientOptions
 from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
 from trio_socketio.engine.session import Listener, Session
 from trio_socketio.errors import (
     AckTimeout,
+    BufferFull,
     ConfigurationError,
+    ConnectFailed,
     ConnectRefused,
     EventRefused,
     LocalProtocolError,
@@ -28,7 +34,12 @@ __all__ = [
     "AckTimeout",
     "Adapter",
     "Broadcast",
+    "BufferFull",
+    "Client",
+    "ClientNamespace",
+    "ClientOptions",
     "ConfigurationError",
+    "ConnectFailed",
     "ConnectRefused",
     "Cookie",
     "Engine",
@@ -42,6 +53,7 @@ __all__ = [
     "ParentNamespace",
     "PerMessageDeflate",
     "ProtocolError",
+    "ReceivedEvent",
     "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
@@ -56,5 +68,6 @@ __all__ = [
     "Target",
     "TrioSocketIOError",
     "__version__",
+    "open_client",
     "open_server",
 ]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from trio_socketio import __version__
+from trio_socketio import __version__, terminal
 from trio_socketio.app import Listening, load_server, serve
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
@@ -46,8 +46,13 @@ _OPTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, or 2 when what was asked cannot be done."""
+    """Run the command line; the exit code is 0, or 2 when what was asked cannot be done.
+
+    For `connect` see terminal.run.
+    """
     asked = _parser().parse_args(arguments)
+    if asked.command == "connect":
+        return terminal.run(asked)
     try:
         set_up(asked.log_level, asked.log_format)
         server = load_server(asked.app, _given(asked))
@@ -116,6 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    terminal.add_arguments(
+        commands.add_parser(
+            "connect",
+            help="talk to a server from the terminal",
+            description="Each line of input is emitted, each event is printed: event json json ... "
+            "With ? before the event, the server's answer is printed as well. "
+            "Ends with 0 at the end of the input or Ctrl-C, with 1 if the server cannot be "
+            "reached, refuses, or ends it.",
+        )
+    )
     command = commands.add_parser(
         "serve",
         help="serve an app, or a small built-in lobby",

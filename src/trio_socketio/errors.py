@@ -50,6 +50,13 @@ class SessionClosed(TrioSocketIOError):
         self.reason = reason
 
 
+class BufferFull(TrioSocketIOError):
+    """A client was asked to send more than may wait for the server to take it.
+
+    What raised it was not accepted. ``wait_drained`` waits for room.
+    """
+
+
 class AckTimeout(TrioSocketIOError):
     """The peer did not acknowledge an event in time.
 
@@ -71,8 +78,12 @@ class EventRefused(TrioSocketIOError):
     """
 
 
+class ConnectFailed(TrioSocketIOError):
+    """A client could not connect: nobody answers there, or no Socket.IO server does."""
+
+
 class ConnectRefused(TrioSocketIOError):
-    """Raised by middleware to refuse a client's connection to a namespace.
+    """Raised by middleware to refuse a client's connection to a namespace, and to that client.
 
     Args:
         message: sent to the client as ``message``; it shows as the text of ``connect_error``.

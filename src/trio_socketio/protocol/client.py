@@ -139,4 +139,4 @@ class ClientMachine:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**53  # what JavaScript can hold exactly

@@ -1,0 +1,1 @@
+"""The client: one connection, any number of namespaces, on trio."""

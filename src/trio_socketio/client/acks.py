@@ -1,0 +1,51 @@
+"""Acknowledgements, both ways."""
+
+from typing import Any
+
+import trio
+
+from trio_socketio.errors import AckTimeout, TrioSocketIOError
+
+
+class PendingAck:
+    """One event that was sent, or waits to be, and asks for an answer."""
+
+    __slots__ = ("_answer", "_error", "_event", "sent")
+
+    def __init__(self) -> None:
+        self.sent = False
+        self._event = trio.Event()
+        self._answer: list[Any] = []
+        self._error: TrioSocketIOError | None = None
+
+    def receive(self, arguments: list[Any]) -> None:
+        """The server answered."""
+        self._answer = arguments
+        self._event.set()
+
+    def fail(self, error: TrioSocketIOError) -> None:
+        """No answer will come."""
+        self._error = error
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> Any:
+        """The answer: None for no argument, the argument itself, or a tuple of several.
+
+        Raises:
+            AckTimeout: none came in time.
+            TrioSocketIOError: why none will come.
+        """
+        with trio.move_on_after(timeout_s):
+            await self._event.wait()
+        if not self._event.is_set():
+            raise AckTimeout(f"no acknowledgement within {timeout_s} s")
+        if self._error is not None:
+            raise self._error
+        return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
+
+
+def answer_arguments(result: Any) -> list[Any]:
+    """What a handler's return value answers: None nothing, a tuple several, else itself."""
+    if result is None:
+        return []
+    return list(result) if type(result) is tuple else [result]

@@ -1,0 +1,287 @@
+"""What arrives in one namespace, handed to the program: one event at a time, in order.
+
+Every event goes to the streams, then to its handlers. Where nothing waits and nobody would have to
+be waited for, that happens here and now, where the event is read. Anything else is queued, and one
+task takes from the queue and runs each handler to its end. Nothing a handler raises goes further
+than the log.
+"""
+
+import inspect
+import logging
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any, Final, TypeVar
+
+import trio
+
+from trio_socketio.client.acks import answer_arguments
+from trio_socketio.codec.socket_packet import RESERVED_EVENTS
+from trio_socketio.errors import LocalProtocolError
+
+log = logging.getLogger(__name__)
+
+HOOKS: Final = ("connect", "disconnect", "connect_error")
+"""Names that the client itself calls handlers by: the wire does not carry them."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Acknowledge = Callable[[list[Any]], None]
+
+
+class ReceivedEvent:
+    """An event from the server.
+
+    Args:
+        name: of the event.
+        arguments: what came with it; bytes where binary was sent. Where the server restores
+            sessions, the last may be the offset that it marks its packets with.
+        acknowledge: sends the answer; None if the server asks for none.
+    """
+
+    __slots__ = ("_acknowledge", "arguments", "has_offset", "name")
+
+    def __init__(
+        self,
+        name: str | float,
+        arguments: list[Any],
+        acknowledge: Acknowledge | None = None,
+        *,
+        has_offset: bool = False,
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.has_offset = has_offset
+        self._acknowledge = acknowledge
+
+    def __repr__(self) -> str:
+        return f"ReceivedEvent({self.name!r}, {self.arguments!r})"
+
+    @property
+    def wants_answer(self) -> bool:
+        """Whether the server waits for an acknowledgement that was not given yet."""
+        return self._acknowledge is not None
+
+    def answer(self, *values: Any) -> None:
+        """Acknowledge it. Plain.
+
+        Raises:
+            LocalProtocolError: nobody asked, it was answered, or a value cannot be sent.
+        """
+        acknowledge = self._acknowledge
+        if acknowledge is None:
+            raise LocalProtocolError(f"event {self.name!r} waits for no answer")
+        acknowledge(list(values))
+        self._acknowledge = None
+
+
+class Handler:
+    """A function registered for an event.
+
+    Args:
+        function: plain or async.
+    """
+
+    __slots__ = ("arity", "function", "is_async")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.arity = _arity(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
+        )
+
+    def __str__(self) -> str:
+        return f"handler {getattr(self.function, '__qualname__', repr(self.function))}"
+
+
+class Dispatcher:
+    """The handlers and streams of one namespace, and what waits for them.
+
+    Args:
+        limit: events that may wait before reading stops.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.failed = 0
+        self._limit = limit
+        self._handlers: dict[str | float, Handler] = {}
+        self._any: list[Handler] = []
+        self._streams: list[trio.MemorySendChannel[ReceivedEvent]] = []
+        self._queue: deque[ReceivedEvent] = deque()
+        self._arrived = trio.Event()
+        self._room = trio.Event()
+        self._resting = False  # the task is there and has nothing to do
+        self._stopped = False
+
+    def add_handler(self, name: str | float, function: Callable[..., Any]) -> None:
+        """Call function for events of that name, or for a hook.
+
+        Raises:
+            LocalProtocolError: the name has a handler, or nothing can have that name.
+        """
+        if name in RESERVED_EVENTS and name not in HOOKS:
+            raise LocalProtocolError(f"the event name {name!r} is reserved")
+        if name in self._handlers:
+            raise LocalProtocolError(f"there is a handler for {name!r} already")
+        self._handlers[name] = Handler(function)
+
+    def add_any(self, function: Callable[..., Any]) -> None:
+        """Call function with the name and arguments of every event, before its handler."""
+        self._any.append(Handler(function))
+
+    def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
+        """A channel that gets every event from now on."""
+        sender, receiver = trio.open_memory_channel[ReceivedEvent](self._limit)
+        self._streams.append(sender)
+        return receiver
+
+    def close_streams(self) -> None:
+        """Nothing more will come: whoever iterates gets what is there, and then the end.
+
+        It takes its turn behind the events that wait.
+        """
+        self._enqueue(_END)
+
+    def push(self, event: ReceivedEvent) -> None:
+        """Handle an event now, or queue it. Plain; dropped once the program's block has ended."""
+        if self._resting and self._can_handle_now(event):
+            for sender in tuple(self._streams):
+                self._feed_now(sender, event)
+            for handler, arguments, answers in self._calls(event):
+                self._call_now(event, handler, arguments, answers=answers)
+        else:
+            self._enqueue(event)
+
+    def _enqueue(self, event: ReceivedEvent) -> None:
+        if not self._stopped:
+            self._resting = False
+            self._queue.append(event)
+            self._arrived.set()
+
+    def call_hook(self, name: str, *arguments: Any) -> None:
+        """Queue the call of a hook behind the events that wait. Plain."""
+        self._enqueue(_Hook(name, list(arguments)))
+
+    def is_full(self, factor: int = 1) -> bool:
+        """Whether reading should stop; factor: times the limit."""
+        return len(self._queue) >= self._limit * factor
+
+    async def wait_room(self) -> None:
+        """Wait until something was taken from the queue, or poke was called."""
+        self._room = trio.Event()
+        await self._room.wait()
+
+    def poke(self) -> None:
+        """Have wait_room return."""
+        self._room.set()
+
+    async def run(self) -> None:
+        """Handle what is queued, until cancelled."""
+        try:
+            while True:
+                while self._queue:
+                    event = self._queue.popleft()
+                    self._room.set()
+                    await self._handle(event)
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                self._arrived = trio.Event()
+                self._resting = True
+                await self._arrived.wait()
+        finally:
+            self._stopped = True
+            self._resting = False
+            self._queue.clear()
+            self._room.set()
+            self._close_streams()
+
+    async def _handle(self, event: ReceivedEvent) -> None:
+        if event is _END:
+            self._close_streams()
+            return
+        if not isinstance(event, _Hook):
+            for sender in tuple(self._streams):
+                try:
+                    await sender.send(event)
+                except trio.BrokenResourceError:  # nobody reads it any more
+                    self._streams.remove(sender)
+        for handler, arguments, answers in self._calls(event):
+            if not handler.is_async:
+                self._call_now(event, handler, arguments, answers=answers)
+                continue
+            try:
+                result = await handler.function(*arguments)
+                if answers and event.wants_answer:
+                    event.answer(*answer_arguments(result))
+            except Exception as error:
+                self._log_failure(event, handler, error)
+
+    def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
+        """Handlers, what to call them with, and whether what they return is an answer."""
+        if not isinstance(event, _Hook):
+            for handler in self._any:
+                yield handler, [event.name, *event.arguments], False
+        found = self._handlers.get(event.name)
+        if found is not None:
+            arguments = event.arguments
+            if event.has_offset and len(arguments) == found.arity + 1:
+                arguments = arguments[:-1]  # it has no parameter for the offset
+            yield found, arguments, True
+
+    def _can_handle_now(self, event: ReceivedEvent) -> bool:
+        handler = self._handlers.get(event.name)
+        if (handler is not None and handler.is_async) or any(any_.is_async for any_ in self._any):
+            return False
+        states = [sender.statistics() for sender in self._streams]
+        return all(state.current_buffer_used < state.max_buffer_size for state in states)
+
+    def _feed_now(
+        self, sender: trio.MemorySendChannel[ReceivedEvent], event: ReceivedEvent
+    ) -> None:
+        try:
+            sender.send_nowait(event)
+        except trio.BrokenResourceError:  # nobody reads it any more
+            self._streams.remove(sender)
+
+    def _call_now(
+        self, event: ReceivedEvent, handler: Handler, arguments: list[Any], *, answers: bool
+    ) -> None:
+        try:
+            result = handler.function(*arguments)
+            if isinstance(result, types.CoroutineType):
+                result.close()
+                raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
+            if answers and event.wants_answer:
+                event.answer(*answer_arguments(result))
+        except Exception as error:
+            self._log_failure(event, handler, error)
+
+    def _log_failure(self, event: ReceivedEvent, handler: Handler, error: Exception) -> None:
+        self.failed += 1
+        log.error("%s of %r failed", handler, event.name, exc_info=error)
+
+    def _close_streams(self) -> None:
+        for sender in self._streams:
+            sender.close()
+        self._streams.clear()
+
+
+class _Hook(ReceivedEvent):
+    """Looks like an event, so that it keeps its place among them; streams do not see it."""
+
+    __slots__ = ()
+
+
+_END: Final = _Hook("", [])
+
+
+def _arity(function: Callable[..., Any]) -> float:
+    """How many positional arguments it takes at most."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some of what is written in C
+        return inf
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return inf
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in positional for parameter in parameters)

@@ -1,0 +1,183 @@
+"""Where the server is: URLs, and streams to it."""
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import h11
+import trio
+
+from trio_socketio.errors import ConfigurationError, ConnectFailed
+
+OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
+
+_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_SECURE: Final = ("https", "wss")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one server answers.
+
+    Args:
+        host: a name or address; empty for a Unix socket.
+        port: TCP.
+        unix_path: the Unix socket's file; empty for TCP.
+        secure: whether to speak TLS.
+        authority: what the Host header says.
+        path: where Socket.IO answers; ends with a slash.
+        query: of the URL, sent with every request.
+    """
+
+    host: str
+    port: int
+    unix_path: str
+    secure: bool
+    authority: str
+    path: str
+    query: str
+
+    def __str__(self) -> str:
+        if self.unix_path:
+            return f"unix:{self.unix_path}"
+        return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
+
+    def target(self, transport: str, sid: str = "") -> str:
+        """The request target for a transport, of a session if there is one."""
+        query = f"{self.query}&" if self.query else ""
+        session = f"&sid={quote(sid, safe='')}" if sid else ""
+        return f"{self.path}?{query}EIO=4&transport={transport}{session}"
+
+
+def parse_url(url: str, path: str) -> Endpoint:
+    """Read a URL: ``http[s]://host[:port][/path][?query]``, ``ws[s]://...`` or ``unix:/file``.
+
+    Args:
+        url: its path, if it has one, is where Socket.IO answers; it names no namespace.
+        path: where Socket.IO answers if the URL does not say.
+    Raises:
+        ConfigurationError: it is no such URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:  # UnicodeError is one
+        raise ConfigurationError(f"{url!r} is no URL: {error}") from None
+    if parts.scheme == "unix":
+        file = parts.netloc + parts.path
+        if not file:
+            raise ConfigurationError(f"{url!r} names no file: unix:/path/to/socket")
+        return Endpoint("", 0, file, False, "localhost", path, parts.query)
+    if parts.scheme not in _PORTS or not host:
+        raise ConfigurationError(f"{url!r} is no URL such as http://localhost:3000")
+    if "@" in parts.netloc:
+        raise ConfigurationError("credentials in a URL are not sent: use auth, or headers")
+    usual = _PORTS[parts.scheme]
+    authority = f"[{host}]" if ":" in host else host
+    if port is not None and port != usual:
+        authority += f":{port}"
+    where = quote(parts.path, safe="/%:@!$&'()*+,;=~") if parts.path.strip("/") else path
+    return Endpoint(
+        host=host,
+        port=usual if port is None else port,
+        unix_path="",
+        secure=parts.scheme in _SECURE,
+        authority=authority,
+        path=where.rstrip("/") + "/",
+        query=quote(parts.query, safe="=&%/?:@!$'()*+,;~"),
+    )
+
+
+class Dialer:
+    """Opens streams to an endpoint, and knows what every request to it carries.
+
+    Args:
+        endpoint: where.
+        headers: sent with every request.
+        ssl_context: for TLS; None is the system's defaults.
+        open_stream: how to reach it instead of by the endpoint; TLS is its own business.
+    Raises:
+        ConfigurationError: a header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        headers: Mapping[str, str],
+        ssl_context: ssl.SSLContext | None = None,
+        open_stream: OpenStream | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.headers = tuple(headers.items())
+        self._cookies: dict[str, str] = {}
+        self._ssl_context = ssl_context
+        self._open_stream = open_stream
+        try:
+            h11.Request(
+                method="GET",
+                target=endpoint.target("polling"),
+                headers=[("Host", endpoint.authority), *self.headers],
+            )
+        except (h11.LocalProtocolError, UnicodeError) as error:
+            raise ConfigurationError(f"the URL or a header cannot be sent: {error}") from None
+
+    def request_headers(self) -> list[tuple[str, str]]:
+        """The program's own headers, and the cookies of this connection."""
+        if not self._cookies:
+            return list(self.headers)
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        return [*self.headers, ("Cookie", cookies)]
+
+    def keep_cookies(self, set_cookies: list[str]) -> None:
+        """Send from now on what the handshake set: load balancers find the session's node by it.
+
+        A connection is one session with one path of one server: where and for how long a cookie
+        holds does not matter here.
+        """
+        self._cookies = {}
+        for text in set_cookies:
+            name, equals, value = text.partition(";")[0].partition("=")
+            if equals and text.isascii():
+                self._cookies[name.strip()] = value.strip()
+
+    async def open_stream(self) -> trio.abc.Stream:
+        """A stream to the server, TLS and all. The caller bounds the time.
+
+        Raises:
+            ConnectFailed: it cannot be reached.
+        """
+        endpoint = self.endpoint
+        try:
+            if self._open_stream is not None:
+                return await self._open_stream()
+            if endpoint.unix_path:
+                return await trio.open_unix_socket(endpoint.unix_path)
+            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+            if not endpoint.secure:
+                return stream
+            return await self._start_tls(stream)
+        except (OSError, trio.BrokenResourceError) as error:
+            raise ConnectFailed(_first_cause(error)) from error
+
+    async def _start_tls(self, stream: trio.SocketStream) -> trio.abc.Stream:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+        secured = trio.SSLStream(
+            stream, self._ssl_context, server_hostname=self.endpoint.host, https_compatible=True
+        )
+        try:
+            await secured.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(secured)
+            raise
+        return secured
+
+
+def _first_cause(error: BaseException) -> str:
+    """What the system said: trio wraps it, once for TLS, in a group for several addresses."""
+    if isinstance(error, BaseExceptionGroup):
+        return _first_cause(error.exceptions[0])
+    return _first_cause(error.__cause__) if error.__cause__ is not None else str(error)

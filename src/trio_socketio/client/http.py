@@ -1,0 +1,141 @@
+"""Requests over HTTP/1.1, one after the other on a connection that is kept alive."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+import trio
+
+from trio_socketio.client.endpoint import Dialer
+from trio_socketio.codec.json_text import decode_json
+from trio_socketio.errors import (
+    ConnectFailed,
+    PayloadTooLarge,
+    RemoteProtocolError,
+    SessionClosed,
+)
+
+IDLE_S: Final = 2.0
+"""A connection that rested for longer is not used again: the server may be about to close it, and
+a POST that fails then can be neither taken for lost nor repeated. Node closes after five."""
+
+CHUNK_BYTES: Final = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, read to its end.
+
+    Args:
+        status: of HTTP.
+        set_cookies: values of its Set-Cookie headers.
+        body: as it came.
+    """
+
+    status: int
+    set_cookies: list[str]
+    body: bytes
+
+
+class HttpConnection:
+    """One connection to the server at a time, opened when it is needed.
+
+    Args:
+        dialer: opens streams.
+        max_body_bytes: of an answer.
+    """
+
+    def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
+        self._dialer = dialer
+        self._max_body_bytes = max_body_bytes
+        self._stream: trio.abc.Stream | None = None
+        self._http = h11.Connection(h11.CLIENT)
+        self._idle_since = 0.0
+
+    async def request(self, method: str, target: str, body: bytes | None = None) -> Response:
+        """Send a request and read its answer. The caller bounds the time.
+
+        Raises:
+            ConnectFailed: the server cannot be reached.
+            SessionClosed: it went away.
+            RemoteProtocolError: it does not speak HTTP, or its answer is too large.
+        """
+        dialer = self._dialer
+        headers = [("Host", dialer.endpoint.authority), ("Accept-Encoding", "identity")]
+        headers += dialer.request_headers()
+        if body is not None:
+            headers.append(("Content-Type", "text/plain;charset=UTF-8"))
+            headers.append(("Content-Length", str(len(body))))
+        stream = await self._usable_stream()
+        try:
+            request = h11.Request(method=method, target=target, headers=headers)
+            data = self._http.send(request) or b""
+            if body is not None:
+                data += self._http.send(h11.Data(data=body)) or b""
+            data += self._http.send(h11.EndOfMessage()) or b""
+            await stream.send_all(data)
+            response = await self._read_response(stream)
+        except trio.BrokenResourceError as error:
+            raise SessionClosed("transport error") from error
+        except h11.ProtocolError as error:
+            raise RemoteProtocolError(f"the answer is not HTTP: {error}") from None
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            self._idle_since = trio.current_time()
+        else:
+            await self.aclose()
+        return response
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+    async def _usable_stream(self) -> trio.abc.Stream:
+        if self._stream is not None and trio.current_time() - self._idle_since > IDLE_S:
+            await self.aclose()
+        if self._stream is None:
+            self._stream = await self._dialer.open_stream()
+            self._http = h11.Connection(h11.CLIENT)
+        return self._stream
+
+    async def _read_response(self, stream: trio.abc.Stream) -> Response:
+        status, cookies, parts, size = 0, [], [], 0
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                data = await stream.receive_some(CHUNK_BYTES)
+                if not data and not status:
+                    raise SessionClosed("transport error")
+                self._http.receive_data(bytes(data))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                cookies = [
+                    value.decode("latin-1")
+                    for name, value in event.headers
+                    if name == b"set-cookie"
+                ]
+            elif isinstance(event, h11.Data):
+                size += len(event.data)
+                if size > self._max_body_bytes:
+                    raise PayloadTooLarge(f"a body of more than {self._max_body_bytes} bytes")
+                parts.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                return Response(status, cookies, b"".join(parts))
+            elif isinstance(event, h11.ConnectionClosed):
+                raise SessionClosed("transport error")
+
+
+def refusal(status: int, body: bytes) -> ConnectFailed:
+    """What a handshake that was not answered with success says."""
+    try:
+        answer = decode_json(body)
+    except RemoteProtocolError:
+        answer = None
+    said = answer.get("message") if type(answer) is dict else None
+    if type(said) is not str:
+        said = body.decode(errors="replace").strip()
+    return ConnectFailed(
+        f"the server answered {status}: {said[:200]}" if said else f"the server answered {status}"
+    )

@@ -1,0 +1,49 @@
+"""Settings of a client, frozen, with their units in their names."""
+
+from dataclasses import dataclass
+
+from trio_socketio.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How a client behaves. The defaults are the reference's where it has the option.
+
+    Args:
+        path: where Socket.IO answers, unless the URL has a path; a trailing slash is added.
+        connect_timeout_s: for a connection to open and for every namespace to answer.
+        send_timeout_s: for the server to take what is sent to it.
+        close_timeout_s: for saying goodbye.
+        reconnect: whether to connect again when the connection is lost.
+        reconnect_attempts: in a row, before it gives up; None is no bound.
+        reconnect_delay_s: before the first attempt; doubles with each.
+        reconnect_delay_max_s: the longest, before jitter.
+        reconnect_jitter: how far a delay may be from its middle, 0 to 1.
+        max_message_bytes: one message from the server with its attachments, or one polling body.
+        output_bound_bytes: what may wait to be sent; an emit over it raises BufferFull.
+        handler_queue: events of one namespace that wait for handlers, before reading stops.
+    """
+
+    path: str = "/socket.io/"
+    connect_timeout_s: float = 20.0
+    send_timeout_s: float = 20.0
+    close_timeout_s: float = 2.0
+    reconnect: bool = True
+    reconnect_attempts: int | None = None
+    reconnect_delay_s: float = 1.0
+    reconnect_delay_max_s: float = 5.0
+    reconnect_jitter: float = 0.5
+    max_message_bytes: int = 1 << 24
+    output_bound_bytes: int = 1 << 24
+    handler_queue: int = 256
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if type(value) in (int, float) and name != "reconnect_jitter" and not value > 0:
+                raise ConfigurationError(f"{name} must be above zero, not {value}")
+        if not 0 <= self.reconnect_jitter <= 1:
+            raise ConfigurationError(f"reconnect_jitter is 0 to 1, not {self.reconnect_jitter}")
+        if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
+            raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
+        object.__setattr__(self, "path", self.path.rstrip("/") + "/")

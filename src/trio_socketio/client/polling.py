@@ -1,0 +1,113 @@
+"""HTTP long-polling from the client's side: a GET that waits for packets, POSTs that bring them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from trio_socketio.client.endpoint import Dialer
+from trio_socketio.client.http import HttpConnection, refusal
+from trio_socketio.codec.engine_packet import CLOSE, Outgoing, Packet, encode_binary
+from trio_socketio.codec.engine_payload import SEPARATOR, decode_payload
+from trio_socketio.errors import SessionClosed
+
+MAX_PACKETS: Final = 16
+"""In one POST: more is refused by python-engineio, unless it was told otherwise."""
+
+
+class PollingTransport:
+    """Carries a session until an upgrade replaces it. The caller bounds the time of every call.
+
+    Spec: Engine.IO v4, "HTTP long-polling".
+
+    Args:
+        dialer: opens streams.
+        max_body_bytes: of one answer.
+    """
+
+    def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
+        self._dialer = dialer
+        self._getter = HttpConnection(dialer, max_body_bytes)
+        self._poster = HttpConnection(dialer, max_body_bytes)
+        self._target = ""
+        self._max_payload_bytes = 0
+
+    async def open(self) -> list[Packet]:
+        """Ask for a session; gives the packets of the first answer.
+
+        Raises:
+            ConnectFailed: the server refuses, or cannot be reached.
+            SessionClosed: it went away.
+            RemoteProtocolError: it does not speak the protocol.
+        """
+        response = await self._getter.request("GET", self._dialer.endpoint.target("polling"))
+        if response.status != 200:
+            raise refusal(response.status, response.body)
+        self._dialer.keep_cookies(response.set_cookies)
+        return decode_payload(response.body)
+
+    def opened(self, sid: str, max_payload_bytes: int) -> None:
+        """The handshake has come."""
+        self._target = self._dialer.endpoint.target("polling", sid)
+        self._max_payload_bytes = max_payload_bytes
+
+    async def receive(self) -> list[Packet]:
+        """Wait for packets.
+
+        Raises:
+            ConnectFailed: the server cannot be reached any more.
+            SessionClosed: it has ended the session, or went away.
+            RemoteProtocolError: see open.
+        """
+        response = await self._getter.request("GET", self._target)
+        if response.status != 200:
+            raise SessionClosed("transport error")
+        return decode_payload(response.body)
+
+    async def send(self, packets: list[Outgoing]) -> None:
+        """Bring packets, in as few POSTs as the server's maxPayload allows.
+
+        Raises:
+            ConnectFailed: the server cannot be reached any more.
+            SessionClosed: it has ended the session, or went away.
+            RemoteProtocolError: see open.
+        """
+        for body in payloads(packets, self._max_payload_bytes):
+            response = await self._poster.request("POST", self._target, body)
+            if response.status != 200:
+                raise SessionClosed("transport error")
+
+    async def say_goodbye(self) -> bool:
+        """End the session; whether the server will say so as well."""
+        await self.send([CLOSE])
+        return False
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        await self._getter.aclose()
+        await self._poster.aclose()
+
+
+def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[bytes]:
+    """Join packets into bodies of at most max_bytes; one that is larger goes alone.
+
+    Args:
+        packets: in their order.
+        max_bytes: zero is no bound.
+    """
+    waiting: list[bytes] = []
+    size = 0
+    for packet in packets:
+        for part in _parts(packet):
+            grown = size + len(part) + bool(waiting)
+            if waiting and (len(waiting) == MAX_PACKETS or grown > max_bytes > 0):
+                yield SEPARATOR.join(waiting)
+                waiting, grown = [], len(part)
+            waiting.append(part)
+            size = grown
+    if waiting:
+        yield SEPARATOR.join(waiting)
+
+
+def _parts(packet: Outgoing) -> Iterator[bytes]:
+    if packet.text:
+        yield packet.text
+    yield from map(encode_binary, packet.attachments)

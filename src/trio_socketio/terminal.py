@@ -1,0 +1,292 @@
+"""``trio-socketio connect``: a client for a terminal.
+
+A line of input is an event's name and its arguments, each a JSON text: ``move {"x": 1} "fast"``.
+With ``?`` before the name, the server's answer is waited for and printed. A name with spaces or
+quotes is a JSON text itself. Events are printed as lines of the same form, and everything else
+goes to standard error.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from typing import Any, Final
+
+import trio
+
+from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.options import ClientOptions
+from trio_socketio.errors import ConfigurationError, ConnectRefused, TrioSocketIOError
+from trio_socketio.ops.log import escape, set_up
+
+MAX_LINE_BYTES: Final = 1 << 20
+_PLAIN_NAME: Final = re.compile(r"[^\s\"?][^\s\"]*")
+_READ: Final = json.JSONDecoder().raw_decode
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """What ``connect`` takes."""
+    add = command.add_argument
+    add("url", metavar="URL", help="http[s]://host[:port], ws[s]://..., or unix:/file")
+    add("--namespace", default="/", metavar="NS", help="to join (default: %(default)s)")
+    add("--auth", type=_object, metavar="JSON", help="an object that the server may ask for")
+    add(
+        "--transports",
+        type=_transports,
+        default=TRANSPORTS,
+        metavar="LIST",
+        help=f"the first opens (default: {','.join(TRANSPORTS)}: an upgrade)",
+    )
+    add("--path", help=f"where Socket.IO answers (default: {ClientOptions().path})")
+    add(
+        "--header",
+        action="append",
+        type=_header,
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent with every request; may be given several times",
+    )
+    add("--timeout", type=_seconds, default=20.0, metavar="S", help="for connecting, and answers")
+    add("--no-reconnect", action="store_true", help="end when the connection is lost")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Connect, and go on until the input ends, a signal comes, or the server puts us out.
+
+    Returns:
+        The exit code: 0, or 1 when the server cannot be reached, refuses, or put us out.
+    Raises:
+        ConfigurationError: an argument cannot be used.
+    """
+    set_up("warning", "text")
+    try:
+        return trio.run(_main, asked)
+    except BaseExceptionGroup as errors:  # of a signal that came early
+        if errors.split(KeyboardInterrupt)[1] is not None:
+            raise
+        return 0
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _main(asked: argparse.Namespace) -> int:
+    code = 0
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            try:
+                code = await _converse(asked)
+            except ConnectRefused as error:
+                data = "" if error.data is None else f" {_show(error.data)}"
+                code = _complain(f"refused: {error.message}{data}")
+            except ConfigurationError as error:
+                code = _complain(str(error), 2)
+            except TrioSocketIOError as error:
+                code = _complain(f"cannot connect to {asked.url}: {error}")
+            nursery.cancel_scope.cancel()
+    return code
+
+
+async def _cancel_on_signal(signals: Any, scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+async def _converse(asked: argparse.Namespace) -> int:
+    options = ClientOptions(
+        connect_timeout_s=asked.timeout,
+        reconnect=not asked.no_reconnect,
+        **({} if asked.path is None else {"path": asked.path}),
+    )
+    async with open_client(
+        asked.url,
+        namespaces=asked.namespace,
+        auth=asked.auth,
+        headers=dict(asked.header),
+        transports=asked.transports,
+        options=options,
+    ) as client:
+        _register(client)
+        _tell(f"connected as {client.id}")
+        async with trio.open_nursery() as nursery:
+            code = 0
+
+            async def watch() -> None:
+                nonlocal code
+                reason = await client.wait_closed()
+                code = _complain(f"the server ended it: {reason}")
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            await _emit_lines(client, asked.timeout)
+            with trio.move_on_after(asked.timeout):
+                await client.wait_drained()
+            nursery.cancel_scope.cancel()
+        return code
+
+
+def _register(client: Client) -> None:
+    @client.on_any
+    def show(name: str | float, *arguments: Any) -> None:
+        _print(_line(name, arguments))
+
+    @client.on("disconnect")
+    def lost(reason: str) -> None:
+        if client.options.reconnect and reason != "io server disconnect":  # else it is the end
+            _tell(f"disconnected: {reason}")
+
+    @client.on("connect_error")
+    def failed(error: Exception) -> None:
+        _tell(f"cannot connect again: {error}")
+
+    @client.on("connect")
+    def again() -> None:
+        if client.joined_count > 1:
+            how = "recovered" if client.recovered else "connected again"
+            _tell(f"{how} as {client.id}")
+
+
+async def _emit_lines(client: Client, timeout_s: float) -> None:
+    rest = b""
+    async with trio.open_nursery() as answers:
+        while True:
+            # A thread: to make standard input non-blocking would do it to the whole terminal.
+            data = await trio.to_thread.run_sync(os.read, 0, 65536, abandon_on_cancel=True)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines if data else [rest]:
+                await _emit(client, line.decode(errors="replace").strip(), timeout_s, answers)
+            if not data:
+                break
+            if len(rest) > MAX_LINE_BYTES:
+                _tell(f"a line of more than {MAX_LINE_BYTES} bytes is not sent")
+                rest = b""
+
+
+async def _emit(client: Client, line: str, timeout_s: float, answers: trio.Nursery) -> None:
+    if not line:
+        return
+    try:
+        name, arguments = read_line(line.removeprefix("?"))
+        if line.startswith("?"):
+            await answers.start(_ask, client, name, arguments, timeout_s)
+        else:
+            client.emit(name, *arguments)
+    except (ValueError, TrioSocketIOError) as error:
+        _tell(f"not sent: {error}")
+
+
+async def _ask(
+    client: Client,
+    name: str,
+    arguments: list[Any],
+    timeout_s: float,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    task_status.started()  # what follows has sent it before anybody else runs
+    try:
+        answer = await client.emit_with_ack(name, *arguments, timeout_s=timeout_s)
+    except TrioSocketIOError as error:
+        _tell(f"?{_line(name, ())}: {error}")
+    else:
+        _print(f"?{_line(name, answer if type(answer) is tuple else (answer,))}")
+
+
+def read_line(line: str) -> tuple[str, list[Any]]:
+    """An event's name and arguments.
+
+    Raises:
+        ValueError: what is wrong with the line, in words.
+    """
+    line = line.strip()
+    if line.startswith('"'):
+        name, at = _value(line, 0, "the name")
+    else:
+        found = _PLAIN_NAME.match(line)
+        if found is None:
+            raise ValueError("a line is: event json json ...")
+        name, at = found[0], found.end()
+    arguments: list[Any] = []
+    while at < len(line):
+        if not line[at].isspace():
+            raise ValueError(f"a space is missing before {line[at:]!r}")
+        at += len(line[at:]) - len(line[at:].lstrip())
+        value, at = _value(line, at, f"argument {len(arguments) + 1}")
+        arguments.append(value)
+    return name, arguments
+
+
+def _value(line: str, at: int, what: str) -> tuple[Any, int]:
+    try:
+        return _READ(line, at)
+    except (ValueError, RecursionError):
+        raise ValueError(f'{what} is no JSON (a text is written "text"): {line[at:]!r}') from None
+
+
+def _line(name: str | float, arguments: Any) -> str:
+    """An event as it could be typed."""
+    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and name.isprintable()
+    return " ".join([str(name) if plain else json.dumps(name), *map(_show, arguments)])
+
+
+def _show(value: Any) -> str:
+    """JSON on one line; binary is shown by its size and beginning."""
+
+    def binary(data: Any) -> str:
+        return f"<{len(data)} bytes: {data[:16].hex()}{'...' if len(data) > 16 else ''}>"
+
+    return json.dumps(value, default=binary)
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever read it has gone, as `head` does: nobody misses the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGINT)
+
+
+def _tell(text: str) -> None:
+    print(f"trio-socketio: {escape(text)}", file=sys.stderr, flush=True)
+
+
+def _complain(text: str, code: int = 1) -> int:
+    _tell(text)
+    return code
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"token": "x"}}')
+    return value
+
+
+def _transports(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if any(name not in TRANSPORTS for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r}: some of {','.join(TRANSPORTS)}")
+    return names
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no header: 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
+    return seconds

@@ -1,0 +1,20 @@
+"""Every test that takes `transports` runs on each way to be connected."""
+
+import pytest
+from trio.testing import MockClock
+
+WAYS = {
+    "polling": ("polling",),
+    "websocket": ("websocket",),
+    "upgrade": ("polling", "websocket"),
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def transports(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
