@@ -92,6 +92,7 @@ class Workers:
     def __init__(self) -> None:
         self.failed = 0
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
+        self.queue_bound = 0  # events of one socket that may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
         self._taker: trio.lowlevel.Task | None = None

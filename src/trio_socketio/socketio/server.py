@@ -190,6 +190,7 @@ class Server(Namespaces):
         poller = create_poller()
         poller.on_slow_turn(self.options.slow_handler_s, self.workers.log_slow)
         self.workers.slow_handler_s = self.options.slow_handler_s
+        self.workers.queue_bound = self.options.handler_queue
         running = self._running = self._create_engines(poller, deadlines)
         self.engine.set_running(running.engine)
         http = running.http

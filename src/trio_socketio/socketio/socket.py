@@ -278,20 +278,21 @@ class Socket(AnyListeners):
     @property
     def has_room(self) -> bool:
         """Whether another event may be queued."""
-        return self._pending < self.namespace.server.options.handler_queue
+        return self._pending < self.namespace.workers.queue_bound
 
     def _enqueue(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
+        workers = self.namespace.workers
         self._pending += 1
         if handler.concurrent:
-            self.namespace.workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
+            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
         else:
             if self._queue is None:
                 self._queue = deque()
             self._queue.append((handler, arguments, ack_id))
             if not self._running:
                 self._running = True
-                self.namespace.workers.submit(self)
-        if self._pending >= self.namespace.server.options.handler_queue:
+                workers.submit(self)
+        if self._pending >= workers.queue_bound:
             self.peer.queue_full(self._pending)
 
     def reconsider_queue(self) -> None:
@@ -304,13 +305,14 @@ class Socket(AnyListeners):
     async def run(self, workers: "Workers") -> bool:
         """See Job: handle what is queued, in order."""
         suspended = None
+        queue = self._queue or ()
         try:
-            while self._queue:
-                handler, arguments, ack_id = self._queue.popleft()
+            while queue:
+                handler, arguments, ack_id = queue.popleft()
                 suspended = self.begin(workers, handler, arguments, ack_id)
                 if suspended is not None:
                     await self.finish(workers, suspended, handler, ack_id)
-                elif self._queue and workers.is_slice_over():
+                elif queue and workers.is_slice_over():
                     await workers.rest()
         finally:
             self._queue = None
@@ -334,7 +336,7 @@ class Socket(AnyListeners):
         else:
             if ack_id is not None:
                 self._acknowledge(handler, ack_id, result)
-        self._handled()
+        self._handled(workers)
         return None
 
     async def finish(
@@ -349,11 +351,11 @@ class Socket(AnyListeners):
             if ack_id is not None:
                 self._acknowledge(handler, ack_id, result)
         finally:
-            self._handled()
+            self._handled(workers)
 
-    def _handled(self) -> None:
+    def _handled(self, workers: "Workers") -> None:
         self._pending -= 1
-        if self._pending == self.namespace.server.options.handler_queue // 2:
+        if self._pending == workers.queue_bound // 2:
             self.peer.queue_eased()
 
     # -- its end
