@@ -133,10 +133,11 @@ def decode_packet(text: bytes) -> Packet:
             arguments: list[Any] = decode_json(text[2:])
             _check_event_name(arguments)
             return Packet(_EVENT, "/", arguments)
-        if start > 2 and text[2:start].isdigit() and int(text[2:start]) <= MAX_ACK_ID:
+        digits = text[2:start] if start > 2 else b""
+        if digits.isdigit() and (asked := int(digits)) <= MAX_ACK_ID:
             arguments = decode_json(text[start:])
             _check_event_name(arguments)
-            return Packet(_EVENT, "/", arguments, int(text[2:start]))
+            return Packet(_EVENT, "/", arguments, asked)
     size = len(text)
     if size < 2 or text[0] != MESSAGE:
         raise RemoteProtocolError("empty Socket.IO packet")

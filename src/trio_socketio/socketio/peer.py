@@ -75,7 +75,10 @@ class Peer:
         if self._reassembly is not None:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
         decoded = decode_packet(packet)
-        if decoded.attachments:
+        socket = self._sockets.get(decoded.namespace)
+        if decoded.type is _EVENT and socket is not None and socket.connected:
+            socket.receive_event(decoded.data, decoded.ack_id)  # as _receive_packet would
+        elif decoded.attachments:
             self._expect_attachments(decoded)
         else:
             self._receive_packet(decoded)

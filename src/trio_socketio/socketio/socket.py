@@ -260,8 +260,9 @@ class Socket(AnyListeners):
             self.peer.ack_over()
 
     def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
+        arguments = result if type(result) is tuple else answer_arguments(result)
         try:
-            packet = encode_arguments(self.namespace.ack_header, answer_arguments(result), ack_id)
+            packet = encode_arguments(self.namespace.ack_header, arguments, ack_id)
         except Exception as error:  # a result may be of any class, and fail while it is read
             self.namespace.workers.log_failure(handler, self.id, error)
             return
