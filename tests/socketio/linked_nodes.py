@@ -11,13 +11,16 @@ import msgspec
 import trio
 
 from trio_socketio import AckTimeout, Adapter, Namespace, Server, SocketDetails, Target
+from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.socketio.acks import GatheredAcks
 
 
 class Relay:
     """Passes each answer of one node's clients on."""
 
-    def __init__(self, answered: Callable[[list[Any]], None], left: Callable[[str], None]) -> None:
+    def __init__(
+        self, answered: Callable[[list[Any]], None], left: Callable[[TrioSocketIOError], None]
+    ) -> None:
         self.receive = answered
         self.fail = left
 

@@ -10,7 +10,7 @@ from tests.wire import SocketIOClient
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import AckTimeout, Server, SessionClosed, Socket
-from trio_socketio.socketio.acks import PendingAck, answer_arguments
+from trio_socketio.acks import PendingAck, answer_arguments
 
 
 async def receive_question(client: SocketIOClient) -> tuple[int, list[Any]]:

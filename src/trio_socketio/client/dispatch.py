@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from trio_socketio.client.acks import answer_arguments
+from trio_socketio.acks import answer_arguments
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.client.acks import PendingAck
+from trio_socketio.acks import PendingAck
 from trio_socketio.client.dispatch import Dispatcher, Function, ReceivedEvent
 from trio_socketio.client.outbox import Outbox
 from trio_socketio.codec.engine_packet import Outgoing

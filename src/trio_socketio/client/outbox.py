@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Any
 
-from trio_socketio.client.acks import PendingAck
+from trio_socketio.acks import PendingAck
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.errors import BufferFull, SessionClosed
 

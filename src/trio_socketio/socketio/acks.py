@@ -1,11 +1,10 @@
-"""Acknowledgements that this side waits for: of one client, or of all that a broadcast reached."""
+"""What a socket tells of an answer, and the answers of all that a broadcast reached."""
 
-from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import trio
 
-from trio_socketio.errors import AckTimeout, LocalProtocolError, SessionClosed
+from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 """How long an answer may take when nobody says otherwise."""
@@ -17,44 +16,8 @@ class Awaited(Protocol):
     def receive(self, arguments: list[Any]) -> None:
         """A client answered."""
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: TrioSocketIOError) -> None:
         """A client is gone."""
-
-
-class PendingAck:
-    """One event that was sent and asks for an answer."""
-
-    __slots__ = ("_answer", "_event", "_reason")
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-        self._answer: list[Any] = []
-        self._reason = ""
-
-    def receive(self, arguments: list[Any]) -> None:
-        """The peer answered."""
-        self._answer = arguments
-        self._event.set()
-
-    def fail(self, reason: str) -> None:
-        """The peer is gone."""
-        self._reason = reason
-        self._event.set()
-
-    async def wait(self, timeout_s: float) -> Any:
-        """The answer: None for no argument, the argument itself, or a tuple of several.
-
-        Raises:
-            AckTimeout: none came in time.
-            SessionClosed: the peer disconnected before.
-        """
-        with trio.move_on_after(timeout_s):
-            await self._event.wait()
-        if not self._event.is_set():
-            raise AckTimeout(f"no acknowledgement within {timeout_s} s")
-        if self._reason:
-            raise SessionClosed(self._reason)
-        return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 
 class GatheredAcks:
@@ -83,7 +46,7 @@ class GatheredAcks:
         self._answers.append(arguments[0] if arguments else None)
         self._look()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: TrioSocketIOError) -> None:
         """A client left before it answered."""
         self._missing -= 1
         self._gone += 1
@@ -124,10 +87,3 @@ def check_timeout(timeout_s: float) -> float:
     if not timeout_s > 0:
         raise LocalProtocolError(f"a timeout is above zero, not {timeout_s}")
     return timeout_s
-
-
-def answer_arguments(result: Any) -> Sequence[Any]:
-    """What a handler's return value answers: None nothing, a tuple several, else itself."""
-    if result is None:
-        return ()
-    return result if type(result) is tuple else (result,)

@@ -3,6 +3,7 @@
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from trio_socketio.acks import answer_arguments
 from trio_socketio.codec.socket_packet import (
     RESERVED_EVENTS,
     Packet,
@@ -11,7 +12,7 @@ from trio_socketio.codec.socket_packet import (
     encode_packet,
 )
 from trio_socketio.errors import LocalProtocolError, SessionClosed
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited, answer_arguments
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
 from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.any_listeners import AnyListeners
 from trio_socketio.socketio.broadcast import Broadcast, check_event
@@ -383,7 +384,7 @@ class Socket(AnyListeners):
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():
             self.peer.ack_over()
-            pending.fail(self.reason)
+            pending.fail(SessionClosed(self.reason))
         for event in ("disconnecting", "disconnect"):
             handler = self.namespace.handlers.get(event)
             if handler is not None:

@@ -1,5 +1,6 @@
-"""Acknowledgements, both ways."""
+"""Acknowledgements: one that this side waits for, and what a handler answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -19,7 +20,7 @@ class PendingAck:
         self._error: TrioSocketIOError | None = None
 
     def receive(self, arguments: list[Any]) -> None:
-        """The server answered."""
+        """The peer answered."""
         self._answer = arguments
         self._event.set()
 
@@ -44,8 +45,8 @@ class PendingAck:
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 
-def answer_arguments(result: Any) -> list[Any]:
+def answer_arguments(result: Any) -> Sequence[Any]:
     """What a handler's return value answers: None nothing, a tuple several, else itself."""
     if result is None:
-        return []
-    return list(result) if type(result) is tuple else [result]
+        return ()
+    return result if type(result) is tuple else (result,)
