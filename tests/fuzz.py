@@ -245,6 +245,7 @@ class Owner:
         self.deadlines = Deadlines(0.01)
         self.output_bound_bytes = 1 << 16
         self.slow_client_s = PATIENCE_S
+        self.writes_dropped = 0
         self.released = 0
 
     def connection_released(self, connection: Connection) -> None:

@@ -167,6 +167,7 @@ class Net:
         self.deadlines = Deadlines(0.001)
         self.output_bound_bytes = output_bound_bytes
         self.slow_client_s = slow_client_s
+        self.writes_dropped = 0
         self.released: list[Connection] = []
         self.connections: list[Connection] = []
         self.peers: list[Peer] = []

@@ -105,6 +105,7 @@ class TestSlowReaders:
                     connection.write(bytes(BOUND))
                     connection.write(bytes(BOUND))
                     assert connection.waiting_bytes == kept
+                    assert net.writes_dropped == 2
                     await settle()
             assert received.lost == ["slow client"]
             assert HARD_BOUND_FACTOR - 2 <= writes <= HARD_BOUND_FACTOR + 1

@@ -32,6 +32,15 @@ class Broken(Item):
         raise ValueError("a defect")
 
 
+class Unanswering(Item):
+    is_broken = True
+
+    def next_deadline(self) -> float:
+        if self.is_broken:
+            raise ValueError("a defect")
+        return super().next_deadline()
+
+
 async def walk(deadlines: Deadlines, nursery: trio.Nursery) -> None:
     nursery.start_soon(deadlines.run)
     await settle()
@@ -159,6 +168,31 @@ async def test_one_that_fails_does_not_stop_the_others(
             await settle()
         assert [len(item.expired) for item in items] == [1, 1, 1]
         assert "a defect" in caplog.text
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_an_item_that_fails_is_tried_again(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    deadlines = Deadlines(0.01)
+    broken, unanswering = Broken(5), Unanswering(5)
+    broken.then = 7
+    unanswering.is_broken = False  # until it is scheduled
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(broken)
+        deadlines.schedule(unanswering)
+        unanswering.is_broken = True
+        await walk(deadlines, nursery)
+        with caplog.at_level(logging.ERROR):
+            mock_clock.jump(6)
+            await settle()
+        assert caplog.text.count("ValueError: a defect") == 2
+        unanswering.is_broken = False
+        mock_clock.jump(20)
+        await settle()
+        assert len(broken.expired) == 2
+        assert len(unanswering.expired) == 1
         nursery.cancel_scope.cancel()
 
 

@@ -44,6 +44,8 @@ class Owner(Protocol):
     deadlines: Deadlines
     output_bound_bytes: int
     slow_client_s: float
+    writes_dropped: int
+    """Writes to connections that were given up for being too far behind."""
 
     def connection_released(self, connection: "Connection") -> None:
         """Its descriptor is closed."""
@@ -272,7 +274,10 @@ class Connection:
 
     def _within_hard_bound(self) -> bool:
         """A client that is hopelessly behind loses what is written, then its connection."""
-        if self.closed or self._over:
+        if self.closed:
+            return False
+        if self._over:
+            self._owner.writes_dropped += 1
             return False
         if self.waiting_bytes <= self._owner.output_bound_bytes * HARD_BOUND_FACTOR:
             if self._slow_at == inf and self.waiting_bytes > self._owner.output_bound_bytes:
@@ -280,6 +285,7 @@ class Connection:
                 self._owner.deadlines.schedule(self)
             return True
         self._over = True  # the caller may be iterating: nobody is closed from here
+        self._owner.writes_dropped += 1
         self._poller.defer(lambda: self.lose("slow client"))
         return False
 

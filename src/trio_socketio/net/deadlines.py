@@ -11,6 +11,7 @@ import trio
 log = logging.getLogger(__name__)
 
 _SLICE: Final = 128
+_RETRY_S: Final = 10.0
 _SWEEP_AT: Final = 1000
 """Emptied entries are swept out when there are more of them, and they are most of the heap."""
 
@@ -110,16 +111,15 @@ class Deadlines:
             self._emptied -= 1
             return
         item.deadline_entry = None
-        if item.next_deadline() <= now:
-            try:
+        try:
+            if item.next_deadline() <= now:
                 item.expire(now)
-            except Exception:  # one owner's defect is not the others'
-                log.exception("a deadline of %r failed", item)
-                return
-        if item.deadline_entry is None:
             at = item.next_deadline()
-            if at < inf:
-                self._push(at, item)
+        except Exception:  # one owner's defect is not the others'
+            log.exception("a deadline of %r failed: this is a defect of trio-socketio", item)
+            at = now + _RETRY_S  # it is not forgotten: nothing else would ever end it
+        if item.deadline_entry is None and at < inf:
+            self._push(at, item)
 
     def _push(self, at: float, item: Expiring) -> None:
         item.deadline_entry = entry = Entry(at, next(self._number), item)

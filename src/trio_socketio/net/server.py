@@ -47,6 +47,7 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._refused = 0
+        self.writes_dropped = 0
         self._empty = trio.Event()
 
     @property

@@ -126,7 +126,9 @@ class Server(Namespaces):
             connections_refused=running.http.refused_count if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
             sockets={name: len(space.sockets) for name, space in self.namespaces.items()},
-            packets_dropped=running.engine.packets_dropped if running else 0,
+            packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
+            if running
+            else 0,
             handler_failures=self.workers.failed,
             defects=running.poller.failures if running else 0,
         )
