@@ -208,7 +208,7 @@ class EngineServer:
             session.prepare_websocket(request.query)
             headers += self._switching_headers(request)
             connection, ahead = request.switch_protocols(headers)
-            if session.protocol == 3:
+            if session.protocol == 3 and not connection.is_blocked:
                 connection.flush()  # as the reference: clients of that age expect nothing with it
             transport = WebSocketTransport(self, session, connection, agreement)
             transport.start()
