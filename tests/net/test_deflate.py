@@ -383,6 +383,7 @@ def test_large_messages_pass_both_ways(size: int) -> None:
         async with open_net() as net:
             end = deflate_end(net, agreement)
             feed(end, stream, [1, 1, 1, 70_000, 8])
+            await settle()
             assert end.messages == sent
 
     trio.run(main)
