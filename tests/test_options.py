@@ -21,6 +21,14 @@ from trio_socketio import ConfigurationError, ServerOptions
         {"initial_packet": "\ud800"},
         {"initial_packet": 5},
         {"hook_timeout_s": 0},
+        {"http_compression": True},
+        {"per_message_deflate": True},
+        {"cookie": "io"},
+        {"allow_request": True},
+        {"generate_id": "name"},
+        {"cors_methods": "GET"},
+        {"cors_allowed_headers": "authorization"},
+        {"cors_exposed_headers": "etag"},
     ],
 )
 def test_unusable_options_are_refused_at_once(given: dict[str, Any]) -> None:

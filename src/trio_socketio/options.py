@@ -239,10 +239,26 @@ class ServerOptions:
                 )
         if self.initial_packet is not None and not _is_message(self.initial_packet):
             raise ConfigurationError(f"{self.initial_packet!r} is no message to send")
+        self._check_kinds()
         self._check_transports()
         self._check_cors()
         slash = "/" if self.add_trailing_slash else ""
         object.__setattr__(self, "path", self.path.rstrip("/") + slash or "/")
+
+    def _check_kinds(self) -> None:
+        """Elsewhere True or a text would do; here the first client would find out."""
+        for name, kind in (
+            ("http_compression", HttpCompression),
+            ("per_message_deflate", PerMessageDeflate),
+            ("cookie", Cookie),
+        ):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise ConfigurationError(f"{name} is a {kind.__name__} or None, not {value!r}")
+        for name in ("allow_request", "generate_id"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigurationError(f"{name} is a function, not {value!r}")
 
     def _check_transports(self) -> None:
         if not self.transports:
@@ -277,7 +293,10 @@ class ServerOptions:
         if self.cors_credentials and "*" in origins:
             raise ConfigurationError("cors_credentials needs the origins by name, not *")
         for name in ("cors_methods", "cors_allowed_headers", "cors_exposed_headers"):
-            for token in getattr(self, name) or ():
+            tokens = getattr(self, name) or ()
+            if isinstance(tokens, str):
+                raise ConfigurationError(f"{name} are several names, not {tokens!r}")
+            for token in tokens:
                 if not _TOKEN(token):
                     raise ConfigurationError(f"{name} are names, not {token!r}")
         object.__setattr__(self, "cors_origins", origins)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from tests.engine.harness import (
     settle,
     split,
 )
-from tests.wire import HttpClient, Rejected, WebSocketClient
+from tests.wire import ConnectionEnded, HttpClient, Rejected, WebSocketClient
 from trio.testing import MockClock
 
 from trio_socketio import (
@@ -33,6 +34,7 @@ from trio_socketio import (
     RefusedRequest,
     ResponseHeaders,
     Server,
+    ServerOptions,
     Session,
     open_server,
 )
@@ -104,6 +106,37 @@ def _fail(_: EngineRequest) -> bool:
 
 async def _coroutine(_: EngineRequest) -> bool:
     return True
+
+
+@pytest.mark.req("EIO4-07")
+@in_trio
+async def test_a_session_that_nobody_listens_to_after_a_hook_does_not_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, hook = both(lambda _: True)
+
+    def fail(_: Session) -> Any:
+        raise RuntimeError("a defect")
+
+    ended: list[Session] = []
+    server = Server(ServerOptions(allow_request=hook))
+    server.mount(PATH, fail)
+    server.engine.on("connection")(ended.append)
+    with caplog.at_level(logging.CRITICAL):
+        async with open_server(server) as addresses:
+            client = HttpClient(addresses[0][1])
+            with suppress(Exception):  # how it is told is not at issue
+                await client.request("GET", POLLING)
+            await client.aclose()
+            websocket = await WebSocketClient.open(addresses[0][1], WEBSOCKET)
+            await websocket.receive()  # the open packet had left already
+            with pytest.raises(ConnectionEnded):
+                await websocket.receive()
+            await websocket.aclose()
+            assert server._running is not None
+            assert [engine.sessions for engine in server._running.engines] == [{}, {}]
+            assert server.statistics().defects == 2
+    assert ended == []
 
 
 @pytest.mark.req("EIO4-07")

@@ -6,6 +6,7 @@ import pytest
 from tests.engine.harness import (
     PATH,
     POLLING,
+    UPGRADE_HEADERS,
     WEBSOCKET,
     Engine,
     assert_refused,
@@ -129,6 +130,25 @@ async def test_the_handshake_has_what_clients_need(transport: str) -> None:
             "pingTimeout": 4_000,
             "maxPayload": 1_000_000,
         }
+
+
+@pytest.mark.req("EIO3-04")
+@in_trio
+async def test_a_handshake_behind_an_answer_that_is_not_taken_yet_keeps_its_place() -> None:
+    size = 7_000_000
+    bounds = {"initial_packet": "x" * size, "output_bound_bytes": 4 * size}
+    async with open_engine(**options(**bounds)) as engine:
+        stream = await engine.connect()
+        upgrade = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE_HEADERS)
+        for target, more in ((POLLING_3, ""), (f"{PATH}?EIO=3&transport=websocket", upgrade)):
+            head = f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n"
+            await stream.send_all(head.encode())
+        await settle()
+        received = bytearray()
+        while b"HTTP/1.1 101 " not in received and len(received) < size + 1000:
+            received += await stream.receive_some(1 << 20)
+        answer, _, _ = bytes(received).partition(b"HTTP/1.1 101 ")
+        assert answer.endswith(b":4" + b"x" * size)
 
 
 # --- heartbeat

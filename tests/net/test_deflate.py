@@ -383,6 +383,7 @@ def test_large_messages_pass_both_ways(size: int) -> None:
         async with open_net() as net:
             end = deflate_end(net, agreement)
             feed(end, stream, [1, 1, 1, 70_000, 8])
+            await settle()
             assert end.messages == sent
 
     trio.run(main)
@@ -439,6 +440,31 @@ def test_the_limit_is_that_of_the_message_not_of_its_frame(
             else:
                 assert end.messages == []
                 assert code_of(end) == 1009
+
+    trio.run(main)
+
+
+@pytest.mark.req("WS-07")
+@pytest.mark.parametrize("sizes", [[], [300]])
+def test_what_inflates_to_much_takes_turns(sizes: list[int]) -> None:
+    size = 1 << 20
+    frames = b"".join(fragments(BINARY, bomb(size), sizes, rsv=RSV1)) * 20
+    turns: list[int] = [0]
+
+    async def main() -> None:
+        async with open_net() as net:
+            end = deflate_end(net, agreed(), size)
+
+            def take(message: bytes) -> None:
+                if not turns[-1]:
+                    net.poller.defer(lambda: turns.append(0))
+                turns[-1] += len(message)
+
+            end.receiver.set_handlers(take, take, end.lost.append)
+            end.peer.send_nowait(frames)
+            await settle()
+            assert sum(turns) == 20 * size
+            assert max(turns) == size
 
     trio.run(main)
 

@@ -120,6 +120,23 @@ async def test_a_payload_of_a_connect_is_no_auth(transport: str) -> None:
         assert seen.entries == [{"token": "x"}]
 
 
+@pytest.mark.req("SIO4-02", "SIO4-03")
+@trio_test
+async def test_a_client_that_leaves_and_rejoins_at_once_keeps_its_query() -> None:
+    server = make_server()
+    seen = Record()
+    server.of("/admin").on("connection")(lambda socket: seen.add(socket.auth))
+    async with serving(server) as port, in_main(port, "polling") as client:
+        assert isinstance(client.engine, PollingEngineV3)
+        http = HttpClient(port)
+        packets = pack("40/admin?token=1", "41/admin", "40/admin?token=2")
+        await http.request("POST", client.engine.target, body=packets.encode())
+        await http.aclose()
+        for _ in range(2):
+            assert await client.receive() == ("0/admin,", [])
+        assert seen.entries == [{"token": "1"}, {"token": "2"}]
+
+
 @pytest.mark.req("SIO4-04")
 @pytest.mark.parametrize("kind", ["plain", "async"])
 @pytest.mark.parametrize(

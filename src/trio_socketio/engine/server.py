@@ -208,7 +208,7 @@ class EngineServer:
             session.prepare_websocket(request.query)
             headers += self._switching_headers(request)
             connection, ahead = request.switch_protocols(headers)
-            if session.protocol == 3:
+            if session.protocol == 3 and not connection.is_blocked:
                 connection.flush()  # as the reference: clients of that age expect nothing with it
             transport = WebSocketTransport(self, session, connection, agreement)
             transport.start()
@@ -259,7 +259,11 @@ class EngineServer:
         session.send(Outgoing(b"0" + encode_json(handshake)))
         if self._initial_packet is not None:
             session.send(self._initial_packet)
-        session.listener = self._open_session(session)
+        try:
+            session.listener = self._open_session(session)
+        except Exception:
+            session.lose("transport error")  # after a hook there is no connection's barrier
+            raise
         self.deadlines.schedule(session)
 
     def session_ended(self, session: Session) -> None:

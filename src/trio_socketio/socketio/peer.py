@@ -164,7 +164,7 @@ class Peer:
     def _receive_later(self, packet: Packet) -> None:
         if not self._closed:
             try:
-                self._receive_packet(packet)
+                Peer._receive_packet(self, packet)  # a PeerV3 has cut its query off already
             except RemoteProtocolError:
                 self.session.lose("parse error")
 
