@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
 
-.PHONY: serve test lint types unit fuzz mutants bench clean
+.PHONY: serve test test-browser lint types unit fuzz mutants bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -25,6 +25,9 @@ types: $(READY)
 
 unit: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 	$(BIN)/python -m tests.fuzz --inputs 1000000
