@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions, Socket
 from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.socketio import recovery
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.recovery import RecoverableSocket
@@ -125,9 +126,8 @@ class World:
         self.clients = [Client(self.connect(None)) for _ in range(CLIENTS)]
         for client in self.clients:
             client.pid = client.socket.pid
-        recovery = self.server.recovery
-        assert recovery is not None
-        self.recovery = recovery
+        assert self.server.recovery is not None
+        self.recovery = self.server.recovery
 
     def connect(self, session: Any) -> RecoverableSocket:
         socket = self.space.connect(cast("Any", Peer()), {}, session)
@@ -249,10 +249,10 @@ def test_nothing_is_missed_or_seen_twice(commands: list[tuple[Any, ...]]) -> Non
 
 
 @pytest.mark.req("RECOVER-05")
-@given(commands, st.integers(1, 8), st.integers(20, 300), st.integers(1, 3))
+@given(commands, st.integers(1, 8), st.integers(20, 300), st.integers(1, 3), st.integers(1, 1000))
 @settings(max_examples=100, deadline=None)
 def test_who_may_have_missed_something_begins_anew(
-    commands: list[tuple[Any, ...]], packets: int, size: int, sessions: int
+    commands: list[tuple[Any, ...]], packets: int, size: int, sessions: int, changes: int
 ) -> None:
     """Tiny bounds: a new session at worst, never a gap."""
     options = ServerOptions(
@@ -262,7 +262,9 @@ def test_who_may_have_missed_something_begins_anew(
         state_recovery_max_bytes=size,
         state_recovery_max_sessions=sessions,
     )
-    world = trio.run(live, options, commands, clock=MockClock())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "MAX_CHANGES", changes)
+        world = trio.run(live, options, commands, clock=MockClock())
     assert len(world.recovery.log) <= packets
     assert world.recovery.log.byte_count <= size
     assert world.recovery.session_count <= sessions
