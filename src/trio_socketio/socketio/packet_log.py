@@ -65,6 +65,7 @@ class PacketLog:
     __slots__ = (
         "_by_destination",
         "_bytes",
+        "_dropped_at",
         "_first",
         "_keep_s",
         "_max_bytes",
@@ -84,6 +85,7 @@ class PacketLog:
         self._first = 0
         self._by_destination: dict[Destination, deque[LoggedPacket]] = {}
         self._bytes = 0
+        self._dropped_at = -inf
         self.last = 0
         self.dropped = 0
 
@@ -143,6 +145,7 @@ class PacketLog:
         logged = self._packets[self._first]
         self._first += 1
         self.dropped = logged.number
+        self._dropped_at = logged.at
         self._bytes -= logged.size_bytes
         for destination in logged.destinations:
             found = self._by_destination[destination]
@@ -155,7 +158,9 @@ class PacketLog:
         return self._packets[self._first].at + self._keep_s if len(self) else inf
 
     def position_at(self, time: float) -> int:
-        """The number of the last packet that was added by then."""
+        """The number of the last packet that was added by then; 0 when nobody knows any more."""
+        if time < self._dropped_at:
+            return 0
         index = bisect_right(self._packets, time, lo=self._first, key=lambda logged: logged.at)
         return self.dropped + index - self._first
 
