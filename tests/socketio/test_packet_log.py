@@ -40,12 +40,13 @@ def test_it_is_the_end_of_a_list(
         log.add(Outgoing(b"x" * size), [(room,) for room in rooms], (), (), now)
         kept.append((number, now, size, rooms))
         while kept and (
-            kept[0][1] < now - keep_s
+            kept[0][1] + keep_s <= now
             or len(kept) > max_packets
             or sum(entry[2] for entry in kept) > max_bytes
         ):
             dropped, dropped_at, *_ = kept.pop(0)
         assert (log.last, log.dropped, len(log)) == (number, dropped, len(kept))
+        assert log.next_deadline() > now
         assert log.byte_count == sum(entry[2] for entry in kept)
         for after in range(number + 1):
             found = log.find(after, [(room,) for room in wanted])

@@ -130,9 +130,8 @@ class PacketLog:
 
     def trim(self, now: float) -> None:
         """Drop what is too old or too much."""
-        oldest = now - self._keep_s
         while self._first < len(self._packets) and (
-            self._packets[self._first].at < oldest
+            self._packets[self._first].at + self._keep_s <= now  # as next_deadline has it
             or self._bytes > self._max_bytes
             or len(self) > self._max_packets
         ):
