@@ -1,9 +1,9 @@
 // Runs scenarios with an official JavaScript client against a server:
 //
-//     node client.mjs URL SCENARIO TRANSPORT VERSION
+//     node client.mjs URL SCENARIO TRANSPORT VERSION [PARSER]
 //
 // SCENARIO is a name, several joined by commas, or "all"; TRANSPORT polling, websocket or upgrade;
-// VERSION a key of CLIENTS. One line of JSON for each scenario: {"scenario", "ok", "error"}.
+// VERSION a key of CLIENTS, PARSER one of PARSERS. One line of JSON for each scenario: {"scenario", "ok", "error"}.
 // Exit code 0 if all are well, 1 if one is not, 2 for a wrong command line.
 
 import { scenarios as acks } from "./scenarios/acks.mjs";
@@ -12,10 +12,12 @@ import { scenarios as crowd } from "./scenarios/crowd.mjs";
 import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
 import { scenarios as engine } from "./scenarios/engine.mjs";
 import { scenarios as legacy } from "./scenarios/legacy.mjs";
+import { scenarios as msgpack } from "./scenarios/msgpack.mjs";
 import { scenarios as namespaces } from "./scenarios/namespaces.mjs";
 import { scenarios as order } from "./scenarios/order.mjs";
 import { scenarios as payloads } from "./scenarios/payloads.mjs";
 import { scenarios as reconnection } from "./scenarios/reconnection.mjs";
+import { scenarios as recovery } from "./scenarios/recovery.mjs";
 import { scenarios as rooms } from "./scenarios/rooms.mjs";
 import { scenarios as surface } from "./scenarios/surface.mjs";
 import { report } from "./report.mjs";
@@ -27,6 +29,7 @@ const CLIENTS = {
   "2.5": "socket.io-client-2",
   "1.7": "socket.io-client-1",
 };
+const PARSERS = { json: undefined, msgpack: "socket.io-msgpack-parser" };
 const DEADLINE_MS = 20_000;
 
 // Without the scenarios of DRIVEN, for which the caller does something to the server, and those of
@@ -42,7 +45,7 @@ const SCENARIOS = {
   ...surface,
   ...crowd,
 };
-const DRIVEN = { ...reconnection, ...compression };
+const DRIVEN = { ...reconnection, ...compression, ...recovery, ...msgpack };
 const LEGACY = { ...legacy };
 
 async function run(name, scenario, sockets) {
@@ -72,20 +75,22 @@ async function run(name, scenario, sockets) {
 }
 
 function fail(problem) {
-  process.stderr.write(`${problem}\nusage: node client.mjs URL SCENARIO TRANSPORT VERSION\n`);
+  process.stderr.write(`${problem}\nusage: node client.mjs URL SCENARIO TRANSPORT VERSION [PARSER]\n`);
   process.exit(2);
 }
 
-const [url, wanted, transport, version] = process.argv.slice(2);
+const [url, wanted, transport, version, parserName = "json"] = process.argv.slice(2);
 if (!(transport in TRANSPORTS)) fail(`unknown transport: ${transport}`);
 if (!(version in CLIENTS)) fail(`unknown version: ${version}`);
+if (!(parserName in PARSERS)) fail(`unknown parser: ${parserName}`);
 const names = wanted === "all" ? Object.keys(SCENARIOS) : wanted.split(",");
 const client = await import(CLIENTS[version]);
 const io = client.io ?? client.default; // 1.x and 2.x export a function
+const parser = PARSERS[parserName] && (await import(PARSERS[parserName]));
 let allWell = true;
 for (const name of names) {
   const scenario = SCENARIOS[name] ?? DRIVEN[name] ?? LEGACY[name];
   if (scenario === undefined) fail(`unknown scenario: ${name}`);
-  allWell = (await run(name, scenario, new Sockets(io, url, transport))) && allWell;
+  allWell = (await run(name, scenario, new Sockets(io, url, transport, parser))) && allWell;
 }
 process.exit(allWell ? 0 : 1);

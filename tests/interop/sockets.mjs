@@ -71,10 +71,11 @@ export class Inbox {
 }
 
 export class Sockets {
-  constructor(io, url, transport) {
+  constructor(io, url, transport, parser) {
     this.io = io;
     this.url = url;
     this.transport = transport;
+    this.parser = parser && (parser.default ?? parser);
     this.opened = [];
     this.managers = new Set();
   }
@@ -86,6 +87,7 @@ export class Sockets {
       forceNew: true,
       reconnection: false,
       timeout: WAIT_MS,
+      ...(this.parser && { parser: this.parser }),
       ...options,
     });
     this.adopt(socket);

@@ -216,6 +216,8 @@ class Connection:
 
     def flush(self) -> None:
         """See Flushable: send what was gathered with one call."""
+        if self._blocked:  # an earlier flush of this turn was refused: it leaves behind that
+            return
         self._queued = False
         out = self._out
         if self.closed or not out:
