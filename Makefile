@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
 
-.PHONY: serve test lint types unit fuzz mutants bench clean
+.PHONY: serve test lint types unit conformance fuzz mutants bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -25,6 +25,9 @@ types: $(READY)
 
 unit: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
+	$(BIN)/python -m tests.interop.conformance
 
 fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 	$(BIN)/python -m tests.fuzz --inputs 1000000
