@@ -1,4 +1,4 @@
-"""Runs rows of the matrix: a driver process for each, two at a time."""
+"""Runs rows of the matrix: a driver process for each, a few at a time."""
 
 import json
 import queue
@@ -19,9 +19,9 @@ from tests.interop.server_process import ROOT, ServerProcess, assert_clean
 
 HERE: Final = Path(__file__).parent
 NODE_MODULES: Final = HERE / "node_modules"
-LANES: Final = 2
+LANES: Final = 4
 ROW_S: Final = 120.0
-SERVE: Final = ("--ping-interval", "0.5")
+SERVE: Final = ("--ping-interval", "0.3")
 """Heartbeats so often that they meet everything else; scenarios know the number."""
 
 Row = tuple[Client, str]

@@ -18,10 +18,12 @@ CROWD = {"two_hundred_clients"}  # test_crowd.py
 @pytest.fixture(scope="module")
 def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
     """The rows of the cells that are tested this time."""
-    asked = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    cells: list[Cell] = [
-        item.callspec.params["cell"] for item in asked if item.function is test_cell
-    ]
+    cells: list[Cell] = []
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.function is test_cell:
+            cell = item.callspec.params["cell"]
+            assert isinstance(cell, Cell)
+            cells.append(cell)
     matrix = Matrix(dict.fromkeys((cell.client, cell.transport) for cell in cells))
     matrix.start()
     try:

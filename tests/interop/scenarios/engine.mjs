@@ -28,7 +28,7 @@ async function handshake(sockets) {
   assert.match(answer.sid, /^[A-Za-z0-9_-]{20}$/);
   assert.equal(answer.sid, engine.id);
   assert.deepEqual(answer.upgrades, sockets.transport === "websocket" ? [] : ["websocket"]);
-  assert.deepEqual([answer.pingInterval, answer.pingTimeout], [500, 20_000]);
+  assert.deepEqual([answer.pingInterval, answer.pingTimeout], [300, 20_000]);
   if (sockets.Engine.protocol > 3) assert.equal(answer.maxPayload, 1_000_000);
   await upgraded;
   assert.equal(engine.transport.name, sockets.finalTransport());
