@@ -157,8 +157,9 @@ FEATURES: Final = (
         "text",
         "Every JSON value and script, alone and many at once, up to 900 kB, both ways.",
         {
-            Family.V5: "text unicode unicode_together lone_surrogates large_text large_wide_text",
-            Family.V4: "text unicode unicode_together large_text large_wide_text",
+            Family.V5: "text huge_numbers unicode unicode_together lone_surrogates large_text"
+            " large_wide_text",
+            Family.V4: "text huge_numbers unicode unicode_together large_text large_wide_text",
             Family.PYTHON: "text unicode lone_surrogates large_text simple_client",
             Family.ENGINE: "engine_text",
             Family.PYTHON_ENGINE: "engine_text",

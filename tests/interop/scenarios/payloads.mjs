@@ -19,7 +19,7 @@ const TEXTS = [
 ];
 
 const VALUES = [
-  0, -0.5, 1e21, 1.5e-7, 2 ** 53 - 1, -(2 ** 53 - 1), true, false, null, [], {}, [[[[]]]],
+  0, -0.5, 1.5e-7, 2 ** 53 - 1, -(2 ** 53 - 1), true, false, null, [], {}, [[[[]]]],
   { a: { b: { c: [1, "2", null, { d: [] }] } }, "": "empty key", "ключ 🔑": "unicode key" },
   { _placeholder: false, num: 0 },
 ];
@@ -65,6 +65,11 @@ async function text(sockets) {
   await assertEchoed(socket, "one", 2, ["three"], { four: 4 }, null);
   for (const value of VALUES) await assertEchoed(socket, value);
   await assertEchoed(socket, VALUES, ...VALUES);
+}
+
+async function hugeNumbers(sockets) {
+  const socket = await sockets.connect();
+  for (const value of [2 ** 53, 2 ** 63, 2 ** 64, 1e21, -1e21, 1.7e308]) await assertEchoed(socket, value);
 }
 
 async function unicode(sockets) {
@@ -189,6 +194,7 @@ async function tooLarge(sockets) {
 
 export const scenarios = {
   text,
+  huge_numbers: hugeNumbers,
   unicode,
   unicode_together: unicodeTogether,
   lone_surrogates: loneSurrogates,
