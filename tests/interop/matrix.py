@@ -109,6 +109,20 @@ ONLY_WEBSOCKET: Final = {"polling": NO_POLLING, "upgrade": NO_POLLING}
 
 CLIENTS: Final = (
     Client("socket.io-client", Family.V5),
+    Client(
+        "msgpack",
+        Family.V5,
+        ("socket.io-client", "socket.io-msgpack-parser"),
+        loader="./msgpack.mjs",
+        serve=("--parser", "msgpack"),
+        cannot={
+            "huge_numbers": "its encoder cuts whole numbers to 64 bits",
+            "lone_surrogates": "its encoder takes the next character for the other half",
+            "binary_kinds": "its encoder sends the whole buffer that a view shows part of",
+            "large_text": "MessagePack is base64 on polling: over our limit",
+            "large_wide_text": "MessagePack is base64 on polling: over our limit",
+        },
+    ),
     Client("socket.io-client-4-0", Family.V5),
     Client("socket.io-client-3", Family.V5),
     Client("socket.io-client-2", Family.V4, serve=EIO3),
