@@ -32,6 +32,9 @@ OPTIONS = {
     "--connect-timeout": "S",
     "--max-payload": "BYTES",
     "--allow-eio3": "",
+    "--parser": "{json,msgpack}",
+    "--state-recovery,": "--no-state-recovery",
+    "--state-recovery-duration": "S",
     "--transport": "{polling,websocket}",
     "--cookie": "[NAME]",
     "--cors-origin": "ORIGIN",
@@ -54,6 +57,9 @@ OPTIONS = {
 }
 DEFAULTS = {
     "--allow-eio3": "no",
+    "--parser": ServerOptions().parser,
+    "--state-recovery,": "no",
+    "--state-recovery-duration": f"{ServerOptions().state_recovery_max_disconnection_s:g}",
     "--host": "127.0.0.1",
     "--port": "3000",
     "--path": ServerOptions().path,

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import trio_test
@@ -240,6 +241,31 @@ async def test_clients_of_revision_3_are_served_when_allowed(app: Path, name: st
             port = await server.wait_port()
             assert (await get(port, "/own/?EIO=3&transport=polling")).status == status
             assert (await get(port, "/own/" + QUERY)).status == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+@trio_test
+async def test_recovery_and_the_parser_can_be_given(app: Path, name: str) -> None:
+    """Also to an app that has made its server, and its namespaces, without them."""
+    given = ["--state-recovery", "--state-recovery-duration", "0.2", "--parser", "msgpack"]
+    async with serving("--app", f"{app}:{name}", *given) as server:
+        port = await server.wait_port()
+
+        async def join(auth: dict[str, Any]) -> tuple[str, str]:
+            engine = await WebSocketEngine.open(port, "/own/")
+            packet = {"type": 0, "nsp": "/room-1", "data": auth}
+            await engine.send(msgspec.msgpack.encode(packet))
+            message = await engine.receive()
+            assert isinstance(message, bytes)
+            told = msgspec.msgpack.decode(message)["data"]
+            await engine.aclose()
+            await trio.sleep(0.05)  # the server sees it
+            return told["sid"], told["pid"]
+
+        sid, pid = await join({})
+        assert await join({"pid": pid}) == (sid, pid)
+        await trio.sleep(0.3)
+        assert (await join({"pid": pid}))[0] != sid
 
 
 def test_the_engines_options_can_be_given(app: Path, tmp_path: Path) -> None:

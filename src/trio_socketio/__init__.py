@@ -4,6 +4,9 @@ from trio_socketio.client.client import Client, open_client
 from trio_socketio.client.dispatch import ReceivedEvent
 from trio_socketio.client.namespace import ClientNamespace
 from trio_socketio.client.options import ClientOptions
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.codec.parsers import Parser
+from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
 from trio_socketio.engine.session import Listener, Session
 from trio_socketio.errors import (
@@ -24,6 +27,7 @@ from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import ParentNamespace
+from trio_socketio.socketio.recovery import SavedSession
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.server import Server, Statistics, open_server
 from trio_socketio.socketio.socket import Socket
@@ -50,7 +54,11 @@ __all__ = [
     "Listener",
     "LocalProtocolError",
     "Namespace",
+    "Outgoing",
+    "Packet",
+    "PacketType",
     "ParentNamespace",
+    "Parser",
     "PerMessageDeflate",
     "ProtocolError",
     "ReceivedEvent",
@@ -58,6 +66,7 @@ __all__ = [
     "RemoteProtocolError",
     "RemoteSocket",
     "ResponseHeaders",
+    "SavedSession",
     "Server",
     "ServerOptions",
     "Session",

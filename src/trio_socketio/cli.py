@@ -15,7 +15,7 @@ from trio_socketio import __version__, terminal
 from trio_socketio.app import Listening, load_server, serve
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
-from trio_socketio.options import TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
+from trio_socketio.options import PARSERS, TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
 
 # Command line name -> field of ServerOptions; given ones override the app's.
 _OPTIONS = {
@@ -26,6 +26,9 @@ _OPTIONS = {
     "max_payload": "max_http_buffer_size_bytes",
     "connect_timeout": "connect_timeout_s",
     "allow_eio3": "allow_eio3",
+    "parser": "parser",
+    "state_recovery": "state_recovery",
+    "state_recovery_duration": "state_recovery_max_disconnection_s",
     "transport": "transports",
     "upgrades": "allow_upgrades",
     "destroy_upgrade": "destroy_upgrade",
@@ -176,6 +179,23 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         default=None,
         help="serve socket.io-client 1.x and 2.x too (default: no)",
+    )
+    how.add_argument(
+        "--parser",
+        choices=PARSERS,
+        help=f"that all clients speak (default: {default.parser})",
+    )
+    how.add_argument(
+        "--state-recovery",
+        action=argparse.BooleanOptionalAction,
+        help="let clients that lost their connection go on with their sockets (default: no)",
+    )
+    how.add_argument(
+        "--state-recovery-duration",
+        type=_seconds,
+        metavar="S",
+        help="for how long they may be away "
+        f"(default: {default.state_recovery_max_disconnection_s:g})",
     )
     how.add_argument(
         "--transport",

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from trio_socketio.errors import ConfigurationError
 
 TRANSPORTS: Final = ("polling", "websocket")
+PARSERS: Final = ("json", "msgpack")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
 _MAY_BE_ZERO: Final = frozenset(("cors_max_age_s",))
@@ -173,6 +174,16 @@ class ServerOptions:
             takes nothing for slow_client_s is closed; eight times over it, at once.
         slow_client_s: see output_bound_bytes.
         allow_eio3: serve clients of Engine.IO v3 too: socket.io-client 1.x and 2.x.
+        parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients speak
+            the same.
+        state_recovery: whether a client that lost its connection may go on with its socket. Every
+            event has one argument more then, its offset.
+        state_recovery_max_disconnection_s: for how long it may be away.
+        state_recovery_skip_middlewares: whether it is let in again unasked.
+        state_recovery_max_packets: that are remembered for all clients, of all namespaces; one who
+            may have missed others begins anew.
+        state_recovery_max_bytes: of those packets.
+        state_recovery_max_sessions: of clients that are away; the oldest is given up.
         attachments_timeout_s: a binary packet whose attachments take longer closes its client.
         handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
         keep_alive_s: how long a connection may rest between two requests.
@@ -215,6 +226,13 @@ class ServerOptions:
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0
     allow_eio3: bool = False
+    parser: str = "json"
+    state_recovery: bool = False
+    state_recovery_max_disconnection_s: float = 120.0
+    state_recovery_skip_middlewares: bool = True
+    state_recovery_max_packets: int = 100_000
+    state_recovery_max_bytes: int = 64 << 20
+    state_recovery_max_sessions: int = 100_000
     attachments_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     keep_alive_s: float = 65.0
@@ -239,6 +257,8 @@ class ServerOptions:
                 )
         if self.initial_packet is not None and not _is_message(self.initial_packet):
             raise ConfigurationError(f"{self.initial_packet!r} is no message to send")
+        if self.parser not in PARSERS:
+            raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {self.parser!r}")
         self._check_transports()
         self._check_cors()
         slash = "/" if self.add_trailing_slash else ""

@@ -15,9 +15,11 @@ import { scenarios as disconnects } from "./scenarios/disconnects.mjs";
 import { scenarios as engine } from "./scenarios/engine.mjs";
 import { scenarios as legacy } from "./scenarios/legacy.mjs";
 import { scenarios as liveness } from "./scenarios/liveness.mjs";
+import { scenarios as msgpack } from "./scenarios/msgpack.mjs";
 import { scenarios as namespaces } from "./scenarios/namespaces.mjs";
 import { scenarios as order } from "./scenarios/order.mjs";
 import { scenarios as payloads } from "./scenarios/payloads.mjs";
+import { scenarios as recovery } from "./scenarios/recovery.mjs";
 import { scenarios as rooms } from "./scenarios/rooms.mjs";
 import { scenarios as surface } from "./scenarios/surface.mjs";
 import { scenarios as volatile } from "./scenarios/volatile.mjs";
@@ -38,6 +40,8 @@ const SCENARIOS = {
   ...crowd,
   ...legacy,
   ...compression,
+  ...msgpack,
+  ...recovery,
 };
 const DEADLINE_MS = 20_000;
 

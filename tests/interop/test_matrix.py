@@ -13,6 +13,13 @@ from tests.interop.python_scenarios import SCENARIOS
 CELLS = [cell for cell in all_cells() if not cell.missing]
 COMPRESSION = {"compressed_polling", "compressed_websocket"}  # test_compression.py
 CROWD = {"two_hundred_clients"}  # test_crowd.py
+RECOVERY = {  # test_javascript_recovery.py
+    "msgpack_values",
+    "recovery_again_and_again",
+    "recovery_after_a_volatile_event",
+    "recovery_of_a_forged_session",
+    "recovery_after_leaving",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def test_conformance_is_what_is_tested() -> None:
 def test_every_scenario_is_in_a_cell() -> None:
     done = subprocess.run(node_command("list", (), "", ""), capture_output=True, check=True)
     written = {"javascript": set(json.loads(done.stdout)), "python": set(SCENARIOS)}
-    named: dict[str, set[str]] = {"javascript": COMPRESSION | CROWD, "python": set()}
+    named: dict[str, set[str]] = {"javascript": COMPRESSION | CROWD | RECOVERY, "python": set()}
     for cell in CELLS:
         language = "python" if cell.client.family.in_python else "javascript"
         named[language].update(cell.scenarios)

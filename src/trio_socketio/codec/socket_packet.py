@@ -131,11 +131,11 @@ def decode_packet(text: bytes) -> Packet:
         start = text.find(b"[", 2, _MAX_ACK_DIGITS + 3)
         if start == 2:
             arguments: list[Any] = decode_json(text[2:])
-            _check_event_name(arguments)
+            check_event_name(arguments)
             return Packet(_EVENT, "/", arguments)
         if start > 2 and text[2:start].isdigit() and int(text[2:start]) <= MAX_ACK_ID:
             arguments = decode_json(text[start:])
-            _check_event_name(arguments)
+            check_event_name(arguments)
             return Packet(_EVENT, "/", arguments, int(text[2:start]))
     size = len(text)
     if size < 2 or text[0] != MESSAGE:
@@ -162,7 +162,7 @@ def decode_packet(text: bytes) -> Packet:
         ack_id, at = _decode_ack_id(text, at)
     if kind in _EVENTS:
         arguments = _decode_list(text, at)
-        _check_event_name(arguments)
+        check_event_name(arguments)
         return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
     if kind in _ACKS:
         if ack_id is None:
@@ -206,7 +206,12 @@ def _decode_list(text: bytes, at: int) -> list[Any]:
     return arguments
 
 
-def _check_event_name(arguments: list[Any]) -> None:
+def check_event_name(arguments: list[Any]) -> None:
+    """Look whether the arguments of an event that arrived begin with a name.
+
+    Raises:
+        RemoteProtocolError: they do not, or the name is reserved.
+    """
     name = arguments[0] if arguments else None
     if type(name) is str:
         if name in RESERVED_EVENTS:

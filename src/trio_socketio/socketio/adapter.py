@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from trio_socketio.codec.socket_packet import encode_arguments
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
 from trio_socketio.socketio.remote_socket import SocketDetails, describe
@@ -24,6 +23,7 @@ from trio_socketio.socketio.room_hooks import WatchedRooms
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.recovery import SavedSession
     from trio_socketio.socketio.registry import Function
     from trio_socketio.socketio.socket import Socket
 
@@ -67,6 +67,22 @@ class Adapter:
     def close(self) -> None:
         """The namespace is no more: nobody is in it, and nothing will be asked again."""
 
+    # -- recovery
+
+    async def persist_session(self, session: "SavedSession") -> None:
+        """Keep what a client that lost its connection needs to go on: here, nothing is kept."""
+        await trio.lowlevel.checkpoint()
+
+    async def restore_session(self, pid: str, offset: str | None) -> "SavedSession | None":
+        """Hand out a session that was kept, once; None when it is unknown, or too much was missed.
+
+        Args:
+            pid: what the client calls it; shaped like one, otherwise unchecked.
+            offset: of the last packet that the client has; None when it names none.
+        """
+        await trio.lowlevel.checkpoint()
+        return None
+
     # -- membership
 
     def add(self, socket: "Socket", room: str) -> None:
@@ -106,7 +122,7 @@ class Adapter:
         Raises:
             LocalProtocolError: the arguments cannot be sent; nothing was.
         """
-        packet = encode_arguments(self._namespace.event_header, arguments, None)
+        packet = self._namespace.encode_event(arguments, None)
         chosen = self._choose(packet, arguments, target)
         if target.volatile:
             for socket in chosen:
@@ -147,7 +163,7 @@ class Adapter:
             LocalProtocolError: see broadcast.
         """
         ack_id = self._namespace.next_ack_id()
-        packet = encode_arguments(self._namespace.event_header, arguments, ack_id)
+        packet = self._namespace.encode_event(arguments, ack_id)
         asked: list[Socket] = []
         for socket in self._choose(packet, arguments, target):
             if target.volatile and not socket.session.is_writable:
@@ -165,14 +181,17 @@ class Adapter:
     def _choose(
         self, packet: "Outgoing", arguments: list[Any], target: Target
     ) -> "Collection[Socket]":
-        namespace = self._namespace
         if not target.compress:
             packet.compress = False
-        if namespace.overheard:  # before anything is sent: what listens may do anything
-            for socket in list(self.select(target)):
-                if socket in namespace.overheard:
-                    socket.overhear(arguments)
-        return namespace.rooms.select(target.rooms, target.excluded)
+        if self._namespace.overheard:  # before anything is sent: what listens may do anything
+            self.overhear(arguments, target)
+        return self._namespace.rooms.select(target.rooms, target.excluded)
+
+    def overhear(self, arguments: list[Any], target: Target) -> None:
+        """Call who listens to what goes out to the sockets of target."""
+        for socket in list(self.select(target)):
+            if socket in self._namespace.overheard:
+                socket.overhear(arguments)
 
     def select(self, target: Target) -> "Collection[Socket]":
         """This node's sockets of target."""

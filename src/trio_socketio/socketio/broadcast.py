@@ -1,7 +1,7 @@
 """Whom to emit to: an immutable chain, each step a new one."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
 """Names that no server may send to another."""
+
+
+class HasAdapter(Protocol):
+    """A namespace, or what stands for many. Its adapter may change until serving begins."""
+
+    @property
+    def adapter(self) -> "Adapter":
+        """Knows its sockets."""
 
 
 class Broadcasting:
@@ -110,10 +118,10 @@ class Broadcasting:
 class Broadcast(Broadcasting):
     """A choice of sockets of one namespace."""
 
-    __slots__ = ("_adapter", "_target")
+    __slots__ = ("_owner", "_target")
 
-    def __init__(self, adapter: "Adapter", target: Target = EVERYBODY) -> None:
-        self._adapter = adapter
+    def __init__(self, owner: "HasAdapter", target: Target = EVERYBODY) -> None:
+        self._owner = owner
         self._target = target
 
     @property
@@ -157,7 +165,7 @@ class Broadcast(Broadcasting):
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         check_event(event)
-        self._adapter.broadcast([event, *arguments], self._target)
+        self._owner.adapter.broadcast([event, *arguments], self._target)
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
@@ -165,30 +173,30 @@ class Broadcast(Broadcasting):
         """See Broadcasting."""
         check_event(event)
         target = self._target if timeout_s is None else self.timeout(timeout_s)._target
-        return await self._adapter.broadcast_with_ack(
+        return await self._owner.adapter.broadcast_with_ack(
             [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S
         )
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """See Broadcasting."""
-        everybody = Broadcast(self._adapter)
-        found = await self._adapter.fetch_sockets(self._target)
+        everybody = Broadcast(self._owner)
+        found = await self._owner.adapter.fetch_sockets(self._target)
         return [RemoteSocket(everybody, details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
         """See Broadcasting."""
-        self._adapter.add_sockets(self._target, names(rooms))
+        self._owner.adapter.add_sockets(self._target, names(rooms))
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
         """See Broadcasting."""
-        self._adapter.remove_sockets(self._target, names(rooms))
+        self._owner.adapter.remove_sockets(self._target, names(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> None:
         """See Broadcasting."""
-        self._adapter.disconnect_sockets(self._target, close=close)
+        self._owner.adapter.disconnect_sockets(self._target, close=close)
 
     def _with(self, **changes: Any) -> "Broadcast":
-        return Broadcast(self._adapter, msgspec.structs.replace(self._target, **changes))
+        return Broadcast(self._owner, msgspec.structs.replace(self._target, **changes))
 
 
 def names(rooms: str | Iterable[str]) -> Iterable[str]:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trio_socketio.codec.socket_packet import encode_arguments
 from trio_socketio.errors import AckTimeout, SessionClosed
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, PendingAck, check_timeout
 from trio_socketio.socketio.broadcast import Broadcast, check_event
@@ -32,15 +31,15 @@ class FlaggedSocket:
     @property
     def volatile(self) -> "FlaggedSocket":
         """See Socket.volatile."""
-        return FlaggedSocket(self._socket, self.broadcast.volatile.target)
+        return type(self)(self._socket, self.broadcast.volatile.target)
 
     def compress(self, compress: bool) -> "FlaggedSocket":
         """See Socket.compress."""
-        return FlaggedSocket(self._socket, self.broadcast.compress(compress).target)
+        return type(self)(self._socket, self.broadcast.compress(compress).target)
 
     def timeout(self, timeout_s: float) -> "FlaggedSocket":
         """See Socket.timeout."""
-        return FlaggedSocket(self._socket, self.broadcast.timeout(timeout_s).target)
+        return type(self)(self._socket, self.broadcast.timeout(timeout_s).target)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """See Socket.emit."""
@@ -82,7 +81,7 @@ class FlaggedSocket:
 
     def _encode(self, arguments: list[Any], ack_id: int | None) -> "Outgoing":
         check_event(arguments[0])
-        packet = encode_arguments(self._socket.namespace.event_header, arguments, ack_id)
+        packet = self._socket.namespace.encode_event(arguments, ack_id)
         packet.compress = self._target.compress
         if self._socket.is_overheard:
             self._socket.overhear(arguments)
@@ -91,7 +90,7 @@ class FlaggedSocket:
     @property
     def broadcast(self) -> Broadcast:
         """See Socket.broadcast."""
-        return Broadcast(self._socket.namespace.adapter, self._target)
+        return Broadcast(self._socket.namespace, self._target)
 
     @property
     def local(self) -> Broadcast:

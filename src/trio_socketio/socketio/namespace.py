@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trio_socketio.codec.socket_packet import PacketType, encode_header
+from trio_socketio.codec.socket_packet import PacketType
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
 from trio_socketio.socketio.handlers import Workers
+from trio_socketio.socketio.recovery import RecoverableSocket, RecoveringAdapter
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.any_listeners import AnyListeners
     from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.peer import Peer
+    from trio_socketio.socketio.recovery import SavedSession
     from trio_socketio.socketio.server import Server
 
 
@@ -39,17 +41,22 @@ class Namespace(Registry, Broadcasting):
         super().__init__(name)
         self.server = server
         self.parent = parent
-        self.event_header = encode_header(PacketType.EVENT, name)
-        self.ack_header = encode_header(PacketType.ACK, name)
         self.rooms = Rooms()
         self.overheard: set[AnyListeners] = set()  # those with listeners of what goes out
         self.workers: Workers = server.workers
+        self.speak()
         self.adapter = server.create_adapter(self)
         self._ack_id = 0
         self._admitting = 0  # middleware at work
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
+
+    def speak(self) -> None:
+        """Write packets in the way of the server's parser."""
+        parser = self.server.parser
+        self.encode_event = parser.arguments_encoder(PacketType.EVENT, self.name)
+        self.encode_ack = parser.arguments_encoder(PacketType.ACK, self.name)
 
     @property
     def sockets(self) -> dict[str, Socket]:
@@ -69,7 +76,7 @@ class Namespace(Registry, Broadcasting):
     # -- emitting
 
     def _everybody(self) -> Broadcast:
-        return Broadcast(self.adapter)
+        return Broadcast(self)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to every socket.
@@ -122,13 +129,36 @@ class Namespace(Registry, Broadcasting):
 
     # -- joining
 
-    def connect(self, peer: "Peer", auth: dict[str, Any]) -> Socket:
-        """A socket for a client that asks to join; not connected yet."""
+    def connect(
+        self, peer: "Peer", auth: dict[str, Any], restored: "SavedSession | None" = None
+    ) -> Socket:
+        """A socket for a client that asks to join; not connected yet.
+
+        Args:
+            peer: its session.
+            auth: the payload of its CONNECT.
+            restored: the socket goes on where another has left off.
+        """
+        if isinstance(self.adapter, RecoveringAdapter) and peer.recovers:
+            socket_id = restored.id if restored else peer.new_socket_id(self.name)
+            return RecoverableSocket(self, peer, socket_id, auth, self.adapter, restored)
         return Socket(self, peer, peer.new_socket_id(self.name), auth)
+
+    def reserve(self) -> None:
+        """Somebody may join soon: a deserted child does not end until release."""
+        self._admitting += 1
+
+    def release(self) -> None:
+        """See reserve."""
+        self._admitting -= 1
+        self.end_if_deserted()
 
     def ask_middleware(self, socket: Socket) -> None:
         """Let the client in or refuse it, now or when async middleware has decided."""
         self._admitting += 1
+        if socket.skips_middleware:
+            self.admit(socket)
+            return
         if any(is_async(function) for function in self.middleware):
             self.workers.submit(_Admission(self, socket))
             return
@@ -160,6 +190,7 @@ class Namespace(Registry, Broadcasting):
         self._admitting -= 1
         wanted = socket.peer.is_connecting(socket)
         socket.peer.settle(socket, joined=False)
+        socket.stay_out(refused=wanted)
         if not isinstance(error, ConnectRefused):
             self.workers.log_failure(f"middleware of {self.name}", socket.id, error)
             error = ConnectRefused("Internal server error")
@@ -180,15 +211,11 @@ class Namespace(Registry, Broadcasting):
         wanted = socket.peer.is_connecting(socket)
         socket.peer.settle(socket, joined=wanted)
         if not wanted:
+            socket.stay_out(refused=False)
             self.end_if_deserted()
             return
         socket.connected = True
-        self.rooms.enter(socket)
-        if socket.is_overheard:
-            self.overheard.add(socket)
-        early, socket.joined = socket.joined, None
-        socket.join(early or ())
-        socket.peer.accept(socket)
+        socket.enter()
         if self.connection_handler is not None:
             socket.dispatch(self.connection_handler, [socket], None)
 

@@ -4,18 +4,21 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
+from trio_socketio.codec.parsers import JSON, PARSERS, Parser
 from trio_socketio.engine.hooks import is_async
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
-from trio_socketio.socketio.adapter import AdapterFactory
+from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.recovery import RecoveringAdapter, Recovery
 from trio_socketio.socketio.registry import Function
 
 if TYPE_CHECKING:
+    from trio_socketio.net.deadlines import Deadlines
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
@@ -27,11 +30,17 @@ class Namespaces(Broadcasting):
     Args:
         options: see ServerOptions.
         adapter: makes the adapter of each namespace.
+        parser: instead of the one that the options name.
     """
 
-    def __init__(self, options: ServerOptions, adapter: AdapterFactory) -> None:
+    def __init__(
+        self, options: ServerOptions, adapter: AdapterFactory, parser: Parser | None
+    ) -> None:
         self.options = options
-        self.create_adapter = adapter
+        self._adapter = adapter
+        self._own_parser = parser
+        self.parser = parser or PARSERS[options.parser]
+        self.recovery: Recovery | None = None  # while serving, if it is on
         self.workers = Workers()
         self.namespaces: dict[str, Namespace] = {}
         self.parents: dict[Matcher, ParentNamespace] = {}
@@ -73,6 +82,30 @@ class Namespaces(Broadcasting):
                     return self._add(parent.create_child(name, dynamic=False))
             namespace = self._add(Namespace(self._server(), name))
         return namespace
+
+    def prepare(self, deadlines: "Deadlines") -> None:
+        """Serving begins: the options hold from here on.
+
+        Raises:
+            ConfigurationError: an option asks for what the adapter or parser cannot do.
+        """
+        options = self.options
+        self.parser = self._own_parser or PARSERS[options.parser]
+        if options.allow_eio3 and self.parser is not JSON:
+            raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
+        if options.state_recovery and self._adapter is not Adapter:
+            raise ConfigurationError("state_recovery: the adapter of this server cannot do it")
+        self.recovery = Recovery(options, deadlines) if options.state_recovery else None
+        for namespace in self.namespaces.values():
+            namespace.speak()
+            if self.recovery is not None or isinstance(namespace.adapter, RecoveringAdapter):
+                namespace.adapter = self.create_adapter(namespace)
+
+    def create_adapter(self, namespace: Namespace) -> Adapter:
+        """The adapter of a namespace."""
+        if self.recovery is not None:
+            return RecoveringAdapter(namespace, self.recovery)
+        return self._adapter(namespace)
 
     def _parent_of(self, matcher: Matcher) -> ParentNamespace:
         parent = self.parents.get(matcher)
@@ -127,6 +160,10 @@ class Namespaces(Broadcasting):
 
         return register
 
+    def on_session_expired(self, function: Function) -> Function:
+        """See Namespace.on_session_expired, of the main namespace."""
+        return self._main.on_session_expired(function)
+
     def on_server_side(self, event: str) -> Callable[[Function], Function]:
         """See Namespace.on_server_side, of the main namespace."""
         return self._main.on_server_side(event)
@@ -142,7 +179,7 @@ class Namespaces(Broadcasting):
         return await self._main.server_side_emit_with_ack(event, *arguments, timeout_s=timeout_s)
 
     def _everybody(self) -> Broadcast:
-        return Broadcast(self._main.adapter)
+        return Broadcast(self._main)
 
     def _server(self) -> "Server":
         raise NotImplementedError

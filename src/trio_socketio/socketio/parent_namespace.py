@@ -51,13 +51,13 @@ class ParentNamespace(Registry, Broadcasting):
         self.server = server
         self.children: dict[str, Namespace] = {}
         self._matcher = matcher
-        self._adapter = ChildrenAdapter(self.children)
+        self.adapter = ChildrenAdapter(self.children)
 
     def __repr__(self) -> str:
         return f"<ParentNamespace {self.name}>"
 
     def _everybody(self) -> Broadcast:
-        return Broadcast(self._adapter)
+        return Broadcast(self)
 
     # -- registering
 
@@ -78,6 +78,12 @@ class ParentNamespace(Registry, Broadcasting):
         super().add_server_side_handler(event, handler)
         for child in self.children.values():
             child.add_server_side_handler(event, handler)
+
+    def add_expiry_handler(self, handler: Handler) -> None:
+        """See Registry."""
+        super().add_expiry_handler(handler)
+        for child in self.children.values():
+            child.inherit_expiry_handler(handler)
 
     # -- between servers
 
@@ -163,7 +169,7 @@ class Search:
         return False
 
     async def _find_parent(self, workers: Workers) -> ParentNamespace | None:
-        if len(self.name) > MAX_DYNAMIC_NAME or not self.name.isprintable():
+        if len(self.name) > MAX_DYNAMIC_NAME or not self.name.isprintable() or "," in self.name:
             return None
         for parent in tuple(self._server.parents.values()):
             try:

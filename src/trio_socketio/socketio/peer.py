@@ -2,7 +2,7 @@
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
@@ -12,17 +12,17 @@ from trio_socketio.codec.socket_packet import (
     PacketType,
     Reassembly,
     decode_packet,
-    encode_packet,
 )
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.socketio.parent_namespace import Search
-from trio_socketio.socketio.socket import OVERLOAD_FACTOR
+from trio_socketio.socketio.restoration import Restoration, take_pid
+from trio_socketio.socketio.socket import OVERLOAD_FACTOR, Socket
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.recovery import SavedSession
     from trio_socketio.socketio.server import Server
-    from trio_socketio.socketio.socket import Socket
 
 # Names of the module: looking a member up in its Enum costs as much as decoding a packet.
 _CONNECT: Final = PacketType.CONNECT
@@ -40,6 +40,9 @@ class Peer:
         server: knows the namespaces.
         session: freshly opened.
     """
+
+    recovers: ClassVar = True
+    """Whether its client can go on with a session that it lost."""
 
     __slots__ = (
         "_acks_awaited",
@@ -59,7 +62,9 @@ class Peer:
         self._server = server
         self.session = session
         self._sockets: dict[str, Socket] = {}
-        self._connecting: dict[str, Socket | Search] | None = None  # user code is asked
+        self._connecting: dict[str, Socket | Search | Restoration] | None = (
+            None  # user code is asked
+        )
         self._admitting = 0  # middleware at work, wanted or not any more
         self._leaving: list[Socket] | None = None  # forgotten, their handlers perhaps not done
         self._left: dict[str, None] | None = None  # namespaces it was put out of, or left
@@ -185,8 +190,19 @@ class Peer:
 
     def _join(self, namespace: "Namespace", auth: dict[str, Any]) -> None:
         assert self._connecting is not None
-        socket = self._connecting[namespace.name] = namespace.connect(self, auth)
-        namespace.ask_middleware(socket)
+        if namespace.server.recovery is not None and self.recovers:
+            lost = take_pid(auth)
+            if lost is not None:
+                restoration = Restoration(namespace, self, auth, *lost)
+                self._connecting[namespace.name] = restoration
+                restoration.begin()
+                return
+        self._ask_middleware(namespace.connect(self, auth))
+
+    def _ask_middleware(self, socket: "Socket") -> None:
+        assert self._connecting is not None
+        self._connecting[socket.namespace.name] = socket
+        socket.namespace.ask_middleware(socket)
 
     def _count_leaving(self) -> int:
         """Sockets that have left while their handlers go on: they are bounded like the others."""
@@ -200,18 +216,20 @@ class Peer:
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it has joined."""
-        packet = Packet(PacketType.CONNECT, socket.namespace.name, {"sid": socket.id})
-        self.session.send(encode_packet(packet))
+        self._send(Packet(PacketType.CONNECT, socket.namespace.name, socket.credentials()))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
         """Tell the client that it may not join."""
-        self.session.send(encode_packet(Packet(PacketType.CONNECT_ERROR, name, data)))
+        self._send(Packet(PacketType.CONNECT_ERROR, name, data))
+
+    def _send(self, packet: Packet) -> None:
+        self.session.send(self._server.parser.encode_packet(packet))
 
     # -- sockets
 
-    def is_connecting(self, wish: "Socket | Search") -> bool:
+    def is_connecting(self, wish: "Socket | Search | Restoration") -> bool:
         """Whether the client still wants what user code was asked about."""
-        name = wish.name if isinstance(wish, Search) else wish.namespace.name
+        name = wish.namespace.name if isinstance(wish, Socket) else wish.name
         return (
             self._connecting is not None
             and self._connecting.get(name) is wish
@@ -234,6 +252,14 @@ class Peer:
         if wanted:
             self.refuse(search.name, {"message": why})
 
+    def restored(self, restoration: "Restoration", session: "SavedSession | None") -> bool:
+        """The session that a client wants to go on with is found, or is not; whether it is used."""
+        if not self.is_connecting(restoration):
+            self._admitting -= 1
+            return False
+        self._ask_middleware(restoration.namespace.connect(self, restoration.auth, session))
+        return True
+
     def settle(self, socket: "Socket", *, joined: bool) -> None:
         """Middleware has decided."""
         self._admitting -= 1
@@ -245,7 +271,7 @@ class Peer:
             if self._left is not None:
                 self._left.pop(name, None)
 
-    def _forget_wish(self, name: str, wish: "Socket | Search") -> None:
+    def _forget_wish(self, name: str, wish: "Socket | Search | Restoration") -> None:
         if self._connecting is not None and self._connecting.get(name) is wish:
             del self._connecting[name]
             if not self._connecting:

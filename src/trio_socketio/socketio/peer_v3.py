@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_socketio.codec.socket_packet import Packet, PacketType, encode_packet
+from trio_socketio.codec.parsers import JSON
+from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.net.http import Request
 from trio_socketio.socketio.peer import Peer
@@ -19,6 +20,8 @@ MAX_QUERY: Final = 4096
 class PeerV3(Peer):
     """See Peer. Spec: Socket.IO v4."""
 
+    recovers = False
+
     __slots__ = ()
 
     def connect_main(self) -> None:
@@ -32,12 +35,12 @@ class PeerV3(Peer):
 
     def accept(self, socket: "Socket") -> None:
         """See Peer."""
-        self.session.send(encode_packet(Packet(PacketType.CONNECT, socket.namespace.name)))
+        self._send(Packet(PacketType.CONNECT, socket.namespace.name))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
         """See Peer. The client is told the data alone if there is some, else the message."""
         told = data.get("data", data["message"])
-        self.session.send(encode_packet(Packet(PacketType.CONNECT_ERROR, name, told)))
+        self._send(Packet(PacketType.CONNECT_ERROR, name, told))
 
     def _expect_attachments(self, packet: Packet) -> None:
         _take_query(packet)
@@ -50,6 +53,25 @@ class PeerV3(Peer):
         super()._receive_packet(packet)
 
 
+class ParsingPeer(Peer):
+    """A Peer whose client speaks another parser than JSON: each message is a whole packet."""
+
+    __slots__ = ()
+
+    def receive_text(self, packet: bytes) -> None:
+        """See Listener."""
+        self._receive(self._server.parser.decode_text(packet))
+
+    def receive_binary(self, data: bytes) -> None:
+        """See Listener."""
+        self._receive(self._server.parser.decode_binary(data))
+
+    def _receive(self, packet: Packet) -> None:
+        if packet.attachments:
+            raise RemoteProtocolError("a packet whose attachments nobody would put in")
+        self._receive_packet(packet)
+
+
 def _take_query(packet: Packet) -> str:
     """Cut off what a client has put behind the namespace's name."""
     packet.namespace, _, query = packet.namespace.partition("?")
@@ -60,6 +82,8 @@ def _take_query(packet: Packet) -> str:
 
 def open_peer(server: "Server", session: "Session") -> Peer:
     """Listen to a session in the way that its client speaks."""
+    if server.parser is not JSON:
+        return ParsingPeer(server, session)
     if session.protocol != 3:
         return Peer(server, session)
     peer = PeerV3(server, session)

@@ -28,6 +28,7 @@ class Registry:
         self.handlers: dict[str | int | float, Handler] = {}
         self.connection_handler: Handler | None = None
         self.server_side_handlers: dict[str, Handler] = {}
+        self.expiry_handler: Handler | None = None
         self.middleware: list[Callable[[Socket], Any]] = []
 
     def use(self, function: Function) -> Function:
@@ -76,6 +77,28 @@ class Registry:
 
         return register
 
+    def on_session_expired(self, function: Function) -> Function:
+        """Register what is called with a SavedSession whose client cannot go on with it any more.
+
+        With state recovery, "disconnect" may be followed by "connection" of a socket that goes on,
+        or by this: its time ran out, it was one too many, or the server stops. Plain or async.
+
+        Raises:
+            LocalProtocolError: there is one already.
+        """
+        self.add_expiry_handler(Handler("session expired", function, concurrent=False))
+        return function
+
+    def add_expiry_handler(self, handler: Handler) -> None:
+        """See on_session_expired."""
+        if self.expiry_handler is not None:
+            raise LocalProtocolError(f"{self.name} has a handler of expired sessions already")
+        self.expiry_handler = handler
+
+    def inherit_expiry_handler(self, handler: Handler | None) -> None:
+        """Take a handler of expired sessions over, unless there is one already."""
+        self.expiry_handler = self.expiry_handler or handler
+
     def add_handler(self, handler: Handler) -> None:
         """See on."""
         event = handler.name
@@ -102,6 +125,7 @@ class Registry:
         self.middleware.extend(other.middleware)
         if other.connection_handler is not None:
             self.inherit_handler(other.connection_handler)
+        self.inherit_expiry_handler(other.expiry_handler)
         for handler in other.handlers.values():
             self.inherit_handler(handler)
         for event, handler in other.server_side_handlers.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.client_bundle import ClientBundle, find_client
 from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
@@ -82,20 +83,25 @@ class Server(Namespaces):
     Args:
         options: see ServerOptions.
         adapter: reaches other nodes; the default serves this one.
+        parser: of your own; None is the one that the options name.
 
     Attributes:
         engine: middleware and events of the HTTP requests below it.
     """
 
     def __init__(
-        self, options: ServerOptions | None = None, *, adapter: AdapterFactory = Adapter
+        self,
+        options: ServerOptions | None = None,
+        *,
+        adapter: AdapterFactory = Adapter,
+        parser: Parser | None = None,
     ) -> None:
         self.engine = Engine()
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
         self._serving = False
-        super().__init__(options or ServerOptions(), adapter)
+        super().__init__(options or ServerOptions(), adapter, parser)
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -193,6 +199,7 @@ class Server(Namespaces):
         self.workers.queue_bound = self.options.handler_queue
         running = self._running = self._create_engines(poller, deadlines)
         self.engine.set_running(running.engine)
+        self.prepare(deadlines)
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
             services.start_soon(deadlines.run)
@@ -214,6 +221,8 @@ class Server(Namespaces):
                     for engine in running.engines:
                         engine.close_all("server shutting down", code=_RESTART)
                     await poller.wait_settled()
+                    if self.recovery is not None:
+                        self.recovery.stop()
                     with trio.move_on_after(GRACE_S):
                         await self.workers.wait_idle()
                     with trio.move_on_after(FLUSH_S):

@@ -3,13 +3,7 @@
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_socketio.codec.socket_packet import (
-    RESERVED_EVENTS,
-    Packet,
-    PacketType,
-    encode_arguments,
-    encode_packet,
-)
+from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited, answer_arguments
 from trio_socketio.socketio.adapter import Target
@@ -89,6 +83,11 @@ class Socket(AnyListeners):
         return SocketHandshake(self.peer, self.auth)
 
     @property
+    def recovered(self) -> bool:
+        """Whether it goes on where the client's last socket has left off: same id, rooms, data."""
+        return False
+
+    @property
     def data(self) -> dict[str, Any]:
         """Anything the program wants to remember of this client."""
         if self._data is None:
@@ -135,7 +134,7 @@ class Socket(AnyListeners):
         """
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
-        packet = encode_arguments(self.namespace.event_header, [event, *arguments], None)
+        packet = self.namespace.encode_event([event, *arguments], None)
         if self._outgoing is not None:
             self.overhear([event, *arguments])
         if self.connected:
@@ -169,7 +168,7 @@ class Socket(AnyListeners):
             self.peer.disconnect_all()
         else:
             packet = Packet(PacketType.DISCONNECT, self.namespace.name)
-            self.session.send(encode_packet(packet))
+            self.session.send(self.namespace.server.parser.encode_packet(packet))
             self.close("server namespace disconnect")
 
     def to(self, rooms: "str | Iterable[str]") -> Broadcast:
@@ -185,7 +184,7 @@ class Socket(AnyListeners):
     @property
     def broadcast(self) -> Broadcast:
         """All sockets of the namespace but this one."""
-        return Broadcast(self.namespace.adapter, Target(excluded=(self.id,)))
+        return Broadcast(self.namespace, Target(excluded=(self.id,)))
 
     @property
     def local(self) -> Broadcast:
@@ -261,7 +260,7 @@ class Socket(AnyListeners):
 
     def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
         try:
-            packet = encode_arguments(self.namespace.ack_header, answer_arguments(result), ack_id)
+            packet = self.namespace.encode_ack(answer_arguments(result), ack_id)
         except Exception as error:  # a result may be of any class, and fail while it is read
             self.namespace.workers.log_failure(handler, self.id, error)
             return
@@ -357,6 +356,33 @@ class Socket(AnyListeners):
         self._pending -= 1
         if self._pending == workers.queue_bound // 2:
             self.peer.queue_eased()
+
+    # -- its beginning
+
+    @property
+    def skips_middleware(self) -> bool:
+        """Whether it may join without being asked anything."""
+        return False
+
+    def credentials(self) -> dict[str, Any]:
+        """What the client is told when it is let in."""
+        return {"sid": self.id}
+
+    def enter(self) -> None:
+        """Join the namespace, and the rooms that it was put into before; tell the client."""
+        self.enter_rooms()
+        self.peer.accept(self)
+
+    def enter_rooms(self) -> None:
+        """See enter."""
+        self.namespace.rooms.enter(self)
+        if self.is_overheard:
+            self.namespace.overheard.add(self)
+        early, self.joined = self.joined, None
+        self.join(early or ())
+
+    def stay_out(self, *, refused: bool) -> None:
+        """It will not join: middleware refused it, or its client is gone."""
 
     # -- its end
 

@@ -1,0 +1,218 @@
+"""Socket.IO v5 packets, as socket.io-msgpack-parser writes them: one binary message each.
+
+A packet is a map: ``{"type": 2, "nsp": "/", "data": ["hello"], "id": 1}``; other keys mean nothing
+to us. Binary stays where it is. The encoder on the other side, notepack.io 2, has three extensions
+of its own, all of type 0: undefined (fixext 1), a Date (fixext 8), an ArrayBuffer (ext 8 to 32).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from trio_socketio.codec.attachments import has_binary
+from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.codec.json_text import MAX_DEPTH
+from trio_socketio.codec.socket_packet import (
+    MAX_ACK_ID,
+    Packet,
+    PacketType,
+    check_event_name,
+)
+from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
+
+_SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
+_TYPES: Final = tuple(PacketType)
+_LAST_TYPE: Final = PacketType.CONNECT_ERROR  # binary needs no types of its own
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_any: Final = msgspec.msgpack.Decoder().decode
+
+# -- writing
+
+
+def encode_packet(packet: Packet) -> Outgoing:
+    """Encode a packet.
+
+    Raises:
+        LocalProtocolError: the data cannot be sent.
+    """
+    if packet.type in (PacketType.EVENT, PacketType.ACK):
+        return arguments_encoder(packet.type, packet.namespace)(packet.data, packet.ack_id)
+    entries = {"type": int(packet.type), "nsp": packet.namespace}
+    if packet.data is None:
+        return Outgoing(b"", (_encode(entries),))
+    return Outgoing(
+        b"", (b"\x83" + _encode(entries)[1:] + b"\xa4data" + _encode_value(packet.data),)
+    )
+
+
+def arguments_encoder(
+    packet_type: PacketType, namespace: str
+) -> Callable[[Sequence[Any], int | None], Outgoing]:
+    """What encodes EVENT or ACK packets of one namespace; see socket_packet.encode_arguments."""
+    entries = _encode({"type": int(packet_type), "nsp": namespace})[1:]
+    without_id = b"\x83" + entries + b"\xa4data"
+    with_id = b"\x84" + entries + b"\xa2id"
+
+    def encode_arguments(arguments: Sequence[Any], ack_id: int | None) -> Outgoing:
+        body = _encode_value(arguments)
+        if ack_id is None:
+            return Outgoing(b"", (without_id + body,))
+        return Outgoing(b"", (b"%b%b\xa4data%b" % (with_id, _encode(ack_id), body),))
+
+    return encode_arguments
+
+
+def _encode_value(value: Any) -> bytes:
+    """What JSON would write, but for binary and for numbers that are none."""
+    try:
+        if type(value) is dict or not _SCALARS.issuperset(map(type, value)):
+            has_binary(value)  # for its bound on the depth
+            # Dates and their like become text as in JSON; MessagePack's own forms are not read.
+            value = msgspec.to_builtins(
+                value, str_keys=True, builtin_types=(bytes, bytearray, memoryview)
+            )
+        return _encode(value)
+    except RecursionError:
+        raise LocalProtocolError("a value to send is nested too deep for MessagePack") from None
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise LocalProtocolError(f"a value to send is not MessagePack: {error}") from error
+
+
+# -- reading
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    type: Any = None
+    nsp: Any = None
+    data: Any = None
+    id: Any = None
+
+
+def decode_packet(message: bytes) -> Packet:
+    """Decode one packet.
+
+    Undefined arrives as None, a Date as the text that JSON would have, an ArrayBuffer as bytes.
+
+    Raises:
+        RemoteProtocolError: it is not MessagePack, holds an unknown extension or a key that is no
+            text, is nested too deep, or is not what its type carries.
+    """
+    if _may_hold_small_buffer(message):
+        message = _replace_small_buffers(message)
+    try:
+        envelope = _decode(message)
+    except RecursionError:
+        raise RemoteProtocolError(f"MessagePack is nested more than {MAX_DEPTH} deep") from None
+    except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        raise RemoteProtocolError(f"malformed MessagePack: {error}") from None
+    kind, namespace, data, ack_id = envelope.type, envelope.nsp, envelope.data, envelope.id
+    if type(kind) is not int or not 0 <= kind <= _LAST_TYPE:
+        raise RemoteProtocolError(f"unknown Socket.IO packet type {kind!r:.20}")
+    if type(namespace) is not str or not namespace.startswith("/"):
+        raise RemoteProtocolError("a namespace is text that begins with a slash")
+    if ack_id is not None and (type(ack_id) is not int or not 0 <= ack_id <= MAX_ACK_ID):
+        raise RemoteProtocolError("an ack id is a whole number, at most 2**53 - 1")
+    if type(data) is list or type(data) is dict:
+        _check_values(data)
+    packet_type = _TYPES[kind]
+    if packet_type is PacketType.EVENT or packet_type is PacketType.ACK:
+        if type(data) is not list:
+            raise RemoteProtocolError("the payload of an event or ack is an array")
+        if packet_type is PacketType.EVENT:
+            check_event_name(data)
+        elif ack_id is None:
+            raise RemoteProtocolError("an ack without an id")
+        return Packet(packet_type, namespace, data, ack_id)
+    if ack_id is not None:
+        raise RemoteProtocolError("an id on a packet that cannot be acknowledged")
+    if packet_type is PacketType.CONNECT:
+        valid = data is None or type(data) is dict
+    elif packet_type is PacketType.DISCONNECT:
+        valid = data is None
+    else:
+        valid = type(data) is dict or type(data) is str
+    if not valid:
+        raise RemoteProtocolError(f"invalid payload in a {packet_type.name} packet")
+    return Packet(packet_type, namespace, data)
+
+
+def _decode_extension(code: int, data: memoryview) -> Any:
+    if code != 0:
+        raise RemoteProtocolError(f"MessagePack's extension {code} is unknown")
+    if len(data) == 1:
+        return None
+    if len(data) != 8:
+        return bytes(data)
+    seconds, milliseconds = divmod(int.from_bytes(data, signed=True), 1000)
+    nanoseconds = (milliseconds * 1_000_000).to_bytes(4)
+    try:  # through MessagePack's own form of it
+        moment = _decode_any(b"\xc7\x0c\xff" + nanoseconds + seconds.to_bytes(8, signed=True))
+    except ValueError:
+        raise RemoteProtocolError("a date is out of range") from None
+    text: str = moment.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+_decode: Final = msgspec.msgpack.Decoder(_Envelope, ext_hook=_decode_extension).decode
+
+
+def _check_values(value: Any) -> None:
+    """Refuse what JSON could not have brought, binary excepted."""
+    if type(value) is list and _SCALARS.issuperset(map(type, value)):
+        return  # most events: a name and a few plain arguments
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        deeper = []
+        for container in level:
+            if type(container) is dict and any(type(key) is not str for key in container):
+                raise RemoteProtocolError("a key of MessagePack is no text")
+            for item in container.values() if type(container) is dict else container:
+                if type(item) is list or type(item) is dict:
+                    deeper.append(item)
+                elif type(item) not in _SCALARS:
+                    raise RemoteProtocolError("MessagePack's own dates are not read")
+        if not deeper:
+            return
+        level = deeper
+    raise RemoteProtocolError(f"MessagePack is nested more than {MAX_DEPTH} deep")
+
+
+# -- before reading
+
+# To the decoder an ArrayBuffer of 1 or 8 bytes looks like undefined or a Date.
+_may_hold_small_buffer: Final = re.compile(rb"\xc7[\x01\x08]\x00", re.DOTALL).search
+
+_FIXED: Final = [1] * 256  # bytes of a whole value, by its first; 0 where more must be read
+_FIXED[0x80:0xA0] = [0] * 32
+_FIXED[0xA0:0xC0] = range(1, 33)
+_FIXED[0xC4:0xE0] = (*[0] * 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, *[0] * 7)
+_LENGTH_BYTES: Final = {
+    0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4,
+    0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4,
+}  # fmt: skip
+_EXT_8: Final = 0xC7
+
+
+def _replace_small_buffers(message: bytes) -> bytes:
+    """The same with plain binary in their place; what is broken stays broken."""
+    at, copied = 0, 0
+    parts: list[bytes] = []
+    while at < len(message):  # values one after the other: how they are nested does not matter
+        first = message[at]
+        if _FIXED[first]:
+            at += _FIXED[first]
+            continue
+        start, at = at, at + 1 + _LENGTH_BYTES.get(first, 0)
+        if first < 0xA0 or first >= 0xDC:
+            continue  # a container: what it contains follows
+        length = int.from_bytes(message[start + 1 : at])
+        if 0xC7 <= first <= 0xC9:
+            if first == _EXT_8 and message[at : at + 1] == b"\0":
+                parts += (message[copied:start], b"\xc4", message[start + 1 : at])
+                copied = at + 1
+            at += 1
+        at += length
+    return b"".join((*parts, message[copied:]))
