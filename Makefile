@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
 
-.PHONY: serve test test-browser lint types unit fuzz mutants bench clean
+.PHONY: serve test test-browser lint types unit conformance fuzz mutants bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -28,6 +28,9 @@ unit: $(READY) $(NODE_READY)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
+	$(BIN)/python -m tests.interop.conformance
 
 fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 	$(BIN)/python -m tests.fuzz --inputs 1000000

@@ -16,6 +16,7 @@ from trio_socketio import (
     EventRefused,
     Server,
     ServerOptions,
+    Session,
     SessionClosed,
 )
 
@@ -34,7 +35,45 @@ def create(options: ServerOptions) -> Server:
     _add_chat(sio)
     _add_admin(sio)
     _add_surface(sio)
+    _add_volatile(sio)
+    watchers: dict[str, Session] = {}
+    sio.mount("/engine/", lambda session: Echo(session, watchers))
     return sio
+
+
+class Echo:
+    """Bare Engine.IO: every message comes back; a few do something beside.
+
+    Args:
+        session: whose messages they are.
+        watchers: sid -> the session that is told when it ends.
+    """
+
+    def __init__(self, session: Session, watchers: dict[str, Session]) -> None:
+        self.session = session
+        self.watchers = watchers
+
+    def receive_text(self, packet: bytes) -> None:
+        self.session.send_text(packet[1:])
+        match packet[1:].decode().split():
+            case ["close"]:
+                self.session.close()
+            case ["watch", sid]:
+                self.watchers[sid] = self.session
+
+    def receive_binary(self, data: bytes) -> None:
+        self.session.send_binary(data)
+
+    def session_closed(self, reason: str) -> None:
+        watcher = self.watchers.pop(self.session.sid, None)
+        if watcher is not None:
+            watcher.send_text(f"{self.session.sid} {reason}".encode())
+
+    def next_deadline(self) -> float:
+        return float("inf")
+
+    def expire(self, now: float) -> None:
+        pass
 
 
 def watchers_of(socket_id: str) -> str:
@@ -246,3 +285,22 @@ def _add_surface(sio: Server) -> None:
         except AckTimeout as error:
             return {"answers": error.responses, "missing": True}
         return {"answers": answers, "missing": False}
+
+
+def _add_volatile(sio: Server) -> None:
+    @sio.on("say_volatile")
+    def say_volatile(socket: Any, *args: Any) -> bool:
+        socket.volatile.emit("said", *args)
+        return True
+
+    @sio.on("to_room_volatile")
+    def to_room_volatile(socket: Any, room: str, *args: Any) -> bool:
+        sio.to(room).volatile.emit("room", *args)
+        return True
+
+    @sio.on("flood", concurrent=True)
+    async def flood(socket: Any, count: int, size: int) -> int:
+        for number in range(count):
+            socket.volatile.emit("flood", number, "x" * size)
+            await trio.sleep(0.001)
+        return count

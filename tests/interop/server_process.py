@@ -170,3 +170,13 @@ class ServerProcess:
         code = self._process.wait(STOP_S)
         self._process = None
         return code
+
+
+def assert_clean(server: ServerProcess) -> None:
+    """Stop the server: it ends with 0 and no test made it write a traceback."""
+    if not server.running:
+        return  # it failed in the middle of a restart, and the test said so
+    code = server.stop()
+    said = server.output()
+    assert code == 0, f"the server ended with {code} after SIGTERM\n{server.tail()}"
+    assert "Traceback" not in said, f"something failed inside the server\n{server.tail()}"

@@ -71,13 +71,32 @@ export class Inbox {
 }
 
 export class Sockets {
-  constructor(io, url, transport, parser) {
-    this.io = io;
+  constructor(client, url, transport) {
+    this.io = client.io ?? client.default; // 1.x and 2.x export a function
+    this.Engine = client.Socket ?? client.default?.Socket; // engine.io-client
     this.url = url;
     this.transport = transport;
-    this.parser = parser && (parser.default ?? parser);
     this.opened = [];
     this.managers = new Set();
+    this.engines = [];
+  }
+
+  /** Open the transport layer alone: by engine.io-client, with a path of its own. */
+  openEngine(options = {}) {
+    const url = this.url.replace(/^http/, "ws");
+    const transports = TRANSPORTS[this.transport];
+    const engine = new this.Engine(url, { path: "/engine/", transports, ...options });
+    this.engines.push(engine);
+    return engine;
+  }
+
+  /** The same, and with TRANSPORT upgrade be on WebSocket before going on. */
+  async connectEngine(options = {}) {
+    const engine = this.openEngine(options);
+    await once(engine, "open");
+    if (this.transport === "upgrade") await once(engine, "upgrade");
+    assert.equal(engine.transport.name, this.finalTransport());
+    return engine;
   }
 
   /** Create a socket without waiting: for scenarios in which connecting is the question. */
@@ -87,7 +106,6 @@ export class Sockets {
       forceNew: true,
       reconnection: false,
       timeout: WAIT_MS,
-      ...(this.parser && { parser: this.parser }),
       ...options,
     });
     this.adopt(socket);
@@ -138,5 +156,6 @@ export class Sockets {
   close() {
     for (const socket of this.opened) socket.disconnect();
     for (const manager of this.managers) manager.engine?.close();
+    for (const engine of this.engines) engine.close();
   }
 }

@@ -4,15 +4,14 @@ import gzip
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.conftest import assert_clean
-from tests.interop.server_process import ServerProcess
-from tests.interop.test_javascript_client import HERE
+from tests.interop.drivers import NODE_MODULES
+from tests.interop.server_process import ServerProcess, assert_clean
 from tests.wire import HttpClient
 from trio.testing import trio_test
 
 from trio_socketio.engine.client_bundle import FILES
 
-DIST = HERE / "node_modules" / "socket.io-client" / "dist"
+DIST = NODE_MODULES / "socket.io-client" / "dist"
 
 
 @pytest.fixture(scope="module")

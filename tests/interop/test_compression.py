@@ -1,13 +1,10 @@
 """The official client with what it compresses by itself, where the server agrees to it."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.conftest import assert_clean
-from tests.interop.server_process import ServerProcess
-from tests.interop.test_javascript_client import HERE, RUN_S, client_command
+from tests.interop.drivers import drive, node_command
+from tests.interop.server_process import ServerProcess, assert_clean
 
 PAYLOADS = "text,unicode,binary_kinds,binary_mixed,large_text,large_binary,order_of_a_burst"
 
@@ -28,9 +25,7 @@ def server() -> Iterator[ServerProcess]:
     ],
 )
 def test_what_is_compressed_arrives(server: ServerProcess, scenarios: str, transport: str) -> None:
-    command = client_command(server.url, scenarios, transport, "4.8")
-    done = subprocess.run(command, cwd=HERE, capture_output=True, timeout=RUN_S, check=False)
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [report["scenario"] for report in reports] == scenarios.split(","), done.stderr
-    for report in reports:
-        assert report["ok"], report["error"]
+    names = scenarios.split(",")
+    command = node_command(server.url, names, transport, "socket.io-client")
+    failures = drive(command, server).failures(names)
+    assert not failures, "\n".join(failures)

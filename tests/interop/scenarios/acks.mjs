@@ -30,7 +30,10 @@ async function fromClient(sockets) {
 
 async function fromClientBinary(sockets) {
   const socket = await sockets.connect();
-  socket.on("question", (question, answer) => answer({ twice: Buffer.concat([question, question]) }));
+  socket.on("question", (question, answer) => {
+    const bytes = Buffer.from(question);
+    answer({ twice: Buffer.concat([bytes, bytes]) });
+  });
   const [outcome] = await request(socket, "ask", Buffer.from("ab"), 5);
   assert.equal(Buffer.from(outcome.answer.twice).toString(), "abab");
 }

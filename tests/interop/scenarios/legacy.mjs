@@ -2,7 +2,6 @@
 // name of a namespace, make up their ids from the engine's, and are told of errors by "error".
 
 import assert from "node:assert/strict";
-import engine3 from "engine.io-client-3";
 import { Inbox, TRANSPORTS, once, request } from "../sockets.mjs";
 
 function join(sockets, root, name, options) {
@@ -85,39 +84,6 @@ async function mixedRoom(sockets) {
   }
 }
 
-async function engine(sockets) {
-  const url = sockets.url.replace(/^http/, "ws");
-  for (const forceBase64 of [false, true]) {
-    const options = { path: "/socket.io/", transports: TRANSPORTS[sockets.transport], forceBase64 };
-    const socket = engine3(url, options);
-    try {
-      const shaken = once(socket, "handshake");
-      const connected = once(socket, "message");
-      const upgraded = sockets.transport === "upgrade" ? once(socket, "upgrade") : null;
-      const [answer] = await shaken;
-      assert.match(answer.sid, /^[A-Za-z0-9_-]{20}$/);
-      assert.deepEqual(answer.upgrades, sockets.transport === "websocket" ? [] : ["websocket"]);
-      assert.deepEqual([answer.pingInterval, answer.pingTimeout], [25_000, 20_000]);
-      assert.deepEqual(await connected, ["0"]);
-      await upgraded;
-      const received = new Inbox(socket, "message");
-      const pong = once(socket, "pong");
-      socket.ping();
-      await pong;
-      socket.send('2["say","é€😀"]');
-      assert.deepEqual(await received.take(1), [['2["said","é€😀"]']]);
-      const event = (name) => `51-["${name}",{"_placeholder":true,"num":0}]`;
-      socket.send(event("say"));
-      socket.send(Buffer.from([4, 0, 255]));
-      const [[text], [bytes]] = await received.take(2);
-      assert.equal(text, event("said"));
-      assert.deepEqual([...Buffer.from(bytes)], [4, 0, 255]);
-    } finally {
-      socket.close();
-    }
-  }
-}
-
 export const scenarios = {
   legacy_ids: ids,
   legacy_query: query,
@@ -126,5 +92,4 @@ export const scenarios = {
   legacy_disconnected_by_server: disconnectedByServer,
   legacy_base64: base64,
   legacy_mixed_room: mixedRoom,
-  legacy_engine: engine,
 };

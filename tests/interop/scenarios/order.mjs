@@ -32,7 +32,8 @@ async function burstFromServer(sockets) {
 }
 
 async function bothWaysWhileUpgrading(sockets) {
-  for (let round = 0; round < 5; round++) await oneUpgrade(sockets, round);
+  const rounds = sockets.transport === "upgrade" ? 4 : 2; // each second one with binary
+  for (let round = 0; round < rounds; round++) await oneUpgrade(sockets, round);
 }
 
 /** Both sides send from the first moment on, and until the transport has long changed. */
@@ -62,7 +63,9 @@ async function oneUpgrade(sockets, round) {
   await request(socket, "echo", "fence");
   const received = await said.take(count);
   assert.deepEqual(received.map(([number]) => [number]), upTo(count));
-  if (binary) assert.ok(received.every(([number, bytes]) => bytes[0] === number % 256));
+  if (binary) {
+    for (const [number, bytes] of received) assert.equal(Buffer.from(bytes)[0], number % 256);
+  }
   assert.deepEqual(answers, upTo(count));
   assert.deepEqual(await ticks.take(150), upTo(150));
   socket.disconnect();
