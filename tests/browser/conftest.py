@@ -52,3 +52,13 @@ def recovering_server() -> Iterator[ServerProcess]:
     with ServerProcess(APP, arguments=arguments) as server:
         yield server
         assert_clean(server)
+
+
+@pytest.fixture(scope="session")
+def msgpack_server() -> Iterator[ServerProcess]:
+    """Serves the client of 4.8, and speaks MessagePack."""
+    dist = MODULES / "socket.io-client" / "dist"
+    arguments = ["--serve-client", str(dist), "--parser", "msgpack"]
+    with ServerProcess(APP, arguments=arguments) as server:
+        yield server
+        assert_clean(server)
