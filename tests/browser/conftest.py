@@ -42,3 +42,23 @@ def server(legacy: ServerProcess) -> Iterator[ServerProcess]:
     with ServerProcess(APP, arguments=arguments) as server:
         yield server
         assert_clean(server)
+
+
+@pytest.fixture(scope="session")
+def recovering_server() -> Iterator[ServerProcess]:
+    """Serves the client of 4.8; sockets outlive their connection."""
+    dist = MODULES / "socket.io-client" / "dist"
+    arguments = ["--serve-client", str(dist), "--state-recovery"]
+    with ServerProcess(APP, arguments=arguments) as server:
+        yield server
+        assert_clean(server)
+
+
+@pytest.fixture(scope="session")
+def msgpack_server() -> Iterator[ServerProcess]:
+    """Serves the client of 4.8, and speaks MessagePack."""
+    dist = MODULES / "socket.io-client" / "dist"
+    arguments = ["--serve-client", str(dist), "--parser", "msgpack"]
+    with ServerProcess(APP, arguments=arguments) as server:
+        yield server
+        assert_clean(server)

@@ -119,6 +119,33 @@ async function reconnect(url, options) {
   return seen;
 }
 
+/** The server drops the connection; the socket is restored, with what its room was told meanwhile. */
+async function recover(url) {
+  const other = await connect(url);
+  const socket = await connect(url);
+  const { id } = socket;
+  await request(socket, "join", "recovering");
+  const gone = once(socket, "disconnect");
+  socket.emit("drop_me");
+  await gone;
+  await request(other, "to_room", "recovering", "missed", new Uint8Array([7]));
+  const missed = once(socket, "room");
+  socket.connect();
+  await once(socket, "connect");
+  const [what, bytes] = await missed; // and an offset, which the client keeps
+  const next = once(socket, "room");
+  await request(other, "to_room", "recovering", "next");
+  const seen = {
+    recovered: socket.recovered,
+    same: socket.id === id,
+    missed: show([what, bytes]),
+    next: (await next)[0],
+  };
+  for (const each of [socket, other]) each.disconnect();
+  return seen;
+}
+
+
 /** Two visits, one after the other: what the second one brings. */
 async function visitTwice(url, options) {
   const first = await connect(url, options);

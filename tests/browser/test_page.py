@@ -88,6 +88,31 @@ def test_the_page_comes_back_when_its_connection_is_dropped(
     assert page.console == []
 
 
+def test_the_page_gets_what_it_missed_if_the_server_keeps_it(
+    open_page: OpenPage, recovering_server: ServerProcess
+) -> None:
+    page = open_page(recovering_server.url)
+    load_client(page, recovering_server)
+    assert page.call("recover", recovering_server.url) == {
+        "recovered": True,
+        "same": True,
+        "missed": ["missed", binary(b"\x07")],
+        "next": "next",
+    }
+    assert page.console == []
+
+
+def test_the_client_with_messagepack_speaks_to_a_server_with_it(
+    open_page: OpenPage, msgpack_server: ServerProcess
+) -> None:
+    page = open_page(msgpack_server.url)
+    load_client(page, msgpack_server, "socket.io.msgpack.min.js")
+    beyond_it = dict.fromkeys(("binary", "kinds"))  # of binary it knows ArrayBuffer only
+    seen = page.call("exchange", msgpack_server.url)
+    assert seen | beyond_it == exchanged(UPGRADE) | beyond_it
+    assert page.console == []
+
+
 def test_messages_are_compressed_if_the_server_agrees(
     open_page: OpenPage, server: ServerProcess, legacy: ServerProcess
 ) -> None:
