@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 from tests.browser.chromium import Chromium, open_chromium
-from tests.interop.conftest import assert_clean, pytest_runtest_makereport
-from tests.interop.server_process import ServerProcess
+from tests.interop.conftest import pytest_runtest_makereport
+from tests.interop.server_process import ServerProcess, assert_clean
 
 __all__ = ["pytest_runtest_makereport"]  # the server's output beside a failure
 
