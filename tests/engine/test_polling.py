@@ -1,5 +1,6 @@
 """Long-polling: what a GET and a POST are answered, and what ends the session."""
 
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,6 +150,43 @@ async def test_a_post_is_answered_ok() -> None:
         assert response.headers["content-length"] == "2"
         assert response.headers["cache-control"] == "no-store"
         assert engine.listener.received == ["a"]
+
+
+@in_trio
+async def test_packets_that_take_long_are_spread_over_turns() -> None:
+    async with polling_session() as (engine, polling):
+        turns: list[float] = []
+
+        def take_long(_: str | bytes) -> None:
+            turns.append(engine.engine.poller.turn_ends)
+            use_up_turn(engine)
+
+        engine.listener.on_message = take_long
+        response = await polling.post("\x1e".join(f"4{n}" for n in range(20)))
+        assert response.text == "ok"
+        assert engine.listener.received == [str(n) for n in range(20)]
+        assert len(set(turns)) == 20
+        assert (await polling.post("4next")).text == "ok"
+
+
+@in_trio
+async def test_a_session_that_ends_while_packets_wait_for_their_turn_refuses_them() -> None:
+    async with polling_session() as (engine, polling):
+
+        def take_long(message: str | bytes) -> None:
+            use_up_turn(engine)
+            if message == "5":
+                engine.engine.poller.defer(lambda: engine.session.lose("transport error"))
+
+        engine.listener.on_message = take_long
+        response = await polling.post("\x1e".join(f"4{n}" for n in range(20)))
+        assert_refused(response, 3)
+        assert engine.listener.received == [str(n) for n in range(6)]
+
+
+def use_up_turn(engine: Engine) -> None:
+    while time.perf_counter() <= engine.engine.poller.turn_ends:
+        pass
 
 
 @pytest.mark.req("EIO4-16")

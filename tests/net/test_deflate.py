@@ -537,6 +537,7 @@ def test_a_message_after_a_fragmented_one_starts_anew() -> None:
         async with open_net() as net:
             end = deflate_end(net, agreed())
             feed(end, b"".join(frames), [])
+            await settle()
             assert end.messages == ["first", "second", b"third"]
 
     trio.run(main)

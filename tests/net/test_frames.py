@@ -219,6 +219,23 @@ class TestSpreading:
             assert end.messages[-1] == "reading goes on"
 
     @trio_test
+    async def test_messages_that_take_long_have_a_turn_each(self) -> None:
+        async with open_net() as net:
+            end = net.frames()
+            turns: list[float] = []
+
+            def take(text: bytes) -> None:
+                turns.append(net.poller.turn_ends)
+                end.messages.append(text.decode())
+                while time.perf_counter() < net.poller.turn_ends:
+                    pass
+
+            end.receiver.set_handlers(take, end.messages.append, end.lost.append)
+            await end.peer.send(b"".join(make_frame(TEXT, b"%d" % n) for n in range(20)))
+            assert end.messages == [str(n) for n in range(20)]
+            assert len(set(turns)) == 20
+
+    @trio_test
     async def test_no_more_is_read_while_frames_wait_for_their_turn(self) -> None:
         async with open_net() as net:
             end = net.frames()

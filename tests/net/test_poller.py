@@ -19,6 +19,7 @@ from tests.net.harness import (
 )
 from trio.testing import trio_test
 
+from trio_socketio.net import poller as poller_module
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.poller import Poller
 from trio_socketio.net.pollers import EpollPoller, PortablePoller, create_poller
@@ -433,6 +434,40 @@ class TestTurns:
             await peer.send(b"x")
             assert len(told) == 1
 
+    @pytest.mark.parametrize(("send_s", "joined"), [(1.0, True), (0.0, False)])
+    @trio_test
+    async def test_what_goes_on_joins_its_output_for_as_long_as_sending_takes(
+        self,
+        create: Callable[[], Poller],
+        send_s: float,
+        joined: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Several broadcasts in one read, each longer than a turn: others run in between."""
+        monkeypatch.setattr(poller_module, "_SEND_S", send_s)
+        async with open_net(create()) as net:
+            others = [net.connect(Recorder()) for _ in range(20)]
+            received = Recorder()
+            connection, _, peer = net.connect(received)
+            passes: list[int] = []
+
+            def broadcast() -> None:
+                passes.append(counted.passes)
+                for other, _, _ in others:
+                    other.write(b"%d" % len(passes))
+                if len(passes) < 5:
+                    connection.call_again()
+
+            received.on_data = lambda _: broadcast()
+            received.on_more = broadcast
+            counted = _Passes()
+            trio.lowlevel.add_instrument(counted)
+            await peer.send(b"x")
+            assert len(set(passes)) == 5
+            for _, sock, other_peer in others:
+                assert other_peer.read_nowait() == b"12345"
+                assert sock.sent == ([5] if joined else [1] * 5)
+
     @trio_test
     async def test_others_are_not_kept_waiting_by_a_flood(
         self, create: Callable[[], Poller]
@@ -469,3 +504,13 @@ class TestTurns:
                     net.poller.defer(lambda: time.sleep(0.0003))
 
             assert await measure_lateness(burst, rounds=5) < LATE_S
+
+
+class _Passes(trio.abc.Instrument):
+    """Counts the passes of trio's scheduler."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.passes += 1

@@ -346,9 +346,7 @@ async def test_who_missed_too_much_begins_anew(bound: str) -> None:
 @trio_test
 async def test_a_quiet_client_needs_no_recent_offset() -> None:
     """What others got meanwhile has pushed its last packet out of the log; it missed nothing."""
-    server = recovering_server(
-        ping_interval_s=0.05, ping_timeout_s=0.05, state_recovery_max_packets=5
-    )
+    server = recovering_server(state_recovery_max_packets=5)
     async with serving(server) as port:
         async with arriving(port) as client:
             await client.connect()
@@ -356,7 +354,7 @@ async def test_a_quiet_client_needs_no_recent_offset() -> None:
             await client.receive_event()
             recovery = server.recovery
             assert recovery is not None
-            recovery.heartbeat_s = 0.1  # without what a pause of reading may add
+            recovery.heartbeat_s = 0.1  # as if pings were that frequent
             for _ in range(10):
                 server.to("nobody").emit("n", 1)
             assert recovery.log.number_of(client.offset) < recovery.log.dropped

@@ -1,6 +1,7 @@
 """HTTP long-polling: one GET that waits for packets, one POST that brings them."""
 
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from trio_socketio.codec.engine_packet import NOOP, Outgoing, Packet, PacketType
@@ -98,12 +99,15 @@ class PollingTransport:
                 BAD_REQUEST.answer(post, self._server.headers(post))
             return
         self._inbox = deque(packets)
-        self._receive_packets()
+        self.on_more()
 
-    def _receive_packets(self) -> None:
-        """Hand over what the POST brought; `ok` only once all of it was taken."""
+    def on_more(self) -> None:
+        """See Resumable: hand over what the POST brought; `ok` only once all of it was taken."""
         session = self._session
         inbox, self._inbox = self._inbox, None
+        if inbox is None:
+            return
+        turn_ends = self._server.poller.turn_ends
         while inbox:
             if session.paused:
                 self._inbox = inbox
@@ -117,14 +121,18 @@ class PollingTransport:
                 session.receive_binary(packet.data)
             else:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
+            if perf_counter() > turn_ends and inbox and session.is_open:  # others want their turn
+                self._inbox = inbox
+                self.resume()
+                return
         post, self._post = self._post, None
         if post is not None:
             post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
 
     def resume(self) -> None:
-        """Go on with a POST that was paused, after this turn."""
+        """Go on with a POST that was interrupted, in the next turn."""
         if self._inbox is not None:
-            self._server.poller.defer(self._receive_packets)
+            self._server.poller.call_again(self)
 
     def refuse_held(self) -> None:
         """The session has ended: a POST that is held back must not wait for ever."""

@@ -295,10 +295,10 @@ class Session:
             # What the client sent meanwhile counts from now on.
             self._heartbeat.receive_pong(trio.current_time())
             self._server.deadlines.schedule(self)
-            if self.websocket is not None:
-                self.websocket.resume()
             if self.polling is not None:
                 self.polling.resume()
+            if self.websocket is not None:
+                self.websocket.resume()
 
     # -- transports
 

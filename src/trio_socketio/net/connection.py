@@ -160,6 +160,11 @@ class Connection:
         """Have the receiver's receive_more called in the next turn."""
         self._poller.call_again(self)
 
+    @property
+    def turn_ends(self) -> float:
+        """See Poller: whoever has more to do then should call again."""
+        return self._poller.turn_ends
+
     def pause_reading(self, user_timeout_s: float) -> None:
         """Stop reading; only a reset is noticed, or a dead peer after user_timeout_s."""
         if self.closed:

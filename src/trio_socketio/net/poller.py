@@ -27,6 +27,7 @@ GATHER_S: Final = 0.0005
 much as a handler, and a peer that is sent less often also asks in larger pieces."""
 
 _SENDS_PER_LOOK: Final = 64
+_SEND_S: Final = 8e-6  # about what sending to one connection costs
 
 # The values of epoll, used with every poller.
 READ: Final = 0x001
@@ -44,7 +45,17 @@ class Flushable(Protocol):
         """A defect of ours or of a handler surfaced: give this one up. Never raises."""
 
 
-class Pollable(Flushable, Protocol):
+class Resumable(Protocol):
+    """Something that has more to do than fits into a turn."""
+
+    def on_more(self) -> None:
+        """Asked for with Poller.call_again: go on with what is read already."""
+
+    def fail(self, error: Exception) -> None:
+        """See Flushable."""
+
+
+class Pollable(Flushable, Resumable, Protocol):
     """A connection, as the poller sees it."""
 
     def fileno(self) -> int:
@@ -52,9 +63,6 @@ class Pollable(Flushable, Protocol):
 
     def on_ready(self, events: int) -> None:
         """Something of READ, WRITE, HANG_UP happened; may come once more after closing."""
-
-    def on_more(self) -> None:
-        """Asked for with Poller.call_again: go on with what is read already."""
 
     def release(self) -> None:
         """Close the descriptor; called once, after a turn. Never raises."""
@@ -64,11 +72,13 @@ class Poller(ABC):
     """What both pollers share: dirty output, deferred calls, two-step closing."""
 
     def __init__(self) -> None:
+        self.turn_ends = 0.0
+        """When whoever runs in this turn should let others go on, on perf_counter's clock."""
         self._in_turn = False
         self._dirty: list[Flushable] = []
         self._gathered: list[Flushable] = []  # made dirty outside a turn
         self._deferred: deque[Callable[[], None]] = deque()
-        self._again: deque[Pollable] = deque()
+        self._again: deque[Resumable] = deque()
         self._released: list[Pollable] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._failures = 0
@@ -122,11 +132,11 @@ class Poller(ABC):
             self._wake()
         self._deferred.append(callback)
 
-    def call_again(self, connection: Pollable) -> None:
-        """Have connection.on_more called in the next turn."""
+    def call_again(self, item: Resumable) -> None:
+        """Have item.on_more called in the next turn."""
         if not self._in_turn:
             self._wake()
-        self._again.append(connection)
+        self._again.append(item)
 
     def close_later(self, connection: Pollable) -> None:
         """Release a connection when the batch is done: its number cannot come back within it."""
@@ -181,9 +191,7 @@ class Poller(ABC):
             self._take_gathered()
             if not self._deferred:  # what was closed is over before anybody reads on
                 self._go_on()
-            while not self._settle():
-                await checkpoint()
-                self._begin_turn()
+            await self._finish_turn()
             if self._again:
                 await checkpoint()
 
@@ -206,28 +214,53 @@ class Poller(ABC):
 
     def _begin_turn(self) -> None:
         self._in_turn = True
-        self._turn_ends = perf_counter() + TURN_S
+        self.turn_ends = perf_counter() + TURN_S
 
     def _go_on(self) -> None:
         """Call those that were promised another call; bounded by the turn."""
         for _ in range(len(self._again)):
-            connection = self._again.popleft()
+            item = self._again.popleft()
             try:
-                connection.on_more()
+                item.on_more()
             except Exception as error:
-                self._contain(connection, error)
-            if perf_counter() > self._turn_ends:
+                self._contain(item, error)
+            if perf_counter() > self.turn_ends:
                 break
+
+    async def _finish_turn(self) -> None:
+        """Do what the turn left behind, in as many turns as that takes."""
+        if self._again:
+            await self._read_on()
+        while not self._settle():
+            await checkpoint()
+            self._begin_turn()
+
+    async def _read_on(self) -> None:
+        """Let those that were interrupted go on, a turn each, before what they wrote is sent.
+
+        Several messages of one read fill many a turn when each is a broadcast. Their output is
+        still joined, but it waits no longer than sending it takes.
+        """
+        ends = perf_counter() + len(self._dirty) * _SEND_S
+        while self._again and not self._deferred and perf_counter() < ends:
+            self._in_turn = False
+            self._tell_slow()
+            await checkpoint()
+            self._begin_turn()
+            self._go_on()
+
+    def _tell_slow(self) -> None:
+        over_s = perf_counter() - self.turn_ends
+        if over_s > self._slow_turn_s:
+            self._log_slow(over_s + TURN_S)
 
     def _settle(self) -> bool:
         """Do what the turn left behind, for as long as it lasts; whether all is done.
 
         Ends the turn either way.
         """
-        over_s = perf_counter() - self._turn_ends
-        if over_s > self._slow_turn_s:
-            self._log_slow(over_s + TURN_S)
-        done = self._settle_until(self._turn_ends)
+        self._tell_slow()
+        done = self._settle_until(self.turn_ends)
         self._in_turn = False
         if self._again:
             self._wake()
@@ -270,7 +303,7 @@ class Poller(ABC):
         while not self._settle_until(float("inf")):
             pass
 
-    def _contain(self, item: Flushable, error: Exception) -> None:
+    def _contain(self, item: Flushable | Resumable, error: Exception) -> None:
         self._failures += 1
         log.error(
             "a connection failed and is closed: this is a defect of trio-socketio or of a hook",

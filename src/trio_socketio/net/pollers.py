@@ -56,21 +56,17 @@ class EpollPoller(Poller):
             batch = [(connections[number], events) for number, events in self._epoll.poll(0, BATCH)]
             self._begin_turn()
             for connection, events in batch:
-                if perf_counter() > self._turn_ends:
+                if perf_counter() > self.turn_ends:
                     await self._end_turn()
                 try:
                     connection.on_ready(events)
                 except Exception as error:
                     self._contain(connection, error)
-            while not self._settle():
-                await checkpoint()
-                self._begin_turn()
+            await self._finish_turn()
 
     async def _end_turn(self) -> None:
         """Let everybody else have a go in the middle of a batch."""
-        while not self._settle():
-            await checkpoint()
-            self._begin_turn()
+        await self._finish_turn()
         await checkpoint()
         self._begin_turn()
 
@@ -158,9 +154,7 @@ class PortablePoller(Poller):
             connection.on_ready(events)
         except Exception as error:
             self._contain(connection, error)
-        while not self._settle():
-            await checkpoint()
-            self._begin_turn()
+        await self._finish_turn()
 
 
 class _Watch:
