@@ -11,10 +11,10 @@ import contextvars
 import logging
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from math import inf
 from time import perf_counter
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import trio
 
@@ -63,26 +63,10 @@ def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoRetur
     raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
 
 
-class Suspended(NamedTuple):
-    """An async function that has run up to its first suspension.
-
-    Args:
-        context: for its next steps.
-        coroutine: what goes on.
-        trap: what it asks of trio.
-        handler: whose it is, for the log.
-    """
-
-    context: contextvars.Context
-    coroutine: Coroutine[Any, Any, Any]
-    trap: Any
-    handler: Handler | None
-
-
 class Job(Protocol):
     """Work for a worker."""
 
-    async def run(self, workers: "Workers") -> bool:
+    def run(self, workers: "Workers") -> Awaitable[bool]:
         """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
 
 
@@ -104,6 +88,7 @@ class Workers:
         self._step_began = 0.0
         self._slice_ends = 0.0
         self.running: Handler | None = None  # the handler that was called last
+        self.suspended: Any = object()  # the function that `begin` left unfinished last
 
     def start(self, nursery: trio.Nursery) -> None:
         """Run in nursery from now on; its owner cancels it."""
@@ -166,14 +151,14 @@ class Workers:
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> Any:
         """Call an async function in a context of its own, every step of it."""
-        begun = self.begin(function, arguments)
-        return await self.finish(begun) if type(begun) is Suspended else begun
+        result = self.begin(function, arguments)
+        return await result if result is self.suspended else result
 
     def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         """Call an async function in a worker, up to where it suspends first.
 
         Returns:
-            What it returns, or Suspended: to be awaited with `finish`.
+            What it returns, or what is ``suspended`` now: await that for the rest, at once.
         """
         context = self._context.copy()
         coroutine = context.run(function, *arguments)
@@ -181,12 +166,15 @@ class Workers:
             trap = context.run(coroutine.send, None)
         except StopIteration as stop:
             return stop.value
-        return Suspended(context, coroutine, trap, self.running)
+        self.suspended = rest = self._go_on(context, coroutine, trap)
+        return rest
 
     @types.coroutine
-    def finish(self, suspended: "Suspended") -> Generator[Any, Any, Any]:
+    def _go_on(
+        self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], trap: Any
+    ) -> Generator[Any, Any, Any]:
         """Go on with what suspended, each step in its context; transparent otherwise."""
-        context, coroutine, trap = suspended.context, suspended.coroutine, suspended.trap
+        handler = self.running
         self.is_slice_over()
         self._pass_on()
         while True:
@@ -196,10 +184,11 @@ class Workers:
             except BaseException as error:  # handed on to the handler, which sees it as its own
                 step, value = coroutine.throw, error
             self._step_began = perf_counter()
-            self.running = suspended.handler
+            self.running = handler
             try:
                 trap = context.run(step, value)
             except StopIteration as stop:
+                self.is_slice_over()
                 return stop.value
             self.is_slice_over()
 

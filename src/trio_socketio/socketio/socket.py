@@ -1,5 +1,6 @@
 """One session in one namespace: what user code holds of a client."""
 
+import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,15 +12,17 @@ from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.any_listeners import AnyListeners
 from trio_socketio.socketio.broadcast import Broadcast, check_event
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
-from trio_socketio.socketio.handlers import Suspended
 from trio_socketio.socketio.socket_handshake import SocketHandshake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Generator, Iterable
+    from typing import TypeAlias
 
     from trio_socketio.socketio.handlers import Handler, Workers
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.peer import Peer
+
+    _Event: TypeAlias = tuple[Handler, list[Any], int | None]
 
 OVERLOAD_FACTOR: Final = 4
 """Times the queue bound: how far events may pile up behind a handler that awaits an ack."""
@@ -42,7 +45,6 @@ class Socket(AnyListeners):
         "_frozen_rooms",
         "_pending",
         "_queue",
-        "_running",
         "auth",
         "connected",
         "id",
@@ -69,8 +71,7 @@ class Socket(AnyListeners):
         self._data: dict[str, Any] | None = None
         self._outgoing = None
         self._acks: dict[int, Awaited] | None = None
-        self._queue: deque[tuple[Handler, list[Any], int | None]] | None = None
-        self._running = False  # a worker goes through the queue
+        self._queue: deque[_Event] | None = None  # a worker goes through it
         self._pending = 0  # events that wait or run
 
     def __repr__(self) -> str:
@@ -287,11 +288,10 @@ class Socket(AnyListeners):
         if handler.concurrent:
             workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
         else:
-            if self._queue is None:
-                self._queue = deque()
-            self._queue.append((handler, arguments, ack_id))
-            if not self._running:
-                self._running = True
+            if self._queue is not None:
+                self._queue.append((handler, arguments, ack_id))
+            else:
+                self._queue = deque(((handler, arguments, ack_id),))
                 workers.submit(self)
         if self._pending >= workers.queue_bound:
             self.peer.queue_full(self._pending)
@@ -303,61 +303,45 @@ class Socket(AnyListeners):
             handler, arguments, ack_id = queue.popleft()
             queue.append((self.intercepted(handler), arguments, ack_id))
 
-    async def run(self, workers: "Workers") -> bool:
+    def run(self, workers: "Workers") -> "Awaitable[bool]":
         """See Job: handle what is queued, in order."""
-        suspended = None
-        queue = self._queue or ()
+        return self.handle(workers, self._queue or deque())
+
+    @types.coroutine
+    def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
+        """Run handlers in a worker, one after the other, and answer. See Job.run.
+
+        One generator for a queue: every call between trio and the handler is paid at each step.
+        """
+        suspended = False
         try:
             while queue:
                 handler, arguments, ack_id = queue.popleft()
-                suspended = self.begin(workers, handler, arguments, ack_id)
-                if suspended is not None:
-                    await self.finish(workers, suspended, handler, ack_id)
-                elif queue and workers.is_slice_over():
-                    await workers.rest()
+                suspended = False
+                try:
+                    if handler.is_async:
+                        workers.running = handler
+                        result = workers.begin(handler.function, arguments)
+                        if result is workers.suspended:
+                            suspended = True
+                            result = yield from result
+                    else:
+                        result = workers.call(handler, arguments)
+                except Exception as error:
+                    workers.log_failure(handler, self.id, error)
+                else:
+                    if ack_id is not None:
+                        self._acknowledge(handler, ack_id, result)
+                finally:
+                    self._pending -= 1
+                    if self._pending == workers.queue_bound // 2:
+                        self.peer.queue_eased()
+                if queue and not suspended and workers.is_slice_over():
+                    yield from workers.rest()
         finally:
-            self._queue = None
-            self._running = False
-        return suspended is not None
-
-    def begin(
-        self, workers: "Workers", handler: "Handler", arguments: list[Any], ack_id: int | None
-    ) -> Suspended | None:
-        """Run a handler in a worker, and answer; or give what it has suspended for."""
-        try:
-            if handler.is_async:
-                workers.running = handler
-                result = workers.begin(handler.function, arguments)
-                if type(result) is Suspended:
-                    return result
-            else:
-                result = workers.call(handler, arguments)
-        except Exception as error:
-            workers.log_failure(handler, self.id, error)
-        else:
-            if ack_id is not None:
-                self._acknowledge(handler, ack_id, result)
-        self._handled(workers)
-        return None
-
-    async def finish(
-        self, workers: "Workers", suspended: Suspended, handler: "Handler", ack_id: int | None
-    ) -> None:
-        """Run the rest of a handler, and answer."""
-        try:
-            result = await workers.finish(suspended)
-        except Exception as error:
-            workers.log_failure(handler, self.id, error)
-        else:
-            if ack_id is not None:
-                self._acknowledge(handler, ack_id, result)
-        finally:
-            self._handled(workers)
-
-    def _handled(self, workers: "Workers") -> None:
-        self._pending -= 1
-        if self._pending == workers.queue_bound // 2:
-            self.peer.queue_eased()
+            if queue is self._queue:
+                self._queue = None
+        return suspended
 
     # -- its beginning
 
@@ -431,11 +415,7 @@ class _ConcurrentEvent:
         self._arguments = arguments
         self._ack_id = ack_id
 
-    async def run(self, workers: "Workers") -> bool:
+    def run(self, workers: "Workers") -> "Awaitable[bool]":
         """See Job."""
-        socket = self._socket
-        handler = socket.intercepted(self._handler)
-        suspended = socket.begin(workers, handler, self._arguments, self._ack_id)
-        if suspended is not None:
-            await socket.finish(workers, suspended, handler, self._ack_id)
-        return suspended is not None
+        handler = self._socket.intercepted(self._handler)
+        return self._socket.handle(workers, deque([(handler, self._arguments, self._ack_id)]))
