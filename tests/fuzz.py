@@ -199,6 +199,7 @@ class ManualPoller(Poller):
     def make_turn(self, connection: Connection | None) -> None:
         """Let the connection read once, then do all that is left to do."""
         self._begin_turn()
+        self._take_gathered()
         if connection is not None:
             try:
                 connection.on_ready(READ)
