@@ -139,6 +139,14 @@ class PortablePoller(Poller):
             await trio.sleep(_HANG_UP_LOOK_S)
         watch.waiting &= ~HANG_UP
 
+    async def _gather(self) -> None:
+        """Let tasks write more, in this pass only.
+
+        To ask trio whether any can run costs a walk over all descriptors that are waited for, and
+        here every connection has one.
+        """
+        await checkpoint()
+
     async def _wait_turn(self) -> None:
         """All tasks whose connections are ready share one turn in each scheduler pass."""
         while perf_counter() > self._pass_ends:
