@@ -8,6 +8,7 @@ the module, then all of both floors and the vectors. Exits 1 if more than a tent
 import contextlib
 import difflib
 import importlib
+import itertools
 import multiprocessing
 import os
 import resource
@@ -105,9 +106,13 @@ def make_mutants(path: Path) -> Iterator[Mutant]:
     operators: dict[str, Any] = {"StatementRemover": StatementRemover()}
     operators |= {name: plugins.get_operator(f"core/{name}")() for name in OPERATORS}
     for name, operator in operators.items():
-        occurrence = 0
-        while (mutated := mutating.mutate_code(source, operator, occurrence)) is not None:
-            occurrence += 1
+        for occurrence in itertools.count():
+            try:
+                mutated = mutating.mutate_code(source, operator, occurrence)
+            except AttributeError:  # it cannot replace an exception that is named with a dot
+                continue
+            if mutated is None:
+                break
             with contextlib.suppress(SyntaxError):
                 compile(mutated, "", "exec")
                 if mutated not in seen:
