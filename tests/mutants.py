@@ -30,7 +30,8 @@ from parso.python.tree import Function, Keyword
 ROOT: Final = Path(__file__).resolve().parent.parent
 FLOORS: Final = ("codec", "protocol")
 ALL_TESTS: Final = [*(f"tests/{floor}" for floor in FLOORS), "tests/test_vectors.py"]
-COPIED: Final = ("src", "spec", "tests/__init__.py", "pyproject.toml", *ALL_TESTS)
+HELPERS: Final = ("tests/__init__.py", "tests/wire.py", "tests/wire_v3.py")
+COPIED: Final = ("src", "spec", "pyproject.toml", *HELPERS, *ALL_TESTS)
 
 UNCHANGED: Final = "unchanged"
 
