@@ -109,6 +109,54 @@ def test_extensions_of_the_other_side(before: bytes, packed: bytes, value: Any) 
     assert packet.data[1] == packet.data[3] == value
 
 
+LIE = b"\xdb"
+"""Read as a value of its own, it announces a text of gigabytes."""
+
+
+def text(size: int) -> bytes:
+    """UTF-8 of that size; its characters, read as values, announce an extension."""
+    return "Ǉ".encode() * (size // 2) + b"a" * (size % 2)
+
+
+def whole_values() -> dict[str, bytes]:
+    """A value of each form that MessagePack has; whoever loses count of its bytes is misled."""
+    forms = {f"fixint {n:#x}": bytes((n,)) for n in (0, 1, 0x7F, 0xE0, 0xFF)}
+    forms |= {"nil": b"\xc0", "false": b"\xc2", "true": b"\xc3"}
+    forms |= {f"fixstr {n}": bytes((0xA0 + n,)) + text(n) for n in range(32)}
+    for first, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4)):
+        forms[f"bin {width}"] = bytes((first,)) + (9).to_bytes(width) + LIE * 9
+        forms[f"str {width}"] = bytes((first + 21,)) + (9).to_bytes(width) + text(9)
+        forms[f"ext {width}"] = bytes((first + 3,)) + (9).to_bytes(width) + b"\0" + LIE * 9
+    forms["long bin 2"] = b"\xc5\x01\xdb" + LIE * 0x1DB
+    forms["long bin 4"] = b"\xc6\0\x01\0\xdb" + LIE * 0x100DB
+    for first, size in ((0xCA, 4), (0xCB, 8), (0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):
+        forms[f"number {first:#x}"] = bytes((first,)) + LIE * size
+    for first, size in ((0xD0, 1), (0xD1, 2), (0xD2, 4), (0xD3, 8)):
+        forms[f"number {first:#x}"] = bytes((first,)) + LIE * size
+    for first, size in ((0xD4, 1), (0xD5, 2), (0xD6, 4), (0xD8, 16)):
+        forms[f"fixext {size}"] = bytes((first,)) + b"\0" + LIE * size
+    forms["fixext 8"] = b"\xd7\0" + bytes(4) + LIE * 4
+    forms |= {f"fixarray {n}": bytes((0x90 + n,)) + b"\x07" * n for n in range(16)}
+    forms |= {
+        f"fixmap {n}": bytes((0x80 + n,)) + b"".join(b"\xa1%c\x07" % (97 + i) for i in range(n))
+        for n in range(16)
+    }
+    forms |= {"array 2": b"\xdc\0\x01\x07", "array 4": b"\xdd\0\0\0\x01\x07"}
+    forms |= {"map 2": b"\xde\0\x01\xa1a\x07", "map 4": b"\xdf\0\0\0\x01\xa1a\x07"}
+    return forms
+
+
+@pytest.mark.parametrize("form", whole_values().items(), ids=lambda form: form[0])
+@pytest.mark.req("MSGPACK-02")
+def test_a_small_buffer_is_found_behind_every_form_of_value(form: tuple[str, bytes]) -> None:
+    head = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x94\xa1f"
+    value = form[1]
+    for small, found in ((b"\xc7\x01\x00\x07", b"\x07"), (b"\xc7\x08\x00" + LIE * 8, LIE * 8)):
+        assert decode_packet(head + value + small + value).data[2] == found
+        assert decode_packet(head + small + small + value).data[1:3] == [found, found]
+        assert decode_packet(head + value + value + small).data[3] == found
+
+
 def test_what_the_client_adds_is_ignored() -> None:
     message = pack({"type": 2, "data": ["f"], "options": {"compress": True}, "nsp": "/"})
     assert decode_packet(message) == Packet(EVENT, "/", ["f"])
