@@ -27,8 +27,8 @@ from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import ParentNamespace
-from trio_socketio.socketio.recovery import SavedSession
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
+from trio_socketio.socketio.saved_session import SavedSession
 from trio_socketio.socketio.server import Server, Statistics, open_server
 from trio_socketio.socketio.socket import Socket
 

@@ -21,7 +21,7 @@ from trio_socketio.socketio.socket import OVERLOAD_FACTOR, Socket
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.recovery import SavedSession
+    from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.server import Server
 
 # Names of the module: looking a member up in its Enum costs as much as decoding a packet.
