@@ -8,7 +8,8 @@ from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
-from trio_socketio.engine.session import Listener, Session
+from trio_socketio.engine.listener import Listener
+from trio_socketio.engine.session import Session
 from trio_socketio.errors import (
     AckTimeout,
     BufferFull,
