@@ -14,9 +14,10 @@ from trio_socketio.codec.socket_packet import (
     decode_packet,
 )
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
 from trio_socketio.socketio.parent_namespace import Search
 from trio_socketio.socketio.restoration import Restoration, take_pid
-from trio_socketio.socketio.socket import OVERLOAD_FACTOR, Socket
+from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
