@@ -31,8 +31,9 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver
-from trio_socketio.net.http import HttpReceiver, Request
+from trio_socketio.net.http import HttpReceiver
 from trio_socketio.net.poller import READ, Pollable, Poller
+from trio_socketio.net.request import Request
 
 MAX_BYTES: Final = 4096
 PATIENCE_S: Final = 0.05

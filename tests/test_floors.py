@@ -135,7 +135,7 @@ def test_no_module_is_too_long() -> None:
     [
         ("errors.py", "import trio_socketio.options"),
         ("codec/x.py", "from trio_socketio.options import ServerOptions"),
-        ("codec/x.py", "from trio_socketio.net.http import Request"),
+        ("codec/x.py", "from trio_socketio.net.request import Request"),
         ("codec/x.py", "from trio_socketio import net"),
         ("codec/x.py", "from trio_socketio import Server"),
         ("codec/x.py", "import trio_socketio"),

@@ -8,7 +8,8 @@ from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
-from trio_socketio.engine.session import Listener, Session
+from trio_socketio.engine.listener import Listener
+from trio_socketio.engine.session import Session
 from trio_socketio.errors import (
     AckTimeout,
     BufferFull,
@@ -27,8 +28,8 @@ from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import ParentNamespace
-from trio_socketio.socketio.recovery import SavedSession
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
+from trio_socketio.socketio.saved_session import SavedSession
 from trio_socketio.socketio.server import Server, Statistics, open_server
 from trio_socketio.socketio.socket import Socket
 

@@ -19,8 +19,8 @@ from trio_socketio.net.http import (
     MAX_HEADERS,
     READ_AHEAD_BYTES,
     STEPS_PER_TURN,
-    Request,
 )
+from trio_socketio.net.request import Request
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 

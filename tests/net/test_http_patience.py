@@ -5,7 +5,7 @@ from tests.net.test_http import GET, answer, bodies
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.net.connection import DRAIN_S
-from trio_socketio.net.http import Request
+from trio_socketio.net.request import Request
 
 
 class TestDeadlines:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.net.harness import open_net
 from trio.testing import trio_test
 
-from trio_socketio.net.http import MAX_HEAD_BYTES, Request
+from trio_socketio.net.http import MAX_HEAD_BYTES
+from trio_socketio.net.request import Request
 from trio_socketio.net.request_head import parse_head
 
 NAMES = st.sampled_from(

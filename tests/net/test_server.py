@@ -9,8 +9,8 @@ from tests.net.harness import Peer, settle
 from trio.testing import trio_test
 
 from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.http import Request
 from trio_socketio.net.pollers import create_poller
+from trio_socketio.net.request import Request
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
 

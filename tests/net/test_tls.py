@@ -12,7 +12,8 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.connection import DRAIN_S
-from trio_socketio.net.http import HttpReceiver, Request
+from trio_socketio.net.http import HttpReceiver
+from trio_socketio.net.request import Request
 from trio_socketio.net.tls import TlsConnection, create_context
 
 HOST = "example.org"

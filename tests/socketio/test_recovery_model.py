@@ -14,10 +14,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions, Socket
 from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.socketio import recovery
+from trio_socketio.socketio import recoverable_socket
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import EVERYBODY
-from trio_socketio.socketio.recovery import RecoverableSocket
+from trio_socketio.socketio.recoverable_socket import RecoverableSocket
 
 ROOMS = ("red", "green")
 CLIENTS = 2
@@ -263,7 +263,7 @@ def test_who_may_have_missed_something_begins_anew(
         state_recovery_max_sessions=sessions,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "MAX_CHANGES", changes)
+        patch.setattr(recoverable_socket, "MAX_CHANGES", changes)
         world = trio.run(live, options, commands, clock=MockClock())
     assert len(world.recovery.log) <= packets
     assert world.recovery.log.byte_count <= size

@@ -1,46 +1,23 @@
 """One namespace of a client: what the program emits and handles there."""
 
-import inspect
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.acks import PendingAck
-from trio_socketio.client.dispatch import Dispatcher, Function, ReceivedEvent
-from trio_socketio.client.outbox import Outbox
-from trio_socketio.codec.engine_packet import Outgoing
-from trio_socketio.codec.socket_packet import (
-    RESERVED_EVENTS,
-    Packet,
-    PacketType,
-    encode_arguments,
-    encode_header,
-    encode_packet,
-)
-from trio_socketio.errors import (
-    ConnectFailed,
-    ConnectRefused,
-    LocalProtocolError,
-    RemoteProtocolError,
-    SessionClosed,
-)
-from trio_socketio.protocol.membership import Input, Membership, State
+from trio_socketio.client.dispatch import Function, ReceivedEvent
+from trio_socketio.client.membership import ClientMembership
+from trio_socketio.codec.socket_packet import RESERVED_EVENTS, encode_arguments
+from trio_socketio.errors import ConnectFailed, LocalProtocolError, SessionClosed
+from trio_socketio.protocol.membership import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_socketio.client.client import Client
-    from trio_socketio.client.engine import Engine
-
-log = logging.getLogger(__name__)
-
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
-_OVERLOAD_FACTOR: Final = 4
-"""Times the queue's limit: how far events may pile up behind a handler that awaits an ack."""
 
 
-class ClientNamespace:
+class ClientNamespace(ClientMembership):
     """A namespace, as one client sees it.
 
     Args:
@@ -48,40 +25,18 @@ class ClientNamespace:
         name: begins with a slash.
     """
 
-    def __init__(self, client: "Client", name: str) -> None:
-        self.name = name
-        self.joined_count = 0  # times the server has let us in
-        self.dispatcher = Dispatcher(client.options.handler_queue)
-        self._client = client
-        self._event_header = encode_header(PacketType.EVENT, name)
-        self._ack_header = encode_header(PacketType.ACK, name)
-        self._membership = Membership()
-        self._reason = "not joined"
-        self._refusal: ConnectRefused | None = None
-        self._changed = trio.Event()
-        self._outbox = Outbox(client.options.output_bound_bytes)
-        self._early: list[Packet] = []  # events that came before the CONNECT
-        self._early_bytes = 0
-
     def __repr__(self) -> str:
-        return f"<ClientNamespace {self.name} {self._membership.state.name.lower()}>"
-
-    # -- what user code sees
-
-    @property
-    def connected(self) -> bool:
-        """Whether the server has let us in, and the connection is there."""
-        return self._membership.state is State.JOINED
+        return f"<ClientNamespace {self.name} {self._machine.state.name.lower()}>"
 
     @property
     def id(self) -> str:
         """Our socket's public name on the server; empty while not connected."""
-        return self._membership.socket_id
+        return self._machine.socket_id
 
     @property
     def recovered(self) -> bool:
         """Whether the server restored the session when it was joined last."""
-        return self._membership.recovered
+        return self._machine.recovered
 
     def on(self, event: str | float) -> "Callable[[Function], Function]":
         """Decorate the handler of an event: plain or async, called with the event's arguments.
@@ -197,200 +152,13 @@ class ClientNamespace:
             await self._changed.wait()
         return self._reason
 
-    # -- how it is joined and left
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the program wants to be in."""
-        return self._membership.state is not State.LEFT
-
-    @property
-    def refusal(self) -> ConnectRefused | None:
-        """Why the server did not let us in the last time."""
-        return self._refusal
-
-    def ask(self) -> None:
-        """Want to be in."""
-        self._membership.receive(Input.ASK)
-        self._refusal = None
-
-    async def join(self, engine: "Engine") -> None:
-        """Ask the application for its auth, and the server to let us in.
-
-        Raises:
-            Exception: whatever the application raises.
-        """
-        auth: Any = self._client.auth
-        if callable(auth):
-            auth = auth(self.name)
-            if inspect.isawaitable(auth):
-                auth = await auth
-        if not engine.is_open or self._membership.state is not State.WAITING:
-            return  # much may have happened meanwhile
-        payload = self._membership.connect_payload(dict(auth or {}))
-        packet = encode_packet(Packet(PacketType.CONNECT, self.name, payload))
-        self._membership.receive(Input.CONNECT_SENT)
-        engine.send(packet, bounded=False)
-
-    async def wait_settled(self) -> None:
-        """Wait until the server has let us in or not, or the connection is lost."""
-        while self._membership.state is State.JOINING:
-            await self._changed.wait()
-
-    def leave(self, reason: str) -> None:
-        """Say goodbye if there is somebody to say it to, and be out for good. Plain."""
-        if self._membership.state in (State.JOINED, State.JOINING):
-            engine = self._client.engine
-            if engine is not None and engine.is_open:
-                packet = encode_packet(Packet(PacketType.DISCONNECT, self.name))
-                engine.send(packet, bounded=False)
-        self._end(Input.LEAVE, reason)
-
-    def lose(self, reason: str) -> None:
-        """The connection is gone; another may come."""
-        was_connected = self.connected
-        self._membership.receive(Input.LOST)
-        self._forget_early()
-        self._outbox.fail_sent(reason)
-        if was_connected:
-            self.dispatcher.call_hook("disconnect", reason)
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    def _end(self, event: Input, reason: str) -> None:
-        if self._membership.state is State.LEFT:
-            return
-        was_connected = self.connected
-        self._membership.receive(event)
-        self._reason = reason
-        self._forget_early()
-        unsent = self._outbox.fail_all(reason)
-        if unsent:
-            self._client.count_dropped(unsent, f"{self.name} was left: {reason}")
-        if was_connected:
-            self.dispatcher.call_hook("disconnect", reason)
-        self.dispatcher.close_streams()
-        self._wake()
-        self._client.namespace_left()
-
-    # -- what arrives
-
-    def receive_packet(self, packet: Packet, size_bytes: int) -> None:
-        """A packet for this namespace arrived, whole.
-
-        Args:
-            packet: decoded.
-            size_bytes: as it came, attachments included.
-        Raises:
-            RemoteProtocolError: it has no place here.
-        """
-        kind, state = packet.type, self._membership.state
-        if state is State.LEFT or state is State.WAITING:
-            log.debug("%s for %s, which was left, is ignored", kind.name, self.name)
-        elif kind is PacketType.CONNECT:
-            self._receive_connect(packet.data)
-        elif kind is PacketType.CONNECT_ERROR and state is State.JOINING:
-            self._receive_refusal(packet.data)
-        elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
-            if state is State.JOINED:
-                self._receive_event(packet.data, packet.ack_id)
-            else:
-                self._keep_early(packet, size_bytes)
-        elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            assert packet.ack_id is not None  # the codec sees to it
-            self._outbox.receive_answer(packet.ack_id, packet.data)
-        elif kind is PacketType.DISCONNECT and state is State.JOINED:
-            self._end(Input.PUT_OUT, "io server disconnect")
-        else:
-            raise RemoteProtocolError(f"{kind.name} for a namespace that is {state.name.lower()}")
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many events wait that reading should stop."""
-        return self.dispatcher.is_full(_OVERLOAD_FACTOR if self._outbox.awaits_answers else 1)
-
-    def _keep_early(self, packet: Packet, size_bytes: int) -> None:
-        """Keep an event until the CONNECT that it belongs to.
-
-        The reference sends what a restored session has missed before the CONNECT, python-socketio
-        what a connect handler emits.
-        """
-        self._early_bytes += size_bytes
-        if self._early_bytes > self._client.options.max_message_bytes:
-            raise RemoteProtocolError("too much came before the CONNECT")
-        self._early.append(packet)
-
-    def _forget_early(self) -> list[Packet]:
-        early, self._early, self._early_bytes = self._early, [], 0
-        return early
-
-    def _receive_connect(self, data: Any) -> None:
-        self._membership.receive_connect(data)
-        self.joined_count += 1
-        self.dispatcher.call_hook("connect")
-        for early in self._forget_early():
-            self._receive_event(early.data, early.ack_id)
-        for packet, pending in self._outbox.take():
-            try:
-                self._send_now(packet, pending, bounded=False)
-            except LocalProtocolError as error:  # too large for this server
-                self._client.count_dropped(1, str(error))
-                if pending is not None:
-                    pending.fail(error)
-        self._wake()
-
-    def _receive_refusal(self, data: Any) -> None:
-        if type(data) is dict:
-            message = data.get("message")
-            error = ConnectRefused(message if type(message) is str else "", data.get("data"))
-        else:
-            error = ConnectRefused(str(data))
-        self._refusal = error
-        self.dispatcher.call_hook("connect_error", error)
-        self._end(Input.REFUSED, f"refused: {error.message}")
-
-    def _receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        has_offset = self._membership.receive_event(arguments, ack_id)
-        acknowledge = None
-        if ack_id is not None:
-            joined_count = self.joined_count
-
-            def acknowledge(values: list[Any]) -> None:
-                packet = encode_arguments(self._ack_header, values, ack_id)
-                if self.connected and self.joined_count == joined_count:
-                    self._send_now(packet, None)
-                else:  # the id means nothing to another session
-                    self._client.count_dropped(1, "an answer came after the connection was lost")
-
-        name, *rest = arguments
-        self.dispatcher.push(ReceivedEvent(name, rest, acknowledge, has_offset=has_offset))
-
     # -- what is sent
 
     def _check(self, event: str) -> None:
         if type(event) is not str or event in RESERVED_EVENTS:
             raise LocalProtocolError(f"{event!r} is no name of an event")
-        if self._membership.state is State.LEFT:
+        if self._machine.state is State.LEFT:
             raise SessionClosed(self._reason)
-
-    def _send(self, packet: Outgoing, pending: PendingAck | None) -> None:
-        if self.connected:
-            self._send_now(packet, pending)
-        else:
-            self._outbox.keep(packet, pending)
-
-    def _send_now(
-        self, packet: Outgoing, pending: PendingAck | None, *, bounded: bool = True
-    ) -> None:
-        engine = self._client.engine
-        if engine is None or not engine.is_open:
-            raise SessionClosed("io client disconnect")
-        engine.send(packet, bounded=bounded)
-        if pending is not None:
-            pending.sent = True
 
     def send_volatile(self, event: str, arguments: tuple[Any, ...]) -> None:
         """See VolatileClient.emit."""

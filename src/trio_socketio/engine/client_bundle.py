@@ -18,8 +18,8 @@ from trio_socketio.net.content_coding import CODINGS, choose_coding, encode_cont
 if TYPE_CHECKING:
     from trio_socketio.engine.cors import Cors
     from trio_socketio.engine.hooks import HookWorkers
-    from trio_socketio.net.http import Request
     from trio_socketio.net.poller import Poller
+    from trio_socketio.net.request import Request
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from trio_socketio.net.content_coding import ContentCoder, choose_coding, encode
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.engine.hooks import HookWorkers
-    from trio_socketio.net.http import Request
     from trio_socketio.net.poller import Poller
+    from trio_socketio.net.request import Request
     from trio_socketio.options import HttpCompression
 
 INLINE_BYTES: Final = 32 * 1024

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-    from trio_socketio.net.http import Request
+    from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Final
 from wsproto.utilities import generate_accept_token
 
 from trio_socketio.codec.json_text import encode_json
-from trio_socketio.net.http import Headers, Request
+from trio_socketio.net.request import Headers, Request
 from trio_socketio.options import ServerOptions
 
 

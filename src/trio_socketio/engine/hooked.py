@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.http import Request
     from trio_socketio.net.poller import Poller
+    from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
 log = logging.getLogger(__name__)

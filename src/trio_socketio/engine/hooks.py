@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
     from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.http import Request
     from trio_socketio.net.poller import Poller
+    from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
 EVENTS: Final = ("initial_headers", "headers", "connection", "connection_error")

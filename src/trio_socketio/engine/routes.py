@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_socketio.net.http import Request
+    from trio_socketio.net.request import Request
 
 RequestHandler = Callable[["Request"], None]
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.net.connection import Connection
     from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.http import Request
     from trio_socketio.net.poller import Poller
+    from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
 log = logging.getLogger(__name__)

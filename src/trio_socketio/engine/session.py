@@ -1,12 +1,11 @@
-"""One sid: its transport, its buffer, its liveness.
+"""One sid: what carries it, what arrives, whether its client lives; what leaves is in output.py.
 
 Closing only marks: the listener is told after the batch, from the poller's queue.
 """
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
@@ -18,16 +17,16 @@ from trio_socketio.codec.engine_packet import (
     PacketType,
     decode_packet,
 )
-from trio_socketio.errors import RemoteProtocolError, SessionClosed
-from trio_socketio.net.frames import encode_frames
+from trio_socketio.engine.listener import NOBODY, Listener
+from trio_socketio.engine.output import SessionOutput
+from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.protocol.heartbeat import Beat, Heartbeat
-from trio_socketio.protocol.session import Input, SessionMachine, State
+from trio_socketio.protocol.session import Input, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_socketio.engine.handshake import Handshake
-    from trio_socketio.engine.polling import PollingTransport
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.websocket import WebSocketTransport
     from trio_socketio.net.connection import Connection
@@ -42,26 +41,7 @@ _BASE64: Final = ord("b")
 _IGNORED: Final = frozenset(b"56")  # upgrade and noop have no meaning once upgraded
 
 
-class Listener(Protocol):
-    """What reads a session. Called inside a turn; what it raises closes the session."""
-
-    def receive_text(self, packet: bytes) -> None:
-        """A text message: UTF-8, the type character in front."""
-
-    def receive_binary(self, data: bytes) -> None:
-        """A binary message."""
-
-    def session_closed(self, reason: str) -> None:
-        """The session has ended; called once, after the batch in which it did."""
-
-    def next_deadline(self) -> float:
-        """When expire is due, on trio's clock; infinity for never."""
-
-    def expire(self, now: float) -> None:
-        """Called at or after next_deadline."""
-
-
-class Session:
+class Session(SessionOutput):
     """A logical connection with one client, over polling, WebSocket, or first one then the other.
 
     Args:
@@ -75,56 +55,34 @@ class Session:
 
     __slots__ = (
         "__weakref__",
-        "_buffer",
-        "_buffer_bytes",
-        "_connection",
-        "_drained",
         "_heartbeat",
-        "_machine",
         "_paused_until",
-        "_server",
-        "_slow_at",
         "deadline_entry",
         "handshake",
         "listener",
         "paused",
-        "polling",
-        "reason",
         "sid",
         "upgrade",
         "websocket",
     )
 
     def __init__(self, server: "EngineServer", sid: str, handshake: "Handshake") -> None:
-        self._server = server
+        super().__init__(server)
         self.sid = sid
         self.handshake = handshake
         options = server.options
         now = trio.current_time()
-        self._machine = SessionMachine()
         self._heartbeat = Heartbeat(
             options.ping_interval_s, options.ping_timeout_s, now + options.ping_interval_s
         )
         self.upgrade: UpgradeMachine | None = None
-        self.polling: PollingTransport | None = None
         self.websocket: WebSocketTransport | None = None
-        self.listener: Listener = _NOBODY
-        self._connection: Connection | None = None  # of the WebSocket that carries it
-        self._buffer: deque[Outgoing] | None = None  # for a GET, or for the upgrade
-        self._buffer_bytes = 0
-        self._slow_at = inf
+        self.listener: Listener = NOBODY
         self._paused_until = inf
-        self._drained: trio.Event | None = None  # somebody waits for output to leave
         self.paused = False
-        self.reason = ""
         self.deadline_entry: Entry | None = None
 
     # -- what it is
-
-    @property
-    def is_open(self) -> bool:
-        """Whether packets pass; false as soon as it is marked for closing."""
-        return self._machine.state is State.OPEN
 
     @property
     def is_closed(self) -> bool:
@@ -135,104 +93,6 @@ class Session:
     def transport(self) -> str:
         """Name of what carries it now: "polling" or "websocket"."""
         return "polling" if self._connection is None else "websocket"
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether a packet would leave at once; volatile packets are dropped when not."""
-        if self._connection is not None:
-            return not self._connection.is_blocked
-        return self.is_open and self.polling is not None and self.polling.is_waiting
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Output that was accepted and has not left."""
-        connection = self._connection
-        return self._buffer_bytes + (0 if connection is None else connection.waiting_bytes)
-
-    # -- sending
-
-    def send(self, packet: Outgoing) -> None:
-        """Send a packet with its attachments. Never blocks; dropped and counted once closed."""
-        connection = self._connection
-        if connection is None:
-            self._hold(packet)
-        else:
-            connection.write(packet.frames or encode_frames(packet))
-
-    def send_volatile(self, packet: Outgoing) -> None:
-        """Send a packet if it can leave at once; drop it otherwise."""
-        if self.is_writable:
-            self.send(packet)
-        else:
-            self._server.packets_dropped += 1
-
-    def drop(self) -> None:
-        """Count a packet that was not sent because its socket is gone."""
-        self._server.packets_dropped += 1
-
-    async def wait_drained(self) -> None:
-        """Wait until everything that was sent has left.
-
-        Raises:
-            SessionClosed: the session ended before.
-        """
-        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
-        while self.is_open and self.waiting_bytes:
-            if self._drained is None:
-                self._drained = trio.Event()
-            if self._connection is not None:
-                self._connection.on_drained = self._wake_producers
-            await self._drained.wait()
-        if not self.is_open:
-            raise SessionClosed(self.reason)
-
-    def _wake_producers(self) -> None:
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.set()
-
-    def send_text(self, text: bytes) -> None:
-        """Send a message given as UTF-8 without its type character."""
-        self.send(Outgoing(b"4" + text))
-
-    def send_binary(self, data: bytes) -> None:
-        """Send a binary message."""
-        self.send(Outgoing(b"", (data,)))
-
-    def _hold(self, packet: Outgoing) -> None:
-        if self._machine.state is not State.OPEN:
-            self._server.packets_dropped += 1
-            return
-        if self._buffer is None:
-            self._buffer = deque()
-        self._buffer.append(packet)
-        self._buffer_bytes += packet.byte_count()
-        if self.polling is not None and self.polling.is_waiting:
-            self.polling.flush_later()
-        elif self._buffer_bytes > self._server.options.output_bound_bytes:
-            self._bound_buffer()
-
-    def _bound_buffer(self) -> None:
-        """Nobody fetches: give the client time, or up."""
-        bound = self._server.options.output_bound_bytes
-        if self._buffer_bytes > 8 * bound and self._buffer is not None and len(self._buffer) > 1:
-            self._server.poller.defer(lambda: self.lose("slow client"))
-        elif self._slow_at == inf:
-            self._slow_at = trio.current_time() + self._server.options.slow_client_s
-            self._server.deadlines.schedule(self)
-
-    @property
-    def has_buffered(self) -> bool:
-        """Whether packets wait to be sent."""
-        return bool(self._buffer)
-
-    def take_buffer(self) -> list[Outgoing]:
-        """What waits to be sent; it is the caller's now."""
-        self._slow_at = inf
-        self._buffer_bytes = 0
-        packets, self._buffer = self._buffer, None
-        self._wake_producers()
-        return list(packets or ())
 
     # -- receiving
 
@@ -360,6 +220,15 @@ class Session:
         elif beat is Beat.DEAD:
             self.lose("ping timeout")
 
+    def _bound_buffer(self) -> None:
+        """Nobody fetches: give the client time, or up."""
+        bound = self._server.options.output_bound_bytes
+        if self._buffer_bytes > 8 * bound and self._buffer is not None and len(self._buffer) > 1:
+            self._server.poller.defer(lambda: self.lose("slow client"))
+        elif self._slow_at == inf:
+            self._slow_at = trio.current_time() + self._server.options.slow_client_s
+            self._server.deadlines.schedule(self)
+
     def close(self, reason: str = "forced close", *, code: int = 1000) -> None:
         """End the session in order: what was sent arrives, then the close. Marks only.
 
@@ -421,7 +290,7 @@ class Session:
         self._server.poller.defer(self._tell)
 
     def _tell(self) -> None:
-        listener, self.listener = self.listener, _NOBODY
+        listener, self.listener = self.listener, NOBODY
         listener.session_closed(self.reason)
 
     def _end(self, event: Input) -> None:
@@ -437,28 +306,6 @@ class Session:
         self.polling = self.websocket = self._connection = None
         self._server.session_ended(self)
 
-
-class _Nobody:
-    """Listens to a session that has not opened yet or has ended."""
-
-    def receive_text(self, packet: bytes) -> None:
-        """The session was closed by an earlier packet of the same batch."""
-
-    def receive_binary(self, data: bytes) -> None:
-        """See receive_text."""
-
-    def session_closed(self, reason: str) -> None:
-        """It was refused before anybody listened."""
-
-    def next_deadline(self) -> float:
-        """Never."""
-        return inf
-
-    def expire(self, now: float) -> None:
-        """Never called."""
-
-
-_NOBODY: Final = _Nobody()
 
 OpenSession = Callable[[Session], Listener]
 """Called with a session that was opened; returns who listens to it. May send at once."""

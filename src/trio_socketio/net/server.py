@@ -9,8 +9,9 @@ import trio
 
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.http import HttpReceiver, Request
+from trio_socketio.net.http import HttpReceiver
 from trio_socketio.net.poller import Poller
+from trio_socketio.net.request import Request
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.options import ServerOptions
 

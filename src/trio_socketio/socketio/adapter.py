@@ -23,8 +23,8 @@ from trio_socketio.socketio.room_hooks import WatchedRooms
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.recovery import SavedSession
     from trio_socketio.socketio.registry import Function
+    from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
 from trio_socketio.socketio.handlers import Workers
-from trio_socketio.socketio.recovery import RecoverableSocket, RecoveringAdapter
+from trio_socketio.socketio.recoverable_socket import RecoverableSocket
+from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.any_listeners import AnyListeners
     from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.peer import Peer
-    from trio_socketio.socketio.recovery import SavedSession
+    from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.server import Server
 
 

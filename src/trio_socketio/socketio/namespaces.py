@@ -14,7 +14,8 @@ from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
-from trio_socketio.socketio.recovery import RecoveringAdapter, Recovery
+from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
+from trio_socketio.socketio.recovery import Recovery
 from trio_socketio.socketio.registry import Function
 
 if TYPE_CHECKING:

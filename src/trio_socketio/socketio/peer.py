@@ -14,14 +14,15 @@ from trio_socketio.codec.socket_packet import (
     decode_packet,
 )
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
 from trio_socketio.socketio.parent_namespace import Search
 from trio_socketio.socketio.restoration import Restoration, take_pid
-from trio_socketio.socketio.socket import OVERLOAD_FACTOR, Socket
+from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.recovery import SavedSession
+    from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.server import Server
 
 # Names of the module: looking a member up in its Enum costs as much as decoding a packet.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.codec.parsers import JSON
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.net.http import Request
+from trio_socketio.net.request import Request
 from trio_socketio.socketio.peer import Peer
 
 if TYPE_CHECKING:

@@ -1,34 +1,24 @@
 """One session in one namespace: what user code holds of a client."""
 
-import types
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from trio_socketio.acks import answer_arguments
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
 from trio_socketio.socketio.adapter import Target
-from trio_socketio.socketio.any_listeners import AnyListeners
 from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.event_queue import EventQueue
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.socket_handshake import SocketHandshake
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Iterable
-    from typing import TypeAlias
+    from collections.abc import Iterable
 
-    from trio_socketio.socketio.handlers import Handler, Workers
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.peer import Peer
 
-    _Event: TypeAlias = tuple[Handler, list[Any], int | None]
 
-OVERLOAD_FACTOR: Final = 4
-"""Times the queue bound: how far events may pile up behind a handler that awaits an ack."""
-
-
-class Socket(AnyListeners):
+class Socket(EventQueue):
     """A client in a namespace.
 
     Args:
@@ -43,8 +33,6 @@ class Socket(AnyListeners):
         "_acks",
         "_data",
         "_frozen_rooms",
-        "_pending",
-        "_queue",
         "auth",
         "connected",
         "id",
@@ -71,7 +59,7 @@ class Socket(AnyListeners):
         self._data: dict[str, Any] | None = None
         self._outgoing = None
         self._acks: dict[int, Awaited] | None = None
-        self._queue: deque[_Event] | None = None  # a worker goes through it
+        self._queue = None  # a worker goes through it
         self._pending = 0  # events that wait or run
 
     def __repr__(self) -> str:
@@ -219,27 +207,7 @@ class Socket(AnyListeners):
             raise SessionClosed(self.reason)
         await self.session.wait_drained()
 
-    # -- what arrives
-
-    def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        """An event arrived: call its handler, or queue it behind those that run."""
-        handler = self.handlers.get(arguments[0])
-        if handler is not None:
-            arguments[0] = self
-            self.dispatch(handler, arguments, ack_id)
-
-    def dispatch(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
-        """Call a plain handler now if nothing is before it; queue any other."""
-        if handler.is_async or self._pending:
-            self._enqueue(handler, arguments, ack_id)
-            return
-        try:
-            result = self.namespace.workers.call(handler, arguments)
-        except Exception as error:
-            self.namespace.workers.log_failure(handler, self.id, error)
-            return
-        if ack_id is not None:
-            self._acknowledge(handler, ack_id, result)
+    # -- answers of the client
 
     def receive_ack(self, ack_id: int | None, arguments: list[Any]) -> None:
         """The client answered; an answer nobody waits for is late, and ignored."""
@@ -259,89 +227,6 @@ class Socket(AnyListeners):
         """Wait for an answer no longer."""
         if self._acks is not None and self._acks.pop(ack_id, None) is not None:
             self.peer.ack_over()
-
-    def _acknowledge(self, handler: "Handler", ack_id: int, result: Any) -> None:
-        arguments = result if type(result) is tuple else answer_arguments(result)
-        try:
-            packet = self.namespace.encode_ack(arguments, ack_id)
-        except Exception as error:  # a result may be of any class, and fail while it is read
-            self.namespace.workers.log_failure(handler, self.id, error)
-            return
-        if self.connected:
-            self.session.send(packet)
-
-    # -- handlers that take their time
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether events of it wait or run."""
-        return self._pending > 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another event may be queued."""
-        return self._pending < self.namespace.workers.queue_bound
-
-    def _enqueue(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
-        workers = self.namespace.workers
-        self._pending += 1
-        if handler.concurrent:
-            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
-        else:
-            if self._queue is not None:
-                self._queue.append((handler, arguments, ack_id))
-            else:
-                self._queue = deque(((handler, arguments, ack_id),))
-                workers.submit(self)
-        if self._pending >= workers.queue_bound:
-            self.peer.queue_full(self._pending)
-
-    def reconsider_queue(self) -> None:
-        """See AnyListeners."""
-        queue = self._queue or deque()
-        for _ in range(len(queue)):  # in place: a worker may be going through it
-            handler, arguments, ack_id = queue.popleft()
-            queue.append((self.intercepted(handler), arguments, ack_id))
-
-    def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """See Job: handle what is queued, in order."""
-        return self.handle(workers, self._queue or deque())
-
-    @types.coroutine
-    def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
-        """Run handlers in a worker, one after the other, and answer. See Job.run.
-
-        One generator for a queue: every call between trio and the handler is paid at each step.
-        """
-        suspended = False
-        try:
-            while queue:
-                handler, arguments, ack_id = queue.popleft()
-                suspended = False
-                try:
-                    if handler.is_async:
-                        workers.running = handler
-                        result = workers.begin(handler.function, arguments)
-                        if result is workers.suspended:
-                            suspended = True
-                            result = yield from result
-                    else:
-                        result = workers.call(handler, arguments)
-                except Exception as error:
-                    workers.log_failure(handler, self.id, error)
-                else:
-                    if ack_id is not None:
-                        self._acknowledge(handler, ack_id, result)
-                finally:
-                    self._pending -= 1
-                    if self._pending == workers.queue_bound // 2:
-                        self.peer.queue_eased()
-                if queue and not suspended and workers.is_slice_over():
-                    yield from workers.rest()
-        finally:
-            if queue is self._queue:
-                self._queue = None
-        return suspended
 
     # -- its beginning
 
@@ -400,22 +285,3 @@ class Socket(AnyListeners):
             if handler is not None:
                 self.dispatch(handler, [self, self.reason], None)
         self.namespace.end_if_deserted()
-
-
-class _ConcurrentEvent:
-    """An event whose handler may run beside others of its socket."""
-
-    __slots__ = ("_ack_id", "_arguments", "_handler", "_socket")
-
-    def __init__(
-        self, socket: Socket, handler: "Handler", arguments: list[Any], ack_id: int | None
-    ) -> None:
-        self._socket = socket
-        self._handler = handler
-        self._arguments = arguments
-        self._ack_id = ack_id
-
-    def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """See Job."""
-        handler = self._socket.intercepted(self._handler)
-        return self._socket.handle(workers, deque([(handler, self._arguments, self._ack_id)]))
