@@ -179,6 +179,7 @@ class Client(Face):
         return self.wait(self.native.call(event, payload, namespace=namespace, timeout=timeout_s))
 
     def disconnect(self) -> None:
+        self.wait(self.native.eio.queue.join())  # see Engine.disconnect
         self.wait(self.native.disconnect())
 
     def sid(self, namespace: str = "/") -> str:
@@ -200,6 +201,8 @@ class Engine(Face):
         self.wait(self.native.send(message))
 
     def disconnect(self) -> None:
+        # Who disconnects while a POST is under way never sends what is queued behind it.
+        self.wait(self.native.queue.join())
         self.wait(self.native.disconnect())
 
     def sid(self) -> str:
