@@ -99,6 +99,12 @@ class EventQueue(AnyListeners):
         """See Job: handle what is queued, in order."""
         return self.handle(workers, self._queue or deque())
 
+    def give_up(self) -> int:
+        """See EventJob."""
+        queue, self._queue = self._queue or (), None
+        self._pending -= len(queue)
+        return len(queue)
+
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
         """Run handlers in a worker, one after the other, and answer. See Job.run.
@@ -130,6 +136,9 @@ class EventQueue(AnyListeners):
                         self.peer.queue_eased()
                 if queue and not suspended and workers.is_slice_over():
                     yield from workers.rest()
+        except BaseException:  # cancelled: the server has waited long enough
+            workers.give_up(self)
+            raise
         finally:
             if queue is self._queue:
                 self._queue = None
@@ -153,3 +162,8 @@ class _ConcurrentEvent:
         """See Job."""
         handler = self._socket.intercepted(self._handler)
         return self._socket.handle(workers, deque([(handler, self._arguments, self._ack_id)]))
+
+    def give_up(self) -> int:
+        """See EventJob."""
+        self._socket._pending -= 1
+        return 1
