@@ -166,7 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--upgrade-timeout", "for a client to upgrade", default.upgrade_timeout_s),
         ("--connect-timeout", "for a client to join a namespace", default.connect_timeout_s),
     ):
-        how.add_argument(name, type=_seconds, metavar="S", help=f"{what} (default: {usual:g})")
+        how.add_argument(
+            name, type=terminal.seconds, metavar="S", help=f"{what} (default: {usual:g})"
+        )
     how.add_argument(
         "--max-payload",
         type=_count,
@@ -192,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--state-recovery-duration",
-        type=_seconds,
+        type=terminal.seconds,
         metavar="S",
         help="for how long they may be away "
         f"(default: {default.state_recovery_max_disconnection_s:g})",
@@ -301,16 +303,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
-    return seconds
 
 
 def _count(text: str) -> int:

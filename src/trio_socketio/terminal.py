@@ -49,7 +49,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="'NAME: VALUE'",
         help="sent with every request; may be given several times",
     )
-    add("--timeout", type=_seconds, default=20.0, metavar="S", help="for connecting, and answers")
+    add("--timeout", type=seconds, default=20.0, metavar="S", help="for connecting, and answers")
     add("--no-reconnect", action="store_true", help="end when the connection is lost")
 
 
@@ -282,11 +282,16 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A time given on the command line.
+
+    Raises:
+        ArgumentTypeError: it is none, or not above zero.
+    """
     try:
-        seconds = float(text)
+        given = float(text)
     except ValueError:
-        seconds = 0
-    if not 0 < seconds < 1e9:
+        given = 0
+    if not 0 < given < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
-    return seconds
+    return given
