@@ -12,6 +12,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.socketio.in_process import enter
 from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
 from trio.testing import trio_test
 
@@ -334,6 +335,33 @@ async def test_workers_are_reused_and_idle_ones_are_bounded() -> None:
     workers.stop()
     workers.submit(Waiting(finish))  # nobody runs it, and nothing is raised
     await workers.wait_idle()
+
+
+@trio_test
+async def test_events_that_come_before_a_worker_or_after_the_end_are_given_up() -> None:
+    server = Server()
+    socket = enter(server.of("/"))
+    ran: list[str] = []
+
+    async def handle(_: Socket) -> None:
+        ran.append("")
+
+    in_order = Handler("a", handle, concurrent=False)
+    beside = Handler("b", handle, concurrent=True)
+    async with trio.open_nursery() as nursery:
+        server.workers.queue_bound = 256
+        server.workers.start(nursery)
+        for handler in (in_order, beside, in_order):
+            socket.dispatch(handler, [socket], None)
+        server.workers.stop()
+        assert server.workers.events_dropped == 3
+        assert not socket.is_busy
+        nursery.cancel_scope.cancel()
+    socket.dispatch(in_order, [socket], None)
+    socket.dispatch(beside, [socket], None)
+    assert server.workers.events_dropped == 5
+    assert not socket.is_busy
+    assert not ran
 
 
 def test_kinds_of_functions_are_told_apart() -> None:

@@ -164,6 +164,83 @@ async def test_handler_that_does_not_end_is_cancelled_after_the_grace(
     check_zero(server)
 
 
+async def emit_behind_a_stuck_handler(client: SocketIOClient, seen: Record) -> None:
+    """Three events that wait, and one that does not."""
+    await client.emit("stuck")
+    for _ in range(3):
+        await client.emit("ping")
+    await client.emit("aside")
+    await seen.wait(2)
+
+
+def stuck_server() -> tuple[Server, Record]:
+    server, _ = stopping_server()
+    seen = Record()
+
+    @server.on("stuck")
+    async def stuck(_: Socket) -> None:
+        seen.add("stuck")
+        await trio.sleep_forever()
+
+    @server.on("aside", concurrent=True)
+    async def aside(_: Socket) -> None:
+        seen.add("aside")
+
+    return server, seen
+
+
+@trio_test
+async def test_events_that_still_wait_after_the_grace_are_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "GRACE_S", 0.05)
+    server, seen = stuck_server()
+    async with (
+        open_server(server) as addresses,
+        joined(addresses[0][1], "websocket") as (client, _),
+    ):
+        await emit_behind_a_stuck_handler(client, seen)
+        assert server.statistics().events_dropped == 0
+        server.stop()
+        await check_closed(client)
+    assert server.statistics().events_dropped == 4  # three pings and the disconnect
+    assert [record.getMessage() for record in caplog.records if "dropped" in record.message] == [
+        "4 events still waited for handlers and were dropped"
+    ]
+
+
+@trio_test
+async def test_events_that_wait_when_the_server_is_cancelled_are_counted(transport: str) -> None:
+    server, seen = stuck_server()
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(partial(server.serve, port=0))
+        async with joined(addresses[0][1], transport) as (client, _):
+            await emit_behind_a_stuck_handler(client, seen)
+            nursery.cancel_scope.cancel()
+    assert server.statistics().events_dropped == 3
+
+
+@trio_test
+async def test_disconnect_handler_runs_although_events_before_it_were_dropped() -> None:
+    server, ended = stopping_server()
+    begun = trio.Event()
+
+    @server.on("stuck")
+    async def stuck(_: Socket) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(partial(server.serve, port=0))
+        async with joined(addresses[0][1], "websocket") as (client, _):
+            await client.emit("stuck")
+            await client.emit("ping")
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+    assert ended.entries == ["server shutting down"]
+    assert server.statistics().events_dropped == 1
+
+
 @trio_test
 async def test_waiting_for_an_ack_ends_when_the_server_stops(transport: str) -> None:
     server, _ = stopping_server()

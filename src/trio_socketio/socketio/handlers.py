@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from math import inf
 from time import perf_counter
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
 import trio
 
@@ -70,11 +70,20 @@ class Job(Protocol):
         """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
 
 
+@runtime_checkable
+class EventJob(Job, Protocol):
+    """Events that wait for their handlers."""
+
+    def give_up(self) -> int:
+        """The server stops, and nobody will run it; how many events that are."""
+
+
 class Workers:
     """The tasks in which async handlers run."""
 
     def __init__(self) -> None:
         self.failed = 0
+        self.events_dropped = 0  # that waited when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self.queue_bound = 0  # events of one socket that may wait or run
         self._ready: deque[Job] = deque()
@@ -101,12 +110,20 @@ class Workers:
     def stop(self) -> None:
         """Take no more jobs: the server ends, and nobody would run them."""
         self._nursery = None
+        for job in self._ready:
+            self.give_up(job)
         self._ready.clear()
         self._busy = 0
 
+    def give_up(self, job: Job) -> None:
+        """A job will not be run, or not to its end: events are counted."""
+        if isinstance(job, EventJob):
+            self.events_dropped += job.give_up()
+
     def submit(self, job: Job) -> None:
-        """Have job run in the next scheduler pass. Plain; dropped once stopped."""
+        """Have job run in the next scheduler pass. Plain; once stopped, it is given up."""
         if self._nursery is None:
+            self.give_up(job)
             return
         self._ready.append(job)
         self._busy += 1

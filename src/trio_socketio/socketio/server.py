@@ -52,6 +52,8 @@ class Statistics:
         sockets: sockets by namespace.
         packets_dropped: sent to clients that were gone or, if volatile, behind.
         handler_failures: handlers and middleware that raised.
+        events_dropped: that still waited for their handlers, "disconnect" among them, when the
+            server stopped.
         defects: exceptions that only the last barrier stopped.
     """
 
@@ -61,6 +63,7 @@ class Statistics:
     sockets: dict[str, int]
     packets_dropped: int
     handler_failures: int
+    events_dropped: int
     defects: int
 
 
@@ -136,6 +139,7 @@ class Server(Namespaces):
             if running
             else 0,
             handler_failures=self.workers.failed,
+            events_dropped=self.workers.events_dropped,
             defects=running.poller.failures if running else 0,
         )
 
@@ -168,6 +172,7 @@ class Server(Namespaces):
         if self._serving:
             raise LocalProtocolError("the server is running already")
         self._serving = True
+        dropped_before = self.workers.events_dropped
         self._stopping = trio.Event()
         listeners: list[socket_module.socket] = []
         unix_file: os.stat_result | None = None
@@ -182,6 +187,9 @@ class Server(Namespaces):
             self._running = None
             self.engine.set_running(None)
             self._serving = False
+            dropped = self.workers.events_dropped - dropped_before
+            if dropped:
+                log.warning("%d events still waited for handlers and were dropped", dropped)
             for listener in listeners:
                 listener.close()
             if unix_path is not None and unix_file is not None:

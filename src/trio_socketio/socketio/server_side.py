@@ -25,6 +25,10 @@ class ServerSideEvent:
         self._arguments = arguments
         self._answer = answer
 
+    def give_up(self) -> int:
+        """See EventJob."""
+        return 1
+
     async def run(self, workers: "Workers") -> bool:
         """See Job."""
         handler = self._handler

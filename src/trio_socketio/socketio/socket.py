@@ -307,6 +307,15 @@ class Socket(AnyListeners):
         """See Job: handle what is queued, in order."""
         return self.handle(workers, self._queue or deque())
 
+    def give_up(self) -> int:
+        """See EventJob."""
+        queue = self._queue or deque()
+        count = len(queue)
+        queue.clear()
+        self._queue = None
+        self._pending -= count
+        return count
+
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
         """Run handlers in a worker, one after the other, and answer. See Job.run.
@@ -338,6 +347,9 @@ class Socket(AnyListeners):
                         self.peer.queue_eased()
                 if queue and not suspended and workers.is_slice_over():
                     yield from workers.rest()
+        except BaseException:  # cancelled: the server has waited long enough
+            workers.give_up(self)
+            raise
         finally:
             if queue is self._queue:
                 self._queue = None
@@ -419,3 +431,8 @@ class _ConcurrentEvent:
         """See Job."""
         handler = self._socket.intercepted(self._handler)
         return self._socket.handle(workers, deque([(handler, self._arguments, self._ack_id)]))
+
+    def give_up(self) -> int:
+        """See EventJob."""
+        self._socket._pending -= 1
+        return 1
