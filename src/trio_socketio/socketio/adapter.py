@@ -65,7 +65,10 @@ class Adapter:
         self._namespace = namespace
 
     def close(self) -> None:
-        """The namespace is no more: nobody is in it, and nothing will be asked again."""
+        """The namespace or its server is at its end: nobody is in it, and nothing will be asked.
+
+        Called once. A server that serves again makes new adapters.
+        """
 
     # -- recovery
 

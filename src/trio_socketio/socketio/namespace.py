@@ -46,6 +46,7 @@ class Namespace(Registry, Broadcasting):
         self.workers: Workers = server.workers
         self.speak()
         self.adapter = server.create_adapter(self)
+        self.adapter_is_closed = False
         self._ack_id = 0
         self._admitting = 0  # middleware at work
 
@@ -57,6 +58,22 @@ class Namespace(Registry, Broadcasting):
         parser = self.server.parser
         self.encode_event = parser.arguments_encoder(PacketType.EVENT, self.name)
         self.encode_ack = parser.arguments_encoder(PacketType.ACK, self.name)
+
+    def close_adapter(self) -> None:
+        """The namespace or the server ends. Once for each adapter; contained."""
+        if self.adapter_is_closed:
+            return
+        self.adapter_is_closed = True
+        try:
+            self.adapter.close()
+        except Exception as error:
+            self.workers.log_failure("closing the adapter", self.name, error)
+
+    def renew_adapter(self) -> None:
+        """Have another adapter than before."""
+        self.close_adapter()
+        self.adapter = self.server.create_adapter(self)
+        self.adapter_is_closed = False
 
     @property
     def sockets(self) -> dict[str, Socket]:

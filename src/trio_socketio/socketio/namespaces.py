@@ -98,14 +98,23 @@ class Namespaces(Broadcasting):
         self.recovery = Recovery(options, deadlines) if options.state_recovery else None
         for namespace in self.namespaces.values():
             namespace.speak()
-            if self.recovery is not None or isinstance(namespace.adapter, RecoveringAdapter):
-                namespace.adapter = self.create_adapter(namespace)
+            if (
+                namespace.adapter_is_closed
+                or self.recovery is not None
+                or isinstance(namespace.adapter, RecoveringAdapter)
+            ):
+                namespace.renew_adapter()
 
     def create_adapter(self, namespace: Namespace) -> Adapter:
         """The adapter of a namespace."""
         if self.recovery is not None:
             return RecoveringAdapter(namespace, self.recovery)
         return self._adapter(namespace)
+
+    def close_adapters(self) -> None:
+        """Serving has ended, for everybody."""
+        for namespace in tuple(self.namespaces.values()):
+            namespace.close_adapter()
 
     def _parent_of(self, matcher: Matcher) -> ParentNamespace:
         parent = self.parents.get(matcher)
@@ -137,7 +146,7 @@ class Namespaces(Broadcasting):
             self._dynamic_count -= 1
             del self.namespaces[child.name]
             del child.parent.children[child.name]
-            child.adapter.close()
+            child.close_adapter()
 
     def use(self, function: Function) -> Function:
         """See Namespace.use, of the main namespace."""

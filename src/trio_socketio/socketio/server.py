@@ -184,6 +184,8 @@ class Server(Namespaces):
                 unix_file = os.stat(unix_path)
             await self._serve(listeners, ssl_context, task_status)
         finally:
+            if self._running is not None:
+                self.close_adapters()
             self._running = None
             self.engine.set_running(None)
             self._serving = False
