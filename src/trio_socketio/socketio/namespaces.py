@@ -132,13 +132,18 @@ class Namespaces(Broadcasting):
         return namespace
 
     def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
-        """A namespace that a client asked for; None if there are too many such."""
+        """A namespace that a client asked for; None if there are too many such.
+
+        Raises:
+            Exception: whatever the adapter's factory raises.
+        """
         if self._dynamic_count >= self.options.max_dynamic_namespaces:
             return None
+        child = parent.create_child(name, dynamic=True)
         self._dynamic_count += 1
         if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
             log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
-        return self._add(parent.create_child(name, dynamic=True))
+        return self._add(child)
 
     def remove_child(self, child: Namespace) -> None:
         """A namespace that clients had asked for is deserted."""
