@@ -9,7 +9,6 @@ from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
 from trio_socketio.socketio.handlers import Workers
-from trio_socketio.socketio.recovery import RecoverableSocket, RecoveringAdapter
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent
@@ -156,10 +155,10 @@ class Namespace(Registry, Broadcasting):
             auth: the payload of its CONNECT.
             restored: the socket goes on where another has left off.
         """
-        if isinstance(self.adapter, RecoveringAdapter) and peer.recovers:
-            socket_id = restored.id if restored else peer.new_socket_id(self.name)
-            return RecoverableSocket(self, peer, socket_id, auth, self.adapter, restored)
-        return Socket(self, peer, peer.new_socket_id(self.name), auth)
+        socket_id = restored.id if restored else peer.new_socket_id(self.name)
+        if self.server.recovery is not None and self.adapter.recovers and peer.recovers:
+            return self.adapter.create_socket(peer, socket_id, auth, restored)
+        return Socket(self, peer, socket_id, auth)
 
     def reserve(self) -> None:
         """Somebody may join soon: a deserted child does not end until release."""

@@ -93,8 +93,6 @@ class Namespaces(Broadcasting):
         self.parser = self._own_parser or PARSERS[options.parser]
         if options.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
-        if options.state_recovery and self._adapter is not Adapter:
-            raise ConfigurationError("state_recovery: the adapter of this server cannot do it")
         self.recovery = Recovery(options, deadlines) if options.state_recovery else None
         for namespace in self.namespaces.values():
             namespace.speak()
@@ -104,10 +102,12 @@ class Namespaces(Broadcasting):
                 or isinstance(namespace.adapter, RecoveringAdapter)
             ):
                 namespace.renew_adapter()
+            if self.recovery is not None and not namespace.adapter.recovers:
+                raise ConfigurationError("state_recovery: the adapter of this server cannot do it")
 
     def create_adapter(self, namespace: Namespace) -> Adapter:
         """The adapter of a namespace."""
-        if self.recovery is not None:
+        if self.recovery is not None and self._adapter is Adapter:
             return RecoveringAdapter(namespace, self.recovery)
         return self._adapter(namespace)
 

@@ -189,6 +189,8 @@ class RecoveringAdapter(Adapter):
         recovery: of the server.
     """
 
+    recovers = True
+
     def __init__(self, namespace: "Namespace", recovery: Recovery) -> None:
         super().__init__(namespace)
         self.recovery = recovery
@@ -265,6 +267,16 @@ class RecoveringAdapter(Adapter):
         return packet
 
     # -- sessions
+
+    def create_socket(
+        self,
+        peer: "Peer",
+        socket_id: str,
+        auth: dict[str, Any],
+        restored: SavedSession | None,
+    ) -> Socket:
+        """See Adapter."""
+        return RecoverableSocket(self._namespace, peer, socket_id, auth, self, restored)
 
     async def persist_session(self, session: SavedSession) -> None:
         """See Adapter."""
