@@ -610,6 +610,40 @@ async def test_text_closes_a_client_of_messagepack(transport: str) -> None:
 
 
 @trio_test
+async def test_statistics_tell_what_became_of_sessions(transport: str) -> None:
+    server = recovering_server(state_recovery_max_sessions=2)
+
+    def counts() -> tuple[int, int, int, int]:
+        now = server.statistics()
+        return (
+            now.sessions_saved,
+            now.sessions_recovered,
+            now.sessions_expired,
+            now.recoveries_refused,
+        )
+
+    assert counts() == (0, 0, 0, 0)
+    async with serving(server) as port:
+        clients = []
+        for _ in range(3):  # one too many
+            async with arriving(port, transport) as client:
+                clients.append(await client.connect())
+                await lost(server, client)
+        assert counts() == (2, 0, 1, 0)
+        async with arriving(port, transport) as first, arriving(port, transport) as last:
+            assert (await first.connect(clients[0].credentials())).sid != clients[0].sid
+            assert counts() == (2, 0, 1, 1)
+            assert (await last.connect(clients[2].credentials())).sid == clients[2].sid
+            assert counts() == (1, 1, 1, 1)
+            async with arriving(port, transport) as second:  # it is in use
+                await second.connect(clients[2].credentials())
+                assert counts() == (1, 1, 1, 2)
+    saved, recovered, expired, refused = counts()
+    assert (saved, recovered, refused) == (0, 1, 2)
+    assert expired >= 2  # who was there at the end had one, too
+
+
+@trio_test
 async def test_an_adapter_that_cannot_do_it_is_refused() -> None:
     class Other(Adapter):
         """Reaches other nodes, as it were."""

@@ -117,6 +117,9 @@ class Recovery:
         self._sessions: dict[str, tuple[SavedSession, Namespace]] = {}  # by pid, oldest first
         self._deadlines = deadlines
         self._stopped = False
+        self.recovered = 0  # sessions that were gone on with
+        self.expired = 0  # sessions that were given up
+        self.refused = 0  # wishes to go on that were not granted
         self.deadline_entry: Entry | None = None
 
     @property
@@ -154,6 +157,7 @@ class Recovery:
     def end(self, pid: str) -> None:
         """Nobody will go on with a session any more."""
         session, namespace = self._sessions.pop(pid)
+        self.expired += 1
         handler = namespace.expiry_handler
         if handler is not None:
             namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))
@@ -286,6 +290,8 @@ class RecoveringAdapter(Adapter):
     async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
         """See Adapter."""
         session = self._claim(pid, offset)
+        if session is None:
+            self.recovery.refused += 1
         await trio.lowlevel.checkpoint()
         return session
 
@@ -457,6 +463,7 @@ class RecoverableSocket(Socket):
             super().enter()
             self._changes = {}
         else:
+            self._adapter.recovery.recovered += 1
             missed = self._adapter.missed(session)
             self.peer.accept(self)
             for packet in missed:
