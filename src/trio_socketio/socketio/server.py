@@ -201,6 +201,7 @@ class Server(Namespaces):
             self._running = None
             self.engine.set_running(None)
             self._serving = False
+            self.workers.failures.flush()
             dropped = self.workers.events_dropped - dropped_before
             if dropped:
                 log.warning("%d events still waited for handlers and were dropped", dropped)
