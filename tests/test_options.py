@@ -1,11 +1,86 @@
 """What a program may not set."""
 
-from math import inf
+from dataclasses import fields
+from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trio_socketio import ConfigurationError, ServerOptions
+from trio_socketio import (
+    ClientOptions,
+    ConfigurationError,
+    Cookie,
+    HttpCompression,
+    PerMessageDeflate,
+    ServerOptions,
+)
+
+KINDS = (ServerOptions, ClientOptions, HttpCompression, PerMessageDeflate, Cookie)
+COUNTS = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type in (int, int | None)]
+TIMES = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type is float]
+SWITCHES = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type is bool]
+TEXTS = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type in (str, str | None)]
+
+
+@pytest.mark.parametrize(
+    ("known", "of_them"),
+    [(COUNTS, "handler_queue"), (TIMES, "ping_timeout_s"), (SWITCHES, "secure"), (TEXTS, "path")],
+)
+def test_the_options_of_a_kind_are_found(known: list[tuple[type, str]], of_them: str) -> None:
+    assert of_them in [name for _, name in known]
+
+
+@given(st.sampled_from(COUNTS), st.floats() | st.booleans() | st.text())
+def test_a_count_is_a_whole_number(option: tuple[Any, str], value: object) -> None:
+    check_refused(*option, value)
+
+
+@given(st.sampled_from(TIMES), st.booleans() | st.text() | st.just(nan) | st.none())
+def test_a_time_is_a_number(option: tuple[Any, str], value: object) -> None:
+    check_refused(*option, value)
+
+
+@given(st.sampled_from(SWITCHES), st.integers() | st.text() | st.none())
+def test_a_switch_is_on_or_off(option: tuple[Any, str], value: object) -> None:
+    check_refused(*option, value)
+
+
+@given(st.sampled_from(TEXTS), st.integers() | st.binary() | st.just(Path("/io")))
+def test_text_is_text(option: tuple[Any, str], value: object) -> None:
+    check_refused(*option, value)
+
+
+@given(
+    st.sampled_from([ServerOptions, ClientOptions]),
+    st.text().filter(lambda text: not text.startswith("/"))
+    | st.builds(
+        "/{}{}".format,
+        st.text(),
+        st.characters().filter(lambda c: not "!" <= c <= "~" or c in "?#"),
+    ),
+)
+def test_a_path_is_one_that_a_request_can_have(kind: Any, path: str) -> None:
+    check_refused(kind, "path", path)
+
+
+def test_the_folder_of_the_client_is_a_path() -> None:
+    check_refused(ServerOptions, "client_dist", "node_modules")
+    assert ServerOptions(client_dist=Path("node_modules")).client_dist == Path("node_modules")
+
+
+def test_numbers_that_are_whole_may_stand_for_times() -> None:
+    assert ServerOptions(ping_interval_s=5, path="/a-b~%20/").path == "/a-b~%20/"
+
+
+def check_refused(kind: Any, name: str, value: object) -> None:
+    """The error says which option it was, and what it was given."""
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**{name: value})
+    assert name in str(caught.value)
+    assert repr(value) in str(caught.value) or str(value) in str(caught.value)
 
 
 @pytest.mark.parametrize(

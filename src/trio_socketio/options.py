@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.option_kinds import check_kinds, check_path
 
 TRANSPORTS: Final = ("polling", "websocket")
 PARSERS: Final = ("json", "msgpack")
@@ -42,6 +43,7 @@ class HttpCompression:
     level: int = 1
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         _check_compression(self.threshold_bytes, self.level)
 
 
@@ -73,6 +75,7 @@ class PerMessageDeflate:
     client_max_window_bits: int = 15
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         _check_compression(self.threshold_bytes, self.level)
         if not 1 <= self.memory_level <= 9:
             raise ConfigurationError(f"memory_level is 1 to 9, not {self.memory_level}")
@@ -107,6 +110,7 @@ class Cookie:
     partitioned: bool = False
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not _TOKEN(self.name):
             raise ConfigurationError(f"a cookie cannot be called {self.name!r}")
         for name in ("path", "domain"):
@@ -117,9 +121,7 @@ class Cookie:
             raise ConfigurationError(f"same_site is lax, strict or none, not {self.same_site!r}")
         if (self.same_site == "none" or self.partitioned) and not self.secure:
             raise ConfigurationError("browsers take such a cookie only with secure=True")
-        if self.max_age_s is not None and (
-            not isinstance(self.max_age_s, int) or self.max_age_s < 0
-        ):
+        if self.max_age_s is not None and self.max_age_s < 0:
             raise ConfigurationError(f"max_age_s is whole seconds, not {self.max_age_s!r}")
 
 
@@ -239,14 +241,14 @@ class ServerOptions:
     slow_handler_s: float = 0.1
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in self.__slots__:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not value > 0 and not (value == 0 and name in _MAY_BE_ZERO):
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
-        if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
-            raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
+        check_path(self.path)
         for name in ("ping_interval_s", "ping_timeout_s"):
             if not isfinite(getattr(self, name)):  # the handshake tells it to clients
                 raise ConfigurationError(f"{name} must be finite")

@@ -18,6 +18,7 @@ from trio.testing import trio_test
 
 from trio_socketio import (
     AckTimeout,
+    Adapter,
     LocalProtocolError,
     Namespace,
     Server,
@@ -125,6 +126,32 @@ async def test_static_names_come_first_then_parents_in_order(transport: str) -> 
             await client.connect(name)
             assert await ask(client, "who", namespace=name) == [who]
         assert asked.entries == ["/room-2", "/room-3", "/x"]
+
+
+@trio_test
+async def test_a_client_is_refused_whose_namespace_cannot_be_created(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = True
+
+    def make(namespace: Namespace) -> Adapter:
+        if broken and namespace.name != "/":
+            raise RuntimeError("no other node answers")
+        return Adapter(namespace)
+
+    server = Server(ServerOptions(max_dynamic_namespaces=1), adapter=make)
+    server.of(ROOM).on("where")(lambda socket: socket.namespace.name)
+    async with serving(server) as port, open_client(port, transport) as client:
+        for name in ("/room-1", "/room-2"):
+            assert await refusal(client, name) == {"message": "Internal server error"}
+        assert server.statistics().handler_failures == 2
+        assert set(server.namespaces) == {"/"}
+        assert not server.of(ROOM).children
+        broken = False
+        await client.connect("/room-1")  # what failed takes no place
+        assert await ask(client, "where", namespace="/room-1") == ["/room-1"]
+    assert "creating a namespace failed" in caplog.text
+    assert "no other node answers" in caplog.text  # with its traceback
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])

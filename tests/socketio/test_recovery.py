@@ -1,7 +1,8 @@
 """Connection state recovery on the wire."""
 
 import json
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -14,12 +15,16 @@ from trio_socketio import (
     ConfigurationError,
     ConnectRefused,
     LocalProtocolError,
+    Namespace,
     SavedSession,
     Server,
     ServerOptions,
     Socket,
     open_server,
 )
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.peer import Peer
 
 PARSERS = ["json", "msgpack"]
 
@@ -605,6 +610,40 @@ async def test_text_closes_a_client_of_messagepack(transport: str) -> None:
 
 
 @trio_test
+async def test_statistics_tell_what_became_of_sessions(transport: str) -> None:
+    server = recovering_server(state_recovery_max_sessions=2)
+
+    def counts() -> tuple[int, int, int, int]:
+        now = server.statistics()
+        return (
+            now.sessions_saved,
+            now.sessions_recovered,
+            now.sessions_expired,
+            now.recoveries_refused,
+        )
+
+    assert counts() == (0, 0, 0, 0)
+    async with serving(server) as port:
+        clients = []
+        for _ in range(3):  # one too many
+            async with arriving(port, transport) as client:
+                clients.append(await client.connect())
+                await lost(server, client)
+        assert counts() == (2, 0, 1, 0)
+        async with arriving(port, transport) as first, arriving(port, transport) as last:
+            assert (await first.connect(clients[0].credentials())).sid != clients[0].sid
+            assert counts() == (2, 0, 1, 1)
+            assert (await last.connect(clients[2].credentials())).sid == clients[2].sid
+            assert counts() == (1, 1, 1, 1)
+            async with arriving(port, transport) as second:  # it is in use
+                await second.connect(clients[2].credentials())
+                assert counts() == (1, 1, 1, 2)
+    saved, recovered, expired, refused = counts()
+    assert (saved, recovered, refused) == (0, 1, 2)
+    assert expired >= 2  # who was there at the end had one, too
+
+
+@trio_test
 async def test_an_adapter_that_cannot_do_it_is_refused() -> None:
     class Other(Adapter):
         """Reaches other nodes, as it were."""
@@ -613,6 +652,88 @@ async def test_an_adapter_that_cannot_do_it_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="state_recovery"):
         async with open_server(server):
             pass
+
+
+class KeepingAdapter(Adapter):
+    """Keeps sessions of its own making, and no packets."""
+
+    recovers = True
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(namespace)
+        self.kept: dict[str, SavedSession] = {}
+
+    def create_socket(
+        self, peer: "Peer", socket_id: str, auth: dict[str, Any], restored: SavedSession | None
+    ) -> Socket:
+        return KeptSocket(self, self._namespace, peer, socket_id, auth, restored)
+
+    async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
+        await trio.lowlevel.checkpoint()
+        return self.kept.pop(pid, None)
+
+
+class KeptSocket(Socket):
+    """Has a pid, and leaves its session with its adapter."""
+
+    def __init__(
+        self,
+        adapter: KeepingAdapter,
+        namespace: Namespace,
+        peer: "Peer",
+        socket_id: str,
+        auth: dict[str, Any],
+        restored: SavedSession | None,
+    ) -> None:
+        super().__init__(namespace, peer, socket_id, auth)
+        self.adapter = adapter
+        self.restored = restored
+        self.joined = set(restored.rooms) if restored else None
+
+    @property
+    def recovered(self) -> bool:
+        return self.restored is not None
+
+    def credentials(self) -> dict[str, Any]:
+        return {"sid": self.id, "pid": self.id}
+
+    def _leave_rooms(self) -> None:
+        super()._leave_rooms()
+        rooms = self.rooms - {self.id}
+        self.adapter.kept[self.id] = SavedSession(
+            self.id, self.id, self.namespace.name, rooms, self.data, 0, 0, 0, (), inf
+        )
+
+
+@pytest.mark.req("RECOVER-01")
+@trio_test
+async def test_an_adapter_may_recover_in_its_own_way(transport: str) -> None:
+    server = Server(ServerOptions(state_recovery=True), adapter=KeepingAdapter)
+    server.on("join")(lambda socket, room: socket.join(room))
+    server.on("state")(lambda socket: (socket.recovered, "red" in socket.rooms))
+    async with serving(server) as port:
+        adapter = server.of("/").adapter
+        assert isinstance(adapter, KeepingAdapter)
+        async with arriving(port, transport) as first:
+            await first.connect()
+            await first.emit("join", "red")
+            await until(lambda: "red" in server.of("/").sockets[first.sid].rooms)
+            await first.lose()
+            await until(lambda: first.pid in adapter.kept)
+        async with arriving(port, transport) as second:
+            await second.connect(first.credentials())
+            assert (second.sid, second.pid) == (first.sid, first.pid)
+            await second.send({"type": 2, "nsp": "/", "data": ["state"], "id": 1})
+            assert (await second.receive())["data"] == [True, True]
+
+
+@trio_test
+async def test_an_adapter_that_could_recover_does_so_only_when_asked() -> None:
+    server = Server(adapter=KeepingAdapter)
+    async with serving(server) as port, open_client(port) as client:
+        await client.connect()
+        (socket,) = server.of("/").sockets.values()
+        assert type(socket) is Socket
 
 
 @trio_test

@@ -1,5 +1,6 @@
 """The end of a server, in order and by cancellation, and its next start."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
 from trio_socketio import (
+    Adapter,
     ConfigurationError,
     LocalProtocolError,
+    Namespace,
     Server,
+    ServerOptions,
     SessionClosed,
     Socket,
     open_server,
@@ -344,6 +348,73 @@ async def test_server_serves_again_after_cancellation() -> None:
     check_zero(server)
     async with serving(server) as port, joined(port, "websocket") as (client, _):
         assert await ask(client, "ping") == ["pong"]
+
+
+class ClosedAdapter(Adapter):
+    """Remembers how often it was closed, and fails then."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(namespace)
+        self.name = namespace.name
+        self.closed_with: list[int] = []
+
+    def close(self) -> None:
+        self.closed_with.append(len(self._namespace.sockets))
+        raise ValueError("the other nodes are gone")
+
+
+@pytest.mark.parametrize("ends", ["stopped", "cancelled"])
+@trio_test
+async def test_adapters_are_closed_once_when_everybody_has_left(
+    ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[ClosedAdapter] = []
+
+    def make(namespace: Namespace) -> Adapter:
+        made.append(ClosedAdapter(namespace))
+        return made[-1]
+
+    server = Server(ServerOptions(cleanup_empty_child_namespaces=True), adapter=make)
+    server.of("/named")
+    server.of(re.compile("/any-.*"))
+    for times in (1, 2):
+        with trio.CancelScope() as scope:
+            async with (
+                serving(server) as port,
+                joined(port, "websocket", "/any-1") as (client, _),
+                joined(port, "websocket", "/any-2"),
+            ):
+                await client.send("1/any-1,")
+                await until(lambda: "/any-1" not in server.namespaces)
+                count = len(made)
+                assert [adapter.closed_with for adapter in made[-4:] if adapter.closed_with] == [
+                    [0]
+                ]
+                if ends == "cancelled":
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+        assert len(made) == count == 4 * times
+        assert sorted(adapter.name for adapter in made) == sorted(
+            ["/", "/any-1", "/any-2", "/named"] * times
+        )
+        assert [adapter.closed_with for adapter in made] == [[0]] * 4 * times
+    assert server.statistics().handler_failures == 8
+    assert caplog.text.count("closing the adapter failed") == 8
+
+
+@trio_test
+async def test_a_server_that_cannot_listen_closes_no_adapter() -> None:
+    made: list[ClosedAdapter] = []
+
+    def make(namespace: Namespace) -> Adapter:
+        made.append(ClosedAdapter(namespace))
+        return made[-1]
+
+    server = Server(adapter=make)
+    async with serving(Server()) as port:
+        with pytest.raises(ConfigurationError):
+            await server.serve(port=port)
+    assert [adapter.closed_with for adapter in made] == [[]]
 
 
 async def begin_to_serve(server: Server, nursery: trio.Nursery) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.option_kinds import check_kinds, check_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,12 @@ class ClientOptions:
     handler_queue: int = 256
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in self.__slots__:
             value = getattr(self, name)
             if type(value) in (int, float) and name != "reconnect_jitter" and not value > 0:
                 raise ConfigurationError(f"{name} must be above zero, not {value}")
         if not 0 <= self.reconnect_jitter <= 1:
             raise ConfigurationError(f"reconnect_jitter is 0 to 1, not {self.reconnect_jitter}")
-        if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
-            raise ConfigurationError(f"path must be an absolute URL path, not {self.path!r}")
+        check_path(self.path)
         object.__setattr__(self, "path", self.path.rstrip("/") + "/")

@@ -10,7 +10,7 @@ What has an effect and no answer is plain: an emit never waits. What asks other 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import trio
@@ -23,6 +23,7 @@ from trio_socketio.socketio.room_hooks import WatchedRooms
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.registry import Function
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.socket import Socket
@@ -61,13 +62,40 @@ class Adapter:
         namespace: whose sockets it serves.
     """
 
+    recovers: ClassVar[bool] = False
+    """Whether it keeps sessions and what their clients miss: state_recovery asks for that.
+
+    Such an adapter overrides what stands under "recovery". ``namespace.server.recovery`` says
+    whether the option is on.
+    """
+
     def __init__(self, namespace: "Namespace") -> None:
         self._namespace = namespace
 
     def close(self) -> None:
-        """The namespace is no more: nobody is in it, and nothing will be asked again."""
+        """The namespace or its server is at its end: nobody is in it, and nothing will be asked.
+
+        Called once. A server that serves again makes new adapters.
+        """
 
     # -- recovery
+
+    def create_socket(
+        self,
+        peer: "Peer",
+        socket_id: str,
+        auth: dict[str, Any],
+        restored: "SavedSession | None",
+    ) -> "Socket":
+        """A socket whose client can come back: asked of an adapter that recovers.
+
+        Args:
+            peer: the session.
+            socket_id: its own, or that of the socket that it goes on with.
+            auth: the payload of the CONNECT.
+            restored: what restore_session gave.
+        """
+        raise NotImplementedError
 
     async def persist_session(self, session: "SavedSession") -> None:
         """Keep what a client that lost its connection needs to go on: here, nothing is kept."""

@@ -20,6 +20,7 @@ import trio
 
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
+from trio_socketio.socketio.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.failed = 0
+        self.failures = FailureLog()
         self.events_dropped = 0  # that waited when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self.queue_bound = 0  # events of one socket that may wait or run
@@ -234,7 +236,7 @@ class Workers:
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
             return
         self.failed += 1
-        log.error("%s failed for socket %s", handler, socket_id, exc_info=error)
+        self.failures.tell(str(handler), socket_id, error)
 
     def log_slow(self, elapsed_s: float) -> None:
         """The poller found that something held it up."""

@@ -9,8 +9,6 @@ from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
 from trio_socketio.socketio.handlers import Workers
-from trio_socketio.socketio.recoverable_socket import RecoverableSocket
-from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent
@@ -47,6 +45,7 @@ class Namespace(Registry, Broadcasting):
         self.workers: Workers = server.workers
         self.speak()
         self.adapter = server.create_adapter(self)
+        self.adapter_is_closed = False
         self._ack_id = 0
         self._admitting = 0  # middleware at work
 
@@ -58,6 +57,22 @@ class Namespace(Registry, Broadcasting):
         parser = self.server.parser
         self.encode_event = parser.arguments_encoder(PacketType.EVENT, self.name)
         self.encode_ack = parser.arguments_encoder(PacketType.ACK, self.name)
+
+    def close_adapter(self) -> None:
+        """The namespace or the server ends. Once for each adapter; contained."""
+        if self.adapter_is_closed:
+            return
+        self.adapter_is_closed = True
+        try:
+            self.adapter.close()
+        except Exception as error:
+            self.workers.log_failure("closing the adapter", self.name, error)
+
+    def renew_adapter(self) -> None:
+        """Have another adapter than before."""
+        self.close_adapter()
+        self.adapter = self.server.create_adapter(self)
+        self.adapter_is_closed = False
 
     @property
     def sockets(self) -> dict[str, Socket]:
@@ -140,10 +155,10 @@ class Namespace(Registry, Broadcasting):
             auth: the payload of its CONNECT.
             restored: the socket goes on where another has left off.
         """
-        if isinstance(self.adapter, RecoveringAdapter) and peer.recovers:
-            socket_id = restored.id if restored else peer.new_socket_id(self.name)
-            return RecoverableSocket(self, peer, socket_id, auth, self.adapter, restored)
-        return Socket(self, peer, peer.new_socket_id(self.name), auth)
+        socket_id = restored.id if restored else peer.new_socket_id(self.name)
+        if self.server.recovery is not None and self.adapter.recovers and peer.recovers:
+            return self.adapter.create_socket(peer, socket_id, auth, restored)
+        return Socket(self, peer, socket_id, auth)
 
     def reserve(self) -> None:
         """Somebody may join soon: a deserted child does not end until release."""

@@ -94,19 +94,28 @@ class Namespaces(Broadcasting):
         self.parser = self._own_parser or PARSERS[options.parser]
         if options.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
-        if options.state_recovery and self._adapter is not Adapter:
-            raise ConfigurationError("state_recovery: the adapter of this server cannot do it")
         self.recovery = Recovery(options, deadlines) if options.state_recovery else None
         for namespace in self.namespaces.values():
             namespace.speak()
-            if self.recovery is not None or isinstance(namespace.adapter, RecoveringAdapter):
-                namespace.adapter = self.create_adapter(namespace)
+            if (
+                namespace.adapter_is_closed
+                or self.recovery is not None
+                or isinstance(namespace.adapter, RecoveringAdapter)
+            ):
+                namespace.renew_adapter()
+            if self.recovery is not None and not namespace.adapter.recovers:
+                raise ConfigurationError("state_recovery: the adapter of this server cannot do it")
 
     def create_adapter(self, namespace: Namespace) -> Adapter:
         """The adapter of a namespace."""
-        if self.recovery is not None:
+        if self.recovery is not None and self._adapter is Adapter:
             return RecoveringAdapter(namespace, self.recovery)
         return self._adapter(namespace)
+
+    def close_adapters(self) -> None:
+        """Serving has ended, for everybody."""
+        for namespace in tuple(self.namespaces.values()):
+            namespace.close_adapter()
 
     def _parent_of(self, matcher: Matcher) -> ParentNamespace:
         parent = self.parents.get(matcher)
@@ -124,13 +133,18 @@ class Namespaces(Broadcasting):
         return namespace
 
     def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
-        """A namespace that a client asked for; None if there are too many such."""
+        """A namespace that a client asked for; None if there are too many such.
+
+        Raises:
+            Exception: whatever the adapter's factory raises.
+        """
         if self._dynamic_count >= self.options.max_dynamic_namespaces:
             return None
+        child = parent.create_child(name, dynamic=True)
         self._dynamic_count += 1
         if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
             log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
-        return self._add(parent.create_child(name, dynamic=True))
+        return self._add(child)
 
     def remove_child(self, child: Namespace) -> None:
         """A namespace that clients had asked for is deserted."""
@@ -138,7 +152,7 @@ class Namespaces(Broadcasting):
             self._dynamic_count -= 1
             del self.namespaces[child.name]
             del child.parent.children[child.name]
-            child.adapter.close()
+            child.close_adapter()
 
     def use(self, function: Function) -> Function:
         """See Namespace.use, of the main namespace."""

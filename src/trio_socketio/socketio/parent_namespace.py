@@ -160,8 +160,12 @@ class Search:
         namespace = self._server.namespaces.get(self.name)  # others may have asked for it too
         refusal = "Invalid namespace"
         if namespace is None and parent is not None and self._peer.is_connecting(self):
-            namespace = self._server.create_child(parent, self.name)
-            refusal = "Too many namespaces"
+            try:
+                namespace = self._server.create_child(parent, self.name)
+                refusal = "Too many namespaces"
+            except Exception as error:
+                workers.log_failure("creating a namespace", self.name, error)
+                refusal = "Internal server error"
         if parent is None or namespace is None:
             self._peer.search_failed(self, refusal)
         else:

@@ -147,6 +147,7 @@ class RecoverableSocket(Socket):
             super().enter()
             self._changes = {}
         else:
+            self._adapter.recovery.recovered += 1
             missed = self._adapter.missed(session)
             self.peer.accept(self)
             for packet in missed:

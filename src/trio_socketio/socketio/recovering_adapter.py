@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.packet_log import Destination
+    from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.recovery import Recovery
     from trio_socketio.socketio.socket import Socket
 
@@ -25,6 +26,8 @@ class RecoveringAdapter(Adapter):
         namespace: whose sockets it serves.
         recovery: of the server.
     """
+
+    recovers = True
 
     def __init__(self, namespace: "Namespace", recovery: "Recovery") -> None:
         super().__init__(namespace)
@@ -103,6 +106,16 @@ class RecoveringAdapter(Adapter):
 
     # -- sessions
 
+    def create_socket(
+        self,
+        peer: "Peer",
+        socket_id: str,
+        auth: dict[str, Any],
+        restored: SavedSession | None,
+    ) -> "Socket":
+        """See Adapter."""
+        return RecoverableSocket(self._namespace, peer, socket_id, auth, self, restored)
+
     async def persist_session(self, session: SavedSession) -> None:
         """See Adapter."""
         self.recovery.keep(session, self._namespace)
@@ -111,6 +124,8 @@ class RecoveringAdapter(Adapter):
     async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
         """See Adapter."""
         session = self._claim(pid, offset)
+        if session is None:
+            self.recovery.refused += 1
         await trio.lowlevel.checkpoint()
         return session
 

@@ -54,6 +54,9 @@ class Recovery:
         self._sessions: dict[str, tuple[SavedSession, Namespace]] = {}  # by pid, oldest first
         self._deadlines = deadlines
         self._stopped = False
+        self.recovered = 0  # sessions that were gone on with
+        self.expired = 0  # sessions that were given up
+        self.refused = 0  # wishes to go on that were not granted
         self.deadline_entry: Entry | None = None
 
     @property
@@ -91,6 +94,7 @@ class Recovery:
     def end(self, pid: str) -> None:
         """Nobody will go on with a session any more."""
         session, namespace = self._sessions.pop(pid)
+        self.expired += 1
         handler = namespace.expiry_handler
         if handler is not None:
             namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))

@@ -55,6 +55,10 @@ class Statistics:
         events_dropped: that still waited for their handlers, "disconnect" among them, when the
             server stopped.
         defects: exceptions that only the last barrier stopped.
+        sessions_saved: whose clients were lost and may go on with them; see state_recovery.
+        sessions_recovered: that clients went on with.
+        sessions_expired: that were given up, each told to on_session_expired.
+        recoveries_refused: clients that came back, and had to begin anew.
     """
 
     connections: int
@@ -65,6 +69,10 @@ class Statistics:
     handler_failures: int
     events_dropped: int
     defects: int
+    sessions_saved: int
+    sessions_recovered: int
+    sessions_expired: int
+    recoveries_refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ class Server(Namespaces):
 
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
-        running = self._running
+        running, recovery = self._running, self.recovery
         return Statistics(
             connections=running.http.connection_count if running else 0,
             connections_refused=running.http.refused_count if running else 0,
@@ -141,6 +149,10 @@ class Server(Namespaces):
             handler_failures=self.workers.failed,
             events_dropped=self.workers.events_dropped,
             defects=running.poller.failures if running else 0,
+            sessions_saved=recovery.session_count if recovery else 0,
+            sessions_recovered=recovery.recovered if recovery else 0,
+            sessions_expired=recovery.expired if recovery else 0,
+            recoveries_refused=recovery.refused if recovery else 0,
         )
 
     # -- serving
@@ -184,9 +196,12 @@ class Server(Namespaces):
                 unix_file = os.stat(unix_path)
             await self._serve(listeners, ssl_context, task_status)
         finally:
+            if self._running is not None:
+                self.close_adapters()
             self._running = None
             self.engine.set_running(None)
             self._serving = False
+            self.workers.failures.flush()
             dropped = self.workers.events_dropped - dropped_before
             if dropped:
                 log.warning("%d events still waited for handlers and were dropped", dropped)
