@@ -8,16 +8,16 @@ import trio
 from tests.socketio.serving import serving, until
 from tests.wire import TIMEOUT_S
 
-from trio_socketio import Client, ClientOptions, Server, Socket, open_client
+from trio_socketio import Client, ClientOptions, Server, ServerOptions, Socket, open_client
 
 QUICK = ClientOptions(
     reconnect_delay_s=0.02, reconnect_delay_max_s=0.05, connect_timeout_s=TIMEOUT_S
 )
 
 
-def create_server() -> Server:
+def create_server(options: ServerOptions | None = None) -> Server:
     """Echoes, asks back, and puts clients out."""
-    server = Server()
+    server = Server(options)
 
     @server.on("echo")
     def echo(socket: Socket, *arguments: Any) -> Any:

@@ -21,7 +21,8 @@ from trio_socketio.client.namespace import (
 )
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.codec.socket_packet import Packet, Reassembly, decode_packet
+from trio_socketio.codec.parsers import PARSERS, Parser
+from trio_socketio.codec.socket_packet import Packet, Reassembly
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -48,8 +49,10 @@ class Client:
         auth: Auth | None,
         transports: Sequence[str],
         options: ClientOptions,
+        parser: Parser,
     ) -> None:
         self.options = options
+        self.parser = parser
         self.auth = auth
         self.engine: Engine | None = None
         self.packets_dropped = 0
@@ -154,7 +157,7 @@ class Client:
         """See EngineListener."""
         if self._reassembly is not None:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
-        decoded = decode_packet(packet)
+        decoded = self.parser.decode_text(packet)
         self._size = len(packet)
         if decoded.attachments:
             # No deadline: it holds no more than one message may, and heartbeats go on beside it.
@@ -165,7 +168,12 @@ class Client:
     def receive_binary(self, data: bytes) -> None:
         """See EngineListener."""
         if self._reassembly is None:
-            raise RemoteProtocolError("binary that no packet announced")
+            decoded = self.parser.decode_binary(data)
+            if decoded.attachments:
+                raise RemoteProtocolError("a packet whose attachments nobody would put in")
+            self._size = len(data)
+            self._receive_packet(decoded)
+            return
         self._size += len(data)
         packet = self._reassembly.receive_attachment(data)
         if packet is not None:
@@ -341,6 +349,7 @@ async def open_client(
     ssl_context: ssl.SSLContext | None = None,
     open_stream: OpenStream | None = None,
     options: ClientOptions | None = None,
+    parser: str | Parser = "json",
 ) -> AsyncIterator[Client]:
     """A client that is connected, and has joined its namespaces, when the block begins.
 
@@ -359,9 +368,9 @@ async def open_client(
         transports: the first one opens the connection; with "polling" first, "websocket" among
             them allows the upgrade.
         ssl_context: for https; the default trusts whom the system trusts.
-        open_stream: opens a stream to the server instead of by the URL's host: through a proxy,
-            say. TLS is its own business.
+        open_stream: opens the stream, through a proxy, say. TLS is its own business.
         options: see ClientOptions.
+        parser: "json", "msgpack" or one of your own: what the server speaks.
     Raises:
         ConnectFailed: the server cannot be reached, or is no Socket.IO server.
         ConnectRefused: it refuses to let us into a namespace, and says why.
@@ -373,9 +382,12 @@ async def open_client(
         raise ConfigurationError("at least one namespace is needed")
     if not transports or any(name not in TRANSPORTS for name in transports):
         raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
+    speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
+    if speaks is None:
+        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
     try:
-        client = Client(dialer, names, auth, transports, options)
+        client = Client(dialer, names, auth, transports, options, speaks)
     except LocalProtocolError as error:
         raise ConfigurationError(str(error)) from None
     async with open_bare_nursery() as connection:

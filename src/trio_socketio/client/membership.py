@@ -10,13 +10,7 @@ from trio_socketio.acks import PendingAck
 from trio_socketio.client.dispatch import Dispatcher, ReceivedEvent
 from trio_socketio.client.outbox import Outbox
 from trio_socketio.codec.engine_packet import Outgoing
-from trio_socketio.codec.socket_packet import (
-    Packet,
-    PacketType,
-    encode_arguments,
-    encode_header,
-    encode_packet,
-)
+from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import (
     ConnectRefused,
     LocalProtocolError,
@@ -48,8 +42,9 @@ class ClientMembership:
         self.joined_count = 0  # times the server has let us in
         self.dispatcher = Dispatcher(client.options.handler_queue)
         self._client = client
-        self._event_header = encode_header(PacketType.EVENT, name)
-        self._ack_header = encode_header(PacketType.ACK, name)
+        self._parser = client.parser
+        self._encode_event = client.parser.arguments_encoder(PacketType.EVENT, name)
+        self._encode_ack = client.parser.arguments_encoder(PacketType.ACK, name)
         self._machine = Membership()
         self._reason = "not joined"
         self._refusal: ConnectRefused | None = None
@@ -94,7 +89,7 @@ class ClientMembership:
         if not engine.is_open or self._machine.state is not State.WAITING:
             return  # much may have happened meanwhile
         payload = self._machine.connect_payload(dict(auth or {}))
-        packet = encode_packet(Packet(PacketType.CONNECT, self.name, payload))
+        packet = self._parser.encode_packet(Packet(PacketType.CONNECT, self.name, payload))
         self._machine.receive(Input.CONNECT_SENT)
         engine.send(packet, bounded=False)
 
@@ -108,7 +103,7 @@ class ClientMembership:
         if self._machine.state in (State.JOINED, State.JOINING):
             engine = self._client.engine
             if engine is not None and engine.is_open:
-                packet = encode_packet(Packet(PacketType.DISCONNECT, self.name))
+                packet = self._parser.encode_packet(Packet(PacketType.DISCONNECT, self.name))
                 engine.send(packet, bounded=False)
         self._end(Input.LEAVE, reason)
 
@@ -225,7 +220,7 @@ class ClientMembership:
             joined_count = self.joined_count
 
             def acknowledge(values: list[Any]) -> None:
-                packet = encode_arguments(self._ack_header, values, ack_id)
+                packet = self._encode_ack(values, ack_id)
                 if self.connected and self.joined_count == joined_count:
                     self._send_now(packet, None)
                 else:  # the id means nothing to another session

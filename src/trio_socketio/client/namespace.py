@@ -7,7 +7,7 @@ import trio
 from trio_socketio.acks import PendingAck
 from trio_socketio.client.dispatch import Function, ReceivedEvent
 from trio_socketio.client.membership import ClientMembership
-from trio_socketio.codec.socket_packet import RESERVED_EVENTS, encode_arguments
+from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import ConnectFailed, LocalProtocolError, SessionClosed
 from trio_socketio.protocol.membership import State
 
@@ -81,7 +81,7 @@ class ClientNamespace(ClientMembership):
             SessionClosed: the namespace was left.
         """
         self._check(event)
-        self._send(encode_arguments(self._event_header, [event, *arguments], None), None)
+        self._send(self._encode_event([event, *arguments], None), None)
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
@@ -98,7 +98,7 @@ class ClientNamespace(ClientMembership):
         """
         self._check(event)
         ack_id = self._outbox.new_ack_id()
-        packet = encode_arguments(self._event_header, [event, *arguments], ack_id)
+        packet = self._encode_event([event, *arguments], ack_id)
         pending = PendingAck()
         self._send(packet, pending)
         self._outbox.expect(ack_id, pending)
@@ -163,7 +163,7 @@ class ClientNamespace(ClientMembership):
     def send_volatile(self, event: str, arguments: tuple[Any, ...]) -> None:
         """See VolatileClient.emit."""
         self._check(event)
-        packet = encode_arguments(self._event_header, [event, *arguments], None)
+        packet = self._encode_event([event, *arguments], None)
         engine = self._client.engine
         if self.connected and engine is not None and engine.is_open and engine.is_writable:
             engine.send(packet)
