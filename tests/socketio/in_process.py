@@ -4,8 +4,9 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from trio_socketio import Namespace, Socket
+from trio_socketio import Namespace, Server, Socket
 from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.socketio.joining import Joining
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.peer import Peer
@@ -51,15 +52,30 @@ class FakeSession:
 class FakePeer:
     """The only socket of its session."""
 
-    def __init__(self, session: FakeSession) -> None:
+    recovers = True
+
+    def __init__(self, server: Server, session: FakeSession) -> None:
+        self.server = server
         self.session = session
         self.acks_awaited = 0
 
-    def is_connecting(self, _: Socket) -> bool:
-        return True
+    def new_socket_id(self, _: str) -> str:
+        return secrets.token_urlsafe(15)
 
-    def settle(self, socket: Socket, *, joined: bool) -> None:
+    def new_alias(self) -> None:
+        """Its id is public."""
+
+    def forget_joining(self, joining: Joining) -> None:
+        """It is decided."""
+
+    def forget(self, socket: Socket) -> None:
+        """It has left."""
+
+    def admit(self, joining: Joining, socket: Socket) -> None:
         """It is let in."""
+
+    def joining_over(self, joining: Joining) -> None:
+        """It has been let in."""
 
     def accept(self, socket: Socket) -> None:
         """It is told so."""
@@ -71,13 +87,20 @@ class FakePeer:
         self.acks_awaited -= 1
 
 
+def join(namespace: Namespace, session: FakeSession, auth: Any = None) -> Joining:
+    """Ask for a namespace; what is async on the way needs a server that serves."""
+    peer = FakePeer(namespace.server, session)
+    joining = Joining(cast("Peer", peer), namespace.name, auth or {})
+    joining.begin()
+    return joining
+
+
 def enter(namespace: Namespace, *, is_writable: bool = True, auth: Any = None) -> Socket:
     """A socket in the namespace, whose CONNECT is forgotten."""
-    peer = FakePeer(FakeSession(is_writable=is_writable))
-    socket = Socket(namespace, cast("Peer", peer), secrets.token_urlsafe(15), auth or {})
-    namespace.ask_middleware(socket)
-    session_of(socket).sent.clear()
-    return socket
+    joining = join(namespace, FakeSession(is_writable=is_writable), auth)
+    assert joining.socket is not None
+    session_of(joining.socket).sent.clear()
+    return joining.socket
 
 
 def session_of(socket: Socket) -> FakeSession:

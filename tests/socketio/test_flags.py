@@ -162,7 +162,7 @@ def test_flags_of_a_socket_go_with_what_it_broadcasts() -> None:
 
 def test_emits_to_a_socket_that_is_gone_are_dropped_and_counted() -> None:
     socket = enter(Server().of("/"))
-    socket.connected = False
+    socket.lose("transport close")
     socket.compress(False).emit("late")
     socket.send("late")
     assert session_of(socket).sent == []

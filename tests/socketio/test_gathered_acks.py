@@ -126,11 +126,7 @@ async def test_who_leaves_is_not_waited_for_but_is_missing(autojump_clock: MockC
 
 def leave(socket: Socket) -> None:
     """The session ends, as Peer tells it."""
-    peer: Any = socket.peer
-    peer.forget = lambda _: None
-    socket.connected = False
-    socket.reason = "transport close"
-    socket.leave_namespace()
+    socket.lose("transport close")
 
 
 @trio_test

@@ -3,17 +3,18 @@
 import json
 import secrets
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.socketio.in_process import FakePeer, FakeSession
+from tests.socketio.in_process import FakeSession, join
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio import Server, ServerOptions
 from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.protocol.joining import State
 from trio_socketio.socketio import recoverable_socket
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import EVERYBODY
@@ -52,21 +53,6 @@ class Offline(Server):
 
     def new_socket_id(self) -> str:
         return secrets.token_urlsafe(15)
-
-
-class Peer(FakePeer):
-    """See FakePeer. Its session can be lost."""
-
-    recovers = True
-
-    def __init__(self) -> None:
-        super().__init__(TimedSession())
-
-    def new_socket_id(self, _: str) -> str:
-        return secrets.token_urlsafe(15)
-
-    def forget(self, socket: Socket) -> None:
-        """It has left."""
 
 
 class TimedSession(FakeSession):
@@ -123,17 +109,22 @@ class World:
         self.number = 0
         self.recovered = 0
         self.begun_anew = 0
-        self.clients = [Client(self.connect(None)) for _ in range(CLIENTS)]
-        for client in self.clients:
-            client.pid = client.socket.pid
+        self.clients: list[Client] = []
         assert self.server.recovery is not None
         self.recovery = self.server.recovery
 
-    def connect(self, session: Any) -> RecoverableSocket:
-        socket = self.space.connect(cast("Any", Peer()), {}, session)
-        assert isinstance(socket, RecoverableSocket)
-        self.space.ask_middleware(socket)
-        return socket
+    async def populate(self) -> None:
+        for _ in range(CLIENTS):
+            client = Client(await self.connect({}))
+            client.pid = client.socket.pid
+            self.clients.append(client)
+
+    async def connect(self, auth: dict[str, Any]) -> RecoverableSocket:
+        joining = join(self.space, TimedSession(), auth)
+        await wait_all_tasks_blocked()
+        assert joining.state is State.JOINED
+        assert isinstance(joining.socket, RecoverableSocket)
+        return joining.socket
 
     def names(self, rooms: list[str]) -> list[str]:
         return [self.clients[int(r)].socket.id if r.isdigit() else r for r in rooms]
@@ -191,20 +182,19 @@ class World:
         while arrived < len(session.sent) and session.times[arrived] < now - alive_s:
             arrived += 1  # it would be gone for long
         client.read_up_to(arrived)
-        client.socket.connected = False
-        client.socket.reason = "transport close"
-        client.socket.leave_namespace()
+        client.socket.lose("transport close")
         await wait_all_tasks_blocked()
 
     async def come_back(self, client: Client) -> None:
         if client.socket.connected:
             return
-        session = await self.space.adapter.restore_session(client.pid, client.offset)
         before = client.socket
-        client.socket = self.connect(session)
+        auth = {"pid": client.pid}
+        client.socket = await self.connect(
+            auth if client.offset is None else {**auth, "offset": client.offset}
+        )
         client.read = 0
-        assert client.socket.recovered == (session is not None)
-        if session is not None:
+        if client.socket.recovered:
             self.recovered += 1
             assert client.socket.id == before.id
             assert client.socket.pid == client.pid
@@ -229,6 +219,7 @@ async def live(options: ServerOptions, commands: list[tuple[Any, ...]]) -> World
         world = World(options)
         world.server.workers.start(nursery)
         nursery.start_soon(world.deadlines.run)
+        await world.populate()
         for command in commands:
             await world.do(command)
         await world.check()

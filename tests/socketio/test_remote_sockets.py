@@ -192,9 +192,7 @@ def test_rooms_tell_of_every_change_and_of_nothing_else(
         elif action == "leave":
             socket.leave(room)
         elif socket.connected:
-            socket.connected = False
-            socket.reason = "transport close"
-            namespace.adapter.remove_all(socket)
+            socket.lose("transport close")
         model: dict[str, set[str]] = {}
         for present in namespace.sockets.values():
             for name in present.rooms:

@@ -221,7 +221,7 @@ class Member:
     """What Rooms knows of a socket."""
 
     def __init__(self, number: int) -> None:
-        self.id = f"id-{number}"
+        self.id = self.public_id = f"id-{number}"
         self.joined: set[str] | None = None
 
 

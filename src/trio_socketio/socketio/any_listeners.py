@@ -39,7 +39,15 @@ class AnyListeners:
     _outgoing: list[Listener] | None
     if TYPE_CHECKING:  # the socket's
         id: str
-        connected: bool
+
+        @property
+        def connected(self) -> bool:
+            """See Socket."""
+
+        @property
+        def is_reachable(self) -> bool:
+            """See Socket."""
+
         namespace: Namespace
 
     def use(self, function: "Function") -> "Function":
@@ -145,7 +153,7 @@ class AnyListeners:
 
     def overhear(self, arguments: list[Any]) -> None:
         """Tell the listeners what is about to be sent; nothing is, to one who is gone."""
-        if not self.connected:
+        if not self.is_reachable:
             return
         for listener in tuple(self._outgoing or ()):
             try:
@@ -170,10 +178,18 @@ class Interception:
         namespace: of the socket.
     """
 
-    __slots__ = ("_handlers", "_workers", "is_async", "listeners", "middleware")
+    __slots__ = (
+        "_handlers",
+        "_unhandled_for",
+        "_workers",
+        "is_async",
+        "listeners",
+        "middleware",
+    )
 
     def __init__(self, namespace: "Namespace") -> None:
         self._handlers = namespace.handlers
+        self._unhandled_for = namespace.unhandled_for
         self._workers: Workers = namespace.workers
         self.middleware: list[Callable[[list[Any]], Any]] = []
         self.listeners: list[Listener] = []
@@ -186,7 +202,8 @@ class Interception:
 
     def get(self, event: str | float, /) -> Handler:
         """A handler that calls listeners, middleware and the real handler, if there is one."""
-        return InterceptedHandler(event, self, self._handlers.get(event))
+        handler = self._handlers.get(event) or self._unhandled_for(event)
+        return InterceptedHandler(event, self, handler)
 
     def wrap(self, handler: Handler) -> Handler:
         """The same for a handler that was found already."""

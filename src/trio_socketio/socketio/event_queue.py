@@ -34,7 +34,7 @@ class EventQueue(AnyListeners):
 
     def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
         """An event arrived: call its handler, or queue it behind those that run."""
-        handler = self.handlers.get(arguments[0])
+        handler = self.handlers.get(arguments[0]) or self.namespace.unhandled_for(arguments[0])
         if handler is not None:
             arguments[0] = self
             self.dispatch(handler, arguments, ack_id)

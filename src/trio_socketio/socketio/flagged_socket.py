@@ -46,7 +46,7 @@ class FlaggedSocket:
         """See Socket.emit."""
         packet = self._encode([event, *arguments], None)
         socket = self._socket
-        if not socket.connected:
+        if not socket.is_reachable:
             socket.session.drop()
         elif self._target.volatile:
             socket.session.send_volatile(packet)
@@ -67,8 +67,8 @@ class FlaggedSocket:
         socket = self._socket
         ack_id = socket.namespace.next_ack_id()
         packet = self._encode([event, *arguments], ack_id)
-        if not socket.connected:
-            raise SessionClosed(socket.reason)
+        if not socket.is_reachable:
+            raise SessionClosed(socket.reason or "the client has not joined yet")
         if self._target.volatile and not socket.session.is_writable:
             socket.session.drop()
             raise AckTimeout("the volatile question was dropped: the client is behind")

@@ -40,7 +40,7 @@ class Handler:
     __slots__ = ("concurrent", "function", "is_async", "name")
 
     def __init__(
-        self, name: str | float, function: Callable[..., Any], *, concurrent: bool
+        self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
     ) -> None:
         self.name = name
         self.function = function
@@ -246,6 +246,32 @@ class Workers:
             self.running or "handler is unknown",
         )
 
+    def spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
+        """Run an async function in a task of its own. False when the server has stopped."""
+        nursery = self._nursery
+        if nursery is None:
+            return False
+        self._busy += 1
+        self._context.run(nursery.start_soon, self._run_spawned, function, arguments)
+        return True
+
+    async def _run_spawned(
+        self, function: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]
+    ) -> None:
+        self._begin_slice()
+        try:
+            await function(*arguments)
+        except Exception:  # what is spawned contains what user code raises: this is ours
+            self.failed += 1
+            log.exception("a task failed: this is a defect of trio-socketio")
+        finally:
+            self._job_done()
+
+    def _job_done(self) -> None:
+        self._busy -= 1
+        if self._busy <= 0:
+            self._all_idle.set()
+
     async def wait_idle(self) -> None:
         """Wait until no job is left."""
         while self._busy > 0:
@@ -272,9 +298,7 @@ class Workers:
                     self.failed += 1
                     log.exception("a job failed: this is a defect of trio-socketio")
                 finally:
-                    self._busy -= 1
-                    if self._busy <= 0:
-                        self._all_idle.set()
+                    self._job_done()
                 if not rested and self.is_slice_over():
                     await self.rest()
             if self._taker is task:

@@ -3,12 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.engine.hooks import is_async
-from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
-from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
 from trio_socketio.socketio.server_side import ServerSideEvent
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
 
     from trio_socketio.net.poller import Poller
     from trio_socketio.socketio.any_listeners import AnyListeners
+    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.saved_session import SavedSession
@@ -37,7 +36,7 @@ class Namespace(Registry, Broadcasting):
     def __init__(
         self, server: "Server", name: str, parent: "ParentNamespace | None" = None
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, server.workers)
         self.server = server
         self.parent = parent
         self.rooms = Rooms()
@@ -47,7 +46,8 @@ class Namespace(Registry, Broadcasting):
         self.adapter = server.create_adapter(self)
         self.adapter_is_closed = False
         self._ack_id = 0
-        self._admitting = 0  # middleware at work
+        self.joinings: dict[Joining, None] = {}  # clients on their way in, oldest first
+        self.inherit(server.everywhere)
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
@@ -145,10 +145,10 @@ class Namespace(Registry, Broadcasting):
 
     # -- joining
 
-    def connect(
-        self, peer: "Peer", auth: dict[str, Any], restored: "SavedSession | None" = None
+    def create_socket(
+        self, peer: "Peer", auth: dict[str, Any], restored: "SavedSession | None"
     ) -> Socket:
-        """A socket for a client that asks to join; not connected yet.
+        """A socket for a client that asks to join; it is in no room yet.
 
         Args:
             peer: its session.
@@ -160,102 +160,12 @@ class Namespace(Registry, Broadcasting):
             return self.adapter.create_socket(peer, socket_id, auth, restored)
         return Socket(self, peer, socket_id, auth)
 
-    def reserve(self) -> None:
-        """Somebody may join soon: a deserted child does not end until release."""
-        self._admitting += 1
-
-    def release(self) -> None:
-        """See reserve."""
-        self._admitting -= 1
-        self.end_if_deserted()
-
-    def ask_middleware(self, socket: Socket) -> None:
-        """Let the client in or refuse it, now or when async middleware has decided."""
-        self._admitting += 1
-        if socket.skips_middleware:
-            self.admit(socket)
-            return
-        if any(is_async(function) for function in self.middleware):
-            self.workers.submit(_Admission(self, socket))
-            return
-        try:
-            for function in self.middleware:
-                self.workers.run(function, socket)
-        except Exception as error:
-            self.refuse(socket, error)
-        else:
-            self.admit(socket)
-
-    async def ask_async(self, workers: Workers, socket: Socket) -> None:
-        """See ask_middleware; in a worker."""
-        try:
-            for function in self.middleware:
-                if not socket.peer.is_connecting(socket):
-                    break  # nobody wants to know any more
-                if is_async(function):
-                    await workers.call_async(function, socket)
-                else:
-                    workers.run(function, socket)
-        except Exception as error:
-            self.refuse(socket, error)
-        else:
-            self.admit(socket)
-
-    def refuse(self, socket: Socket, error: Exception) -> None:
-        """Middleware raised; anything but ConnectRefused is a defect that clients are not shown."""
-        self._admitting -= 1
-        wanted = socket.peer.is_connecting(socket)
-        socket.peer.settle(socket, joined=False)
-        socket.stay_out(refused=wanted)
-        if not isinstance(error, ConnectRefused):
-            self.workers.log_failure(f"middleware of {self.name}", socket.id, error)
-            error = ConnectRefused("Internal server error")
-        if wanted:
-            answer = {"message": error.message}
-            if error.data is not None:
-                answer["data"] = error.data
-            try:
-                socket.peer.refuse(self.name, answer)
-            except Exception as fault:  # what it was refused with cannot be sent
-                self.workers.log_failure(f"middleware of {self.name}", socket.id, fault)
-                socket.peer.refuse(self.name, {"message": "Internal server error"})
-        self.end_if_deserted()
-
-    def admit(self, socket: Socket) -> None:
-        """Middleware is content: the socket joins, unless its client has left meanwhile."""
-        self._admitting -= 1
-        wanted = socket.peer.is_connecting(socket)
-        socket.peer.settle(socket, joined=wanted)
-        if not wanted:
-            socket.stay_out(refused=False)
-            self.end_if_deserted()
-            return
-        socket.connected = True
-        socket.enter()
-        if self.connection_handler is not None:
-            socket.dispatch(self.connection_handler, [socket], None)
-
     def end_if_deserted(self) -> None:
         """A child that nobody is in or about to join ends, if the options say so."""
         if (
             self.parent is not None
             and not self.rooms.sockets
-            and not self._admitting
+            and not self.joinings
             and self.server.options.cleanup_empty_child_namespaces
         ):
             self.server.remove_child(self)
-
-
-class _Admission:
-    """Async middleware at work on one socket."""
-
-    __slots__ = ("_namespace", "_socket")
-
-    def __init__(self, namespace: Namespace, socket: Socket) -> None:
-        self._namespace = namespace
-        self._socket = socket
-
-    async def run(self, workers: Workers) -> bool:
-        """See Job."""
-        await self._namespace.ask_async(workers, self._socket)
-        return False

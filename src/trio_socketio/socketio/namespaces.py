@@ -1,7 +1,7 @@
 """The namespaces of a server: those that it names, and those that clients ask for."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from trio_socketio.codec.parsers import JSON, PARSERS, Parser
@@ -13,10 +13,12 @@ from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.observers import Observer
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
 from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
 from trio_socketio.socketio.recovery import Recovery
-from trio_socketio.socketio.registry import Function
+from trio_socketio.socketio.registry import Function, Registry
+from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
     from trio_socketio.net.deadlines import Deadlines
@@ -43,6 +45,7 @@ class Namespaces(Broadcasting):
         self.parser = parser or PARSERS[options.parser]
         self.recovery: Recovery | None = None  # while serving, if it is on
         self.workers = Workers()
+        self.everywhere = Registry("every namespace", self.workers)
         self.namespaces: dict[str, Namespace] = {}
         self.parents: dict[Matcher, ParentNamespace] = {}
         self._new_namespace_handlers: list[Callable[[Namespace], Any]] = []
@@ -153,6 +156,19 @@ class Namespaces(Broadcasting):
             del self.namespaces[child.name]
             del child.parent.children[child.name]
             child.close_adapter()
+
+    def add_steps(self, steps: Iterable[Step]) -> None:
+        """See Namespace.add_steps, of every namespace that is there or comes."""
+        steps = tuple(steps)
+        self.everywhere.add_steps(steps)
+        for namespace in self.namespaces.values():
+            namespace.add_steps(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """See Namespace.observe, of every namespace that is there or comes."""
+        self.everywhere.observe(observer)
+        for namespace in self.namespaces.values():
+            namespace.observe(observer)
 
     def use(self, function: Function) -> Function:
         """See Namespace.use, of the main namespace."""

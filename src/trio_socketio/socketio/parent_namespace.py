@@ -14,17 +14,18 @@ from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
-from trio_socketio.socketio.handlers import Handler, Workers
+from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.namespace import Namespace
-from trio_socketio.socketio.registry import Function, Registry
+from trio_socketio.socketio.observers import Observer
+from trio_socketio.socketio.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.remote_socket import SocketDetails
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
+    from trio_socketio.socketio.steps import Step
 
 MAX_DYNAMIC_NAME: Final = 255
 """Characters of a name that a matcher is asked about; longer ones are refused."""
@@ -47,7 +48,7 @@ class ParentNamespace(Registry, Broadcasting):
     """
 
     def __init__(self, server: "Server", matcher: Matcher) -> None:
-        super().__init__(_name(matcher))
+        super().__init__(_name(matcher), server.workers)
         self.server = server
         self.children: dict[str, Namespace] = {}
         self._matcher = matcher
@@ -61,11 +62,18 @@ class ParentNamespace(Registry, Broadcasting):
 
     # -- registering
 
-    def use(self, function: Function) -> Function:
-        """See Namespace.use, of every child."""
+    def add_steps(self, steps: "Iterable[Step]") -> None:
+        """See Registry."""
+        steps = tuple(steps)
+        super().add_steps(steps)
         for child in self.children.values():
-            child.use(function)
-        return super().use(function)
+            child.add_steps(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """See Registry."""
+        super().observe(observer)
+        for child in self.children.values():
+            child.observe(observer)
 
     def add_handler(self, handler: Handler) -> None:
         """See Registry."""
@@ -85,6 +93,12 @@ class ParentNamespace(Registry, Broadcasting):
         for child in self.children.values():
             child.inherit_expiry_handler(handler)
 
+    def add_unhandled(self, handler: Handler) -> None:
+        """See Registry."""
+        super().add_unhandled(handler)
+        for child in self.children.values():
+            child.inherit_unhandled(handler)
+
     # -- between servers
 
     def server_side_emit(self, event: str, *arguments: Any) -> None:
@@ -98,18 +112,19 @@ class ParentNamespace(Registry, Broadcasting):
         """Whether a name is one of its kind by its pattern; a predicate's opinion is not asked."""
         return isinstance(self._matcher, re.Pattern) and _fits(self._matcher, name)
 
-    async def accepts(self, workers: Workers, name: str, auth: dict[str, Any]) -> bool:
-        """Whether a name that a client asks for is one of its kind.
-
-        Raises:
-            Exception: whatever the predicate raises.
-        """
-        matcher: Any = self._matcher
+    @property
+    def ask(self) -> Predicate:
+        """What says whether a name that a client asks for is one of its kind."""
+        matcher = self._matcher
         if isinstance(matcher, re.Pattern):
-            return _fits(matcher, name)
-        if is_async(matcher):
-            return bool(await workers.call_async(matcher, name, auth))
-        return bool(workers.run(matcher, name, auth))
+            pattern: re.Pattern[str] = matcher
+            return lambda name, _: _fits(pattern, name)
+        return matcher
+
+    @property
+    def is_async(self) -> bool:
+        """Whether that takes its time."""
+        return not isinstance(self._matcher, re.Pattern) and is_async(self._matcher)
 
     def create_child(self, name: str, *, dynamic: bool) -> Namespace:
         """A namespace with all that was registered here.
@@ -132,58 +147,13 @@ def _name(matcher: Any) -> str:
     return str(getattr(matcher, "__qualname__", repr(matcher)))
 
 
+def is_dynamic_name(name: str) -> bool:
+    """Whether a namespace that a client asks for may have that name at all."""
+    return len(name) <= MAX_DYNAMIC_NAME and name.isprintable() and "," not in name
+
+
 def _fits(pattern: re.Pattern[str], name: str) -> bool:
     return len(name) <= MAX_DYNAMIC_NAME and pattern.fullmatch(name) is not None
-
-
-class Search:
-    """A client wants to join a namespace that is not there: the parents are asked, in order.
-
-    Args:
-        server: knows the parents.
-        peer: the client.
-        name: what it asked for.
-        auth: the payload of its CONNECT.
-    """
-
-    __slots__ = ("_peer", "_server", "auth", "name")
-
-    def __init__(self, server: "Server", peer: "Peer", name: str, auth: dict[str, Any]) -> None:
-        self._server = server
-        self._peer = peer
-        self.name = name
-        self.auth = auth
-
-    async def run(self, workers: Workers) -> bool:
-        """See Job."""
-        parent = await self._find_parent(workers)
-        namespace = self._server.namespaces.get(self.name)  # others may have asked for it too
-        refusal = "Invalid namespace"
-        if namespace is None and parent is not None and self._peer.is_connecting(self):
-            try:
-                namespace = self._server.create_child(parent, self.name)
-                refusal = "Too many namespaces"
-            except Exception as error:
-                workers.log_failure("creating a namespace", self.name, error)
-                refusal = "Internal server error"
-        if parent is None or namespace is None:
-            self._peer.search_failed(self, refusal)
-        else:
-            self._peer.search_succeeded(self, namespace)
-        return False
-
-    async def _find_parent(self, workers: Workers) -> ParentNamespace | None:
-        if len(self.name) > MAX_DYNAMIC_NAME or not self.name.isprintable() or "," in self.name:
-            return None
-        for parent in tuple(self._server.parents.values()):
-            try:
-                if await parent.accepts(workers, self.name, self.auth):
-                    return parent
-            except Exception as error:
-                workers.log_failure(f"predicate {parent.name}", self.name, error)
-            if not self._peer.is_connecting(self):
-                return None
-        return None
 
 
 class ChildrenAdapter(Adapter):

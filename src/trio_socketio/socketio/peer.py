@@ -13,17 +13,15 @@ from trio_socketio.codec.socket_packet import (
     Reassembly,
     decode_packet,
 )
-from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.errors import ConnectRefused, RemoteProtocolError
+from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
-from trio_socketio.socketio.parent_namespace import Search
-from trio_socketio.socketio.restoration import Restoration, take_pid
-from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.joining import Joining
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
-    from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.socket import Socket
 
 # Names of the module: looking a member up in its Enum costs as much as decoding a packet.
 _CONNECT: Final = PacketType.CONNECT
@@ -47,26 +45,26 @@ class Peer:
 
     __slots__ = (
         "_acks_awaited",
-        "_admitting",
         "_closed",
         "_connect_by",
-        "_connecting",
+        "_departing",
+        "_joinings",
+        "_joinings_at_work",
         "_leaving",
         "_left",
         "_reassembly",
-        "_server",
         "_sockets",
+        "server",
         "session",
     )
 
     def __init__(self, server: "Server", session: "Session") -> None:
-        self._server = server
+        self.server = server
         self.session = session
         self._sockets: dict[str, Socket] = {}
-        self._connecting: dict[str, Socket | Search | Restoration] | None = (
-            None  # user code is asked
-        )
-        self._admitting = 0  # middleware at work, wanted or not any more
+        self._departing: dict[str, Socket] | None = None  # until the batch is done
+        self._joinings: dict[str, Joining] | None = None  # undecided ones
+        self._joinings_at_work = 0  # those that are decided included, until their tasks end
         self._leaving: list[Socket] | None = None  # forgotten, their handlers perhaps not done
         self._left: dict[str, None] | None = None  # namespaces it was put out of, or left
         self._reassembly: Reassembly | None = None
@@ -82,7 +80,7 @@ class Peer:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
-        if decoded.type is _EVENT and socket is not None and socket.connected:
+        if decoded.type is _EVENT and socket is not None:
             socket.receive_event(decoded.data, decoded.ack_id)  # as _receive_packet would
         elif decoded.attachments:
             self._expect_attachments(decoded)
@@ -102,12 +100,10 @@ class Peer:
         """See Listener."""
         self._closed = True
         self._reassembly = None
-        self._connecting = None
-        for socket in list(self._sockets.values()):
-            if socket.connected:
-                socket.connected = False
-                socket.reason = reason
-                socket.leave_namespace()
+        for joining in tuple((self._joinings or {}).values()):
+            joining.abandon(reason)
+        for socket in tuple(self._sockets.values()):
+            socket.lose(reason)
 
     def next_deadline(self) -> float:
         """See Listener."""
@@ -127,26 +123,25 @@ class Peer:
     # -- packets
 
     def _expect_attachments(self, packet: Packet) -> None:
-        if packet.namespace not in self._sockets:
+        name = packet.namespace
+        joining = self._joinings.get(name) if self._joinings else None
+        if name not in self._sockets and (joining is None or not joining.is_accepted):
             self._receive_packet(packet)  # refused, or tolerated without its attachments
             if not self.session.is_open:
                 return
-        options = self._server.options
+        options = self.server.options
         self._reassembly = Reassembly(
             packet,
             MAX_ATTACHMENTS * options.max_http_buffer_size_bytes,
             trio.current_time() + options.attachments_timeout_s,
         )
-        self._server.engine.deadlines.schedule(self.session)
+        self.server.engine.deadlines.schedule(self.session)
 
     def _receive_packet(self, packet: Packet) -> None:
         kind = packet.type
         socket = self._sockets.get(packet.namespace)
         if socket is None:
             self._receive_unjoined(packet)
-        elif not socket.connected:
-            # It leaves when the batch is done; what follows may ask to join again.
-            self._server.engine.poller.defer(partial(self._receive_later, packet))
         elif kind is _EVENT or kind is _BINARY_EVENT:
             socket.receive_event(packet.data, packet.ack_id)
         elif kind is _ACK or kind is _BINARY_ACK:
@@ -158,12 +153,15 @@ class Peer:
 
     def _receive_unjoined(self, packet: Packet) -> None:
         name = packet.namespace
-        connecting = self._connecting is not None and name in self._connecting
-        if packet.type is _CONNECT and not connecting:
+        joining = self._joinings.get(name) if self._joinings else None
+        if joining is not None:
+            joining.receive_packet(packet)
+        elif self._departing and name in self._departing:
+            # It leaves when the batch is done; what follows may ask to join again.
+            self.server.engine.poller.defer(partial(self._receive_later, packet))
+        elif packet.type is _CONNECT:
             self._connect(name, packet.data or {})
-        elif packet.type is _DISCONNECT and connecting and self._connecting is not None:
-            del self._connecting[name]
-        elif connecting or self._left is None or name not in self._left:
+        elif self._left is None or name not in self._left:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
         # else: it crossed our DISCONNECT on its way
 
@@ -175,38 +173,15 @@ class Peer:
                 self.session.lose("parse error")
 
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
-        namespace = self._server.namespaces.get(name)
-        joined = sum(socket.connected for socket in self._sockets.values())
-        joined += self._admitting + self._count_leaving()
-        if namespace is None and not self._server.parents:
-            self.refuse(name, {"message": "Invalid namespace"})
-        elif joined >= self._server.options.max_namespaces_per_session:
+        count = len(self._sockets) + self._joinings_at_work + self._count_leaving()
+        if count >= self.server.options.max_namespaces_per_session:
             self.refuse(name, {"message": "Too many namespaces"})
-        else:
-            if self._connecting is None:
-                self._connecting = {}
-            self._admitting += 1
-            if namespace is None:
-                search = self._connecting[name] = Search(self._server, self, name, auth)
-                self._server.workers.submit(search)
-            else:
-                self._join(namespace, auth)
-
-    def _join(self, namespace: "Namespace", auth: dict[str, Any]) -> None:
-        assert self._connecting is not None
-        if namespace.server.recovery is not None and self.recovers:
-            lost = take_pid(auth)
-            if lost is not None:
-                restoration = Restoration(namespace, self, auth, *lost)
-                self._connecting[namespace.name] = restoration
-                restoration.begin()
-                return
-        self._ask_middleware(namespace.connect(self, auth))
-
-    def _ask_middleware(self, socket: "Socket") -> None:
-        assert self._connecting is not None
-        self._connecting[socket.namespace.name] = socket
-        socket.namespace.ask_middleware(socket)
+            return
+        if self._joinings is None:
+            self._joinings = {}
+        self._joinings_at_work += 1
+        joining = self._joinings[name] = Joining(self, name, auth)
+        joining.begin()
 
     def _count_leaving(self) -> int:
         """Sockets that have left while their handlers go on: they are bounded like the others."""
@@ -216,10 +191,11 @@ class Peer:
 
     def new_socket_id(self, name: str) -> str:
         """Public name of a socket in the namespace called name."""
-        return self._server.new_socket_id()
+        return self.server.new_socket_id()
 
     def accept(self, socket: "Socket") -> None:
-        """Tell the client that it has joined."""
+        """Tell the client that it is connected."""
+        self._connect_by = inf
         self._send(Packet(PacketType.CONNECT, socket.namespace.name, socket.credentials()))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
@@ -227,78 +203,93 @@ class Peer:
         self._send(Packet(PacketType.CONNECT_ERROR, name, data))
 
     def _send(self, packet: Packet) -> None:
-        self.session.send(self._server.parser.encode_packet(packet))
+        self.session.send(self.server.parser.encode_packet(packet))
+
+    # -- joining
+
+    def new_alias(self) -> str | None:
+        """A name for others to see, where a socket's id is a secret."""
+        return None
+
+    def admit(self, joining: Joining, socket: "Socket") -> None:
+        """A socket has joined."""
+        self.forget_joining(joining)
+        self._sockets[joining.name] = socket
+        if self._left is not None:
+            self._left.pop(joining.name, None)
+
+    def turn_away(self, joining: Joining, error: ConnectRefused, errcode: int) -> None:
+        """Tell a client that it may not join; hang up on one that was accepted for nothing."""
+        name, socket = joining.name, joining.socket
+        if socket is not None and socket.is_reachable:
+            socket.emit(ERROR_EVENT, describe_refusal(error, errcode))
+            self._send(Packet(_DISCONNECT, name))
+            self._remember_left(name)
+            if all(other.user is None for other in self._sockets.values()):
+                self.session.close("forced server close")
+            return
+        answer = {"message": error.message}
+        if error.data is not None:
+            answer["data"] = error.data
+        try:
+            self.refuse(name, answer)
+        except Exception as fault:  # what it was refused with cannot be sent
+            self.server.workers.log_failure(f"refusing a client of {name}", name, fault)
+            self.refuse(name, {"message": "Internal server error"})
+
+    def forget_joining(self, joining: Joining) -> None:
+        """It is decided: the client may ask again, if it was not let in."""
+        if self._joinings is not None and self._joinings.get(joining.name) is joining:
+            del self._joinings[joining.name]
+            if not self._joinings:
+                self._joinings = None
+
+    def joining_over(self, joining: Joining) -> None:
+        """Nothing is at work for it any more."""
+        self._joinings_at_work -= 1
+
+    def refuse_joining(self, socket: "Socket") -> None:
+        """Refuse a socket that is still on its way in: user code disconnects it."""
+        for joining in tuple((self._joinings or {}).values()):
+            if joining.socket is socket:
+                joining.refuse(ConnectRefused("disconnected by the server"))
 
     # -- sockets
 
-    def is_connecting(self, wish: "Socket | Search | Restoration") -> bool:
-        """Whether the client still wants what user code was asked about."""
-        name = wish.namespace.name if isinstance(wish, Socket) else wish.name
-        return (
-            self._connecting is not None
-            and self._connecting.get(name) is wish
-            and self.session.is_open
-        )
-
-    def search_succeeded(self, search: "Search", namespace: "Namespace") -> None:
-        """There is such a namespace now: its middleware is asked."""
-        if self.is_connecting(search):
-            self._join(namespace, search.auth)
-        else:
-            self._admitting -= 1
-            namespace.end_if_deserted()
-
-    def search_failed(self, search: "Search", why: str) -> None:
-        """There is no such namespace."""
-        wanted = self.is_connecting(search)
-        self._admitting -= 1
-        self._forget_wish(search.name, search)
-        if wanted:
-            self.refuse(search.name, {"message": why})
-
-    def restored(self, restoration: "Restoration", session: "SavedSession | None") -> bool:
-        """The session that a client wants to go on with is found, or is not; whether it is used."""
-        if not self.is_connecting(restoration):
-            self._admitting -= 1
-            return False
-        self._ask_middleware(restoration.namespace.connect(self, restoration.auth, session))
-        return True
-
-    def settle(self, socket: "Socket", *, joined: bool) -> None:
-        """Middleware has decided."""
-        self._admitting -= 1
+    def departs(self, socket: "Socket") -> None:
+        """A socket takes no more packets; it is forgotten when the batch is done."""
+        if self._departing is None:
+            self._departing = {}
         name = socket.namespace.name
-        self._forget_wish(name, socket)
-        if joined:
-            self._sockets[name] = socket
-            self._connect_by = inf
-            if self._left is not None:
-                self._left.pop(name, None)
-
-    def _forget_wish(self, name: str, wish: "Socket | Search | Restoration") -> None:
-        if self._connecting is not None and self._connecting.get(name) is wish:
-            del self._connecting[name]
-            if not self._connecting:
-                self._connecting = None
+        self._departing[name] = self._sockets.pop(name)
 
     def forget(self, socket: "Socket") -> None:
-        """A socket has left its namespace; the session goes on."""
+        """A socket has left its namespace; the session may go on."""
         name = socket.namespace.name
         if self._sockets.get(name) is socket:
             del self._sockets[name]
-            if not self._closed:
-                if self._left is None:
-                    self._left = {}
-                self._left[name] = None
-                if len(self._left) > self._server.options.max_namespaces_per_session:
-                    del self._left[next(iter(self._left))]  # dynamic ones have endless names
-                if self._leaving is None:
-                    self._leaving = []
-                self._leaving.append(socket)
+        if self._departing is not None:
+            self._departing.pop(name, None)
+            self._departing = self._departing or None
+        if not self._closed:
+            self._remember_left(name)
+            if self._leaving is None:
+                self._leaving = []
+            self._leaving.append(socket)
+
+    def _remember_left(self, name: str) -> None:
+        """Packets that cross our DISCONNECT on their way are no offence."""
+        if self._left is None:
+            self._left = {}
+        self._left[name] = None
+        if len(self._left) > self.server.options.max_namespaces_per_session:
+            del self._left[next(iter(self._left))]  # dynamic ones have endless names
 
     def disconnect_all(self) -> None:
         """Put the client out of every namespace, and hang up."""
-        for socket in list(self._sockets.values()):
+        for joining in tuple((self._joinings or {}).values()):
+            joining.refuse(ConnectRefused("disconnected by the server"))
+        for socket in tuple(self._sockets.values()):
             socket.disconnect()
         self.session.close("forced server close")
 
@@ -308,12 +299,14 @@ class Peer:
         """A socket's events pile up: stop reading, unless what is awaited is still to be read."""
         if not self._acks_awaited:
             self.session.pause_reading()
-        elif pending >= OVERLOAD_FACTOR * self._server.options.handler_queue:
+        elif pending >= OVERLOAD_FACTOR * self.server.options.handler_queue:
             self.session.lose("overload")
 
     def queue_eased(self) -> None:
         """A socket has caught up."""
-        if all(socket.has_room for socket in self._sockets.values()):
+        if all(socket.has_room for socket in self._sockets.values()) and all(
+            joining.has_room for joining in (self._joinings or {}).values()
+        ):
             self.session.resume_reading()
 
     def ack_awaited(self) -> None:

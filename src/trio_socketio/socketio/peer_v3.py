@@ -1,5 +1,6 @@
 """Socket.IO v4, as clients 1.x and 2.x speak it: everybody is in the main namespace."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.codec.parsers import JSON
@@ -33,8 +34,13 @@ class PeerV3(Peer):
         sid = self.session.sid
         return sid if name == "/" else f"{name}#{sid}"
 
+    def new_alias(self) -> str:
+        """See Peer. The id holds the sid, which is the client's secret."""
+        return self.server.new_socket_id()
+
     def accept(self, socket: "Socket") -> None:
         """See Peer."""
+        self._connect_by = inf
         self._send(Packet(PacketType.CONNECT, socket.namespace.name))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
@@ -60,11 +66,11 @@ class ParsingPeer(Peer):
 
     def receive_text(self, packet: bytes) -> None:
         """See Listener."""
-        self._receive(self._server.parser.decode_text(packet))
+        self._receive(self.server.parser.decode_text(packet))
 
     def receive_binary(self, data: bytes) -> None:
         """See Listener."""
-        self._receive(self._server.parser.decode_binary(data))
+        self._receive(self.server.parser.decode_binary(data))
 
     def _receive(self, packet: Packet) -> None:
         if packet.attachments:

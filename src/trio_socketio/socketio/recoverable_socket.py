@@ -149,7 +149,7 @@ class RecoverableSocket(Socket):
         else:
             self._adapter.recovery.recovered += 1
             missed = self._adapter.missed(session)
-            self.peer.accept(self)
+            self._be_joined()
             for packet in missed:
                 self.session.send(packet)
             self.enter_rooms()
@@ -161,23 +161,15 @@ class RecoverableSocket(Socket):
             self._changes = changes
         self.entered_at = trio.current_time()
 
-    def stay_out(self, *, refused: bool) -> None:
-        """See Socket; a session is not used up by a client that was lost once more."""
-        session, self._restored = self._restored, None
-        if session is not None:
-            recovery = self._adapter.recovery
-            recovery.keep(session, self.namespace)
-            if refused:
-                recovery.end(session.pid)
-
     # -- its end
 
-    def _leave_rooms(self) -> None:
-        super()._leave_rooms()
-        if self.reason in RECOVERABLE:
-            session = self._adapter.save(self)
-            self.saved_until = session.ends_at
-            self.namespace.workers.submit(_Saving(self._adapter, session))
+    def _save(self) -> bool:
+        if self.reason not in RECOVERABLE:
+            return False
+        session = self._adapter.save(self)
+        self.saved_until = session.ends_at
+        self.namespace.workers.submit(_Saving(self._adapter, session))
+        return True
 
 
 class RecoverableFlaggedSocket(FlaggedSocket):

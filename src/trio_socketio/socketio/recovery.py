@@ -99,6 +99,11 @@ class Recovery:
         if handler is not None:
             namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))
 
+    def give_up(self, pid: str) -> None:
+        """The same for one that may have ended already."""
+        if pid in self._sessions:
+            self.end(pid)
+
     def stop(self) -> None:
         """End all sessions, and those that come: they would not outlive the server."""
         self._stopped = True

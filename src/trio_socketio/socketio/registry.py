@@ -1,14 +1,18 @@
 """What user code has registered with a namespace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.joining import State
 from trio_socketio.socketio.broadcast import SERVER_RESERVED
 from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.observers import Observer, Observers
+from trio_socketio.socketio.steps import Step, Steps
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.socket import Socket
+    from trio_socketio.socketio.handlers import Workers
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -17,27 +21,38 @@ _RESERVED: Final = ("connect", "connect_error", "newListener", "removeListener")
 
 
 class Registry:
-    """Handlers and middleware.
+    """Handlers, steps on the way in, and observers.
 
     Args:
         name: of the namespace.
+        workers: run what is registered.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, workers: "Workers") -> None:
         self.name = name
+        self.steps = Steps()
+        self.observers = Observers(workers)
         self.handlers: dict[str | int | float, Handler] = {}
         self.connection_handler: Handler | None = None
         self.server_side_handlers: dict[str, Handler] = {}
         self.expiry_handler: Handler | None = None
-        self.middleware: list[Callable[[Socket], Any]] = []
+        self.unhandled: Handler | None = None
 
     def use(self, function: Function) -> Function:
         """Register middleware: called with a socket that wants to join, in order of registration.
 
         Plain or async. Raise ConnectRefused to keep the client out.
         """
-        self.middleware.append(function)
+        self.add_steps((Step(State.MIDDLEWARE, function),))
         return function
+
+    def add_steps(self, steps: Iterable[Step]) -> None:
+        """Ask every client that wants to join from now on; behind the steps of the same stage."""
+        self.steps.add(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """Have observer told of every socket that comes or goes from now on."""
+        self.observers.add((observer,))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
         """Register the handler of an event, called with the socket and the event's arguments.
@@ -89,6 +104,33 @@ class Registry:
         self.add_expiry_handler(Handler("session expired", function, concurrent=False))
         return function
 
+    def on_unhandled(self, function: Function) -> Function:
+        """Register what is called with events that have no handler.
+
+        Called with the socket, the event's name and its arguments, plain or async. What it returns
+        answers the client's acknowledgement.
+
+        Raises:
+            LocalProtocolError: there is one already.
+        """
+        self.add_unhandled(Handler("unhandled events", function))
+        return function
+
+    def add_unhandled(self, handler: Handler) -> None:
+        """See on_unhandled."""
+        if self.unhandled is not None:
+            raise LocalProtocolError(f"{self.name} has a handler of unhandled events already")
+        self.unhandled = handler
+
+    def unhandled_for(self, event: str | float) -> Handler | None:
+        """The handler of unhandled events, made fit for one of them."""
+        handler = self.unhandled
+        return None if handler is None else Handler(event, _with_name(handler, event))
+
+    def inherit_unhandled(self, handler: Handler | None) -> None:
+        """Take a handler of unhandled events over, unless there is one already."""
+        self.unhandled = self.unhandled or handler
+
     def add_expiry_handler(self, handler: Handler) -> None:
         """See on_session_expired."""
         if self.expiry_handler is not None:
@@ -122,14 +164,34 @@ class Registry:
 
     def inherit(self, other: "Registry") -> None:
         """Take over all that was registered with another."""
-        self.middleware.extend(other.middleware)
+        self.add_steps(other.steps.plan)
+        self.observers.add(other.observers)
         if other.connection_handler is not None:
             self.inherit_handler(other.connection_handler)
         self.inherit_expiry_handler(other.expiry_handler)
+        self.inherit_unhandled(other.unhandled)
         for handler in other.handlers.values():
             self.inherit_handler(handler)
         for event, handler in other.server_side_handlers.items():
             self.add_server_side_handler(event, handler)
+
+
+def _with_name(handler: Handler, event: str | float) -> Callable[..., Any]:
+    """Call a handler with the event's name behind the socket."""
+    function = handler.function
+    if handler.is_async:
+
+        @wraps(function)
+        async def handle_async(socket: Any, *arguments: Any) -> Any:
+            return await function(socket, event, *arguments)
+
+        return handle_async
+
+    @wraps(function)
+    def handle(socket: Any, *arguments: Any) -> Any:
+        return function(socket, event, *arguments)
+
+    return handle
 
 
 def check_server_side(event: str) -> None:

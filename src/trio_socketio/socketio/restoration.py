@@ -1,20 +1,22 @@
-"""A client comes back, and wants to go on with the session that it had."""
+"""A client comes back, and names the session that it has lost."""
 
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 if TYPE_CHECKING:
-    from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.socketio.saved_session import SavedSession
 
 _PID: Final = re.compile(r"[\w-]{20}", re.ASCII).fullmatch
 
 
 def take_pid(auth: dict[str, Any]) -> tuple[str, str | None] | None:
-    """The pid and the offset of a CONNECT, if they can be such.
+    """Take the pid and the offset out of a CONNECT: they are a secret of client and server.
 
-    They are a secret of client and server: they are taken out of what user code sees.
+    Returns:
+        None if they cannot be such.
     """
     pid = auth.get("pid")
     if type(pid) is not str or not _PID(pid):
@@ -26,53 +28,30 @@ def take_pid(auth: dict[str, Any]) -> tuple[str, str | None] | None:
     return pid, offset
 
 
-class Restoration:
-    """The adapter is asked for a session; then middleware, if it is to be, for its socket.
+async def restore_session(
+    namespace: "Namespace", pid: str, offset: str | None, timeout_s: float
+) -> "SavedSession | None":
+    """Ask the adapter for a session.
+
+    It is handed out once, so a client that leaves meanwhile must not cancel this.
+
+    Raises:
+        TimeoutError: the adapter did not answer in time.
+        Exception: whatever the adapter raises.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout_s):
+        return await namespace.adapter.restore_session(pid, offset)
+    raise TimeoutError(f"no answer within {timeout_s} s")
+
+
+async def give_back(namespace: "Namespace", session: "SavedSession", *, is_over: bool) -> None:
+    """Put a session back that was handed out, for its client was lost once more.
 
     Args:
         namespace: where the client had it.
-        peer: the client.
-        auth: the payload of its CONNECT.
-        pid: what it calls the session.
-        offset: of the last packet that it has.
+        session: that was not gone on with.
+        is_over: the client was refused: it cannot go on with it any more.
     """
-
-    __slots__ = ("_offset", "_peer", "_pid", "auth", "namespace")
-
-    def __init__(
-        self,
-        namespace: "Namespace",
-        peer: "Peer",
-        auth: dict[str, Any],
-        pid: str,
-        offset: str | None,
-    ) -> None:
-        self.namespace = namespace
-        self.auth = auth
-        self._peer = peer
-        self._pid = pid
-        self._offset = offset
-
-    @property
-    def name(self) -> str:
-        """Of the namespace."""
-        return self.namespace.name
-
-    def begin(self) -> None:
-        """Have a worker do it."""
-        self.namespace.reserve()
-        self.namespace.workers.submit(self)
-
-    async def run(self, workers: "Workers") -> bool:
-        """See Job."""
-        adapter = self.namespace.adapter
-        session = None
-        try:
-            if self._peer.is_connecting(self):
-                session = await workers.call_async(adapter.restore_session, self._pid, self._offset)
-        except Exception as error:
-            workers.log_failure(f"recovery in {self.name}", "of a client", error)
-        if not self._peer.restored(self, session) and session is not None:
-            await workers.call_async(adapter.persist_session, session)
-        self.namespace.release()
-        return True
+    await namespace.adapter.persist_session(session)
+    if is_over and namespace.server.recovery is not None:
+        namespace.server.recovery.give_up(session.pid)

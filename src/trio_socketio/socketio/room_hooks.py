@@ -30,6 +30,7 @@ class WatchedRooms(Rooms):
         super().__init__()
         self.sockets = rooms.sockets
         self._rooms = rooms._rooms
+        self._aliases = rooms._aliases
         self._workers = workers
         self._hooks: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
 

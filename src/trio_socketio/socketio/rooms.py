@@ -14,10 +14,11 @@ class Rooms:
     sockets. Others may join that room too.
     """
 
-    __slots__ = ("_rooms", "sockets")
+    __slots__ = ("_aliases", "_rooms", "sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, Socket] = {}
+        self._aliases: dict[str, Socket] = {}  # of those whose public id is not their id
         self._rooms: dict[str, dict[Socket, None]] = {}
 
     def __len__(self) -> int:
@@ -30,6 +31,8 @@ class Rooms:
     def enter(self, socket: "Socket") -> None:
         """Take a socket into the namespace, and so into the room of its own id."""
         self.sockets[socket.id] = socket
+        if socket.public_id is not socket.id:
+            self._aliases[socket.public_id] = socket
 
     def add(self, socket: "Socket", room: str) -> None:
         """Put a socket into a room; a socket that is not connected goes nowhere."""
@@ -56,11 +59,17 @@ class Rooms:
             self.remove(socket, room)
         socket.joined = None
         self.sockets.pop(socket.id, None)
+        if socket.public_id is not socket.id:
+            self._aliases.pop(socket.public_id, None)
+
+    def find(self, socket_id: str) -> "Socket | None":
+        """The socket of an id, public or not."""
+        return self.sockets.get(socket_id) or self._aliases.get(socket_id)
 
     def members(self, room: str) -> Collection["Socket"]:
         """The sockets in a room, each once."""
         joined = self._rooms.get(room)
-        own = self.sockets.get(room)
+        own = self.find(room)
         if own is None:
             return joined or ()
         return {own: None, **joined} if joined else (own,)

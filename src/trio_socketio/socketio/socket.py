@@ -1,15 +1,22 @@
 """One session in one namespace: what user code holds of a client."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
 from trio_socketio.errors import LocalProtocolError, SessionClosed
+from trio_socketio.protocol.socket_life import Input, Life, advance
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
 from trio_socketio.socketio.adapter import Target
 from trio_socketio.socketio.broadcast import Broadcast, check_event
 from trio_socketio.socketio.event_queue import EventQueue
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.socket_handshake import SocketHandshake
+
+# Names of the module: looking a member up in its Enum costs as much as decoding a packet.
+_ASKING: Final = Life.ASKING
+_ACCEPTED: Final = Life.ACCEPTED
+_JOINED: Final = Life.JOINED
+_LEFT: Final = Life.LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +38,12 @@ class Socket(EventQueue):
     __slots__ = (
         "__weakref__",
         "_acks",
+        "_alias",
         "_data",
         "_frozen_rooms",
+        "_life",
+        "_user",
         "auth",
-        "connected",
         "id",
         "joined",
         "namespace",
@@ -52,7 +61,9 @@ class Socket(EventQueue):
         self.peer = peer
         self.session = peer.session
         self.auth = auth
-        self.connected = False
+        self._life = _ASKING
+        self._user: str | None = None
+        self._alias = peer.new_alias()
         self.reason = ""
         self.joined: set[str] | None = None
         self._frozen_rooms: frozenset[str] | None = None
@@ -68,8 +79,27 @@ class Socket(EventQueue):
     # -- what user code sees
 
     @property
+    def connected(self) -> bool:
+        """Whether it is in its namespace."""
+        return self._life is _JOINED
+
+    @property
+    def user(self) -> str | None:
+        """The identity of its client; None unless something on its way in has established it."""
+        return self._user
+
+    @property
+    def public_id(self) -> str:
+        """The id that others may see: in lists, answers and logs. `to` takes it like the id.
+
+        It is the id itself, except for clients 1.x and 2.x: the id of theirs contains the secret
+        of their session.
+        """
+        return self._alias or self.id
+
+    @property
     def handshake(self) -> SocketHandshake:
-        """How it came to be."""
+        """The handshake that opened its session, and the payload of its CONNECT."""
         return SocketHandshake(self.peer, self.auth)
 
     @property
@@ -102,16 +132,16 @@ class Socket(EventQueue):
             joined = self.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
-            if self.connected:
+            if self._life is _JOINED:
                 self.namespace.adapter.add(self, room)
-            elif not self.reason:
+            elif self._life is not _LEFT:
                 self.joined = (self.joined or set()) | {room}
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own."""
-        if self.connected:
+        if self._life is _JOINED:
             self.namespace.adapter.remove(self, room)
-        elif not self.reason and self.joined is not None:
+        elif self._life is not _LEFT and self.joined is not None:
             self.joined.discard(room)
 
     def emit(self, event: str, *arguments: Any) -> None:
@@ -127,7 +157,7 @@ class Socket(EventQueue):
         packet = self.namespace.encode_event([event, *arguments], None)
         if self._outgoing is not None:
             self.overhear([event, *arguments])
-        if self.connected:
+        if self._life is _JOINED or self._life is _ACCEPTED:
             self.session.send(packet)
         else:
             self.session.drop()
@@ -151,11 +181,16 @@ class Socket(EventQueue):
         return await self._flagged().emit_with_ack(event, *arguments, timeout_s=timeout_s)
 
     def disconnect(self, close: bool = False) -> None:
-        """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
-        if not self.connected:
+        """Put the client out of this namespace, or with ``close`` out of all, and hang up.
+
+        One that is still on its way in is refused.
+        """
+        if self._life is _LEFT:
             return
         if close:
             self.peer.disconnect_all()
+        elif self._life is not _JOINED:
+            self.peer.refuse_joining(self)
         else:
             packet = Packet(PacketType.DISCONNECT, self.namespace.name)
             self.session.send(self.namespace.server.parser.encode_packet(packet))
@@ -203,8 +238,8 @@ class Socket(EventQueue):
         Raises:
             SessionClosed: it is gone.
         """
-        if not self.connected:
-            raise SessionClosed(self.reason)
+        if not self.is_reachable:
+            raise SessionClosed(self.reason or "the client has not joined yet")
         await self.session.wait_drained()
 
     # -- answers of the client
@@ -239,49 +274,104 @@ class Socket(EventQueue):
         """What the client is told when it is let in."""
         return {"sid": self.id}
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether what is emitted to it is sent: its client knows that it is connected."""
+        return self._life is _JOINED or self._life is _ACCEPTED
+
+    def identify(self, user: str) -> None:
+        """See Joining.identify."""
+        self._user = user
+
+    def accept(self) -> None:
+        """Tell the client that it is connected, before it has joined."""
+        self._life = advance(self._life, Input.ACCEPT)
+        self.peer.accept(self)
+
     def enter(self) -> None:
         """Join the namespace, and the rooms that it was put into before; tell the client."""
         self.enter_rooms()
-        self.peer.accept(self)
+        if self._life is _LEFT:  # a hook of a room has put it out
+            self.namespace.adapter.remove_all(self)
+        else:
+            self._be_joined()
 
     def enter_rooms(self) -> None:
-        """See enter."""
-        self.namespace.rooms.enter(self)
-        if self.is_overheard:
-            self.namespace.overheard.add(self)
-        early, self.joined = self.joined, None
-        self.join(early or ())
+        """Be in the namespace, and in the rooms that it was put into on its way in.
 
-    def stay_out(self, *, refused: bool) -> None:
-        """It will not join: middleware refused it, or its client is gone."""
+        Raises:
+            Exception: whatever the adapter raises; it is in no room then.
+        """
+        early, self.joined = self.joined, None
+        namespace = self.namespace
+        namespace.rooms.enter(self)
+        try:
+            for room in early or ():
+                namespace.adapter.add(self, room)
+        except BaseException:
+            namespace.adapter.remove_all(self)
+            raise
+        if self.is_overheard:
+            namespace.overheard.add(self)
+
+    def _be_joined(self) -> None:
+        was_accepted = self._life is _ACCEPTED
+        self._life = advance(self._life, Input.ENTER)
+        if not was_accepted:
+            self.peer.accept(self)
+
+    def stay_out(self, reason: str) -> None:
+        """It will not join: it was refused, or its client has left."""
+        self._leave(reason)
+        self._fail_acks()
 
     # -- its end
 
     def close(self, reason: str) -> None:
         """Leave every room at once, so that no broadcast follows; the rest after the batch."""
-        if self.connected:
-            self.connected = False
-            self.reason = reason
+        if self._life is _JOINED:
+            self._leave(reason)
+            self.peer.departs(self)
             self._leave_rooms()
             self.namespace.poller.defer(self.leave_namespace)
 
+    def _leave(self, reason: str) -> None:
+        self._life = advance(self._life, Input.LEAVE)
+        self.reason = reason
+
     def _leave_rooms(self) -> None:
+        namespace = self.namespace
         self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
-        self.namespace.adapter.remove_all(self)
+        namespace.adapter.remove_all(self)
         if self._outgoing is not None:
-            self.namespace.overheard.discard(self)
+            namespace.overheard.discard(self)
+        recoverable = self._save()
+        if namespace.observers:
+            namespace.observers.left(self, self.reason, recoverable)
+
+    def _save(self) -> bool:
+        """Keep what its client needs to come back; whether it may."""
+        return False
+
+    def lose(self, reason: str) -> None:
+        """The session has ended; called after the batch."""
+        if self._life is _JOINED:
+            self._leave(reason)
+            self._leave_rooms()
+            self.leave_namespace()
 
     def leave_namespace(self) -> None:
-        """Leave every room, release what waits, then tell the handlers, last of all."""
-        if self._frozen_rooms is None:
-            self._leave_rooms()
+        """Release what waits, then tell the handlers, last of all."""
         self.peer.forget(self)
-        acks, self._acks = self._acks, None
-        for pending in (acks or {}).values():
-            self.peer.ack_over()
-            pending.fail(SessionClosed(self.reason))
+        self._fail_acks()
         for event in ("disconnecting", "disconnect"):
             handler = self.namespace.handlers.get(event)
             if handler is not None:
                 self.dispatch(handler, [self, self.reason], None)
         self.namespace.end_if_deserted()
+
+    def _fail_acks(self) -> None:
+        acks, self._acks = self._acks, None
+        for pending in (acks or {}).values():
+            self.peer.ack_over()
+            pending.fail(SessionClosed(self.reason))

@@ -1,0 +1,101 @@
+"""Authentication by event: the credentials of a client that sends them after its CONNECT.
+
+The CONNECT is answered at once. The first event of an agreed name carries the credentials; what
+stands behind it waits until they have been judged. What comes before it is refused.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.socket import Socket
+
+ERROR_EVENT: Final = "logic/error"
+SERVER_ERROR: Final = 1
+BAD_TOKEN: Final = 3
+AUTH_TIMEOUT: Final = 4
+NOT_AUTHENTICATED: Final = 5
+
+
+class Credentials:
+    """The credentials of one socket, and the events that stand behind them.
+
+    Args:
+        socket: has been accepted.
+        event: the name of the event that carries the credentials.
+    """
+
+    __slots__ = ("_ack_id", "_arguments", "_arrived", "_event", "_held", "_socket")
+
+    def __init__(self, socket: "Socket", event: str) -> None:
+        self._socket = socket
+        self._event = event
+        self._arguments: list[Any] | None = None
+        self._ack_id: int | None = None
+        self._arrived = trio.Event()
+        self._held: deque[tuple[list[Any], int | None]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another event may be held."""
+        return len(self._held) < self._socket.namespace.workers.queue_bound
+
+    def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
+        """Take an event of a client that has not been authenticated yet."""
+        if self._arguments is not None:
+            self._held.append((arguments, ack_id))
+            if not self.has_room:
+                self._socket.peer.queue_full(len(self._held))
+        elif arguments[0] == self._event:
+            self._arguments = arguments[1:]
+            self._ack_id = ack_id
+            self._arrived.set()
+        else:
+            self._socket.namespace.workers.events_dropped += 1
+            error = {"errcode": NOT_AUTHENTICATED, "errmsg": "not authenticated"}
+            self._socket.emit(ERROR_EVENT, error)
+
+    async def wait(self) -> list[Any]:
+        """Wait for the credentials: the arguments of their event."""
+        await self._arrived.wait()
+        return self._arguments or []
+
+    def acknowledge(self, arguments: list[Any]) -> None:
+        """Answer the event that carried the credentials, if an answer was asked for.
+
+        Raises:
+            LocalProtocolError: an argument cannot be sent.
+        """
+        if self._ack_id is not None:
+            ack_id, self._ack_id = self._ack_id, None
+            self._socket.session.send(self._socket.namespace.encode_ack(arguments, ack_id))
+
+    def release(self) -> None:
+        """The socket has joined: hand it the events that waited."""
+        while self._held and self._socket.connected:  # a handler may disconnect it
+            self._socket.receive_event(*self._held.popleft())
+        self._socket.namespace.workers.events_dropped += len(self._held)
+        self._socket.peer.queue_eased()
+
+    def drop(self) -> None:
+        """The socket has been turned away: count the events that waited."""
+        self._socket.namespace.workers.events_dropped += len(self._held)
+        self._held.clear()
+        self._socket.peer.queue_eased()
+
+
+def describe_refusal(error: "ConnectRefused", default: int) -> dict[str, Any]:
+    """What an accepted client is told when it is turned away.
+
+    Args:
+        error: its data may name an ``errcode`` of its own.
+        default: the errcode otherwise.
+    """
+    code = error.data.get("errcode") if isinstance(error.data, dict) else None
+    return {
+        "errcode": code if type(code) is int else default,
+        "errmsg": error.message,
+    }

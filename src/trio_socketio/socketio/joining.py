@@ -1,0 +1,393 @@
+"""Takes one client into one namespace, or turns it away. The table is protocol/joining.py.
+
+The stages are one generator, which yields whatever has to be awaited. As long as nothing has, it
+runs inside the turn that read the CONNECT. The first async step moves it into a task of its own,
+with one cancel scope that ends when the client leaves.
+"""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
+from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
+from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
+from trio_socketio.socketio.parent_namespace import is_dynamic_name
+from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
+from trio_socketio.socketio.steps import Awaited
+from trio_socketio.socketio.undos import UNDO_S, Undo, Undos
+from trio_socketio.socketio.verdicts import check_verdict
+
+if TYPE_CHECKING:
+    from trio_socketio.codec.socket_packet import Packet
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.observers import Observers
+    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.socketio.saved_session import SavedSession
+    from trio_socketio.socketio.socket import Socket
+    from trio_socketio.socketio.steps import Step
+
+
+_Stages = Generator[Awaited, Any, None]
+
+
+class Joining:
+    """A client on its way into a namespace. Steps are called with it, observers are told about it.
+
+    Args:
+        peer: the client.
+        name: of the namespace that it asks for.
+        auth: the payload of its CONNECT.
+
+    Attributes:
+        socket: None until the namespace has been found.
+        state: changed by this object alone.
+    """
+
+    __slots__ = (
+        "_at",
+        "_credentials",
+        "_lost",
+        "_namespace",
+        "_peer",
+        "_scope",
+        "_stages",
+        "_undos",
+        "auth",
+        "name",
+        "socket",
+        "state",
+    )
+
+    def __init__(self, peer: "Peer", name: str, auth: dict[str, Any]) -> None:
+        self.name = name
+        self.auth = auth
+        self.socket: Socket | None = None
+        self.state = State.SEARCHING
+        self._peer = peer
+        self._namespace: Namespace | None = None
+        # The pid is a secret of client and server: user code does not see it.
+        self._lost = take_pid(auth) if peer.server.recovery is not None and peer.recovers else None
+        self._at: Step | str = ""  # what is at work, for the log
+        self._credentials: Credentials | None = None
+        self._scope: trio.CancelScope | None = None  # of the task, if it takes one
+        self._undos: Undos | None = None
+        self._stages: _Stages = self._pass_stages()
+
+    def __repr__(self) -> str:
+        return f"<Joining of {self.name}, {self.state.name}>"
+
+    # -- for steps
+
+    def undo(self, function: Undo) -> None:
+        """Have function called, once, if the client does not join in the end.
+
+        Plain or async. The last one registered is called first. They are called after the step
+        that is at work has ended, also when the server stops, and have UNDO_S together.
+        """
+        if self._undos is None:
+            self._undos = Undos(self._peer.server.workers, f"joining {self.name}")
+        self._undos.add(function)
+
+    def identify(self, user: str) -> None:
+        """Say who the client is: `Socket.user` from now on.
+
+        Raises:
+            LocalProtocolError: the namespace has not been found yet, or the client has joined.
+        """
+        if self.socket is None or self.state is State.JOINED:
+            raise LocalProtocolError(f"{self!r} cannot be identified now")
+        self.socket.identify(user)
+
+    def accept(self, event: str, timeout_s: float) -> None:
+        """Answer the CONNECT before it is known who the client is; its credentials are an event.
+
+        For an async step in the stage AUTHENTICATING.
+
+        Args:
+            event: the name of the event that carries the credentials.
+            timeout_s: how long the client has for sending them, and the step for judging them.
+        Raises:
+            LocalProtocolError: the client cannot be accepted in this state.
+        """
+        if self.has_ended:  # the client has left: the step is about to be cancelled
+            return
+        if self.socket is None or self._scope is None or self.state is not State.AUTHENTICATING:
+            raise LocalProtocolError("only an async step that authenticates can accept a client")
+        self._move(State.ACCEPTED)
+        self._scope.deadline = trio.current_time() + timeout_s
+        self._credentials = Credentials(self.socket, event)
+        self.socket.accept()
+
+    async def receive_credentials(self) -> list[Any]:
+        """Wait for the event that `accept` named, and give its arguments."""
+        if self._credentials is None:
+            raise LocalProtocolError("the client has not been accepted")
+        return await self._credentials.wait()
+
+    def acknowledge(self, *arguments: Any) -> None:
+        """Answer the event that carried the credentials, if its client asked for an answer."""
+        if self._credentials is not None and not self.has_ended:
+            self._credentials.acknowledge(list(arguments))
+
+    # -- for the client's side
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is decided; the task and its undos may still be at work."""
+        return self.state in ENDS
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the client was told that it is connected, and may send events."""
+        return self._credentials is not None and not self.has_ended
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another event may wait until the client is authenticated."""
+        return self._credentials is None or self._credentials.has_room
+
+    def begin(self) -> None:
+        """Go as far as plain steps lead; if one is async, a task does the rest."""
+        awaited = self._resume(self._stages.__next__)
+        if awaited is not None:
+            if self._peer.server.workers.spawn(self._run, awaited):
+                return
+            self.abandon("server shutting down")
+            self._stages.close()
+        self._conclude()
+
+    def receive_packet(self, packet: "Packet") -> None:
+        """Take a packet for the namespace.
+
+        Raises:
+            RemoteProtocolError: the client cannot send it before it has joined.
+        """
+        kind = packet.type
+        if kind is PacketType.DISCONNECT:
+            self.abandon("client namespace disconnect")
+        elif self.socket is None or self._credentials is None:
+            raise RemoteProtocolError(f"{kind.name} for a namespace that was not joined")
+        elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
+            self._credentials.receive_event(packet.data, packet.ack_id)
+        elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
+            self.socket.receive_ack(packet.ack_id, packet.data)
+        else:
+            raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
+
+    def abandon(self, reason: str) -> None:
+        """The client has left, or the server stops. Does nothing once it is decided."""
+        if not self.has_ended:
+            self._move(State.ABANDONED)
+            self._let_go(reason)
+            self._observers().abandoned(self)
+
+    def refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
+        """Turn the client away, whatever step is at work. Does nothing once it is decided.
+
+        Args:
+            error: what the client is told.
+            errcode: for a client that has been accepted, unless the error's data has one.
+        """
+        if not self.has_ended:
+            self._move(State.REFUSED)
+            self._peer.turn_away(self, error, errcode)
+            self._let_go("server namespace disconnect")
+            self._observers().refused(self, error)
+
+    # -- the stages
+
+    def _pass_stages(self) -> _Stages:
+        """Everything between CONNECT and JOINED, in order. What is raised refuses the client."""
+        server = self._peer.server
+        namespace = server.namespaces.get(self.name)
+        if namespace is None:
+            namespace = yield from self._search()
+            if namespace is None:
+                return
+        self._namespace = namespace
+        namespace.joinings[self] = None
+        restored = None
+        if self._lost is not None and namespace.adapter.recovers:
+            self._move(State.RESTORING)
+            restored = yield from self._restore(namespace, *self._lost)
+            if self.has_ended:
+                return
+        socket = self.socket = namespace.create_socket(self._peer, self.auth, restored)
+        for step in namespace.steps.plan:
+            if step.takes_socket and socket.skips_middleware:
+                continue
+            if step.stage in TRANSITIONS[self.state]:  # it lies ahead: ACCEPTED authenticates too
+                self._move(step.stage)
+            self._at = step
+            argument = socket if step.takes_socket else self
+            if step.is_async:
+                timeout_s = step.timeout_s or server.options.hook_timeout_s
+                verdict = yield Awaited(step.function, (argument,), timeout_s)
+            else:
+                verdict = server.workers.run(step.function, argument)
+            if self.has_ended:
+                return
+            check_verdict(verdict, step.function)
+        if self._peer.session.is_open:
+            self._join(namespace, socket)
+        else:  # a plain step has closed it
+            self.abandon(self._peer.session.reason)
+
+    def _search(self) -> Generator[Awaited, Any, "Namespace | None"]:
+        """Ask the parents, in order, for a namespace that does not exist.
+
+        Raises:
+            ConnectRefused: there is no such namespace, or there are too many already.
+        """
+        server = self._peer.server
+        timeout_s = server.options.hook_timeout_s
+        for parent in tuple(server.parents.values()) if is_dynamic_name(self.name) else ():
+            self._at = f"predicate {parent.name}"
+            try:
+                if parent.is_async:
+                    wanted = yield Awaited(parent.ask, (self.name, self.auth), timeout_s)
+                else:
+                    wanted = server.workers.run(parent.ask, self.name, self.auth)
+            except Exception as error:
+                self._log(error)
+                continue
+            if self.has_ended:
+                return None
+            if wanted:
+                break
+        else:
+            raise ConnectRefused("Invalid namespace")
+        self._at = "creating a namespace"
+        # Another client may have brought it into being meanwhile.
+        namespace = server.namespaces.get(self.name) or server.create_child(parent, self.name)
+        if namespace is None:
+            raise ConnectRefused("Too many namespaces")
+        return namespace
+
+    def _restore(
+        self, namespace: "Namespace", pid: str, offset: str | None
+    ) -> Generator[Awaited, Any, "SavedSession | None"]:
+        """Ask the adapter for the session that the client has lost; undone if it does not join."""
+        self._at = f"recovery in {self.name}"
+        timeout_s = self._peer.server.options.hook_timeout_s
+        arguments = (namespace, pid, offset, timeout_s)
+        session: SavedSession | None
+        try:
+            session = yield Awaited(restore_session, arguments, timeout_s + UNDO_S)
+        except Exception as error:
+            self._log(error)
+            return None
+        if session is not None:
+            restored = session
+
+            async def undo() -> None:
+                await give_back(namespace, restored, is_over=self.state is State.REFUSED)
+
+            self.undo(undo)
+        return session
+
+    def _join(self, namespace: "Namespace", socket: "Socket") -> None:
+        self._at = "the adapter"
+        socket.enter()
+        if self.has_ended:
+            return
+        self._move(State.JOINED)
+        self._peer.admit(self, socket)
+        if namespace.observers:
+            namespace.observers.joined(socket)
+        if namespace.connection_handler is not None:
+            socket.dispatch(namespace.connection_handler, [socket], None)
+        if self._credentials is not None:
+            self._credentials.release()
+
+    # -- driving them
+
+    def _resume(self, resume: Callable[[], Awaited]) -> Awaited | None:
+        """Run the stages up to what has to be awaited next; None when they have ended."""
+        try:
+            return resume()
+        except StopIteration:
+            return None
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    async def _run(self, awaited: Awaited | None) -> None:
+        """The task of a joining that has async steps."""
+        try:
+            with trio.CancelScope() as self._scope:
+                while awaited is not None and not self.has_ended:
+                    awaited = await self._await(awaited, self._scope)
+            if self._scope.cancelled_caught and not self.has_ended:
+                self._time_out()
+        finally:
+            self.abandon("server shutting down")  # unless it is decided
+            self._stages.close()
+            await self._undo_then_conclude()
+
+    async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
+        scope.deadline = trio.current_time() + awaited.timeout_s
+        try:
+            result = await self._peer.server.workers.call_async(
+                awaited.function, *awaited.arguments
+            )
+        except Exception as error:
+            return self._resume(partial(self._stages.throw, error))
+        return self._resume(partial(self._stages.send, result))
+
+    def _fail(self, error: Exception) -> None:
+        """A step has raised. Anything but ConnectRefused is a defect that clients are not shown."""
+        if isinstance(error, ConnectRefused):
+            self.refuse(error)
+        else:
+            self._log(error)
+            self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
+
+    def _time_out(self) -> None:
+        if self.state is State.ACCEPTED:  # what is missing is the client's
+            self.refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
+        else:
+            self._log(TimeoutError("it took longer than it may"))
+            self.refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
+
+    def _log(self, error: Exception) -> None:
+        what = self._at if isinstance(self._at, str) else self._at.describe(self.name)
+        whom = self.name if self.socket is None else self.socket.public_id
+        self._peer.server.workers.log_failure(what, whom, error)
+
+    def _let_go(self, reason: str) -> None:
+        """It is decided against the client: end what is at work for it."""
+        self._peer.forget_joining(self)
+        if self.socket is not None:
+            self.socket.stay_out(reason)
+        if self._credentials is not None:
+            self._credentials.drop()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _conclude(self) -> None:
+        """Nothing is at work for it any more, but perhaps its undos."""
+        if self._undos is not None and self.state is not State.JOINED:
+            if self._undos.has_async and self._peer.server.workers.spawn(self._undo_then_conclude):
+                return
+            self._undos.run()
+        self._peer.joining_over(self)
+        if self._namespace is not None:
+            del self._namespace.joinings[self]
+            self._namespace.end_if_deserted()
+
+    async def _undo_then_conclude(self) -> None:
+        if self._undos is not None and self.state is not State.JOINED:
+            await self._undos.run_async()
+        self._conclude()
+
+    def _observers(self) -> "Observers":
+        where = self._peer.server.everywhere if self._namespace is None else self._namespace
+        return where.observers
+
+    def _move(self, state: State) -> None:
+        self.state = advance(self.state, state)

@@ -1,0 +1,85 @@
+"""Those who see sockets come and go, at the moment itself."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.socketio.joining import Joining
+    from trio_socketio.socketio.socket import Socket
+
+
+class Observer:
+    """Override what is of interest. The methods are plain, and are called inside the server's turn.
+
+    Every socket is told about with `joined` and later `left`, each once, or else with `refused` or
+    `abandoned`, once.
+    """
+
+    def joined(self, socket: "Socket") -> None:
+        """A socket is in its namespace; its "connection" handler has not been called yet."""
+
+    def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
+        """A socket has left its rooms; handlers of earlier events may still be at work.
+
+        Args:
+            socket: still knows the rooms that it was in.
+            reason: of its disconnect.
+            recoverable: whether its client may come back to the same id.
+        """
+
+    def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
+        """A client that wanted to join was turned away."""
+
+    def abandoned(self, joining: "Joining") -> None:
+        """A client that wanted to join has left, or the server stops."""
+
+
+class Observers:
+    """The observers of one namespace."""
+
+    __slots__ = ("_all", "_workers")
+
+    def __init__(self, workers: "Workers") -> None:
+        self._workers = workers
+        self._all: tuple[Observer, ...] = ()
+
+    def __iter__(self) -> "Iterator[Observer]":
+        return iter(self._all)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, observers: "Iterable[Observer]") -> None:
+        """Tell these too, from now on."""
+        self._all = (*self._all, *observers)
+
+    def joined(self, socket: "Socket") -> None:
+        """See Observer."""
+        for observer in self._all:
+            self._tell(observer, socket.public_id, lambda one: one.joined(socket))
+
+    def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
+        """See Observer."""
+        for observer in self._all:
+            self._tell(
+                observer, socket.public_id, lambda one: one.left(socket, reason, recoverable)
+            )
+
+    def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
+        """See Observer."""
+        for observer in self._all:
+            self._tell(observer, joining.name, lambda one: one.refused(joining, error))
+
+    def abandoned(self, joining: "Joining") -> None:
+        """See Observer."""
+        for observer in self._all:
+            self._tell(observer, joining.name, lambda one: one.abandoned(joining))
+
+    def _tell(self, observer: Observer, whom: str, tell: "Callable[[Observer], None]") -> None:
+        try:
+            tell(observer)
+        except Exception as error:
+            self._workers.log_failure(f"observer {type(observer).__qualname__}", whom, error)

@@ -1,0 +1,71 @@
+"""What the steps of one joining have done, and how it is taken back."""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_socketio.engine.hooks import is_async
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.handlers import Workers
+
+Undo = Callable[[], Coroutine[Any, Any, None] | None]
+
+UNDO_S: Final = 5.0
+"""How long all of them may take together."""
+
+
+class Undos:
+    """Functions that take back what steps have done. Each is called once, the last one first.
+
+    Args:
+        workers: run them.
+        what: they belong to, for the log.
+    """
+
+    __slots__ = ("_functions", "_what", "_workers")
+
+    def __init__(self, workers: "Workers", what: str) -> None:
+        self._workers = workers
+        self._what = what
+        self._functions: list[Undo] = []
+
+    def add(self, function: Undo) -> None:
+        """Register a plain or async function."""
+        self._functions.append(function)
+
+    @property
+    def has_async(self) -> bool:
+        """Whether a task is needed."""
+        return any(map(is_async, self._functions))
+
+    def run(self) -> None:
+        """Call them, none of which is async."""
+        while self._functions:
+            self._call(self._functions.pop())
+
+    async def run_async(self) -> None:
+        """Call them, also while the server is being cancelled: a claim must not outlive it."""
+        ends = trio.current_time() + UNDO_S
+        while self._functions:
+            function: Any = self._functions.pop()
+            if not is_async(function):
+                self._call(function)
+                continue
+            try:
+                with trio.CancelScope(shield=True, deadline=ends) as scope:
+                    await self._workers.call_async(function)
+                if scope.cancelled_caught:
+                    raise TimeoutError(f"the undos took longer than {UNDO_S} s")
+            except Exception as error:
+                self._log(error)
+
+    def _call(self, function: Undo) -> None:
+        try:
+            self._workers.run(function)
+        except Exception as error:
+            self._log(error)
+
+    def _log(self, error: Exception) -> None:
+        self._workers.log_failure(f"an undo of {self._what}", self._what, error)
