@@ -8,6 +8,7 @@ import pytest
 import trio_socketio
 
 PUBLIC = [
+    "Ack",
     "AckTimeout",
     "Adapter",
     "Broadcast",
@@ -24,9 +25,11 @@ PUBLIC = [
     "EventRefused",
     "HandshakeDetails",
     "HttpCompression",
+    "Joining",
     "Listener",
     "LocalProtocolError",
     "Namespace",
+    "Observer",
     "Outgoing",
     "Packet",
     "PacketType",

@@ -1,5 +1,6 @@
 """A realtime server that speaks Socket.IO, and a client, on trio."""
 
+from trio_socketio.acks import Ack
 from trio_socketio.client.client import Client, open_client
 from trio_socketio.client.dispatch import ReceivedEvent
 from trio_socketio.client.namespace import ClientNamespace
@@ -26,7 +27,9 @@ from trio_socketio.errors import (
 from trio_socketio.options import Cookie, HttpCompression, PerMessageDeflate, ServerOptions
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast
+from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.observers import Observer
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.saved_session import SavedSession
@@ -36,6 +39,7 @@ from trio_socketio.socketio.socket import Socket
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ack",
     "AckTimeout",
     "Adapter",
     "Broadcast",
@@ -52,9 +56,11 @@ __all__ = [
     "EventRefused",
     "HandshakeDetails",
     "HttpCompression",
+    "Joining",
     "Listener",
     "LocalProtocolError",
     "Namespace",
+    "Observer",
     "Outgoing",
     "Packet",
     "PacketType",

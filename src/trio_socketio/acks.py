@@ -1,11 +1,23 @@
 """Acknowledgements: one that this side waits for, and what a handler answers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
 from trio_socketio.errors import AckTimeout, TrioSocketIOError
+
+
+class Ack(NamedTuple):
+    """One client's answer to a broadcast.
+
+    Args:
+        socket_id: the public id of who answered; None when another server does not say it.
+        answer: its first argument; None when it answered with nothing.
+    """
+
+    socket_id: str | None
+    answer: Any
 
 
 class PendingAck:
@@ -19,8 +31,8 @@ class PendingAck:
         self._answer: list[Any] = []
         self._error: TrioSocketIOError | None = None
 
-    def receive(self, arguments: list[Any]) -> None:
-        """The peer answered."""
+    def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
+        """The peer answered; there is only one that can."""
         self._answer = arguments
         self._event.set()
 

@@ -62,12 +62,17 @@ class AckTimeout(TrioSocketIOError):
 
     Args:
         message: how long was waited, for whom.
-        responses: of a broadcast: the answers of those clients that did.
+        acks: of a broadcast: a pair for each client that did, its public id and its answer.
     """
 
-    def __init__(self, message: str, responses: Sequence[Any] = ()) -> None:
+    def __init__(self, message: str, acks: Sequence[tuple[str | None, Any]] = ()) -> None:
         super().__init__(message)
-        self.responses = list(responses)
+        self.acks = list(acks)
+
+    @property
+    def responses(self) -> list[Any]:
+        """The answers of the clients that did acknowledge."""
+        return [answer for _, answer in self.acks]
 
 
 class EventRefused(TrioSocketIOError):

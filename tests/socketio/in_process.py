@@ -4,7 +4,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from trio_socketio import Namespace, Server, Socket
+from trio_socketio import ConnectRefused, Namespace, Server, Socket
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.socketio.joining import Joining
 
@@ -53,6 +53,7 @@ class FakePeer:
     """The only socket of its session."""
 
     recovers = True
+    ids_are_secret = False
 
     def __init__(self, server: Server, session: FakeSession) -> None:
         self.server = server
@@ -62,8 +63,8 @@ class FakePeer:
     def new_socket_id(self, _: str) -> str:
         return secrets.token_urlsafe(15)
 
-    def new_alias(self) -> None:
-        """Its id is public."""
+    def turn_away(self, joining: Joining, error: ConnectRefused, errcode: int) -> None:
+        """It is told so."""
 
     def forget_joining(self, joining: Joining) -> None:
         """It is decided."""

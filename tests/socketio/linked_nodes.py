@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from trio_socketio import AckTimeout, Adapter, Namespace, Server, SocketDetails, Target
+from trio_socketio.acks import Ack
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.socketio.acks import GatheredAcks
 
@@ -19,10 +20,15 @@ class Relay:
     """Passes each answer of one node's clients on."""
 
     def __init__(
-        self, answered: Callable[[list[Any]], None], left: Callable[[TrioSocketIOError], None]
+        self,
+        answered: Callable[[list[Any], str | None], None],
+        left: Callable[[TrioSocketIOError], None],
     ) -> None:
-        self.receive = answered
+        self._answered = answered
         self.fail = left
+
+    def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
+        self._answered(arguments, socket_id)
 
 
 class LinkedAdapter(Adapter):
@@ -47,10 +53,11 @@ class LinkedAdapter(Adapter):
 
     # -- what has an effect and no answer
 
-    def broadcast(self, arguments: list[Any], target: Target) -> None:
-        super().broadcast(arguments, target)
+    def broadcast(self, arguments: list[Any], target: Target) -> int:
+        selected = super().broadcast(arguments, target)
         for other in self._others(target):
             Adapter.broadcast(other, *travelled(arguments, target))
+        return selected
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         rooms = tuple(rooms)
@@ -89,13 +96,13 @@ class LinkedAdapter(Adapter):
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float
-    ) -> list[Any]:
+    ) -> list[Ack]:
         acks = GatheredAcks()
         with ExitStack() as asked:
             acks.expect(asked.enter_context(self.asking(arguments, target, acks)))
             for other in self._others(target):
                 acks.expect(1)  # the node, until it has said how many it asks
-                relay = Relay(lambda answer: acks.receive(travelled(answer)[0]), acks.fail)
+                relay = Relay(lambda answer, who: acks.receive(*travelled(answer, who)), acks.fail)
                 there: tuple[Any, Any] = (travelled(arguments)[0], travelled(target)[0])
                 count = asked.enter_context(other.asking(*there, relay))
                 if not other.is_mute:
@@ -124,7 +131,8 @@ class LinkedAdapter(Adapter):
             if others:
                 await done.wait()
             return answers
-        raise AckTimeout(f"{len(answers)} of {len(others)} nodes answered", answers)
+        acks = [(None, answer) for answer in answers]
+        raise AckTimeout(f"{len(answers)} of {len(others)} nodes answered", acks)
 
 
 def travelled(*values: Any) -> list[Any]:

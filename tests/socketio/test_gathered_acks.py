@@ -182,9 +182,32 @@ async def test_nodes_that_still_count_their_clients_are_waited_for(
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        acks.receive(["early"])  # overtook its node's count
+        acks.receive(["early"], "one")  # overtook its node's count
         acks.expect(2 - 1)
         await trio.testing.wait_all_tasks_blocked()
         assert answers == []
         acks.receive([])
-    assert answers == [["early", None]]
+    assert answers == [[("one", "early"), (None, None)]]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@trio_test
+async def test_gathered_acks_say_who_has_answered(autojump_clock: MockClock, late: bool) -> None:
+    server = Server()
+    sockets = sockets_of(server, 2)
+    acks: list[Any] = []
+
+    async def gather() -> None:
+        try:
+            acks.extend(await server.gather_acks("who", timeout_s=1))
+        except AckTimeout as error:
+            acks.extend(error.acks)
+            acks.append(error.responses)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gather)
+        await trio.testing.wait_all_tasks_blocked()
+        answer(sockets[1], "b")
+        if not late:
+            answer(sockets[0])
+    assert acks == [(sockets[1].id, "b"), ["b"] if late else (sockets[0].id, None)]

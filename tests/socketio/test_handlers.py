@@ -16,7 +16,7 @@ from tests.socketio.in_process import enter
 from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
 from trio.testing import trio_test
 
-from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
 from trio_socketio.socketio.handlers import MAX_IDLE_WORKERS, Handler, Workers
 
 KINDS = ("plain", "async", "concurrent")
@@ -404,3 +404,40 @@ async def test_a_plain_handler_that_gives_a_coroutine_is_told(
         assert await client.receive() == ('32["alive"]', [])
         assert server.statistics().handler_failures == 1
     assert "wrapped of 'wrapped' gave a coroutine" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "plain behind a listener"])
+@trio_test
+async def test_an_event_without_a_handler_is_told_by_its_name(transport: str, kind: str) -> None:
+    server = Server()
+    space = server.of("/")
+    space.on("known")(lambda _: "known")
+
+    if kind == "async":
+
+        @space.on_unhandled
+        async def unhandled(socket: Socket, event: str, *arguments: Any) -> list[Any]:
+            await trio.lowlevel.checkpoint()
+            return [socket.connected, event, *arguments]
+    else:
+        space.on_unhandled(lambda socket, *arguments: [socket.connected, *arguments])
+    seen = []
+    if "listener" in kind:
+        server.on("connection")(lambda socket: socket.on_any(lambda event, *_: seen.append(event)))
+    with pytest.raises(LocalProtocolError, match="already"):
+        space.on_unhandled(print)
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "known") == ["known"]
+        assert await ask(client, "unknown", 1, 2) == [[True, "unknown", 1, 2]]
+        assert seen == (["known", "unknown"] if "listener" in kind else [])
+
+
+@trio_test
+async def test_children_inherit_the_handler_of_unhandled_events(transport: str) -> None:
+    server = Server()
+    parent = server.of(lambda name, auth: True)
+    async with serving(server) as port, joined(port, transport, "/child") as (client, _):
+        parent.on_unhandled(lambda _, event: event)
+        assert await ask(client, "any", namespace="/child") == ["any"]
+        await client.connect("/later")
+        assert await ask(client, "other", namespace="/later") == ["other"]

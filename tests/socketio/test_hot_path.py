@@ -7,15 +7,16 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import FrameType
 
 import pytest
 import trio
 from tests.apps.bench_app import create
-from tests.socketio.serving import frame, joined, serving
+from tests.socketio.serving import frame, joined, open_client, serving
 from tests.wire import SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import Server, ServerOptions
+from trio_socketio import Observer, Server, ServerOptions, Session, Socket
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_BATCH = 60  # messages; one read hands over 64 in a turn
@@ -170,3 +171,34 @@ async def test_a_sleeper_wakes_in_time_while_200_clients_flood() -> None:
         assert busy_s <= LATE_S
     finally:
         gc.unfreeze()
+
+
+@trio_test
+async def test_a_connect_without_middleware_takes_few_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the packet to `joined`: every call is paid by each of 10,000 clients that come back."""
+    calls: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "trio_socketio" in frame.f_code.co_filename:
+            calls.append(frame.f_code.co_qualname)
+
+    class Last(Observer):
+        def joined(self, socket: Socket) -> None:
+            sys.setprofile(None)
+
+    receive_text = Session.receive_text
+
+    def receive_profiled(self: Session, packet: bytes) -> None:
+        sys.setprofile(profile)
+        receive_text(self, packet)
+
+    server = Server()
+    server.observe(Last())
+    async with serving(server) as port, open_client(port) as client:
+        monkeypatch.setattr(Session, "receive_text", receive_profiled)
+        await client.send("0")
+        await client.receive()
+    assert "Session.receive_text" in calls[0]
+    assert len(calls) <= 30, calls

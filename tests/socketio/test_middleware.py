@@ -203,6 +203,7 @@ async def test_rooms_joined_in_middleware_count_from_the_start(transport: str, k
         assert await ask(client, "ping") == ["pong"]
 
 
+@pytest.mark.req("JOIN-31")
 @trio_test
 async def test_client_that_leaves_cancels_its_middleware(transport: str) -> None:
     server = ping_server()

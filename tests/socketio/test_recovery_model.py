@@ -1,7 +1,6 @@
 """A client that is lost again and again sees what one that is never lost sees: a model."""
 
 import json
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,13 +45,6 @@ commands = st.lists(
     min_size=40,  # Hypothesis' lists are short on average if they may be
     max_size=120,
 )
-
-
-class Offline(Server):
-    """A server that nobody reaches."""
-
-    def new_socket_id(self) -> str:
-        return secrets.token_urlsafe(15)
 
 
 class TimedSession(FakeSession):
@@ -102,7 +94,7 @@ class Client:
 
 class World:
     def __init__(self, options: ServerOptions) -> None:
-        self.server = Offline(options)
+        self.server = Server(options)
         self.deadlines = Deadlines(0.01)
         self.server.prepare(self.deadlines)
         self.space = self.server.of("/")

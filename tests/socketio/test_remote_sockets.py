@@ -34,7 +34,7 @@ async def test_what_is_known_of_a_socket_from_afar(transport: str) -> None:
         assert remote.rooms == {sid, "x", "y"}
         assert remote.data == {"name": "Ada"}
         assert isinstance(remote.handshake, HandshakeDetails)
-        for field in ("headers", "query", "url", "address", "secure", "issued_s", "auth"):
+        for field in ("headers", "query", "url", "address", "secure", "issued_s"):
             assert getattr(remote.handshake, field) == getattr(socket.handshake, field)
         remote.data["name"] = "Eve"
         socket.leave("x")

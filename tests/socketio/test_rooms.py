@@ -194,9 +194,9 @@ async def test_adapter_sees_every_change_and_broadcast(transport: str) -> None:
             calls.append(("remove_all",))
             super().remove_all(socket)
 
-        def broadcast(self, arguments: list[Any], target: Any) -> None:
+        def broadcast(self, arguments: list[Any], target: Any) -> int:
             calls.append(("broadcast", arguments, target.rooms, target.local))
-            super().broadcast(arguments, target)
+            return super().broadcast(arguments, target)
 
     server = Server(adapter=Spy)
     async with serving(server) as port, joined(port, transport) as (client, _):

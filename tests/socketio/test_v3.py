@@ -12,7 +12,7 @@ from tests.wire import EngineClient, HttpClient, SocketIOClient
 from tests.wire_v3 import PollingEngineV3, WebSocketEngineV3, pack
 from trio.testing import trio_test
 
-from trio_socketio import ConnectRefused, Server, ServerOptions, Socket
+from trio_socketio import ConnectRefused, Server, ServerOptions, Socket, Target
 
 
 def make_server(**options: Any) -> Server:
@@ -106,6 +106,30 @@ async def test_a_query_behind_a_namespace_is_the_auth(
         assert seen.entries == [(f"/admin#{sid_of(client)}", auth)]
         await client.emit("ping", ack_id=1)
         assert await client.receive() == ('31["pong"]', [])
+
+
+@pytest.mark.req("JOIN-28")
+@trio_test
+async def test_others_are_shown_an_alias_of_its_id(transport: str) -> None:
+    server = make_server()
+    async with serving(server) as port, in_main(port, transport) as client:
+        (socket,) = server.of("/").sockets.values()
+        assert socket.id == sid_of(client)
+        alias = socket.public_id
+        assert len(alias) == 20
+        assert socket.id not in alias
+        (remote,) = await server.fetch_sockets()
+        assert remote.id == alias
+        assert remote.rooms == {alias}
+        assert await server.of("/").adapter.sockets(Target()) == {alias}
+        assert server.to(alias).emit("news") == 1
+        assert await client.receive() == ('2["news"]', [])
+        remote.emit("news")
+        assert await client.receive() == ('2["news"]', [])
+        assert server.except_(alias).emit("news") == 0
+        remote.disconnect()
+        assert await client.receive() == ("1", [])
+        assert server.to(alias).emit("news") == 0
 
 
 @pytest.mark.req("SIO4-03")

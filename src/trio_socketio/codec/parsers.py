@@ -88,3 +88,11 @@ class MsgpackParser:
 JSON: Final[Parser] = JsonParser()
 PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MsgpackParser()}
 """By their names in ServerOptions."""
+
+
+def connect_encoder(parser: Parser, namespace: str) -> Callable[[dict[str, str]], Outgoing]:
+    """What writes the CONNECT packets of one namespace that a server sends."""
+    if parser is JSON:
+        header = socket_packet.encode_header(PacketType.CONNECT, namespace)
+        return MethodType(socket_packet.encode_connect, header)  # costs no call of its own
+    return lambda payload: parser.encode_packet(Packet(PacketType.CONNECT, namespace, payload))

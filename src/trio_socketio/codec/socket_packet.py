@@ -93,6 +93,18 @@ def encode_packet(packet: Packet) -> Outgoing:
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
 
 
+def encode_connect(header: bytes, payload: dict[str, str]) -> Outgoing:
+    """Encode a server's CONNECT, which tells the client its ids.
+
+    Args:
+        header: from encode_header, for CONNECT.
+        payload: what the client is told.
+
+    Spec: Socket.IO v5, "Connection to a namespace".
+    """
+    return Outgoing(header + encode_json(payload))
+
+
 def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None) -> Outgoing:
     """Encode an EVENT or ACK whose header was built before.
 

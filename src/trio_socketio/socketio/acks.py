@@ -4,6 +4,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from trio_socketio.acks import Ack
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
@@ -13,8 +14,8 @@ DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 class Awaited(Protocol):
     """What a socket tells the answer to, or its end."""
 
-    def receive(self, arguments: list[Any]) -> None:
-        """A client answered."""
+    def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
+        """A client answered; its public id, if it is known."""
 
     def fail(self, error: TrioSocketIOError) -> None:
         """A client is gone."""
@@ -30,7 +31,7 @@ class GatheredAcks:
     __slots__ = ("_answers", "_changed", "_gone", "_missing")
 
     def __init__(self) -> None:
-        self._answers: list[Any] = []
+        self._answers: list[Ack] = []
         self._missing = 0
         self._gone = 0
         self._changed = trio.Event()
@@ -40,10 +41,10 @@ class GatheredAcks:
         self._missing += count
         self._look()
 
-    def receive(self, arguments: list[Any]) -> None:
+    def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
         """A client answered. Its first argument counts: no more travels between nodes."""
         self._missing -= 1
-        self._answers.append(arguments[0] if arguments else None)
+        self._answers.append(Ack(socket_id, arguments[0] if arguments else None))
         self._look()
 
     def fail(self, error: TrioSocketIOError) -> None:
@@ -56,7 +57,7 @@ class GatheredAcks:
         if self._missing <= 0:
             self._changed.set()
 
-    async def wait(self, timeout_s: float) -> list[Any]:
+    async def wait(self, timeout_s: float) -> list[Ack]:
         """One answer of each client, in the order in which they came.
 
         Raises:

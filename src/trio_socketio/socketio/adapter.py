@@ -9,12 +9,14 @@ What has an effect and no answer is plain: an emit never waits. What asks other 
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import trio
 
+from trio_socketio.acks import Ack
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
 from trio_socketio.socketio.remote_socket import SocketDetails, describe
@@ -49,6 +51,12 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     local: bool = False
     compress: bool = True
     timeout_s: float | None = None
+
+    def fits(self, rooms: AbstractSet[str]) -> bool:
+        """Whether a socket that is in rooms, its own included, is one of them."""
+        return (not self.rooms or not rooms.isdisjoint(self.rooms)) and rooms.isdisjoint(
+            self.excluded
+        )
 
 
 EVERYBODY = Target()
@@ -141,12 +149,14 @@ class Adapter:
 
     # -- emitting
 
-    def broadcast(self, arguments: list[Any], target: Target) -> None:
+    def broadcast(self, arguments: list[Any], target: Target) -> int:
         """Send an event to the sockets of target.
 
         Args:
             arguments: the event's name, then what goes with it.
             target: see Target.
+        Returns:
+            How many sockets of this node were selected.
         Raises:
             LocalProtocolError: the arguments cannot be sent; nothing was.
         """
@@ -158,14 +168,15 @@ class Adapter:
         else:
             for socket in chosen:
                 socket.session.send(packet)
+        return len(chosen)
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float
-    ) -> list[Any]:
+    ) -> list[Ack]:
         """Send an event to the sockets of target, and wait until each has answered.
 
         Returns:
-            The first argument of each answer, in the order in which they came.
+            The answers, in the order in which they came.
         Raises:
             AckTimeout: see GatheredAcks.
             LocalProtocolError: see broadcast.
@@ -244,7 +255,13 @@ class Adapter:
                 socket.leave(room)
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
-        """Put the sockets of target out of the namespace, or with close out of all of them."""
+        """Put the sockets of target out of the namespace, or with close out of all of them.
+
+        A client that is on its way in counts: it would come in right behind.
+        """
+        for joining in tuple(self._namespace.joinings):
+            if joining.socket is not None and target.fits(joining.socket.early_rooms):
+                joining.socket.disconnect(close)
         for socket in list(self.select(target)):
             socket.disconnect(close)
 
@@ -256,14 +273,14 @@ class Adapter:
         return 1
 
     async def sockets(self, target: Target) -> set[str]:
-        """The ids of the sockets of target."""
+        """The public ids of the sockets of target."""
         await trio.lowlevel.checkpoint()
-        return {socket.id for socket in self.select(target)}
+        return {socket.public_id for socket in self.select(target)}
 
     async def socket_rooms(self, socket_id: str) -> frozenset[str] | None:
         """The rooms of a socket, its own included; None when nobody knows it."""
         await trio.lowlevel.checkpoint()
-        socket = self._namespace.sockets.get(socket_id)
+        socket = self._namespace.rooms.find(socket_id)
         return None if socket is None else socket.rooms
 
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:

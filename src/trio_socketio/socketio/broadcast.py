@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from trio_socketio.acks import Ack
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
@@ -70,17 +71,19 @@ class Broadcasting:
 
     # -- what
 
-    def emit(self, event: str, *arguments: Any) -> None:
+    def emit(self, event: str, *arguments: Any) -> int:
         """Send an event to each socket once. Never blocks.
 
+        Returns:
+            How many sockets of this node were selected; other nodes are not asked.
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
-        self._everybody().emit(event, *arguments)
+        return self._everybody().emit(event, *arguments)
 
-    def send(self, *arguments: Any) -> None:
+    def send(self, *arguments: Any) -> int:
         """Emit "message"."""
-        self.emit("message", *arguments)
+        return self.emit("message", *arguments)
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
@@ -96,7 +99,22 @@ class Broadcasting:
             AckTimeout: some have not answered in time, or have left; ``responses`` are the others'.
             LocalProtocolError: see emit.
         """
-        return await self._everybody().emit_with_ack(event, *arguments, timeout_s=timeout_s)
+        acks = await self.gather_acks(event, *arguments, timeout_s=timeout_s)
+        return [answer for _, answer in acks]
+
+    async def gather_acks(
+        self, event: str, *arguments: Any, timeout_s: float | None = None
+    ) -> list[Ack]:
+        """The same as emit_with_ack, for those who want to know who has answered.
+
+        Returns:
+            The public id and the first argument of each client that answered, in the order in which
+            the answers came.
+        Raises:
+            AckTimeout: some have not answered in time, or have left; ``acks`` are the others'.
+            LocalProtocolError: see emit.
+        """
+        return await self._everybody().gather_acks(event, *arguments, timeout_s=timeout_s)
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """The sockets, on whatever node, as they are now."""
@@ -158,18 +176,20 @@ class Broadcast(Broadcasting):
         """How long answers may take."""
         return self._with(timeout_s=check_timeout(timeout_s))
 
-    def emit(self, event: str, *arguments: Any) -> None:
+    def emit(self, event: str, *arguments: Any) -> int:
         """Send an event to each chosen socket once.
 
+        Returns:
+            How many sockets of this node were selected; other nodes are not asked.
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         check_event(event)
-        self._owner.adapter.broadcast([event, *arguments], self._target)
+        return self._owner.adapter.broadcast([event, *arguments], self._target)
 
-    async def emit_with_ack(
+    async def gather_acks(
         self, event: str, *arguments: Any, timeout_s: float | None = None
-    ) -> list[Any]:
+    ) -> list[Ack]:
         """See Broadcasting."""
         check_event(event)
         target = self._target if timeout_s is None else self.timeout(timeout_s)._target

@@ -63,13 +63,13 @@ class Credentials:
         await self._arrived.wait()
         return self._arguments or []
 
-    def acknowledge(self, arguments: list[Any]) -> None:
+    def acknowledge(self, *arguments: Any) -> None:
         """Answer the event that carried the credentials, if an answer was asked for.
 
         Raises:
             LocalProtocolError: an argument cannot be sent.
         """
-        if self._ack_id is not None:
+        if self._ack_id is not None and self._socket.is_reachable:
             ack_id, self._ack_id = self._ack_id, None
             self._socket.session.send(self._socket.namespace.encode_ack(arguments, ack_id))
 

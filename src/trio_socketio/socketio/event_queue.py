@@ -4,15 +4,18 @@ import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from trio_socketio.acks import answer_arguments
 from trio_socketio.socketio.any_listeners import AnyListeners
+from trio_socketio.socketio.handlers import Handler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
     from typing import TypeAlias
 
     from trio_socketio.engine.session import Session
-    from trio_socketio.socketio.handlers import Handler, Workers
+    from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.peer import Peer
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None]
@@ -73,6 +76,12 @@ class EventQueue(AnyListeners):
     def has_room(self) -> bool:
         """Whether another event may be queued."""
         return self._pending < self.namespace.workers.queue_bound
+
+    async def wait_handled(self) -> None:
+        """Wait until the events that are queued now have been handled, one after the other."""
+        handled = trio.Event()
+        self.dispatch(Handler("the end of the queue", lambda _: handled.set()), [self], None)
+        await handled.wait()
 
     def _enqueue(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
         workers = self.namespace.workers

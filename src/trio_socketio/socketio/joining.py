@@ -102,7 +102,7 @@ class Joining:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
         self.socket.identify(user)
 
-    def accept(self, event: str, timeout_s: float) -> None:
+    def accept(self, event: str, timeout_s: float) -> Credentials:
         """Answer the CONNECT before it is known who the client is; its credentials are an event.
 
         For an async step in the stage AUTHENTICATING.
@@ -110,28 +110,20 @@ class Joining:
         Args:
             event: the name of the event that carries the credentials.
             timeout_s: how long the client has for sending them, and the step for judging them.
+        Returns:
+            What the step waits for.
         Raises:
             LocalProtocolError: the client cannot be accepted in this state.
         """
-        if self.has_ended:  # the client has left: the step is about to be cancelled
-            return
-        if self.socket is None or self._scope is None or self.state is not State.AUTHENTICATING:
+        if self.socket is None or self._scope is None:
             raise LocalProtocolError("only an async step that authenticates can accept a client")
-        self._move(State.ACCEPTED)
-        self._scope.deadline = trio.current_time() + timeout_s
-        self._credentials = Credentials(self.socket, event)
-        self.socket.accept()
-
-    async def receive_credentials(self) -> list[Any]:
-        """Wait for the event that `accept` named, and give its arguments."""
-        if self._credentials is None:
-            raise LocalProtocolError("the client has not been accepted")
-        return await self._credentials.wait()
-
-    def acknowledge(self, *arguments: Any) -> None:
-        """Answer the event that carried the credentials, if its client asked for an answer."""
-        if self._credentials is not None and not self.has_ended:
-            self._credentials.acknowledge(list(arguments))
+        credentials = Credentials(self.socket, event)
+        if not self.has_ended:  # else the client has left, and the step is about to be cancelled
+            self._move(State.ACCEPTED)
+            self._scope.deadline = trio.current_time() + timeout_s
+            self._credentials = credentials
+            self.socket.accept()
+        return credentials
 
     # -- for the client's side
 
@@ -139,6 +131,11 @@ class Joining:
     def has_ended(self) -> bool:
         """Whether it is decided; the task and its undos may still be at work."""
         return self.state in ENDS
+
+    @property
+    def is_by_event(self) -> bool:
+        """Whether the client authenticates itself by an event."""
+        return self._credentials is not None
 
     @property
     def is_accepted(self) -> bool:
@@ -152,12 +149,16 @@ class Joining:
 
     def begin(self) -> None:
         """Go as far as plain steps lead; if one is async, a task does the rest."""
-        awaited = self._resume(self._stages.__next__)
-        if awaited is not None:
-            if self._peer.server.workers.spawn(self._run, awaited):
-                return
-            self.abandon("server shutting down")
-            self._stages.close()
+        try:
+            awaited = next(self._stages, None)
+        except Exception as error:
+            self._fail(error)
+        else:
+            if awaited is not None:
+                if self._peer.server.workers.spawn(self._run, awaited):
+                    return
+                self.abandon("server shutting down")
+                self._stages.close()
         self._conclude()
 
     def receive_packet(self, packet: "Packet") -> None:
@@ -210,6 +211,8 @@ class Joining:
                 return
         self._namespace = namespace
         namespace.joinings[self] = None
+        if self.state is State.REFUSED:  # by the handler of "new_namespace"
+            return
         restored = None
         if self._lost is not None and namespace.adapter.recovers:
             self._move(State.RESTORING)
@@ -232,10 +235,10 @@ class Joining:
             if self.has_ended:
                 return
             check_verdict(verdict, step.function)
-        if self._peer.session.is_open:
-            self._join(namespace, socket)
-        else:  # a plain step has closed it
-            self.abandon(self._peer.session.reason)
+            if not self._peer.session.is_open:  # the step has closed it
+                self.abandon(self._peer.session.reason)
+                return
+        self._join(namespace, socket)
 
     def _search(self) -> Generator[Awaited, Any, "Namespace | None"]:
         """Ask the parents, in order, for a namespace that does not exist.
@@ -293,11 +296,11 @@ class Joining:
     def _join(self, namespace: "Namespace", socket: "Socket") -> None:
         self._at = "the adapter"
         socket.enter()
-        if self.has_ended:
+        if self.state is State.REFUSED:  # a hook of a room has put it out
             return
-        self._move(State.JOINED)
+        self.state = advance(self.state, State.JOINED)
         self._peer.admit(self, socket)
-        if namespace.observers:
+        if namespace.observers.all:
             namespace.observers.joined(socket)
         if namespace.connection_handler is not None:
             socket.dispatch(namespace.connection_handler, [socket], None)

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from trio_socketio.codec.parsers import connect_encoder
 from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
@@ -55,6 +57,7 @@ class Namespace(Registry, Broadcasting):
     def speak(self) -> None:
         """Write packets in the way of the server's parser."""
         parser = self.server.parser
+        self.encode_connect = connect_encoder(parser, self.name)
         self.encode_event = parser.arguments_encoder(PacketType.EVENT, self.name)
         self.encode_ack = parser.arguments_encoder(PacketType.ACK, self.name)
 
@@ -94,14 +97,16 @@ class Namespace(Registry, Broadcasting):
     def _everybody(self) -> Broadcast:
         return Broadcast(self)
 
-    def emit(self, event: str, *arguments: Any) -> None:
+    def emit(self, event: str, *arguments: Any) -> int:
         """Send an event to every socket.
 
+        Returns:
+            How many sockets of this node it was sent to.
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         check_event(event)
-        self.adapter.broadcast([event, *arguments], EVERYBODY)
+        return self.adapter.broadcast([event, *arguments], EVERYBODY)
 
     # -- between servers
 
@@ -159,6 +164,19 @@ class Namespace(Registry, Broadcasting):
         if self.server.recovery is not None and self.adapter.recovers and peer.recovers:
             return self.adapter.create_socket(peer, socket_id, auth, restored)
         return Socket(self, peer, socket_id, auth)
+
+    def put_everybody_out(self, reason: str) -> list[Socket]:
+        """Disconnect all sockets and refuse all clients that are on their way in.
+
+        Returns:
+            The sockets, whose handlers may still be at work.
+        """
+        for joining in tuple(self.joinings):
+            joining.refuse(ConnectRefused(reason))
+        sockets = list(self.sockets.values())
+        for socket in sockets:
+            socket.put_out(reason)
+        return sockets
 
     def end_if_deserted(self) -> None:
         """A child that nobody is in or about to join ends, if the options say so."""

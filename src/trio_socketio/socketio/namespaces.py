@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
+
+import trio
 
 from trio_socketio.codec.parsers import JSON, PARSERS, Parser
 from trio_socketio.engine.hooks import is_async
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
+
+REMOVAL_S: Final = 5.0
+"""How long the handlers of a namespace that is removed may go on."""
 
 
 class Namespaces(Broadcasting):
@@ -152,9 +157,7 @@ class Namespaces(Broadcasting):
     def remove_child(self, child: Namespace) -> None:
         """A namespace that clients had asked for is deserted."""
         if child.parent is not None and self.namespaces.get(child.name) is child:
-            self._dynamic_count -= 1
-            del self.namespaces[child.name]
-            del child.parent.children[child.name]
+            self._forget(child)
             child.close_adapter()
 
     def add_steps(self, steps: Iterable[Step]) -> None:
@@ -169,6 +172,40 @@ class Namespaces(Broadcasting):
         self.everywhere.observe(observer)
         for namespace in self.namespaces.values():
             namespace.observe(observer)
+
+    async def remove(self, name: str, reason: str = "namespace removed") -> None:
+        """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
+
+        Clients that ask for it later are told that it does not exist.
+
+        Args:
+            name: of a namespace that `of` or a client has made; not of the main one.
+            reason: what "disconnect" handlers are told, and clients that are on their way in.
+        Returns:
+            When everybody is out, and the handlers of their events have ended or had REMOVAL_S.
+        Raises:
+            LocalProtocolError: there is no such namespace, or it is the main one.
+        """
+        namespace = self.namespaces.get(name if name.startswith("/") else "/" + name)
+        if namespace is None or namespace is self._main:
+            raise LocalProtocolError(f"there is no namespace {name!r} that could be removed")
+        self._forget(namespace)
+        await trio.lowlevel.checkpoint()
+        sockets = namespace.put_everybody_out(reason)
+        with trio.move_on_after(REMOVAL_S):
+            if sockets:
+                await namespace.poller.wait_settled()
+            for socket in sockets:
+                await socket.wait_handled()
+        namespace.close_adapter()
+
+    def _forget(self, namespace: Namespace) -> None:
+        del self.namespaces[namespace.name]
+        if namespace.parent is not None:
+            self._dynamic_count -= 1
+        for parent in self.parents.values():
+            if parent.children.get(namespace.name) is namespace:
+                del parent.children[namespace.name]
 
     def use(self, function: Function) -> Function:
         """See Namespace.use, of the main namespace."""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from trio_socketio.errors import ConnectRefused
     from trio_socketio.socketio.handlers import Workers
@@ -38,48 +38,53 @@ class Observer:
 
 
 class Observers:
-    """The observers of one namespace."""
+    """The observers of one namespace.
 
-    __slots__ = ("_all", "_workers")
+    Attributes:
+        all: the observers, in the order in which they are told.
+    """
+
+    __slots__ = ("_workers", "all")
 
     def __init__(self, workers: "Workers") -> None:
         self._workers = workers
-        self._all: tuple[Observer, ...] = ()
-
-    def __iter__(self) -> "Iterator[Observer]":
-        return iter(self._all)
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
+        self.all: tuple[Observer, ...] = ()
 
     def add(self, observers: "Iterable[Observer]") -> None:
         """Tell these too, from now on."""
-        self._all = (*self._all, *observers)
+        self.all = (*self.all, *observers)
 
     def joined(self, socket: "Socket") -> None:
         """See Observer."""
-        for observer in self._all:
-            self._tell(observer, socket.public_id, lambda one: one.joined(socket))
+        for observer in self.all:
+            try:
+                observer.joined(socket)
+            except Exception as error:
+                self._log(observer, socket.public_id, error)
 
     def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
         """See Observer."""
-        for observer in self._all:
-            self._tell(
-                observer, socket.public_id, lambda one: one.left(socket, reason, recoverable)
-            )
+        for observer in self.all:
+            try:
+                observer.left(socket, reason, recoverable)
+            except Exception as error:
+                self._log(observer, socket.public_id, error)
 
     def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
         """See Observer."""
-        for observer in self._all:
-            self._tell(observer, joining.name, lambda one: one.refused(joining, error))
+        for observer in self.all:
+            try:
+                observer.refused(joining, error)
+            except Exception as fault:
+                self._log(observer, joining.name, fault)
 
     def abandoned(self, joining: "Joining") -> None:
         """See Observer."""
-        for observer in self._all:
-            self._tell(observer, joining.name, lambda one: one.abandoned(joining))
+        for observer in self.all:
+            try:
+                observer.abandoned(joining)
+            except Exception as error:
+                self._log(observer, joining.name, error)
 
-    def _tell(self, observer: Observer, whom: str, tell: "Callable[[Observer], None]") -> None:
-        try:
-            tell(observer)
-        except Exception as error:
-            self._workers.log_failure(f"observer {type(observer).__qualname__}", whom, error)
+    def _log(self, observer: Observer, whom: str, error: Exception) -> None:
+        self._workers.log_failure(f"observer {type(observer).__qualname__}", whom, error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_socketio.acks import Ack
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 from trio_socketio.socketio.adapter import Adapter, Target
@@ -169,16 +170,15 @@ class ChildrenAdapter(Adapter):
         """See Adapter."""
         return [socket for adapter in self._adapters() for socket in adapter.select(target)]
 
-    def broadcast(self, arguments: list[Any], target: Target) -> None:
+    def broadcast(self, arguments: list[Any], target: Target) -> int:
         """See Adapter."""
-        for adapter in self._adapters():
-            adapter.broadcast(arguments, target)
+        return sum(adapter.broadcast(arguments, target) for adapter in self._adapters())
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float
-    ) -> list[Any]:
+    ) -> list[Ack]:
         """See Adapter; the children's answers together."""
-        answers: list[Any] = []
+        answers: list[Ack] = []
         failures: list[TrioSocketIOError] = []
 
         async def ask(adapter: Adapter) -> None:
@@ -187,7 +187,7 @@ class ChildrenAdapter(Adapter):
             except TrioSocketIOError as error:  # a nursery would wrap it
                 failures.append(error)
                 if isinstance(error, AckTimeout):
-                    answers.extend(error.responses)
+                    answers.extend(Ack(*ack) for ack in error.acks)
 
         async with trio.open_nursery() as nursery:
             for adapter in self._adapters():

@@ -13,7 +13,8 @@ from trio_socketio.codec.socket_packet import (
     Reassembly,
     decode_packet,
 )
-from trio_socketio.errors import ConnectRefused, RemoteProtocolError
+from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
+from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
 from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
 from trio_socketio.socketio.joining import Joining
@@ -32,6 +33,10 @@ _BINARY_EVENT: Final = PacketType.BINARY_EVENT
 _BINARY_ACK: Final = PacketType.BINARY_ACK
 
 
+PUT_OUT: Final = "disconnected by the server"
+"""What a client is told that user code disconnects while it is on its way in."""
+
+
 class Peer:
     """Listens to a session.
 
@@ -42,6 +47,9 @@ class Peer:
 
     recovers: ClassVar = True
     """Whether its client can go on with a session that it lost."""
+
+    ids_are_secret: ClassVar = False
+    """Whether the ids of its sockets must not be shown to others."""
 
     __slots__ = (
         "_acks_awaited",
@@ -173,7 +181,9 @@ class Peer:
                 self.session.lose("parse error")
 
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
-        count = len(self._sockets) + self._joinings_at_work + self._count_leaving()
+        count = len(self._sockets) + self._joinings_at_work
+        if self._leaving is not None:
+            count += self._count_leaving()
         if count >= self.server.options.max_namespaces_per_session:
             self.refuse(name, {"message": "Too many namespaces"})
             return
@@ -191,12 +201,12 @@ class Peer:
 
     def new_socket_id(self, name: str) -> str:
         """Public name of a socket in the namespace called name."""
-        return self.server.new_socket_id()
+        return self.server.draw_id(SOCKET_ID_CHARACTERS)
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
         self._connect_by = inf
-        self._send(Packet(PacketType.CONNECT, socket.namespace.name, socket.credentials()))
+        self.session.send(socket.namespace.encode_connect(socket.credentials()))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
         """Tell the client that it may not join."""
@@ -207,13 +217,10 @@ class Peer:
 
     # -- joining
 
-    def new_alias(self) -> str | None:
-        """A name for others to see, where a socket's id is a secret."""
-        return None
-
     def admit(self, joining: Joining, socket: "Socket") -> None:
         """A socket has joined."""
-        self.forget_joining(joining)
+        assert self._joinings is not None
+        del self._joinings[joining.name]
         self._sockets[joining.name] = socket
         if self._left is not None:
             self._left.pop(joining.name, None)
@@ -222,10 +229,11 @@ class Peer:
         """Tell a client that it may not join; hang up on one that was accepted for nothing."""
         name, socket = joining.name, joining.socket
         if socket is not None and socket.is_reachable:
-            socket.emit(ERROR_EVENT, describe_refusal(error, errcode))
+            if joining.is_by_event:
+                self._tell_error(socket, describe_refusal(error, errcode))
             self._send(Packet(_DISCONNECT, name))
             self._remember_left(name)
-            if all(other.user is None for other in self._sockets.values()):
+            if joining.is_by_event and not any(one.user for one in self._sockets.values()):
                 self.session.close("forced server close")
             return
         answer = {"message": error.message}
@@ -237,22 +245,31 @@ class Peer:
             self.server.workers.log_failure(f"refusing a client of {name}", name, fault)
             self.refuse(name, {"message": "Internal server error"})
 
+    def _tell_error(self, socket: "Socket", error: dict[str, Any]) -> None:
+        try:
+            socket.emit(ERROR_EVENT, error)
+        except LocalProtocolError as fault:  # the message cannot be sent
+            self.server.workers.log_failure("refusing a client", socket.public_id, fault)
+            socket.emit(ERROR_EVENT, {**error, "errmsg": "Internal server error"})
+
     def forget_joining(self, joining: Joining) -> None:
         """It is decided: the client may ask again, if it was not let in."""
         if self._joinings is not None and self._joinings.get(joining.name) is joining:
             del self._joinings[joining.name]
-            if not self._joinings:
-                self._joinings = None
 
     def joining_over(self, joining: Joining) -> None:
         """Nothing is at work for it any more."""
         self._joinings_at_work -= 1
+        if not self._joinings:
+            self._joinings = None  # an idle session holds none
 
-    def refuse_joining(self, socket: "Socket") -> None:
-        """Refuse a socket that is still on its way in: user code disconnects it."""
-        for joining in tuple((self._joinings or {}).values()):
-            if joining.socket is socket:
-                joining.refuse(ConnectRefused("disconnected by the server"))
+    def refuse_joining(self, socket: "Socket") -> bool:
+        """Refuse a socket that is still on its way in; whether it is."""
+        joining = (self._joinings or {}).get(socket.namespace.name)
+        if joining is None or joining.socket is not socket:
+            return False
+        joining.refuse(ConnectRefused(PUT_OUT))
+        return True
 
     # -- sockets
 
@@ -288,7 +305,7 @@ class Peer:
     def disconnect_all(self) -> None:
         """Put the client out of every namespace, and hang up."""
         for joining in tuple((self._joinings or {}).values()):
-            joining.refuse(ConnectRefused("disconnected by the server"))
+            joining.refuse(ConnectRefused(PUT_OUT))
         for socket in tuple(self._sockets.values()):
             socket.disconnect()
         self.session.close("forced server close")

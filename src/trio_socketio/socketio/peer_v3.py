@@ -22,6 +22,7 @@ class PeerV3(Peer):
     """See Peer. Spec: Socket.IO v4."""
 
     recovers = False
+    ids_are_secret = True  # they contain the sid
 
     __slots__ = ()
 
@@ -33,10 +34,6 @@ class PeerV3(Peer):
         """Clients are not told: they put it together from the sid in the same way."""
         sid = self.session.sid
         return sid if name == "/" else f"{name}#{sid}"
-
-    def new_alias(self) -> str:
-        """See Peer. The id holds the sid, which is the client's secret."""
-        return self.server.new_socket_id()
 
     def accept(self, socket: "Socket") -> None:
         """See Peer."""

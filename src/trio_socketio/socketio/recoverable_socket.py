@@ -138,21 +138,19 @@ class RecoverableSocket(Socket):
         """See Socket."""
         return {"sid": self.id, "pid": self.pid}
 
-    def enter(self) -> None:
-        """See Socket; what the client missed comes before all that is new."""
+    def _enter_rooms(self) -> None:
+        # What the client missed comes before all that is new.
         log = self._adapter.recovery.log
         session, self._restored = self._restored, None
         if session is None:
             self.received = log.last
-            super().enter()
+            super()._enter_rooms()
             self._changes = {}
         else:
             self._adapter.recovery.recovered += 1
-            missed = self._adapter.missed(session)
-            self._be_joined()
-            for packet in missed:
+            for packet in self._adapter.missed(session):
                 self.session.send(packet)
-            self.enter_rooms()
+            super()._enter_rooms()
             self.received = session.received
             self.blind = session.blind
             changes = {(c.number, c.room): c.was_member for c in session.changes}

@@ -53,7 +53,7 @@ class RecoveringAdapter(Adapter):
 
     # -- emitting
 
-    def broadcast(self, arguments: list[Any], target: Target) -> None:
+    def broadcast(self, arguments: list[Any], target: Target) -> int:
         """See Adapter."""
         namespace = self._namespace
         if namespace.overheard:
@@ -64,13 +64,14 @@ class RecoveringAdapter(Adapter):
         if target.volatile:
             for socket in chosen:
                 socket.session.send_volatile(packet)
-            return
+            return len(chosen)
         destinations: list[Destination] = [(self._name, room) for room in target.rooms]
         if not destinations:
             destinations = [(self._name,)]
         self.recovery.log_packet(packet, destinations, target)
         for socket in chosen:
             socket.session.send(packet)
+        return len(chosen)
 
     def emit_to(
         self, socket: RecoverableSocket, arguments: list[Any], *, volatile: bool, compress: bool

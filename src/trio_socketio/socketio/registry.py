@@ -165,7 +165,7 @@ class Registry:
     def inherit(self, other: "Registry") -> None:
         """Take over all that was registered with another."""
         self.add_steps(other.steps.plan)
-        self.observers.add(other.observers)
+        self.observers.add(other.observers.all)
         if other.connection_handler is not None:
             self.inherit_handler(other.connection_handler)
         self.inherit_expiry_handler(other.expiry_handler)

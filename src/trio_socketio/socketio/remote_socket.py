@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class HandshakeDetails(msgspec.Struct, frozen=True):
-    """How a socket came to be; see SocketHandshake.
+    """The handshake of a socket as other nodes may see it; see SocketHandshake.
+
+    The payload of its CONNECT is not part of it: credentials stay on the node that got them.
 
     Args:
         headers: of the request that opened the session; names in lower case.
@@ -22,7 +24,6 @@ class HandshakeDetails(msgspec.Struct, frozen=True):
         address: the client's.
         secure: whether it came over TLS.
         issued_s: when the session was opened, seconds since 1970.
-        auth: the payload of its CONNECT.
     """
 
     headers: dict[str, str]
@@ -31,15 +32,15 @@ class HandshakeDetails(msgspec.Struct, frozen=True):
     address: str
     secure: bool
     issued_s: float
-    auth: dict[str, Any]
 
 
 class SocketDetails(msgspec.Struct, frozen=True):
     """A socket as it travels from node to node.
 
     Args:
-        id: of the socket.
-        handshake: how it came to be.
+        id: the socket's public id.
+        handshake: the request that opened its session.
+        user: the identity of its client; None if there is none.
         rooms: it is in, its own included.
         data: what its program remembers of it.
     """
@@ -48,6 +49,7 @@ class SocketDetails(msgspec.Struct, frozen=True):
     handshake: HandshakeDetails
     rooms: frozenset[str]
     data: dict[str, Any]
+    user: str | None = None
 
 
 def describe(socket: "Socket") -> SocketDetails:
@@ -60,9 +62,11 @@ def describe(socket: "Socket") -> SocketDetails:
         address=view.address,
         secure=view.secure,
         issued_s=view.issued_s,
-        auth=view.auth,
     )
-    return SocketDetails(socket.id, handshake, socket.rooms, dict(socket.data))
+    rooms = socket.rooms
+    if socket.public_id is not socket.id:
+        rooms = rooms - {socket.id} | {socket.public_id}
+    return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user)
 
 
 class RemoteSocket:
@@ -72,13 +76,14 @@ class RemoteSocket:
     reaches the client through the room of its id, wherever it is connected.
     """
 
-    __slots__ = ("_broadcast", "data", "handshake", "id", "rooms")
+    __slots__ = ("_broadcast", "data", "handshake", "id", "rooms", "user")
 
     def __init__(self, everybody: "Broadcast", details: SocketDetails) -> None:
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = details.rooms
         self.data = details.data
+        self.user = details.user
         self._broadcast = everybody.to(details.id)
 
     def __repr__(self) -> str:
@@ -111,7 +116,7 @@ class RemoteSocket:
 
     def timeout(self, timeout_s: float) -> "RemoteSocket":
         """The same client, with a time for its answers."""
-        details = SocketDetails(self.id, self.handshake, self.rooms, self.data)
+        details = SocketDetails(self.id, self.handshake, self.rooms, self.data, self.user)
         return RemoteSocket(self._broadcast.timeout(timeout_s), details)
 
     def join(self, rooms: str | Iterable[str]) -> None:

@@ -31,7 +31,7 @@ class Rooms:
     def enter(self, socket: "Socket") -> None:
         """Take a socket into the namespace, and so into the room of its own id."""
         self.sockets[socket.id] = socket
-        if socket.public_id is not socket.id:
+        if socket.public_id is not socket.id:  # `to` accepts both
             self._aliases[socket.public_id] = socket
 
     def add(self, socket: "Socket", room: str) -> None:

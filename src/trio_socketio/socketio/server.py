@@ -17,7 +17,7 @@ from trio_socketio.engine.client_bundle import ClientBundle, find_client
 from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
-from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
+from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
@@ -50,6 +50,7 @@ class Statistics:
         connections_refused: answered 503 for being too many, since the start.
         sessions: Engine.IO sessions of the Socket.IO path.
         sockets: sockets by namespace.
+        joining: clients that are on their way into a namespace.
         packets_dropped: sent to clients that were gone or, if volatile, behind.
         handler_failures: handlers and middleware that raised.
         events_dropped: that still waited for their handlers, "disconnect" among them, when the
@@ -65,6 +66,7 @@ class Statistics:
     connections_refused: int
     sessions: int
     sockets: dict[str, int]
+    joining: int
     packets_dropped: int
     handler_failures: int
     events_dropped: int
@@ -108,6 +110,7 @@ class Server(Namespaces):
         parser: Parser | None = None,
     ) -> None:
         self.engine = Engine()
+        self.draw_id = RandomText().draw
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
@@ -133,7 +136,7 @@ class Server(Namespaces):
 
     def new_socket_id(self) -> str:
         """Public name of a socket: random, and never its sid."""
-        return self.engine.ids.draw(SOCKET_ID_CHARACTERS)
+        return self.draw_id(SOCKET_ID_CHARACTERS)
 
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
@@ -143,6 +146,7 @@ class Server(Namespaces):
             connections_refused=running.http.refused_count if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
             sockets={name: len(space.sockets) for name, space in self.namespaces.items()},
+            joining=sum(len(space.joinings) for space in self.namespaces.values()),
             packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
             if running
             else 0,

@@ -33,12 +33,17 @@ class Socket(EventQueue):
         peer: the session and its other sockets.
         socket_id: 20 characters; public, unlike the sid.
         auth: the payload of its CONNECT.
+
+    Attributes:
+        id: the room that it is alone in.
+        public_id: what others may see, in lists, answers and logs; `to` takes it like the id. It is
+            the id itself, except for clients 1.x and 2.x: their ids contain the secret of their
+            session.
     """
 
     __slots__ = (
         "__weakref__",
         "_acks",
-        "_alias",
         "_data",
         "_frozen_rooms",
         "_life",
@@ -48,6 +53,7 @@ class Socket(EventQueue):
         "joined",
         "namespace",
         "peer",
+        "public_id",
         "reason",
         "session",
     )
@@ -63,7 +69,7 @@ class Socket(EventQueue):
         self.auth = auth
         self._life = _ASKING
         self._user: str | None = None
-        self._alias = peer.new_alias()
+        self.public_id = peer.server.new_socket_id() if peer.ids_are_secret else socket_id
         self.reason = ""
         self.joined: set[str] | None = None
         self._frozen_rooms: frozenset[str] | None = None
@@ -87,15 +93,6 @@ class Socket(EventQueue):
     def user(self) -> str | None:
         """The identity of its client; None unless something on its way in has established it."""
         return self._user
-
-    @property
-    def public_id(self) -> str:
-        """The id that others may see: in lists, answers and logs. `to` takes it like the id.
-
-        It is the id itself, except for clients 1.x and 2.x: the id of theirs contains the secret
-        of their session.
-        """
-        return self._alias or self.id
 
     @property
     def handshake(self) -> SocketHandshake:
@@ -189,12 +186,8 @@ class Socket(EventQueue):
             return
         if close:
             self.peer.disconnect_all()
-        elif self._life is not _JOINED:
-            self.peer.refuse_joining(self)
-        else:
-            packet = Packet(PacketType.DISCONNECT, self.namespace.name)
-            self.session.send(self.namespace.server.parser.encode_packet(packet))
-            self.close("server namespace disconnect")
+        elif not self.peer.refuse_joining(self):
+            self.put_out("server namespace disconnect")
 
     def to(self, rooms: "str | Iterable[str]") -> Broadcast:
         """The others in rooms."""
@@ -249,7 +242,7 @@ class Socket(EventQueue):
         pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
         if pending is not None:
             self.peer.ack_over()
-            pending.receive(arguments)
+            pending.receive(arguments, self.public_id)
 
     def expect_ack(self, ack_id: int, pending: Awaited) -> None:
         """Tell pending the answer to an event that was sent."""
@@ -289,36 +282,36 @@ class Socket(EventQueue):
         self.peer.accept(self)
 
     def enter(self) -> None:
-        """Join the namespace, and the rooms that it was put into before; tell the client."""
-        self.enter_rooms()
-        if self._life is _LEFT:  # a hook of a room has put it out
-            self.namespace.adapter.remove_all(self)
-        else:
-            self._be_joined()
-
-    def enter_rooms(self) -> None:
-        """Be in the namespace, and in the rooms that it was put into on its way in.
+        """Tell the client that it is connected, and be in the namespace and its early rooms.
 
         Raises:
             Exception: whatever the adapter raises; it is in no room then.
         """
+        if self._life is _ASKING:
+            self.peer.accept(self)
+        self._life = advance(self._life, Input.ENTER)
+        self._enter_rooms()
+
+    def _enter_rooms(self) -> None:
         early, self.joined = self.joined, None
         namespace = self.namespace
         namespace.rooms.enter(self)
-        try:
-            for room in early or ():
-                namespace.adapter.add(self, room)
-        except BaseException:
-            namespace.adapter.remove_all(self)
-            raise
-        if self.is_overheard:
+        if early:
+            try:
+                for room in early:
+                    namespace.adapter.add(self, room)
+            except BaseException:
+                namespace.adapter.remove_all(self)
+                raise
+        if self._outgoing is not None:
             namespace.overheard.add(self)
+        if self._life is _LEFT:  # a hook of a room has put it out
+            namespace.adapter.remove_all(self)
 
-    def _be_joined(self) -> None:
-        was_accepted = self._life is _ACCEPTED
-        self._life = advance(self._life, Input.ENTER)
-        if not was_accepted:
-            self.peer.accept(self)
+    @property
+    def early_rooms(self) -> set[str]:
+        """The rooms that it will be in when it joins."""
+        return {self.id, self.public_id, *(self.joined or ())}
 
     def stay_out(self, reason: str) -> None:
         """It will not join: it was refused, or its client has left."""
@@ -326,6 +319,12 @@ class Socket(EventQueue):
         self._fail_acks()
 
     # -- its end
+
+    def put_out(self, reason: str) -> None:
+        """Tell the client that it is disconnected, and close."""
+        packet = Packet(PacketType.DISCONNECT, self.namespace.name)
+        self.session.send(self.namespace.server.parser.encode_packet(packet))
+        self.close(reason)
 
     def close(self, reason: str) -> None:
         """Leave every room at once, so that no broadcast follows; the rest after the batch."""
@@ -346,7 +345,7 @@ class Socket(EventQueue):
         if self._outgoing is not None:
             namespace.overheard.discard(self)
         recoverable = self._save()
-        if namespace.observers:
+        if namespace.observers.all:
             namespace.observers.left(self, self.reason, recoverable)
 
     def _save(self) -> bool:

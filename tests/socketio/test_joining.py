@@ -1,0 +1,835 @@
+"""The way into a namespace: steps, undos, observers, authentication by event, kicks."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from tests.socketio.in_process import FakeSession, join
+from tests.socketio.serving import (
+    Record,
+    ask,
+    check_closed,
+    joined,
+    open_client,
+    send_batch,
+    serving,
+    the_socket,
+    until,
+)
+from tests.wire import SocketIOClient
+from trio.testing import MockClock, trio_test
+
+from trio_socketio import (
+    Adapter,
+    ConnectRefused,
+    Joining,
+    LocalProtocolError,
+    Namespace,
+    Observer,
+    Server,
+    ServerOptions,
+    SessionClosed,
+    Socket,
+)
+from trio_socketio.protocol.joining import State
+from trio_socketio.socketio.steps import Step
+
+
+class Watcher(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def joined(self, socket: Socket) -> None:
+        assert socket.connected
+        assert socket.namespace.sockets[socket.id] is socket
+        self.told.append(("joined", socket.id))
+
+    def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
+        assert not socket.connected
+        assert socket.id not in socket.namespace.sockets
+        self.told.append(("left", socket.id, reason, recoverable))
+
+    def refused(self, joining: Joining, error: ConnectRefused) -> None:
+        self.told.append(("refused", joining.name, error.message))
+
+    def abandoned(self, joining: Joining) -> None:
+        self.told.append(("abandoned", joining.name))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, *_ in self.told]
+
+
+def watched_server(
+    *namespaces: str, options: ServerOptions | None = None
+) -> tuple[Server, Watcher]:
+    server, watcher = Server(options), Watcher()
+    for name in ("/", *namespaces):
+        server.of(name).on("ping")(lambda _: "pong")
+    server.observe(watcher)
+    return server, watcher
+
+
+def add_step(server: Server, stage: State, function: Any, timeout_s: float | None = None) -> None:
+    server.of("/").add_steps([Step(stage, function, timeout_s=timeout_s)])
+
+
+# --- order ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-06")
+@pytest.mark.parametrize("is_async", [False, True])
+@trio_test
+async def test_steps_run_stage_by_stage_whatever_the_order_of_registration(
+    transport: str, is_async: bool
+) -> None:
+    server, watcher = watched_server()
+    seen: list[str] = []
+
+    def note(name: str) -> Callable[[Any], Any]:
+        def plain(_: Any) -> None:
+            seen.append(name)
+
+        async def slow(_: Any) -> None:
+            await trio.lowlevel.checkpoint()
+            seen.append(name)
+
+        return slow if is_async else plain
+
+    add_step(server, State.SEAT, note("seat"))
+    server.use(note("middleware"))
+    add_step(server, State.AUTHENTICATING, note("authenticating"))
+    server.use(note("middleware 2"))
+    server.on("connection")(lambda _: seen.append(f"connection after {watcher.kinds}"))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+        assert seen == [
+            "authenticating",
+            "middleware",
+            "middleware 2",
+            "seat",
+            "connection after ['joined']",
+        ]
+
+
+@pytest.mark.req("JOIN-07")
+@trio_test
+async def test_plain_steps_take_no_task() -> None:
+    server, _ = watched_server()
+    tasks: list[trio.lowlevel.Task] = []
+    for stage in (State.AUTHENTICATING, State.MIDDLEWARE, State.SEAT):
+        add_step(server, stage, lambda _: tasks.append(trio.lowlevel.current_task()))
+    server.on("connection")(lambda _: tasks.append(trio.lowlevel.current_task()))
+    async with serving(server) as port, joined(port, "websocket"):
+        assert len(set(tasks)) == 1
+        assert "poller" in repr(tasks[0]).lower()
+
+
+@pytest.mark.req("JOIN-08")
+@trio_test
+async def test_a_step_of_every_namespace_is_one_of_those_that_come_later() -> None:
+    server, _ = watched_server("/there")
+    seen: list[str] = []
+    server.add_steps([Step(State.SEAT, lambda joining: seen.append(joining.name))])
+    server.of("/later").on("ping")(lambda _: "pong")
+    async with serving(server) as port, open_client(port) as client:
+        for name in ("/there", "/later", "/"):
+            await client.connect(name)
+    assert seen == ["/there", "/later", "/"]
+
+
+def test_only_some_stages_have_steps() -> None:
+    with pytest.raises(LocalProtocolError, match="SEARCHING"):
+        Step(State.SEARCHING, print)
+
+
+# --- identity ------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-09")
+@trio_test
+async def test_a_step_says_who_the_client_is(transport: str) -> None:
+    server, _ = watched_server()
+    add_step(server, State.AUTHENTICATING, lambda joining: joining.identify(joining.auth["name"]))
+    users: list[str | None] = []
+    server.use(lambda socket: users.append(socket.user))
+    async with serving(server) as port, joined(port, transport, auth={"name": "ann"}):
+        socket = the_socket(server)
+        assert users == [socket.user] == ["ann"]
+        with pytest.raises(AttributeError):
+            socket.user = "bob"  # type: ignore[misc]
+        (remote,) = await server.fetch_sockets()
+        assert remote.user == "ann"
+
+
+# --- undos ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["plain", "async"])
+def claims(request: pytest.FixtureRequest) -> "Claims":
+    return Claims(is_async=request.param == "async")
+
+
+class Claims:
+    """What a step has claimed; each claim is taken back at most once."""
+
+    def __init__(self, *, is_async: bool) -> None:
+        self.is_async = is_async
+        self.made = 0
+        self.undone = 0
+
+    def __call__(self, joining: Joining) -> None:
+        self.made += 1
+
+        def undo() -> None:
+            self.undone += 1
+
+        async def undo_async() -> None:
+            await trio.sleep(0.01)
+            self.undone += 1
+
+        joining.undo(undo_async if self.is_async else undo)
+
+
+async def wait_forever(_: Any) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.req("JOIN-10")
+@trio_test
+async def test_a_claim_of_a_client_that_joins_is_kept(transport: str, claims: Claims) -> None:
+    server, _ = watched_server()
+    add_step(server, State.AUTHENTICATING, claims)
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+    assert (claims.made, claims.undone) == (1, 0)
+
+
+@pytest.mark.req("JOIN-11")
+@pytest.mark.parametrize("later", ["plain", "async"])
+@trio_test
+async def test_a_claim_is_undone_when_a_later_step_refuses(
+    transport: str, claims: Claims, later: str
+) -> None:
+    server, watcher = watched_server()
+
+    def refuse(_: Any) -> None:
+        raise ConnectRefused("no")
+
+    async def refuse_later(_: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        raise ConnectRefused("no")
+
+    add_step(server, State.AUTHENTICATING, claims)
+    add_step(server, State.SEAT, refuse if later == "plain" else refuse_later)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        assert (await client.receive())[0] == '4{"message":"no"}'
+        await until(lambda: claims.undone == 1)
+        assert server.statistics().joining == 0
+    assert (claims.made, claims.undone) == (1, 1)
+    assert watcher.told == [("refused", "/", "no")]
+
+
+@pytest.mark.req("JOIN-11")
+@trio_test
+async def test_a_claim_is_undone_when_the_client_leaves(transport: str, claims: Claims) -> None:
+    server, watcher = watched_server()
+    add_step(server, State.AUTHENTICATING, claims)
+    server.use(wait_forever)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        await until(lambda: claims.made == 1)
+        await client.send("1")
+        await until(lambda: claims.undone == 1)
+        await until(lambda: server.statistics().joining == 0)
+    assert claims.undone == 1
+    assert watcher.told == [("abandoned", "/")]
+
+
+@pytest.mark.req("JOIN-11")
+@trio_test
+async def test_a_claim_is_undone_when_the_server_stops(transport: str, claims: Claims) -> None:
+    server, watcher = watched_server()
+    add_step(server, State.AUTHENTICATING, claims)
+    server.use(wait_forever)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.send("0")
+        await until(lambda: claims.made == 1)
+    assert (claims.made, claims.undone) == (1, 1)
+    assert watcher.kinds == ["abandoned"]
+
+
+@pytest.mark.req("JOIN-11")
+@trio_test
+async def test_a_claim_is_undone_when_the_server_is_cancelled(claims: Claims) -> None:
+    server, watcher = watched_server()
+    add_step(server, State.AUTHENTICATING, claims)
+    server.use(wait_forever)
+    async with trio.open_nursery() as nursery:
+        (address,) = await nursery.start(
+            lambda task_status: server.serve(port=0, task_status=task_status)
+        )
+        async with open_client(address[1]) as client:
+            await client.send("0")
+            await until(lambda: claims.made == 1)
+            nursery.cancel_scope.cancel()
+    assert (claims.made, claims.undone) == (1, 1)
+    assert watcher.kinds == ["abandoned"]
+
+
+@pytest.mark.req("JOIN-12")
+@trio_test
+async def test_undos_run_backwards_and_a_failing_one_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, _ = watched_server()
+    undone: list[int] = []
+
+    def undo(number: int) -> None:
+        undone.append(number)
+        assert number != 1
+
+    def claim(joining: Joining) -> None:
+        for number in range(3):
+            joining.undo(partial(undo, number))
+        raise ConnectRefused("no")
+
+    add_step(server, State.SEAT, claim)
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+        await client.receive()
+        assert undone == [2, 1, 0]
+    assert "an undo of joining /" in caplog.text
+    assert server.statistics().handler_failures == 1
+
+
+@pytest.mark.req("JOIN-12")
+@trio_test
+async def test_undos_that_hang_are_given_up(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = watched_server()
+    undone: list[str] = []
+
+    def claim(joining: Joining) -> None:
+        joining.undo(lambda: undone.append("first"))
+        joining.undo(trio.sleep_forever)
+        raise ConnectRefused("no")
+
+    add_step(server, State.SEAT, claim)
+    async with trio.open_nursery() as nursery:
+        server.workers.start(nursery)
+        began = trio.current_time()
+        join(server.of("/"), FakeSession())
+        await server.workers.wait_idle()
+        assert trio.current_time() - began == 5
+        nursery.cancel_scope.cancel()
+    assert undone == ["first"]
+    assert "longer than 5.0 s" in caplog.text
+
+
+# --- deadlines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-13")
+@trio_test
+async def test_a_step_that_takes_too_long_refuses(caplog: pytest.LogCaptureFixture) -> None:
+    server, watcher = watched_server(options=ServerOptions(hook_timeout_s=0.05))
+
+    @server.use
+    async def check(_: Socket) -> None:
+        await trio.sleep_forever()
+
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+        assert (await client.receive())[0] == '4{"message":"Timed out"}'
+    assert "middleware of /" in caplog.text
+    assert "check" in caplog.text
+    assert watcher.kinds == ["refused"]
+
+
+@pytest.mark.req("JOIN-13")
+@trio_test
+async def test_every_step_has_its_own_time() -> None:
+    server, _ = watched_server()
+
+    async def take_time(_: Any) -> None:
+        await trio.sleep(0.1)
+
+    for _ in range(4):
+        add_step(server, State.SEAT, take_time, timeout_s=0.25)
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+
+
+# --- kicks ---------------------------------------------------------------------------------------
+
+KICKS: dict[str, Callable[[Server, Socket], object]] = {
+    "socket": lambda _, socket: socket.disconnect(),
+    "everybody": lambda server, _: server.disconnect_sockets(),
+    "room": lambda server, _: server.in_("early").disconnect_sockets(),
+    "id": lambda server, socket: server.in_(socket.id).disconnect_sockets(),
+}
+
+
+@pytest.mark.req("JOIN-14")
+@pytest.mark.parametrize("kick", KICKS)
+@pytest.mark.parametrize("moment", ["plain", "async", "later"])
+@trio_test
+async def test_a_kick_while_joining_refuses(
+    transport: str, kick: str, moment: str, claims: Claims
+) -> None:
+    server, watcher = watched_server("/other")
+    sockets: list[Socket] = []
+    later: list[object] = []
+
+    def meet(socket: Socket) -> None:
+        socket.join("early")
+        sockets.append(socket)
+        if moment == "plain":
+            KICKS[kick](server, socket)
+
+    async def wait(socket: Socket) -> None:
+        if moment == "async":
+            KICKS[kick](server, socket)
+        await trio.sleep_forever()
+
+    add_step(server, State.AUTHENTICATING, claims)
+    server.use(meet)
+    if moment != "plain":
+        server.use(wait)
+    server.use(later.append)
+    server.on("connection")(later.append)
+    server.on("disconnect")(lambda *_: later.append("disconnect"))
+    async with serving(server) as port, joined(port, transport, "/other") as (client, _):
+        await client.send("0")
+        await until(lambda: len(sockets) == 1)
+        if moment == "later":
+            await until(lambda: server.statistics().joining == 1)
+            KICKS[kick](server, sockets[0])
+        assert (await client.receive())[0] == '4{"message":"disconnected by the server"}'
+        assert await ask(client, "ping", namespace="/other") == ["pong"]
+        await until(lambda: claims.undone == 1)
+    assert later == []
+    assert watcher.kinds[:2] == ["joined", "refused"]
+    with pytest.raises(SessionClosed):
+        await sockets[0].emit_with_ack("late")
+
+
+@pytest.mark.req("JOIN-14")
+@pytest.mark.parametrize("target", ["other room", "without"])
+@trio_test
+async def test_a_kick_of_others_lets_a_joining_client_be(target: str) -> None:
+    server, _ = watched_server()
+    waits, go_on = trio.Event(), trio.Event()
+
+    @server.use
+    async def wait(socket: Socket) -> None:
+        socket.join("early")
+        waits.set()
+        await go_on.wait()
+
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0")
+        await waits.wait()
+        if target == "without":
+            server.except_("early").disconnect_sockets()
+        else:
+            server.in_("elsewhere").disconnect_sockets()
+        go_on.set()
+        assert "sid" in (await client.receive())[0]
+        assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-14")
+@trio_test
+async def test_a_kick_out_of_all_ends_every_joining() -> None:
+    server, watcher = watched_server("/other")
+    waiting: list[Socket] = []
+
+    @server.use
+    async def wait(socket: Socket) -> None:
+        waiting.append(socket)
+        await trio.sleep_forever()
+
+    async with serving(server) as port, joined(port, "websocket", "/other") as (client, _):
+        await client.send("0")
+        await until(lambda: len(waiting) == 1)
+        the_socket(server, "/other").disconnect(close=True)
+        await check_closed(client)
+        await until(lambda: server.statistics().joining == 0)
+    assert watcher.kinds == ["joined", "refused", "left"]
+
+
+@pytest.mark.req("JOIN-14")
+@trio_test
+async def test_a_hook_of_a_room_may_put_the_socket_out(transport: str) -> None:
+    server, watcher = watched_server("/other")
+    space = server.of("/")
+
+    @space.adapter.on("join_room")
+    def joined_room(room: str, socket_id: str) -> None:
+        space.sockets[socket_id].disconnect()
+
+    async with serving(server) as port, joined(port, transport, "/other") as (client, _):
+        await client.send("0")
+        texts = [(await client.receive())[0] for _ in range(2)]
+        assert texts[0].startswith('0{"sid"')
+        assert texts[1] == "1"
+        assert await ask(client, "ping", namespace="/other") == ["pong"]
+        assert not space.sockets
+    assert watcher.kinds[:2] == ["joined", "refused"]
+
+
+@pytest.mark.req("JOIN-15")
+@pytest.mark.parametrize("is_async", [False, True])
+@trio_test
+async def test_an_adapter_that_fails_leaves_no_client_pending(is_async: bool) -> None:
+    class Failing(Adapter):
+        def add(self, socket: Socket, room: str) -> None:
+            raise RuntimeError("no such room")
+
+    server = Server(adapter=Failing)
+    server.of("/other").on("ping")(lambda _: "pong")
+    server.use(lambda socket: socket.join("early"))
+    if is_async:
+
+        @server.use
+        async def check(_: Socket) -> None:
+            await trio.lowlevel.checkpoint()
+
+    async with serving(server) as port, joined(port, "websocket", "/other") as (client, _):
+        await client.send("0")
+        while (await client.receive())[0] != "1":
+            pass
+        assert not server.of("/").sockets
+        assert server.statistics().joining == 0
+        assert await ask(client, "ping", namespace="/other") == ["pong"]
+
+
+# --- observers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-16")
+@trio_test
+async def test_left_is_told_at_once_while_a_handler_is_at_work(transport: str) -> None:
+    server, watcher = watched_server()
+    began = trio.Event()
+    ended = Record()
+
+    @server.on("work")
+    async def work(_: Socket) -> None:
+        began.set()
+        await trio.sleep(0.3)
+        ended.add("work")
+
+    server.on("disconnect")(lambda *_: ended.add("disconnect"))
+    async with serving(server) as port, joined(port, transport) as (client, sid):
+        await client.emit("work")
+        await began.wait()
+        await client.send("1")
+        await until(lambda: len(watcher.told) == 2)
+        assert ended.entries == []
+        assert watcher.told == [
+            ("joined", sid),
+            ("left", sid, "client namespace disconnect", False),
+        ]
+        assert await ended.wait(2) == ["work", "disconnect"]
+
+
+@pytest.mark.req("JOIN-17")
+@trio_test
+async def test_a_failing_observer_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Observer):
+        def joined(self, socket: Socket) -> None:
+            raise RuntimeError("joined")
+
+        def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
+            raise RuntimeError("left")
+
+        def refused(self, joining: Joining, error: ConnectRefused) -> None:
+            raise RuntimeError("refused")
+
+        def abandoned(self, joining: Joining) -> None:
+            raise RuntimeError("abandoned")
+
+    server = Server()
+    watcher = Watcher()
+    server.observe(Failing())
+    server.observe(watcher)
+    server.on("ping")(lambda _: "pong")
+    server.of("/slow").use(wait_forever)
+    async with serving(server) as port:
+        async with joined(port, "websocket") as (client, _):
+            assert await ask(client, "ping") == ["pong"]
+            await send_batch(client, ["0/nowhere,", "0/slow,", "1/slow,"])
+            await until(lambda: len(watcher.told) == 3)
+        await until(lambda: len(watcher.told) == 4)
+    assert sorted(watcher.kinds) == ["abandoned", "joined", "left", "refused"]
+    assert server.statistics().handler_failures == 4
+
+
+@pytest.mark.req("JOIN-18")
+@trio_test
+async def test_a_recovered_socket_is_told_joined_again() -> None:
+    server, watcher = watched_server(options=ServerOptions(state_recovery=True))
+    async with serving(server) as port:
+        async with open_client(port) as client:
+            await client.send("0")
+            first = json.loads((await client.receive())[0][1:])
+        await until(lambda: server.statistics().sessions_saved == 1)
+        async with open_client(port) as client:
+            await client.send("0" + json.dumps({"pid": first["pid"]}))
+            second = json.loads((await client.receive())[0][1:])
+            assert second == first
+            assert the_socket(server).recovered
+            assert watcher.told == [
+                ("joined", first["sid"]),
+                ("left", first["sid"], "transport close", True),
+                ("joined", first["sid"]),
+            ]
+
+
+# --- authentication by event ---------------------------------------------------------------------
+
+
+class Door:
+    """Authenticates by event: the credentials are {"name": ...}."""
+
+    def __init__(self, *, timeout_s: float = 5) -> None:
+        self.timeout_s = timeout_s
+        self.decide = trio.Event()
+        self.decide.set()
+        self.ended: list[str] = []
+
+    async def __call__(self, joining: Joining) -> None:
+        try:
+            credentials = joining.accept("auth", self.timeout_s)
+            (arguments,) = await credentials.wait()
+            await self.decide.wait()
+            if arguments["name"] == "mallory":
+                raise ConnectRefused("not you", data={"errcode": 3})
+            joining.identify(arguments["name"])
+            credentials.acknowledge("welcome")
+        finally:
+            self.ended.append(joining.state.name)
+
+
+def guarded_server(door: Door, *namespaces: str) -> tuple[Server, Watcher]:
+    server, watcher = watched_server(*namespaces)
+    add_step(server, State.AUTHENTICATING, door)
+    return server, watcher
+
+
+@pytest.mark.req("JOIN-19", "JOIN-22")
+@trio_test
+async def test_a_client_authenticates_by_event(transport: str) -> None:
+    server, watcher = guarded_server(Door())
+    seen: list[str | None] = []
+    server.on("connection")(lambda socket: seen.append(socket.user))
+    async with serving(server) as port, open_client(port, transport) as client:
+        sid = await client.connect()
+        assert watcher.told == []
+        assert server.statistics().sockets["/"] == 0
+        assert server.statistics().joining == 1
+        await send_batch(client, ['25["auth",{"name":"ann"}]', '26["ping"]', '27["ping"]'])
+        answers = [(await client.receive())[0] for _ in range(3)]
+        assert answers == ['35["welcome"]', '36["pong"]', '37["pong"]']
+        assert seen == ["ann"]
+        assert watcher.told == [("joined", sid)]
+
+
+@pytest.mark.req("JOIN-20")
+@trio_test
+async def test_an_accepted_socket_is_in_no_room_and_no_broadcast(transport: str) -> None:
+    server, _ = guarded_server(Door())
+    async with serving(server) as port, open_client(port, transport) as client:
+        sid = await client.connect()
+        (joining,) = server.of("/").joinings
+        assert joining.socket is not None
+        joining.socket.join("early")
+        assert server.emit("news") == 0
+        assert server.to(sid).emit("news") == 0
+        assert server.to("early").emit("news") == 0
+        assert await server.fetch_sockets() == []
+        joining.socket.emit("hello")
+        assert await client.receive_event() == ["hello"]
+        await client.emit("auth", {"name": "ann"})
+        await until(lambda: len(server.of("/").sockets) == 1)
+        assert server.to("early").to(sid).emit("news") == 1
+        assert await client.receive_event() == ["news"]
+
+
+@pytest.mark.req("JOIN-20")
+@trio_test
+async def test_a_step_may_ask_an_accepted_client(transport: str) -> None:
+    server = Server()
+
+    async def challenge(joining: Joining) -> None:
+        joining.accept("auth", 5)
+        assert joining.socket is not None
+        joining.identify(await joining.socket.emit_with_ack("who", timeout_s=3))
+
+    add_step(server, State.AUTHENTICATING, challenge)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        text, _ = await client.receive()
+        assert text == '20["who"]'
+        await client.send('30["ann"]')
+        await until(lambda: len(server.of("/").sockets) == 1)
+        assert the_socket(server).user == "ann"
+
+
+@pytest.mark.req("JOIN-21")
+@trio_test
+async def test_events_before_credentials_are_refused(transport: str) -> None:
+    server, _ = guarded_server(Door())
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await client.emit("ping", ack_id=1)
+        error = {"errcode": 5, "errmsg": "not authenticated"}
+        assert await client.receive_event() == ["logic/error", error]
+        await client.emit("auth", {"name": "ann"})
+        assert await ask(client, "ping") == ["pong"]
+        assert server.statistics().events_dropped == 1
+
+
+async def check_refused(client: SocketIOClient, errcode: int, message: str) -> None:
+    error = {"errcode": errcode, "errmsg": message}
+    assert await client.receive_event() == ["logic/error", error]
+    assert (await client.receive())[0] == "1"
+
+
+@pytest.mark.req("JOIN-23")
+@trio_test
+async def test_a_client_that_is_refused_is_told_and_put_out(transport: str) -> None:
+    door = Door()
+    server, watcher = guarded_server(door)
+    handled: list[object] = []
+    server.on("disconnect")(lambda *_: handled.append("disconnect"))
+    server.on("secret")(lambda *_: handled.append("secret"))
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await send_batch(client, ['2["auth",{"name":"mallory"}]', '2["secret"]', '2["secret"]'])
+        await check_refused(client, 3, "not you")
+        await check_closed(client)
+        assert server.statistics().events_dropped == 2
+    assert handled == []
+    assert watcher.told == [("refused", "/", "not you")]
+
+
+@pytest.mark.req("JOIN-24")
+@pytest.mark.parametrize("user", ["ann", None])
+@trio_test
+async def test_a_refusal_hangs_up_unless_the_client_is_identified_elsewhere(
+    user: str | None,
+) -> None:
+    server, _ = guarded_server(Door(), "/other")
+    if user is not None:
+        step = Step(State.AUTHENTICATING, lambda joining: joining.identify(user))
+        server.of("/other").add_steps([step])
+    async with serving(server) as port, joined(port, "websocket", "/other") as (client, _):
+        await client.connect()
+        await client.emit("auth", {"name": "mallory"})
+        await check_refused(client, 3, "not you")
+        if user is None:
+            await check_closed(client)
+        else:
+            await client.emit("late")  # it crosses our DISCONNECT
+            assert await ask(client, "ping", namespace="/other") == ["pong"]
+
+
+@pytest.mark.req("JOIN-25")
+@trio_test
+async def test_credentials_that_do_not_come_in_time_refuse(transport: str) -> None:
+    door = Door(timeout_s=0.1)
+    server, watcher = guarded_server(door)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await check_refused(client, 4, "authentication timed out")
+        await check_closed(client)
+        await until(lambda: len(door.ended) == 1)
+    assert watcher.kinds == ["refused"]
+
+
+@pytest.mark.req("JOIN-19")
+@trio_test
+async def test_an_accepted_client_satisfies_the_connect_timeout() -> None:
+    server, _ = guarded_server(Door())
+    server.options = ServerOptions(connect_timeout_s=0.1)
+    async with serving(server) as port, open_client(port) as client:
+        await client.connect()
+        await trio.sleep(0.3)
+        await client.emit("auth", {"name": "ann"})
+        assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-26")
+@trio_test
+async def test_a_flood_behind_credentials_stops_the_reading(transport: str) -> None:
+    door = Door()
+    door.decide = trio.Event()
+    server, _ = guarded_server(door)
+    server.options = ServerOptions(handler_queue=8)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        (joining,) = server.of("/").joinings
+        assert joining.socket is not None
+        if transport == "polling":
+            batch = ['2["auth",{"name":"ann"}]', *['2["ping"]'] * 20]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send_batch, client, batch)
+                await until(lambda: joining.socket.session.paused)  # type: ignore[union-attr]
+                door.decide.set()
+        else:
+            await send_batch(client, ['2["auth",{"name":"ann"}]', *['2["ping"]'] * 20])
+            await until(lambda: joining.socket.session.paused)  # type: ignore[union-attr]
+            door.decide.set()
+        assert await ask(client, "ping") == ["pong"]
+
+
+@pytest.mark.req("JOIN-19")
+@trio_test
+async def test_only_an_async_authenticating_step_can_accept() -> None:
+    server, _ = watched_server()
+    raised: list[str] = []
+
+    def accept(joining: Joining) -> None:
+        with pytest.raises(LocalProtocolError) as error:
+            joining.accept("auth", 5)
+        raised.append(str(error.value))
+
+    add_step(server, State.AUTHENTICATING, accept)
+    async with serving(server) as port, joined(port, "websocket"):
+        assert len(raised) == 1
+
+
+# --- the number of calls -------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-07")
+@trio_test
+async def test_emits_tell_how_many_were_selected(transport: str) -> None:
+    server, _ = watched_server()
+    parent = server.of(lambda name, auth: True)
+    async with (
+        serving(server) as port,
+        joined(port, transport) as (_, sid),
+        joined(port, transport),
+        joined(port, transport, "/child"),
+    ):
+        space: Namespace = server.of("/")
+        space.sockets[sid].join("room")
+        assert server.emit("news") == space.emit("news") == 2
+        assert server.to("room").emit("news") == 1
+        assert server.send("news") == 2
+        assert space.sockets[sid].broadcast.emit("news") == 1
+        assert server.volatile.emit("news") == 2
+        assert server.to("nowhere").emit("news") == 0
+        assert parent.emit("news") == 1

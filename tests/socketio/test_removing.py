@@ -1,0 +1,133 @@
+"""Namespaces that end while the server serves."""
+
+import pytest
+import trio
+from tests.socketio.serving import (
+    Record,
+    ask,
+    check_closed,
+    joined,
+    open_client,
+    send_unanswered,
+    serving,
+    until,
+)
+from trio.testing import trio_test
+
+from trio_socketio import LocalProtocolError, Server, Socket
+
+
+@pytest.mark.req("JOIN-29")
+@trio_test
+async def test_sockets_and_joining_clients_are_put_out(transport: str) -> None:
+    server = Server()
+    room = server.of("/room")
+    server.on("ping")(lambda _: "pong")
+    left, waiting = Record(), trio.Event()
+    room.on("disconnect")(lambda socket, reason: left.add((socket.id, reason)))
+
+    @room.use
+    async def check(socket: Socket) -> None:
+        if socket.auth:
+            waiting.set()
+            await trio.sleep_forever()
+
+    async with (
+        serving(server) as port,
+        joined(port, transport, "/room") as (inside, sid),
+        open_client(port, transport) as coming,
+    ):
+        await inside.connect()
+        await coming.connect()
+        await coming.send('0/room,{"wait":true}')
+        await waiting.wait()
+        await server.remove("room", "closed for today")
+        assert left.entries == [(sid, "closed for today")]
+        assert (await inside.receive())[0] == "1/room,"
+        assert (await coming.receive())[0] == '4/room,{"message":"closed for today"}'
+        assert await ask(inside, "ping") == ["pong"]
+        await inside.send("0/room,")
+        assert (await inside.receive())[0] == '4/room,{"message":"Invalid namespace"}'
+        await inside.emit("late", namespace="/room")  # it crosses our DISCONNECT
+        assert await ask(inside, "ping") == ["pong"]
+        assert "/room" not in server.statistics().sockets
+        assert room.emit("nobody") == 0
+
+
+@pytest.mark.req("JOIN-29")
+@trio_test
+async def test_it_waits_for_the_handlers(transport: str) -> None:
+    server = Server()
+    room = server.of("/room")
+    begun, ended = trio.Event(), Record()
+
+    @room.on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep(0.1)
+        ended.add("work")
+
+    room.on("disconnect")(lambda *_: ended.add("disconnect"))
+    async with serving(server) as port, joined(port, transport, "/room") as (client, _):
+        await client.emit("work", namespace="/room")
+        await begun.wait()
+        await server.remove("/room")
+        assert ended.entries == ["work", "disconnect"]
+
+
+@pytest.mark.req("JOIN-30")
+@trio_test
+async def test_it_can_be_made_again(transport: str) -> None:
+    server = Server()
+    server.of("/room").on("ping")(lambda _: "old")
+    async with serving(server) as port, joined(port, transport, "/room") as (client, _):
+        await server.remove("/room")
+        assert (await client.receive())[0] == "1/room,"
+        server.of("/room").on("pong")(lambda _: "new")
+        await client.connect("/room")
+        assert await ask(client, "pong", namespace="/room") == ["new"]
+        await client.emit("ping", namespace="/room", ack_id=1)  # not handled any more
+        assert await ask(client, "pong", namespace="/room") == ["new"]
+
+
+@trio_test
+async def test_a_child_can_be_removed_and_comes_back_when_a_client_asks(transport: str) -> None:
+    server = Server()
+    parent = server.of(lambda name, auth: name == "/child")
+    parent.on("ping")(lambda _: "pong")
+    async with serving(server) as port, joined(port, transport, "/child") as (client, _):
+        await server.remove("/child")
+        assert (await client.receive())[0] == "1/child,"
+        assert parent.children == {}
+        await client.connect("/child")
+        assert await ask(client, "ping", namespace="/child") == ["pong"]
+
+
+@pytest.mark.parametrize("name", ["/", "/nowhere"])
+@trio_test
+async def test_some_cannot_be_removed(name: str) -> None:
+    with pytest.raises(LocalProtocolError, match=name):
+        await Server().remove(name)
+
+
+@trio_test
+async def test_it_can_be_removed_while_the_server_does_not_serve() -> None:
+    server = Server()
+    first = server.of("/room")
+    await server.remove("/room")
+    assert server.of("/room") is not first
+
+
+@trio_test
+async def test_others_are_not_affected(transport: str) -> None:
+    server = Server()
+    server.of("/room")
+    server.of("/other").on("ping")(lambda _: "pong")
+    async with serving(server) as port, joined(port, transport, "/other") as (client, _):
+        await client.connect("/room")
+        await server.remove("/room")
+        assert (await client.receive())[0] == "1/room,"
+        assert await ask(client, "ping", namespace="/other") == ["pong"]
+        await send_unanswered(client, "2/never,[]")
+        await check_closed(client)
+    await until(lambda: server.statistics().sessions == 0)
