@@ -196,8 +196,8 @@ async def test_a_connect_without_middleware_takes_few_calls(
 
     server = Server()
     server.observe(Last())
+    monkeypatch.setattr(Session, "receive_text", receive_profiled)
     async with serving(server) as port, open_client(port) as client:
-        monkeypatch.setattr(Session, "receive_text", receive_profiled)
         await client.send("0")
         await client.receive()
     assert "Session.receive_text" in calls[0]
