@@ -1,8 +1,10 @@
 """A namespace: its sockets and rooms, its middleware, its handlers."""
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.engine.barrier import split_failure
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
@@ -37,12 +39,11 @@ class Namespace(Registry, Broadcasting):
     def __init__(
         self, server: "Server", name: str, parent: "ParentNamespace | None" = None
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, server.workers)
         self.server = server
         self.parent = parent
         self.rooms = Rooms()
         self.overheard: set[AnyListeners] = set()  # those with listeners of what goes out
-        self.workers: Workers = server.workers
         self.speak()
         self.adapter = server.create_adapter(self)
         self.adapter_is_closed = False
@@ -65,7 +66,7 @@ class Namespace(Registry, Broadcasting):
         self.adapter_is_closed = True
         try:
             self.adapter.close()
-        except Exception as error:
+        except BaseException as error:
             self.workers.log_failure("closing the adapter", self.name, error)
 
     def renew_adapter(self) -> None:
@@ -100,6 +101,8 @@ class Namespace(Registry, Broadcasting):
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
+        if get_ident() != self.workers.thread:
+            self.workers.check_thread()
         check_event(event)
         self.adapter.broadcast([event, *arguments], EVERYBODY)
 
@@ -111,6 +114,7 @@ class Namespace(Registry, Broadcasting):
         Raises:
             LocalProtocolError: the name is reserved between servers.
         """
+        self.workers.check_thread()
         check_server_side(event)
         self.adapter.server_side_emit([event, *arguments])
 
@@ -125,6 +129,7 @@ class Namespace(Registry, Broadcasting):
             AckTimeout: some did not answer in time; ``responses`` are the others'.
             LocalProtocolError: the name is reserved between servers.
         """
+        self.workers.check_thread()
         check_server_side(event)
         return await self.adapter.server_side_emit_with_ack(
             [event, *arguments], check_timeout(timeout_s)
@@ -139,6 +144,7 @@ class Namespace(Registry, Broadcasting):
             arguments: the event's name, then what goes with it.
             answer: called with what the handler returns; not if it fails, or there is none.
         """
+        self.workers.check_thread()
         handler = self.server_side_handlers.get(arguments[0])
         if handler is not None:
             self.workers.submit(ServerSideEvent(self, handler, arguments[1:], answer))
@@ -181,7 +187,7 @@ class Namespace(Registry, Broadcasting):
         try:
             for function in self.middleware:
                 self.workers.run(function, socket)
-        except Exception as error:
+        except BaseException as error:
             self.refuse(socket, error)
         else:
             self.admit(socket)
@@ -196,12 +202,16 @@ class Namespace(Registry, Broadcasting):
                     await workers.call_async(function, socket)
                 else:
                     workers.run(function, socket)
-        except Exception as error:
-            self.refuse(socket, error)
+        except BaseException as error:
+            failure, unwinding = split_failure(error)
+            if failure is not None:
+                self.refuse(socket, failure)
+            if unwinding is not None:
+                raise unwinding from None
         else:
             self.admit(socket)
 
-    def refuse(self, socket: Socket, error: Exception) -> None:
+    def refuse(self, socket: Socket, error: BaseException) -> None:
         """Middleware raised; anything but ConnectRefused is a defect that clients are not shown."""
         self._admitting -= 1
         wanted = socket.peer.is_connecting(socket)
@@ -216,7 +226,7 @@ class Namespace(Registry, Broadcasting):
                 answer["data"] = error.data
             try:
                 socket.peer.refuse(self.name, answer)
-            except Exception as fault:  # what it was refused with cannot be sent
+            except BaseException as fault:  # what it was refused with cannot be sent
                 self.workers.log_failure(f"middleware of {self.name}", socket.id, fault)
                 socket.peer.refuse(self.name, {"message": "Internal server error"})
         self.end_if_deserted()

@@ -47,7 +47,7 @@ class ParentNamespace(Registry, Broadcasting):
     """
 
     def __init__(self, server: "Server", matcher: Matcher) -> None:
-        super().__init__(_name(matcher))
+        super().__init__(_name(matcher), server.workers)
         self.server = server
         self.children: dict[str, Namespace] = {}
         self._matcher = matcher
@@ -63,6 +63,7 @@ class ParentNamespace(Registry, Broadcasting):
 
     def use(self, function: Function) -> Function:
         """See Namespace.use, of every child."""
+        self.workers.check_thread()
         for child in self.children.values():
             child.use(function)
         return super().use(function)
@@ -89,6 +90,7 @@ class ParentNamespace(Registry, Broadcasting):
 
     def server_side_emit(self, event: str, *arguments: Any) -> None:
         """See Namespace.server_side_emit, of every child."""
+        self.workers.check_thread()
         for child in tuple(self.children.values()):
             child.server_side_emit(event, *arguments)
 
@@ -163,7 +165,7 @@ class Search:
             try:
                 namespace = self._server.create_child(parent, self.name)
                 refusal = "Too many namespaces"
-            except Exception as error:
+            except BaseException as error:
                 workers.log_failure("creating a namespace", self.name, error)
                 refusal = "Internal server error"
         if parent is None or namespace is None:
@@ -179,7 +181,7 @@ class Search:
             try:
                 if await parent.accepts(workers, self.name, self.auth):
                     return parent
-            except Exception as error:
+            except BaseException as error:
                 workers.log_failure(f"predicate {parent.name}", self.name, error)
             if not self._peer.is_connecting(self):
                 return None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.broadcast import SERVER_RESERVED
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import Handler, Workers
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
@@ -21,10 +21,12 @@ class Registry:
 
     Args:
         name: of the namespace.
+        workers: of the server.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, workers: Workers) -> None:
         self.name = name
+        self.workers = workers
         self.handlers: dict[str | int | float, Handler] = {}
         self.connection_handler: Handler | None = None
         self.server_side_handlers: dict[str, Handler] = {}
@@ -36,6 +38,7 @@ class Registry:
 
         Plain or async. Raise ConnectRefused to keep the client out.
         """
+        self.workers.check_thread()
         self.middleware.append(function)
         return function
 
@@ -69,6 +72,7 @@ class Registry:
         """
 
         def register(function: Function) -> Function:
+            self.workers.check_thread()
             check_server_side(event)
             if event in self.server_side_handlers:
                 raise LocalProtocolError(f"{self.name} has a server-side handler of {event!r}")
@@ -86,6 +90,7 @@ class Registry:
         Raises:
             LocalProtocolError: there is one already.
         """
+        self.workers.check_thread()
         self.add_expiry_handler(Handler("session expired", function, concurrent=False))
         return function
 
@@ -101,6 +106,7 @@ class Registry:
 
     def add_handler(self, handler: Handler) -> None:
         """See on."""
+        self.workers.check_thread()
         event = handler.name
         taken = self.connection_handler if event == _CONNECTION else self.handlers.get(event)
         if taken is not None:

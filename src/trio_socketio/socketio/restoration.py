@@ -70,7 +70,7 @@ class Restoration:
         try:
             if self._peer.is_connecting(self):
                 session = await workers.call_async(adapter.restore_session, self._pid, self._offset)
-        except Exception as error:
+        except BaseException as error:
             workers.log_failure(f"recovery in {self.name}", "of a client", error)
         if not self._peer.restored(self, session) and session is not None:
             await workers.call_async(adapter.persist_session, session)

@@ -1,5 +1,6 @@
 """One session in one namespace: what user code holds of a client."""
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
@@ -97,6 +98,7 @@ class Socket(EventQueue):
         Raises:
             LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
         """
+        self.namespace.workers.check_thread()
         limit = self.namespace.server.options.max_rooms_per_socket
         for room in (rooms,) if isinstance(rooms, str) else rooms:
             joined = self.joined or ()
@@ -109,6 +111,7 @@ class Socket(EventQueue):
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own."""
+        self.namespace.workers.check_thread()
         if self.connected:
             self.namespace.adapter.remove(self, room)
         elif not self.reason and self.joined is not None:
@@ -122,9 +125,12 @@ class Socket(EventQueue):
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
+        namespace = self.namespace
+        if get_ident() != namespace.workers.thread:
+            namespace.workers.check_thread()
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
-        packet = self.namespace.encode_event([event, *arguments], None)
+        packet = namespace.encode_event([event, *arguments], None)
         if self._outgoing is not None:
             self.overhear([event, *arguments])
         if self.connected:
@@ -152,6 +158,7 @@ class Socket(EventQueue):
 
     def disconnect(self, close: bool = False) -> None:
         """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
+        self.namespace.workers.check_thread()
         if not self.connected:
             return
         if close:
@@ -203,6 +210,7 @@ class Socket(EventQueue):
         Raises:
             SessionClosed: it is gone.
         """
+        self.namespace.workers.check_thread()
         if not self.connected:
             raise SessionClosed(self.reason)
         await self.session.wait_drained()
@@ -267,7 +275,11 @@ class Socket(EventQueue):
 
     def _leave_rooms(self) -> None:
         self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
-        self.namespace.adapter.remove_all(self)
+        try:
+            self.namespace.adapter.remove_all(self)
+        except BaseException as error:  # of somebody's adapter: the socket leaves all the same
+            self.namespace.rooms.remove_all(self)
+            self.namespace.workers.log_failure("the adapter", self.id, error)
         if self._outgoing is not None:
             self.namespace.overheard.discard(self)
 
