@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
-from tests.socketio.serving import ask, joined, serving, the_socket, until
+from tests.socketio.serving import ask, joined, send_batch, serving, the_socket, until
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
@@ -338,6 +339,32 @@ async def test_a_socket_leaves_even_if_its_adapter_fails() -> None:
         await until(lambda: len(reasons) == 2)
         assert not sio.of("/").sockets
         assert sio.statistics().handler_failures == 2
+
+
+@trio_test
+async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Socket) -> None:
+        raise ValueError("a defect")
+
+    sio = Server()
+    sio.on("ask")(lambda _: 1)
+    with trio.fail_after(10):
+        async with open_server(sio) as addresses:
+            port = addresses[0][1]
+            async with (
+                joined(port, "websocket") as (bystander, _),
+                joined(port, "websocket") as (client, _),
+            ):
+                with monkeypatch.context() as patched:
+                    patched.setattr(Socket, "_leave_rooms", fail)
+                    await send_batch(client, ["1", '2["ask"]'])
+                    await check_bystander(bystander)
+                    await until(lambda: sio.statistics().defects > 0)
+                    busy = time.process_time()
+                    await trio.sleep(0.2)
+                    assert time.process_time() - busy < 0.1  # nobody looks again and again
 
 
 @pytest.mark.req("CODE-02")

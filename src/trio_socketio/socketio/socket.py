@@ -270,8 +270,8 @@ class Socket(EventQueue):
         if self.connected:
             self.connected = False
             self.reason = reason
+            self.namespace.poller.defer(self.leave_namespace)  # whatever fails from here on
             self._leave_rooms()
-            self.namespace.poller.defer(self.leave_namespace)
 
     def _leave_rooms(self) -> None:
         self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
@@ -285,9 +285,11 @@ class Socket(EventQueue):
 
     def leave_namespace(self) -> None:
         """Leave every room, release what waits, then tell the handlers, last of all."""
+        # First, for packets wait until the peer has forgotten it: if something failed before that,
+        # they would wait for ever, and be looked at in every turn.
+        self.peer.forget(self)
         if self._frozen_rooms is None:
             self._leave_rooms()
-        self.peer.forget(self)
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():
             self.peer.ack_over()
