@@ -10,13 +10,14 @@ import gc
 import logging
 import random
 import secrets
+import signal
 import socket
 import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
@@ -36,6 +37,9 @@ from trio_socketio.net.poller import READ, Pollable, Poller
 from trio_socketio.net.request import Request
 
 MAX_BYTES: Final = 4096
+MAX_INFLATED_BYTES: Final = 64 * 1024  # more than the steps in which messages are inflated
+INPUT_S: Final = 10.0
+"""How long one input may take: a decoder that loops for ever is a failure too."""
 PATIENCE_S: Final = 0.05
 LOOK_EVERY: Final = 256
 GROWTH_BLOCKS: Final = 3_000
@@ -141,6 +145,12 @@ def deflate(message: bytes) -> bytes:
     return (raw.compress(message) + raw.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
 
+def finish(message: bytes) -> bytes:
+    """The same in final blocks."""
+    raw = zlib.compressobj(wbits=-15)
+    return raw.compress(message) + raw.flush()
+
+
 _SPLIT: Final = deflate(b"42[" + b"1," * 500 + b"2]")
 DEFLATED: Final = [
     *FRAMES[5:],
@@ -149,6 +159,9 @@ DEFLATED: Final = [
     make_frame(0xC2, deflate(bytes(1_000_000))),
     make_frame(0x41, _SPLIT[:4]) + make_frame(0x89, b"ping") + make_frame(0x80, _SPLIT[4:]),
     make_frame(0xC1, deflate(b"4a")) + make_frame(0x81, b"4b") + make_frame(0xC2, b"\x03\0"),
+    make_frame(0xC2, finish(bytes(40_000)) + b"\0") + make_frame(0xC1, finish(b"4a")),
+    make_frame(0xC2, finish(bytes(20_000)) + finish(b"") * 3 + deflate(bytes(range(100)))),
+    make_frame(0x42, finish(bytes(20_000))) + make_frame(0x80, finish(b"a" * 300) + b"\0"),
 ]
 
 
@@ -317,7 +330,7 @@ class Decoders:
     def feed_deflated(self, data: bytes) -> bool:
         self._handed_over = 0
         takeover = self._dice.random() < 0.5
-        inflater = Inflater(15, MAX_BYTES, takeover=takeover)
+        inflater = Inflater(15, MAX_INFLATED_BYTES, takeover=takeover)
         self._drive(data, lambda connection: self._make_frame_receiver(connection, inflater))
         return self._handed_over > 0
 
@@ -329,7 +342,7 @@ class Decoders:
             take(text)
 
         def take(data: bytes) -> None:
-            assert len(data) <= MAX_BYTES
+            assert len(data) <= (MAX_BYTES if inflater is None else MAX_INFLATED_BYTES)
             self._handed_over += 1
             if self._dice.random() < 0.1:
                 receiver.pause(1)
@@ -485,7 +498,8 @@ async def _run(inputs: int, seed: int) -> Report:
             data = make()
             report.fed[name] += 1
             try:
-                report.accepted[name] += feed(data)
+                with _time_limit():
+                    report.accepted[name] += feed(data)
             except Exception as error:
                 report.failures.append(f"{name}, input {number}: {error!r} from {data!r}")
                 if len(report.failures) >= 10:
@@ -500,6 +514,25 @@ async def _run(inputs: int, seed: int) -> Report:
     if report.grown_blocks > GROWTH_BLOCKS or report.grown_bytes > GROWTH_BYTES:
         report.failures.append("memory grows")
     return report
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raises Failure in what takes longer than INPUT_S, where the system has such a timer."""
+
+    def give_up(*_: object) -> None:
+        raise Failure(f"it has not ended within {INPUT_S:g} s")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, INPUT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 async def _measure() -> tuple[int, int]:

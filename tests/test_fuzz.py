@@ -36,6 +36,17 @@ def test_an_exception_at_the_barrier_is_found(monkeypatch: pytest.MonkeyPatch) -
     assert any("barrier" in failure for failure in report.failures)
 
 
+def test_a_decoder_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never_end(_: bytes) -> engine_packet.Packet:
+        while True:
+            pass
+
+    monkeypatch.setattr(engine_packet, "decode_packet", never_end)
+    monkeypatch.setattr(fuzz, "INPUT_S", 0.05)
+    report = fuzz.run(20, seed=1)
+    assert any("has not ended" in failure for failure in report.failures)
+
+
 def test_growth_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[object] = []
     began = HttpReceiver.connection_lost

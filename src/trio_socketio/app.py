@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -167,9 +168,15 @@ def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
     """Stop on the first signal, cancel on the second; a third ends the process.
 
     Handlers run between trio's steps: a plain handler that never returns leaves only the third.
+
+    SIGHUP has two meanings. It is how a service is asked to read its configuration again, and that
+    must not end it; and it tells that the terminal was closed from which the server was started,
+    which ends it as SIGTERM does, or it would stay behind and keep its port. Under nohup it is
+    ignored already, and stays so.
     """
     token = trio.lowlevel.current_trio_token()
     received = 0
+    had_terminal = _has_terminal()
 
     def on_signal(number: int, _: Any) -> None:
         nonlocal received
@@ -180,14 +187,35 @@ def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
         action: Callable[[], None] = server.stop if received == 1 else scope.cancel
         token.run_sync_soon(_announce, signal.Signals(number).name, action)
 
+    def on_hang_up(number: int, frame: Any) -> None:
+        if had_terminal and not _has_terminal():
+            on_signal(number, frame)
+        else:
+            token.run_sync_soon(_tell_nothing_is_reloaded)
+
     before = {
         number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, on_hang_up)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process; one that was closed does not any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _tell_nothing_is_reloaded() -> None:
+    log.warning("received SIGHUP: nothing can be reloaded yet; SIGTERM or SIGINT stops the server")
 
 
 def _announce(name: str, action: Callable[[], None]) -> None:

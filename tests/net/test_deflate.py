@@ -17,7 +17,13 @@ from tests.net.wsproto_server import make_frame
 from trio_socketio import ConfigurationError, PerMessageDeflate
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.errors import PayloadTooLarge
-from trio_socketio.net.deflate import Agreement, Deflate, DeflateReceiver, Inflater
+from trio_socketio.net.deflate import (
+    MAX_STREAMS,
+    Agreement,
+    Deflate,
+    DeflateReceiver,
+    Inflater,
+)
 from trio_socketio.net.frames import MAX_FRAGMENTS, encode_frames
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
@@ -493,7 +499,8 @@ def test_what_inflates_to_much_takes_turns(sizes: list[int]) -> None:
             + [make_frame(0, b"", fin=False)] * MAX_FRAGMENTS,
             1009,
         ),
-        ([make_frame(BINARY, b"\x03\x00" + b"more", rsv=RSV1)], 1007),  # after the last block
+        ([make_frame(BINARY, b"\x03\x00" + b"\xff", rsv=RSV1)], 1007),  # after a final block
+        ([make_frame(BINARY, b"\x03\x00" * (MAX_STREAMS + 1), rsv=RSV1)], 1007),
     ],
 )
 def test_what_breaks_the_rules_closes(frames: list[bytes], code: int) -> None:
@@ -523,6 +530,116 @@ def test_a_last_block_ends_the_window_but_not_the_connection() -> None:
             feed(end, b"".join(frames), [])
             await settle()
             assert (end.messages, end.lost) == (["Hello", "Hello", "more"], [])
+
+    trio.run(main)
+
+
+class BlockWriter:
+    """Writes messages of blocks of every kind, as RFC 7692, section 7.2.1, lets a client do."""
+
+    def __init__(self, *, takeover: bool) -> None:
+        self._takeover = takeover
+        self._zlib: Any = None
+
+    def write(self, blocks: list[tuple[str, bytes]], *, padded: bool) -> bytes:
+        """A message of blocks, each "final", "flushed" or "empty", and the bytes in it."""
+        if not self._takeover:
+            self._zlib = None
+        parts = []
+        kind = ""
+        for kind, data in blocks:
+            if self._zlib is None:
+                self._zlib = zlib.compressobj(6, zlib.DEFLATED, -15)
+            if kind == "empty":
+                parts.append(self._zlib.flush(zlib.Z_FULL_FLUSH))
+            elif kind == "flushed":
+                parts.append(self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH))
+            else:
+                parts.append(self._zlib.compress(data) + self._zlib.flush())
+                self._zlib = None
+        message = b"".join(parts)
+        if kind == "final":
+            return message + b"\0" if padded else message
+        return message.removesuffix(TAIL)
+
+
+block_contents = st.one_of(
+    st.binary(max_size=40),
+    st.integers(16_300, 50_000).map(bytes),
+    st.integers(0, 3).map(lambda seed: Random(seed).randbytes(20_000)),
+)
+blocks = st.lists(
+    st.tuples(st.sampled_from(["final", "final", "flushed", "empty"]), block_contents),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.mark.req("WS-05")
+@given(
+    sent=st.lists(st.tuples(blocks, st.booleans()), min_size=1, max_size=3),
+    takeover=st.booleans(),
+    cuts=st.lists(st.integers(1, 20_000), max_size=8),
+)
+@settings(max_examples=150, deadline=5000)
+@example([([("final", bytes(40_000))], True)], True, [])  # looped for ever
+@example([([("final", bytes(16_384))], True)], True, [1] * 8)
+@example([([("final", bytes(40_000)), ("final", b"")], True)], False, [20, 1])
+def test_final_and_empty_blocks_in_any_chunking_are_read(
+    sent: list[tuple[list[tuple[str, bytes]], bool]], takeover: bool, cuts: list[int]
+) -> None:
+    writer = BlockWriter(takeover=takeover)
+    inflater = Inflater(15, 1 << 20, takeover=takeover)
+    for parts, padded in sent:
+        payload = writer.write(parts, padded=padded)
+        at = 0
+        for cut in [*cuts, len(payload)]:
+            inflater.feed(payload[at : at + cut])
+            at += cut
+        assert inflater.finish() == b"".join(data for kind, data in parts if kind != "empty")
+
+
+@given(
+    size=st.integers(0, 50_000),
+    trailing=st.binary(max_size=60),
+    cuts=st.lists(st.integers(1, 100), max_size=4),
+    limit=st.sampled_from([1000, 16_384, 1 << 20]),
+)
+@settings(max_examples=300, deadline=5000)
+@example(40_000, b"\0", [], 1 << 20)
+@example(40_000, b"more", [], 1 << 20)
+def test_whatever_follows_a_final_block_ends(
+    size: int, trailing: bytes, cuts: list[int], limit: int
+) -> None:
+    inflater = Inflater(15, limit, takeover=True)
+    payload = BlockWriter(takeover=True).write([("final", bytes(size))], padded=False) + trailing
+    at = 0
+    try:
+        for cut in [*cuts, len(payload)]:
+            inflater.feed(payload[at : at + cut])
+            at += cut
+        message = inflater.finish()
+    except PayloadTooLarge:
+        return
+    except zlib.error:
+        assert trailing
+        return
+    assert message[:size] == bytes(size)
+    assert len(message) <= limit
+
+
+@pytest.mark.req("WS-09")
+def test_a_frame_with_bytes_after_its_final_block_holds_nobody_up() -> None:
+    final = BlockWriter(takeover=True).write([("final", b"a" * 40_000)], padded=True)
+
+    async def main() -> None:
+        async with open_net() as net:
+            end, bystander = deflate_end(net, agreed()), net.frames()
+            with trio.fail_after(5):
+                end.peer.send_nowait(make_frame(TEXT, final, rsv=RSV1))
+                bystander.peer.send_nowait(make_frame(TEXT, b"hello"))
+                await settle()
+            assert (end.messages, bystander.messages) == (["a" * 40_000], ["hello"])
 
     trio.run(main)
 

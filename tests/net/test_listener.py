@@ -1,17 +1,26 @@
 """Ports and paths that are taken, and an accept loop that runs out of descriptors."""
 
+import errno
+import re
 import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from trio.testing import trio_test
+from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
+from trio_socketio.net.listener import (
+    TELL_S,
+    accept_forever,
+    open_tcp_listeners,
+    open_unix_listener,
+)
 
 
 class TestTcp:
@@ -124,6 +133,109 @@ class TestAccepting:
                         await seen.wait()
                 nursery.cancel_scope.cancel()
         assert accepted == [""]
+
+    @pytest.mark.req("SYS-02")
+    @trio_test
+    async def test_whatever_fails_costs_that_connection_alone(
+        self, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+    ) -> None:
+        mock_clock.autojump_threshold = 0.01
+        (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+        accept, setsockopt = socket.socket.accept, socket.socket.setsockopt
+        wait_readable = trio.lowlevel.wait_readable
+        faults: dict[str, list[BaseException]] = {
+            "wait": [OSError(errno.ENOSPC, "no watch"), OSError(errno.ENOMEM, "no memory")],
+            "accept": [
+                *(OSError(number, "x") for number in (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE)),
+                *(OSError(number, "x") for number in (errno.ECONNABORTED, errno.EPROTO)),
+                OSError(errno.EINVAL, "who knows"),
+                MemoryError(),
+            ],
+            "option": [OSError(errno.EINVAL, "reset"), OSError(errno.ENOBUFS, "no memory")],
+            "taken": [OSError(errno.ENOSPC, "no watch"), MemoryError(), ValueError("TLS")],
+        }
+        wanted = 20 + len(faults["option"]) + len(faults["taken"])
+        taken: list[socket.socket] = []
+        all_taken = trio.Event()
+
+        def fail(what: str) -> None:
+            if faults[what]:
+                raise faults[what].pop(0)
+
+        async def failing_wait(sock: socket.socket) -> None:
+            fail("wait")
+            await wait_readable(sock)
+
+        def failing_accept(sock: socket.socket) -> tuple[socket.socket, Any]:
+            if sock is listener:
+                fail("accept")
+            return accept(sock)
+
+        def failing_option(sock: socket.socket, *arguments: Any) -> None:
+            if arguments[1] == socket.TCP_NODELAY:
+                fail("option")
+            setsockopt(sock, *arguments)
+
+        def on_accept(sock: socket.socket, _: str) -> None:
+            try:
+                fail("taken")
+            except BaseException:
+                sock.close()
+                raise
+            taken.append(sock)
+            if len(taken) == 20:
+                all_taken.set()
+
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(wanted)]
+        with monkeypatch.context() as patched, listener:
+            patched.setattr(trio.lowlevel, "wait_readable", failing_wait)
+            patched.setattr(socket.socket, "accept", failing_accept)
+            patched.setattr(socket.socket, "setsockopt", failing_option)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept_forever, listener, on_accept)
+                with trio.fail_after(60):
+                    await all_taken.wait()
+                nursery.cancel_scope.cancel()
+        assert not any(faults.values())
+        ended = 0
+        for client in clients:
+            client.setblocking(False)
+            with suppress(BlockingIOError), client:
+                ended += client.recv(1) == b""
+        assert ended == 5  # closed, not left open
+        for sock in taken:
+            sock.close()
+
+    @pytest.mark.req("SYS-03")
+    @trio_test
+    async def test_failures_are_told_seldom_and_counted(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        mock_clock: MockClock,
+    ) -> None:
+        mock_clock.autojump_threshold = 0.01
+        (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+        accept = socket.socket.accept
+
+        def failing_accept(sock: socket.socket) -> tuple[socket.socket, Any]:
+            if sock is listener:
+                raise OSError(errno.ENOBUFS, "No buffer space available")
+            return accept(sock)
+
+        with listener, socket.create_connection(listener.getsockname()):
+            monkeypatch.setattr(socket.socket, "accept", failing_accept)
+            with trio.move_on_after(2.5 * TELL_S):
+                await accept_forever(listener, lambda *_: None)
+        told = [
+            re.sub(r"\(1\d\d times", "(many times", record.getMessage())
+            for record in caplog.records
+        ]
+        assert told == [
+            "cannot accept connections: No buffer space available; trying again",
+            *["cannot accept connections: No buffer space available; trying again"
+              " (many times since the last line)"] * 2,
+        ]  # fmt: skip
 
     def test_without_descriptors_it_waits_and_recovers(self) -> None:
         """In a process of its own, whose limit is lowered; clients are there before it runs out."""

@@ -239,7 +239,7 @@ class BrokenFlush:
     def flush(self) -> None:
         raise ValueError("a defect")
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         assert str(error) == "a defect"
         self.failed += 1
 

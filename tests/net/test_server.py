@@ -1,9 +1,13 @@
 """How many connections a server takes, and that it counts them back."""
 
+import errno
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
 import trio
 from tests.net.harness import Peer, settle
 from trio.testing import trio_test
@@ -101,6 +105,53 @@ class TestBounds:
     async def test_unix_clients_have_no_address_to_bound(self) -> None:
         async with open_http(ServerOptions(max_connections_per_address=1)) as clients:
             assert not any(is_refused(clients.connect("")) for _ in range(5))
+
+
+class TestFailures:
+    @pytest.mark.req("SYS-02")
+    @trio_test
+    async def test_a_connection_that_cannot_be_watched_is_closed_and_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with open_http(ServerOptions(max_connections=3)) as clients:
+            poller = clients.server.poller
+            before = clients.connect("10.0.0.1")
+            with monkeypatch.context() as patched:
+                for error in (OSError(errno.ENOSPC, "no watch"), MemoryError()):
+
+                    def fail(_: object, error: Exception = error) -> None:
+                        raise error
+
+                    patched.setattr(poller, "register", fail)
+                    with pytest.raises(type(error)):
+                        clients.connect("10.0.0.1")
+                    await settle()
+                    assert clients.peers[-1].read_nowait() == b""
+                    assert clients.peers[-1].eof
+            assert clients.server.connection_count == 1
+            assert clients.server._per_address == {"10.0.0.1": 1}
+            after = clients.connect("10.0.0.1")
+            for peer in (before, after):
+                await peer.send(GET)
+                assert peer.read_nowait().startswith(b"HTTP/1.1 200 ")
+            assert poller.failures == 0
+
+    @pytest.mark.req("SYS-02")
+    @trio_test
+    async def test_a_connection_that_tls_cannot_take_is_closed(self) -> None:
+        class Failing(ssl.SSLContext):
+            def wrap_bio(self, *_: Any, **__: Any) -> Any:
+                raise ssl.SSLError("no memory for another connection")
+
+        async with open_http(ServerOptions()) as clients:
+            ours, theirs = socket.socketpair()
+            clients.peers.append(Peer(theirs))
+            with pytest.raises(ssl.SSLError):
+                clients.server.accept(ours, "10.0.0.1", Failing(ssl.PROTOCOL_TLS_SERVER))
+            assert clients.peers[-1].read_nowait() == b""
+            assert clients.peers[-1].eof
+            assert clients.server.connection_count == 0
+            assert clients.server._per_address == {}
 
 
 class TestCounts:

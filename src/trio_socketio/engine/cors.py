@@ -99,7 +99,7 @@ class Cors:
         try:
             # True itself: a coroutine, for one, would count as true.
             return any(check(origin) is True for check in self._checks)
-        except Exception:
+        except BaseException:
             log.exception("the check of an origin failed; the origin is refused")
             return False
 

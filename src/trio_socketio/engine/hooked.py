@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_socketio.engine.barrier import split_failure
 from trio_socketio.engine.cookie import encode_cookie
 from trio_socketio.engine.handshake import (
     BAD_REQUEST,
@@ -158,13 +159,21 @@ class HookedEngine(EngineServer):
         for hook in self.hooks.listeners[event]:
             try:
                 self.workers.run(hook.function, *arguments)
-            except Exception as error:
+            except BaseException as error:
                 self.log_failure(hook, error)
 
-    def log_failure(self, hook: Hook, error: Exception) -> None:
-        """A hook raised: that is counted and told, and harms nobody but its request."""
-        self.workers.failed += 1
-        log.error("%s failed", hook.what, exc_info=error)
+    def log_failure(self, hook: Hook, error: BaseException) -> None:
+        """A hook raised: that is counted and told, and harms nobody but its request.
+
+        Raises:
+            BaseException: what of error unwinds the task; see split_failure.
+        """
+        failure, unwinding = split_failure(error)
+        if failure is not None:
+            self.workers.failed += 1
+            log.error("%s failed", hook.what, exc_info=failure)
+        if unwinding is not None:
+            raise unwinding
 
 
 class _Admission:
@@ -210,7 +219,7 @@ class _Admission:
                 _expect_none(await self._ask(hook))
             except ConnectRefused as refused:
                 return _explain(BAD_REQUEST, refused), "MIDDLEWARE_FAILURE"
-            except Exception as error:
+            except BaseException as error:
                 engine.log_failure(hook, error)
                 return BAD_REQUEST, "MIDDLEWARE_FAILURE"
         refusal = engine._verify(self._request, upgrade=view.is_upgrade)
@@ -230,7 +239,7 @@ class _Admission:
                 raise LocalProtocolError(f"{hook.what} gave {allowed!r}, not True or False")
         except ConnectRefused as refused:
             return _explain(FORBIDDEN, refused)
-        except Exception as error:
+        except BaseException as error:
             self._engine.log_failure(hook, error)
             return FORBIDDEN
         return None if allowed else FORBIDDEN
@@ -240,7 +249,7 @@ class _Admission:
             sid = await self._ask(hook)
             if not isinstance(sid, str) or not _SID(sid):
                 raise LocalProtocolError(f"{hook.what} gave {sid!r}, which cannot name a session")
-        except Exception as error:
+        except BaseException as error:
             self._engine.log_failure(hook, error)
             return BAD_REQUEST, "ID_GENERATION_ERROR"
         self._view.new_sid = sid

@@ -145,8 +145,8 @@ class PollingTransport:
     def flush_later(self) -> None:
         """Answer the GET at the end of the turn with all that was sent until then."""
         if not self._queued:
+            self._server.poller.mark_dirty(self)  # raises in another thread: nothing has changed
             self._queued = True
-            self._server.poller.mark_dirty(self)
 
     def flush(self) -> None:
         """See Flushable."""
@@ -156,7 +156,7 @@ class PollingTransport:
             if packets:
                 self.finish(packets)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """See Flushable."""
         self._session.lose("transport error")
 

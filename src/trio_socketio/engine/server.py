@@ -261,7 +261,7 @@ class EngineServer:
             session.send(self._initial_packet)
         try:
             session.listener = self._open_session(session)
-        except Exception:
+        except BaseException:
             session.lose("transport error")  # after a hook there is no connection's barrier
             raise
         self.deadlines.schedule(session)
@@ -273,7 +273,7 @@ class EngineServer:
             self._all_ended.set()
         self.deadlines.forget(session)
 
-    def contain(self, session: Session, error: Exception) -> None:
+    def contain(self, session: Session, error: BaseException) -> None:
         """A packet raised: the peer's fault closes its session, ours closes it and is logged."""
         if isinstance(error, RemoteProtocolError):
             log.debug("a session is closed: %s", error)

@@ -101,7 +101,7 @@ class Session(SessionOutput):
         if packet and packet[0] == MESSAGE:
             try:
                 self.listener.receive_text(packet)
-            except Exception as error:
+            except BaseException as error:
                 self._server.contain(self, error)
         else:
             self._receive_control(packet)
@@ -110,7 +110,7 @@ class Session(SessionOutput):
         """A binary message arrived."""
         try:
             self.listener.receive_binary(data)
-        except Exception as error:
+        except BaseException as error:
             self._server.contain(self, error)
 
     receive_frame = receive_binary
@@ -236,6 +236,7 @@ class Session(SessionOutput):
             reason: what the listener is told.
             code: of the WebSocket close frame.
         """
+        self._server.poller.check_thread()
         if not self.is_open:
             return
         self._mark(Input.CLOSE_REQUESTED, reason)

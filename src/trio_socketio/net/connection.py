@@ -212,8 +212,8 @@ class Connection:
         if not self._queued:
             if self.closed:
                 return
+            self._poller.mark_dirty(self)  # raises in another thread: nothing has changed
             self._queued = True
-            self._poller.mark_dirty(self)
         elif self._blocked and not self._within_hard_bound():
             return
         self._out.append(data)
@@ -320,7 +320,7 @@ class Connection:
             self.abort()
             receiver.connection_lost(reason)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """See Flushable."""
         self._poller.defer(lambda: self.lose("transport error"))
 

@@ -87,6 +87,7 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._emptied = 0
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Expire what is due, until cancelled."""
         while True:
@@ -115,7 +116,7 @@ class Deadlines:
             if item.next_deadline() <= now:
                 item.expire(now)
             at = item.next_deadline()
-        except Exception:  # one owner's defect is not the others'
+        except BaseException:  # one owner's defect is not the others'
             log.exception("a deadline of %r failed: this is a defect of trio-socketio", item)
             at = now + _RETRY_S  # it is not forgotten: nothing else would ever end it
         if item.deadline_entry is None and at < inf:

@@ -31,6 +31,8 @@ from trio_socketio.options import PerMessageDeflate
 
 NAME: Final = "permessage-deflate"
 MAX_OFFERS: Final = 8
+MAX_STREAMS: Final = 1024
+"""Final blocks in one message: after each zlib begins anew, which costs more than its two bytes."""
 
 _RESERVED: Final = 0x70
 _COMPRESSED: Final = 0x40
@@ -224,7 +226,7 @@ class Inflater:
         max_bytes: the largest message.
     """
 
-    __slots__ = ("_bits", "_left", "_max_bytes", "_parts", "_takeover", "_zlib")
+    __slots__ = ("_bits", "_left", "_max_bytes", "_parts", "_streams", "_takeover", "_zlib")
 
     def __init__(self, bits: int, max_bytes: int, *, takeover: bool) -> None:
         self._bits = bits
@@ -232,6 +234,7 @@ class Inflater:
         self._max_bytes = max_bytes
         self._left = max_bytes
         self._parts: list[bytes] = []
+        self._streams = 0  # that final blocks have ended within this message
         self._zlib: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> None:
@@ -239,23 +242,37 @@ class Inflater:
 
         Raises:
             PayloadTooLarge: it grows above max_bytes.
-            zlib.error: it was not compressed so.
+            zlib.error: it was not compressed so, or has more than MAX_STREAMS final blocks.
+        """
+        for at in range(0, len(data), _STEP_BYTES):
+            rest: bytes | None = data[at : at + _STEP_BYTES]
+            while rest is not None:
+                rest = self._inflate(rest)
+
+    def _inflate(self, data: bytes) -> bytes | None:
+        """Inflate one step of data; what is left of it, None when that is nothing.
+
+        Every call takes bytes off data, or makes some of the message: feed's loop is bounded by
+        the size of both, whatever the peer has sent.
         """
         inflate = self._zlib
-        if inflate is None:
+        if inflate is None or inflate.eof:
             inflate = self._zlib = zlib.decompressobj(-self._bits)
-        for at in range(0, len(data), _STEP_BYTES):
-            step = data[at : at + _STEP_BYTES]
-            while True:
-                part = inflate.decompress(step, _STEP_BYTES)
-                self._left -= len(part)
-                if self._left < 0:
-                    raise PayloadTooLarge(f"a message above the limit of {self._max_bytes} bytes")
-                if part:
-                    self._parts.append(part)
-                step = inflate.unconsumed_tail
-                if not step and len(part) < _STEP_BYTES:
-                    break
+        part = inflate.decompress(data, _STEP_BYTES)
+        self._left -= len(part)
+        if self._left < 0:
+            raise PayloadTooLarge(f"a message above the limit of {self._max_bytes} bytes")
+        if part:
+            self._parts.append(part)
+        if inflate.eof:
+            # A block follows at the next byte, or nothing does (RFC 7692, section 7.2.1; WS-09).
+            # zlib takes nothing more: unconsumed_tail stays, and unused_data would grow.
+            self._streams += 1
+            if self._streams > MAX_STREAMS:
+                raise zlib.error(f"more than {MAX_STREAMS} final blocks in a message")
+            return inflate.unused_data or None
+        rest = inflate.unconsumed_tail
+        return rest if rest or len(part) == _STEP_BYTES else None  # zlib may hold back more
 
     def finish(self) -> bytes:
         """The message is whole.
@@ -263,15 +280,14 @@ class Inflater:
         Raises:
             PayloadTooLarge, zlib.error: see feed.
         """
-        self.feed(_TAIL)
-        inflate = self._zlib
-        if inflate is not None and (inflate.eof or not self._takeover):
-            if inflate.unused_data not in (b"", _TAIL, b"\0" + _TAIL):
-                raise zlib.error("data after the last block")
+        if self._zlib is None or not self._zlib.eof:  # else it ended with a final block
+            self.feed(_TAIL)
+        if self._zlib is not None and (self._zlib.eof or not self._takeover):
             self._zlib = None
         message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._left = self._max_bytes
+        self._streams = 0
         return message
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,19 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
 _ACCEPTS_PER_LOOK: Final = 64
-_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_EXHAUSTED_WAIT_S: Final = 0.1
+_RETRY_S: Final = 0.1
+TELL_S: Final = 10.0
+"""Between two lines about failures of the same kind: clients can cause them at will."""
+
+_CLIENT_GONE: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "EINTR", "ENOPROTOOPT", "EOPNOTSUPP",
+        "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET", "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""Errors of the connection that was to be accepted; Linux hands them on. The next may be fine."""
 
 
 async def open_tcp_listeners(host: str, port: int) -> list[socket.socket]:
@@ -94,31 +106,77 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
     return listener
 
 
+@trio.lowlevel.enable_ki_protection
 async def accept_forever(
     listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
 ) -> None:
     """Hand over connections with the peer's address until cancelled.
 
-    Out of descriptors or memory, it waits and tries again: clients wait in the backlog.
+    What fails costs at most the one connection. Out of descriptors or memory, it waits and tries
+    again: clients wait in the backlog.
+
+    Args:
+        listener: non-blocking.
+        on_accept: owns the socket from then on, and closes it if it raises.
     """
-    complained = False
+    exhausted, lost = (
+        _Complaint("cannot accept connections: %s; trying again%s"),
+        _Complaint("a connection was accepted and could not be taken: %s; it is closed%s"),
+    )
     while True:
-        await trio.lowlevel.wait_readable(listener)
+        try:
+            await trio.lowlevel.wait_readable(listener)
+        except OSError as error:  # trio's own epoll object had no memory or slot for it
+            exhausted.tell(error)
+            await trio.sleep(_RETRY_S)
+            continue
         for _ in range(_ACCEPTS_PER_LOOK):
             try:
                 sock, peer = listener.accept()
             except BlockingIOError:
                 break
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    continue  # the client gave up before we came
-                if not complained:
-                    log.error("cannot accept connections: %s; trying again", error.strerror)
-                    complained = True
-                await trio.sleep(_EXHAUSTED_WAIT_S)
+            except (OSError, MemoryError) as error:
+                if isinstance(error, OSError) and error.errno in _CLIENT_GONE:
+                    continue
+                exhausted.tell(error)
+                await trio.sleep(_RETRY_S)
                 break
-            complained = False
-            sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
+            try:
+                _prepare(sock)
+                on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
+            except Exception as error:
+                lost.tell(error)
+
+
+def _prepare(sock: socket.socket) -> None:
+    try:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # such as a connection that was reset meanwhile
+        sock.close()
+        raise
+
+
+class _Complaint:
+    """Tells failures of one kind, the first at once, then how many there were every TELL_S.
+
+    Args:
+        line: for the log; takes the last error, and how many there were.
+    """
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+        self._told_at = -inf
+        self._untold = 0
+
+    def tell(self, error: BaseException) -> None:
+        """One more."""
+        self._untold += 1
+        now = trio.current_time()
+        if now - self._told_at >= TELL_S:
+            more = f" ({self._untold} times since the last line)" if self._untold > 1 else ""
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            log.error(self._line, reason, more)
+            self._told_at = now
+            self._untold = 0

@@ -5,7 +5,9 @@ called, one after the other; what they wrote is gathered and sent once per conne
 marked for closing is closed. A turn ends after TURN_S and the rest goes on in the next, so other
 tasks of the program are never kept waiting for long.
 
-Nothing here knows what a connection does with its bytes.
+Nothing here knows what a connection does with its bytes. Whatever it raises ends that connection
+alone, SystemExit and its like included; Ctrl-C is never raised here, because what calls connections
+runs under trio's KeyboardInterrupt protection.
 """
 
 import logging
@@ -13,11 +15,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from threading import get_ident
 from time import perf_counter
 from typing import Final, Protocol
 
 import trio
-from trio.lowlevel import checkpoint, current_statistics
+from trio.lowlevel import checkpoint, current_statistics, enable_ki_protection
+
+from trio_socketio.errors import LocalProtocolError
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ class Flushable(Protocol):
     def flush(self) -> None:
         """Send what was gathered; called once per mark_dirty."""
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """A defect of ours or of a handler surfaced: give this one up. Never raises."""
 
 
@@ -51,7 +56,7 @@ class Resumable(Protocol):
     def on_more(self) -> None:
         """Asked for with Poller.call_again: go on with what is read already."""
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """See Flushable."""
 
 
@@ -82,6 +87,7 @@ class Poller(ABC):
         self._released: list[Pollable] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._failures = 0
+        self._thread: int | None = None  # that drives, while one does
         self._slow_turn_s = float("inf")
         self._log_slow: Callable[[float], None] = _ignore
 
@@ -94,6 +100,17 @@ class Poller(ABC):
     def failures(self) -> int:
         """How many exceptions stopped at a barrier: each is a defect, and was logged."""
         return self._failures
+
+    def check_thread(self) -> None:
+        """Whoever is about to change something may be in another thread.
+
+        Raises:
+            LocalProtocolError: it is; nothing was done.
+        """
+        if self._thread is not None and get_ident() != self._thread:
+            raise LocalProtocolError(
+                "the server runs in another thread, and nothing was done: use its from_thread"
+            )
 
     @abstractmethod
     def register(self, connection: Pollable) -> None:
@@ -153,6 +170,7 @@ class Poller(ABC):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drive connections while the block runs; what is open at its end is released."""
+        self._thread = get_ident()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._flush_forever)
@@ -165,14 +183,17 @@ class Poller(ABC):
                     self._settle_all()
                     nursery.cancel_scope.cancel()
         finally:
+            self._thread = None
             self._close()  # last: whoever is cancelled from outside still releases connections
 
     def _wake(self) -> None:
         flusher = self._flusher
         if flusher is not None:
-            self._flusher = None
+            # First what another thread cannot do: it raises there, and nothing has changed.
             trio.lowlevel.reschedule(flusher)
+            self._flusher = None
 
+    @enable_ki_protection
     async def _flush_forever(self) -> None:
         """Output made outside a turn leaves when no task can add to it, or after GATHER_S."""
         task = trio.lowlevel.current_task()
@@ -222,7 +243,7 @@ class Poller(ABC):
             item = self._again.popleft()
             try:
                 item.on_more()
-            except Exception as error:
+            except BaseException as error:
                 self._contain(item, error)
             if perf_counter() > self.turn_ends:
                 break
@@ -273,7 +294,7 @@ class Poller(ABC):
                 callback = deferred.popleft()
                 try:
                     callback()
-                except Exception:
+                except BaseException:
                     self._failures += 1
                     log.exception("a deferred call failed: this is a defect of trio-socketio")
                 if perf_counter() > ends:
@@ -283,7 +304,7 @@ class Poller(ABC):
                 sends += 1
                 try:
                     item.flush()
-                except Exception as error:
+                except BaseException as error:
                     self._contain(item, error)
                 if sends % _SENDS_PER_LOOK == 0 and perf_counter() > ends:
                     break
@@ -297,13 +318,14 @@ class Poller(ABC):
             connection.release()
         return True
 
+    @enable_ki_protection
     def _settle_all(self) -> None:
         self._in_turn = True
         self._take_gathered()
         while not self._settle_until(float("inf")):
             pass
 
-    def _contain(self, item: Flushable | Resumable, error: Exception) -> None:
+    def _contain(self, item: Flushable | Resumable, error: BaseException) -> None:
         self._failures += 1
         log.error(
             "a connection failed and is closed: this is a defect of trio-socketio or of a hook",

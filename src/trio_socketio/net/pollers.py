@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Final
 
 import trio
-from trio.lowlevel import checkpoint, wait_readable, wait_writable
+from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable, wait_writable
 
 from trio_socketio.net.poller import HANG_UP, READ, TURN_S, WRITE, Pollable, Poller
 
@@ -44,6 +44,7 @@ class EpollPoller(Poller):
     def _close(self) -> None:
         self._epoll.close()
 
+    @enable_ki_protection
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         connections = self._connections
         task_status.started()
@@ -60,7 +61,7 @@ class EpollPoller(Poller):
                     await self._end_turn()
                 try:
                     connection.on_ready(events)
-                except Exception as error:
+                except BaseException as error:
                     self._contain(connection, error)
             await self._finish_turn()
 
@@ -115,6 +116,7 @@ class PortablePoller(Poller):
             task_status.started()
             await trio.sleep_forever()
 
+    @enable_ki_protection
     async def _drive(self, connection: Pollable, watch: "_Watch", direction: int) -> None:
         wait = wait_readable if direction == READ else wait_writable
         try:
@@ -129,6 +131,7 @@ class PortablePoller(Poller):
         finally:
             watch.waiting &= ~direction
 
+    @enable_ki_protection
     async def _look_for_hang_up(self, connection: Pollable, watch: "_Watch") -> None:
         """Nothing can be awaited for a hang-up alone: look now and then."""
         while not watch.events & READ and not watch.closed:
@@ -160,7 +163,7 @@ class PortablePoller(Poller):
         self._begin_turn()
         try:
             connection.on_ready(events)
-        except Exception as error:
+        except BaseException as error:
             self._contain(connection, error)
         await self._finish_turn()
 

@@ -62,11 +62,19 @@ class HttpServer:
         return self._refused
 
     def accept(self, sock: socket.socket, address: str, context: ssl.SSLContext | None) -> None:
-        """Take a connected socket."""
-        if context is None:
-            connection = Connection(self, sock, address, secure=False)
-        else:
-            connection = TlsConnection(self, sock, address, context)
+        """Take a connected socket; it is closed if that fails.
+
+        Raises:
+            Exception: the system or TLS cannot take one more: that one is lost, no other.
+        """
+        try:
+            if context is None:
+                connection = Connection(self, sock, address, secure=False)
+            else:
+                connection = TlsConnection(self, sock, address, context)
+        except BaseException:
+            sock.close()
+            raise
         bound = self._options.max_connections_per_address
         there = self._per_address.get(address, 0)
         if len(self._connections) >= self._options.max_connections or (
@@ -83,15 +91,19 @@ class HttpServer:
         self._connections.add(connection)
         if address:
             self._per_address[address] = there + 1
-        connection.set_receiver(
-            HttpReceiver(
-                connection,
-                self._on_request,
-                self._options.handshake_timeout_s,
-                self._options.keep_alive_s,
+        try:
+            connection.set_receiver(
+                HttpReceiver(
+                    connection,
+                    self._on_request,
+                    self._options.handshake_timeout_s,
+                    self._options.keep_alive_s,
+                )
             )
-        )
-        self.poller.register(connection)
+            self.poller.register(connection)  # out of memory, or of the user's epoll watches
+        except BaseException:
+            connection.abort()
+            raise
 
     def connection_released(self, connection: Connection) -> None:
         """See Owner."""

@@ -9,6 +9,9 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio.lowlevel import enable_ki_protection
+
+from trio_socketio.engine.barrier import disown
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
@@ -57,6 +60,7 @@ class AnyListeners:
         they are in the list then. What it raises drops the event: EventRefused silently, anything
         else as a failure. No acknowledgement is sent.
         """
+        self.namespace.workers.check_thread()
         interception = self._intercept()
         interception.middleware.append(function)
         interception.changed()
@@ -81,6 +85,7 @@ class AnyListeners:
 
     def off_any(self, listener: Listener | None = None) -> None:
         """Remove a listener, or all of them; one that was not registered is ignored."""
+        self.namespace.workers.check_thread()
         interception = self.handlers
         if isinstance(interception, Interception):
             _remove(interception.listeners, listener)
@@ -94,6 +99,7 @@ class AnyListeners:
         return list(interception.listeners) if isinstance(interception, Interception) else []
 
     def _listen(self, place: int, listener: Listener) -> None:
+        self.namespace.workers.check_thread()
         interception = self._intercept()
         interception.listeners.insert(place, listener)
         interception.changed()
@@ -136,6 +142,7 @@ class AnyListeners:
 
     def off_any_outgoing(self, listener: Listener | None = None) -> None:
         """Remove a listener of what is sent, or all; one that was not registered is ignored."""
+        self.namespace.workers.check_thread()
         if self._outgoing is not None:
             _remove(self._outgoing, listener)
             if not self._outgoing:
@@ -151,6 +158,7 @@ class AnyListeners:
         """Whether there are listeners of what is sent."""
         return self._outgoing is not None
 
+    @enable_ki_protection  # the program may emit in any task: Ctrl-C is not a listener's failure
     def overhear(self, arguments: list[Any]) -> None:
         """Tell the listeners what is about to be sent; nothing is, to one who is gone."""
         if not self.is_reachable:
@@ -158,10 +166,11 @@ class AnyListeners:
         for listener in tuple(self._outgoing or ()):
             try:
                 self.namespace.workers.run(listener, *arguments)
-            except Exception as error:
+            except BaseException as error:
                 self.namespace.workers.log_failure(_name("outgoing", listener), self.id, error)
 
     def _overheard_by(self, listener: Listener) -> list[Listener]:
+        self.namespace.workers.check_thread()
         if is_async(listener):
             raise LocalProtocolError("a listener of what is sent is a plain function")
         if self._outgoing is None:
@@ -224,7 +233,7 @@ class Interception:
         for listener in listeners:
             try:
                 _call(listener, *packet)
-            except Exception as error:
+            except BaseException as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
             _call(function, packet)
@@ -241,7 +250,7 @@ class Interception:
         for listener in listeners:
             try:
                 await _call_any(listener, *packet)
-            except Exception as error:
+            except BaseException as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
             await _call_any(function, packet)
@@ -276,7 +285,10 @@ class InterceptedHandler(Handler):
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> None:
-    result = function(*arguments)
+    try:
+        result = function(*arguments)
+    except GeneratorExit as error:
+        raise disown(error, function) from error
     if type(result) is CoroutineType:
         refuse_coroutine(result, function)
 

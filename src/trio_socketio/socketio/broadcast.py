@@ -1,6 +1,7 @@
 """Whom to emit to: an immutable chain, each step a new one."""
 
 from collections.abc import Iterable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from trio_socketio.socketio.remote_socket import RemoteSocket
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.adapter import Adapter
+    from trio_socketio.socketio.handlers import Workers
 
 SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
 """Names that no server may send to another."""
@@ -25,6 +27,10 @@ class HasAdapter(Protocol):
     @property
     def adapter(self) -> "Adapter":
         """Knows its sockets."""
+
+    @property
+    def workers(self) -> "Workers":
+        """Know the thread that serves."""
 
 
 class Broadcasting:
@@ -184,6 +190,9 @@ class Broadcast(Broadcasting):
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
+        workers = self._owner.workers
+        if get_ident() != workers.thread:
+            workers.check_thread()
         check_event(event)
         return self._owner.adapter.broadcast([event, *arguments], self._target)
 
@@ -191,6 +200,7 @@ class Broadcast(Broadcasting):
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Ack]:
         """See Broadcasting."""
+        self._owner.workers.check_thread()
         check_event(event)
         target = self._target if timeout_s is None else self.timeout(timeout_s)._target
         return await self._owner.adapter.broadcast_with_ack(
@@ -199,20 +209,24 @@ class Broadcast(Broadcasting):
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """See Broadcasting."""
+        self._owner.workers.check_thread()
         everybody = Broadcast(self._owner)
         found = await self._owner.adapter.fetch_sockets(self._target)
         return [RemoteSocket(everybody, details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
         """See Broadcasting."""
+        self._owner.workers.check_thread()
         self._owner.adapter.add_sockets(self._target, names(rooms))
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
         """See Broadcasting."""
+        self._owner.workers.check_thread()
         self._owner.adapter.remove_sockets(self._target, names(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> None:
         """See Broadcasting."""
+        self._owner.workers.check_thread()
         self._owner.adapter.disconnect_sockets(self._target, close=close)
 
     def _with(self, **changes: Any) -> "Broadcast":

@@ -49,7 +49,7 @@ class EventQueue(AnyListeners):
             return
         try:
             result = self.namespace.workers.call(handler, arguments)
-        except Exception as error:
+        except BaseException as error:
             self.namespace.workers.log_failure(handler, self.id, error)
             return
         if ack_id is not None:
@@ -59,7 +59,7 @@ class EventQueue(AnyListeners):
         arguments = result if type(result) is tuple else answer_arguments(result)
         try:
             packet = self.namespace.encode_ack(arguments, ack_id)
-        except Exception as error:  # a result may be of any class, and fail while it is read
+        except BaseException as error:  # a result may be of any class, and fail while it is read
             self.namespace.workers.log_failure(handler, self.id, error)
             return
         if self.connected:
@@ -134,7 +134,7 @@ class EventQueue(AnyListeners):
                             result = yield from result
                     else:
                         result = workers.call(handler, arguments)
-                except Exception as error:
+                except BaseException as error:
                     workers.log_failure(handler, self.id, error)
                 else:
                     if ack_id is not None:

@@ -38,7 +38,7 @@ class FailureLog:
         self._clock = clock
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
-    def tell(self, whose: str, socket_id: str, error: Exception) -> None:
+    def tell(self, whose: str, socket_id: str, error: BaseException) -> None:
         """Tell a failure now, or with the next sum."""
         now = self._clock()
         key = whose, type(error).__qualname__

@@ -44,6 +44,7 @@ class FlaggedSocket:
 
     def emit(self, event: str, *arguments: Any) -> None:
         """See Socket.emit."""
+        self._socket.namespace.workers.check_thread()
         packet = self._encode([event, *arguments], None)
         socket = self._socket
         if not socket.is_reachable:
@@ -61,6 +62,7 @@ class FlaggedSocket:
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> Any:
         """See Socket.emit_with_ack; AckTimeout at once if it is volatile and cannot leave."""
+        self._socket.namespace.workers.check_thread()
         if timeout_s is None:
             timeout_s = self._target.timeout_s or DEFAULT_ACK_TIMEOUT_S
         check_timeout(timeout_s)

@@ -13,11 +13,13 @@ import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from math import inf
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
 import trio
 
+from trio_socketio.engine.barrier import disown, split_failure
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.socketio.failures import FailureLog
@@ -98,8 +100,21 @@ class Workers:
         self._all_idle = trio.Event()
         self._step_began = 0.0
         self._slice_ends = 0.0
+        self.thread: int | None = None  # that serves; None while no thread does
         self.running: Handler | None = None  # the handler that was called last
         self.suspended: Any = object()  # the function that `begin` left unfinished last
+
+    def check_thread(self) -> None:
+        """Called first by whatever changes something. Where each call counts, callers compare.
+
+        Raises:
+            LocalProtocolError: the server serves in another thread; nothing was done.
+        """
+        if self.thread is not None and get_ident() != self.thread:
+            raise LocalProtocolError(
+                "this server serves in another thread, and nothing was done: call "
+                "sio.from_thread.emit(...), or sio.from_thread.run(function, ...) for anything else"
+            )
 
     def start(self, nursery: trio.Nursery) -> None:
         """Run in nursery from now on; its owner cancels it."""
@@ -154,14 +169,20 @@ class Workers:
             Exception: whatever the handler raises.
         """
         self.running = handler
-        result = self._context.copy().run(handler.function, *arguments)
+        try:
+            result = self._context.copy().run(handler.function, *arguments)
+        except GeneratorExit as error:
+            raise disown(error, handler) from error
         if type(result) is types.CoroutineType:
             refuse_coroutine(result, handler)
         return result
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a plain function that is no handler, such as middleware, likewise."""
-        result = self._context.copy().run(function, *arguments)
+        try:
+            result = self._context.copy().run(function, *arguments)
+        except GeneratorExit as error:
+            raise disown(error, function) from error
         if type(result) is types.CoroutineType:
             refuse_coroutine(result, function)
         return result
@@ -185,6 +206,8 @@ class Workers:
             trap = context.run(coroutine.send, None)
         except StopIteration as stop:
             return stop.value
+        except GeneratorExit as error:
+            raise disown(error, function) from error
         self.suspended = rest = self._go_on(context, coroutine, trap)
         return rest
 
@@ -209,6 +232,10 @@ class Workers:
             except StopIteration as stop:
                 self.is_slice_over()
                 return stop.value
+            except GeneratorExit as error:
+                if isinstance(value, GeneratorExit):
+                    raise
+                raise disown(error, handler or "an async function") from error
             self.is_slice_over()
 
     def is_slice_over(self) -> bool:
@@ -230,13 +257,21 @@ class Workers:
         self._step_began = perf_counter()
         self._slice_ends = self._step_began + _SLICE_S
 
-    def log_failure(self, handler: Handler | str, socket_id: str, error: Exception) -> None:
-        """A handler raised: that is counted and told, and harms nobody else."""
+    def log_failure(self, handler: Handler | str, socket_id: str, error: BaseException) -> None:
+        """User code raised: that is counted and told, and harms nobody else.
+
+        Raises:
+            BaseException: what of error unwinds the task; see split_failure.
+        """
         if isinstance(error, EventRefused):
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
             return
-        self.failed += 1
-        self.failures.tell(str(handler), socket_id, error)
+        failure, unwinding = split_failure(error)
+        if failure is not None:
+            self.failed += 1
+            self.failures.tell(str(handler), socket_id, failure)
+        if unwinding is not None:
+            raise unwinding
 
     def log_slow(self, elapsed_s: float) -> None:
         """The poller found that something held it up."""
@@ -255,6 +290,7 @@ class Workers:
         self._context.run(nursery.start_soon, self._run_spawned, function, arguments)
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_spawned(
         self, function: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]
     ) -> None:
@@ -278,6 +314,7 @@ class Workers:
             self._all_idle = trio.Event()
             await self._all_idle.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
         task = trio.lowlevel.current_task()
 
@@ -294,7 +331,9 @@ class Workers:
                 rested = False
                 try:
                     rested = await self._ready.popleft().run(self)
-                except Exception:  # a job contains what user code raises: this is ours
+                except BaseException as error:  # a job contains what user code raises: this is ours
+                    if split_failure(error)[1] is not None:
+                        raise
                     self.failed += 1
                     log.exception("a job failed: this is a defect of trio-socketio")
                 finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.engine.barrier import split_failure
 from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
 from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
@@ -43,13 +44,13 @@ class Joining:
         auth: the payload of its CONNECT.
 
     Attributes:
+        credentials: of a client that authenticates itself by an event, once it was accepted.
         socket: None until the namespace has been found.
         state: changed by this object alone.
     """
 
     __slots__ = (
         "_at",
-        "_credentials",
         "_lost",
         "_namespace",
         "_peer",
@@ -57,6 +58,7 @@ class Joining:
         "_stages",
         "_undos",
         "auth",
+        "credentials",
         "name",
         "socket",
         "state",
@@ -72,7 +74,7 @@ class Joining:
         # The pid is a secret of client and server: user code does not see it.
         self._lost = take_pid(auth) if peer.server.recovery is not None and peer.recovers else None
         self._at: Step | str = ""  # what is at work, for the log
-        self._credentials: Credentials | None = None
+        self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # of the task, if it takes one
         self._undos: Undos | None = None
         self._stages: _Stages = self._pass_stages()
@@ -121,7 +123,7 @@ class Joining:
         if not self.has_ended:  # else the client has left, and the step is about to be cancelled
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s
-            self._credentials = credentials
+            self.credentials = credentials
             self.socket.accept()
         return credentials
 
@@ -133,25 +135,20 @@ class Joining:
         return self.state in ENDS
 
     @property
-    def is_by_event(self) -> bool:
-        """Whether the client authenticates itself by an event."""
-        return self._credentials is not None
-
-    @property
     def is_accepted(self) -> bool:
         """Whether the client was told that it is connected, and may send events."""
-        return self._credentials is not None and not self.has_ended
+        return self.credentials is not None and not self.has_ended
 
     @property
     def has_room(self) -> bool:
         """Whether another event may wait until the client is authenticated."""
-        return self._credentials is None or self._credentials.has_room
+        return self.credentials is None or self.credentials.has_room
 
     def begin(self) -> None:
         """Go as far as plain steps lead; if one is async, a task does the rest."""
         try:
             awaited = next(self._stages, None)
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
         else:
             if awaited is not None:
@@ -170,10 +167,10 @@ class Joining:
         kind = packet.type
         if kind is PacketType.DISCONNECT:
             self.abandon("client namespace disconnect")
-        elif self.socket is None or self._credentials is None:
+        elif self.socket is None or self.credentials is None:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was not joined")
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
-            self._credentials.receive_event(packet.data, packet.ack_id)
+            self.credentials.receive_event(packet.data, packet.ack_id)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
             self.socket.receive_ack(packet.ack_id, packet.data)
         else:
@@ -255,7 +252,9 @@ class Joining:
                     wanted = yield Awaited(parent.ask, (self.name, self.auth), timeout_s)
                 else:
                     wanted = server.workers.run(parent.ask, self.name, self.auth)
-            except Exception as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:
                 self._log(error)
                 continue
             if self.has_ended:
@@ -281,7 +280,9 @@ class Joining:
         session: SavedSession | None
         try:
             session = yield Awaited(restore_session, arguments, timeout_s + UNDO_S)
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
             self._log(error)
             return None
         if session is not None:
@@ -304,8 +305,8 @@ class Joining:
             namespace.observers.joined(socket)
         if namespace.connection_handler is not None:
             socket.dispatch(namespace.connection_handler, [socket], None)
-        if self._credentials is not None:
-            self._credentials.release()
+        if self.credentials is not None:
+            self.credentials.release()
 
     # -- driving them
 
@@ -315,7 +316,7 @@ class Joining:
             return resume()
         except StopIteration:
             return None
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
             return None
 
@@ -338,11 +339,16 @@ class Joining:
             result = await self._peer.server.workers.call_async(
                 awaited.function, *awaited.arguments
             )
-        except Exception as error:
+        except BaseException as error:
+            failure, unwinding = split_failure(error)
+            if unwinding is not None:
+                if failure is not None:
+                    self._log(failure)
+                raise unwinding from None
             return self._resume(partial(self._stages.throw, error))
         return self._resume(partial(self._stages.send, result))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """A step has raised. Anything but ConnectRefused is a defect that clients are not shown."""
         if isinstance(error, ConnectRefused):
             self.refuse(error)
@@ -357,7 +363,7 @@ class Joining:
             self._log(TimeoutError("it took longer than it may"))
             self.refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
 
-    def _log(self, error: Exception) -> None:
+    def _log(self, error: BaseException) -> None:
         what = self._at if isinstance(self._at, str) else self._at.describe(self.name)
         whom = self.name if self.socket is None else self.socket.public_id
         self._peer.server.workers.log_failure(what, whom, error)
@@ -367,8 +373,8 @@ class Joining:
         self._peer.forget_joining(self)
         if self.socket is not None:
             self.socket.stay_out(reason)
-        if self._credentials is not None:
-            self._credentials.drop()
+        if self.credentials is not None:
+            self.credentials.drop()
         if self._scope is not None:
             self._scope.cancel()
 

@@ -1,5 +1,6 @@
 """A namespace: its sockets and rooms, its middleware, its handlers."""
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.parsers import connect_encoder
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from trio_socketio.net.poller import Poller
     from trio_socketio.socketio.any_listeners import AnyListeners
-    from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.peer import Peer
@@ -43,7 +43,6 @@ class Namespace(Registry, Broadcasting):
         self.parent = parent
         self.rooms = Rooms()
         self.overheard: set[AnyListeners] = set()  # those with listeners of what goes out
-        self.workers: Workers = server.workers
         self.speak()
         self.adapter = server.create_adapter(self)
         self.adapter_is_closed = False
@@ -68,7 +67,7 @@ class Namespace(Registry, Broadcasting):
         self.adapter_is_closed = True
         try:
             self.adapter.close()
-        except Exception as error:
+        except BaseException as error:
             self.workers.log_failure("closing the adapter", self.name, error)
 
     def renew_adapter(self) -> None:
@@ -105,6 +104,8 @@ class Namespace(Registry, Broadcasting):
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
+        if get_ident() != self.workers.thread:
+            self.workers.check_thread()
         check_event(event)
         return self.adapter.broadcast([event, *arguments], EVERYBODY)
 
@@ -116,6 +117,7 @@ class Namespace(Registry, Broadcasting):
         Raises:
             LocalProtocolError: the name is reserved between servers.
         """
+        self.workers.check_thread()
         check_server_side(event)
         self.adapter.server_side_emit([event, *arguments])
 
@@ -130,6 +132,7 @@ class Namespace(Registry, Broadcasting):
             AckTimeout: some did not answer in time; ``responses`` are the others'.
             LocalProtocolError: the name is reserved between servers.
         """
+        self.workers.check_thread()
         check_server_side(event)
         return await self.adapter.server_side_emit_with_ack(
             [event, *arguments], check_timeout(timeout_s)
@@ -144,6 +147,7 @@ class Namespace(Registry, Broadcasting):
             arguments: the event's name, then what goes with it.
             answer: called with what the handler returns; not if it fails, or there is none.
         """
+        self.workers.check_thread()
         handler = self.server_side_handlers.get(arguments[0])
         if handler is not None:
             self.workers.submit(ServerSideEvent(self, handler, arguments[1:], answer))

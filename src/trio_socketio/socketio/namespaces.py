@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, overload
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_socketio.codec.parsers import JSON, PARSERS, Parser
 from trio_socketio.engine.hooks import is_async
@@ -84,6 +85,7 @@ class Namespaces(Broadcasting):
             name = "/" + name
         namespace = self.namespaces.get(name)
         if namespace is None:
+            self.workers.check_thread()
             if "," in name or not name.isprintable():
                 raise LocalProtocolError(f"a namespace cannot be called {name!r}")
             for parent in self.parents.values():
@@ -128,15 +130,19 @@ class Namespaces(Broadcasting):
     def _parent_of(self, matcher: Matcher) -> ParentNamespace:
         parent = self.parents.get(matcher)
         if parent is None:
+            self.workers.check_thread()
             parent = self.parents[matcher] = ParentNamespace(self._server(), matcher)
         return parent
 
+    @enable_ki_protection  # Ctrl-C is not a handler's failure
     def _add(self, namespace: Namespace) -> Namespace:
         self.namespaces[namespace.name] = namespace
         for function in self._new_namespace_handlers:
             try:
                 self.workers.run(function, namespace)
-            except Exception as error:
+            except BaseException as error:
+                if self.workers.thread is None and not isinstance(error, Exception):
+                    raise  # the program is being built, and may end itself
                 self.workers.log_failure("handler of 'new_namespace'", namespace.name, error)
         return namespace
 
@@ -223,6 +229,7 @@ class Namespaces(Broadcasting):
         def register(function: Function) -> Function:
             if is_async(function):
                 raise LocalProtocolError("the handler of 'new_namespace' is a plain function")
+            self.workers.check_thread()
             self._new_namespace_handlers.append(function)
             return function
 

@@ -59,7 +59,7 @@ class Observers:
         for observer in self.all:
             try:
                 observer.joined(socket)
-            except Exception as error:
+            except BaseException as error:
                 self._log(observer, socket.public_id, error)
 
     def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
@@ -67,7 +67,7 @@ class Observers:
         for observer in self.all:
             try:
                 observer.left(socket, reason, recoverable)
-            except Exception as error:
+            except BaseException as error:
                 self._log(observer, socket.public_id, error)
 
     def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
@@ -75,7 +75,7 @@ class Observers:
         for observer in self.all:
             try:
                 observer.refused(joining, error)
-            except Exception as fault:
+            except BaseException as fault:
                 self._log(observer, joining.name, fault)
 
     def abandoned(self, joining: "Joining") -> None:
@@ -83,8 +83,8 @@ class Observers:
         for observer in self.all:
             try:
                 observer.abandoned(joining)
-            except Exception as error:
+            except BaseException as error:
                 self._log(observer, joining.name, error)
 
-    def _log(self, observer: Observer, whom: str, error: Exception) -> None:
+    def _log(self, observer: Observer, whom: str, error: BaseException) -> None:
         self._workers.log_failure(f"observer {type(observer).__qualname__}", whom, error)

@@ -104,6 +104,7 @@ class ParentNamespace(Registry, Broadcasting):
 
     def server_side_emit(self, event: str, *arguments: Any) -> None:
         """See Namespace.server_side_emit, of every child."""
+        self.workers.check_thread()
         for child in tuple(self.children.values()):
             child.server_side_emit(event, *arguments)
 

@@ -229,11 +229,11 @@ class Peer:
         """Tell a client that it may not join; hang up on one that was accepted for nothing."""
         name, socket = joining.name, joining.socket
         if socket is not None and socket.is_reachable:
-            if joining.is_by_event:
+            if joining.credentials:
                 self._tell_error(socket, describe_refusal(error, errcode))
             self._send(Packet(_DISCONNECT, name))
             self._remember_left(name)
-            if joining.is_by_event and not any(one.user for one in self._sockets.values()):
+            if joining.credentials and not any(one.user for one in self._sockets.values()):
                 self.session.close("forced server close")
             return
         answer = {"message": error.message}
@@ -241,7 +241,7 @@ class Peer:
             answer["data"] = error.data
         try:
             self.refuse(name, answer)
-        except Exception as fault:  # what it was refused with cannot be sent
+        except BaseException as fault:  # what it was refused with cannot be sent
             self.server.workers.log_failure(f"refusing a client of {name}", name, fault)
             self.refuse(name, {"message": "Internal server error"})
 

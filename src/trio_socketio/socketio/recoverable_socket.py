@@ -1,6 +1,7 @@
 """A socket whose client may lose the connection, and come back to it."""
 
 from math import inf
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -93,6 +94,8 @@ class RecoverableSocket(Socket):
 
     def emit(self, event: str, *arguments: Any) -> None:
         """See Socket. While the client may come back, it gets what is sent meanwhile then."""
+        if get_ident() != self.namespace.workers.thread:
+            self.namespace.workers.check_thread()
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
         self._adapter.emit_to(self, [event, *arguments], volatile=False, compress=True)
@@ -177,6 +180,7 @@ class RecoverableFlaggedSocket(FlaggedSocket):
 
     def emit(self, event: str, *arguments: Any) -> None:
         """See RecoverableSocket.emit."""
+        self._socket.namespace.workers.check_thread()
         check_event(event)
         assert isinstance(self._socket, RecoverableSocket)
         self._socket.emit_flagged([event, *arguments], self._target)
@@ -195,6 +199,6 @@ class _Saving:
         """See Job."""
         try:
             await workers.call_async(self._adapter.persist_session, self._session)
-        except Exception as error:
+        except BaseException as error:
             workers.log_failure("keeping a session", self._session.id, error)
         return True

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
 from trio_socketio.socketio.broadcast import SERVER_RESERVED
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import Handler, Workers
 from trio_socketio.socketio.observers import Observer, Observers
 from trio_socketio.socketio.steps import Step, Steps
-
-if TYPE_CHECKING:
-    from trio_socketio.socketio.handlers import Workers
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -25,11 +22,12 @@ class Registry:
 
     Args:
         name: of the namespace.
-        workers: run what is registered.
+        workers: of the server.
     """
 
-    def __init__(self, name: str, workers: "Workers") -> None:
+    def __init__(self, name: str, workers: Workers) -> None:
         self.name = name
+        self.workers = workers
         self.steps = Steps()
         self.observers = Observers(workers)
         self.handlers: dict[str | int | float, Handler] = {}
@@ -48,10 +46,12 @@ class Registry:
 
     def add_steps(self, steps: Iterable[Step]) -> None:
         """Ask every client that wants to join from now on; behind the steps of the same stage."""
+        self.workers.check_thread()
         self.steps.add(steps)
 
     def observe(self, observer: Observer) -> None:
         """Have observer told of every socket that comes or goes from now on."""
+        self.workers.check_thread()
         self.observers.add((observer,))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
@@ -84,6 +84,7 @@ class Registry:
         """
 
         def register(function: Function) -> Function:
+            self.workers.check_thread()
             check_server_side(event)
             if event in self.server_side_handlers:
                 raise LocalProtocolError(f"{self.name} has a server-side handler of {event!r}")
@@ -101,6 +102,7 @@ class Registry:
         Raises:
             LocalProtocolError: there is one already.
         """
+        self.workers.check_thread()
         self.add_expiry_handler(Handler("session expired", function, concurrent=False))
         return function
 
@@ -143,6 +145,7 @@ class Registry:
 
     def add_handler(self, handler: Handler) -> None:
         """See on."""
+        self.workers.check_thread()
         event = handler.name
         taken = self.connection_handler if event == _CONNECTION else self.handlers.get(event)
         if taken is not None:

@@ -42,6 +42,7 @@ class WatchedRooms(Rooms):
         def register(function: "Function") -> "Function":
             if is_async(function):
                 raise LocalProtocolError(f"what is told of {event} is a plain function")
+            self._workers.check_thread()
             self._hooks[event].append(function)
             return function
 
@@ -91,5 +92,5 @@ class WatchedRooms(Rooms):
         for hook in tuple(self._hooks[event]):
             try:
                 self._workers.run(hook, *arguments)
-            except Exception as error:
+            except BaseException as error:
                 self._workers.log_failure(f"hook of {event}", socket.id, error)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import trio
@@ -29,6 +30,7 @@ from trio_socketio.net.pollers import create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
+from trio_socketio.socketio.from_thread import Calls, FromThread
 from trio_socketio.socketio.namespaces import Namespaces
 from trio_socketio.socketio.peer_v3 import open_peer
 
@@ -100,6 +102,7 @@ class Server(Namespaces):
 
     Attributes:
         engine: middleware and events of the HTTP requests below it.
+        from_thread: emits, and more, from threads other than the one that serves.
     """
 
     def __init__(
@@ -116,6 +119,8 @@ class Server(Namespaces):
         self._stopping = trio.Event()
         self._serving = False
         super().__init__(options or ServerOptions(), adapter, parser)
+        self._calls = Calls(self.workers)
+        self.from_thread = FromThread(self._calls, self)
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -124,6 +129,7 @@ class Server(Namespaces):
             path: absolute; a trailing slash is added.
             open_session: called with every new session, returns its Listener.
         """
+        self.workers.check_thread()
         path = path.rstrip("/") + "/"
         if path in self._mounts or path.rstrip("/") == self.options.path.rstrip("/"):
             raise LocalProtocolError(f"{path} is served already")
@@ -141,12 +147,13 @@ class Server(Namespaces):
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
         running, recovery = self._running, self.recovery
+        namespaces = tuple(self.namespaces.items())  # a thread that exports figures may ask
         return Statistics(
             connections=running.http.connection_count if running else 0,
             connections_refused=running.http.refused_count if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
-            sockets={name: len(space.sockets) for name, space in self.namespaces.items()},
-            joining=sum(len(space.joinings) for space in self.namespaces.values()),
+            sockets={name: len(space.sockets) for name, space in namespaces},
+            joining=sum(len(space.joinings) for _, space in namespaces),
             packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
             if running
             else 0,
@@ -163,6 +170,7 @@ class Server(Namespaces):
 
     def stop(self) -> None:
         """Accept nobody new, say goodbye to everybody, and let serve return. Plain."""
+        self.workers.check_thread()
         self._stopping.set()
 
     async def serve(
@@ -188,6 +196,7 @@ class Server(Namespaces):
         if self._serving:
             raise LocalProtocolError("the server is running already")
         self._serving = True
+        self.workers.thread = get_ident()
         dropped_before = self.workers.events_dropped
         self._stopping = trio.Event()
         listeners: list[socket_module.socket] = []
@@ -200,11 +209,13 @@ class Server(Namespaces):
                 unix_file = os.stat(unix_path)
             await self._serve(listeners, ssl_context, task_status)
         finally:
+            self._calls.abandon()
             if self._running is not None:
                 self.close_adapters()
             self._running = None
             self.engine.set_running(None)
             self._serving = False
+            self.workers.thread = None
             self.workers.failures.flush()
             dropped = self.workers.events_dropped - dropped_before
             if dropped:
@@ -242,8 +253,10 @@ class Server(Namespaces):
                                 listener,
                                 lambda sock, peer: http.accept(sock, peer, ssl_context),
                             )
+                        self._calls.open()
                         task_status.started([listener.getsockname() for listener in listeners])
                         await self._stopping.wait()
+                        self._calls.close()
                         accepting.cancel_scope.cancel()
                     for listener in listeners:
                         listener.close()  # who comes now is refused at once

@@ -39,6 +39,6 @@ class ServerSideEvent:
                 result = workers.call(handler, self._arguments)
             if self._answer is not None:
                 self._answer(result)
-        except Exception as error:
+        except BaseException as error:
             workers.log_failure(handler, f"server-side, {self._namespace.name}", error)
         return False

@@ -1,5 +1,6 @@
 """One session in one namespace: what user code holds of a client."""
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
@@ -124,6 +125,7 @@ class Socket(EventQueue):
         Raises:
             LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
         """
+        self.namespace.workers.check_thread()
         limit = self.namespace.server.options.max_rooms_per_socket
         for room in (rooms,) if isinstance(rooms, str) else rooms:
             joined = self.joined or ()
@@ -136,6 +138,7 @@ class Socket(EventQueue):
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own."""
+        self.namespace.workers.check_thread()
         if self._life is _JOINED:
             self.namespace.adapter.remove(self, room)
         elif self._life is not _LEFT and self.joined is not None:
@@ -149,9 +152,12 @@ class Socket(EventQueue):
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
+        namespace = self.namespace
+        if get_ident() != namespace.workers.thread:
+            namespace.workers.check_thread()
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
-        packet = self.namespace.encode_event([event, *arguments], None)
+        packet = namespace.encode_event([event, *arguments], None)
         if self._outgoing is not None:
             self.overhear([event, *arguments])
         if self._life is _JOINED or self._life is _ACCEPTED:
@@ -182,6 +188,7 @@ class Socket(EventQueue):
 
         One that is still on its way in is refused.
         """
+        self.namespace.workers.check_thread()
         if self._life is _LEFT:
             return
         if close:
@@ -231,6 +238,7 @@ class Socket(EventQueue):
         Raises:
             SessionClosed: it is gone.
         """
+        self.namespace.workers.check_thread()
         if not self.is_reachable:
             raise SessionClosed(self.reason or "the client has not joined yet")
         await self.session.wait_drained()
@@ -331,8 +339,8 @@ class Socket(EventQueue):
         if self._life is _JOINED:
             self._leave(reason)
             self.peer.departs(self)
+            self.namespace.poller.defer(self.leave_namespace)  # whatever fails from here on
             self._leave_rooms()
-            self.namespace.poller.defer(self.leave_namespace)
 
     def _leave(self, reason: str) -> None:
         self._life = advance(self._life, Input.LEAVE)
@@ -341,7 +349,11 @@ class Socket(EventQueue):
     def _leave_rooms(self) -> None:
         namespace = self.namespace
         self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
-        namespace.adapter.remove_all(self)
+        try:
+            namespace.adapter.remove_all(self)
+        except BaseException as error:  # of somebody's adapter: the socket leaves all the same
+            namespace.rooms.remove_all(self)
+            namespace.workers.log_failure("the adapter", self.id, error)
         if self._outgoing is not None:
             namespace.overheard.discard(self)
         recoverable = self._save()

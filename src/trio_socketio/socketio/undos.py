@@ -58,14 +58,14 @@ class Undos:
                     await self._workers.call_async(function)
                 if scope.cancelled_caught:
                     raise TimeoutError(f"the undos took longer than {UNDO_S} s")
-            except Exception as error:
+            except BaseException as error:
                 self._log(error)
 
     def _call(self, function: Undo) -> None:
         try:
             self._workers.run(function)
-        except Exception as error:
+        except BaseException as error:
             self._log(error)
 
-    def _log(self, error: Exception) -> None:
+    def _log(self, error: BaseException) -> None:
         self._workers.log_failure(f"an undo of {self._what}", self._what, error)

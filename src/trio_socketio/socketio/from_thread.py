@@ -1,0 +1,231 @@
+"""Speaking to a server from threads other than the one that serves.
+
+Every public method that changes something refuses to be called from another thread, because the
+server's state has no locks. What is here has the server's own thread make the call, and waits for
+it: threads can never ask for more than the server does, and an error is raised where the call was
+made.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_socketio.engine.barrier import split_failure
+from trio_socketio.engine.hooks import is_async
+from trio_socketio.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.broadcast import Broadcasting
+    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.server import Server
+
+_NOT_SERVING: Final = "the server does not serve, or is stopping: nothing was done"
+
+
+class Calls:
+    """Calls that threads have the server's thread make.
+
+    Args:
+        workers: of the server; async functions run there.
+    """
+
+    def __init__(self, workers: "Workers") -> None:
+        self._workers = workers
+        self._lock = Lock()
+        self._token: trio.lowlevel.TrioToken | None = None  # while calls are taken
+        self._waiting: set[Future[Any]] = set()
+
+    def open(self) -> None:
+        """The server serves: take calls."""
+        self._token = trio.lowlevel.current_trio_token()
+
+    def close(self) -> None:
+        """The server stops: calls that have not begun raise, and so do new ones."""
+        with self._lock:
+            self._token = None
+
+    def abandon(self) -> None:
+        """The server has ended, however that came about: whoever still waits is told."""
+        self.close()
+        for call in tuple(self._waiting):
+            if not call.done():
+                call.set_exception(LocalProtocolError(_NOT_SERVING))
+
+    def make(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Have the server's thread call function, and wait. See FromThread.run."""
+        if get_ident() == self._workers.thread:
+            raise LocalProtocolError(
+                "from_thread was used in the server's own thread, which would wait for itself: "
+                "call the server directly"
+            )
+        call: Future[Any] = Future()
+        with self._lock:  # once it is open again, abandon has seen everybody who waits
+            token = self._token
+            if token is None:
+                raise LocalProtocolError(_NOT_SERVING)
+            self._waiting.add(call)
+        try:
+            token.run_sync_soon(self._begin, call, function, arguments)
+            return call.result()
+        except trio.RunFinishedError:
+            raise LocalProtocolError(_NOT_SERVING) from None
+        finally:
+            with self._lock:
+                self._waiting.discard(call)
+
+    def _begin(
+        self, call: "Future[Any]", function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        if call.done():
+            return
+        try:
+            if self._token is None:
+                raise LocalProtocolError(_NOT_SERVING)
+            if is_async(function):
+                self._workers.submit(_AsyncCall(call, function, arguments))
+            else:
+                call.set_result(self._workers.run(function, *arguments))
+        except BaseException as error:  # it belongs to the thread that asked
+            call.set_exception(error)
+
+
+class _AsyncCall:
+    """An async function that a thread waits for."""
+
+    __slots__ = ("_arguments", "_call", "_function")
+
+    def __init__(
+        self, call: "Future[Any]", function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self._call = call
+        self._function = function
+        self._arguments = arguments
+
+    async def run(self, workers: "Workers") -> bool:
+        """See Job."""
+        try:
+            result = await workers.call_async(self._function, *self._arguments)
+        except BaseException as error:  # it belongs to the thread that asked
+            failure, unwinding = split_failure(error)
+            if not self._call.done():
+                self._call.set_exception(
+                    failure or LocalProtocolError("the server stopped before the call ended")
+                )
+            if unwinding is not None:
+                raise unwinding from None
+        else:
+            self._call.set_result(result)
+        return False
+
+
+class BroadcastFromThread:
+    """Emits to a choice of sockets from another thread. Each call waits until it was made.
+
+    Args:
+        calls: reach the server's thread.
+        receivers: the choice.
+    """
+
+    __slots__ = ("_calls", "_receivers")
+
+    def __init__(self, calls: Calls, receivers: "Broadcasting") -> None:
+        self._calls = calls
+        self._receivers = receivers
+
+    def _choose(self, receivers: "Broadcasting") -> "BroadcastFromThread":
+        return BroadcastFromThread(self._calls, receivers)
+
+    def to(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
+        """The sockets in rooms; in a chain, those too."""
+        return self._choose(self._receivers.to(rooms))
+
+    def in_(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
+        """The same as to."""
+        return self.to(rooms)
+
+    def except_(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
+        """But not the sockets in rooms."""
+        return self._choose(self._receivers.except_(rooms))
+
+    @property
+    def local(self) -> "BroadcastFromThread":
+        """This node's sockets only."""
+        return self._choose(self._receivers.local)
+
+    @property
+    def volatile(self) -> "BroadcastFromThread":
+        """Drop the event for those who cannot take it at once."""
+        return self._choose(self._receivers.volatile)
+
+    def compress(self, compress: bool) -> "BroadcastFromThread":
+        """Whether transports that compress may compress the event."""
+        return self._choose(self._receivers.compress(compress))
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """Send an event to each socket once.
+
+        Raises:
+            LocalProtocolError: the event cannot be sent, the server does not serve, or this is
+                the server's own thread; nothing was sent.
+        """
+        self._calls.make(self._receivers.emit, (event, *arguments))
+
+    def send(self, *arguments: Any) -> None:
+        """Emit "message"."""
+        self.emit("message", *arguments)
+
+    def sockets_join(self, rooms: str | Iterable[str]) -> None:
+        """Put the sockets into rooms. Raises as emit does."""
+        self._calls.make(self._receivers.sockets_join, (rooms,))
+
+    def sockets_leave(self, rooms: str | Iterable[str]) -> None:
+        """Take the sockets out of rooms. Raises as emit does."""
+        self._calls.make(self._receivers.sockets_leave, (rooms,))
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Put the sockets out of the namespace, or with ``close`` out of all, and hang up.
+
+        Raises as emit does.
+        """
+        self._calls.make(self._receivers.disconnect_sockets, (close,))
+
+
+class FromThread(BroadcastFromThread):
+    """The server, as other threads may use it. What is emitted here goes to the main namespace.
+
+    Args:
+        calls: see BroadcastFromThread.
+        server: that serves.
+    """
+
+    __slots__ = ("_server",)
+
+    def __init__(self, calls: Calls, server: "Server") -> None:
+        super().__init__(calls, server)
+        self._server = server
+
+    def of(self, name: str) -> BroadcastFromThread:
+        """Emits to a namespace, which is created if need be; see Server.of. Raises as emit does."""
+        namespace: Namespace = self._calls.make(self._server.of, (name,))
+        return self._choose(namespace)
+
+    def stop(self) -> None:
+        """See Server.stop; returns as soon as stopping has begun. Raises as emit does."""
+        self._calls.make(self._server.stop, ())
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Have the server's thread call function, wait, and give what it returns.
+
+        Args:
+            function: plain, and quick, as a plain handler is; or async, such as ``emit_with_ack``.
+            arguments: it is called with.
+        Raises:
+            LocalProtocolError: the server does not serve, stopped before an async function ended,
+                or this is the server's own thread.
+            BaseException: whatever function raises.
+        """
+        return self._calls.make(function, arguments)
