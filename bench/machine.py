@@ -35,6 +35,68 @@ def find_cores() -> Cores:
     return Cores(usable[0], usable[1] if len(usable) > 1 else usable[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """CPU time of all cores since the machine started, in clock ticks."""
+
+    total: int
+    stolen: int
+
+    def stolen_since(self, earlier: "Ticks") -> float:
+        """The share that the hypervisor gave to others, 0 to 1."""
+        passed = self.total - earlier.total
+        return (self.stolen - earlier.stolen) / passed if passed > 0 else 0.0
+
+
+def parse_ticks(stat: str) -> Ticks:
+    """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+
+    Two more columns, the time of guests, are contained in user and nice.
+    """
+    columns = [int(column) for column in stat.split(maxsplit=9)[1:9]]
+    return Ticks(sum(columns), columns[7])
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What else the machine did when a row was measured.
+
+    Args:
+        load: average of the last minute, just before.
+        steal_before: share of the CPU time stolen since the measurement before this one.
+        steal: share of the CPU time stolen during this one.
+    """
+
+    load: float
+    steal_before: float
+    steal: float
+
+
+class Watch:
+    """Reads load and CPU steal before and after every measurement."""
+
+    def __init__(self) -> None:
+        self._last = self._read()
+
+    def before(self) -> tuple[float, float]:
+        """Load average, and the share stolen since the last look."""
+        return os.getloadavg()[0], self._look()
+
+    def after(self, before: tuple[float, float]) -> Conditions:
+        load, steal_before = before
+        return Conditions(load, steal_before, self._look())
+
+    def _look(self) -> float:
+        now = self._read()
+        share = now.stolen_since(self._last)
+        self._last = now
+        return share
+
+    @staticmethod
+    def _read() -> Ticks:
+        return parse_ticks(Path("/proc/stat").read_text().partition("\n")[0])
+
+
 def raise_descriptor_limit() -> int:
     """Descriptors that this process and its children may open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

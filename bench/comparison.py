@@ -1,0 +1,189 @@
+"""Holds two commits against each other, row by row: figures of pairs become verdicts."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.machine import Conditions
+from bench.ratios import (
+    FEWEST_PAIRS,
+    UNSTEADY,
+    Change,
+    Interval,
+    bootstrap_interval,
+    judge_change,
+)
+from bench.tables import table
+from bench.trials import Quantity
+
+OLD, NEW = "old", "new"
+BAD = (Change.REGRESSED, Change.FAILED)
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What both sides did, pair by pair.
+
+    Args:
+        figures: by row and side, one for every pair; None where the side failed.
+        conditions: likewise by the first row of a trial.
+        faults: what went wrong, by row and side; the first fault of each.
+    """
+
+    quantities: list[Quantity]
+    figures: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    conditions: dict[str, dict[str, list[Conditions]]] = field(default_factory=dict)
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, quantity: Quantity, side: str, figure: float | None) -> None:
+        self.figures.setdefault(quantity.key, {}).setdefault(side, []).append(figure)
+
+    def miss(self, quantity: Quantity, side: str, reason: str) -> None:
+        self.faults.setdefault(quantity.key, {}).setdefault(side, reason)
+        self.add(quantity, side, None)
+
+    def pairs(self, key: str) -> list[tuple[float, float]]:
+        """Old and new of every pair in which both were measured."""
+        by_side = self.figures.get(key, {})
+        return [
+            (old, new)
+            for old, new in zip(by_side.get(OLD, ()), by_side.get(NEW, ()), strict=False)
+            if old and new
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One row of the table.
+
+    Args:
+        old: median of the pairs, as new is; None when there is none.
+        interval: of new to old; None when nothing was measured.
+        reason: why it failed, or was not measured.
+        unsteady: sides whose figures differ by more than 25 % from pair to pair.
+    """
+
+    quantity: Quantity
+    pairs: int
+    old: float | None
+    new: float | None
+    interval: Interval | None
+    change: Change
+    reason: str = ""
+    unsteady: tuple[str, ...] = ()
+
+
+def judge(comparison: Comparison) -> list[Verdict]:
+    return [_judge(comparison, quantity) for quantity in comparison.quantities]
+
+
+def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
+    pairs = comparison.pairs(quantity.key)
+    faults = comparison.faults.get(quantity.key, {})
+    old, new = [one for one, _ in pairs], [other for _, other in pairs]
+    interval = bootstrap_interval([b / a for a, b in pairs]) if pairs else None
+    unsteady = tuple(
+        side
+        for side, found in ((OLD, old), (NEW, new))
+        if found and max(found) > UNSTEADY * min(found)
+    )
+    if NEW in faults and OLD not in faults:
+        # The old side did it in every pair: once that the new one does not is a fault of its own.
+        change, reason = Change.FAILED, f"new: {faults[NEW]}"
+    elif interval is None or len(pairs) < FEWEST_PAIRS:
+        change = Change.UNMEASURED
+        told = "; ".join(f"{side}: {faults[side]}" for side in (OLD, NEW) if side in faults)
+        reason = told or f"{len(pairs)} of the {FEWEST_PAIRS} pairs that a verdict needs"
+    else:
+        change, reason = judge_change(interval, less_is_better=quantity.less_is_better), ""
+    return Verdict(
+        quantity,
+        len(pairs),
+        statistics.median(old) if old else None,
+        statistics.median(new) if new else None,
+        interval,
+        change,
+        reason,
+        unsteady,
+    )
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """1 when a row has regressed or failed, or when no row has a verdict."""
+    if any(one.change in BAD for one in verdicts):
+        return 1
+    return int(all(one.change is Change.UNMEASURED for one in verdicts))
+
+
+def comparison_table(verdicts: Iterable[Verdict]) -> list[str]:
+    head = ("row", "workload", "old", "new", "new / old", "95 % interval", "pairs", "verdict")
+    lines = []
+    for one in verdicts:
+        shown = [
+            "-" if figure is None else format(figure, one.quantity.form)
+            for figure in (one.old, one.new)
+        ]
+        ratio = between = "-"
+        if one.interval is not None:
+            ratio = f"{one.interval.estimate:.3f}"
+            between = f"{one.interval.low:.3f} to {one.interval.high:.3f}"
+        title = one.quantity.title + (", less is better" if one.quantity.less_is_better else "")
+        verdict = one.change.value
+        if one.unsteady:
+            verdict += f" (unsteady: {', '.join(one.unsteady)})"
+        lines.append((one.quantity.key, title, *shown, ratio, between, str(one.pairs), verdict))
+    return table(head, lines)
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    counts = {kind: sum(one.change is kind for one in verdicts) for kind in Change}
+    told = [f"{count} {kind.value}" for kind, count in counts.items() if count]
+    return f"{len(verdicts)} rows: {', '.join(told)}."
+
+
+def reasons(verdicts: Iterable[Verdict]) -> list[str]:
+    return [
+        f"{one.change.value}: {one.quantity.key}: {one.reason}" for one in verdicts if one.reason
+    ]
+
+
+def as_json(
+    comparison: Comparison, verdicts: Sequence[Verdict], machine: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "machine": machine,
+        "notes": comparison.notes,
+        "rows": [
+            {
+                "key": one.quantity.key,
+                "title": one.quantity.title,
+                "less_is_better": one.quantity.less_is_better,
+                "old": one.old,
+                "new": one.new,
+                "ratio": one.interval and one.interval.estimate,
+                "interval": one.interval and [one.interval.low, one.interval.high],
+                "pairs": one.pairs,
+                "verdict": one.change.value,
+                "reason": one.reason,
+                "unsteady": one.unsteady,
+                "figures": comparison.figures.get(one.quantity.key, {}),
+            }
+            for one in verdicts
+        ],
+        "conditions": {
+            name: {
+                side: [
+                    {
+                        "load": round(each.load, 2),
+                        "steal_before": round(each.steal_before, 4),
+                        "steal": round(each.steal, 4),
+                    }
+                    for each in found
+                ]
+                for side, found in by_side.items()
+            }
+            for name, by_side in comparison.conditions.items()
+        },
+    }
