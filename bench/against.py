@@ -14,7 +14,7 @@ from bench.machine import ROOT, Cores, Watch, describe, find_cores, raise_descri
 from bench.prepare import prepare
 from bench.servers import ServerFailedError, app_path, run_server
 from bench.trees import NoSuchTreeError, Tree, check_import, check_out
-from bench.trials import FULL, QUICK, Trial, TrialFailedError
+from bench.trials import FULL, QUICK, Figure, Trial, TrialFailedError
 
 PAIRS = 10
 QUICK_PAIRS = 5
@@ -148,7 +148,7 @@ def _measure(
 
 def _run_trial(trial: Trial, tree: Tree, cores: Cores, watch: Watch, made: Comparison) -> None:
     before = watch.before()
-    found: dict[str, float] = {}
+    found: dict[str, Figure] = {}
     fault = ""
     try:
         with run_server(

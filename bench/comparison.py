@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.machine import Conditions
@@ -15,7 +15,7 @@ from bench.ratios import (
     judge_change,
 )
 from bench.tables import table
-from bench.trials import Quantity
+from bench.trials import Figure, Quantity
 
 OLD, NEW = "old", "new"
 BAD = (Change.REGRESSED, Change.FAILED)
@@ -32,25 +32,25 @@ class Comparison:
     """
 
     quantities: list[Quantity]
-    figures: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    figures: dict[str, dict[str, list[Figure | None]]] = field(default_factory=dict)
     conditions: dict[str, dict[str, list[Conditions]]] = field(default_factory=dict)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, quantity: Quantity, side: str, figure: float | None) -> None:
+    def add(self, quantity: Quantity, side: str, figure: Figure | None) -> None:
         self.figures.setdefault(quantity.key, {}).setdefault(side, []).append(figure)
 
     def miss(self, quantity: Quantity, side: str, reason: str) -> None:
         self.faults.setdefault(quantity.key, {}).setdefault(side, reason)
         self.add(quantity, side, None)
 
-    def pairs(self, key: str) -> list[tuple[float, float]]:
+    def pairs(self, key: str) -> list[tuple[Figure, Figure]]:
         """Old and new of every pair in which both were measured."""
         by_side = self.figures.get(key, {})
         return [
             (old, new)
             for old, new in zip(by_side.get(OLD, ()), by_side.get(NEW, ()), strict=False)
-            if old and new
+            if old and new and old.value and new.value
         ]
 
 
@@ -62,6 +62,8 @@ class Verdict:
         old: median of the pairs, as new is; None when there is none.
         interval: of new to old; None when nothing was measured.
         reason: why it failed, or was not measured.
+        cpu_ratio: of the CPU time that the server takes for a message, new to old. It is told,
+            not judged: a server that waits more and works as much has regressed too.
         unsteady: sides whose figures differ by more than 25 % from pair to pair.
     """
 
@@ -73,6 +75,7 @@ class Verdict:
     change: Change
     reason: str = ""
     unsteady: tuple[str, ...] = ()
+    cpu_ratio: float | None = None
 
 
 def judge(comparison: Comparison) -> list[Verdict]:
@@ -82,8 +85,10 @@ def judge(comparison: Comparison) -> list[Verdict]:
 def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
     pairs = comparison.pairs(quantity.key)
     faults = comparison.faults.get(quantity.key, {})
-    old, new = [one for one, _ in pairs], [other for _, other in pairs]
-    interval = bootstrap_interval([b / a for a, b in pairs]) if pairs else None
+    old, new = [one.value for one, _ in pairs], [other.value for _, other in pairs]
+    ratios = [after / before for before, after in zip(old, new, strict=True)]
+    interval = bootstrap_interval(ratios) if pairs else None
+    cpu = [other.cpu_us / one.cpu_us for one, other in pairs if one.cpu_us and other.cpu_us]
     unsteady = tuple(
         side
         for side, found in ((OLD, old), (NEW, new))
@@ -107,6 +112,7 @@ def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
         change,
         reason,
         unsteady,
+        statistics.median(cpu) if cpu else None,
     )
 
 
@@ -118,7 +124,17 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
 
 
 def comparison_table(verdicts: Iterable[Verdict]) -> list[str]:
-    head = ("row", "workload", "old", "new", "new / old", "95 % interval", "pairs", "verdict")
+    head = (
+        "row",
+        "workload",
+        "old",
+        "new",
+        "new / old",
+        "95 % interval",
+        "CPU",
+        "pairs",
+        "verdict",
+    )
     lines = []
     for one in verdicts:
         shown = [
@@ -133,7 +149,9 @@ def comparison_table(verdicts: Iterable[Verdict]) -> list[str]:
         verdict = one.change.value
         if one.unsteady:
             verdict += f" (unsteady: {', '.join(one.unsteady)})"
-        lines.append((one.quantity.key, title, *shown, ratio, between, str(one.pairs), verdict))
+        cpu = "-" if one.cpu_ratio is None else f"{one.cpu_ratio:.3f}"
+        cells = (one.quantity.key, title, *shown, ratio, between, cpu)
+        lines.append((*cells, str(one.pairs), verdict))
     return table(head, lines)
 
 
@@ -164,11 +182,15 @@ def as_json(
                 "new": one.new,
                 "ratio": one.interval and one.interval.estimate,
                 "interval": one.interval and [one.interval.low, one.interval.high],
+                "cpu_ratio": one.cpu_ratio,
                 "pairs": one.pairs,
                 "verdict": one.change.value,
                 "reason": one.reason,
                 "unsteady": one.unsteady,
-                "figures": comparison.figures.get(one.quantity.key, {}),
+                "figures": {
+                    side: [figure and asdict(figure) for figure in found]
+                    for side, found in comparison.figures.get(one.quantity.key, {}).items()
+                },
             }
             for one in verdicts
         ],
