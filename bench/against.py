@@ -10,11 +10,20 @@ from pathlib import Path
 from bench import comparison, trials
 from bench.comparison import NEW, OLD, Comparison
 from bench.generator import LoadFailedError, measure
-from bench.machine import ROOT, Cores, Watch, describe, find_cores, raise_descriptor_limit
+from bench.machine import (
+    ROOT,
+    Cores,
+    Watch,
+    describe,
+    find_cores,
+    other_work,
+    raise_descriptor_limit,
+    told_duration,
+)
 from bench.prepare import prepare
 from bench.servers import ServerFailedError, app_path, run_server
 from bench.trees import NoSuchTreeError, Tree, check_import, check_out
-from bench.trials import FULL, QUICK, Figure, Trial, TrialFailedError
+from bench.trials import FULL, QUICK, Reading, Trial, TrialFailedError
 
 PAIRS = 10
 QUICK_PAIRS = 5
@@ -74,6 +83,8 @@ def _compare(
             usable.append(trial)
     os.sched_setaffinity(0, {cores.generator})  # this process waits beside the generator
     try:
+        if warning := other_work():
+            _note(made, warning)
         _probe(usable, (old, new), cores, made)
         _measure(usable, (old, new), cores, pairs, made)
     finally:
@@ -131,24 +142,24 @@ def _measure(
     """
     total_s = 2 * pairs * sum(trial.estimate_s for trial in chosen)
     rows = sum(len(trial.quantities) for trial in chosen)
-    print(f"bench: {rows} rows, {pairs} pairs: about {total_s / 60:.0f} minutes", flush=True)
+    print(f"bench: {rows} rows, {pairs} pairs: about {told_duration(total_s)}", flush=True)
     watch, started = Watch(), time.monotonic()
     for number in range(pairs):
         for trial in chosen:
             for tree in trees if number % 2 == 0 else reversed(trees):
                 _run_trial(trial, tree, cores, watch, made)
         took = time.monotonic() - started
-        left = took / (number + 1) * (pairs - number - 1) / 60
+        left = told_duration(took / (number + 1) * (pairs - number - 1))
         load = os.getloadavg()[0]
         print(
-            f"bench: pair {number + 1} of {pairs} done, {left:.0f} minutes left (load {load:.1f})",
+            f"bench: pair {number + 1} of {pairs} done, {left} left (load {load:.1f})",
             flush=True,
         )
 
 
 def _run_trial(trial: Trial, tree: Tree, cores: Cores, watch: Watch, made: Comparison) -> None:
     before = watch.before()
-    found: dict[str, Figure] = {}
+    found: dict[str, Reading] = {}
     fault = ""
     try:
         with run_server(

@@ -15,7 +15,7 @@ from bench.ratios import (
     judge_change,
 )
 from bench.tables import table
-from bench.trials import Figure, Quantity
+from bench.trials import Quantity, Reading
 
 OLD, NEW = "old", "new"
 BAD = (Change.REGRESSED, Change.FAILED)
@@ -26,27 +26,27 @@ class Comparison:
     """What both sides did, pair by pair.
 
     Args:
-        figures: by row and side, one for every pair; None where the side failed.
+        readings: by row and side, one for every pair; None where the side failed.
         conditions: likewise by the first row of a trial.
         faults: what went wrong, by row and side; the first fault of each.
     """
 
     quantities: list[Quantity]
-    figures: dict[str, dict[str, list[Figure | None]]] = field(default_factory=dict)
+    readings: dict[str, dict[str, list[Reading | None]]] = field(default_factory=dict)
     conditions: dict[str, dict[str, list[Conditions]]] = field(default_factory=dict)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, quantity: Quantity, side: str, figure: Figure | None) -> None:
-        self.figures.setdefault(quantity.key, {}).setdefault(side, []).append(figure)
+    def add(self, quantity: Quantity, side: str, reading: Reading | None) -> None:
+        self.readings.setdefault(quantity.key, {}).setdefault(side, []).append(reading)
 
     def miss(self, quantity: Quantity, side: str, reason: str) -> None:
         self.faults.setdefault(quantity.key, {}).setdefault(side, reason)
         self.add(quantity, side, None)
 
-    def pairs(self, key: str) -> list[tuple[Figure, Figure]]:
+    def pairs(self, key: str) -> list[tuple[Reading, Reading]]:
         """Old and new of every pair in which both were measured."""
-        by_side = self.figures.get(key, {})
+        by_side = self.readings.get(key, {})
         return [
             (old, new)
             for old, new in zip(by_side.get(OLD, ()), by_side.get(NEW, ()), strict=False)
@@ -55,7 +55,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ComparedRow:
     """One row of the table.
 
     Args:
@@ -78,11 +78,11 @@ class Verdict:
     cpu_ratio: float | None = None
 
 
-def judge(comparison: Comparison) -> list[Verdict]:
+def judge(comparison: Comparison) -> list[ComparedRow]:
     return [_judge(comparison, quantity) for quantity in comparison.quantities]
 
 
-def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
+def _judge(comparison: Comparison, quantity: Quantity) -> ComparedRow:
     pairs = comparison.pairs(quantity.key)
     faults = comparison.faults.get(quantity.key, {})
     old, new = [one.value for one, _ in pairs], [other.value for _, other in pairs]
@@ -103,7 +103,7 @@ def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
         reason = told or f"{len(pairs)} of the {FEWEST_PAIRS} pairs that a verdict needs"
     else:
         change, reason = judge_change(interval, less_is_better=quantity.less_is_better), ""
-    return Verdict(
+    return ComparedRow(
         quantity,
         len(pairs),
         statistics.median(old) if old else None,
@@ -116,14 +116,14 @@ def _judge(comparison: Comparison, quantity: Quantity) -> Verdict:
     )
 
 
-def exit_code(verdicts: Sequence[Verdict]) -> int:
+def exit_code(verdicts: Sequence[ComparedRow]) -> int:
     """1 when a row has regressed or failed, or when no row has a verdict."""
     if any(one.change in BAD for one in verdicts):
         return 1
     return int(all(one.change is Change.UNMEASURED for one in verdicts))
 
 
-def comparison_table(verdicts: Iterable[Verdict]) -> list[str]:
+def comparison_table(verdicts: Iterable[ComparedRow]) -> list[str]:
     head = (
         "row",
         "workload",
@@ -155,20 +155,20 @@ def comparison_table(verdicts: Iterable[Verdict]) -> list[str]:
     return table(head, lines)
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
+def summary(verdicts: Sequence[ComparedRow]) -> str:
     counts = {kind: sum(one.change is kind for one in verdicts) for kind in Change}
     told = [f"{count} {kind.value}" for kind, count in counts.items() if count]
     return f"{len(verdicts)} rows: {', '.join(told)}."
 
 
-def reasons(verdicts: Iterable[Verdict]) -> list[str]:
+def reasons(verdicts: Iterable[ComparedRow]) -> list[str]:
     return [
         f"{one.change.value}: {one.quantity.key}: {one.reason}" for one in verdicts if one.reason
     ]
 
 
 def as_json(
-    comparison: Comparison, verdicts: Sequence[Verdict], machine: dict[str, str]
+    comparison: Comparison, verdicts: Sequence[ComparedRow], machine: dict[str, str]
 ) -> dict[str, Any]:
     return {
         "machine": machine,
@@ -187,9 +187,9 @@ def as_json(
                 "verdict": one.change.value,
                 "reason": one.reason,
                 "unsteady": one.unsteady,
-                "figures": {
-                    side: [figure and asdict(figure) for figure in found]
-                    for side, found in comparison.figures.get(one.quantity.key, {}).items()
+                "readings": {
+                    side: [reading and asdict(reading) for reading in found]
+                    for side, found in comparison.readings.get(one.quantity.key, {}).items()
                 },
             }
             for one in verdicts

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 BUILD = BENCH / ".build"
 PEERS = BENCH / "peers"
+QUIET = 0.5  # load average
 PEERS_PYTHON = BENCH / ".venv-peers" / "bin" / "python"
 
 
@@ -70,6 +71,16 @@ class Conditions:
     load: float
     steal_before: float
     steal: float
+
+
+def told_duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def other_work() -> str:
+    """A warning when something else runs here; empty when it is quiet."""
+    load = os.getloadavg()[0]
+    return f"other work runs on this machine (load {load:.1f}): noise" if load > QUIET else ""
 
 
 class Watch:

@@ -11,7 +11,16 @@ from typing import Any
 
 from bench import against, growth, report
 from bench.lateness import Lateness, measure_lateness
-from bench.machine import BENCH, BUILD, Cores, describe, find_cores, raise_descriptor_limit
+from bench.machine import (
+    BENCH,
+    BUILD,
+    Cores,
+    describe,
+    find_cores,
+    other_work,
+    raise_descriptor_limit,
+    told_duration,
+)
 from bench.prepare import Prepared, prepare
 from bench.ratios import FEWEST_PAIRS
 from bench.resting import Resting, measure_idle_cpu, measure_memory
@@ -130,16 +139,16 @@ def _measure(
     servers, parts, figures = results.servers, results.parts, results.figures
     if not servers:
         return
-    if os.getloadavg()[0] > 0.5:
-        figures.note(f"other work runs on this machine (load {os.getloadavg()[0]:.1f}): noise")
+    if warning := other_work():
+        figures.note(warning)
     if cores.apart:
         usable = _within(descriptors, groups, prepared, figures, servers)
         pace = Pace(asked.rounds, 0.8, 0.4)
         if asked.quick:
             pace = Pace(asked.rounds, 0.3, 0.15, 0.3, is_short=True)
-        minutes = estimate_s(usable, servers, pace) / 60
+        duration = told_duration(estimate_s(usable, servers, pace))
         print(
-            f"bench: throughput takes about {minutes:.0f} minutes, up to twice as long when rows "
+            f"bench: throughput takes about {duration}, up to twice as long when rows "
             "are unsteady and run again",
             flush=True,
         )

@@ -33,7 +33,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Reading:
     """What one side did in one pair of a row.
 
     Args:
@@ -88,7 +88,7 @@ class Trial:
     quantities: tuple[Quantity, ...]
     estimate_s: float
     connections: int
-    run: Callable[[Running, Cores], dict[str, Figure]]
+    run: Callable[[Running, Cores], dict[str, Reading]]
     handlers: str = PLAIN
     tls: bool = False
     options: tuple[str, ...] = ()
@@ -138,14 +138,14 @@ def _throughput(group: Group, job: Job, timing: Timing) -> Trial:
         title = "p99 latency, echo 64 B, 1 in flight (us)"
         quantities.append(Quantity("p99", title, less_is_better=True))
 
-    def run(server: Running, cores: Cores) -> dict[str, Figure]:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
         load = (*job.options, "--in-flight", ",".join(map(str, job.rows)))
-        found: dict[str, Figure] = {}
+        found: dict[str, Reading] = {}
         for one in _measure(job.workload, server, cores, load, timing, len(job.rows)):
             key = job.rows[one.in_flight].key
-            found[key] = Figure(one.per_second, one.server_us)
+            found[key] = Reading(one.per_second, one.server_us)
             if key == P99_ROW:
-                found["p99"] = Figure(one.p99_us)
+                found["p99"] = Reading(one.p99_us)
         return found
 
     count = _connections(job)
@@ -172,10 +172,10 @@ def _measure(
 
 
 def _weight(timing: Timing) -> Trial:
-    def run(server: Running, cores: Cores) -> dict[str, Figure]:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
         sizes, lost = measure_weight(server, cores, [timing.held], timing.settle_s)
         _check(lost)
-        return {"memory": Figure(sizes[timing.held] / 1024)}
+        return {"memory": Reading(sizes[timing.held] / 1024)}
 
     title = f"memory per idle connection at {timing.held:,} (KiB)"
     quantity = Quantity("memory", title, less_is_better=True, form=".2f")
@@ -186,10 +186,10 @@ def _weight(timing: Timing) -> Trial:
 def _rest(timing: Timing) -> Trial:
     settle_s = timing.heartbeat_s / 3  # the first ping comes one heartbeat after the handshake
 
-    def run(server: Running, cores: Cores) -> dict[str, Figure]:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
         share, lost = measure_rest(server, cores, settle_s, timing.heartbeat_s)
         _check(lost)
-        return {"idle": Figure(share * timing.heartbeat_s / IDLE_CONNECTIONS * 1e6)}
+        return {"idle": Reading(share * timing.heartbeat_s / IDLE_CONNECTIONS * 1e6)}
 
     quantity = Quantity(
         "idle", f"idle CPU, {IDLE_CONNECTIONS:,} connections (us a heartbeat)", True, ".1f"
@@ -208,9 +208,9 @@ def _lateness(timing: Timing) -> Trial:
     workload, load = lateness.LOADS[LATE_LOAD]
     settle_s = 3.0  # connecting, warm-up, and load beyond the sleeps
 
-    def run(server: Running, cores: Cores) -> dict[str, Figure]:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
         late = lateness.measure_under_load(server, cores, workload, load, timing.lateness_s)
-        return {"lateness": Figure(late.p99_ms)}
+        return {"lateness": Reading(late.p99_ms)}
 
     # The 99th percentile and not the maximum, which is one sleep of a hundred and all noise.
     title = f"lateness of sleep(0.01), p99 under {LATE_LOAD} (ms)"
@@ -220,10 +220,10 @@ def _lateness(timing: Timing) -> Trial:
 
 
 def _growth(timing: Timing) -> Trial:
-    def run(server: Running, cores: Cores) -> dict[str, Figure]:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
         load = growth.load_options(growth.ECHO, GROWN)
         found = _measure(growth.ECHO, server, cores, load, timing, 1)
-        return {"growth": Figure(found[0].server_us)}
+        return {"growth": Reading(found[0].server_us)}
 
     title = f"CPU of an echo among {GROWN:,} connections (us)"
     quantity = Quantity("growth", title, less_is_better=True, form=".2f")

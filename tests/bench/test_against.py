@@ -12,7 +12,7 @@ from bench.machine import ROOT, Cores
 from bench.ratios import Change
 from bench.servers import PLAIN, Running, ServerFailedError
 from bench.trees import Tree
-from bench.trials import Figure, Quantity, Trial, TrialFailedError
+from bench.trials import Quantity, Reading, Trial, TrialFailedError
 
 CORES = Cores(0, 1)
 
@@ -38,11 +38,11 @@ class Bench:
     def trial(self, key: str) -> Trial:
         quantity = Quantity(key, key)
 
-        def run(_: Running, __: Cores) -> dict[str, Figure]:
+        def run(_: Running, __: Cores) -> dict[str, Reading]:
             speed = self.speed[self.running]
             if not speed:
                 raise TrialFailedError("wrong replies")
-            return {key: Figure(speed)}
+            return {key: Reading(speed)}
 
         return Trial((quantity,), 1.0, 10, run)
 

@@ -16,7 +16,7 @@ from bench.comparison import (
 )
 from bench.machine import Conditions
 from bench.ratios import Change
-from bench.trials import Figure, Quantity
+from bench.trials import Quantity, Reading
 
 ECHO = Quantity("echo/64/1", "echo 64 B")
 MEMORY = Quantity("memory", "memory", less_is_better=True, form=".2f")
@@ -27,8 +27,8 @@ def compare(quantity: Quantity, new: float, pairs: int = 10) -> Comparison:
     """Old is about 100, new is `new` times that."""
     made = Comparison([quantity])
     for at in range(pairs):
-        made.add(quantity, OLD, Figure(100 * NOISE[at], 10))
-        made.add(quantity, NEW, Figure(100 * new * NOISE[-1 - at], 11))
+        made.add(quantity, OLD, Reading(100 * NOISE[at], 10))
+        made.add(quantity, NEW, Reading(100 * new * NOISE[-1 - at], 11))
     return made
 
 
@@ -66,7 +66,7 @@ def test_few_pairs_give_a_ratio_and_no_verdict() -> None:
 
 def test_a_new_side_that_fails_once_has_failed() -> None:
     made = compare(ECHO, 1.0, pairs=9)
-    made.add(ECHO, OLD, Figure(100))
+    made.add(ECHO, OLD, Reading(100))
     made.miss(ECHO, NEW, "3 wrong replies")
     verdicts = judge(made)
     assert (verdicts[0].change, verdicts[0].pairs) == (Change.FAILED, 9)
@@ -77,7 +77,7 @@ def test_a_new_side_that_fails_once_has_failed() -> None:
 def test_an_old_side_that_fails_leaves_the_other_pairs() -> None:
     made = compare(ECHO, 1.0, pairs=9)
     made.miss(ECHO, OLD, "did not start")
-    made.add(ECHO, NEW, Figure(100))
+    made.add(ECHO, NEW, Reading(100))
     assert judge(made)[0].change is Change.HELD
     made = compare(ECHO, 1.0, pairs=2)
     made.miss(ECHO, OLD, "did not start")
@@ -89,16 +89,16 @@ def test_an_old_side_that_fails_leaves_the_other_pairs() -> None:
 def test_a_failed_side_does_not_shift_the_pairs() -> None:
     made = Comparison([ECHO])
     made.miss(ECHO, OLD, "hung")
-    made.add(ECHO, NEW, Figure(1))
-    made.add(ECHO, NEW, Figure(20))
-    made.add(ECHO, OLD, Figure(10))
-    assert made.pairs("echo/64/1") == [(Figure(10), Figure(20))]
+    made.add(ECHO, NEW, Reading(1))
+    made.add(ECHO, NEW, Reading(20))
+    made.add(ECHO, OLD, Reading(10))
+    assert made.pairs("echo/64/1") == [(Reading(10), Reading(20))]
 
 
 def test_sides_that_jump_are_called_unsteady() -> None:
     made = compare(ECHO, 1.0)
-    made.add(ECHO, OLD, Figure(60))
-    made.add(ECHO, NEW, Figure(100))
+    made.add(ECHO, OLD, Reading(60))
+    made.add(ECHO, NEW, Reading(100))
     (verdict,) = judge(made)
     assert verdict.unsteady == (OLD,)
     assert "held (unsteady: old)" in comparison_table([verdict])[-1]
@@ -107,7 +107,7 @@ def test_sides_that_jump_are_called_unsteady() -> None:
 def test_the_report() -> None:
     made = Comparison([ECHO, MEMORY])
     for quantity, ratio in ((ECHO, 0.9), (MEMORY, 1.0)):
-        made.figures.update(compare(quantity, ratio).figures)
+        made.readings.update(compare(quantity, ratio).readings)
     made.conditions = {"echo/64/1": {OLD: [Conditions(0.512, 0.0, 0.01234)]}}
     verdicts = judge(made)
     assert summary(verdicts) == "2 rows: 1 regressed, 1 held."
@@ -120,7 +120,7 @@ def test_the_report() -> None:
     assert first["interval"][0] < first["ratio"] < first["interval"][1] < 0.97
     assert first["cpu_ratio"] == pytest.approx(1.1)
     assert "1.100" in text
-    assert len(first["figures"][OLD]) == 10
-    assert first["figures"][OLD][0] == {"value": 100.0, "cpu_us": 10}
+    assert len(first["readings"][OLD]) == 10
+    assert first["readings"][OLD][0] == {"value": 100.0, "cpu_us": 10}
     steal = told["conditions"]["echo/64/1"][OLD][0]
     assert steal == {"load": 0.51, "steal_before": 0.0, "steal": 0.0123}
