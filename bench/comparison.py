@@ -77,6 +77,13 @@ class ComparedRow:
     unsteady: tuple[str, ...] = ()
     cpu_ratio: float | None = None
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Of the interval; a few pairs give it no meaning, and one pair no width."""
+        if self.interval is None or self.pairs < FEWEST_PAIRS:
+            return None
+        return self.interval.low, self.interval.high
+
 
 def judge(comparison: Comparison) -> list[ComparedRow]:
     return [_judge(comparison, quantity) for quantity in comparison.quantities]
@@ -144,7 +151,8 @@ def comparison_table(verdicts: Iterable[ComparedRow]) -> list[str]:
         ratio = between = "-"
         if one.interval is not None:
             ratio = f"{one.interval.estimate:.3f}"
-            between = f"{one.interval.low:.3f} to {one.interval.high:.3f}"
+        if one.bounds is not None:
+            between = f"{one.bounds[0]:.3f} to {one.bounds[1]:.3f}"
         title = one.quantity.title + (", less is better" if one.quantity.less_is_better else "")
         verdict = one.change.value
         if one.unsteady:
@@ -181,7 +189,7 @@ def as_json(
                 "old": one.old,
                 "new": one.new,
                 "ratio": one.interval and one.interval.estimate,
-                "interval": one.interval and [one.interval.low, one.interval.high],
+                "interval": one.bounds,
                 "cpu_ratio": one.cpu_ratio,
                 "pairs": one.pairs,
                 "verdict": one.change.value,

@@ -58,6 +58,8 @@ def test_the_verdict_and_the_exit_code(
 def test_few_pairs_give_a_ratio_and_no_verdict() -> None:
     verdicts = judge(compare(ECHO, 0.5, pairs=4))
     assert verdicts[0].interval is not None
+    assert verdicts[0].bounds is None
+    assert " - |" in comparison_table(verdicts)[-1]
     assert verdicts[0].change is Change.UNMEASURED
     assert reasons(verdicts) == ["not measured: echo/64/1: 4 of the 5 pairs that a verdict needs"]
     assert exit_code(verdicts) == 1  # nothing was found out
