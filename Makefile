@@ -38,7 +38,7 @@ fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 mutants: $(READY) ## mutation testing of codec/ and protocol/; takes a while
 	$(BIN)/python -m tests.mutants
 
-bench: $(READY) ## against Node and python-socketio; ARGS=--quick for a short run
+bench: $(READY) ## against Node and python-socketio; ARGS='--against COMMIT': against a commit; see bench/README.md
 	$(BIN)/python -m bench.run $(ARGS)
 
 $(VENV)/bin/python:

@@ -49,7 +49,7 @@ def fit_exponent(points: Sequence[tuple[float, float]]) -> float | None:
     return sum((x - mean_x) * (y - mean_y) for x, y in usable) / spread if spread else None
 
 
-def _options(kind: str, size: int) -> tuple[str | int, ...]:
+def load_options(kind: str, size: int) -> tuple[str | int, ...]:
     if kind == ECHO:
         return ("--connections", size, "--window", min(size, 100))
     if kind == BROADCAST:
@@ -89,7 +89,7 @@ def _measure_point(
     try:
         with run_server(name, cores) as server:
             timing = ("--seconds", pace.seconds, "--warmup", pace.warmup_s)
-            measurements, fault = measure(kind, server, cores, *_options(kind, size), *timing)
+            measurements, fault = measure(kind, server, cores, *load_options(kind, size), *timing)
     except ServerFailedError as error:
         return None, str(error)
     return (measurements[0] if measurements else None), fault or "no figures"

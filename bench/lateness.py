@@ -31,7 +31,7 @@ def measure_lateness(cores: Cores, seconds: float) -> tuple[dict[str, Lateness],
     for title, (workload, options) in LOADS.items():
         try:
             with run_server("trio", cores, handlers=LATENESS) as server:
-                found[title] = _under_load(server, cores, workload, options, seconds)
+                found[title] = measure_under_load(server, cores, workload, options, seconds)
         except (ServerFailedError, OSError, ValueError) as error:
             faults.append(f"not measured: lateness under {title}: {error}")
             print(f"bench: {faults[-1]}", flush=True)
@@ -42,7 +42,7 @@ def measure_lateness(cores: Cores, seconds: float) -> tuple[dict[str, Lateness],
     return found, faults
 
 
-def _under_load(
+def measure_under_load(
     server: Running, cores: Cores, workload: str, options: tuple[str | int, ...], seconds: float
 ) -> Lateness:
     """Load for a little longer than the sleeps, and sleeps in the midst of it."""

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 BUILD = BENCH / ".build"
 PEERS = BENCH / "peers"
+QUIET = 0.5  # load average
 PEERS_PYTHON = BENCH / ".venv-peers" / "bin" / "python"
 
 
@@ -33,6 +34,78 @@ class Cores:
 def find_cores() -> Cores:
     usable = sorted(os.sched_getaffinity(0))
     return Cores(usable[0], usable[1] if len(usable) > 1 else usable[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """CPU time of all cores since the machine started, in clock ticks."""
+
+    total: int
+    stolen: int
+
+    def stolen_since(self, earlier: "Ticks") -> float:
+        """The share that the hypervisor gave to others, 0 to 1."""
+        passed = self.total - earlier.total
+        return (self.stolen - earlier.stolen) / passed if passed > 0 else 0.0
+
+
+def parse_ticks(stat: str) -> Ticks:
+    """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+
+    Two more columns, the time of guests, are contained in user and nice.
+    """
+    columns = [int(column) for column in stat.split(maxsplit=9)[1:9]]
+    return Ticks(sum(columns), columns[7])
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What else the machine did when a row was measured.
+
+    Args:
+        load: average of the last minute, just before.
+        steal_before: share of the CPU time stolen since the measurement before this one.
+        steal: share of the CPU time stolen during this one.
+    """
+
+    load: float
+    steal_before: float
+    steal: float
+
+
+def told_duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def other_work() -> str:
+    """A warning when something else runs here; empty when it is quiet."""
+    load = os.getloadavg()[0]
+    return f"other work runs on this machine (load {load:.1f}): noise" if load > QUIET else ""
+
+
+class Watch:
+    """Reads load and CPU steal before and after every measurement."""
+
+    def __init__(self) -> None:
+        self._last = self._read()
+
+    def before(self) -> tuple[float, float]:
+        """Load average, and the share stolen since the last look."""
+        return os.getloadavg()[0], self._look()
+
+    def after(self, before: tuple[float, float]) -> Conditions:
+        load, steal_before = before
+        return Conditions(load, steal_before, self._look())
+
+    def _look(self) -> float:
+        now = self._read()
+        share = now.stolen_since(self._last)
+        self._last = now
+        return share
+
+    @staticmethod
+    def _read() -> Ticks:
+        return parse_ticks(Path("/proc/stat").read_text().partition("\n")[0])
 
 
 def raise_descriptor_limit() -> int:

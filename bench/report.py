@@ -10,36 +10,41 @@ from bench.growth import AXES, BROADCAST, ECHO, ROOM
 from bench.prepare import NO_UWS
 from bench.rows import all_rows
 from bench.servers import TITLES
+from bench.tables import table
+from bench.throughput import Samples
 from bench.verdicts import UVICORN_RATIO, Reached, Results, Verdict
 
 LATENCY_ROWS = ("echo/64/1", "echo/64/16", "ack/64/1", "broadcast/1000/4", "im/4", "polling")
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, aligned to be read as text as well."""
-    widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
-
-    def row(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * width if at == 0 else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
-    return [row(head), row(rule), *(row(line) for line in lines)]
-
-
 def verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
-    head = ("workload", "ours", "Node ws", "ratio", "must", "goal", "reached", "x uvicorn")
+    head = (
+        *("workload", "ours", "Node ws", "ratio", "of each round"),
+        *("must", "goal", "reached", "x uvicorn", "unsteady"),
+    )
     lines = []
     for one in verdicts:
         times = "-"
         if one.has_uvicorn and one.over_uvicorn is not None:
             times = f"{one.over_uvicorn:.1f}" + (" (below 5)" if one.misses_uvicorn else "")
-        cells = (one.title, one.ours, one.theirs, one.ratio, one.must, one.goal, one.reached.value)
-        lines.append((*cells, times))
-    return _table(head, lines)
+        cells = (one.title, one.ours, one.theirs, one.ratio, one.spread)
+        targets = (one.must, one.goal, one.reached.value)
+        lines.append((*cells, *targets, times, ", ".join(one.unsteady) or "-"))
+    return table(head, lines)
+
+
+def round_table(verdicts: Sequence[Verdict]) -> list[str]:
+    """The ratio of every round, so that one slow minute of a server can be seen."""
+    shown = [one for one in verdicts if one.rounds]
+    numbers = sorted({number for one in shown for number in one.rounds})
+    lines = [
+        (
+            one.title,
+            *(f"{one.rounds[at]:.2f}" if at in one.rounds else "-" for at in numbers),
+        )
+        for one in shown
+    ]
+    return table(("workload", *map(str, numbers)), lines)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -50,7 +55,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         f"{len(asked)} rows with a target: {count[Reached.GOAL]} reach the goal, "
         f"{count[Reached.MUST]} the must, {count[Reached.NO]} neither, "
         f"{count[Reached.UNMEASURED]} not measured; "
-        f"{below} throughput rows are below {UVICORN_RATIO:g} times uvicorn."
+        f"{below} throughput rows are below {UVICORN_RATIO:g} times uvicorn; "
+        f"{sum(bool(one.unsteady) for one in verdicts)} rows are unsteady."
     )
 
 
@@ -79,26 +85,32 @@ def _latencies(results: Results) -> Iterator[tuple[str, ...]]:
             per_second = results.figures.median(row.key, server)
             if per_second is None:
                 continue
+            rounds = results.figures.by_round(row.key, server).values()
+            spread = f"{min(rounds):,.0f} to {max(rounds):,.0f}" if len(rounds) > 1 else "-"
             times = [
                 f"{results.figures.median(row.key, server, name) or 0:,.0f}"
                 for name in ("p50_us", "p99_us", "max_us")
             ]
-            yield (row.title, TITLES[server], f"{per_second:,.0f}", *times)
+            yield (row.title, TITLES[server], f"{per_second:,.0f}", spread, *times)
 
 
 def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     text = ["# Results of the bench", "", summary(verdicts), ""]
     text += [
-        "Messages (for broadcasts and rooms: deliveries) per second, medians of the rounds; the "
-        "ratio is ours to Node's with a plain handler, for memory, idle CPU and lateness it is "
-        "our figure itself.",
+        "Messages (for broadcasts and rooms: deliveries) per second, medians of the rounds. The "
+        "ratio is the median of ours to Node's (with a plain handler) of each round; for memory, "
+        "idle CPU and lateness it is our figure itself. A row is unsteady when the rounds of a "
+        "server named there differ by more than 25 %, in a second run of the row as well: do not "
+        "build on its ratio.",
         "",
         *verdict_table(verdicts),
         "",
     ]
+    if any(len(one.rounds) > 1 for one in verdicts):
+        text += ["## Ours to Node's in each round", "", *round_table(verdicts), ""]
     text += ["## Every server", "", "Latencies are microseconds.", ""]
-    head = ("workload", "server", "per second", "p50", "p99", "max")
-    text += [*_table(head, list(_latencies(results))), ""]
+    head = ("workload", "server", "per second", "of each round", "p50", "p99", "max")
+    text += [*table(head, list(_latencies(results))), ""]
     if results.resting.memory or results.resting.idle_cpu:
         text += ["## At rest", "", *_at_rest(results), ""]
     if results.lateness:
@@ -107,7 +119,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
             (load, f"{late.p99_ms:.2f} ms", f"{late.max_ms:.2f} ms", str(late.sleeps))
             for load, late in results.lateness.items()
         ]
-        text += [*_table(("load", "p99", "max", "sleeps"), lines), ""]
+        text += [*table(("load", "p99", "max", "sleeps"), lines), ""]
     if results.curves:
         text += ["## Growth", "", "CPU microseconds of the server per message or delivery.", ""]
         for curve in results.curves:
@@ -121,7 +133,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     if notes:
         text += ["## Notes", "", *(f"- {note}" for note in notes), ""]
     text += ["## Machine and versions", ""]
-    text += _table(("what", "which"), list(results.machine.items()))
+    text += table(("what", "which"), list(results.machine.items()))
     charts = "\n".join(f"![{name}]({name})" for name in draw(results))
     return "\n".join([*text, "", "## Charts", "", charts, ""])
 
@@ -133,7 +145,7 @@ def _at_rest(results: Results) -> list[str]:
         cpu = results.resting.idle_cpu.get(server)
         sizes = ", ".join(f"{size / 1024:.2f} KiB at {count:,}" for count, size in memory.items())
         lines.append((TITLES[server], sizes or "-", "-" if cpu is None else f"{cpu:.2%}"))
-    return _table(("server", "memory per connection", "idle CPU, 5,000 connections"), lines)
+    return table(("server", "memory per connection", "idle CPU, 5,000 connections"), lines)
 
 
 def draw(results: Results) -> dict[str, str]:
@@ -204,13 +216,13 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "goal": one.goal,
                 "reached": one.reached.value,
                 "over_uvicorn": one.over_uvicorn,
+                "ratio_of_each_round": one.rounds,
+                "unsteady": one.unsteady,
             }
             for one in verdicts
         ],
-        "measured": {
-            row: {name: [one.as_json() for one in found] for name, found in by_server.items()}
-            for row, by_server in results.figures.measured.items()
-        },
+        "measured": _samples_as_json(results.figures.measured),
+        "set_aside": _samples_as_json(results.figures.set_aside),
         "memory_bytes_per_connection": results.resting.memory,
         "idle_cpu_share": results.resting.idle_cpu,
         "lateness_ms": {
@@ -228,6 +240,13 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         ],
         "not_measured": unmeasured(results),
         "notes": [*results.figures.notes, *results.resting.notes],
+    }
+
+
+def _samples_as_json(samples: Samples) -> dict[str, Any]:
+    return {
+        row: {name: [one.as_json() for one in found] for name, found in by_server.items()}
+        for row, by_server in samples.items()
     }
 
 

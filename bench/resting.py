@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.generator import LoadFailedError, hold
 from bench.machine import Cores, cpu_seconds, rss_bytes
-from bench.servers import TITLES, ServerFailedError, run_server
+from bench.servers import TITLES, Running, ServerFailedError, run_server
 
 SETTLE_S = 2.0
 IDLE_CONNECTIONS = 5000
@@ -34,16 +34,8 @@ def measure_memory(
     for name in servers:
         try:
             with run_server(name, cores) as server:
-                time.sleep(0.5)
-                before = rss_bytes(server.pid)
-                with hold(server, cores, counts[0], counts[-1]) as held:
-                    found: dict[int, float] = {}
-                    for count in counts:
-                        if count != counts[0]:
-                            held.grow(count)
-                        time.sleep(SETTLE_S)
-                        found[count] = (rss_bytes(server.pid) - before) / count
-                    _check(held.finish(), "memory", name, resting)
+                found, lost = measure_weight(server, cores, counts, SETTLE_S)
+                _check(lost, "memory", name, resting)
                 resting.memory[name] = found
         except (ServerFailedError, LoadFailedError, OSError) as error:
             resting.miss("memory", name, str(error))
@@ -52,31 +44,59 @@ def measure_memory(
         print(f"bench: memory per connection: {TITLES[name]}: {told}", flush=True)
 
 
+def measure_weight(
+    server: Running, cores: Cores, counts: Sequence[int], settle_s: float
+) -> tuple[dict[int, float], int]:
+    """Hold more and more idle connections.
+
+    Returns:
+        Bytes per connection by their number, and how many were lost or misused on the way.
+    """
+    time.sleep(0.5)
+    before = rss_bytes(server.pid)
+    found: dict[int, float] = {}
+    with hold(server, cores, counts[0], counts[-1]) as held:
+        for count in counts:
+            if count != counts[0]:
+                held.grow(count)
+            time.sleep(settle_s)
+            found[count] = (rss_bytes(server.pid) - before) / count
+        return found, held.finish()
+
+
+def measure_rest(
+    server: Running, cores: Cores, settle_s: float, window_s: float
+) -> tuple[float, int]:
+    """Hold 5,000 connections that only answer pings.
+
+    Clients that came together are pinged together, so the window has to be a whole number of
+    heartbeats and to begin between two of them.
+
+    Returns:
+        The share of a core that the server took, and how many connections were lost or misused.
+    """
+    with hold(server, cores, IDLE_CONNECTIONS, IDLE_CONNECTIONS) as held:
+        time.sleep(settle_s)
+        before, started = cpu_seconds(server.pid), time.monotonic()
+        time.sleep(window_s)
+        took = time.monotonic() - started
+        return (cpu_seconds(server.pid) - before) / took, held.finish()
+
+
 def measure_idle_cpu(
     servers: Sequence[str], cores: Cores, resting: Resting, heartbeats: int
 ) -> None:
-    """CPU while 5,000 connections do nothing but answer pings.
-
-    Clients that came together are pinged together, so the window is a whole number of
-    heartbeats and begins between two of them.
-    """
+    """CPU while 5,000 connections do nothing but answer pings, over whole heartbeats."""
     for name in servers:
         try:
-            with (
-                run_server(name, cores) as server,
-                hold(server, cores, IDLE_CONNECTIONS, IDLE_CONNECTIONS) as held,
-            ):
-                time.sleep(2 * SETTLE_S)
+            with run_server(name, cores) as server:
                 window = heartbeats * HEARTBEAT_S
-                before, started = cpu_seconds(server.pid), time.monotonic()
-                time.sleep(window)
-                took = time.monotonic() - started
-                resting.idle_cpu[name] = (cpu_seconds(server.pid) - before) / took
-                _check(held.finish(), "idle CPU", name, resting)
+                share, lost = measure_rest(server, cores, 2 * SETTLE_S, window)
+                resting.idle_cpu[name] = share
+                _check(lost, "idle CPU", name, resting)
         except (ServerFailedError, LoadFailedError, OSError) as error:
             resting.miss("idle CPU", name, str(error))
             continue
-        share = resting.idle_cpu[name]
         print(f"bench: idle CPU: {TITLES[name]}: {share:.2%} of a core", flush=True)
 
 

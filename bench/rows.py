@@ -1,7 +1,8 @@
 """The rows of the table: what is asked of which servers, and what the ratio must be."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from bench.servers import ASYNC, PLAIN, SUSPENDS
 
@@ -155,18 +156,61 @@ def all_rows() -> Iterator[Row]:
             yield from job.rows.values()
 
 
-def select(names: list[str]) -> list[Group]:
-    """The groups, without the jobs that have no row named: a row's key, or the start of one."""
-    if not names:
+def is_asked(key: str, group: str, patterns: Sequence[str]) -> bool:
+    """Whether a row is meant: by its group, its key, whole first parts of it, or a pattern with *.
+
+    "echo/64" is the start of echo/64/1 and of echo/64/16; "echo/64/1" is one row alone.
+    """
+    return any(
+        pattern == group
+        or key == pattern
+        or key.startswith(f"{pattern}/")
+        or ("*" in pattern and fnmatchcase(key, pattern))
+        for pattern in patterns
+    )
+
+
+def select(patterns: Sequence[str]) -> list[Group]:
+    """The groups and jobs with the rows asked for and no others; all when nothing is asked."""
+    if not patterns:
         return list(GROUPS)
+    asked = {
+        row.key
+        for group in GROUPS
+        for job in group.jobs
+        for row in job.rows.values()
+        if is_asked(row.key, group.name, patterns)
+    }
+    return only(GROUPS, asked)
+
+
+def only(groups: Sequence[Group], keys: Collection[str]) -> list[Group]:
+    """The groups and jobs without other rows than these."""
     chosen: list[Group] = []
-    for group in GROUPS:
-        jobs = tuple(
-            job
+    for group in groups:
+        jobs = [
+            replace(job, rows={at: row for at, row in job.rows.items() if row.key in keys})
             for job in group.jobs
-            if group.name in names
-            or any(row.key.startswith(tuple(names)) for row in job.rows.values())
-        )
-        if jobs:
-            chosen.append(Group(group.name, jobs, group.handlers, group.tls))
+        ]
+        if kept := tuple(job for job in jobs if job.rows):
+            chosen.append(replace(group, jobs=kept))
     return chosen
+
+
+def unknown(patterns: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+    """The patterns that mean no row; others are keys that are not in the groups."""
+    keys = [
+        (row.key, group.name) for group in GROUPS for job in group.jobs for row in job.rows.values()
+    ]
+    keys += [(other, "") for other in others]
+    return [
+        pattern
+        for pattern in patterns
+        if not any(is_asked(key, group, [pattern]) for key, group in keys)
+    ]
+
+
+def family(keys: Collection[str]) -> set[str]:
+    """These rows, and all that are held against the same rows of the reference."""
+    references = {row.reference for row in all_rows() if row.key in keys}
+    return {row.key for row in all_rows() if row.reference in references}

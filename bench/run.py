@@ -1,36 +1,62 @@
-"""Measures our server against its peers: python -m bench.run --help."""
+"""Measures our server against its peers or another commit: python -m bench.run --help."""
 
 import argparse
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import growth, report
+from bench import against, growth, report
 from bench.lateness import Lateness, measure_lateness
-from bench.machine import BENCH, Cores, describe, find_cores, raise_descriptor_limit
+from bench.machine import (
+    BENCH,
+    BUILD,
+    Cores,
+    describe,
+    find_cores,
+    other_work,
+    raise_descriptor_limit,
+    told_duration,
+)
 from bench.prepare import Prepared, prepare
+from bench.ratios import FEWEST_PAIRS
 from bench.resting import Resting, measure_idle_cpu, measure_memory
-from bench.rows import GROUPS, Group, all_rows, select
+from bench.rows import GROUPS, Group, all_rows, is_asked, select, unknown
 from bench.servers import TITLES
-from bench.throughput import PYTHON_PEERS, Figures, Pace, run_rows
+from bench.throughput import (
+    PYTHON_PEERS,
+    Figures,
+    Pace,
+    estimate_s,
+    note_steal,
+    run_rows,
+    run_unsteady_rows_again,
+)
 from bench.verdicts import Results, judge
 
+ROUNDS = 5
 PARTS = ("memory", "idle", "lateness", "growth")
 MEMORY_COUNTS = (2000, 10_000)
 SPARE_DESCRIPTORS = 200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when something was measured, 1 when nothing was, 2 for no such row."""
-    asked = _parser().parse_args(arguments)
+    """Run the bench.
+
+    Returns:
+        0 when something was measured, 1 when nothing was or a row has regressed against the
+        other commit, 2 when what is asked makes no sense, 130 when interrupted.
+    """
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    _check(parser, asked)
     signal.signal(signal.SIGTERM, _interrupt)
     started = time.monotonic()
     try:
-        return _run(asked, started)
+        return _run_against(asked) if asked.against else _run(asked, started)
     except KeyboardInterrupt:
         print("bench: interrupted; every process is ended", file=sys.stderr)
         return 130
@@ -40,12 +66,33 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
+    """Exits with code 2 when the options contradict each other or name no row."""
+    if asked.against:
+        keys = against.KEYS
+        if asked.rounds is not None or asked.servers is not None:
+            parser.error("--rounds and --servers are for peers: against a commit, give --pairs")
+    else:
+        keys = PARTS
+        if asked.pairs is not None:
+            parser.error("--pairs needs --against; against peers, give --rounds")
+    if strange := unknown(asked.rows, keys):
+        parser.error(f"no such row: {', '.join(strange)}")
+    if asked.servers is None:
+        asked.servers = list(TITLES)
+    if asked.rounds is None:
+        asked.rounds = 1 if asked.quick else ROUNDS
+
+
+def _run_against(asked: argparse.Namespace) -> int:
+    results = asked.results or BUILD / "against"
+    pairs = asked.pairs or (against.QUICK_PAIRS if asked.quick else against.PAIRS)
+    return against.run(asked.against, asked.rows, pairs, results, is_quick=asked.quick)
+
+
 def _run(asked: argparse.Namespace, started: float) -> int:
-    parts = {part for part in PARTS if not asked.rows or part in asked.rows}
-    groups = select(asked.rows) if not asked.rows or set(asked.rows) - set(PARTS) else []
-    if not groups and not parts:
-        print("bench: no such row", file=sys.stderr)
-        return 2
+    parts = {part for part in PARTS if not asked.rows or is_asked(part, "", asked.rows)}
+    groups = select(asked.rows)
     descriptors = raise_descriptor_limit() - SPARE_DESCRIPTORS
     prepared = prepare(asked.servers)
     if "loadgen" in prepared.missing:
@@ -70,10 +117,10 @@ def _run(asked: argparse.Namespace, started: float) -> int:
         _measure(asked, results, groups, prepared, cores, descriptors)
     finally:
         os.sched_setaffinity(0, {cores.server, cores.generator})
-    results.machine["rounds"] = "1, short" if asked.quick else str(asked.rounds)
+    results.machine["rounds"] = f"{asked.rounds}{', short' if asked.quick else ''}"
     results.machine["took"] = f"{(time.monotonic() - started) / 60:.1f} minutes"
     verdicts = judge(results)
-    report.write(results, verdicts, asked.results)
+    report.write(results, verdicts, asked.results or BENCH / "results")
     print("\n".join(["", *report.verdict_table(verdicts), "", report.summary(verdicts)]))
     for line in report.unmeasured(results):
         print(f"not measured: {line}")
@@ -92,12 +139,22 @@ def _measure(
     servers, parts, figures = results.servers, results.parts, results.figures
     if not servers:
         return
-    if os.getloadavg()[0] > 0.5:
-        figures.note(f"other work runs on this machine (load {os.getloadavg()[0]:.1f}): noise")
+    if warning := other_work():
+        figures.note(warning)
     if cores.apart:
         usable = _within(descriptors, groups, prepared, figures, servers)
-        pace = Pace(1, 0.3, 0.15, True) if asked.quick else Pace(asked.rounds, 0.8, 0.4)
+        pace = Pace(asked.rounds, 0.8, 0.4)
+        if asked.quick:
+            pace = Pace(asked.rounds, 0.3, 0.15, 0.3, is_short=True)
+        duration = told_duration(estimate_s(usable, servers, pace))
+        print(
+            f"bench: throughput takes about {duration}, up to twice as long when rows "
+            "are unsteady and run again",
+            flush=True,
+        )
         run_rows(usable, servers, cores, pace, figures)
+        run_unsteady_rows_again(usable, servers, cores, pace, figures)
+        note_steal(figures)
     else:
         reason = "one core: server and load generator would share it"
         figures.note(f"not measured: throughput, lateness, growth: {reason}")
@@ -176,39 +233,53 @@ def _servers(text: str) -> list[str]:
     return names
 
 
-def _rounds(text: str) -> int:
-    rounds = int(text)
-    if not 1 <= rounds <= 20:
-        raise argparse.ArgumentTypeError("rounds are 1 to 20")
-    return rounds
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not {least} to {most}")
+        return value
+
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
     groups = ", ".join(group.name for group in GROUPS)
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="compare with another commit instead of peers; exit code 1 when a row has regressed",
+    )
+    parser.add_argument(
         "--rows",
         type=_names,
         default=[],
-        metavar="NAME,...",
-        help=f"only these; groups: {groups}; or the start of a row's key, as echo/64; "
-        f"parts: {', '.join(PARTS)}",
+        metavar="PATTERN,...",
+        help=f"only these; groups: {groups}; or a row's key, the start of one, as echo/64, or a "
+        f"pattern, as '*/64/1'; parts: {', '.join(PARTS)}",
     )
     parser.add_argument(
         "--servers",
         type=_servers,
-        default=list(TITLES),
         metavar="NAME,...",
-        help=f"of {', '.join(TITLES)} (default: all)",
+        help=f"peers among {', '.join(TITLES)} (default: all)",
     )
-    parser.add_argument("--rounds", type=_rounds, default=3, help="medians of (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one short round: does it work?")
+    parser.add_argument(
+        "--rounds", type=_number(1, 20), help=f"against peers (default: {ROUNDS}, quick: 1)"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=_number(1, 100),
+        help=f"against a commit (default: {against.PAIRS}, quick: {against.QUICK_PAIRS}); fewer "
+        f"than {FEWEST_PAIRS} give no verdict",
+    )
+    parser.add_argument("--quick", action="store_true", help="short windows: does it work?")
     parser.add_argument(
         "--results",
         type=Path,
-        default=BENCH / "results",
         metavar="FOLDER",
-        help="where to write (default: bench/results)",
+        help="where to write (default: bench/results; against a commit: bench/.build/against)",
     )
     return parser
 

@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.machine import BUILD, PEERS, PEERS_PYTHON, ROOT, Cores
 from bench.prepare import CERT, KEY
+from bench.trees import WORKING_TREE, Tree
 
 START_S = 20.0
 STOP_S = 5.0
@@ -56,6 +57,11 @@ def pinned(core: int) -> Callable[[], None]:
     return prepare_child
 
 
+def app_path(handlers: str) -> str:
+    """The file of our bench app, from the top of a checkout."""
+    return _TRIO_APPS[handlers].partition(":")[0]
+
+
 def _command(name: str, port: int, handlers: str, tls: bool) -> list[str]:
     if name == "trio":
         serve = [sys.executable, "-m", "trio_socketio", "serve", "--log-level", "warning"]
@@ -85,20 +91,38 @@ def _is_listening(port: int) -> bool:
 
 @contextmanager
 def run_server(
-    name: str, cores: Cores, *, handlers: str = PLAIN, tls: bool = False
+    name: str,
+    cores: Cores,
+    *,
+    handlers: str = PLAIN,
+    tls: bool = False,
+    tree: Tree = WORKING_TREE,
+    options: Sequence[str] = (),
 ) -> Iterator[Running]:
     """A server of its own on the server's core, until the block ends.
+
+    Args:
+        name: a key of TITLES.
+        tree: where our own server is taken from.
+        options: more of the command line of our own server.
 
     Raises:
         ServerFailedError: it does not listen in time.
     """
     port = _free_port()
     log = BUILD / f"{name}.log"
+    command, folder = _command(name, port, handlers, tls), ROOT
     environment = {**os.environ, "NODE_ENV": "production"}
+    if name == "trio":
+        command, folder, environment = (
+            [*command, *options],
+            tree.app_folder(handlers),
+            tree.environment(),
+        )
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(name, port, handlers, tls),
-            cwd=ROOT,
+            command,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

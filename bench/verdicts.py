@@ -1,6 +1,8 @@
 """Holds the figures against what the issue asks: must, goal, or neither."""
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bench.growth import Curve
@@ -30,6 +32,8 @@ class Verdict:
         theirs: the same of the reference.
         ratio: what must and goal speak of, in words.
         over_uvicorn: throughput by that of python-socketio under uvicorn.
+        rounds: the ratio of every round, by its number.
+        unsteady: servers whose rounds still differ by more than 25 % after a second run.
     """
 
     key: str
@@ -42,6 +46,16 @@ class Verdict:
     reached: Reached
     over_uvicorn: float | None = None
     has_uvicorn: bool = False
+    rounds: dict[int, float] = field(default_factory=dict)
+    unsteady: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> str:
+        """Smallest to largest ratio of a round."""
+        if len(self.rounds) < 2:
+            return "-"
+        ratios = self.rounds.values()
+        return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
     @property
     def misses_uvicorn(self) -> bool:
@@ -80,8 +94,8 @@ def _show(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _ratio(one: float | None, other: float | None) -> float | None:
-    return one / other if one is not None and other else None
+def _median(ratios: Collection[float]) -> float | None:
+    return statistics.median(ratios) if ratios else None
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -109,13 +123,17 @@ def _judge_rows(results: Results) -> list[Verdict]:
             continue
         ours = figures.median(row.key, "trio")
         theirs = figures.median(row.reference, "node")
-        uvicorn = figures.median(row.key, "uvicorn")
-        if uvicorn is None and not figures.missing.get(row.key, {}).get("uvicorn"):
-            uvicorn = figures.median(row.reference, "uvicorn")
-        ratio = _ratio(ours, theirs)
+        ratios = figures.ratios(row.key, row.reference, "node")
+        uvicorn = figures.ratios(row.key, row.key, "uvicorn")
+        if not uvicorn and not figures.missing.get(row.key, {}).get("uvicorn"):
+            uvicorn = figures.ratios(row.key, row.reference, "uvicorn")
+        ratio = _median(ratios.values())
         reached = _at_least(ratio, row.must, row.goal)
         if ours is None:
             reached = Reached.UNMEASURED
+        unsteady = figures.unsteady_servers(row.key)
+        if row.reference != row.key and "node" in figures.unsteady_servers(row.reference):
+            unsteady.append(f"node in {row.reference}")
         found.append(
             Verdict(
                 row.key,
@@ -126,8 +144,10 @@ def _judge_rows(results: Results) -> list[Verdict]:
                 f"{row.must:g}" if row.must else "-",
                 f"{row.goal:g}" if row.goal else "-",
                 reached,
-                _ratio(ours, uvicorn),
+                _median(uvicorn.values()),
                 has_uvicorn=True,
+                rounds=ratios,
+                unsteady=tuple(unsteady),
             )
         )
     return found
@@ -136,7 +156,8 @@ def _judge_rows(results: Results) -> list[Verdict]:
 def _judge_p99(figures: Figures) -> Verdict:
     ours = figures.median("echo/64/1", "trio", "p99_us")
     theirs = figures.median("echo/64/1", "node", "p99_us")
-    ratio = _ratio(ours, theirs)
+    ratios = figures.ratios("echo/64/1", "echo/64/1", "node", "p99_us")
+    ratio = _median(ratios.values())
     return Verdict(
         "p99",
         "p99 latency, echo 64 B, 1 in flight (us)",
@@ -146,6 +167,7 @@ def _judge_p99(figures: Figures) -> Verdict:
         "1",
         "0.75",
         _at_most(ratio, 1.0, 0.75),
+        rounds=ratios,
     )
 
 
