@@ -19,6 +19,7 @@ FLOORS: Final = (
     ("codec",),
     ("protocol",),
     ("acks",),
+    ("failures",),
     ("net",),
     ("engine",),
     ("socketio",),
@@ -41,7 +42,8 @@ ONLY: Final = {
     "protocol": {"errors", "codec"},
     "net": {"errors", "options", "codec"},
     "acks": {"errors"},
-    "client": {"errors", "option_kinds", "codec", "protocol", "acks"},
+    "failures": set(),
+    "client": {"errors", "option_kinds", "codec", "protocol", "acks", "failures"},
     "ops": {"errors", "options"},
     "terminal": {"errors", "client", "ops"},
 }

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import trio
 
-from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.client import Client
 from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.errors import ConfigurationError, ConnectRefused, TrioSocketIOError
 from trio_socketio.ops.log import escape, set_up

@@ -40,7 +40,7 @@ class ClientMembership:
     def __init__(self, client: "Client", name: str) -> None:
         self.name = name
         self.joined_count = 0  # times the server has let us in
-        self.dispatcher = Dispatcher(client.options.handler_queue)
+        self.dispatcher = Dispatcher(name, client.options.handler_queue, client.failures)
         self._client = client
         self._parser = client.parser
         self._encode_event = client.parser.arguments_encoder(PacketType.EVENT, name)
