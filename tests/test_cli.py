@@ -367,6 +367,47 @@ def test_an_interrupt_before_serving_ends_without_a_traceback(tmp_path: Path) ->
 # -- listening elsewhere
 
 
+@pytest.mark.req("CMD-01", "CMD-04")
+@pytest.mark.parametrize(
+    ("hosts", "ips"),
+    [
+        (["127.0.0.1", "::1"], ["127.0.0.1", "[::1]"]),
+        (["127.0.0.2", "127.0.0.1"], ["127.0.0.2", "127.0.0.1"]),
+        (["all"], ["0.0.0.0", "[::]"]),
+    ],
+)
+@trio_test
+async def test_serving_on_several_addresses(hosts: list[str], ips: list[str]) -> None:
+    async with serving(*(part for host in hosts for part in ("--host", host))) as server:
+        urls = (await server.wait_url()).split(", ")
+        port = server_port(urls[0])
+        assert urls == [f"http://{ip}:{port}/socket.io/" for ip in ips]
+        for host in ("127.0.0.1", "::1") if hosts == ["all"] else hosts:
+            http = HttpClient(0, await trio.open_tcp_stream(host, port))
+            answer: Any = await http.request("GET", "/socket.io/?EIO=4&transport=polling")
+            assert answer.status == 200
+            await http.aclose()
+
+
+def server_port(url: str) -> int:
+    return int(url.rpartition(":")[2].partition("/")[0])
+
+
+@pytest.mark.req("CMD-03")
+def test_hosts_that_overlap() -> None:
+    line = refusal("serve", "--port", "0", "--host", "127.0.0.1", "--host", "127.0.0.1")
+    assert (
+        line == "trio-socketio: hosts '127.0.0.1' and '127.0.0.1' both name 127.0.0.1: give it once"
+    )
+    line = refusal("serve", "--port", "0", "--host", "all", "--host", "::1")
+    assert "hosts 'all' and '::1' overlap" in line
+
+
+def test_a_host_and_a_unix_socket(tmp_path: Path) -> None:
+    line = refusal("serve", "--host", "127.0.0.1", "--unix", str(tmp_path / "socket"))
+    assert line == "trio-socketio: --unix listens on no host: leave out --unix or --host"
+
+
 @trio_test
 async def test_serving_on_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"

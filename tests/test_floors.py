@@ -27,6 +27,7 @@ FLOORS: Final = (
     ("ops",),
     ("terminal",),
     ("lobby",),
+    ("descriptors",),
     ("app",),
     ("cli",),
     ("__main__",),
@@ -46,6 +47,7 @@ ONLY: Final = {
     "client": {"errors", "option_kinds", "codec", "protocol", "acks", "failures"},
     "ops": {"errors", "options"},
     "terminal": {"errors", "client", "ops"},
+    "descriptors": set(),
 }
 PURE: Final = ("codec", "protocol")
 IMPURE: Final = {

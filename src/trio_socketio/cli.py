@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import resource
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -47,6 +46,8 @@ _OPTIONS = {
     "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
 }
 
+_DEFAULT_HOST = "127.0.0.1"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or 2 when what was asked cannot be done.
@@ -58,11 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return terminal.run(asked)
     try:
         set_up(asked.log_level, asked.log_format)
+        listening = _listening(asked)
         server = load_server(asked.app, _given(asked))
-        listening = Listening(asked.host, asked.port, asked.unix, asked.certfile, asked.keyfile)
-        if listening.keyfile is not None and listening.certfile is None:
-            raise ConfigurationError("--keyfile needs --certfile")
-        _raise_descriptor_limit()
         _freeze()
         trio.run(serve, server, listening)
     except (ConfigurationError, BaseExceptionGroup) as error:
@@ -90,6 +88,20 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {escape(message)} (see {self.prog} --help)\n")
 
 
+def _listening(asked: argparse.Namespace) -> Listening:
+    """Where to listen.
+
+    Raises:
+        ConfigurationError: two arguments contradict each other.
+    """
+    if asked.unix is not None and asked.host is not None:
+        raise ConfigurationError("--unix listens on no host: leave out --unix or --host")
+    if asked.keyfile is not None and asked.certfile is None:
+        raise ConfigurationError("--keyfile needs --certfile")
+    hosts = tuple(asked.host or (_DEFAULT_HOST,))
+    return Listening(hosts, asked.port, asked.unix, asked.certfile, asked.keyfile)
+
+
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
     given = {
         field: getattr(asked, name)
@@ -104,13 +116,6 @@ def _given(asked: argparse.Namespace) -> dict[str, Any]:
     if "client_dist" in given:
         given.setdefault("serve_client", True)
     return given
-
-
-def _raise_descriptor_limit() -> None:
-    """A connection takes a descriptor: use all that we may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _freeze() -> None:
@@ -149,7 +154,12 @@ def _parser() -> argparse.ArgumentParser:
         "(default: create, app, sio or server)",
     )
     where = command.add_argument_group("where to listen")
-    where.add_argument("--host", default="127.0.0.1", help="name or address (default: %(default)s)")
+    where.add_argument(
+        "--host",
+        action="append",
+        help="name or address; may be given several times; all: every address, IPv4 and IPv6 "
+        f"(default: {_DEFAULT_HOST})",
+    )
     where.add_argument(
         "--port", type=_port, default=3000, help="TCP port, 0 for a free one (default: %(default)s)"
     )
