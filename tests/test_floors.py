@@ -46,7 +46,7 @@ ONLY: Final = {
     "failures": set(),
     "client": {"errors", "option_kinds", "codec", "protocol", "acks", "failures"},
     "ops": {"errors", "options"},
-    "terminal": {"errors", "client", "ops"},
+    "terminal": {"errors", "codec", "client", "ops"},
     "descriptors": set(),
 }
 PURE: Final = ("codec", "protocol")

@@ -11,16 +11,24 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from trio_socketio.client.client import Client
+from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.engine import TRANSPORTS
 from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.errors import ConfigurationError, ConnectRefused, TrioSocketIOError
+from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.errors import (
+    ConfigurationError,
+    ConnectRefused,
+    TrioSocketIOError,
+)
 from trio_socketio.ops.log import escape, set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
@@ -50,8 +58,36 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="'NAME: VALUE'",
         help="sent with every request; may be given several times",
     )
-    add("--timeout", type=seconds, default=20.0, metavar="S", help="for connecting, and answers")
-    add("--no-reconnect", action="store_true", help="end when the connection is lost")
+    trust = command.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--cafile",
+        type=Path,
+        metavar="FILE",
+        help="trust the certificate authorities in this PEM file instead of the system's",
+    )
+    trust.add_argument(
+        "--insecure",
+        action="store_true",
+        help="trust any certificate: for tests, as anybody on the way can read and change all",
+    )
+    add(
+        "--parser",
+        choices=PARSERS,
+        default="json",
+        help="the one that the server speaks (default: %(default)s)",
+    )
+    add(
+        "--timeout",
+        type=seconds,
+        default=20.0,
+        metavar="S",
+        help="seconds for connecting, and for each answer (default: %(default)g)",
+    )
+    add(
+        "--no-reconnect",
+        action="store_true",
+        help="end when the connection is lost (default: connect again)",
+    )
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -86,7 +122,7 @@ async def _main(asked: argparse.Namespace) -> int:
             except ConfigurationError as error:
                 code = _complain(str(error), 2)
             except TrioSocketIOError as error:
-                code = _complain(f"cannot connect to {asked.url}: {error}")
+                code = _complain(f"cannot connect to {asked.url}: {error}{_advice(error, asked)}")
             nursery.cancel_scope.cancel()
     return code
 
@@ -108,7 +144,9 @@ async def _converse(asked: argparse.Namespace) -> int:
         auth=asked.auth,
         headers=dict(asked.header),
         transports=asked.transports,
+        ssl_context=_tls_context(asked),
         options=options,
+        parser=asked.parser,
     ) as client:
         _register(client)
         _tell(f"connected as {client.id}")
@@ -127,6 +165,56 @@ async def _converse(asked: argparse.Namespace) -> int:
                 await client.wait_drained()
             nursery.cancel_scope.cancel()
         return code
+
+
+def _tls_context(asked: argparse.Namespace) -> ssl.SSLContext | None:
+    """Whom to trust; None is whom the system trusts.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    if asked.cafile is None and not asked.insecure:
+        return None
+    option = "--insecure" if asked.insecure else "--cafile"
+    if not _is_secure(asked.url):
+        _tell(f"warning: {option} has no effect, because only https:// and wss:// speak TLS")
+        return None
+    if asked.cafile is not None:
+        try:
+            return ssl.create_default_context(cafile=asked.cafile)
+        except ssl.SSLError as error:
+            why = f"it holds no certificate in PEM form ({error.reason})"
+        except OSError as error:
+            why = f"it cannot be read: {error.strerror}"
+        raise ConfigurationError(f"--cafile {asked.cafile}: {why}")
+    _tell(
+        "warning: --insecure: the certificate of the server is not checked; anybody on the way can "
+        "read and change what is sent"
+    )
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_secure(url: str) -> bool:
+    return url.lower().startswith(("https:", "wss:"))
+
+
+def _advice(error: TrioSocketIOError, asked: argparse.Namespace) -> str:
+    """Which option, or which other URL, may help."""
+    cause, said = first_cause(error), str(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if "self" in cause.verify_message or "issuer" in cause.verify_message:
+            return "; give the file of its certificate authority with --cafile"
+        return "; --insecure connects all the same, which is for tests"
+    if isinstance(cause, ssl.SSLError):
+        return "; try http:// instead of https://"
+    if "closed the connection" in said and not _is_secure(asked.url):
+        return "; if it speaks TLS, try https:// instead of http://"
+    if "lost at once" in said:
+        return "; the server may speak another --parser"
+    return ""
 
 
 def _register(client: Client) -> None:
