@@ -40,14 +40,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """What ``connect`` takes."""
     add = command.add_argument
     add("url", metavar="URL", help="http[s]://host[:port], ws[s]://..., or unix:/file")
-    add("--namespace", default="/", metavar="NS", help="to join (default: %(default)s)")
-    add("--auth", type=_object, metavar="JSON", help="an object that the server may ask for")
+    add(
+        "--namespace",
+        default="/",
+        metavar="NS",
+        help="the namespace to join (default: %(default)s)",
+    )
+    add("--auth", type=_object, metavar="JSON", help="credentials: an object for the server")
     add(
         "--transports",
         type=_transports,
         default=TRANSPORTS,
         metavar="LIST",
-        help=f"the first opens (default: {','.join(TRANSPORTS)}: an upgrade)",
+        help="the first opens the connection, the second upgrades it "
+        f"(default: {','.join(TRANSPORTS)})",
     )
     add("--path", help=f"where Socket.IO answers (default: {ClientOptions().path})")
     add(
@@ -353,7 +359,7 @@ def _object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"token": "x"}}')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"token": "x"}}')
     return value
 
 
@@ -367,7 +373,7 @@ def _transports(text: str) -> tuple[str, ...]:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is no header: 'Name: value'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a header: 'Name: value'")
     return name.strip(), value.strip()
 
 
@@ -382,5 +388,5 @@ def seconds(text: str) -> float:
     except ValueError:
         given = 0
     if not 0 < given < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: seconds above zero")
     return given
