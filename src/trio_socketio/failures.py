@@ -28,6 +28,8 @@ def split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseExc
     """
     if isinstance(error, trio.Cancelled):
         return error, None
+    if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
+        return error, None  # nobody raised it: the task is thrown away, because trio has crashed
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)
     return None, error

@@ -120,6 +120,12 @@ async def test_splitting_a_cancellation_from_a_failure() -> None:
         assert stopped.exceptions == (cancelled,)
 
 
+def test_a_task_that_is_thrown_away_is_no_failure() -> None:
+    """Where no trio runs, a GeneratorExit was not raised by a handler."""
+    error = GeneratorExit()
+    assert split_cancelled(error) == (error, None)
+
+
 @pytest.mark.req("CLI-18")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_real_interrupt_in_a_handler_ends_the_program(is_async: bool) -> None:
