@@ -118,7 +118,7 @@ async def test_without_an_answer_they_are_dropped_and_told(
     slow = Slow()
     async with serving(slow.server) as port:
         async with open_client(
-            f"http://127.0.0.1:{port}", options=ClientOptions(connect_timeout_s=0.2)
+            f"http://127.0.0.1:{port}", options=ClientOptions(connect_timeout_s=1.0)
         ) as client:
             namespace = client.of("/slow")
             namespace.emit("number", 1)
