@@ -151,6 +151,7 @@ def test_help_of_serve_names_every_option_with_its_default() -> None:
     assert defaults == DEFAULTS
     assert "create, app, sio or server" in texts["--app"]
     assert "Times are in seconds" in ended.stdout
+    assert "Exit codes: 0 after SIGTERM" in ended.stdout
 
 
 def test_help_names_the_command() -> None:
@@ -309,18 +310,26 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
         (["sing"], "invalid choice: 'sing'"),
         (["serve", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["serve", "--ping", "3"], "unrecognized arguments: --ping"),
+        (["serve", "--nonsense"], "(see trio-socketio serve --help)"),
+        (["serve", "--cors-origins", "*"], "--cors-origins *; did you mean --cors-origin?"),
+        (["serve", "--prot=80"], "--prot=80; did you mean --port?"),
+        (["serve", "chat.py"], "unrecognized arguments: chat.py; did you mean --app chat.py?"),
+        (["connect", "http://a", "--name-space", "/"], "did you mean --namespace?"),
         (["serve", "--port"], "argument --port: expected one argument"),
-        (["serve", "--port", "99999"], "argument --port: '99999' is no port: 0 to 65535"),
-        (["serve", "--port", "-1"], "argument --port: '-1' is no port"),
-        (["serve", "--port", "http"], "argument --port: 'http' is no port"),
-        (["serve", "--ping-interval", "-1"], "argument --ping-interval: '-1' is no time"),
-        (["serve", "--ping-timeout", "-0.5"], "argument --ping-timeout: '-0.5' is no time"),
-        (["serve", "--ping-timeout", "0"], "argument --ping-timeout: '0' is no time"),
-        (["serve", "--connect-timeout", "nan"], "argument --connect-timeout: 'nan' is no time"),
-        (["serve", "--upgrade-timeout", "soon"], "argument --upgrade-timeout: 'soon' is no time"),
-        (["serve", "--max-payload", "0"], "argument --max-payload: '0' is no whole number"),
-        (["serve", "--max-payload", "1e6"], "argument --max-payload: '1e6' is no whole number"),
-        (["serve", "--max-connections", "-5"], "argument --max-connections: '-5' is no whole"),
+        (["serve", "--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
+        (["serve", "--port", "-1"], "argument --port: '-1' is not a port"),
+        (["serve", "--port", "http"], "argument --port: 'http' is not a port"),
+        (["serve", "--ping-interval", "-1"], "argument --ping-interval: '-1' is not a time"),
+        (["serve", "--ping-timeout", "-0.5"], "argument --ping-timeout: '-0.5' is not a time"),
+        (["serve", "--ping-timeout", "0"], "argument --ping-timeout: '0' is not a time"),
+        (["serve", "--connect-timeout", "nan"], "argument --connect-timeout: 'nan' is not a time"),
+        (
+            ["serve", "--upgrade-timeout", "soon"],
+            "argument --upgrade-timeout: 'soon' is not a time",
+        ),
+        (["serve", "--max-payload", "0"], "argument --max-payload: '0' is not a whole number"),
+        (["serve", "--max-payload", "1e6"], "argument --max-payload: '1e6' is not a whole number"),
+        (["serve", "--max-connections", "-5"], "argument --max-connections: '-5' is not a whole"),
         (["serve", "--max-dynamic-namespaces", "0"], "argument --max-dynamic-namespaces: '0'"),
         (["serve", "--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
         (["serve", "--trusted-proxy", "10.0.0.1/8"], "10.0.0.1/8 has host bits set"),
@@ -344,8 +353,8 @@ def test_arguments_that_make_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--port", "99999"], "argument --port: '99999' is no port: 0 to 65535"),
-        (["--ping-interval", "-1"], "argument --ping-interval: '-1' is no time"),
+        (["--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
+        (["--ping-interval", "-1"], "argument --ping-interval: '-1' is not a time"),
         (["--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
         (["--path", "relative"], "path must be an absolute URL path, not 'relative'"),
     ],
@@ -365,6 +374,47 @@ def test_an_interrupt_before_serving_ends_without_a_traceback(tmp_path: Path) ->
 
 
 # -- listening elsewhere
+
+
+@pytest.mark.req("CMD-01", "CMD-04")
+@pytest.mark.parametrize(
+    ("hosts", "ips"),
+    [
+        (["127.0.0.1", "::1"], ["127.0.0.1", "[::1]"]),
+        (["127.0.0.2", "127.0.0.1"], ["127.0.0.2", "127.0.0.1"]),
+        (["all"], ["0.0.0.0", "[::]"]),
+    ],
+)
+@trio_test
+async def test_serving_on_several_addresses(hosts: list[str], ips: list[str]) -> None:
+    async with serving(*(part for host in hosts for part in ("--host", host))) as server:
+        urls = (await server.wait_url()).split(", ")
+        port = server_port(urls[0])
+        assert urls == [f"http://{ip}:{port}/socket.io/" for ip in ips]
+        for host in ("127.0.0.1", "::1") if hosts == ["all"] else hosts:
+            http = HttpClient(0, await trio.open_tcp_stream(host, port))
+            answer: Any = await http.request("GET", "/socket.io/?EIO=4&transport=polling")
+            assert answer.status == 200
+            await http.aclose()
+
+
+def server_port(url: str) -> int:
+    return int(url.rpartition(":")[2].partition("/")[0])
+
+
+@pytest.mark.req("CMD-03")
+def test_hosts_that_overlap() -> None:
+    line = refusal("serve", "--port", "0", "--host", "127.0.0.1", "--host", "127.0.0.1")
+    assert (
+        line == "trio-socketio: hosts '127.0.0.1' and '127.0.0.1' both name 127.0.0.1: give it once"
+    )
+    line = refusal("serve", "--port", "0", "--host", "all", "--host", "::1")
+    assert "hosts 'all' and '::1' overlap" in line
+
+
+def test_a_host_and_a_unix_socket(tmp_path: Path) -> None:
+    line = refusal("serve", "--host", "127.0.0.1", "--unix", str(tmp_path / "socket"))
+    assert line == "trio-socketio: --unix listens on no host: leave out --unix or --host"
 
 
 @trio_test

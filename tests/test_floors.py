@@ -19,6 +19,7 @@ FLOORS: Final = (
     ("codec",),
     ("protocol",),
     ("acks",),
+    ("failures",),
     ("net",),
     ("engine",),
     ("socketio",),
@@ -26,6 +27,7 @@ FLOORS: Final = (
     ("ops",),
     ("terminal",),
     ("lobby",),
+    ("descriptors",),
     ("app",),
     ("cli",),
     ("__main__",),
@@ -41,9 +43,11 @@ ONLY: Final = {
     "protocol": {"errors", "codec"},
     "net": {"errors", "options", "codec"},
     "acks": {"errors"},
-    "client": {"errors", "option_kinds", "codec", "protocol", "acks"},
+    "failures": set(),
+    "client": {"errors", "option_kinds", "codec", "protocol", "acks", "failures"},
     "ops": {"errors", "options"},
-    "terminal": {"errors", "client", "ops"},
+    "terminal": {"errors", "codec", "client", "ops"},
+    "descriptors": set(),
 }
 PURE: Final = ("codec", "protocol")
 IMPURE: Final = {

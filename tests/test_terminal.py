@@ -160,11 +160,11 @@ async def test_refused_and_unreachable() -> None:
     ("arguments", "says"),
     [
         ((), "URL"),
-        (("http://a", "--auth", "[]"), "no JSON object"),
-        (("http://a", "--auth", "{"), "no JSON object"),
+        (("http://a", "--auth", "[]"), "not a JSON object"),
+        (("http://a", "--auth", "{"), "not a JSON object"),
         (("http://a", "--transports", "smoke"), "polling,websocket"),
-        (("http://a", "--header", "x"), "no header"),
-        (("http://a", "--timeout", "-1"), "no time"),
+        (("http://a", "--header", "x"), "not a header"),
+        (("http://a", "--timeout", "-1"), "not a time"),
     ],
 )
 def test_wrong_arguments_are_one_line(

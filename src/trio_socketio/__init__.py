@@ -1,9 +1,10 @@
 """A realtime server that speaks Socket.IO, and a client, on trio."""
 
 from trio_socketio.acks import Ack
-from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.client import Client
 from trio_socketio.client.dispatch import ReceivedEvent
 from trio_socketio.client.namespace import ClientNamespace
+from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.parsers import Parser

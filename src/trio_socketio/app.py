@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from logging import INFO, WARNING
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_socketio import lobby
+from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
 from trio_socketio.options import ServerOptions
@@ -36,14 +38,14 @@ class Listening:
     """Where the standalone server listens.
 
     Args:
-        host: a name or address.
+        hosts: names or addresses, or "all".
         port: TCP; 0 takes a free one.
         unix_path: a Unix socket instead of TCP.
         certfile: speak TLS with this certificate chain.
         keyfile: its key, when the chain's file does not hold it.
     """
 
-    host: str
+    hosts: tuple[str, ...]
     port: int
     unix_path: Path | None
     certfile: Path | None
@@ -131,16 +133,21 @@ def _find(module: ModuleType, name: str, spec: str) -> Any:
 async def serve(server: Server, listening: Listening) -> None:
     """Serve until SIGTERM or SIGINT, then end in order; a second signal ends at once.
 
+    Lowers max_connections to what the limit of open files allows.
+
     Raises:
         ConfigurationError: the address or the certificate cannot be used.
     """
+    wanted = server.options.max_connections
+    fitting = fit_descriptors(wanted)
+    server.options = replace(server.options, max_connections=fitting.max_connections)
     context: ssl.SSLContext | None = None
     if listening.certfile is not None:
         context = create_context(listening.certfile, listening.keyfile)
 
     async def listen(task_status: trio.TaskStatus[list[Any]]) -> None:
         await server.serve(
-            host=listening.host,
+            host=listening.hosts,
             port=listening.port,
             unix_path=listening.unix_path,
             ssl_context=context,
@@ -150,8 +157,12 @@ async def serve(server: Server, listening: Listening) -> None:
     with trio.CancelScope() as scope, _signals(server, scope):
         async with trio.open_nursery() as nursery:
             addresses: list[Any] = await nursery.start(listen)
-            for address in addresses:
-                log.info("serving %s", _url(address, listening, server.options.path))
+            if fitting.change:  # told only now: an address that is wrong is told in one line
+                # Nobody has asked for as many as the default.
+                asked = wanted != ServerOptions().max_connections
+                log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
+            path = server.options.path
+            log.info("serving %s", ", ".join(_url(at, listening, path) for at in addresses))
     log.info("stopped")
 
 

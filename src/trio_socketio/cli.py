@@ -2,9 +2,9 @@
 
 import argparse
 import gc
-import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,22 +47,26 @@ _OPTIONS = {
     "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
 }
 
+_DEFAULT_HOST = "127.0.0.1"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, or 2 when what was asked cannot be done.
+    """Run the command line.
 
-    For `connect` see terminal.run.
+    Returns:
+        The exit code: 0 after a signal, 2 when what was asked cannot be done, 130 after an
+        interrupt before the server serves. For `connect` see terminal.run.
     """
-    asked = _parser().parse_args(arguments)
+    parser, commands = _parser()
+    asked, unknown = parser.parse_known_args(arguments)
+    if unknown:  # told by the command's own parser, whose --help has the options
+        commands[asked.command].error(_unrecognized(unknown, commands[asked.command]))
     if asked.command == "connect":
         return terminal.run(asked)
     try:
         set_up(asked.log_level, asked.log_format)
+        listening = _listening(asked)
         server = load_server(asked.app, _given(asked))
-        listening = Listening(asked.host, asked.port, asked.unix, asked.certfile, asked.keyfile)
-        if listening.keyfile is not None and listening.certfile is None:
-            raise ConfigurationError("--keyfile needs --certfile")
-        _raise_descriptor_limit()
         _freeze()
         trio.run(serve, server, listening)
     except (ConfigurationError, BaseExceptionGroup) as error:
@@ -90,6 +94,30 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {escape(message)} (see {self.prog} --help)\n")
 
 
+def _unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
+    message = f"unrecognized arguments: {' '.join(unknown)}"
+    option = unknown[0].partition("=")[0]
+    known = [name for name in parser._option_string_actions if name.startswith("--")]
+    if option.endswith(".py"):
+        return f"{message}; did you mean --app {option}?"
+    similar = get_close_matches(option, known, 1) if option.startswith("-") else []
+    return f"{message}; did you mean {similar[0]}?" if similar else message
+
+
+def _listening(asked: argparse.Namespace) -> Listening:
+    """Where to listen.
+
+    Raises:
+        ConfigurationError: two arguments contradict each other.
+    """
+    if asked.unix is not None and asked.host is not None:
+        raise ConfigurationError("--unix listens on no host: leave out --unix or --host")
+    if asked.keyfile is not None and asked.certfile is None:
+        raise ConfigurationError("--keyfile needs --certfile")
+    hosts = tuple(asked.host or (_DEFAULT_HOST,))
+    return Listening(hosts, asked.port, asked.unix, asked.certfile, asked.keyfile)
+
+
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
     given = {
         field: getattr(asked, name)
@@ -106,13 +134,6 @@ def _given(asked: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _raise_descriptor_limit() -> None:
-    """A connection takes a descriptor: use all that we may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _freeze() -> None:
     """What is loaded now stays: the collector need not look at it again, nor so often."""
     gc.collect()
@@ -120,7 +141,8 @@ def _freeze() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of everything, and those of the commands."""
     parser = _Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -128,17 +150,23 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             "connect",
             help="talk to a server from the terminal",
-            description="Each line of input is emitted, each event is printed: event json json ... "
-            "With ? before the event, the server's answer is printed as well. "
-            "Ends with 0 at the end of the input or Ctrl-C, with 1 if the server cannot be "
-            "reached, refuses, or ends it.",
+            usage="%(prog)s [options] URL",
+            description="Emit each line of input as an event, and print each event that comes, as: "
+            "event json json ... With ? before the event, the server's answer is printed as well.",
+            epilog="Exit codes: 0 at the end of the input or after Ctrl-C; 1 if the server cannot "
+            "be reached, refuses, or ends the connection; 2 if an argument cannot be used.",
         )
     )
     command = commands.add_parser(
         "serve",
         help="serve an app, or a small built-in lobby",
+        usage="%(prog)s [options]",
         description="Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds.",
-        epilog="Without --app, a lobby is served: events join, leave, message and list.",
+        epilog="Without --app, a lobby is served: events join, leave, message and list. "
+        "The log goes to standard error. "
+        "Exit codes: 0 after SIGTERM or SIGINT; 1 after an unexpected failure, with a traceback; "
+        "2 if an argument, the app, an address or a certificate cannot be used, with one line that "
+        "says why.",
     )
     add = command.add_argument
     default = ServerOptions()
@@ -149,22 +177,52 @@ def _parser() -> argparse.ArgumentParser:
         "(default: create, app, sio or server)",
     )
     where = command.add_argument_group("where to listen")
-    where.add_argument("--host", default="127.0.0.1", help="name or address (default: %(default)s)")
     where.add_argument(
-        "--port", type=_port, default=3000, help="TCP port, 0 for a free one (default: %(default)s)"
+        "--host",
+        action="append",
+        help='name or address to listen on; may be given several times; "all" is every address, '
+        f"IPv4 and IPv6 (default: {_DEFAULT_HOST}), which only this machine can reach",
     )
     where.add_argument(
-        "--unix", type=Path, metavar="FILE", help="listen on a Unix socket instead of TCP"
+        "--port",
+        type=_port,
+        default=3000,
+        help="TCP port; 0 takes a free one (default: %(default)s)",
     )
-    where.add_argument("--certfile", type=Path, metavar="FILE", help="certificate chain: speak TLS")
-    where.add_argument("--keyfile", type=Path, metavar="FILE", help="key, unless in --certfile")
-    where.add_argument("--path", help=f"of the URL (default: {default.path})")
+    where.add_argument(
+        "--unix", type=Path, metavar="FILE", help="listen on this Unix socket instead of TCP"
+    )
+    where.add_argument(
+        "--certfile",
+        type=Path,
+        metavar="FILE",
+        help="certificate chain in PEM form; with it, TLS is spoken",
+    )
+    where.add_argument(
+        "--keyfile",
+        type=Path,
+        metavar="FILE",
+        help="its private key, if --certfile does not hold it",
+    )
+    where.add_argument("--path", help=f"where Socket.IO answers (default: {default.path})")
     how = command.add_argument_group("how to behave; what is given here overrides the app")
     for name, what, usual in (
-        ("--ping-interval", "from a heartbeat to the next ping", default.ping_interval_s),
-        ("--ping-timeout", "for a client to answer a ping", default.ping_timeout_s),
-        ("--upgrade-timeout", "for a client to upgrade", default.upgrade_timeout_s),
-        ("--connect-timeout", "for a client to join a namespace", default.connect_timeout_s),
+        (
+            "--ping-interval",
+            "how long after a heartbeat the next ping is sent",
+            default.ping_interval_s,
+        ),
+        ("--ping-timeout", "how long a client may take to answer a ping", default.ping_timeout_s),
+        (
+            "--upgrade-timeout",
+            "how long an upgrade to WebSocket may take",
+            default.upgrade_timeout_s,
+        ),
+        (
+            "--connect-timeout",
+            "how long a client may take to join a namespace",
+            default.connect_timeout_s,
+        ),
     ):
         how.add_argument(
             name, type=terminal.seconds, metavar="S", help=f"{what} (default: {usual:g})"
@@ -173,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-payload",
         type=_count,
         metavar="BYTES",
-        help="largest body or message from a client "
+        help="largest body or message that a client may send "
         f"(default: {default.max_http_buffer_size_bytes})",
     )
     how.add_argument(
@@ -185,34 +243,41 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--parser",
         choices=PARSERS,
-        help=f"that all clients speak (default: {default.parser})",
+        help=f"how packets are encoded; all clients must use the same (default: {default.parser})",
     )
     how.add_argument(
         "--state-recovery",
         action=argparse.BooleanOptionalAction,
-        help="let clients that lost their connection go on with their sockets (default: no)",
+        help="let clients whose connection was lost resume their session (default: no)",
     )
     how.add_argument(
         "--state-recovery-duration",
         type=terminal.seconds,
         metavar="S",
-        help="for how long they may be away "
-        f"(default: {default.state_recovery_max_disconnection_s:g})",
+        help=f"how long they may be away (default: {default.state_recovery_max_disconnection_s:g})",
     )
     how.add_argument(
         "--transport",
         action="append",
         choices=TRANSPORTS,
-        help="that clients may use; may be given several times (default: both)",
+        help="a transport that clients may use; may be given several times (default: both)",
     )
     for flag, name, what in (
-        ("--no-upgrades", "upgrades", "do not let sessions go from polling to WebSocket"),
-        ("--no-destroy-upgrade", "destroy_upgrade", "keep connections that ask it of other paths"),
-        ("--no-trailing-slash", "trailing_slash", "answer the path without a trailing slash too"),
+        ("--no-upgrades", "upgrades", "do not let sessions change from polling to WebSocket"),
+        (
+            "--no-destroy-upgrade",
+            "destroy_upgrade",
+            "do not close connections that ask other paths for an upgrade",
+        ),
+        (
+            "--no-trailing-slash",
+            "trailing_slash",
+            "answer at the path without its trailing slash too",
+        ),
     ):
         how.add_argument(flag, dest=name, action="store_false", default=None, help=what)
     how.add_argument(
-        "--no-http-compression", action="store_true", help="send polling answers as they are"
+        "--no-http-compression", action="store_true", help="do not compress polling answers"
     )
     how.add_argument(
         "--per-message-deflate",
@@ -233,14 +298,14 @@ def _parser() -> argparse.ArgumentParser:
         "--cors-origin",
         action="append",
         metavar="ORIGIN",
-        help="a foreign origin that may connect, as https://example.com, or * for any; "
+        help="a foreign origin whose pages may connect, such as https://example.com, or * for any; "
         "may be given several times (default: none)",
     )
     how.add_argument(
         "--cors-credentials",
         action="store_true",
         default=None,
-        help="pages of those origins may send cookies",
+        help="let pages of those origins send cookies",
     )
     how.add_argument(
         "--cors-max-age",
@@ -254,7 +319,8 @@ def _parser() -> argparse.ArgumentParser:
         dest="client_dist",
         type=Path,
         metavar="FOLDER",
-        help="where the browser's client is (default: the npm package in the working directory)",
+        help="serve the browser's client from this folder "
+        "(default: the npm package in the working directory)",
     )
     client.add_argument(
         "--no-serve-client",
@@ -274,16 +340,20 @@ def _parser() -> argparse.ArgumentParser:
         "--max-connections",
         type=_count,
         metavar="N",
-        help=f"more are answered 503 (default: {default.max_connections})",
+        help="open connections; more are answered 503; fewer are allowed where the limit of open "
+        f"files is lower (default: {default.max_connections})",
     )
     how.add_argument(
-        "--max-connections-per-address", type=_count, metavar="N", help="(default: no bound)"
+        "--max-connections-per-address",
+        type=_count,
+        metavar="N",
+        help="the same for one client address (default: no bound)",
     )
     how.add_argument(
         "--max-dynamic-namespaces",
         type=_count,
         metavar="N",
-        help="that clients may bring into being; more are refused "
+        help="namespaces that clients may bring into being by joining them; more are refused "
         f"(default: {default.max_dynamic_namespaces})",
     )
     how.add_argument(
@@ -292,22 +362,30 @@ def _parser() -> argparse.ArgumentParser:
         help="end a namespace that a client brought into being when nobody is in it (default: no)",
     )
     logs = command.add_argument_group("what to tell")
-    logs.add_argument("--log-level", choices=LEVELS, default="info", help="(default: %(default)s)")
     logs.add_argument(
-        "--log-format", choices=FORMATS, default="text", help="(default: %(default)s)"
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        help="what is below it is not logged (default: %(default)s)",
     )
-    return parser
+    logs.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default="text",
+        help="one line each, or JSON (default: %(default)s)",
+    )
+    return parser, commands.choices
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
 

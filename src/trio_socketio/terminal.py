@@ -11,15 +11,24 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-from trio_socketio.client.client import Client, open_client
+from trio_socketio.client.client import Client
+from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.errors import ConfigurationError, ConnectRefused, TrioSocketIOError
+from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.errors import (
+    ConfigurationError,
+    ConnectRefused,
+    TrioSocketIOError,
+)
 from trio_socketio.ops.log import escape, set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
@@ -31,14 +40,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """What ``connect`` takes."""
     add = command.add_argument
     add("url", metavar="URL", help="http[s]://host[:port], ws[s]://..., or unix:/file")
-    add("--namespace", default="/", metavar="NS", help="to join (default: %(default)s)")
-    add("--auth", type=_object, metavar="JSON", help="an object that the server may ask for")
+    add(
+        "--namespace",
+        default="/",
+        metavar="NS",
+        help="the namespace to join (default: %(default)s)",
+    )
+    add("--auth", type=_object, metavar="JSON", help="credentials: an object for the server")
     add(
         "--transports",
         type=_transports,
         default=TRANSPORTS,
         metavar="LIST",
-        help=f"the first opens (default: {','.join(TRANSPORTS)}: an upgrade)",
+        help="the first opens the connection, the second upgrades it "
+        f"(default: {','.join(TRANSPORTS)})",
     )
     add("--path", help=f"where Socket.IO answers (default: {ClientOptions().path})")
     add(
@@ -49,8 +64,36 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="'NAME: VALUE'",
         help="sent with every request; may be given several times",
     )
-    add("--timeout", type=seconds, default=20.0, metavar="S", help="for connecting, and answers")
-    add("--no-reconnect", action="store_true", help="end when the connection is lost")
+    trust = command.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--cafile",
+        type=Path,
+        metavar="FILE",
+        help="trust the certificate authorities in this PEM file instead of the system's",
+    )
+    trust.add_argument(
+        "--insecure",
+        action="store_true",
+        help="trust any certificate: for tests, as anybody on the way can read and change all",
+    )
+    add(
+        "--parser",
+        choices=PARSERS,
+        default="json",
+        help="the one that the server speaks (default: %(default)s)",
+    )
+    add(
+        "--timeout",
+        type=seconds,
+        default=20.0,
+        metavar="S",
+        help="seconds for connecting, and for each answer (default: %(default)g)",
+    )
+    add(
+        "--no-reconnect",
+        action="store_true",
+        help="end when the connection is lost (default: connect again)",
+    )
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -85,7 +128,7 @@ async def _main(asked: argparse.Namespace) -> int:
             except ConfigurationError as error:
                 code = _complain(str(error), 2)
             except TrioSocketIOError as error:
-                code = _complain(f"cannot connect to {asked.url}: {error}")
+                code = _complain(f"cannot connect to {asked.url}: {error}{_advice(error, asked)}")
             nursery.cancel_scope.cancel()
     return code
 
@@ -107,7 +150,9 @@ async def _converse(asked: argparse.Namespace) -> int:
         auth=asked.auth,
         headers=dict(asked.header),
         transports=asked.transports,
+        ssl_context=_tls_context(asked),
         options=options,
+        parser=asked.parser,
     ) as client:
         _register(client)
         _tell(f"connected as {client.id}")
@@ -126,6 +171,56 @@ async def _converse(asked: argparse.Namespace) -> int:
                 await client.wait_drained()
             nursery.cancel_scope.cancel()
         return code
+
+
+def _tls_context(asked: argparse.Namespace) -> ssl.SSLContext | None:
+    """Whom to trust; None is whom the system trusts.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    if asked.cafile is None and not asked.insecure:
+        return None
+    option = "--insecure" if asked.insecure else "--cafile"
+    if not _is_secure(asked.url):
+        _tell(f"warning: {option} has no effect, because only https:// and wss:// speak TLS")
+        return None
+    if asked.cafile is not None:
+        try:
+            return ssl.create_default_context(cafile=asked.cafile)
+        except ssl.SSLError as error:
+            why = f"it holds no certificate in PEM form ({error.reason})"
+        except OSError as error:
+            why = f"it cannot be read: {error.strerror}"
+        raise ConfigurationError(f"--cafile {asked.cafile}: {why}")
+    _tell(
+        "warning: --insecure: the certificate of the server is not checked; anybody on the way can "
+        "read and change what is sent"
+    )
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_secure(url: str) -> bool:
+    return url.lower().startswith(("https:", "wss:"))
+
+
+def _advice(error: TrioSocketIOError, asked: argparse.Namespace) -> str:
+    """Which option, or which other URL, may help."""
+    cause, said = first_cause(error), str(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if "self" in cause.verify_message or "issuer" in cause.verify_message:
+            return "; give the file of its certificate authority with --cafile"
+        return "; --insecure connects all the same, which is for tests"
+    if isinstance(cause, ssl.SSLError):
+        return "; try http:// instead of https://"
+    if "closed the connection" in said and not _is_secure(asked.url):
+        return "; if it speaks TLS, try https:// instead of http://"
+    if "lost at once" in said:
+        return "; the server may speak another --parser"
+    return ""
 
 
 def _register(client: Client) -> None:
@@ -264,7 +359,7 @@ def _object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"token": "x"}}')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"token": "x"}}')
     return value
 
 
@@ -278,7 +373,7 @@ def _transports(text: str) -> tuple[str, ...]:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is no header: 'Name: value'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a header: 'Name: value'")
     return name.strip(), value.strip()
 
 
@@ -293,5 +388,5 @@ def seconds(text: str) -> float:
     except ValueError:
         given = 0
     if not 0 < given < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: seconds above zero")
     return given

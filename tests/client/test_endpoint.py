@@ -136,7 +136,7 @@ class TestReaching:
     @trio_test
     async def test_tls_that_is_not_trusted(self, server_context: ssl.SSLContext) -> None:
         async with open_server(create_server(), ssl_context=server_context) as addresses:
-            with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            with pytest.raises(ConnectFailed, match="certificate of the server is not trusted: "):
                 async with open_client(f"https://localhost:{addresses[0][1]}"):
                     raise AssertionError("never")
 

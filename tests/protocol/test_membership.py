@@ -11,6 +11,8 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 from trio_socketio.protocol.membership import TRANSITIONS, Input, Membership, State
 
 DIAGRAM: Final = {
+    ("NEW", "ASK"): "WAITING",
+    ("NEW", "LOST"): "NEW",
     ("LEFT", "ASK"): "WAITING",
     ("WAITING", "CONNECT_SENT"): "JOINING",
     ("JOINING", "ACCEPTED"): "JOINED",
@@ -146,7 +148,7 @@ class Recovery(RuleBasedStateMachine):
         self.number += 1
         return f"{letter}{self.number}"
 
-    @precondition(lambda self: self.client.state is State.LEFT)
+    @precondition(lambda self: self.client.state in (State.NEW, State.LEFT))
     @rule()
     def ask(self) -> None:
         self.client.receive(Input.ASK)

@@ -10,7 +10,7 @@ from tests.socketio.serving import ask, joined, serving
 from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
-from trio_socketio.socketio.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
+from trio_socketio.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
 
 
 class Clock:
@@ -43,11 +43,11 @@ class Lines(logging.Handler):
         return [int(str(args[1])) for args in found if isinstance(args, tuple)]
 
     def __enter__(self) -> Self:
-        logging.getLogger("trio_socketio.socketio.failures").addHandler(self)
+        logging.getLogger("trio_socketio.failures").addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("trio_socketio.socketio.failures").removeHandler(self)
+        logging.getLogger("trio_socketio.failures").removeHandler(self)
 
 
 def test_the_first_come_in_full_and_the_others_once_a_minute() -> None:

@@ -2,33 +2,26 @@
 
 import logging
 import random
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
 import trio
 
 from trio_socketio.client.dispatch import Function, ReceivedEvent
-from trio_socketio.client.endpoint import Dialer, OpenStream, parse_url
-from trio_socketio.client.engine import TRANSPORTS, Engine, open_engine
+from trio_socketio.client.endpoint import Dialer
+from trio_socketio.client.engine import Engine, open_engine
 from trio_socketio.client.namespace import (
     DEFAULT_ACK_TIMEOUT_S,
     ClientNamespace,
     VolatileClient,
     check_name,
 )
-from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.codec.parsers import PARSERS, Parser
+from trio_socketio.codec.parsers import Parser
 from trio_socketio.codec.socket_packet import Packet, Reassembly
-from trio_socketio.errors import (
-    ConfigurationError,
-    ConnectFailed,
-    LocalProtocolError,
-    RemoteProtocolError,
-)
+from trio_socketio.errors import ConnectFailed, RemoteProtocolError
+from trio_socketio.failures import FailureLog, split_cancelled
 from trio_socketio.protocol.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -55,6 +48,7 @@ class Client:
         self.parser = parser
         self.auth = auth
         self.engine: Engine | None = None
+        self.failures = FailureLog()
         self.packets_dropped = 0
         self._dialer = dialer
         self._transports = transports
@@ -64,7 +58,10 @@ class Client:
         self._asked = trio.Event()  # a namespace is wanted that no connection knows of
         self._lost = ""  # why there is no connection
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
+        # Whatever cancels the program's block, there is time for a goodbye: aclose ends the scope.
+        self._scope = trio.CancelScope(shield=True)
+        self._opened = trio.Event()  # the first connection stands, or has failed
+        self._failure: BaseException | None = None  # why it failed
         for name in dict.fromkeys(map(check_name, namespaces)):
             self.of(name).ask()
         self._first = self.of(namespaces[0])
@@ -100,6 +97,11 @@ class Client:
     def joined_count(self) -> int:
         """How often it was joined: more than once after a reconnection."""
         return self._first.joined_count
+
+    @property
+    def handler_failures(self) -> int:
+        """How many calls of handlers, in all namespaces, have ended with an exception."""
+        return sum(namespace.dispatcher.failed for namespace in self._namespaces.values())
 
     @property
     def transport(self) -> str:
@@ -228,25 +230,43 @@ class Client:
 
     # -- for open_client
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Connect, and again whenever the connection is lost. Started once all are joined.
+    @trio.lowlevel.enable_ki_protection  # it calls the program's auth: see Dispatcher.run
+    async def run(self) -> None:
+        """Connect, and again whenever the connection is lost, until aclose."""
+        with self._scope:
+            try:
+                await self._serve_connection(self._first_joined)
+            except BaseException as error:
+                if self._opened.is_set():
+                    raise
+                cancelled, self._failure = split_cancelled(error)
+                self._opened.set()
+                if cancelled is not None:
+                    raise cancelled from None
+                return
+            await self._reconnect()
+
+    async def wait_opened(self) -> None:
+        """Wait until every namespace has been joined for the first time.
 
         Raises:
-            ConnectFailed: the first time, the server cannot be reached.
-            ConnectRefused: the first time, it refuses.
+            ConnectFailed: the server cannot be reached.
+            ConnectRefused: it refuses.
+            Exception: from the application's auth.
         """
+        await self._opened.wait()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                failure = None  # it holds this frame, and this frame it
 
-        def first_joined() -> None:
-            for namespace in self._namespaces.values():
-                if namespace.refusal is not None:
-                    raise namespace.refusal
-            # From here on a cancellation leaves time for a goodbye: see aclose.
-            self._scope.shield = True
-            task_status.started()
-
-        with self._scope:
-            await self._serve_connection(first_joined)
-            await self._reconnect()
+    def _first_joined(self) -> None:
+        for namespace in self._namespaces.values():
+            if namespace.refusal is not None:
+                raise namespace.refusal
+        self._opened.set()
 
     def dispatch(self, nursery: trio.Nursery) -> None:
         """Begin to call handlers, in tasks of nursery."""
@@ -263,6 +283,7 @@ class Client:
             if engine is not None:
                 await engine.wait_ended()
         self._scope.cancel()
+        self.failures.flush()
 
     async def _serve_connection(self, joined: Callable[[], None]) -> None:
         """Connect, join, and wait for the end.
@@ -281,6 +302,10 @@ class Client:
                 joined()
                 self.namespace_left()  # all of them, perhaps, while it opened
             except BaseException:
+                if not self._opened.is_set():
+                    # open_client is about to raise, so the namespaces that did let us in are left.
+                    # Later they stay wanted: without a DISCONNECT the server may restore them.
+                    self.disconnect()
                 engine.close()
                 with trio.move_on_after(self.options.close_timeout_s):
                     await engine.wait_ended()
@@ -325,76 +350,18 @@ class Client:
                 await self._serve_connection(backoff.succeeded)
             except ConnectFailed as error:
                 self._tell(error)
-            except Exception as error:
-                log.error("auth failed", exc_info=error)
-                self._tell(error)
+            except BaseException as error:
+                cancelled, failure = split_cancelled(error)
+                if cancelled is not None:
+                    raise cancelled from None
+                if failure is not None:
+                    self.failures.tell("connecting again", "", failure)
+                    self._tell(failure)
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: BaseException) -> None:
         """An attempt to connect again failed."""
         log.info("connecting again failed: %s", error)
         self._lost = str(error)
         for namespace in self._namespaces.values():
             if namespace.is_wanted:
                 namespace.dispatcher.call_hook("connect_error", error)
-
-
-@asynccontextmanager
-async def open_client(
-    url: str,
-    *,
-    namespaces: str | Iterable[str] = "/",
-    auth: Auth | None = None,
-    headers: Mapping[str, str] | None = None,
-    transports: Sequence[str] = TRANSPORTS,
-    ssl_context: ssl.SSLContext | None = None,
-    open_stream: OpenStream | None = None,
-    options: ClientOptions | None = None,
-    parser: str | Parser = "json",
-) -> AsyncIterator[Client]:
-    """A client that is connected, and has joined its namespaces, when the block begins.
-
-    Events that come before the block first awaits something are held: handlers that it registers
-    until then miss nothing. In the block the connection is kept: when it is lost, it is opened
-    again, and what is emitted meanwhile waits. At the end of the block handlers are cancelled, and
-    the client says goodbye.
-
-    Args:
-        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. A path in it is where
-            Socket.IO answers; its query is sent along with every request.
-        namespaces: to join; the first is the one that methods of the client itself speak of.
-        auth: sent when a namespace is joined. A function, plain or async, is called each time, with
-            the namespace's name.
-        headers: sent with every request.
-        transports: the first one opens the connection; with "polling" first, "websocket" among
-            them allows the upgrade.
-        ssl_context: for https; the default trusts whom the system trusts.
-        open_stream: opens the stream, through a proxy, say. TLS is its own business.
-        options: see ClientOptions.
-        parser: "json", "msgpack" or one of your own: what the server speaks.
-    Raises:
-        ConnectFailed: the server cannot be reached, or is no Socket.IO server.
-        ConnectRefused: it refuses to let us into a namespace, and says why.
-        ConfigurationError: an argument cannot be used.
-    """
-    options = options or ClientOptions()
-    names = [namespaces] if isinstance(namespaces, str) else list(namespaces)
-    if not names:
-        raise ConfigurationError("at least one namespace is needed")
-    if not transports or any(name not in TRANSPORTS for name in transports):
-        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
-    speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
-    if speaks is None:
-        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
-    dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
-    try:
-        client = Client(dialer, names, auth, transports, options, speaks)
-    except LocalProtocolError as error:
-        raise ConfigurationError(str(error)) from None
-    async with open_bare_nursery() as connection:
-        await connection.start(client.run)
-        try:
-            async with open_bare_nursery() as handlers:
-                client.dispatch(handlers)
-                yield client
-        finally:
-            await client.aclose()

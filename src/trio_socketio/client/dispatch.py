@@ -3,11 +3,10 @@
 Every event goes to the streams, then to its handlers. Where nothing waits and nobody would have to
 be waited for, that happens here and now, where the event is read. Anything else is queued, and one
 task takes from the queue and runs each handler to its end. Nothing a handler raises goes further
-than the log.
+than the log, whatever its class; only a cancellation does.
 """
 
 import inspect
-import logging
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,8 +18,7 @@ import trio
 from trio_socketio.acks import answer_arguments
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
-
-log = logging.getLogger(__name__)
+from trio_socketio.failures import FailureLog, split_cancelled
 
 HOOKS: Final = ("connect", "disconnect", "connect_error")
 """Names that the client itself calls handlers by: the wire does not carry them."""
@@ -99,12 +97,16 @@ class Dispatcher:
     """The handlers and streams of one namespace, and what waits for them.
 
     Args:
+        namespace: its name, for the log.
         limit: events that may wait before reading stops.
+        failures: is told what handlers raise.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, namespace: str, limit: int, failures: FailureLog) -> None:
         self.failed = 0
+        self._where = "" if namespace == "/" else f" in {namespace}"
         self._limit = limit
+        self._failures = failures
         self._handlers: dict[str | float, Handler] = {}
         self._any: list[Handler] = []
         self._streams: list[trio.MemorySendChannel[ReceivedEvent]] = []
@@ -176,6 +178,9 @@ class Dispatcher:
         """Have wait_room return."""
         self._room.set()
 
+    # A real Ctrl-C in a handler would pass for an exception of that handler. Under protection trio
+    # raises it in the main task instead.
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Handle what is queued, until cancelled."""
         try:
@@ -213,8 +218,8 @@ class Dispatcher:
                 result = await handler.function(*arguments)
                 if answers and event.wants_answer:
                     event.answer(*answer_arguments(result))
-            except Exception as error:
-                self._log_failure(event, handler, error)
+            except BaseException as error:
+                self._contain(event, handler, error)
 
     def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
         """Handlers, what to call them with, and whether what they return is an answer."""
@@ -253,12 +258,19 @@ class Dispatcher:
                 raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
             if answers and event.wants_answer:
                 event.answer(*answer_arguments(result))
-        except Exception as error:
-            self._log_failure(event, handler, error)
+        except BaseException as error:
+            self._contain(event, handler, error)
 
-    def _log_failure(self, event: ReceivedEvent, handler: Handler, error: Exception) -> None:
-        self.failed += 1
-        log.error("%s of %r failed", handler, event.name, exc_info=error)
+    def _contain(self, event: ReceivedEvent, handler: Handler, error: BaseException) -> None:
+        """A handler raised: log and count it; only a cancellation goes on."""
+        cancelled, failure = split_cancelled(error)
+        if failure is not None:
+            self.failed += 1
+            # A catch-all is named without the event: the server could fill the log with new names.
+            of = "any event" if handler in self._any else repr(event.name)
+            self._failures.tell(f"{handler} of {of}{self._where}", "", failure)
+        if cancelled is not None:
+            raise cancelled from None
 
     def _close_streams(self) -> None:
         for sender in self._streams:

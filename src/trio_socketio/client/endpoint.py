@@ -1,5 +1,6 @@
 """Where the server is: URLs, and streams to it."""
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -150,9 +151,12 @@ class Dialer:
             ConnectFailed: it cannot be reached.
         """
         endpoint = self.endpoint
-        try:
-            if self._open_stream is not None:
+        if self._open_stream is not None:
+            try:
                 return await self._open_stream()
+            except (OSError, trio.BrokenResourceError) as error:
+                raise ConnectFailed(str(first_cause(error))) from error
+        try:
             if endpoint.unix_path:
                 return await trio.open_unix_socket(endpoint.unix_path)
             stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
@@ -160,7 +164,7 @@ class Dialer:
                 return stream
             return await self._start_tls(stream)
         except (OSError, trio.BrokenResourceError) as error:
-            raise ConnectFailed(_first_cause(error)) from error
+            raise ConnectFailed(_explain(error, endpoint)) from error
 
     async def _start_tls(self, stream: trio.SocketStream) -> trio.abc.Stream:
         if self._ssl_context is None:
@@ -176,8 +180,24 @@ class Dialer:
         return secured
 
 
-def _first_cause(error: BaseException) -> str:
+def first_cause(error: BaseException) -> BaseException:
     """What the system said: trio wraps it, once for TLS, in a group for several addresses."""
     if isinstance(error, BaseExceptionGroup):
-        return _first_cause(error.exceptions[0])
-    return _first_cause(error.__cause__) if error.__cause__ is not None else str(error)
+        return first_cause(error.exceptions[0])
+    return error if error.__cause__ is None else first_cause(error.__cause__)
+
+
+def _explain(error: BaseException, endpoint: Endpoint) -> str:
+    """What went wrong, in words that lead a person to what is to be changed."""
+    cause = first_cause(error)
+    if isinstance(cause, socket.gaierror):
+        return f"unknown host {endpoint.host!r}: {cause.strerror}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "Connection refused: no server listens there"
+    if isinstance(cause, FileNotFoundError) and endpoint.unix_path:
+        return f"there is no socket {endpoint.unix_path}: {cause.strerror}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of the server is not trusted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed, the server may not speak it there: {cause.reason or cause}"
+    return str(cause)

@@ -185,8 +185,9 @@ class Engine:
         with trio.CancelScope(shield=True):
             await self._transport.aclose()
 
-    # -- its tasks
+    # -- its tasks; they call code of the program's: Dispatcher.run says why they are protected
 
+    @trio.lowlevel.enable_ki_protection
     async def _read(self) -> None:
         try:
             self._receive_packets(self._early)
@@ -202,6 +203,8 @@ class Engine:
             self._fail(error)
         except trio.TooSlowError:
             self._end("ping timeout")
+        except Exception as error:
+            self._contain("reading from the server", "parse error", error)
 
     async def _receive(self) -> None:
         with trio.fail_at(self._machine.dead_at):
@@ -231,6 +234,7 @@ class Engine:
             elif kind is not PacketType.NOOP:
                 raise RemoteProtocolError(f"a server does not send {kind.name} in a session")
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         try:
             while True:
@@ -246,6 +250,8 @@ class Engine:
             self._fail(error)
         except trio.TooSlowError:
             self._end("transport error")
+        except Exception as error:
+            self._contain("writing to the server", "transport error", error)
 
     async def _send_output(self) -> None:
         packets, self._output = self._output, []
@@ -262,6 +268,7 @@ class Engine:
                 await self._ended.wait()  # the reader sees the server's answer
         self._end("forced close")
 
+    @trio.lowlevel.enable_ki_protection
     async def _upgrade(self) -> None:
         """Move to WebSocket; whatever goes wrong, polling goes on.
 
@@ -290,6 +297,8 @@ class Engine:
             if not self._ended.is_set():
                 log.info("staying on polling: %s", error or "the upgrade took too long")
                 machine.receive(Input.PROBE_FAILED)
+        except Exception as error:
+            self._contain("the upgrade", "transport error", error)
         finally:
             with trio.CancelScope(shield=True):
                 await left.aclose()
@@ -300,6 +309,11 @@ class Engine:
         self._machine.receive(event)
 
     # -- its end
+
+    def _contain(self, what: str, reason: str, error: Exception) -> None:
+        """A parser, a stream or open_stream of the program's own failed, or there is a defect."""
+        log.error("%s failed, which ends the connection", what, exc_info=error)
+        self._end(reason)
 
     def _fail(self, error: SessionClosed | ConnectFailed | RemoteProtocolError) -> None:
         if isinstance(error, SessionClosed):

@@ -40,7 +40,7 @@ class ClientMembership:
     def __init__(self, client: "Client", name: str) -> None:
         self.name = name
         self.joined_count = 0  # times the server has let us in
-        self.dispatcher = Dispatcher(client.options.handler_queue)
+        self.dispatcher = Dispatcher(name, client.options.handler_queue, client.failures)
         self._client = client
         self._parser = client.parser
         self._encode_event = client.parser.arguments_encoder(PacketType.EVENT, name)
@@ -63,7 +63,7 @@ class ClientMembership:
     @property
     def is_wanted(self) -> bool:
         """Whether the program wants to be in."""
-        return self._machine.state is not State.LEFT
+        return self._machine.state not in (State.NEW, State.LEFT)
 
     @property
     def refusal(self) -> ConnectRefused | None:
@@ -125,12 +125,14 @@ class ClientMembership:
         if self._machine.state is State.LEFT:
             return
         was_connected = self.connected
+        was_new = self._machine.state is State.NEW
         self._machine.receive(event)
         self._reason = reason
         self._forget_early()
         unsent = self._outbox.fail_all(reason)
         if unsent:
-            self._client.count_dropped(unsent, f"{self.name} was left: {reason}")
+            what = "was never joined" if was_new else f"was left: {reason}"
+            self._client.count_dropped(unsent, f"{self.name} {what}")
         if was_connected:
             self.dispatcher.call_hook("disconnect", reason)
         self.dispatcher.close_streams()
@@ -149,8 +151,8 @@ class ClientMembership:
             RemoteProtocolError: it has no place here.
         """
         kind, state = packet.type, self._machine.state
-        if state is State.LEFT or state is State.WAITING:
-            log.debug("%s for %s, which was left, is ignored", kind.name, self.name)
+        if state in (State.NEW, State.LEFT, State.WAITING):
+            log.debug("%s for %s, which is not joined, is ignored", kind.name, self.name)
         elif kind is PacketType.CONNECT:
             self._receive_connect(packet.data)
         elif kind is PacketType.CONNECT_ERROR and state is State.JOINING:

@@ -8,7 +8,7 @@ from trio_socketio.acks import PendingAck
 from trio_socketio.client.dispatch import Function, ReceivedEvent
 from trio_socketio.client.membership import ClientMembership
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
-from trio_socketio.errors import ConnectFailed, LocalProtocolError, SessionClosed
+from trio_socketio.errors import AckTimeout, ConnectFailed, LocalProtocolError, SessionClosed
 from trio_socketio.protocol.membership import State
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ class ClientNamespace(ClientMembership):
         return self.dispatcher.open_stream()
 
     def emit(self, event: str, *arguments: Any) -> None:
-        """Send an event. Never blocks; while the connection is away, the event waits for it.
+        """Send an event. Never blocks.
+
+        Until the server has let us in, and while the connection is away, events wait and are then
+        sent in order. When the namespace is left instead, they are dropped, counted and logged.
 
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
@@ -92,7 +95,8 @@ class ClientNamespace(ClientMembership):
             None for no argument, the argument itself, or a tuple of several.
         Raises:
             AckTimeout: no answer in time.
-            SessionClosed: the connection was lost before the answer, or the namespace was left.
+            SessionClosed: the connection was lost before the answer, or the namespace was left; a
+                refusal by the server is among its reasons.
             LocalProtocolError: see emit.
             BufferFull: see emit.
         """
@@ -105,6 +109,10 @@ class ClientNamespace(ClientMembership):
         self.dispatcher.poke()  # what is awaited may stand behind what is not read
         try:
             return await pending.wait(timeout_s)
+        except AckTimeout as error:
+            if pending.sent or self.is_wanted:
+                raise
+            raise AckTimeout(f"{error}: {self.name} is not joined, call its connect()") from None
         finally:
             self._outbox.forget(ack_id, pending)
 

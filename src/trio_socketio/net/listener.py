@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.addresses import Address, resolve_hosts
 
 log = logging.getLogger(__name__)
 
@@ -31,49 +32,92 @@ _CLIENT_GONE: Final = frozenset(
     if hasattr(errno, name)
 )  # fmt: skip
 """Errors of the connection that was to be accepted; Linux hands them on. The next may be fine."""
+_NOT_HERE: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+_FREE_PORT_ATTEMPTS: Final = 20
 
 
-async def open_tcp_listeners(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that host names.
+async def open_tcp_listeners(host: str | Sequence[str], port: int) -> list[socket.socket]:
+    """Listen on every address that the hosts name, all on the same port.
 
+    An address that this machine does not have, such as ``::1`` where IPv6 is off, is left out with
+    a line in the log, as long as its host has another one.
+
+    Args:
+        host: one name or address or several; "all" is every address, IPv4 and IPv6.
+        port: 0 takes one that is free on all of them.
     Raises:
-        ConfigurationError: the port is taken or not ours to take, or the host has no address.
+        ConfigurationError: the port is taken or not ours to take, or a host has no address.
     """
-    try:
-        found = await trio.socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "this is no host name"
-        raise ConfigurationError(f"cannot listen on {host!r}: {what}") from error
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"port is 0 to 65535, not {port}")
+    addresses = await resolve_hosts(host)
+    attempts_left = 1 if port else _FREE_PORT_ATTEMPTS
+    while True:
+        attempts_left -= 1
+        try:
+            return _listen_on_all(addresses, port)
+        except _PortTaken:
+            if not attempts_left:  # what is free on one address need not be on the others
+                raise
+
+
+class _PortTaken(ConfigurationError):
+    """Another program listens there; another port may be free."""
+
+
+def _listen_on_all(addresses: list[Address], port: int) -> list[socket.socket]:
     listeners: list[socket.socket] = []
+    missing: list[Address] = []
     try:
-        for family, kind, protocol, _, address in found:
-            listener = socket.socket(family, kind, protocol)
-            listeners.append(listener)
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(listeners) > 1:  # every address of a host on the same free port
-                address = (address[0], listeners[0].getsockname()[1], *address[2:])
+        for address in addresses:
             try:
-                listener.bind(address)
+                listeners.append(_listen(address, port))
             except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL or len(found) == 1:
-                    raise
-                listeners.remove(listener)  # such as ::1 where IPv6 is off
-                listener.close()
+                if error.errno not in _NOT_HERE:
+                    raise _complaint(address, port, error) from error
+                missing.append(address)
             else:
-                listener.listen(BACKLOG)
-        if not listeners:
-            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    except OSError as error:
+                port = port or listeners[0].getsockname()[1]
+        there = {address.host for address in addresses if address not in missing}
+        for address in missing:
+            if address.host not in there:
+                raise _complaint(address, port, OSError(errno.EADDRNOTAVAIL, "not here"))
+    except BaseException:
         for listener in listeners:
             listener.close()
-        hint = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {hint}") from error
+        raise
+    for address in missing:
+        log.info("not listening on %s: %s", address.show(port), address.absence)
     return listeners
+
+
+def _listen(address: Address, port: int) -> socket.socket:
+    listener = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            # Without it [::] would take the IPv4 port too, on most systems and not on all.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address.to_bind(port))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _complaint(address: Address, port: int, error: OSError) -> ConfigurationError:
+    where = f"cannot listen on {address.show(port)}"
+    if error.errno == errno.EADDRINUSE:
+        return _PortTaken(f"{where}: another program has it")
+    if error.errno in _NOT_HERE:
+        return ConfigurationError(f"{where}: {address.absence}")
+    if error.errno == errno.EACCES and 0 < port < 1024:
+        return ConfigurationError(
+            f"{where}: ports below 1024 need root, or CAP_NET_BIND_SERVICE on Linux"
+        )
+    return ConfigurationError(f"{where}: {error.strerror}")
 
 
 def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:

@@ -2,15 +2,16 @@
 
 ::
 
-      +------------------- LEAVE (from any) -------------------+
-      v                                                        |
-    LEFT --ASK--> WAITING --CONNECT_SENT--> JOINING --ACCEPTED--> JOINED
-      ^              ^                       |   |                |   |
-      |              +-------- LOST ---------+   |                |   |
-      |              +-------- LOST -------------|----------------+   |
-      +--------------- REFUSED, PUT_OUT ---------+--------------------+
+                +------------------- LEAVE (from any) -------------------+
+                v                                                        |
+    NEW       LEFT --ASK--> WAITING --CONNECT_SENT--> JOINING --ACCEPTED--> JOINED
+     |          ^           ^    ^                      |   |                |   |
+     +---ASK----|-----------+    +-------- LOST --------+   |                |   |
+                |                +-------- LOST ------------|----------------+   |
+                +------------------ REFUSED, PUT_OUT -------+--------------------+
 
-WAITING wants to be in as soon as there is a connection; LEFT does not.
+NEW was never asked for; what the program emits waits, as in every state but LEFT. WAITING wants to
+be in as soon as there is a connection; NEW and LEFT do not.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 class State(Enum):
     """How far the client is."""
 
-    LEFT = auto()  # never in, left, refused or put out
+    NEW = auto()
+    LEFT = auto()  # left, refused or put out
     WAITING = auto()
     JOINING = auto()
     JOINED = auto()
@@ -42,6 +44,9 @@ class Input(Enum):
 
 
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
+    (State.NEW, Input.ASK): State.WAITING,
+    (State.NEW, Input.LOST): State.NEW,
+    (State.NEW, Input.LEAVE): State.LEFT,
     (State.LEFT, Input.ASK): State.WAITING,
     (State.LEFT, Input.LOST): State.LEFT,
     (State.LEFT, Input.LEAVE): State.LEFT,
@@ -74,7 +79,7 @@ class Membership:
     Spec: Socket.IO v5, "Connection to a namespace"; "Connection state recovery".
     """
 
-    state: State = State.LEFT
+    state: State = State.NEW
     socket_id: str = ""
     pid: str | None = None
     offset: str | None = None

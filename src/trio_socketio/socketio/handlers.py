@@ -22,7 +22,7 @@ import trio
 from trio_socketio.engine.barrier import disown, split_failure
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
-from trio_socketio.socketio.failures import FailureLog
+from trio_socketio.failures import FailureLog
 
 log = logging.getLogger(__name__)
 

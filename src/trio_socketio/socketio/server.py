@@ -4,7 +4,7 @@ import logging
 import os
 import socket as socket_module
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +176,7 @@ class Server(Namespaces):
     async def serve(
         self,
         *,
-        host: str = "127.0.0.1",
+        host: str | Sequence[str] = "127.0.0.1",
         port: int = 3000,
         unix_path: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -185,8 +185,9 @@ class Server(Namespaces):
         """Serve until stop is called or the task is cancelled.
 
         Args:
-            host: a name or address to listen on.
-            port: 0 takes a free one.
+            host: a name or address to listen on, or several; "all" is every address of the machine,
+                IPv4 and IPv6.
+            port: the same on all of them; 0 takes a free one.
             unix_path: listen there instead.
             ssl_context: speak TLS.
             task_status: told the addresses, as socket.getsockname gives them.
@@ -320,7 +321,7 @@ def _unlink_if_same(path: Path, ours: os.stat_result) -> None:
 async def open_server(
     server: Server,
     *,
-    host: str = "127.0.0.1",
+    host: str | Sequence[str] = "127.0.0.1",
     port: int = 0,
     unix_path: Path | None = None,
     ssl_context: ssl.SSLContext | None = None,

@@ -1,9 +1,11 @@
-"""What handlers raise, told without filling the log: clients can make handlers fail at will."""
+"""What user code raises: kept away from the program, and logged without filling the log."""
 
 import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
+
+import trio
 
 log = logging.getLogger(__name__)
 
@@ -13,6 +15,24 @@ INTERVAL_S: Final = 60.0
 """Between two such sums; after so long without a failure, tracebacks are told again."""
 MAX_KINDS: Final = 1000
 """Kinds that are told apart, for names of dynamic namespaces have no end."""
+
+
+def split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Tell trio's cancellation, which must go on, from what user code failed with.
+
+    A handler that opens a nursery may raise both at once, in one group. SystemExit and
+    KeyboardInterrupt are failures like any other: a handler does not decide when a program ends.
+
+    Returns:
+        What to raise again, and what to log; either may be None.
+    """
+    if isinstance(error, trio.Cancelled):
+        return error, None
+    if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
+        return error, None  # nobody raised it: the task is thrown away, because trio has crashed
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return None, error
 
 
 class _Kind:
@@ -39,7 +59,13 @@ class FailureLog:
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def tell(self, whose: str, socket_id: str, error: BaseException) -> None:
-        """Tell a failure now, or with the next sum."""
+        """Tell a failure now, or with the next sum.
+
+        Args:
+            whose: what failed; failures with the same text are summed up together.
+            socket_id: for whom it ran; empty where that says nothing.
+            error: what it raised.
+        """
         now = self._clock()
         key = whose, type(error).__qualname__
         kind = self._kinds.get(key)
@@ -49,7 +75,8 @@ class FailureLog:
         if kind.in_full < IN_FULL:
             kind.in_full += 1
             kind.sum_at = now + INTERVAL_S
-            log.error("%s failed for socket %s", whose, socket_id, exc_info=error)
+            for_whom = f" for socket {socket_id}" if socket_id else ""
+            log.error("%s failed%s", whose, for_whom, exc_info=error)
             if kind.in_full == IN_FULL:
                 log.error("%s: its next failures are summed up every %g s", whose, INTERVAL_S)
         else:

@@ -1,0 +1,76 @@
+"""Opening a client: the arguments that a program gives, and the life of what is opened."""
+
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from trio_socketio.client.client import Auth, Client
+from trio_socketio.client.endpoint import Dialer, OpenStream, parse_url
+from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.nursery import open_bare_nursery
+from trio_socketio.client.options import ClientOptions
+from trio_socketio.codec.parsers import PARSERS, Parser
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    *,
+    namespaces: str | Iterable[str] = "/",
+    auth: Auth | None = None,
+    headers: Mapping[str, str] | None = None,
+    transports: Sequence[str] = TRANSPORTS,
+    ssl_context: ssl.SSLContext | None = None,
+    open_stream: OpenStream | None = None,
+    options: ClientOptions | None = None,
+    parser: str | Parser = "json",
+) -> AsyncIterator[Client]:
+    """A client that is connected, and has joined its namespaces, when the block begins.
+
+    Events that come before the block first awaits something are held: handlers that it registers
+    until then miss nothing. In the block the connection is kept: when it is lost, it is opened
+    again, and what is emitted meanwhile waits. At the end of the block handlers are cancelled, and
+    the client says goodbye.
+
+    Args:
+        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. A path in it is where
+            Socket.IO answers; its query is sent along with every request.
+        namespaces: to join; the first is the one that methods of the client itself speak of.
+        auth: sent when a namespace is joined. A function, plain or async, is called each time, with
+            the namespace's name.
+        headers: sent with every request.
+        transports: the first one opens the connection; with "polling" first, "websocket" among
+            them allows the upgrade.
+        ssl_context: for https; the default trusts whom the system trusts.
+        open_stream: opens the stream, through a proxy, say. TLS is its own business.
+        options: see ClientOptions.
+        parser: "json", "msgpack" or one of your own: what the server speaks.
+    Raises:
+        ConnectFailed: the server cannot be reached, or is no Socket.IO server.
+        ConnectRefused: it refuses to let us into a namespace, and says why.
+        ConfigurationError: an argument cannot be used.
+    """
+    options = options or ClientOptions()
+    names = [namespaces] if isinstance(namespaces, str) else list(namespaces)
+    if not names:
+        raise ConfigurationError("at least one namespace is needed")
+    if not transports or any(name not in TRANSPORTS for name in transports):
+        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
+    speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
+    if speaks is None:
+        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
+    dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
+    try:
+        client = Client(dialer, names, auth, transports, options, speaks)
+    except LocalProtocolError as error:
+        raise ConfigurationError(str(error)) from None
+    async with open_bare_nursery() as connection:
+        connection.start_soon(client.run)
+        try:
+            await client.wait_opened()
+            async with open_bare_nursery() as handlers:
+                client.dispatch(handlers)
+                yield client
+        finally:
+            await client.aclose()

@@ -1,0 +1,68 @@
+"""The limit of open files: raised as far as needed, and the number of connections fitted to it."""
+
+import sys
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+if sys.platform != "win32":  # where sockets are not files, and no such limit is set
+    import resource
+
+RESERVE: Final = 128
+"""Descriptors that are no clients' connections: listeners, files, Redis, and connections that are
+being told that there are too many."""
+_USUAL_LIMIT: Final = 10_240  # macOS calls its limit infinite and allows this much
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What fit_descriptors did.
+
+    Args:
+        max_connections: how many there is room for.
+        lowered: whether more were wanted.
+        change: one line for the log; empty when nothing has changed.
+    """
+
+    max_connections: int
+    lowered: bool = False
+    change: str = ""
+
+
+def fit_descriptors(max_connections: int) -> Fitting:
+    """Raise the soft limit of open files to the hard one if so many connections need it."""
+    if sys.platform == "win32":
+        return Fitting(max_connections)
+    needed = max_connections + RESERVE
+    soft, hard = (
+        inf if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    if soft >= needed:
+        return Fitting(max_connections)
+    limit = _raise_limit(soft, needed if hard == inf else hard)
+    files = f"{limit:.0f} files" + (f" (raised from {soft:.0f})" if limit != soft else "")
+    if limit >= needed:
+        return Fitting(max_connections, change=f"this process may open {files}")
+    fitting = int(limit - min(RESERVE, limit // 2))
+    why = f"max_connections is lowered from {max_connections} to {fitting}"
+    return Fitting(
+        fitting,
+        lowered=True,
+        change=f"{why}, because this process may open only {files}; to serve more, raise its hard "
+        "limit (ulimit -Hn, or LimitNOFILE= of systemd)",
+    )
+
+
+def _raise_limit(soft: float, wanted: float) -> float:
+    """Gives the soft limit that holds from now on."""
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for limit in (wanted, min(wanted, _USUAL_LIMIT)):
+            if limit > soft:
+                try:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), hard))
+                except (ValueError, OSError):
+                    continue
+                return limit
+    return soft
