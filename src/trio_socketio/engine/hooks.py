@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from trio_socketio.engine.handshake import forwarded, is_websocket_upgrade
+from trio_socketio.engine.verdicts import function_name
 from trio_socketio.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Hook:
     def __init__(self, what: str, function: Callable[..., Any]) -> None:
         self.function = function
         self.is_async = is_async(function)
-        self.what = f"{what} {getattr(function, '__qualname__', repr(function))}"
+        self.what = f"{what} {function_name(function)}"
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -185,7 +186,8 @@ class HookJob(Protocol):
 class HookWorkers(Protocol):
     """Runs the program's functions: plain ones here and now, async ones in tasks of the server."""
 
-    failed: int
+    def log_failure(self, whose: str, socket_id: str, error: Exception, /) -> None:
+        """A function raised: that is counted, and told in a log that clients cannot fill."""
 
     def submit(self, job: HookJob, /) -> None:
         """Have job run in the next scheduler pass."""

@@ -10,6 +10,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.engine.hooks import is_async
+from trio_socketio.engine.verdicts import check_verdict, function_name
 from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
 
@@ -210,7 +211,7 @@ class Interception:
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
-            _call(function, packet)
+            check_verdict(_call(function, packet), function)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
         return handler.function(socket, *packet[1:])
@@ -227,7 +228,7 @@ class Interception:
             except Exception as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
-            await _call_any(function, packet)
+            check_verdict(await _call_any(function, packet), function)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
         return await _call_any(handler.function, socket, *packet[1:])
@@ -255,13 +256,14 @@ class InterceptedHandler(Handler):
         self.inner = handler
 
     def __str__(self) -> str:
-        return str(self.inner or f"middleware of {self.name!r}")
+        return str(self.inner or "event middleware")  # the name would be the client's own
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> None:
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     result = function(*arguments)
     if type(result) is CoroutineType:
         refuse_coroutine(result, function)
+    return result
 
 
 async def _call_any(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -277,4 +279,4 @@ def _remove(listeners: list[Listener], listener: Listener | None) -> None:
 
 
 def _name(kind: str, listener: Listener) -> str:
-    return f"{kind} listener {getattr(listener, '__qualname__', repr(listener))}"
+    return f"{kind} listener {function_name(listener)}"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from trio_socketio.engine.verdicts import RefusalReturned
+
 log = logging.getLogger(__name__)
 
 IN_FULL: Final = 5
@@ -39,7 +41,14 @@ class FailureLog:
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def tell(self, whose: str, socket_id: str, error: Exception) -> None:
-        """Tell a failure now, or with the next sum."""
+        """Tell a failure now, or with the next sum.
+
+        Args:
+            whose: the function that failed, as the program knows it: one client must not be able to
+                make up new ones, for each is told in full at first.
+            socket_id: whom it failed for; empty where there is no socket.
+            error: what it raised.
+        """
         now = self._clock()
         key = whose, type(error).__qualname__
         kind = self._kinds.get(key)
@@ -49,7 +58,11 @@ class FailureLog:
         if kind.in_full < IN_FULL:
             kind.in_full += 1
             kind.sum_at = now + INTERVAL_S
-            log.error("%s failed for socket %s", whose, socket_id, exc_info=error)
+            whom = f" for socket {socket_id}" if socket_id else ""
+            if isinstance(error, RefusalReturned):  # its message names the place
+                log.error("%s failed%s: %s", whose, whom, error)
+            else:
+                log.error("%s failed%s", whose, whom, exc_info=error)
             if kind.in_full == IN_FULL:
                 log.error("%s: its next failures are summed up every %g s", whose, INTERVAL_S)
         else:

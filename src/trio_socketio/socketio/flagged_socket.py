@@ -68,7 +68,7 @@ class FlaggedSocket:
         ack_id = socket.namespace.next_ack_id()
         packet = self._encode([event, *arguments], ack_id)
         if not socket.connected:
-            raise SessionClosed(socket.reason)
+            raise SessionClosed(socket.reason, socket.id)
         if self._target.volatile and not socket.session.is_writable:
             socket.session.drop()
             raise AckTimeout("the volatile question was dropped: the client is behind")

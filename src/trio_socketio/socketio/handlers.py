@@ -19,7 +19,8 @@ from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 import trio
 
 from trio_socketio.engine.hooks import is_async
-from trio_socketio.errors import EventRefused, LocalProtocolError
+from trio_socketio.engine.verdicts import function_name
+from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
 from trio_socketio.socketio.failures import FailureLog
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ class Handler:
             raise LocalProtocolError(f"the handler of {name!r} is concurrent but not async")
 
     def __str__(self) -> str:
-        where = getattr(self.function, "__qualname__", repr(self.function))
-        return f"handler {where} of {self.name!r}"
+        return f"handler {function_name(self.function)} of {self.name!r}"
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
@@ -62,6 +62,18 @@ def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoRetur
     """
     result.close()
     raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
+
+
+def _is_own_end(error: Exception, socket_id: str) -> bool:
+    """Whether a handler ended because the very socket left whose event it handled.
+
+    That is how a handler stops waiting for its client, and no failure of anybody.
+    """
+    if isinstance(error, SessionClosed):
+        return error.socket_id == socket_id != ""
+    return isinstance(error, ExceptionGroup) and all(
+        _is_own_end(one, socket_id) for one in error.exceptions
+    )
 
 
 class Job(Protocol):
@@ -234,6 +246,9 @@ class Workers:
         """A handler raised: that is counted and told, and harms nobody else."""
         if isinstance(error, EventRefused):
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
+            return
+        if _is_own_end(error, socket_id):
+            log.debug("%s waited for socket %s, which has left: %s", handler, socket_id, error)
             return
         self.failed += 1
         self.failures.tell(str(handler), socket_id, error)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.socket_packet import PacketType
 from trio_socketio.engine.hooks import is_async
+from trio_socketio.engine.verdicts import check_verdict, told_refusal
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
@@ -180,7 +181,7 @@ class Namespace(Registry, Broadcasting):
             return
         try:
             for function in self.middleware:
-                self.workers.run(function, socket)
+                check_verdict(self.workers.run(function, socket), function)
         except Exception as error:
             self.refuse(socket, error)
         else:
@@ -193,9 +194,10 @@ class Namespace(Registry, Broadcasting):
                 if not socket.peer.is_connecting(socket):
                     break  # nobody wants to know any more
                 if is_async(function):
-                    await workers.call_async(function, socket)
+                    verdict = await workers.call_async(function, socket)
                 else:
-                    workers.run(function, socket)
+                    verdict = workers.run(function, socket)
+                check_verdict(verdict, function)
         except Exception as error:
             self.refuse(socket, error)
         else:
@@ -208,12 +210,14 @@ class Namespace(Registry, Broadcasting):
         socket.peer.settle(socket, joined=False)
         socket.stay_out(refused=wanted)
         if not isinstance(error, ConnectRefused):
-            self.workers.log_failure(f"middleware of {self.name}", socket.id, error)
-            error = ConnectRefused("Internal server error")
+            # Clients name the children of a parent: all are one for the log.
+            name = self.name if self.parent is None else self.parent.name
+            self.workers.log_failure(f"middleware of {name}", socket.id, error)
+        refusal = told_refusal(error) or ConnectRefused("Internal server error")
         if wanted:
-            answer = {"message": error.message}
-            if error.data is not None:
-                answer["data"] = error.data
+            answer = {"message": refusal.message}
+            if refusal.data is not None:
+                answer["data"] = refusal.data
             try:
                 socket.peer.refuse(self.name, answer)
             except Exception as fault:  # what it was refused with cannot be sent

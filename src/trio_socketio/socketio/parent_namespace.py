@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.engine.hooks import is_async
+from trio_socketio.engine.verdicts import check_verdict
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
@@ -108,8 +109,12 @@ class ParentNamespace(Registry, Broadcasting):
         if isinstance(matcher, re.Pattern):
             return _fits(matcher, name)
         if is_async(matcher):
-            return bool(await workers.call_async(matcher, name, auth))
-        return bool(workers.run(matcher, name, auth))
+            answer = await workers.call_async(matcher, name, auth)
+        else:
+            answer = workers.run(matcher, name, auth)
+        if answer:  # False is an answer; an exception that was returned is true, and no consent
+            check_verdict(answer, matcher)
+        return bool(answer)
 
     def create_child(self, name: str, *, dynamic: bool) -> Namespace:
         """A namespace with all that was registered here.

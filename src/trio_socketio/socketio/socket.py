@@ -204,8 +204,11 @@ class Socket(EventQueue):
             SessionClosed: it is gone.
         """
         if not self.connected:
-            raise SessionClosed(self.reason)
-        await self.session.wait_drained()
+            raise SessionClosed(self.reason, self.id)
+        try:
+            await self.session.wait_drained()
+        except SessionClosed as error:
+            raise SessionClosed(error.reason, self.id) from None
 
     # -- answers of the client
 
@@ -279,7 +282,7 @@ class Socket(EventQueue):
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():
             self.peer.ack_over()
-            pending.fail(SessionClosed(self.reason))
+            pending.fail(SessionClosed(self.reason, self.id))
         for event in ("disconnecting", "disconnect"):
             handler = self.namespace.handlers.get(event)
             if handler is not None:
