@@ -55,7 +55,7 @@ class Packet(msgspec.Struct, gc=False):
         namespace: begins with a slash.
         data: EVENT: a non-empty list, name first; ACK: a list; CONNECT: a dict or None;
             CONNECT_ERROR: a dict or str; DISCONNECT: None.
-        ack_id: the id to answer with, or that is answered.
+        ack_id: the id to answer with, or that is answered; None in an ACK that answers nothing.
         attachments: how many binary messages follow and are still missing from ``data``.
     """
 
@@ -158,6 +158,9 @@ def decode_packet(text: bytes) -> Packet:
         except UnicodeDecodeError:
             raise RemoteProtocolError("the namespace is not UTF-8") from None
         at = end + 1
+    if kind in _ACKS:
+        ack_id, arguments = _decode_answer(text, at)
+        return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
     ack_id = None
     if at < size and _ZERO <= text[at] <= _NINE:
         ack_id, at = _decode_ack_id(text, at)
@@ -165,10 +168,6 @@ def decode_packet(text: bytes) -> Packet:
         arguments = _decode_list(text, at)
         check_event_name(arguments)
         return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
-    if kind in _ACKS:
-        if ack_id is None:
-            raise RemoteProtocolError("an ack without an id")
-        return Packet(_TYPES[kind], namespace, _decode_list(text, at), ack_id, attachments)
     if ack_id is not None:
         raise RemoteProtocolError("an id on a packet that cannot be acknowledged")
     data = decode_json(text[at:]) if at < size else None
@@ -198,6 +197,20 @@ def _decode_ack_id(text: bytes, at: int) -> tuple[int, int]:
     if end < 0 or not digits.isdigit() or int(digits) > MAX_ACK_ID:
         raise RemoteProtocolError("an ack id is beyond 2**53 - 1, or no array follows it")
     return int(digits), end
+
+
+def _decode_answer(text: bytes, at: int) -> tuple[int | None, list[Any]]:
+    """The id and the values of an ACK. One that cannot answer anything has no id, and harms nobody.
+
+    That is an ACK without an id, without a payload, or with an id that was never given out: the
+    reference ignores the first and the last, and the question's timeout decides (SIO5-59).
+    """
+    end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
+    digits = text[at:end]
+    if end > at and digits.isdigit() and (ack_id := int(digits)) <= MAX_ACK_ID:
+        return ack_id, _decode_list(text, end)
+    rest = text[at:].lstrip(b"0123456789")
+    return None, _decode_list(rest, 0) if rest else []
 
 
 def _decode_list(text: bytes, at: int) -> list[Any]:

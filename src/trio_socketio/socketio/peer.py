@@ -153,19 +153,26 @@ class Peer:
             socket.receive_ack(packet.ack_id, packet.data)
         elif kind is _DISCONNECT:
             socket.close("client namespace disconnect")
+        elif kind is _CONNECT:
+            # SIO5-12: an official client whose disconnect() comes before our answer sends nothing,
+            # and then asks again. Its credentials may be others by now, so it joins anew.
+            socket.close("client namespace disconnect")
+            self._server.engine.poller.defer(partial(self._receive_later, packet))
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
     def _receive_unjoined(self, packet: Packet) -> None:
         name = packet.namespace
-        connecting = self._connecting is not None and name in self._connecting
-        if packet.type is _CONNECT and not connecting:
-            self._connect(name, packet.data or {})
-        elif packet.type is _DISCONNECT and connecting and self._connecting is not None:
-            del self._connecting[name]
-        elif connecting or self._left is None or name not in self._left:
+        if packet.type is _CONNECT or packet.type is _DISCONNECT:
+            connecting = (self._connecting or {}).pop(name, None)
+            if packet.type is _CONNECT:
+                self._connect(name, packet.data or {})  # the last CONNECT alone is answered
+                return
+            if connecting is not None:
+                return
+        if self._left is None or name not in self._left:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
-        # else: it crossed our DISCONNECT on its way
+        # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT
 
     def _receive_later(self, packet: Packet) -> None:
         if not self._closed:

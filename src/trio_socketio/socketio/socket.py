@@ -213,7 +213,7 @@ class Socket(EventQueue):
     # -- answers of the client
 
     def receive_ack(self, ack_id: int | None, arguments: list[Any]) -> None:
-        """The client answered; an answer nobody waits for is late, and ignored."""
+        """The client answered. What answers nothing that is awaited is ignored (SIO5-28)."""
         pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
         if pending is not None:
             self.peer.ack_over()
