@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.codec.attachments import has_binary
+from trio_socketio.codec.attachments import must_deconstruct
+from trio_socketio.codec.builtin_values import to_builtins
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import MAX_DEPTH
 from trio_socketio.codec.socket_packet import (
@@ -69,11 +70,9 @@ def _encode_value(value: Any) -> bytes:
     """What JSON would write, but for binary and for numbers that are none."""
     try:
         if type(value) is dict or not _SCALARS.issuperset(map(type, value)):
-            has_binary(value)  # for its bound on the depth
+            must_deconstruct(value)  # for its bound on the depth
             # Dates and their like become text as in JSON; MessagePack's own forms are not read.
-            value = msgspec.to_builtins(
-                value, str_keys=True, builtin_types=(bytes, bytearray, memoryview)
-            )
+            value = to_builtins(value, value)
         return _encode(value)
     except RecursionError:
         raise LocalProtocolError("a value to send is nested too deep for MessagePack") from None

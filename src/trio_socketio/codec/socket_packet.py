@@ -10,10 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.codec.attachments import MAX_ATTACHMENTS, deconstruct, has_binary, reconstruct
+from trio_socketio.codec.attachments import (
+    MAX_ATTACHMENTS,
+    deconstruct,
+    must_deconstruct,
+    reconstruct,
+)
 from trio_socketio.codec.engine_packet import MESSAGE, Outgoing
 from trio_socketio.codec.json_text import decode_json, encode_json
-from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 
 class PacketType(IntEnum):
@@ -88,8 +93,13 @@ def encode_packet(packet: Packet) -> Outgoing:
         return encode_arguments(
             encode_header(packet.type, packet.namespace), packet.data, packet.ack_id
         )
-    has_binary(packet.data)  # for its bound on the depth
-    body = b"" if packet.data is None else encode_json(packet.data)
+    data = packet.data
+    attachments: tuple[bytes, ...] = ()
+    if must_deconstruct(data):
+        data, attachments = deconstruct(data)
+    if attachments:
+        raise LocalProtocolError(f"a {packet.type.name} packet cannot carry binary")
+    body = b"" if data is None else encode_json(data)
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
 
 
@@ -104,12 +114,11 @@ def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None
         LocalProtocolError: the arguments cannot be sent.
     """
     attachments: tuple[bytes, ...] = ()
-    if has_binary(arguments):
-        stripped, attachments = deconstruct(arguments)
-        header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
-        body = encode_json(stripped)
-    else:
-        body = encode_json(arguments)
+    if must_deconstruct(arguments):
+        arguments, attachments = deconstruct(arguments)
+        if attachments:
+            header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
+    body = encode_json(arguments)
     if ack_id is None:
         return Outgoing(header + body, attachments)
     return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)
