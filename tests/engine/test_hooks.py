@@ -567,7 +567,7 @@ async def test_hooks_are_registered_before_serving() -> None:
     with pytest.raises(LocalProtocolError, match="no event 'nothing'"):
         server.engine.on("nothing")
     with pytest.raises(LocalProtocolError, match="is async"):
-        server.engine.on("headers")(_coroutine)
+        server.engine.on("connection_error")(_coroutine)
     async with open_server(server):
         with pytest.raises(LocalProtocolError, match="before it serves"):
             server.engine.use(_coroutine)

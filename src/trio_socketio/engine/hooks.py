@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from trio_socketio.engine.handshake import forwarded, is_websocket_upgrade
 from trio_socketio.engine.verdicts import function_name
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.signatures import check_event_key, check_function
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
-EVENTS: Final = ("initial_headers", "headers", "connection", "connection_error")
+EVENTS: Final = {
+    "initial_headers": ("headers", "request"),
+    "headers": ("headers", "request"),
+    "connection": ("session",),
+    "connection_error": ("refused request",),
+}
+"""And what their listeners are called with."""
 
 _NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
@@ -220,6 +227,7 @@ class Engine:
         refused with code 3. An async one has `ServerOptions.hook_timeout_s`.
         """
         self._check_stopped()
+        check_function("engine middleware", function, ("request",))
         self.middleware.append(Hook("engine middleware", function))
         return function
 
@@ -233,11 +241,13 @@ class Engine:
 
         The headers are ResponseHeaders; what is set there is sent.
         """
+        check_event_key(event)
         if event not in EVENTS:
             raise LocalProtocolError(f"the engine has no event {event!r}: {', '.join(EVENTS)}")
 
         def register(function: Function) -> Function:
             self._check_stopped()
+            check_function(f"engine listener of {event!r}", function, EVENTS[event])
             hook = Hook(f"engine listener of {event!r}", function)
             if hook.is_async:
                 raise LocalProtocolError(f"{hook.what} is async: nobody would wait for it")

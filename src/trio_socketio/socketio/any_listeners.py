@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.engine.verdicts import check_verdict, function_name
 from trio_socketio.errors import EventRefused, LocalProtocolError
+from trio_socketio.signatures import check_function
 from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ class AnyListeners:
         Plain or async, in order of registration, before the handler, which gets the arguments as
         they are in the list then. What it raises drops the event: EventRefused silently, anything
         else as a failure. No acknowledgement is sent.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
         """
+        check_function("event middleware", function, ("event",))
         interception = self._intercept()
         interception.middleware.append(function)
         interception.changed()
@@ -87,6 +92,7 @@ class AnyListeners:
         return list(interception.listeners) if isinstance(interception, Interception) else []
 
     def _listen(self, place: int, listener: Listener) -> None:
+        check_function("catch-all listener", listener, ("name",), more=True)
         interception = self._intercept()
         interception.listeners.insert(place, listener)
         interception.changed()
@@ -155,6 +161,7 @@ class AnyListeners:
                 self.namespace.workers.log_failure(_name("outgoing", listener), self.id, error)
 
     def _overheard_by(self, listener: Listener) -> list[Listener]:
+        check_function("outgoing listener", listener, ("name",), more=True)
         if is_async(listener):
             raise LocalProtocolError("a listener of what is sent is a plain function")
         if self._outgoing is None:

@@ -6,7 +6,7 @@ from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketTyp
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
 from trio_socketio.socketio.adapter import Target
-from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.broadcast import Broadcast, check_event, names
 from trio_socketio.socketio.event_queue import EventQueue
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.socket_handshake import SocketHandshake
@@ -95,10 +95,11 @@ class Socket(EventQueue):
         """Enter rooms; in middleware, as soon as it is let in. Does nothing once disconnected.
 
         Raises:
-            LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
+            LocalProtocolError: it would be in more rooms than max_rooms_per_socket, or a room is no
+                text.
         """
         limit = self.namespace.server.options.max_rooms_per_socket
-        for room in (rooms,) if isinstance(rooms, str) else rooms:
+        for room in names(rooms):
             joined = self.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
@@ -108,7 +109,13 @@ class Socket(EventQueue):
                 self.joined = (self.joined or set()) | {room}
 
     def leave(self, room: str) -> None:
-        """Leave a room; not its own."""
+        """Leave a room; not its own.
+
+        Raises:
+            LocalProtocolError: the room is no text.
+        """
+        if not isinstance(room, str):
+            raise LocalProtocolError(f"a room is text, not {room!r}")
         if self.connected:
             self.namespace.adapter.remove(self, room)
         elif not self.reason and self.joined is not None:
