@@ -1,5 +1,6 @@
 """What a program may not set."""
 
+import re
 from dataclasses import fields
 from math import inf, nan
 from pathlib import Path
@@ -91,6 +92,10 @@ def check_refused(kind: Any, name: str, value: object) -> None:
         {"ping_timeout_s": 0},
         {"trusted_proxies": ("127.0.0.0/8",)},
         {"cors_origins": ("example.com",)},
+        {"cors_origins": lambda: True},
+        {"allow_request": lambda: True},
+        {"allow_request": lambda a, b: True},
+        {"generate_id": lambda *, a: True},
         {"path": "socket.io"},
         {"max_dynamic_namespaces": 0},
         {"parser": "yaml"},
@@ -114,3 +119,66 @@ def check_refused(kind: Any, name: str, value: object) -> None:
 def test_unusable_options_are_refused_at_once(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         ServerOptions(**given)
+
+
+@pytest.mark.req("SURF-38")
+@pytest.mark.parametrize(
+    "origin",
+    ["https://a.example", "http://localhost:3000", "https://a.example:80", "http://[::1]:3000",
+     "http://127.0.0.1", "https://xn--bcher-kva.example", "https://under_score.example",
+     "capacitor://localhost", "chrome-extension://abcdefgh", "app://.", "null", "file://", "*"],
+)  # fmt: skip
+def test_what_browsers_send_is_an_origin(origin: str) -> None:
+    assert ServerOptions(cors_origins=origin).cors_origins == (origin,)
+
+
+@pytest.mark.req("SURF-38")
+@pytest.mark.parametrize(
+    ("origin", "spelled"),
+    [
+        ("https://a.example/", "https://a.example"),
+        ("https://a.example/page?x#y", "https://a.example"),
+        ("https://A.Example", "https://a.example"),
+        ("HTTPS://a.example", "https://a.example"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:", "http://a.example"),
+        ("http://a.example:08080", "http://a.example:8080"),
+        ("wss://a.example", "https://a.example"),
+        ("ws://a.example:3000", "http://a.example:3000"),
+        ("a.example", "https://a.example"),
+        ("localhost:3000", "https://localhost:3000"),
+        ("https://user:password@a.example", "https://a.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[::0001]:3000", "http://[::1]:3000"),
+        (" https://a.example ", "https://a.example"),
+        ("NULL", "null"),
+        ("file:///home/page.html", "file://"),
+    ],
+)
+def test_what_no_browser_sends_is_refused_with_the_right_spelling(
+    origin: str, spelled: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"write {re.escape(repr(spelled))}$"):
+        ServerOptions(cors_origins=("https://other.example", origin))
+    ServerOptions(cors_origins=spelled)
+
+
+@pytest.mark.req("SURF-38")
+@pytest.mark.parametrize(
+    ("origin", "why"),
+    [
+        ("", "as browsers send it"),
+        ("https://", "as browsers send it"),
+        ("https://a b.example", "as browsers send it"),
+        ("https://a.example:port", "as browsers send it"),
+        ("http://[::1", "as browsers send it"),
+        ("http://[zz::1]", "as browsers send it"),
+        ("https://" + "ü" * 99, "as browsers send it"),
+        ("https://*.example.com", "compiled pattern"),
+        ("https://a.example:*", "compiled pattern"),
+    ],
+)
+def test_what_is_no_origin_is_refused(origin: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        ServerOptions(cors_origins=origin)

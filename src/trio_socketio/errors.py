@@ -43,11 +43,13 @@ class SessionClosed(TrioSocketIOError):
 
     Args:
         reason: why it ended, one of the disconnect reasons ("transport close", ...).
+        socket_id: of the server's socket that has ended; empty elsewhere.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, socket_id: str = "") -> None:
         super().__init__(f"the session is closed: {reason}")
         self.reason = reason
+        self.socket_id = socket_id
 
 
 class BufferFull(TrioSocketIOError):

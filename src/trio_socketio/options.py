@@ -8,10 +8,10 @@ from ipaddress import IPv4Network, IPv6Network
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.option_kinds import check_kinds, check_path
+from trio_socketio.option_kinds import check_kinds, check_origin, check_path
+from trio_socketio.signatures import find_misfit
 
 TRANSPORTS: Final = ("polling", "websocket")
 PARSERS: Final = ("json", "msgpack")
@@ -146,9 +146,11 @@ class ServerOptions:
         per_message_deflate: of WebSocket messages; None is off.
         cookie: sent with the answer that opens a session; None is none.
         initial_packet: a message that every new session gets first.
-        cors_origins: foreign origins that may connect: one or several of ``scheme://host[:port]``,
-            ``"*"`` for any, a compiled pattern that the whole origin must match, a plain function
-            of the origin. Pages of the server's own origin always may.
+        cors_origins: foreign origins that may connect: one or several of ``scheme://host[:port]``
+            as browsers send it, ``"*"`` for any, a compiled pattern that the whole origin must
+            match, a plain function of the origin. ``"null"`` stands for all pages without an
+            origin (files, sandboxed frames of anybody), ``"file://"`` for files in old web views.
+            Pages of the server's own origin always may.
         cors_credentials: whether pages of those origins may send cookies; not with ``"*"``.
         cors_methods: what a preflight is told that pages may use.
         cors_allowed_headers: the request headers that it is told; None is those it asks for.
@@ -279,8 +281,9 @@ class ServerOptions:
                 raise ConfigurationError(f"{name} is a {kind.__name__} or None, not {value!r}")
         for name in ("allow_request", "generate_id"):
             value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise ConfigurationError(f"{name} is a function, not {value!r}")
+            misfit = None if value is None else find_misfit(value, ("request",))
+            if misfit is not None:
+                raise ConfigurationError(f"{name}: {misfit}")
 
     def _check_transports(self) -> None:
         if not self.transports:
@@ -300,11 +303,8 @@ class ServerOptions:
         origins = tuple(origins)
         for origin in origins:
             if isinstance(origin, str):
-                if origin != "*" and not _is_origin(origin):
-                    raise ConfigurationError(
-                        "an origin is scheme://host[:port] as browsers send it, or *; "
-                        f"not {origin!r}"
-                    )
+                if origin != "*":
+                    check_origin(origin)
             elif isinstance(origin, re.Pattern):
                 if not isinstance(origin.pattern, str):
                     raise ConfigurationError(f"a pattern of origins is of text, not {origin!r}")
@@ -312,6 +312,8 @@ class ServerOptions:
                 raise ConfigurationError(
                     f"an origin is text, a compiled pattern or a plain function, not {origin!r}"
                 )
+            elif (misfit := find_misfit(origin, ("origin",))) is not None:
+                raise ConfigurationError(f"cors_origins: {misfit}")
         if self.cors_credentials and "*" in origins:
             raise ConfigurationError("cors_credentials needs the origins by name, not *")
         for name in ("cors_methods", "cors_allowed_headers", "cors_exposed_headers"):
@@ -328,13 +330,3 @@ def _is_message(packet: object) -> bool:
     if isinstance(packet, str):
         return packet.isascii() or packet.encode(errors="replace").decode() == packet
     return isinstance(packet, bytes)
-
-
-def _is_origin(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
-    return bool(host) and text == f"{parts.scheme}://{host}" + (f":{port}" if port else "")

@@ -1,11 +1,13 @@
 """The client against our server, on real sockets, over every transport."""
 
 import logging
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import trio
 from tests.client.serving import QUICK, connected, create_server
+from tests.codec.test_builtin_values import Pair, Point
 from tests.socketio.serving import serving, the_socket, until
 from trio.testing import trio_test, wait_all_tasks_blocked
 
@@ -19,6 +21,7 @@ from trio_socketio import (
     LocalProtocolError,
     ReceivedEvent,
     Server,
+    ServerOptions,
     SessionClosed,
     Socket,
     open_client,
@@ -47,6 +50,23 @@ class TestEvents:
                     assert answer == one
                     event = await events.receive()
                     assert (event.name, event.arguments) == ("echo", arguments)
+
+    @pytest.mark.req("SIO5-62")
+    @pytest.mark.parametrize("parser", ["json", "msgpack"])
+    @trio_test
+    async def test_binary_in_other_values_goes_both_ways(
+        self, transports: Transports, parser: str
+    ) -> None:
+        server = create_server(ServerOptions(parser=parser))
+        server.on("give")(lambda _: (Pair({b"left"}, Point(b"right")), MappingProxyType({1: 1})))
+        async with connected(server, transports, parser=parser) as client:
+            given = [[b"left"], {"x": b"right", "y": 0}], {"1": 1}
+            assert await client.emit_with_ack("give") == given
+            client.on("question")(lambda *arguments: Point(list(arguments), {b"answer"}))
+            answer = await client.emit_with_ack("ask me", Pair(1, frozenset([b"asked"])))
+            assert answer == {"x": [[1, [b"asked"]]], "y": [b"answer"]}
+            with pytest.raises(LocalProtocolError, match=r"cannot send the dict at \[1\]"):
+                client.emit("echo", {b"key": 1})
 
     @pytest.mark.req("CLI-14")
     @trio_test

@@ -139,7 +139,7 @@ class TestPackets:
             '42["disconnect"]',
             "42[]",
             '4511-["x"]',
-            '43["no id"]',
+            '43{"not":"a list"}',
             '40{"no":"sid"}',
             '44{"message":"now?"}',
             "42[" * 600,
@@ -160,6 +160,21 @@ class TestPackets:
         assert [r.levelno for r in caplog.records if "broke the protocol" in r.message] == [
             logging.WARNING
         ]
+
+    @pytest.mark.req("SIO5-59")
+    @trio_test
+    async def test_acks_that_answer_nothing_are_ignored(self, autojump_clock: MockClock) -> None:
+        fake = FakeServer()
+        async with joined(fake) as (client, end, _), trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def answer() -> None:
+                asked = await end.receive()
+                assert asked == '420["question"]'
+                for text in ('43["no id"]', "430", "43", '437["nobody"]', '430["here"]'):
+                    await end.send(text)
+
+            assert await client.emit_with_ack("question") == "here"
 
     @pytest.mark.req("CLI-40")
     @trio_test

@@ -14,7 +14,8 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio import open_client
 from trio_socketio.codec.parsers import PARSERS
-from trio_socketio.failures import IN_FULL, split_cancelled
+from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.runtime.failures import IN_FULL
 
 
 class OwnBaseException(BaseException):
@@ -101,9 +102,9 @@ async def test_a_cancellation_passes_and_what_came_with_it_is_told(
 @trio_test
 async def test_splitting_a_cancellation_from_a_failure() -> None:
     error = ValueError()
-    assert split_cancelled(error) == (None, error)
+    assert split_failure(error) == (error, None)
     group = BaseExceptionGroup("a", [SystemExit(), BaseExceptionGroup("b", [error])])
-    stopped, failure = split_cancelled(group)
+    failure, stopped = split_failure(group)
     assert stopped is None
     assert repr(failure) == repr(group)
 
@@ -112,8 +113,8 @@ async def test_splitting_a_cancellation_from_a_failure() -> None:
         with pytest.raises(trio.Cancelled) as caught:
             await trio.lowlevel.checkpoint()
         cancelled = caught.value
-        assert split_cancelled(cancelled) == (cancelled, None)
-        stopped, failure = split_cancelled(BaseExceptionGroup("both", [error, cancelled]))
+        assert split_failure(cancelled) == (None, cancelled)
+        failure, stopped = split_failure(BaseExceptionGroup("both", [error, cancelled]))
         assert isinstance(failure, BaseExceptionGroup)
         assert failure.exceptions == (error,)
         assert isinstance(stopped, BaseExceptionGroup)
@@ -123,7 +124,7 @@ async def test_splitting_a_cancellation_from_a_failure() -> None:
 def test_a_task_that_is_thrown_away_is_no_failure() -> None:
     """Where no trio runs, a GeneratorExit was not raised by a handler."""
     error = GeneratorExit()
-    assert split_cancelled(error) == (error, None)
+    assert split_failure(error) == (None, error)
 
 
 @pytest.mark.req("CLI-18")

@@ -222,8 +222,10 @@ def event(**changes: Any) -> bytes:
         b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1f\xdf\xff\xff\xff\xff",
         b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x91\xa1\xff",
         b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1f\xc7\x08\x00abc",
-        event(type=3, data=[]),
-        event(type=3, data=None, id=1),
+        event(type=3, data={}),
+        event(type=3, data={}, id=1),
+        event(type=3, data=[], id=1.5),
+        event(type=3, data=[], id=True),
         event(type=0, data="x"),
         event(type=0, data=[]),
         event(type=0, data={}, id=1),
@@ -235,6 +237,15 @@ def event(**changes: Any) -> bytes:
 def test_what_is_no_packet_is_refused(message: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_packet(message)
+
+
+@pytest.mark.req("SIO5-59")
+@pytest.mark.parametrize("ack_id", [None, 7, -1, MAX_ACK_ID + 1, 2**64 - 1])
+@pytest.mark.parametrize("data", [None, [], [1]])
+def test_an_ack_that_cannot_answer_anything_has_no_id(ack_id: Any, data: Any) -> None:
+    packet = decode_packet(event(type=3, data=data, id=ack_id))
+    answers = ack_id == 7 and data is not None
+    assert packet == Packet(ACK, "/", data or [], ack_id if answers else None)
 
 
 @pytest.mark.req("MSGPACK-03")

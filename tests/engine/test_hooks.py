@@ -38,6 +38,7 @@ from trio_socketio import (
     Session,
     open_server,
 )
+from trio_socketio.runtime.failures import IN_FULL
 
 HOOK_S: Final = 10.0
 
@@ -324,6 +325,58 @@ async def test_middleware_that_fails_refuses(
         assert engine.server.statistics().handler_failures == 1
 
 
+@pytest.mark.req("SURF-32")
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize(
+    ("verdict", "message"),
+    [(False, "Bad request"), (ConnectRefused("no"), "no"), (KeyError("k"), "Bad request")],
+)
+@in_trio
+async def test_a_refusal_that_middleware_returns_refuses(
+    kind: int, verdict: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = both(lambda _: verdict)[kind]
+    async with open_engine(configure=lambda server: server.engine.use(guard)) as engine:
+        assert_refused(await engine.request("GET", POLLING), 3, message)
+        assert_upgrade_refused(await upgrade(engine), 3, message)
+        assert engine.server.statistics().handler_failures == 2
+    assert "raise ConnectRefused" in caplog.text
+    assert [record.exc_info for record in caplog.records] == [None, None]
+
+
+@pytest.mark.req("SURF-32")
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize(
+    ("verdict", "message"),
+    [(ConnectRefused("no"), "no"), (KeyError("k"), "Forbidden"), (None, "Forbidden")],
+)
+@in_trio
+async def test_allow_request_that_returns_a_refusal_refuses(
+    kind: int, verdict: Any, message: str
+) -> None:
+    async with open_engine(allow_request=both(lambda _: verdict)[kind]) as engine:
+        assert_refused(await engine.request("GET", POLLING), 4, message)
+        assert engine.server.statistics().handler_failures == 1
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@in_trio
+async def test_hooks_that_keep_failing_are_summed_up(
+    kind: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def configure(server: Server) -> None:
+        server.engine.use(both(lambda request: request.query.get("ok") or _fail(request))[kind])
+        server.engine.on("connection_error")(_fail)
+
+    async with open_engine(configure=configure) as engine:
+        for _ in range(50):
+            assert_refused(await engine.request("GET", POLLING), 3)
+        assert engine.server.statistics().handler_failures == 100
+    told = [record for record in caplog.records if record.exc_info]
+    assert len(told) == 2 * IN_FULL
+    assert sum("times more" in record.getMessage() for record in caplog.records) == 2
+
+
 @pytest.mark.req("EIO4-68")
 @in_trio
 async def test_a_body_waits_for_async_middleware_in_any_pieces() -> None:
@@ -514,7 +567,7 @@ async def test_hooks_are_registered_before_serving() -> None:
     with pytest.raises(LocalProtocolError, match="no event 'nothing'"):
         server.engine.on("nothing")
     with pytest.raises(LocalProtocolError, match="is async"):
-        server.engine.on("headers")(_coroutine)
+        server.engine.on("connection_error")(_coroutine)
     async with open_server(server):
         with pytest.raises(LocalProtocolError, match="before it serves"):
             server.engine.use(_coroutine)

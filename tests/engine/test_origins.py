@@ -223,6 +223,18 @@ async def test_allowed_pages_open_websockets(origin: str | None) -> None:
         assert str(await websocket.receive()).startswith("0{")
 
 
+@pytest.mark.req("SURF-38")
+@pytest.mark.parametrize("origin", ["null", "file://"])
+@in_trio
+async def test_pages_without_a_host_can_be_allowed(origin: str) -> None:
+    async with open_engine(cors_origins=(origin,)) as engine:
+        response = await engine.request("GET", POLLING, [("Origin", origin)])
+        assert response.status == 200
+        assert cors_of(response)["access-control-allow-origin"] == origin
+        for other in {"null", "file://", FOREIGN} - {origin}:
+            assert_refused(await engine.request("GET", POLLING, [("Origin", other)]), 4)
+
+
 @pytest.mark.req("EIO4-60")
 @in_trio
 async def test_a_star_allows_any_origin() -> None:

@@ -256,6 +256,26 @@ async def test_unknown_and_repeated_answers_are_ignored(transport: str) -> None:
         assert await ask(client, "ping") == ["pong"]
 
 
+@pytest.mark.req("SIO5-59")
+@trio_test
+async def test_what_cannot_answer_anything_is_ignored(transport: str) -> None:
+    server = ping_server()
+    got = Record()
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_socket, the_socket(server), got)
+            ack_id, _ = await receive_question(client)
+            await send_batch(client, ["3", "3[]", f"3{ack_id}", '3["x"]', "39007199254740992[1]"])
+            await client.send(f"61-{ack_id}")  # its attachment belongs to it
+            await client.engine.send(b"ignored")
+            await client.send('61-["x",{"_placeholder":true,"num":0}]')
+            await client.engine.send(b"ignored")
+            assert await ask(client, "ping") == ["pong"]
+            assert got.entries == []
+            await client.send(f'3{ack_id}["here"]')
+        assert got.entries == ["here"]
+
+
 @pytest.mark.req("SIO5-29")
 @trio_test
 async def test_answer_of_another_socket_resolves_nothing(transport: str) -> None:

@@ -9,7 +9,7 @@ import trio
 from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
 from trio.testing import trio_test
 
-from trio_socketio import EventRefused, Server, Socket
+from trio_socketio import ConnectRefused, EventRefused, Server, Socket
 
 KINDS = ["plain", "async"]
 
@@ -110,6 +110,27 @@ async def test_failing_middleware_refuses_and_is_told(
         assert await ask(client, "fence") == ["fence"]
         assert server.statistics().handler_failures == 2
     assert "broken rule" in caplog.text
+
+
+@pytest.mark.req("SURF-31")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("verdict", [False, EventRefused("no"), ConnectRefused("no"), ValueError])
+@trio_test
+async def test_a_refusal_that_middleware_returns_drops_the_event(
+    transport: str, kind: str, verdict: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = sum_server()
+
+    def guard(packet: list[Any]) -> Any:
+        return verdict if packet[0] == "sum" else None
+
+    server.on("connection")(lambda socket: socket.use(either(kind, guard)))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.emit("sum", 1, ack_id=1)
+        assert await ask(client, "fence") == ["fence"]
+        assert server.statistics().handler_failures == 1
+    assert "guard" in caplog.text or "either" in caplog.text
+    assert "raise ConnectRefused" in caplog.text
 
 
 async def forbid(*_: Any) -> None:

@@ -196,7 +196,7 @@ async def test_four_times_the_bound_behind_an_ack_is_overload(transport: str) ->
         await check_closed(client)
         assert await ended.wait(1) == ["overload"]
         assert done.entries == list(range(4 * BOUND - 2)) + list(range(100, 101))
-        assert server.statistics().handler_failures == 1  # the question: SessionClosed
+        assert server.statistics().handler_failures == 0  # not the question: its client left
 
 
 async def flood_until_closed(client: SocketIOClient) -> None:

@@ -20,7 +20,14 @@ from tests.socketio.serving import (
 )
 from trio.testing import trio_test
 
-from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio import (
+    ConnectRefused,
+    LocalProtocolError,
+    Server,
+    ServerOptions,
+    SessionClosed,
+    Socket,
+)
 
 
 def echo_server(*namespaces: str, options: ServerOptions | None = None) -> Server:
@@ -147,29 +154,132 @@ async def test_too_many_namespaces_are_refused(transport: str) -> None:
         await client.connect("/b")
 
 
-@pytest.mark.req("SIO5-12")
-@trio_test
-async def test_connecting_twice_closes(transport: str) -> None:
-    async with serving(echo_server()) as port, joined(port, transport) as (client, _):
-        await send_unanswered(client, "0")
-        await check_closed(client)
+def watched_server(*namespaces: str) -> tuple[Server, Record]:
+    """See echo_server; and who came with which auth, and who went."""
+    server = echo_server(*namespaces)
+    seen = Record()
+    for name in ("/", *namespaces):
+        namespace = server.of(name)
+        namespace.on("connection")(lambda socket: seen.add(("+", socket.id, socket.auth)))
+        namespace.on("disconnect")(lambda socket, reason: seen.add(("-", socket.id, reason)))
+    return server, seen
+
+
+def let_in_by_number(server: Server, name: str = "/") -> dict[int, trio.Event]:
+    """Clients name an event in their auth; middleware waits for it, and refuses number 0."""
+    decided = {number: trio.Event() for number in range(10)}
+
+    @server.of(name).use
+    async def decide(socket: Socket) -> None:
+        await decided[socket.auth["n"]].wait()
+        if socket.auth["n"] == 0:
+            raise ConnectRefused("zero")
+
+    return decided
 
 
 @pytest.mark.req("SIO5-12")
 @trio_test
-async def test_connecting_twice_while_middleware_decides_closes(transport: str) -> None:
-    server = echo_server()
-    decided = trio.Event()
-
-    @server.use
-    async def decide(_: Socket) -> None:
-        await decided.wait()
-
+async def test_connecting_twice_joins_anew_and_harms_no_other_namespace(transport: str) -> None:
+    server, seen = watched_server("/chat")
     async with serving(server) as port, open_client(port, transport) as client:
-        await client.send("0")
-        await send_unanswered(client, "0")
-        await check_closed(client)
-        decided.set()
+        chat = await client.connect("/chat")
+        first = await client.connect("/", {"user": "ann"})
+        pending = Record()
+
+        async def ask_first(socket: Socket) -> None:
+            try:
+                await socket.emit_with_ack("question")
+            except SessionClosed as error:
+                pending.add(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_first, the_socket(server))
+            assert (await client.receive())[0].endswith('["question"]')
+            second = await client.connect("/", {"user": "bob"})
+        assert pending.entries == ["client namespace disconnect"]
+        assert seen.entries == [
+            ("+", chat, {}),
+            ("+", first, {"user": "ann"}),
+            ("-", first, "client namespace disconnect"),
+            ("+", second, {"user": "bob"}),
+        ]
+        assert first != second
+        assert list(server.of("/").sockets) == [second]
+        assert await ask(client, "echo", 1) == ["/", 1]
+        assert await ask(client, "echo", 2, namespace="/chat") == ["/chat", 2]
+
+
+@pytest.mark.req("SIO5-12")
+@pytest.mark.parametrize("leave", [[], ["1"]])
+@trio_test
+async def test_connecting_twice_in_one_batch_keeps_the_order(
+    transport: str, leave: list[str]
+) -> None:
+    server, seen = watched_server()
+    async with serving(server) as port, open_client(port, transport) as client:
+        batch = ["0", '21["echo",1]', *leave, "0", '22["echo",2]', *leave, "0", '23["echo",3]']
+        await send_batch(client, batch)
+        answers = [(await client.receive())[0] for _ in range(6)]
+        assert [text for text in answers if text[0] == "3"] == [f'3{n}["/",{n}]' for n in (1, 2, 3)]
+        await seen.wait(5)
+        assert [sign for sign, *_ in seen.entries] == ["+", "-", "+", "-", "+"]
+        assert len({socket_id for _, socket_id, _ in seen.entries}) == 3
+        assert len(server.of("/").sockets) == 1
+
+
+@pytest.mark.req("SIO5-60")
+@trio_test
+async def test_the_last_connect_that_is_being_decided_is_answered(transport: str) -> None:
+    server, seen = watched_server()
+    decided = let_in_by_number(server)
+    async with serving(server) as port, open_client(port, transport) as client:
+        for number in (0, 1, 2):
+            await client.send(f'0{{"n":{number}}}')
+        for number in (0, 1):  # what was replaced neither refuses nor joins
+            decided[number].set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen.entries == []
+        decided[2].set()
+        text, _ = await client.receive()
+        assert text.startswith('0{"sid":')
+        assert await ask(client, "echo") == ["/"]  # the next packet: nothing else was answered
+        assert [entry[2] for entry in seen.entries] == [{"n": 2}]
+        assert len(server.of("/").sockets) == 1
+
+
+@pytest.mark.req("SIO5-61")
+@trio_test
+async def test_what_crosses_the_answer_to_a_second_connect_is_ignored(transport: str) -> None:
+    server, seen = watched_server("/chat")
+    decided = let_in_by_number(server)
+    decided[1].set()
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect("/chat")
+        await client.connect("/", {"n": 1})
+        await send_batch(client, ['0{"n":2}', '21["echo",1]', '35["late"]', '2["echo"]'])
+        assert await ask(client, "echo", namespace="/chat") == ["/chat"]
+        decided[2].set()
+        assert (await client.receive())[0].startswith('0{"sid":')
+        assert await ask(client, "echo", 2) == ["/", 2]
+        assert [entry[0] for entry in seen.entries] == ["+", "+", "-", "+"]
+
+
+@pytest.mark.req("SIO5-61")
+@trio_test
+async def test_a_second_connect_may_be_refused(transport: str) -> None:
+    server, seen = watched_server("/chat")
+    decided = let_in_by_number(server)
+    for event in decided.values():
+        event.set()
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect("/chat")
+        await client.connect("/", {"n": 1})
+        await client.send('0{"n":0}')
+        assert await client.receive() == ('4{"message":"zero"}', [])
+        assert await ask(client, "echo", namespace="/chat") == ["/chat"]
+        assert [entry[0] for entry in seen.entries] == ["+", "+", "-"]
+        assert not server.of("/").sockets
 
 
 @pytest.mark.req("SIO5-13")

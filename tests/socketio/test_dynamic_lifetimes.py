@@ -173,8 +173,26 @@ async def test_two_who_ask_at_once_meet(transport: str) -> None:
         assert len(server.of("/x").sockets) == 2
 
 
-@pytest.mark.req("SIO5-12")
-@pytest.mark.parametrize("packet", ["0/x,", '2/x,["early"]'])
+@pytest.mark.req("SIO5-60")
+@trio_test
+async def test_the_last_connect_before_the_predicate_has_decided_is_answered(
+    transport: str,
+) -> None:
+    server, asked, go_on = waiting_server()
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        await client.send("0/x,")
+        await asked.wait(1)
+        await client.send('0/x,{"n":2}')
+        await asked.wait(2)
+        go_on.set()
+        assert (await client.receive())[0].startswith("0/x,")
+        assert await ask(client, "ping") == ["pong"]
+        (socket,) = server.of("/x").sockets.values()
+        assert socket.auth == {"n": 2}
+
+
+@pytest.mark.req("SIO5-35")
+@pytest.mark.parametrize("packet", ["3/x,1[]", '2/x,["early"]'])
 @trio_test
 async def test_packets_before_the_predicate_has_decided_close(transport: str, packet: str) -> None:
     server, asked, go_on = waiting_server()

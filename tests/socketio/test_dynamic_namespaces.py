@@ -19,6 +19,7 @@ from trio.testing import trio_test
 from trio_socketio import (
     AckTimeout,
     Adapter,
+    ConnectRefused,
     LocalProtocolError,
     Namespace,
     Server,
@@ -174,6 +175,17 @@ async def test_who_raises_does_not_accept(
         await client.connect("/room-1")
         assert server.statistics().handler_failures == 2
     assert "no database" in caplog.text
+
+
+@pytest.mark.req("SURF-33")
+@trio_test
+async def test_a_predicate_that_returns_an_exception_accepts_nothing(transport: str) -> None:
+    server = Server()
+    predicate: Any = lambda name, auth: ConnectRefused("no such room")  # noqa: E731
+    server.of(predicate)
+    async with serving(server) as port, open_client(port, transport) as client:
+        assert await refusal(client, "/room") == INVALID
+        assert server.statistics().handler_failures == 1
 
 
 @pytest.mark.req("SURF-01")

@@ -1,16 +1,21 @@
 """How failures of handlers are told."""
 
 import logging
-from typing import Self
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Any, Self
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.socketio.serving import ask, joined, serving
+from tests.socketio.serving import ask, joined, serving, until
 from trio.testing import trio_test
 
-from trio_socketio import Server, Socket
-from trio_socketio.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
+from trio_socketio import Server, SessionClosed, Socket
+from trio_socketio.runtime.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
+from trio_socketio.socketio.handlers import Handler, Workers
 
 
 class Clock:
@@ -43,11 +48,11 @@ class Lines(logging.Handler):
         return [int(str(args[1])) for args in found if isinstance(args, tuple)]
 
     def __enter__(self) -> Self:
-        logging.getLogger("trio_socketio.failures").addHandler(self)
+        logging.getLogger("trio_socketio.runtime.failures").addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("trio_socketio.failures").removeHandler(self)
+        logging.getLogger("trio_socketio.runtime.failures").removeHandler(self)
 
 
 def test_the_first_come_in_full_and_the_others_once_a_minute() -> None:
@@ -121,3 +126,176 @@ async def test_a_client_cannot_fill_the_log(
         assert server.statistics().handler_failures == 50
         assert caplog.text.count("Traceback") == IN_FULL
     assert f"of 'pair' failed {50 - IN_FULL} times more with TypeError" in caplog.text
+
+
+class Watcher:
+    """An object of its own for every socket, as programs register them."""
+
+    def __call__(self, *_: Any) -> None:
+        raise AssertionError("a defect")
+
+
+async def fail_after_a_step(*_: Any) -> None:
+    await trio.lowlevel.checkpoint()
+    raise AssertionError("a defect")
+
+
+def fail(*_: Any) -> None:
+    raise AssertionError("a defect")
+
+
+def register_on_any(server: Server) -> None:
+    server.on("connection")(lambda socket: socket.on_any(Watcher()))
+
+
+def register_on_any_async(server: Server) -> None:
+    server.on("connection")(lambda socket: socket.on_any(partial(fail_after_a_step, socket)))
+
+
+def register_outgoing(server: Server) -> None:
+    server.on("connection")(lambda socket: socket.on_any_outgoing(partial(fail, socket)))
+
+
+def register_middleware(server: Server) -> None:
+    server.on("connection")(lambda socket: socket.use(Watcher()))
+
+
+def register_rooms(server: Server) -> None:
+    server.of("/").adapter.on("join_room")(partial(fail, "x"))
+
+
+def register_new_namespace(server: Server) -> None:
+    server.on("new_namespace")(fail)
+
+
+@pytest.mark.req("SURF-34")
+@pytest.mark.parametrize(
+    "register",
+    [
+        register_on_any,
+        register_on_any_async,
+        register_outgoing,
+        register_middleware,
+        register_rooms,
+        register_new_namespace,
+    ],
+)
+@trio_test
+async def test_no_kind_of_listener_lets_clients_fill_the_log(
+    transport: str, register: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    register(server)
+    children = server.of(re.compile("/.+"))
+    children.on("ping")(lambda _: "pong")
+
+    async def come_and_ask(port: int, number: int) -> None:
+        async with joined(port, transport) as (client, socket_id):
+            for name in "abc":  # names that the client makes up
+                await client.emit(f"{name}{number}")
+            server.to(socket_id).emit("hello")
+            await client.receive()
+            await client.connect(f"/x{number}")
+            await until(lambda: server.statistics().handler_failures > number)
+
+    with caplog.at_level(logging.ERROR):
+        async with serving(server) as port:
+            for number in range(3 * IN_FULL):
+                await come_and_ask(port, number)
+    told = [record for record in caplog.records if record.exc_info]
+    assert len(told) == IN_FULL
+    assert len(caplog.records) == IN_FULL + 2  # that the others are summed up, and their sum
+
+
+@pytest.mark.req("SURF-34")
+@trio_test
+async def test_failing_middleware_of_children_is_one_failure_for_the_log(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    server.of(re.compile("/.+")).use(fail)
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        for number in range(3 * IN_FULL):
+            await client.send(f"0/x{number},")
+            text, _ = await client.receive()
+            assert text.startswith(f"4/x{number},")
+    assert caplog.text.count("Traceback") == IN_FULL
+
+
+def test_server_side_handlers_are_summed_up_whatever_namespace_they_fail_in() -> None:
+    workers = Workers()
+    handler = Handler("tell", partial(fail, 1), concurrent=False)
+    with Lines() as lines:
+        for number in range(2 * IN_FULL):
+            workers.log_failure(handler, f"server-side, /x{number}", AssertionError())
+        assert lines.in_full == IN_FULL
+    assert str(handler) == "handler fail of 'tell'"
+
+
+async def ask_in_vain(socket: Socket) -> None:
+    await socket.emit_with_ack("question")
+
+
+async def ask_in_a_nursery(socket: Socket) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(socket.emit_with_ack, "question")
+        nursery.start_soon(socket.timeout(9).emit_with_ack, "question")
+
+
+async def ask_when_gone(socket: Socket) -> None:
+    with suppress(SessionClosed):
+        await socket.emit_with_ack("question")
+    await socket.emit_with_ack("too late")
+
+
+async def drain_when_gone(socket: Socket) -> None:
+    with suppress(SessionClosed):
+        await socket.emit_with_ack("question")
+    await socket.wait_drained()
+
+
+@pytest.mark.req("SURF-35")
+@pytest.mark.parametrize("wait", [ask_in_vain, ask_in_a_nursery, ask_when_gone, drain_when_gone])
+@trio_test
+async def test_an_answer_that_never_comes_because_the_client_left_is_no_failure(
+    transport: str, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    server.on("begin")(wait)
+    gone = trio.Event()
+    server.on("disconnect")(lambda *_: gone.set())
+    with caplog.at_level(logging.DEBUG, "trio_socketio"):
+        async with serving(server) as port, joined(port, transport) as (client, _):
+            await client.emit("begin")
+            await client.receive()
+            await client.send("1")
+            await gone.wait()
+            assert server.statistics().handler_failures == 0
+    lines = [record for record in caplog.records if "handler" in record.getMessage()]
+    assert [record.levelname for record in lines] == ["DEBUG"]
+    assert "which has left" in lines[0].getMessage()
+
+
+@pytest.mark.req("SURF-35")
+@trio_test
+async def test_another_socket_that_left_is_a_failure(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+
+    @server.on("ask_first")
+    async def ask_first(socket: Socket) -> None:
+        first = next(iter(server.of("/").sockets.values()))
+        assert first is not socket
+        await first.emit_with_ack("question")
+
+    async with (
+        serving(server) as port,
+        joined(port, transport) as (first, _),
+        joined(port, transport) as (second, _),
+    ):
+        await second.emit("ask_first")
+        await first.receive()
+        await first.send("1")
+        await until(lambda: server.statistics().handler_failures == 1)
+    assert "ask_first" in caplog.text

@@ -119,6 +119,76 @@ async def test_refusal_that_cannot_be_sent_harms_nobody(
         assert server.statistics().handler_failures == 1
 
 
+class Callable:
+    """Middleware that is an object."""
+
+    def __init__(self, verdict: Any) -> None:
+        self.verdict = verdict
+
+    def __call__(self, _: Socket) -> Any:
+        return self.verdict
+
+
+@pytest.mark.req("SURF-30")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("verdict", "answer"),
+    [
+        (False, {"message": "Internal server error"}),
+        (ConnectRefused("no", data=[1]), {"message": "no", "data": [1]}),
+        (ValueError("secret"), {"message": "Internal server error"}),
+        (ConnectRefused, {"message": "Internal server error"}),
+        (SystemExit(1), {"message": "Internal server error"}),
+    ],
+    ids=["False", "ConnectRefused", "exception", "class", "BaseException"],
+)
+@trio_test
+async def test_a_refusal_that_was_returned_refuses(
+    transport: str,
+    kind: str,
+    verdict: Any,
+    answer: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = ping_server()
+    later = Record()
+
+    def guard(_: Socket) -> Any:
+        return verdict
+
+    async def guard_async(_: Socket) -> Any:
+        await trio.lowlevel.checkpoint()
+        return verdict
+
+    server.use(guard if kind == "plain" else guard_async)
+    server.use(later.add)
+    server.on("connection")(later.add)
+    with caplog.at_level(logging.ERROR):
+        async with serving(server) as port, open_client(port, transport) as client:
+            await client.send("0")
+            text, _ = await client.receive()
+            assert text[0] == "4"
+            assert json.loads(text[1:]) == answer
+            assert later.entries == []
+            assert server.statistics().handler_failures == 1
+    (record,) = caplog.records
+    assert record.exc_info is None  # one line
+    line = record.getMessage()
+    assert "guard" in line
+    assert "returned" in line
+    assert "raise ConnectRefused" in line
+
+
+@pytest.mark.req("SURF-30")
+@pytest.mark.parametrize("verdict", [None, True, 0, "", 1, [], object()])
+@trio_test
+async def test_anything_else_that_middleware_returns_lets_in(transport: str, verdict: Any) -> None:
+    server = ping_server()
+    server.use(Callable(verdict))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "ping") == ["pong"]
+
+
 @pytest.mark.req("SIO5-07")
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test

@@ -17,7 +17,7 @@ from trio.testing import trio_test
 
 from trio_socketio import Adapter, Server, ServerOptions, Socket, open_server
 from trio_socketio.codec.parsers import JSON, Parser
-from trio_socketio.engine.barrier import split_failure
+from trio_socketio.runtime.barrier import split_failure
 
 TRANSPORTS = ["websocket", "polling"]
 

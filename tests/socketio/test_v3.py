@@ -231,12 +231,38 @@ async def test_an_unknown_namespace_is_refused(transport: str) -> None:
 
 
 @pytest.mark.req("SIO4-08")
-@pytest.mark.parametrize("text", ["0", "0/", "0/?token=x", '2/nowhere,["a"]', '4"error"'])
+@pytest.mark.parametrize("text", ['2/nowhere,["a"]', "3/nowhere,1[]", "1/nowhere,", '4"error"'])
 @trio_test
 async def test_what_makes_no_sense_ends_the_session(transport: str, text: str) -> None:
     async with serving(make_server()) as port, in_main(port, transport) as client:
         await send_unanswered(client, text)
         await check_closed(client)
+
+
+@pytest.mark.req("SIO4-13")
+@pytest.mark.parametrize("text", ["0", "0/", "0/?token=x", "0/admin,", "0/admin?token=x,"])
+@trio_test
+async def test_connecting_twice_joins_anew(transport: str, text: str) -> None:
+    server = make_server()
+    server.of("/admin").on("ping")(lambda _: "pong")
+    gone = Record()
+    for name in ("/", "/admin"):
+        server.of(name).on("disconnect")(lambda socket, reason: gone.add((socket.id, reason)))
+    async with serving(server) as port, in_main(port, transport) as client:
+        await client.send("0/admin,")
+        assert await client.receive() == ("0/admin,", [])
+        await client.send(text)
+        name = "/admin" if "admin" in text else "/"
+        assert await client.receive() == ("0" if name == "/" else "0/admin,", [])
+        sid = sid_of(client)
+        socket_id = sid if name == "/" else f"/admin#{sid}"
+        assert gone.entries == [(socket_id, "client namespace disconnect")]
+        (socket,) = server.of(name).sockets.values()
+        assert socket.id == socket_id
+        assert socket.auth == ({"token": "x"} if "token" in text else {})
+        for prefix in ("", "/admin,"):
+            await client.send(f'2{prefix}1["ping"]')
+            assert await client.receive() == (f'3{prefix}1["pong"]', [])
 
 
 @pytest.mark.req("SIO4-12")

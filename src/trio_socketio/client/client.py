@@ -21,8 +21,9 @@ from trio_socketio.client.options import ClientOptions
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.codec.socket_packet import Packet, Reassembly
 from trio_socketio.errors import ConnectFailed, RemoteProtocolError
-from trio_socketio.failures import FailureLog, split_cancelled
 from trio_socketio.protocol.backoff import Backoff
+from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.runtime.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +240,7 @@ class Client:
             except BaseException as error:
                 if self._opened.is_set():
                     raise
-                cancelled, self._failure = split_cancelled(error)
+                self._failure, cancelled = split_failure(error)
                 self._opened.set()
                 if cancelled is not None:
                     raise cancelled from None
@@ -351,7 +352,7 @@ class Client:
             except ConnectFailed as error:
                 self._tell(error)
             except BaseException as error:
-                cancelled, failure = split_cancelled(error)
+                failure, cancelled = split_failure(error)
                 if cancelled is not None:
                     raise cancelled from None
                 if failure is not None:

@@ -18,10 +18,16 @@ import trio
 from trio_socketio.acks import answer_arguments
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.failures import FailureLog, split_cancelled
+from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.signatures import check_function
 
-HOOKS: Final = ("connect", "disconnect", "connect_error")
-"""Names that the client itself calls handlers by: the wire does not carry them."""
+HOOKS: Final[dict[str | float, tuple[str, ...]]] = {
+    "connect": (),
+    "disconnect": ("reason",),
+    "connect_error": ("error",),
+}
+"""Names that the client itself calls handlers by, and with what: the wire does not carry them."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Acknowledge = Callable[[list[Any]], None]
@@ -122,6 +128,8 @@ class Dispatcher:
         Raises:
             LocalProtocolError: the name has a handler, or nothing can have that name.
         """
+        arguments = HOOKS.get(name)
+        check_function(f"handler of {name!r}", function, arguments or (), more=arguments is None)
         if name in RESERVED_EVENTS and name not in HOOKS:
             raise LocalProtocolError(f"the event name {name!r} is reserved")
         if name in self._handlers:
@@ -129,7 +137,12 @@ class Dispatcher:
         self._handlers[name] = Handler(function)
 
     def add_any(self, function: Callable[..., Any]) -> None:
-        """Call function with the name and arguments of every event, before its handler."""
+        """Call function with the name and arguments of every event, before its handler.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
+        """
+        check_function("catch-all listener", function, ("name",), more=True)
         self._any.append(Handler(function))
 
     def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
@@ -263,7 +276,7 @@ class Dispatcher:
 
     def _contain(self, event: ReceivedEvent, handler: Handler, error: BaseException) -> None:
         """A handler raised: log and count it; only a cancellation goes on."""
-        cancelled, failure = split_cancelled(error)
+        failure, cancelled = split_failure(error)
         if failure is not None:
             self.failed += 1
             # A catch-all is named without the event: the server could fill the log with new names.

@@ -163,8 +163,8 @@ class ClientMembership:
             else:
                 self._keep_early(packet, size_bytes)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            assert packet.ack_id is not None  # the codec sees to it
-            self._outbox.receive_answer(packet.ack_id, packet.data)
+            if packet.ack_id is not None:  # else it answers nothing
+                self._outbox.receive_answer(packet.ack_id, packet.data)
         elif kind is PacketType.DISCONNECT and state is State.JOINED:
             self._end(Input.PUT_OUT, "io server disconnect")
         else:

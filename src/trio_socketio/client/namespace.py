@@ -10,6 +10,7 @@ from trio_socketio.client.membership import ClientMembership
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import AckTimeout, ConnectFailed, LocalProtocolError, SessionClosed
 from trio_socketio.protocol.membership import State
+from trio_socketio.signatures import check_event_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,10 @@ class ClientNamespace(ClientMembership):
         failed.
 
         Raises:
-            LocalProtocolError: the event has a handler already, or its name is reserved.
+            LocalProtocolError: the event has a handler already, or its name is reserved; or the
+                handler cannot be called so.
         """
+        check_event_key(event)
 
         def register(function: Function) -> Function:
             self.dispatcher.add_handler(event, function)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.codec.attachments import has_binary
+from trio_socketio.codec.attachments import must_deconstruct
+from trio_socketio.codec.builtin_values import to_builtins
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import MAX_DEPTH
 from trio_socketio.codec.socket_packet import (
@@ -69,11 +70,9 @@ def _encode_value(value: Any) -> bytes:
     """What JSON would write, but for binary and for numbers that are none."""
     try:
         if type(value) is dict or not _SCALARS.issuperset(map(type, value)):
-            has_binary(value)  # for its bound on the depth
+            must_deconstruct(value)  # for its bound on the depth
             # Dates and their like become text as in JSON; MessagePack's own forms are not read.
-            value = msgspec.to_builtins(
-                value, str_keys=True, builtin_types=(bytes, bytearray, memoryview)
-            )
+            value = to_builtins(value, value)
         return _encode(value)
     except RecursionError:
         raise LocalProtocolError("a value to send is nested too deep for MessagePack") from None
@@ -113,18 +112,18 @@ def decode_packet(message: bytes) -> Packet:
         raise RemoteProtocolError(f"unknown Socket.IO packet type {kind!r:.20}")
     if type(namespace) is not str or not namespace.startswith("/"):
         raise RemoteProtocolError("a namespace is text that begins with a slash")
+    packet_type = _TYPES[kind]
+    if packet_type is PacketType.ACK and (data is None or _is_never_given_out(ack_id)):
+        ack_id, data = None, [] if data is None else data  # it answers nothing: SIO5-59
     if ack_id is not None and (type(ack_id) is not int or not 0 <= ack_id <= MAX_ACK_ID):
         raise RemoteProtocolError("an ack id is a whole number, at most 2**53 - 1")
     if type(data) is list or type(data) is dict:
         _check_values(data)
-    packet_type = _TYPES[kind]
     if packet_type is PacketType.EVENT or packet_type is PacketType.ACK:
         if type(data) is not list:
             raise RemoteProtocolError("the payload of an event or ack is an array")
         if packet_type is PacketType.EVENT:
             check_event_name(data)
-        elif ack_id is None:
-            raise RemoteProtocolError("an ack without an id")
         return Packet(packet_type, namespace, data, ack_id)
     if ack_id is not None:
         raise RemoteProtocolError("an id on a packet that cannot be acknowledged")
@@ -137,6 +136,10 @@ def decode_packet(message: bytes) -> Packet:
     if not valid:
         raise RemoteProtocolError(f"invalid payload in a {packet_type.name} packet")
     return Packet(packet_type, namespace, data)
+
+
+def _is_never_given_out(ack_id: Any) -> bool:
+    return type(ack_id) is int and not 0 <= ack_id <= MAX_ACK_ID
 
 
 def _decode_extension(code: int, data: memoryview) -> Any:

@@ -10,10 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.codec.attachments import MAX_ATTACHMENTS, deconstruct, has_binary, reconstruct
+from trio_socketio.codec.attachments import (
+    MAX_ATTACHMENTS,
+    deconstruct,
+    must_deconstruct,
+    reconstruct,
+)
 from trio_socketio.codec.engine_packet import MESSAGE, Outgoing
 from trio_socketio.codec.json_text import decode_json, encode_json
-from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 
 class PacketType(IntEnum):
@@ -55,7 +60,7 @@ class Packet(msgspec.Struct, gc=False):
         namespace: begins with a slash.
         data: EVENT: a non-empty list, name first; ACK: a list; CONNECT: a dict or None;
             CONNECT_ERROR: a dict or str; DISCONNECT: None.
-        ack_id: the id to answer with, or that is answered.
+        ack_id: the id to answer with, or that is answered; None in an ACK that answers nothing.
         attachments: how many binary messages follow and are still missing from ``data``.
     """
 
@@ -88,8 +93,13 @@ def encode_packet(packet: Packet) -> Outgoing:
         return encode_arguments(
             encode_header(packet.type, packet.namespace), packet.data, packet.ack_id
         )
-    has_binary(packet.data)  # for its bound on the depth
-    body = b"" if packet.data is None else encode_json(packet.data)
+    data = packet.data
+    attachments: tuple[bytes, ...] = ()
+    if must_deconstruct(data):
+        data, attachments = deconstruct(data)
+    if attachments:
+        raise LocalProtocolError(f"a {packet.type.name} packet cannot carry binary")
+    body = b"" if data is None else encode_json(data)
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
 
 
@@ -116,12 +126,11 @@ def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None
         LocalProtocolError: the arguments cannot be sent.
     """
     attachments: tuple[bytes, ...] = ()
-    if has_binary(arguments):
-        stripped, attachments = deconstruct(arguments)
-        header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
-        body = encode_json(stripped)
-    else:
-        body = encode_json(arguments)
+    if must_deconstruct(arguments):
+        arguments, attachments = deconstruct(arguments)
+        if attachments:
+            header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
+    body = encode_json(arguments)
     if ack_id is None:
         return Outgoing(header + body, attachments)
     return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)
@@ -170,6 +179,9 @@ def decode_packet(text: bytes) -> Packet:
         except UnicodeDecodeError:
             raise RemoteProtocolError("the namespace is not UTF-8") from None
         at = end + 1
+    if kind in _ACKS:
+        ack_id, arguments = _decode_answer(text, at)
+        return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
     ack_id = None
     if at < size and _ZERO <= text[at] <= _NINE:
         ack_id, at = _decode_ack_id(text, at)
@@ -177,10 +189,6 @@ def decode_packet(text: bytes) -> Packet:
         arguments = _decode_list(text, at)
         check_event_name(arguments)
         return Packet(_TYPES[kind], namespace, arguments, ack_id, attachments)
-    if kind in _ACKS:
-        if ack_id is None:
-            raise RemoteProtocolError("an ack without an id")
-        return Packet(_TYPES[kind], namespace, _decode_list(text, at), ack_id, attachments)
     if ack_id is not None:
         raise RemoteProtocolError("an id on a packet that cannot be acknowledged")
     data = decode_json(text[at:]) if at < size else None
@@ -210,6 +218,20 @@ def _decode_ack_id(text: bytes, at: int) -> tuple[int, int]:
     if end < 0 or not digits.isdigit() or int(digits) > MAX_ACK_ID:
         raise RemoteProtocolError("an ack id is beyond 2**53 - 1, or no array follows it")
     return int(digits), end
+
+
+def _decode_answer(text: bytes, at: int) -> tuple[int | None, list[Any]]:
+    """The id and the values of an ACK. One that cannot answer anything has no id, and harms nobody.
+
+    That is an ACK without an id, without a payload, or with an id that was never given out: the
+    reference ignores the first and the last, and the question's timeout decides (SIO5-59).
+    """
+    end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
+    digits = text[at:end]
+    if end > at and digits.isdigit() and (ack_id := int(digits)) <= MAX_ACK_ID:
+        return ack_id, _decode_list(text, end)
+    rest = text[at:].lstrip(b"0123456789")
+    return None, _decode_list(rest, 0) if rest else []
 
 
 def _decode_list(text: bytes, at: int) -> list[Any]:

@@ -4,7 +4,6 @@ A page that was not allowed is refused, WebSocket included: browsers send cookie
 leave it to the server to look at Origin.
 """
 
-import logging
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -14,18 +13,23 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
+    from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
-
-log = logging.getLogger(__name__)
 
 _VARY: Final = (b"Vary", b"Origin")
 
 
 class Cors:
-    """The rules of one server, made of its options."""
+    """The rules of one server, made of its options.
 
-    def __init__(self, options: "ServerOptions") -> None:
+    Args:
+        options: see ServerOptions.
+        workers: are told of checks that fail.
+    """
+
+    def __init__(self, options: "ServerOptions", workers: "HookWorkers") -> None:
+        self._workers = workers
         origins = cast(
             "tuple[str | re.Pattern[str] | Callable[[str], bool], ...]", options.cors_origins
         )
@@ -99,8 +103,8 @@ class Cors:
         try:
             # True itself: a coroutine, for one, would count as true.
             return any(check(origin) is True for check in self._checks)
-        except BaseException:
-            log.exception("the check of an origin failed; the origin is refused")
+        except BaseException as error:  # the origin is refused
+            self._workers.log_failure("the check of an origin in cors_origins", "", error)
             return False
 
 

@@ -3,7 +3,6 @@
 Without hooks, EngineServer serves alone and none of this is on its way.
 """
 
-import logging
 import re
 from collections.abc import Coroutine
 from functools import partial
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.engine.barrier import split_failure
 from trio_socketio.engine.cookie import encode_cookie
 from trio_socketio.engine.handshake import (
     BAD_REQUEST,
@@ -22,6 +20,7 @@ from trio_socketio.engine.handshake import (
 from trio_socketio.engine.hooks import EngineRequest, Hook, RefusedRequest
 from trio_socketio.engine.server import EngineServer
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
+from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 
 if TYPE_CHECKING:
     from trio_socketio.engine.hooks import Engine, HookWorkers
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from trio_socketio.net.poller import Poller
     from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
-
-log = logging.getLogger(__name__)
 
 _SID: Final = re.compile(r"[-A-Za-z0-9._~]{1,128}").fullmatch
 """Needs no escaping in a query or a cookie."""
@@ -92,9 +89,9 @@ class HookedEngine(EngineServer):
         self, request: "Request", view: EngineRequest, refused: tuple[Refusal, str] | None
     ) -> None:
         """The hooks have decided: serve the request, or refuse it."""
-        if refused is None and view.new_sid in self.sessions:
-            log.error("generate_id gave the id of a session that is there: it is refused")
-            self.workers.failed += 1
+        if refused is None and view.new_sid in self.sessions and self.generate_id is not None:
+            error = LocalProtocolError("it gave the id of a session that is there: it is refused")
+            self.log_failure(self.generate_id, error)
             refused = BAD_REQUEST, "ID_GENERATION_ERROR"
         if refused is not None:
             self._refuse(request, *refused, upgrade=view.is_upgrade)
@@ -162,18 +159,19 @@ class HookedEngine(EngineServer):
             except BaseException as error:
                 self.log_failure(hook, error)
 
-    def log_failure(self, hook: Hook, error: BaseException) -> None:
-        """A hook raised: that is counted and told, and harms nobody but its request.
+    def explain(self, hook: Hook, error: BaseException, refusal: Refusal) -> Refusal:
+        """A refusal as its client is told of it: with the program's message, if there is one."""
+        if not isinstance(error, ConnectRefused):
+            self.log_failure(hook, error)
+        refused = told_refusal(error)
+        if refused is None:
+            return refusal
+        message = str(refused.message).encode(errors="replace").decode()  # can be sent
+        return Refusal(refusal.code, message, refusal.status)
 
-        Raises:
-            BaseException: what of error unwinds the task; see split_failure.
-        """
-        failure, unwinding = split_failure(error)
-        if failure is not None:
-            self.workers.failed += 1
-            log.error("%s failed", hook.what, exc_info=failure)
-        if unwinding is not None:
-            raise unwinding
+    def log_failure(self, hook: Hook, error: BaseException) -> None:
+        """A hook raised: that is counted and told, and harms nobody but its request."""
+        self.workers.log_failure(hook.what, "", error)
 
 
 class _Admission:
@@ -216,12 +214,11 @@ class _Admission:
         engine, view = self._engine, self._view
         for hook in engine.hooks.middleware:
             try:
-                _expect_none(await self._ask(hook))
-            except ConnectRefused as refused:
-                return _explain(BAD_REQUEST, refused), "MIDDLEWARE_FAILURE"
+                given = await self._ask(hook)
+                _expect_none(given)
+                check_verdict(given, hook.function)
             except BaseException as error:
-                engine.log_failure(hook, error)
-                return BAD_REQUEST, "MIDDLEWARE_FAILURE"
+                return engine.explain(hook, error, BAD_REQUEST), "MIDDLEWARE_FAILURE"
         refusal = engine._verify(self._request, upgrade=view.is_upgrade)
         if view.sid is None and refusal in (None, UNSUPPORTED_PROTOCOL):
             if engine.allow_request is not None:
@@ -235,13 +232,12 @@ class _Admission:
     async def _is_forbidden(self, hook: Hook) -> Refusal | None:
         try:
             allowed = await self._ask(hook)
+            if allowed is not False:  # which is an answer here
+                check_verdict(allowed, hook.function)
             if not isinstance(allowed, bool):
                 raise LocalProtocolError(f"{hook.what} gave {allowed!r}, not True or False")
-        except ConnectRefused as refused:
-            return _explain(FORBIDDEN, refused)
         except BaseException as error:
-            self._engine.log_failure(hook, error)
-            return FORBIDDEN
+            return self._engine.explain(hook, error, FORBIDDEN)
         return None if allowed else FORBIDDEN
 
     async def _name(self, hook: Hook) -> tuple[Refusal, str] | None:
@@ -260,12 +256,6 @@ class _Admission:
             return self._workers.run(hook.function, self._view)
         with trio.fail_after(self._engine.options.hook_timeout_s):
             return await self._workers.call_async(hook.function, self._view)
-
-
-def _explain(refusal: Refusal, refused: ConnectRefused) -> Refusal:
-    """The refusal with the program's message, in characters that can be sent."""
-    message = str(refused.message).encode(errors="replace").decode()
-    return Refusal(refusal.code, message, refusal.status)
 
 
 def _expect_none(given: Any) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from trio_socketio.engine.handshake import forwarded, is_websocket_upgrade
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.runtime.verdicts import function_name
+from trio_socketio.signatures import check_event_key, check_function
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
     from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
-EVENTS: Final = ("initial_headers", "headers", "connection", "connection_error")
+EVENTS: Final = {
+    "initial_headers": ("headers", "request"),
+    "headers": ("headers", "request"),
+    "connection": ("session",),
+    "connection_error": ("refused request",),
+}
+"""And what their listeners are called with."""
 
 _NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
@@ -165,7 +173,7 @@ class Hook:
     def __init__(self, what: str, function: Callable[..., Any]) -> None:
         self.function = function
         self.is_async = is_async(function)
-        self.what = f"{what} {getattr(function, '__qualname__', repr(function))}"
+        self.what = f"{what} {function_name(function)}"
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -185,7 +193,8 @@ class HookJob(Protocol):
 class HookWorkers(Protocol):
     """Runs the program's functions: plain ones here and now, async ones in tasks of the server."""
 
-    failed: int
+    def log_failure(self, whose: str, socket_id: str, error: BaseException, /) -> None:
+        """A function raised: that is counted, and told in a log that clients cannot fill."""
 
     def submit(self, job: HookJob, /) -> None:
         """Have job run in the next scheduler pass."""
@@ -218,6 +227,7 @@ class Engine:
         refused with code 3. An async one has `ServerOptions.hook_timeout_s`.
         """
         self._check_stopped()
+        check_function("engine middleware", function, ("request",))
         self.middleware.append(Hook("engine middleware", function))
         return function
 
@@ -231,11 +241,13 @@ class Engine:
 
         The headers are ResponseHeaders; what is set there is sent.
         """
+        check_event_key(event)
         if event not in EVENTS:
             raise LocalProtocolError(f"the engine has no event {event!r}: {', '.join(EVENTS)}")
 
         def register(function: Function) -> Function:
             self._check_stopped()
+            check_function(f"engine listener of {event!r}", function, EVENTS[event])
             hook = Hook(f"engine listener of {event!r}", function)
             if hook.is_async:
                 raise LocalProtocolError(f"{hook.what} is async: nobody would wait for it")

@@ -71,7 +71,7 @@ class EngineServer:
     ) -> None:
         self.options = options
         self.workers = workers
-        self.cors = Cors(options)
+        self.cors = Cors(options, workers)
         self.poller = poller
         self.deadlines = deadlines
         self.ids = RandomText()

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio.lowlevel import enable_ki_protection
 
-from trio_socketio.engine.barrier import disown
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
+from trio_socketio.runtime.barrier import disown
+from trio_socketio.runtime.verdicts import check_verdict, function_name
+from trio_socketio.signatures import check_function
 from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
 
 if TYPE_CHECKING:
@@ -59,8 +61,12 @@ class AnyListeners:
         Plain or async, in order of registration, before the handler, which gets the arguments as
         they are in the list then. What it raises drops the event: EventRefused silently, anything
         else as a failure. No acknowledgement is sent.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
         """
         self.namespace.workers.check_thread()
+        check_function("event middleware", function, ("event",))
         interception = self._intercept()
         interception.middleware.append(function)
         interception.changed()
@@ -100,6 +106,7 @@ class AnyListeners:
 
     def _listen(self, place: int, listener: Listener) -> None:
         self.namespace.workers.check_thread()
+        check_function("catch-all listener", listener, ("name",), more=True)
         interception = self._intercept()
         interception.listeners.insert(place, listener)
         interception.changed()
@@ -171,6 +178,7 @@ class AnyListeners:
 
     def _overheard_by(self, listener: Listener) -> list[Listener]:
         self.namespace.workers.check_thread()
+        check_function("outgoing listener", listener, ("name",), more=True)
         if is_async(listener):
             raise LocalProtocolError("a listener of what is sent is a plain function")
         if self._outgoing is None:
@@ -236,7 +244,7 @@ class Interception:
             except BaseException as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
-            _call(function, packet)
+            check_verdict(_call(function, packet), function)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
         return handler.function(socket, *packet[1:])
@@ -253,7 +261,7 @@ class Interception:
             except BaseException as error:
                 self._workers.log_failure(_name("catch-all", listener), socket.id, error)
         for function in middleware:
-            await _call_any(function, packet)
+            check_verdict(await _call_any(function, packet), function)
         if handler is None:
             raise EventRefused(f"{event!r} has no handler")
         return await _call_any(handler.function, socket, *packet[1:])
@@ -281,16 +289,17 @@ class InterceptedHandler(Handler):
         self.inner = handler
 
     def __str__(self) -> str:
-        return str(self.inner or f"middleware of {self.name!r}")
+        return str(self.inner or "event middleware")  # the name would be the client's own
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> None:
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         result = function(*arguments)
     except GeneratorExit as error:
         raise disown(error, function) from error
     if type(result) is CoroutineType:
         refuse_coroutine(result, function)
+    return result
 
 
 async def _call_any(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -306,4 +315,4 @@ def _remove(listeners: list[Listener], listener: Listener | None) -> None:
 
 
 def _name(kind: str, listener: Listener) -> str:
-    return f"{kind} listener {getattr(listener, '__qualname__', repr(listener))}"
+    return f"{kind} listener {function_name(listener)}"

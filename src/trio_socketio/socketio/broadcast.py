@@ -233,9 +233,22 @@ class Broadcast(Broadcasting):
         return Broadcast(self._owner, msgspec.structs.replace(self._target, **changes))
 
 
-def names(rooms: str | Iterable[str]) -> Iterable[str]:
-    """One room or several."""
-    return (rooms,) if isinstance(rooms, str) else rooms
+def names(rooms: str | Iterable[str]) -> tuple[str, ...]:
+    """One room or several.
+
+    Raises:
+        LocalProtocolError: a room is no text. Clients would never be found in it.
+    """
+    if isinstance(rooms, str):
+        return (rooms,)
+    given: Any = rooms  # whatever its type says
+    if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
+        raise LocalProtocolError(f"a room is text, not {given!r}")
+    several = tuple(given)
+    for room in several:
+        if not isinstance(room, str):
+            raise LocalProtocolError(f"a room is text, not {room!r}")
+    return several
 
 
 def check_event(event: str) -> None:

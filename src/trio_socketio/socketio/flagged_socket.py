@@ -70,7 +70,7 @@ class FlaggedSocket:
         ack_id = socket.namespace.next_ack_id()
         packet = self._encode([event, *arguments], ack_id)
         if not socket.is_reachable:
-            raise SessionClosed(socket.reason or "the client has not joined yet")
+            raise SessionClosed(socket.reason or "the client has not joined yet", socket.id)
         if self._target.volatile and not socket.session.is_writable:
             socket.session.drop()
             raise AckTimeout("the volatile question was dropped: the client is behind")

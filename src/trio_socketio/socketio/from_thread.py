@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.engine.barrier import split_failure
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.runtime.barrier import split_failure
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.broadcast import Broadcasting

@@ -19,10 +19,11 @@ from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
 import trio
 
-from trio_socketio.engine.barrier import disown, split_failure
 from trio_socketio.engine.hooks import is_async
-from trio_socketio.errors import EventRefused, LocalProtocolError
-from trio_socketio.failures import FailureLog
+from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
+from trio_socketio.runtime.barrier import disown, split_failure
+from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.runtime.verdicts import function_name
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,7 @@ class Handler:
             raise LocalProtocolError(f"the handler of {name!r} is concurrent but not async")
 
     def __str__(self) -> str:
-        where = getattr(self.function, "__qualname__", repr(self.function))
-        return f"handler {where} of {self.name!r}"
+        return f"handler {function_name(self.function)} of {self.name!r}"
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
@@ -64,6 +64,18 @@ def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoRetur
     """
     result.close()
     raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
+
+
+def _is_own_end(error: BaseException, socket_id: str) -> bool:
+    """Whether a handler ended because the very socket left whose event it handled.
+
+    That is how a handler stops waiting for its client, and no failure of anybody.
+    """
+    if isinstance(error, SessionClosed):
+        return error.socket_id == socket_id != ""
+    return isinstance(error, ExceptionGroup) and all(
+        _is_own_end(one, socket_id) for one in error.exceptions
+    )
 
 
 class Job(Protocol):
@@ -265,6 +277,9 @@ class Workers:
         """
         if isinstance(error, EventRefused):
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
+            return
+        if _is_own_end(error, socket_id):
+            log.debug("%s waited for socket %s, which has left: %s", handler, socket_id, error)
             return
         failure, unwinding = split_failure(error)
         if failure is not None:

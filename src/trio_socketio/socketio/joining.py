@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.engine.barrier import split_failure
 from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
 from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
+from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
 from trio_socketio.socketio.parent_namespace import is_dynamic_name
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
 from trio_socketio.socketio.steps import Awaited
 from trio_socketio.socketio.undos import UNDO_S, Undo, Undos
-from trio_socketio.socketio.verdicts import check_verdict
 
 if TYPE_CHECKING:
     from trio_socketio.codec.socket_packet import Packet
@@ -159,16 +159,14 @@ class Joining:
         self._conclude()
 
     def receive_packet(self, packet: "Packet") -> None:
-        """Take a packet for the namespace.
+        """Take a DISCONNECT, or any packet of a client that was accepted.
 
         Raises:
-            RemoteProtocolError: the client cannot send it before it has joined.
+            RemoteProtocolError: no client may send it.
         """
         kind = packet.type
-        if kind is PacketType.DISCONNECT:
+        if self.socket is None or self.credentials is None or kind is PacketType.DISCONNECT:
             self.abandon("client namespace disconnect")
-        elif self.socket is None or self.credentials is None:
-            raise RemoteProtocolError(f"{kind.name} for a namespace that was not joined")
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             self.credentials.receive_event(packet.data, packet.ack_id)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
@@ -225,8 +223,7 @@ class Joining:
             self._at = step
             argument = socket if step.takes_socket else self
             if step.is_async:
-                timeout_s = step.timeout_s or server.options.hook_timeout_s
-                verdict = yield Awaited(step.function, (argument,), timeout_s)
+                verdict = yield Awaited(step.function, (argument,), step.timeout_s)
             else:
                 verdict = server.workers.run(step.function, argument)
             if self.has_ended:
@@ -244,14 +241,15 @@ class Joining:
             ConnectRefused: there is no such namespace, or there are too many already.
         """
         server = self._peer.server
-        timeout_s = server.options.hook_timeout_s
         for parent in tuple(server.parents.values()) if is_dynamic_name(self.name) else ():
             self._at = f"predicate {parent.name}"
             try:
                 if parent.is_async:
-                    wanted = yield Awaited(parent.ask, (self.name, self.auth), timeout_s)
+                    wanted = yield Awaited(parent.ask, (self.name, self.auth))
                 else:
                     wanted = server.workers.run(parent.ask, self.name, self.auth)
+                if wanted:
+                    check_verdict(wanted, parent.ask)  # an exception that was returned
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -276,23 +274,22 @@ class Joining:
         """Ask the adapter for the session that the client has lost; undone if it does not join."""
         self._at = f"recovery in {self.name}"
         timeout_s = self._peer.server.options.hook_timeout_s
-        arguments = (namespace, pid, offset, timeout_s)
         session: SavedSession | None
         try:
-            session = yield Awaited(restore_session, arguments, timeout_s + UNDO_S)
+            session = yield Awaited(
+                restore_session, (namespace, pid, offset, timeout_s), timeout_s + UNDO_S
+            )
         except GeneratorExit:
             raise
         except BaseException as error:
             self._log(error)
             return None
         if session is not None:
-            restored = session
-
-            async def undo() -> None:
-                await give_back(namespace, restored, is_over=self.state is State.REFUSED)
-
-            self.undo(undo)
+            self.undo(partial(self._give_back, namespace, session))
         return session
+
+    async def _give_back(self, namespace: "Namespace", session: "SavedSession") -> None:
+        await give_back(namespace, session, is_over=self.state is State.REFUSED)
 
     def _join(self, namespace: "Namespace", socket: "Socket") -> None:
         self._at = "the adapter"
@@ -334,7 +331,8 @@ class Joining:
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
-        scope.deadline = trio.current_time() + awaited.timeout_s
+        timeout_s = awaited.timeout_s or self._peer.server.options.hook_timeout_s
+        scope.deadline = trio.current_time() + timeout_s
         try:
             result = await self._peer.server.workers.call_async(
                 awaited.function, *awaited.arguments
@@ -350,10 +348,12 @@ class Joining:
 
     def _fail(self, error: BaseException) -> None:
         """A step has raised. Anything but ConnectRefused is a defect that clients are not shown."""
-        if isinstance(error, ConnectRefused):
-            self.refuse(error)
-        else:
+        if not isinstance(error, ConnectRefused):
             self._log(error)
+        refusal = told_refusal(error)
+        if refusal is not None:
+            self.refuse(refusal)
+        else:
             self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
 
     def _time_out(self) -> None:
@@ -364,7 +364,10 @@ class Joining:
             self.refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
 
     def _log(self, error: BaseException) -> None:
-        what = self._at if isinstance(self._at, str) else self._at.describe(self.name)
+        # Clients name the children of a parent: all of them are one for the log.
+        parent = None if self._namespace is None else self._namespace.parent
+        name = self.name if parent is None else parent.name
+        what = self._at if isinstance(self._at, str) else self._at.describe(name)
         whom = self.name if self.socket is None else self.socket.public_id
         self._peer.server.workers.log_failure(what, whom, error)
 

@@ -11,6 +11,7 @@ from trio_socketio.codec.parsers import JSON, PARSERS, Parser
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.options import ServerOptions
+from trio_socketio.signatures import check_function
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
@@ -104,6 +105,11 @@ class Namespaces(Broadcasting):
         self.parser = self._own_parser or PARSERS[options.parser]
         if options.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
+        if options.allow_eio3 and options.cors_origins and not options.cors_credentials:
+            log.warning(
+                "allow_eio3: clients 1.x and 2.x poll with credentials, and browsers let pages of "
+                "cors_origins do that only with cors_credentials=True and origins by name"
+            )
         self.recovery = Recovery(options, deadlines) if options.state_recovery else None
         for namespace in self.namespaces.values():
             namespace.speak()
@@ -227,6 +233,7 @@ class Namespaces(Broadcasting):
             return self._main.on(event, concurrent=concurrent)
 
         def register(function: Function) -> Function:
+            check_function("handler of 'new_namespace'", function, ("namespace",))
             if is_async(function):
                 raise LocalProtocolError("the handler of 'new_namespace' is a plain function")
             self.workers.check_thread()

@@ -13,6 +13,7 @@ import trio
 from trio_socketio.acks import Ack
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
+from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Handler
@@ -146,6 +147,7 @@ def _name(matcher: Any) -> str:
         return matcher.pattern
     if not callable(matcher):
         raise LocalProtocolError(f"{matcher!r} is no name, pattern of text or predicate")
+    check_function("predicate", matcher, ("name", "auth"))
     return str(getattr(matcher, "__qualname__", repr(matcher)))
 
 

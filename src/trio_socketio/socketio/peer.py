@@ -156,13 +156,21 @@ class Peer:
             socket.receive_ack(packet.ack_id, packet.data)
         elif kind is _DISCONNECT:
             socket.close("client namespace disconnect")
+        elif kind is _CONNECT:
+            # SIO5-12: an official client whose disconnect() comes before our answer sends nothing,
+            # and then asks again. Its credentials may be others by now, so it joins anew.
+            socket.close("client namespace disconnect")
+            self._receive_unjoined(packet)
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
     def _receive_unjoined(self, packet: Packet) -> None:
         name = packet.namespace
         joining = self._joinings.get(name) if self._joinings else None
-        if joining is not None:
+        if packet.type is _CONNECT and joining is not None:
+            joining.abandon("client namespace disconnect")  # the last CONNECT alone is answered
+            self._connect(name, packet.data or {})
+        elif joining is not None and (joining.is_accepted or packet.type is _DISCONNECT):
             joining.receive_packet(packet)
         elif self._departing and name in self._departing:
             # It leaves when the batch is done; what follows may ask to join again.
@@ -171,7 +179,7 @@ class Peer:
             self._connect(name, packet.data or {})
         elif self._left is None or name not in self._left:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
-        # else: it crossed our DISCONNECT on its way
+        # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT
 
     def _receive_later(self, packet: Packet) -> None:
         if not self._closed:

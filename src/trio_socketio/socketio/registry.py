@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
+from trio_socketio.signatures import check_event_key, check_function
 from trio_socketio.socketio.broadcast import SERVER_RESERVED
 from trio_socketio.socketio.handlers import Handler, Workers
 from trio_socketio.socketio.observers import Observer, Observers
@@ -14,6 +15,12 @@ from trio_socketio.socketio.steps import Step, Steps
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CONNECTION: Final = "connection"
+_ARGUMENTS: Final[dict[str | float, tuple[str, ...]]] = {
+    _CONNECTION: ("socket",),
+    "disconnecting": ("socket", "reason"),
+    "disconnect": ("socket", "reason"),
+}
+"""Of the handlers that the server calls by itself."""
 _RESERVED: Final = ("connect", "connect_error", "newListener", "removeListener")
 
 
@@ -40,7 +47,11 @@ class Registry:
         """Register middleware: called with a socket that wants to join, in order of registration.
 
         Plain or async. Raise ConnectRefused to keep the client out.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
         """
+        check_function("middleware", function, ("socket",))
         self.add_steps((Step(State.MIDDLEWARE, function),))
         return function
 
@@ -65,10 +76,16 @@ class Registry:
             event: its name.
             concurrent: events of one socket need not wait for each other; for async handlers.
         Raises:
-            LocalProtocolError: the event has a handler already, or a client could never send it.
+            LocalProtocolError: the event has a handler already, or a client could never send it; or
+                the handler cannot be called so.
         """
+        check_event_key(event)
+        arguments = _ARGUMENTS.get(event)
 
         def register(function: Function) -> Function:
+            check_function(
+                f"handler of {event!r}", function, arguments or ("socket",), more=arguments is None
+            )
             self.add_handler(Handler(event, function, concurrent=concurrent))
             return function
 
@@ -82,10 +99,12 @@ class Registry:
         Raises:
             LocalProtocolError: the event has a handler already, or no server can send it.
         """
+        check_event_key(event)
+        check_server_side(event)
 
         def register(function: Function) -> Function:
             self.workers.check_thread()
-            check_server_side(event)
+            check_function(f"server-side handler of {event!r}", function, (), more=True)
             if event in self.server_side_handlers:
                 raise LocalProtocolError(f"{self.name} has a server-side handler of {event!r}")
             self.add_server_side_handler(event, Handler(event, function, concurrent=False))
@@ -100,9 +119,10 @@ class Registry:
         or by this: its time ran out, it was one too many, or the server stops. Plain or async.
 
         Raises:
-            LocalProtocolError: there is one already.
+            LocalProtocolError: there is one already, or it cannot be called so.
         """
         self.workers.check_thread()
+        check_function("handler of expired sessions", function, ("session",))
         self.add_expiry_handler(Handler("session expired", function, concurrent=False))
         return function
 

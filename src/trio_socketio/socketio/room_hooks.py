@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.signatures import check_event_key, check_function
 from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.rooms import Rooms
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.registry import Function
     from trio_socketio.socketio.socket import Socket
 
-EVENTS: Final = ("create_room", "delete_room", "join_room", "leave_room")
+EVENTS: Final = {
+    "create_room": ("room",),
+    "delete_room": ("room",),
+    "join_room": ("room", "socket id"),
+    "leave_room": ("room", "socket id"),
+}
+"""And what their hooks are called with."""
 
 
 class WatchedRooms(Rooms):
@@ -36,10 +43,12 @@ class WatchedRooms(Rooms):
 
     def on(self, event: str) -> "Callable[[Function], Function]":
         """See Adapter.on."""
+        check_event_key(event)
         if event not in self._hooks:
             raise LocalProtocolError(f"rooms tell of {', '.join(EVENTS)}, not of {event!r}")
 
         def register(function: "Function") -> "Function":
+            check_function(f"hook of {event}", function, EVENTS[event])
             if is_async(function):
                 raise LocalProtocolError(f"what is told of {event} is a plain function")
             self._workers.check_thread()

@@ -303,7 +303,7 @@ class Server(Namespaces):
             routes.add_tree(path, target.receive_request)
         if options.serve_client:
             folder = find_client(options.client_dist)
-            bundle = ClientBundle(folder, Cors(options), workers, poller)
+            bundle = ClientBundle(folder, Cors(options, workers), workers, poller)
             for path, handler in bundle.handlers(options.path).items():
                 routes.add(path, handler)
         http = HttpServer(options, poller, deadlines, routes.receive_request)

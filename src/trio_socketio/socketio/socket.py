@@ -8,7 +8,7 @@ from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.protocol.socket_life import Input, Life, advance
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
 from trio_socketio.socketio.adapter import Target
-from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.broadcast import Broadcast, check_event, names
 from trio_socketio.socketio.event_queue import EventQueue
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.socket_handshake import SocketHandshake
@@ -123,11 +123,12 @@ class Socket(EventQueue):
         """Enter rooms; in middleware, as soon as it is let in. Does nothing once disconnected.
 
         Raises:
-            LocalProtocolError: it would be in more rooms than max_rooms_per_socket.
+            LocalProtocolError: it would be in more rooms than max_rooms_per_socket, or a room is no
+                text.
         """
         self.namespace.workers.check_thread()
         limit = self.namespace.server.options.max_rooms_per_socket
-        for room in (rooms,) if isinstance(rooms, str) else rooms:
+        for room in names(rooms):
             joined = self.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
@@ -137,8 +138,14 @@ class Socket(EventQueue):
                 self.joined = (self.joined or set()) | {room}
 
     def leave(self, room: str) -> None:
-        """Leave a room; not its own."""
+        """Leave a room; not its own.
+
+        Raises:
+            LocalProtocolError: the room is no text.
+        """
         self.namespace.workers.check_thread()
+        if not isinstance(room, str):
+            raise LocalProtocolError(f"a room is text, not {room!r}")
         if self._life is _JOINED:
             self.namespace.adapter.remove(self, room)
         elif self._life is not _LEFT and self.joined is not None:
@@ -240,13 +247,16 @@ class Socket(EventQueue):
         """
         self.namespace.workers.check_thread()
         if not self.is_reachable:
-            raise SessionClosed(self.reason or "the client has not joined yet")
-        await self.session.wait_drained()
+            raise SessionClosed(self.reason or "the client has not joined yet", self.id)
+        try:
+            await self.session.wait_drained()
+        except SessionClosed as error:
+            raise SessionClosed(error.reason, self.id) from None
 
     # -- answers of the client
 
     def receive_ack(self, ack_id: int | None, arguments: list[Any]) -> None:
-        """The client answered; an answer nobody waits for is late, and ignored."""
+        """The client answered. What answers nothing that is awaited is ignored (SIO5-28)."""
         pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
         if pending is not None:
             self.peer.ack_over()
@@ -385,4 +395,4 @@ class Socket(EventQueue):
         acks, self._acks = self._acks, None
         for pending in (acks or {}).values():
             self.peer.ack_over()
-            pending.fail(SessionClosed(self.reason))
+            pending.fail(SessionClosed(self.reason, self.id))

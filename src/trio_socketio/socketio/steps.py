@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
+from trio_socketio.runtime.verdicts import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +44,8 @@ class Step:
 
     def describe(self, namespace: str) -> str:
         """Names the step in the log."""
-        name = getattr(self.function, "__qualname__", repr(self.function))
         what = "middleware" if self.takes_socket else f"{self.stage.name.lower()} step"
-        return f"{what} of {namespace} ({name})"
+        return f"{what} of {namespace} ({function_name(self.function)})"
 
 
 class Awaited(NamedTuple):
@@ -54,12 +54,12 @@ class Awaited(NamedTuple):
     Args:
         function: async.
         arguments: of the function.
-        timeout_s: how long it may take.
+        timeout_s: how long it may take; None means hook_timeout_s.
     """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    timeout_s: float
+    timeout_s: float | None = None
 
 
 class Steps:

@@ -1,7 +1,7 @@
 // Namespaces on one connection, the auth payload, refused connections.
 
 import assert from "node:assert/strict";
-import { Inbox, once, request } from "../sockets.mjs";
+import { Inbox, once, pause, request } from "../sockets.mjs";
 
 /** Two sockets of one manager; both are connected when it resolves. */
 async function connectTwo(sockets, first, second, options = {}) {
@@ -125,7 +125,48 @@ async function refusedLater(sockets) {
   assert.deepEqual(await request(admin, "name"), [{ namespace: "/admin", id: admin.id }]);
 }
 
+/** Changes of mind before, while and after the server decides; for tests/apps/joining_app.py. */
+async function joiningAgain(sockets) {
+  const root = await sockets.connect();
+  const lost = new Inbox(root, "disconnect");
+  const minds = [
+    async (socket) => socket.connect(),
+    async (socket) => socket.disconnect().connect(),
+    async (socket) => {
+      for (let times = 0; times < 3; times++) socket.disconnect().connect();
+    },
+    async (socket) => {
+      await pause(75); // the middleware of a slow one is half done
+      socket.disconnect().connect();
+    },
+    async (socket) => {
+      socket.disconnect();
+      await pause(300); // meanwhile the server has let it in, and nobody has listened
+      socket.connect();
+    },
+    async (socket) => {
+      await once(socket, "connect");
+      socket.disconnect().connect();
+    },
+  ];
+  const check = async (name, changeMind) => {
+    const socket = root.io.socket(name);
+    sockets.adopt(socket);
+    await changeMind(socket);
+    await pause(400); // what is under way arrives
+    assert.equal(socket.connected, true, name);
+    assert.deepEqual(await request(socket, "echo", name), [name]);
+    assert.deepEqual(await request(root, "census", name), [1], name);
+    socket.disconnect();
+    assert.deepEqual(await request(root, "census", name), [0], name);
+  };
+  const named = (kind) => minds.map((mind, number) => check(`/${kind}-${number}`, mind));
+  await Promise.all([...named("quick"), ...named("slow")]);
+  await lost.take(0);
+}
+
 export const scenarios = {
+  joining_again: joiningAgain,
   namespaces_two_at_once: twoAtOnce,
   namespaces_leave_one: leaveOne,
   namespaces_only_another: onlyAnother,

@@ -19,8 +19,10 @@ def split_failure(
     Returns:
         The failure, and what unwinds the task; either may be None, not both.
     """
-    if isinstance(error, (trio.Cancelled, GeneratorExit)):
+    if isinstance(error, trio.Cancelled):
         return None, error
+    if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
+        return None, error  # it was not raised: the task is thrown away, for trio has crashed
     if isinstance(error, BaseExceptionGroup) and not isinstance(error, ExceptionGroup):
         # A GeneratorExit in a group was raised by somebody: it unwinds nothing.
         unwinding, failure = error.split(trio.Cancelled)

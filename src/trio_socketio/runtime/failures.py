@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-import trio
+from trio_socketio.runtime.verdicts import RefusalReturned
 
 log = logging.getLogger(__name__)
 
@@ -15,24 +15,6 @@ INTERVAL_S: Final = 60.0
 """Between two such sums; after so long without a failure, tracebacks are told again."""
 MAX_KINDS: Final = 1000
 """Kinds that are told apart, for names of dynamic namespaces have no end."""
-
-
-def split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Tell trio's cancellation, which must go on, from what user code failed with.
-
-    A handler that opens a nursery may raise both at once, in one group. SystemExit and
-    KeyboardInterrupt are failures like any other: a handler does not decide when a program ends.
-
-    Returns:
-        What to raise again, and what to log; either may be None.
-    """
-    if isinstance(error, trio.Cancelled):
-        return error, None
-    if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
-        return error, None  # nobody raised it: the task is thrown away, because trio has crashed
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return None, error
 
 
 class _Kind:
@@ -62,8 +44,9 @@ class FailureLog:
         """Tell a failure now, or with the next sum.
 
         Args:
-            whose: what failed; failures with the same text are summed up together.
-            socket_id: for whom it ran; empty where that says nothing.
+            whose: the function that failed, as the program knows it: one client must not be able to
+                make up new ones, for each is told in full at first.
+            socket_id: whom it failed for; empty where there is no socket.
             error: what it raised.
         """
         now = self._clock()
@@ -75,8 +58,11 @@ class FailureLog:
         if kind.in_full < IN_FULL:
             kind.in_full += 1
             kind.sum_at = now + INTERVAL_S
-            for_whom = f" for socket {socket_id}" if socket_id else ""
-            log.error("%s failed%s", whose, for_whom, exc_info=error)
+            whom = f" for socket {socket_id}" if socket_id else ""
+            if isinstance(error, RefusalReturned):  # its message names the place
+                log.error("%s failed%s: %s", whose, whom, error)
+            else:
+                log.error("%s failed%s", whose, whom, exc_info=error)
             if kind.in_full == IN_FULL:
                 log.error("%s: its next failures are summed up every %g s", whose, INTERVAL_S)
         else:

@@ -1,0 +1,63 @@
+"""What middleware decides: it refuses by raising.
+
+Elsewhere middleware returns False, or an error, to keep somebody out. One that was written in that
+way must not let everybody in here: its answer counts as a refusal, and the log says what to change.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from trio_socketio.errors import ConnectRefused, LocalProtocolError
+
+
+class RefusalReturned(LocalProtocolError):
+    """Middleware returned its refusal where it had to raise it.
+
+    Args:
+        function: the middleware.
+        result: what it returned.
+    """
+
+    def __init__(self, function: Callable[..., Any], result: Any) -> None:
+        what = result if result is False or isinstance(result, type) else type(result)
+        shown = what.__name__ if isinstance(what, type) else repr(what)
+        super().__init__(
+            f"{function_name(function)} returned {shown}, which refuses as an exception would: "
+            "raise ConnectRefused(message), or EventRefused for an event, instead"
+        )
+        self.returned = result
+
+
+def check_verdict(result: Any, function: Callable[..., Any]) -> None:
+    """Refuse what middleware returned if it means a refusal elsewhere (SURF-30 to SURF-33).
+
+    Args:
+        result: of the call.
+        function: the middleware, for the message.
+    Raises:
+        RefusalReturned: it is False, an exception or a class of exceptions.
+    """
+    if result is None:
+        return
+    if (
+        result is False
+        or isinstance(result, BaseException)
+        or (isinstance(result, type) and issubclass(result, BaseException))
+    ):
+        raise RefusalReturned(function, result)
+
+
+def told_refusal(error: BaseException) -> ConnectRefused | None:
+    """The refusal that the client is told of; None if it only learns that something went wrong."""
+    if isinstance(error, RefusalReturned):
+        error = error.returned
+    return error if isinstance(error, ConnectRefused) else None
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """A function's name for the log: the same for all partials and objects of one kind."""
+    while isinstance(function, partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__qualname__
