@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -60,7 +60,16 @@ class Fault:
 WAYS = ["plain", "at_once", "later", "in_a_group"]
 
 
-async def provoke(port: int, transport: str, namespace: str = "/") -> None:
+async def provoke(fault: Fault, act: Callable[[], Awaitable[None]]) -> None:
+    """Act until user code has failed: on a busy machine once may not be enough."""
+    with trio.fail_after(20):
+        while True:
+            await act()
+            if fault.raised:
+                break
+
+
+async def misbehave(port: int, transport: str, namespace: str = "/") -> None:
     """Do all that a client can do; it may be refused, or lose its session."""
     with trio.move_on_after(0.2), suppress(Exception):
         async with joined(port, transport, namespace) as (client, _):
@@ -133,7 +142,7 @@ async def test_what_user_code_raises_is_its_own_failure(
     place(sio, getattr(fault, way))
     async with serving(sio) as port, joined(port, "websocket") as (bystander, _):
         fault.armed = True
-        await provoke(port, "websocket")
+        await provoke(fault, lambda: misbehave(port, "websocket"))
         await until(lambda: sio.statistics().handler_failures >= fault.raised > 0)
         fault.armed = False
         await check_bystander(bystander)
@@ -293,16 +302,19 @@ async def test_other_code_of_the_program_ends_at_most_its_own_client(
     fault = Fault(kind)
     sio = create(fault, way)
     sio.on("ask")(lambda _: 1)
-    with trio.fail_after(20):
+    with trio.fail_after(40):
         async with open_server(sio) as addresses:
             port = addresses[0][1]
             async with joined(port, "websocket") as (bystander, own_id):
                 fault.armed = True
-                await provoke(port, "websocket")
-                await provoke(port, "polling", "/dynamic")
-                if fault.raised == 0:  # origins are asked about only when there is one
-                    await _fetch_as_page(port)
-                await until(lambda: fault.raised > 0)
+
+                async def act() -> None:
+                    await misbehave(port, "websocket")
+                    await misbehave(port, "polling", "/dynamic")
+                    if fault.raised == 0:  # origins are asked about only when there is one
+                        await _fetch_as_page(port)
+
+                await provoke(fault, act)
                 fault.armed = False
                 await check_bystander(bystander)
                 async with joined(port, "polling") as (client, _):
@@ -364,7 +376,7 @@ async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
                     await until(lambda: sio.statistics().sessions == 1)
                     busy = time.process_time()
                     await trio.sleep(0.2)
-                    assert time.process_time() - busy < 0.1  # nobody looks again and again
+                    assert time.process_time() - busy < 0.15  # nobody looks again and again
 
 
 @pytest.mark.req("CODE-02")

@@ -226,7 +226,7 @@ class Inflater:
         max_bytes: the largest message.
     """
 
-    __slots__ = ("_bits", "_left", "_max_bytes", "_parts", "_streams", "_takeover", "_zlib")
+    __slots__ = ("_bits", "_fed", "_left", "_max_bytes", "_parts", "_streams", "_takeover", "_zlib")
 
     def __init__(self, bits: int, max_bytes: int, *, takeover: bool) -> None:
         self._bits = bits
@@ -234,6 +234,7 @@ class Inflater:
         self._max_bytes = max_bytes
         self._left = max_bytes
         self._parts: list[bytes] = []
+        self._fed = False  # whether the message has any bytes yet
         self._streams = 0  # that final blocks have ended within this message
         self._zlib: zlib._Decompress | None = None
 
@@ -244,6 +245,7 @@ class Inflater:
             PayloadTooLarge: it grows above max_bytes.
             zlib.error: it was not compressed so, or has more than MAX_STREAMS final blocks.
         """
+        self._fed = self._fed or bool(data)
         for at in range(0, len(data), _STEP_BYTES):
             rest: bytes | None = data[at : at + _STEP_BYTES]
             while rest is not None:
@@ -280,7 +282,9 @@ class Inflater:
         Raises:
             PayloadTooLarge, zlib.error: see feed.
         """
-        if self._zlib is None or not self._zlib.eof:  # else it ended with a final block
+        # Without bytes there is no block to complete: zlib writes none for an empty message that
+        # follows a flush. After a final block there is none either.
+        if self._fed and (self._zlib is None or not self._zlib.eof):
             self.feed(_TAIL)
         if self._zlib is not None and (self._zlib.eof or not self._takeover):
             self._zlib = None
@@ -288,6 +292,7 @@ class Inflater:
         self._parts = []
         self._left = self._max_bytes
         self._streams = 0
+        self._fed = False
         return message
 
 
