@@ -41,6 +41,8 @@ _OPTIONS = {
     "serve_client": "serve_client",
     "client_dist": "client_dist",
     "trusted_proxy": "trusted_proxies",
+    "input_bound": "input_bound_bytes",
+    "input_bound_all": "input_bound_all_bytes",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
     "max_dynamic_namespaces": "max_dynamic_namespaces",
@@ -176,6 +178,16 @@ def _parser() -> argparse.ArgumentParser:
         help="largest body or message from a client "
         f"(default: {default.max_http_buffer_size_bytes})",
     )
+    for name, whose, usual in (
+        ("--input-bound", "a client", default.input_bound_bytes),
+        ("--input-bound-all", "all clients together", default.input_bound_all_bytes),
+    ):
+        how.add_argument(
+            name,
+            type=_count,
+            metavar="BYTES",
+            help=f"what {whose} may have sent and handlers not finished with (default: {usual})",
+        )
     how.add_argument(
         "--allow-eio3",
         action="store_true",

@@ -172,6 +172,11 @@ class ServerOptions:
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
             when nobody is in it any more.
         handler_queue: events of one socket that wait for its handler, before reading stops.
+        input_bound_bytes: what one client has sent and its handlers have not finished with, before
+            reading stops. A packet counts its bytes; above 4 KiB also 64 for each array, object and
+            item. One packet is always taken.
+        input_bound_all_bytes: the same of all clients together. Over it, clients are not read that
+            hold more than a quarter of an equal share.
         output_bound_bytes: output of one client that the kernel refused. Over it, a client that
             takes nothing for slow_client_s is closed; eight times over it, at once.
         slow_client_s: see output_bound_bytes.
@@ -225,6 +230,8 @@ class ServerOptions:
     max_dynamic_namespaces: int = 10_000
     cleanup_empty_child_namespaces: bool = False
     handler_queue: int = 256
+    input_bound_bytes: int = 4 << 20
+    input_bound_all_bytes: int = 256 << 20
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0
     allow_eio3: bool = False

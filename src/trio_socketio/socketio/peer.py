@@ -15,6 +15,7 @@ from trio_socketio.codec.socket_packet import (
 )
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
+from trio_socketio.socketio.intake import weigh_text
 from trio_socketio.socketio.parent_namespace import Search
 from trio_socketio.socketio.restoration import Restoration, take_pid
 from trio_socketio.socketio.socket import Socket
@@ -56,6 +57,8 @@ class Peer:
         "_reassembly",
         "_server",
         "_sockets",
+        "held",
+        "intake",
         "session",
     )
 
@@ -71,37 +74,58 @@ class Peer:
         self._left: dict[str, None] | None = None  # namespaces it was put out of, or left
         self._reassembly: Reassembly | None = None
         self._acks_awaited = 0
+        self.intake = server.intake
+        self.held = 0  # see Holder
         self._closed = False
         self._connect_by = trio.current_time() + server.options.connect_timeout_s
 
     # -- Listener
 
-    def receive_text(self, packet: bytes) -> None:
-        """See Listener."""
+    def receive_text(self, packet: bytes, weight: int = 0) -> None:
+        """See Listener.
+
+        Args:
+            packet: as it came.
+            weight: of a packet that was put off and whose turn it is now.
+        """
         if self._reassembly is not None:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
+        if not weight:
+            weight = len(packet)
+            if weight > self.intake.weigh_above:
+                weight = weigh_text(packet)
+                if self.intake.put_off(self, self.receive_text, packet, weight):
+                    return
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
         if decoded.type is _EVENT and socket is not None and socket.connected:
-            socket.receive_event(decoded.data, decoded.ack_id)  # as _receive_packet would
-        elif decoded.attachments:
+            socket.receive_event(decoded.data, decoded.ack_id, weight)  # as _receive_packet would
+            return
+        decoded.weight = weight
+        if decoded.attachments:
             self._expect_attachments(decoded)
         else:
             self._receive_packet(decoded)
 
     def receive_binary(self, data: bytes) -> None:
         """See Listener."""
-        if self._reassembly is None:
+        reassembly = self._reassembly
+        if reassembly is None:
             raise RemoteProtocolError("binary that no packet announced")
-        packet = self._reassembly.receive_attachment(data)
-        if packet is not None:
+        packet = reassembly.receive_attachment(data)
+        if packet is None:
+            self.intake.collect(self, len(data))
+        else:
             self._reassembly = None
+            self.intake.stop_collecting(self, reassembly.weight)
+            packet.weight = reassembly.weight + len(data)
             self._receive_packet(packet)
 
     def session_closed(self, reason: str) -> None:
         """See Listener."""
         self._closed = True
-        self._reassembly = None
+        self.drop_collected()
+        self.intake.discard(self)
         self._connecting = None
         for socket in list(self._sockets.values()):
             if socket.connected:
@@ -121,7 +145,7 @@ class Peer:
             self._connect_by = inf
             self.session.close("forced server close")
         else:
-            self._reassembly = None
+            self.drop_collected()
             self.session.lose("parse error")
 
     # -- packets
@@ -138,6 +162,7 @@ class Peer:
             trio.current_time() + options.attachments_timeout_s,
         )
         self._server.engine.deadlines.schedule(self.session)
+        self.intake.collect(self, packet.weight)
 
     def _receive_packet(self, packet: Packet) -> None:
         kind = packet.type
@@ -148,7 +173,7 @@ class Peer:
             # It leaves when the batch is done; what follows may ask to join again.
             self._server.engine.poller.defer(partial(self._receive_later, packet))
         elif kind is _EVENT or kind is _BINARY_EVENT:
-            socket.receive_event(packet.data, packet.ack_id)
+            socket.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is _ACK or kind is _BINARY_ACK:
             socket.receive_ack(packet.ack_id, packet.data)
         elif kind is _DISCONNECT:
@@ -311,16 +336,37 @@ class Peer:
         elif pending >= OVERLOAD_FACTOR * self._server.options.handler_queue:
             self.session.lose("overload")
 
+    def burdened(self, before: int) -> None:
+        """See Holder."""
+        if not self._acks_awaited:
+            self.session.pause_reading()
+        elif self.intake.is_overload(before, OVERLOAD_FACTOR):
+            self.session.lose("overload")
+
     def queue_eased(self) -> None:
-        """A socket has caught up."""
-        if all(socket.has_room for socket in self._sockets.values()):
+        """A socket has caught up, or less waits for the handlers of all of them."""
+        if self.intake.has_room(self) and all(socket.has_room for socket in self._sockets.values()):
             self.session.resume_reading()
 
     def ack_awaited(self) -> None:
         """A handler waits for its client: what it waits for may stand behind what is not read."""
         self._acks_awaited += 1
-        self.session.resume_reading()
+        if not self.intake.keeps_back(self):
+            self.session.resume_reading()
 
     def ack_over(self) -> None:
         """One wait is over."""
         self._acks_awaited -= 1
+
+    # -- attachments, as the intake sees them
+
+    @property
+    def collected(self) -> int:
+        """See Holder."""
+        return 0 if self._reassembly is None else self._reassembly.weight
+
+    def drop_collected(self) -> None:
+        """See Holder."""
+        reassembly, self._reassembly = self._reassembly, None
+        if reassembly is not None:
+            self.intake.stop_collecting(self, reassembly.weight)

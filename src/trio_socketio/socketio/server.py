@@ -54,6 +54,10 @@ class Statistics:
         handler_failures: handlers and middleware that raised.
         events_dropped: that still waited for their handlers, "disconnect" among them, when the
             server stopped.
+        input_held: weight of what clients have sent and their handlers have not finished with; see
+            input_bound_bytes.
+        input_dropped: large packets whose clients were lost, or closed for an overload, before it
+            was their turn to be decoded.
         defects: exceptions that only the last barrier stopped.
         sessions_saved: whose clients were lost and may go on with them; see state_recovery.
         sessions_recovered: that clients went on with.
@@ -68,6 +72,8 @@ class Statistics:
     packets_dropped: int
     handler_failures: int
     events_dropped: int
+    input_held: int
+    input_dropped: int
     defects: int
     sessions_saved: int
     sessions_recovered: int
@@ -148,6 +154,8 @@ class Server(Namespaces):
             else 0,
             handler_failures=self.workers.failed,
             events_dropped=self.workers.events_dropped,
+            input_held=self.intake.held,
+            input_dropped=self.intake.dropped,
             defects=running.poller.failures if running else 0,
             sessions_saved=recovery.session_count if recovery else 0,
             sessions_recovered=recovery.recovered if recovery else 0,
@@ -228,6 +236,7 @@ class Server(Namespaces):
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
             services.start_soon(deadlines.run)
+            services.start_soon(self.intake.run)
             try:
                 async with trio.open_nursery() as handlers:
                     self.workers.start(handlers)
