@@ -234,11 +234,12 @@ class Session(SessionOutput):
         elif beat is Beat.DEAD:
             self.lose("ping timeout")
 
-    def _bound_buffer(self) -> None:
-        """Nobody fetches: give the client time, or up."""
-        bound = self._server.options.output_bound_bytes
-        if self._buffer_bytes > 8 * bound and self._buffer is not None and len(self._buffer) > 1:
-            self._server.poller.defer(lambda: self.lose("slow client"))
+    def _bound_buffer(self, *, give_up: bool) -> None:
+        """See SessionOutput."""
+        if give_up:
+            if self._slow_at != -inf:  # the caller may be iterating: nobody is closed from here
+                self._slow_at = -inf
+                self._server.poller.defer(lambda: self.lose("slow client"))
         elif self._slow_at == inf:
             self._slow_at = trio.current_time() + self._server.options.slow_client_s
             self._server.deadlines.schedule(self)

@@ -70,6 +70,10 @@ class TlsConnection(Connection):
             self._sock.send(self._outgoing.read())
         super()._shut_down()
 
+    def _flush_early(self) -> None:
+        if self._up:  # before that, only the end of the turn may find that it can be sealed
+            super()._flush_early()
+
     def _seal(self, data: bytes) -> bytes:
         self._tls.write(data)
         return self._outgoing.read()
