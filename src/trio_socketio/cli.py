@@ -46,6 +46,7 @@ _OPTIONS = {
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
     "max_dynamic_namespaces": "max_dynamic_namespaces",
+    "max_namespaces_founded_per_session": "max_namespaces_founded_per_session",
     "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
 }
 
@@ -297,6 +298,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="that clients may bring into being; more are refused "
         f"(default: {default.max_dynamic_namespaces})",
+    )
+    how.add_argument(
+        "--max-namespaces-founded-per-session",
+        type=_count,
+        metavar="N",
+        help="of those, by one client; more are refused "
+        f"(default: {default.max_namespaces_founded_per_session})",
     )
     how.add_argument(
         "--cleanup-empty-child-namespaces",

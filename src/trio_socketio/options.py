@@ -169,6 +169,8 @@ class ServerOptions:
         max_namespaces_per_session: a further CONNECT is refused.
         max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
             further CONNECT to a new one is refused.
+        max_namespaces_founded_per_session: of those, by one client; a further CONNECT to a new one
+            is refused.
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
             when nobody is in it any more.
         handler_queue: events of one socket that wait for its handler, before reading stops.
@@ -228,6 +230,7 @@ class ServerOptions:
     max_rooms_per_socket: int = 10_000
     max_namespaces_per_session: int = 100
     max_dynamic_namespaces: int = 10_000
+    max_namespaces_founded_per_session: int = 10
     cleanup_empty_child_namespaces: bool = False
     handler_queue: int = 256
     input_bound_bytes: int = 4 << 20

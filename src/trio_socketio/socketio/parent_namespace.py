@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.engine.hooks import is_async
-from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
+from trio_socketio.errors import (
+    AckTimeout,
+    ConnectRefused,
+    LocalProtocolError,
+    TrioSocketIOError,
+)
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
+from trio_socketio.socketio.founding import found_namespace
 from trio_socketio.socketio.handlers import Handler, Workers
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.registry import Function, Registry
@@ -161,8 +167,9 @@ class Search:
         refusal = "Invalid namespace"
         if namespace is None and parent is not None and self._peer.is_connecting(self):
             try:
-                namespace = self._server.create_child(parent, self.name)
-                refusal = "Too many namespaces"
+                namespace = found_namespace(self._server, self._peer, parent, self.name)
+            except ConnectRefused as refused:
+                refusal = refused.message
             except Exception as error:
                 workers.log_failure("creating a namespace", self.name, error)
                 refusal = "Internal server error"

@@ -57,6 +57,7 @@ class Peer:
         "_reassembly",
         "_server",
         "_sockets",
+        "founded",
         "held",
         "intake",
         "session",
@@ -76,6 +77,7 @@ class Peer:
         self._acks_awaited = 0
         self.intake = server.intake
         self.held = 0  # see Holder
+        self.founded: list[Namespace] | None = None  # see Founder
         self._closed = False
         self._connect_by = trio.current_time() + server.options.connect_timeout_s
 
