@@ -45,6 +45,8 @@ _OPTIONS = {
     "input_bound_all": "input_bound_all_bytes",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
+    "max_unjoined_sessions": "max_unjoined_sessions",
+    "max_unjoined_sessions_per_address": "max_unjoined_sessions_per_address",
     "max_dynamic_namespaces": "max_dynamic_namespaces",
     "max_namespaces_founded_per_session": "max_namespaces_founded_per_session",
     "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
@@ -292,6 +294,20 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--max-connections-per-address", type=_count, metavar="N", help="(default: no bound)"
     )
+    for name, where_from, bound in (
+        ("--max-unjoined-sessions", "", default.max_unjoined_sessions),
+        (
+            "--max-unjoined-sessions-per-address",
+            " of one address",
+            default.max_unjoined_sessions_per_address,
+        ),
+    ):
+        how.add_argument(
+            name,
+            type=_count,
+            metavar="N",
+            help=f"sessions{where_from} that have joined nothing yet (default: {bound})",
+        )
     how.add_argument(
         "--max-dynamic-namespaces",
         type=_count,

@@ -165,6 +165,10 @@ class ServerOptions:
         trusted_proxies: networks whose X-Forwarded-* headers are believed.
         max_connections: open connections of the whole server; more are answered 503.
         max_connections_per_address: the same for one client address; None is no bound.
+        max_unjoined_sessions: sessions whose clients have joined no namespace yet; a further one is
+            answered 503.
+        max_unjoined_sessions_per_address: the same for one client address, answered 429; for IPv6
+            its first 64 bits count. None is no bound.
         max_rooms_per_socket: a further join raises.
         max_namespaces_per_session: a further CONNECT is refused.
         max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
@@ -227,6 +231,8 @@ class ServerOptions:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
+    max_unjoined_sessions: int = 20_000
+    max_unjoined_sessions_per_address: int | None = 1_000
     max_rooms_per_socket: int = 10_000
     max_namespaces_per_session: int = 100
     max_dynamic_namespaces: int = 10_000

@@ -134,6 +134,10 @@ class Session(SessionOutput):
             # A ping goes from server to client; an open packet too; nothing else exists.
             self.lose("transport error" if packet[:1].isdigit() else "parse error")
 
+    def joined(self) -> None:
+        """The client has joined something: the session is no newcomer any more."""
+        self._server.session_joined(self)
+
     def contain(self, error: Exception) -> None:
         """A packet raised: end the session with the reason that fits."""
         self._server.contain(self, error)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_socketio.net.deadlines import Deadlines, Entry
-from trio_socketio.net.nobody import NOBODY
 from trio_socketio.net.poller import HANG_UP, READ, WRITE, Poller
+from trio_socketio.net.receiver import NOBODY, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,19 +24,6 @@ DRAIN_S: Final = 1.0
 HARD_BOUND_FACTOR: Final = 8
 """Times the output bound: a client so far behind is not given time."""
 EARLY_FLUSH_BYTES: Final = 1 << 18  # gathered in one turn: past it, the kernel is asked at once
-
-
-class Receiver(Protocol):
-    """What reads a connection. Its methods are called in a turn, inside the poller's barrier."""
-
-    def receive_data(self, data: bytes) -> None:
-        """Bytes arrived; never empty."""
-
-    def receive_more(self) -> None:
-        """Go on with bytes that an earlier call left: asked for by Connection.call_again."""
-
-    def connection_lost(self, reason: str) -> None:
-        """The peer is gone or was given up; called once, not after close or abort."""
 
 
 class Owner(Protocol):

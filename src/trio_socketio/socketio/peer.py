@@ -298,7 +298,9 @@ class Peer:
         self._forget_wish(name, socket)
         if joined:
             self._sockets[name] = socket
-            self._connect_by = inf
+            if self._connect_by < inf:
+                self._connect_by = inf
+                self.session.joined()
             if self._left is not None:
                 self._left.pop(name, None)
 

@@ -18,6 +18,7 @@ from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
+from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
@@ -49,6 +50,8 @@ class Statistics:
         connections: open connections, whatever they carry.
         connections_refused: answered 503 for being too many, since the start.
         sessions: Engine.IO sessions of the Socket.IO path.
+        sessions_unjoined: of those, whose clients have not joined a namespace yet.
+        sessions_refused: requests for a session that were answered 503 or 429, as too many had not.
         sockets: sockets by namespace.
         packets_dropped: sent to clients that were gone or, if volatile, behind.
         handler_failures: handlers and middleware that raised.
@@ -68,6 +71,8 @@ class Statistics:
     connections: int
     connections_refused: int
     sessions: int
+    sessions_unjoined: int
+    sessions_refused: int
     sockets: dict[str, int]
     packets_dropped: int
     handler_failures: int
@@ -144,10 +149,13 @@ class Server(Namespaces):
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
         running, recovery = self._running, self.recovery
+        newcomers = running.engine.newcomers if running else None
         return Statistics(
             connections=running.http.connection_count if running else 0,
             connections_refused=running.http.refused_count if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
+            sessions_unjoined=len(newcomers) if newcomers else 0,
+            sessions_refused=newcomers.refused if newcomers else 0,
             sockets={name: len(space.sockets) for name, space in self.namespaces.items()},
             packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
             if running
@@ -284,6 +292,7 @@ class Server(Namespaces):
             )
 
         engine = create(lambda session: open_peer(self, session))
+        engine.newcomers = Newcomers(options)
         engines = {options.path: engine}
         for path, open_session in self._mounts.items():
             if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
