@@ -197,6 +197,8 @@ class ServerOptions:
             may have missed others begins anew.
         state_recovery_max_bytes: of those packets.
         state_recovery_max_sessions: of clients that are away; the oldest is given up.
+        state_recovery_max_session_bytes: that these sessions hold in rooms and data; the oldest is
+            given up. One that holds more than a 64th of it is not kept.
         attachments_timeout_s: a binary packet whose attachments take longer closes its client.
         handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
         keep_alive_s: how long a connection may rest between two requests.
@@ -251,6 +253,7 @@ class ServerOptions:
     state_recovery_max_packets: int = 100_000
     state_recovery_max_bytes: int = 64 << 20
     state_recovery_max_sessions: int = 100_000
+    state_recovery_max_session_bytes: int = 128 << 20
     attachments_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     keep_alive_s: float = 65.0
