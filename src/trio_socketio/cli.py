@@ -41,9 +41,14 @@ _OPTIONS = {
     "serve_client": "serve_client",
     "client_dist": "client_dist",
     "trusted_proxy": "trusted_proxies",
+    "input_bound": "input_bound_bytes",
+    "input_bound_all": "input_bound_all_bytes",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
+    "max_unjoined_sessions": "max_unjoined_sessions",
+    "max_unjoined_sessions_per_address": "max_unjoined_sessions_per_address",
     "max_dynamic_namespaces": "max_dynamic_namespaces",
+    "max_namespaces_founded_per_session": "max_namespaces_founded_per_session",
     "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
 }
 
@@ -234,6 +239,16 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="largest body or message that a client may send "
         f"(default: {default.max_http_buffer_size_bytes})",
     )
+    for name, whose, usual in (
+        ("--input-bound", "a client", default.input_bound_bytes),
+        ("--input-bound-all", "all clients together", default.input_bound_all_bytes),
+    ):
+        how.add_argument(
+            name,
+            type=_count,
+            metavar="BYTES",
+            help=f"what {whose} may have sent and handlers not finished with (default: {usual})",
+        )
     how.add_argument(
         "--allow-eio3",
         action="store_true",
@@ -349,12 +364,33 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         metavar="N",
         help="the same for one client address (default: no bound)",
     )
+    for name, where_from, bound in (
+        ("--max-unjoined-sessions", "", default.max_unjoined_sessions),
+        (
+            "--max-unjoined-sessions-per-address",
+            " of one address",
+            default.max_unjoined_sessions_per_address,
+        ),
+    ):
+        how.add_argument(
+            name,
+            type=_count,
+            metavar="N",
+            help=f"sessions{where_from} that have joined nothing yet (default: {bound})",
+        )
     how.add_argument(
         "--max-dynamic-namespaces",
         type=_count,
         metavar="N",
         help="namespaces that clients may bring into being by joining them; more are refused "
         f"(default: {default.max_dynamic_namespaces})",
+    )
+    how.add_argument(
+        "--max-namespaces-founded-per-session",
+        type=_count,
+        metavar="N",
+        help="of those, by one client; more are refused "
+        f"(default: {default.max_namespaces_founded_per_session})",
     )
     how.add_argument(
         "--cleanup-empty-child-namespaces",

@@ -167,13 +167,24 @@ class ServerOptions:
         trusted_proxies: networks whose X-Forwarded-* headers are believed.
         max_connections: open connections of the whole server; more are answered 503.
         max_connections_per_address: the same for one client address; None is no bound.
+        max_unjoined_sessions: sessions whose clients have joined no namespace yet; a further one is
+            answered 503.
+        max_unjoined_sessions_per_address: the same for one client address, answered 429; for IPv6
+            its first 64 bits count. None is no bound.
         max_rooms_per_socket: a further join raises.
         max_namespaces_per_session: a further CONNECT is refused.
         max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
             further CONNECT to a new one is refused.
+        max_namespaces_founded_per_session: of those, by one client; a further CONNECT to a new one
+            is refused.
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
             when nobody is in it any more.
         handler_queue: events of one socket that wait for its handler, before reading stops.
+        input_bound_bytes: what one client has sent and its handlers have not finished with, before
+            reading stops. A packet counts its bytes; above 4 KiB also 64 for each array, object and
+            item. One packet is always taken.
+        input_bound_all_bytes: the same of all clients together. Over it, clients are not read that
+            hold more than a quarter of an equal share.
         output_bound_bytes: output of one client that the kernel refused. Over it, a client that
             takes nothing for slow_client_s is closed; eight times over it, at once.
         slow_client_s: see output_bound_bytes.
@@ -188,6 +199,8 @@ class ServerOptions:
             may have missed others begins anew.
         state_recovery_max_bytes: of those packets.
         state_recovery_max_sessions: of clients that are away; the oldest is given up.
+        state_recovery_max_session_bytes: that these sessions hold in rooms and data; the oldest is
+            given up. One that holds more than a 64th of it is not kept.
         attachments_timeout_s: a binary packet whose attachments take longer closes its client.
         handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
         keep_alive_s: how long a connection may rest between two requests.
@@ -222,11 +235,16 @@ class ServerOptions:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
+    max_unjoined_sessions: int = 20_000
+    max_unjoined_sessions_per_address: int | None = 1_000
     max_rooms_per_socket: int = 10_000
     max_namespaces_per_session: int = 100
     max_dynamic_namespaces: int = 10_000
+    max_namespaces_founded_per_session: int = 10
     cleanup_empty_child_namespaces: bool = False
     handler_queue: int = 256
+    input_bound_bytes: int = 4 << 20
+    input_bound_all_bytes: int = 256 << 20
     output_bound_bytes: int = 1 << 20
     slow_client_s: float = 10.0
     allow_eio3: bool = False
@@ -237,6 +255,7 @@ class ServerOptions:
     state_recovery_max_packets: int = 100_000
     state_recovery_max_bytes: int = 64 << 20
     state_recovery_max_sessions: int = 100_000
+    state_recovery_max_session_bytes: int = 128 << 20
     attachments_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     keep_alive_s: float = 65.0

@@ -68,6 +68,27 @@ async def test_a_client_that_is_hopelessly_behind_is_closed_at_once() -> None:
         assert_refused(await polling.poll(), 1)
 
 
+@pytest.mark.req("BND-11")
+@pytest.mark.parametrize("waiting", [True, False])
+@in_trio
+async def test_what_a_polling_client_is_sent_in_one_turn_is_bounded(waiting: bool) -> None:
+    async with open_engine(output_bound_bytes=1000) as engine:
+        polling = await engine.polling()
+        if waiting:
+            get = await engine.start_get(polling)
+        engine.session.send_text(b"x" * 20_000)  # an empty queue takes any one packet
+        for _ in range(3):
+            engine.session.send_text(b"y" * 20_000)
+        assert engine.session.waiting_bytes == 20_001
+        assert engine.engine.packets_dropped == 3
+        assert engine.session.is_open  # nobody is closed from inside a send
+        await settle()
+        assert engine.listener.reasons == ["slow client"]
+        assert engine.engine.packets_dropped == 4
+        if waiting:
+            assert split(await get.receive()) == ["1"]
+
+
 @in_trio
 async def test_one_packet_of_any_size_waits_for_its_get() -> None:
     async with open_engine(output_bound_bytes=1000) as engine:

@@ -4,11 +4,17 @@ import gc
 import socket
 import tracemalloc
 
+import pytest
 import trio
 from tests.net.harness import Net, Peer, Recorder, open_net, settle
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.net.connection import DRAIN_S, HARD_BOUND_FACTOR, Connection
+from trio_socketio.net.connection import (
+    DRAIN_S,
+    EARLY_FLUSH_BYTES,
+    HARD_BOUND_FACTOR,
+    Connection,
+)
 
 BOUND = 64 * 1024
 SLOW_S = 10.0
@@ -121,6 +127,53 @@ class TestSlowReaders:
             await settle()
             assert received.lost == []
             assert connection.waiting_bytes == 0
+
+    @pytest.mark.req("BND-11")
+    @trio_test
+    async def test_output_of_one_turn_is_bounded_too(self) -> None:
+        """Nothing was offered to the kernel before: it is asked within the turn."""
+        async with open_net(output_bound_bytes=BOUND) as net:
+            connection, sock, peer = net.connect(received := Recorder(), buffer_bytes=4096)
+            huge = BOUND * HARD_BOUND_FACTOR * 4
+            connection.write(b"a" * 100)
+            connection.write(b"b" * huge)  # an empty queue takes any one packet
+            kept = connection.waiting_bytes
+            for _ in range(3):
+                connection.write(b"c" * huge)
+            assert connection.waiting_bytes == kept <= huge + 100
+            assert net.writes_dropped == 3
+            assert sum(sock.sent) == huge + 100 - kept
+            assert peer.read_nowait(200).startswith(b"a" * 100 + b"b" * 100)
+            await settle()
+            assert received.lost == ["slow client"]
+            assert net.poller.failures == 0
+
+    @pytest.mark.req("BND-11")
+    @trio_test
+    async def test_an_early_flush_keeps_the_order_and_the_connection(self) -> None:
+        async with open_net(output_bound_bytes=1 << 24) as net:
+            connection, sock, peer = net.connect(received := Recorder())
+            parts = [bytes([number]) * 70_000 for number in range(40)]
+            for part in parts:
+                connection.write(part)
+            assert len(sock.sent) > 0  # within the turn
+            assert await peer.read_until(40 * 70_000) == b"".join(parts)
+            await settle()
+            assert connection.waiting_bytes == 0
+            assert received.lost == []
+            connection.write(b"end")
+            assert await peer.read_until(3) == b"end"
+
+    @trio_test
+    async def test_what_was_finished_is_not_flushed_early(self) -> None:
+        """Its last flush shuts our direction down, so it has to be the last one."""
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder())
+            connection.write(b"x")
+            connection.finish()
+            connection.write(b"y" * (EARLY_FLUSH_BYTES + 1))
+            assert sock.sent == []
+            assert await peer.read_to_end() == b"x" + b"y" * (EARLY_FLUSH_BYTES + 1)
 
     @trio_test
     async def test_memory_of_a_choked_connection_is_bounded(self) -> None:

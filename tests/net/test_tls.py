@@ -85,6 +85,29 @@ class TestTransfer:
             assert end.connection.secure
             assert net.poller.failures == 0
 
+    @pytest.mark.req("BND-11")
+    @trio_test
+    async def test_output_of_one_turn_is_bounded(self, certificates: Certificates) -> None:
+        async with open_net(output_bound_bytes=1000) as net:
+            end = TlsEnd(net, certificates)
+            size = 8_000_000  # far more than the kernel takes
+            kept: list[int] = []
+
+            def write(_: bytes) -> None:
+                for _turn in range(4):
+                    end.connection.write(bytes(size))
+                kept.append(end.connection.waiting_bytes)
+
+            end.received.on_data = write
+            async with end.client() as client:
+                await client.send_all(b"go")
+                await settle()
+                assert 0 < kept[0] < size * 1.01
+                assert net.writes_dropped == 3
+                assert end.received.lost == ["slow client"]
+                end.peer.close()
+            assert net.poller.failures == 0
+
     @trio_test
     async def test_large_transfers_both_ways_at_once(self, certificates: Certificates) -> None:
         async with open_net(output_bound_bytes=1 << 24) as net:

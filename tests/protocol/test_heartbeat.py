@@ -32,6 +32,21 @@ def test_the_next_ping_is_due_an_interval_after_the_pong() -> None:
     assert beat.tick(156) is Beat.PING
 
 
+@pytest.mark.req("BND-09")
+def test_reading_that_stops_again_and_again_does_not_put_off_the_next_ping() -> None:
+    beat = heartbeat()
+    for now in range(101, 125, 3):
+        beat.excuse(now)
+    assert beat.next_deadline() == 125
+    assert beat.tick(125) is Beat.PING
+    for now in range(126, 150, 3):  # the pong stands behind what is not read
+        beat.excuse(now)
+        assert beat.tick(now) is Beat.NOTHING
+    assert beat.next_deadline() == 150
+    assert not beat.is_dead(169.9)
+    assert beat.tick(150) is Beat.PING
+
+
 def test_a_ping_is_asked_for_once() -> None:
     beat = heartbeat()
     assert [beat.tick(now) for now in (125, 125, 130, 144)] == [Beat.PING, *[Beat.NOTHING] * 3]

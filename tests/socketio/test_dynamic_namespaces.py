@@ -12,6 +12,7 @@ from tests.socketio.serving import (
     joined,
     open_client,
     serving,
+    until,
 )
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
@@ -235,6 +236,45 @@ async def test_clients_cannot_make_endless_namespaces(transport: str) -> None:
         await client.connect("/room-9")
         async with joined(port, transport, "/room-2"):
             assert set(server.of(ROOM).children) == {"/room-1", "/room-2", "/room-9"}
+
+
+TOO_MANY_OF_ONE = {"message": "Too many new namespaces for one client"}
+
+
+@pytest.mark.req("BND-12")
+@trio_test
+async def test_one_client_cannot_take_all_namespaces_that_there_may_be(transport: str) -> None:
+    server = room_server()
+    async with serving(server) as port, open_client(port, transport) as client:
+        for number in range(10):
+            await client.connect(f"/room-{number}")
+        assert await refusal(client, "/room-10") == TOO_MANY_OF_ONE
+        await client.send("1/room-0,")
+        assert await refusal(client, "/room-11") == TOO_MANY_OF_ONE  # leaving ends none of them
+        async with open_client(port, transport) as other:
+            await other.connect("/room-10")
+            await client.connect("/room-10")  # it is there now
+        assert len(server.of(ROOM).children) == 11
+
+
+@pytest.mark.req("BND-12")
+@trio_test
+async def test_namespaces_that_have_ended_do_not_count_against_their_founder(
+    transport: str,
+) -> None:
+    server = room_server(
+        ServerOptions(cleanup_empty_child_namespaces=True, max_namespaces_founded_per_session=2)
+    )
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect("/")
+        for number in range(5):
+            name = f"/room-{number}"
+            await client.connect(name)
+            await client.send(f"1{name},")
+            await until(lambda: not server.of(ROOM).children)
+        await client.connect("/room-1")
+        await client.connect("/room-2")
+        assert await refusal(client, "/room-3") == TOO_MANY_OF_ONE
 
 
 def test_a_matcher_has_one_parent() -> None:

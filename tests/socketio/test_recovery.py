@@ -289,6 +289,48 @@ async def test_a_session_ends_in_time() -> None:
             assert len(expired.entries) == 1
 
 
+@pytest.mark.req("BND-16")
+@pytest.mark.parametrize("held", ["data", "rooms"])
+@trio_test
+async def test_sessions_are_bounded_by_what_they_hold(held: str) -> None:
+    server = recovering_server(state_recovery_max_session_bytes=64 * 20_000)
+    expired = Record()
+    server.on_session_expired(lambda session: expired.add(session.id))
+
+    @server.on("hold")
+    def hold(socket: Socket, size: int) -> None:
+        if held == "data":
+            socket.data["notes"] = ["x" * 100 + str(n) for n in range(size // 150)]
+        else:
+            socket.join("x" * 100 + str(n) for n in range(size // 460))  # and each is a change
+        socket.emit("joined")
+
+    async def lose(port: int, size: int) -> str:
+        async with arriving(port) as client:
+            await client.connect()
+            await client.emit("hold", size)
+            await client.receive()
+            await client.lose()
+            await until(lambda: not server.of("/").sockets)
+            return client.sid
+
+    async with serving(server) as port:
+        sids = [await lose(port, 16_000) for _ in range(100)]
+        await until(lambda: server.statistics().sessions_saved + len(expired.entries) == 100)
+        kept = server.statistics().sessions_saved
+        assert 64 <= kept <= 80
+        await expired.wait(100 - kept)
+        assert expired.entries == sids[: 100 - kept]  # the oldest first
+        assert server.recovery is not None
+        assert server.recovery.session_bytes <= 64 * 20_000
+        expired.entries.clear()
+        heavy = await lose(port, 24_000)
+        await expired.wait(1)
+        assert expired.entries == [heavy]  # and nobody else
+        assert server.statistics().sessions_saved == kept
+    assert server.recovery.session_bytes == 0
+
+
 @pytest.mark.req("RECOVER-05")
 @trio_test
 async def test_sessions_beyond_the_bound_end_the_oldest_first() -> None:

@@ -62,6 +62,8 @@ class Packet(msgspec.Struct, gc=False):
             CONNECT_ERROR: a dict or str; DISCONNECT: None.
         ack_id: the id to answer with, or that is answered; None in an ACK that answers nothing.
         attachments: how many binary messages follow and are still missing from ``data``.
+        weight: about the bytes that it takes in memory, its attachments included, if its reader
+            keeps count of them.
     """
 
     type: PacketType
@@ -69,6 +71,7 @@ class Packet(msgspec.Struct, gc=False):
     data: Any = None
     ack_id: int | None = None
     attachments: int = 0
+    weight: int = 0
 
 
 def encode_header(packet_type: PacketType, namespace: str) -> bytes:
@@ -262,15 +265,19 @@ class Reassembly:
         packet: decoded, ``attachments`` above zero.
         max_bytes: all its attachments together.
         expires_at: when the peer has been silent about the rest for too long, caller's clock.
+
+    Attributes:
+        weight: of the packet and of the attachments that have arrived.
     """
 
-    __slots__ = ("_attachments", "_bytes_left", "_packet", "expires_at")
+    __slots__ = ("_attachments", "_bytes_left", "_packet", "expires_at", "weight")
 
     def __init__(self, packet: Packet, max_bytes: int, expires_at: float) -> None:
         self._packet = packet
         self._bytes_left = max_bytes
         self._attachments: list[bytes] = []
         self.expires_at = expires_at
+        self.weight = packet.weight
 
     def receive_attachment(self, data: bytes) -> Packet | None:
         """Take the next attachment; the whole packet once it was the last.
@@ -284,6 +291,7 @@ class Reassembly:
         self._attachments.append(data)
         packet = self._packet
         if len(self._attachments) < packet.attachments:
+            self.weight += len(data)
             return None
         packet.data = reconstruct(packet.data, self._attachments)
         packet.attachments = 0

@@ -23,15 +23,27 @@ class Refusal:
     code: int
     message: str
     status: int = 400
+    retry_after_s: int | None = None
 
     def answer(self, request: Request, headers: Headers = ()) -> None:
         """Refuse a plain HTTP request."""
         body = encode_json({"code": self.code, "message": self.message})
-        request.respond(self.status, [(b"Content-Type", b"application/json"), *headers], body)
+        own = [(b"Content-Type", b"application/json"), *self._retry_after()]
+        request.respond(self.status, [*own, *headers], body)
 
     def answer_upgrade(self, request: Request) -> None:
-        """Refuse a WebSocket handshake; always 400, with the message alone."""
-        request.respond(400, [(b"Content-Type", b"text/html")], self.message.encode())
+        """Refuse a WebSocket handshake, with the message alone.
+
+        As in the reference it is 400 whatever the reason, except where the client should come back.
+        """
+        status = 400 if self.retry_after_s is None else self.status
+        own = [(b"Content-Type", b"text/html"), *self._retry_after()]
+        request.respond(status, own, self.message.encode())
+
+    def _retry_after(self) -> Headers:
+        if self.retry_after_s is None:
+            return ()
+        return ((b"Retry-After", b"%d" % self.retry_after_s),)
 
 
 UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")

@@ -8,6 +8,7 @@ import trio
 
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.errors import SessionClosed
+from trio_socketio.net.connection import HARD_BOUND_FACTOR
 from trio_socketio.net.frames import encode_frames
 from trio_socketio.protocol.session import SessionMachine, State
 
@@ -119,12 +120,24 @@ class SessionOutput:
             return
         if self._buffer is None:
             self._buffer = deque()
+        bound = self._server.options.output_bound_bytes
+        # An empty queue takes any one packet. This holds within a turn and with a GET there, too:
+        # its answer is not made before the turn's end.
+        if self._buffer_bytes > HARD_BOUND_FACTOR * bound:
+            self._server.packets_dropped += 1
+            self._bound_buffer(give_up=True)
+            return
         self._buffer.append(packet)
         self._buffer_bytes += packet.byte_count()
         if self.polling is not None and self.polling.is_waiting:
             self.polling.flush_later()
-        elif self._buffer_bytes > self._server.options.output_bound_bytes:
-            self._bound_buffer()
+        elif self._buffer_bytes > bound:
+            over = self._buffer_bytes > HARD_BOUND_FACTOR * bound
+            self._bound_buffer(give_up=over and len(self._buffer) > 1)
+
+    def _bound_buffer(self, *, give_up: bool) -> None:
+        """More waits than output_bound_bytes: give the client time, or up."""
+        raise NotImplementedError
 
     @property
     def has_buffered(self) -> bool:
@@ -138,7 +151,3 @@ class SessionOutput:
         packets, self._buffer = self._buffer, None
         self._wake_producers()
         return list(packets or ())
-
-    def _bound_buffer(self) -> None:
-        """More waits than output_bound_bytes."""
-        raise NotImplementedError

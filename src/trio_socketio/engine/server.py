@@ -38,6 +38,7 @@ from trio_socketio.net.frames import FrameReceiver
 
 if TYPE_CHECKING:
     from trio_socketio.engine.hooks import HookWorkers
+    from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.net.connection import Connection
     from trio_socketio.net.deadlines import Deadlines
     from trio_socketio.net.poller import Poller
@@ -93,6 +94,7 @@ class EngineServer:
             self.deflate = Deflate(options.per_message_deflate)
             self._session_type = DeflatingSession
         self._initial_packet = _encode_message(options.initial_packet)
+        self.newcomers: Newcomers | None = None  # where clients are to join something
         self._closing = False
         self._all_ended = trio.Event()
 
@@ -132,6 +134,11 @@ class EngineServer:
             refusal.answer(request, self.headers(request))
 
     def _serve(self, request: "Request", *, upgrade: bool) -> None:
+        if self.newcomers is not None and not request.query.get("sid"):
+            refusal = self.newcomers.refuse(request)
+            if refusal is not None:
+                self._refuse(request, refusal, upgrade=upgrade)
+                return
         if upgrade:
             self._receive_upgrade(request)
         elif request.query.get("sid"):
@@ -238,6 +245,8 @@ class EngineServer:
         kind = SessionV3 if is_old else self._session_type
         session = kind(self, self._new_sid(request), Handshake(request, self.options))
         self.sessions[session.sid] = session
+        if self.newcomers is not None:
+            self.newcomers.add(session)
         return session
 
     def _new_sid(self, request: "Request") -> str:
@@ -268,6 +277,8 @@ class EngineServer:
 
     def session_ended(self, session: Session) -> None:
         """See Session: nothing of it is left."""
+        if self.newcomers is not None:
+            self.newcomers.remove(session)
         self.sessions.pop(session.sid, None)
         if not self.sessions:
             self._all_ended.set()

@@ -134,15 +134,34 @@ class Session(SessionOutput):
             # A ping goes from server to client; an open packet too; nothing else exists.
             self.lose("transport error" if packet[:1].isdigit() else "parse error")
 
-    def pause_reading(self) -> None:
-        """Hand no further message over until resume_reading: the listener is behind."""
+    def joined(self) -> None:
+        """The client has joined something: the session is no newcomer any more."""
+        if self._server.newcomers is not None:
+            self._server.newcomers.remove(self)
+
+    def contain(self, error: Exception) -> None:
+        """A packet raised: end the session with the reason that fits."""
+        self._server.contain(self, error)
+
+    def pause_reading(self, *, briefly: bool = False) -> None:
+        """Hand no further message over until resume_reading: the listener is behind.
+
+        Args:
+            briefly: the listener is at work on what was read, so a hang-up waits for that.
+        """
         if not self.paused and self.is_open:
             self.paused = True
             now = trio.current_time()
             self._paused_until = now + MAX_PAUSE_S
-            self._heartbeat.receive_pong(now)  # nobody is judged by what we do not read
+            # The pong may be in what we do not read. A ping that is still to come is not put off:
+            # clients whose reading pauses again and again would miss it, and leave.
+            self._heartbeat.excuse(now)
             self._server.deadlines.schedule(self)
-            if self.websocket is not None:
+            if self.websocket is None:
+                return
+            if briefly:
+                self.websocket.hold()
+            else:
                 self.websocket.pause(MAX_PAUSE_S)
 
     def resume_reading(self) -> None:
@@ -153,7 +172,7 @@ class Session(SessionOutput):
             if not self.is_open:
                 return
             # What the client sent meanwhile counts from now on.
-            self._heartbeat.receive_pong(trio.current_time())
+            self._heartbeat.excuse(trio.current_time())
             self._server.deadlines.schedule(self)
             if self.polling is not None:
                 self.polling.resume()
@@ -220,11 +239,12 @@ class Session(SessionOutput):
         elif beat is Beat.DEAD:
             self.lose("ping timeout")
 
-    def _bound_buffer(self) -> None:
-        """Nobody fetches: give the client time, or up."""
-        bound = self._server.options.output_bound_bytes
-        if self._buffer_bytes > 8 * bound and self._buffer is not None and len(self._buffer) > 1:
-            self._server.poller.defer(lambda: self.lose("slow client"))
+    def _bound_buffer(self, *, give_up: bool) -> None:
+        """See SessionOutput."""
+        if give_up:
+            if self._slow_at != -inf:  # the caller may be iterating: nobody is closed from here
+                self._slow_at = -inf
+                self._server.poller.defer(lambda: self.lose("slow client"))
         elif self._slow_at == inf:
             self._slow_at = trio.current_time() + self._server.options.slow_client_s
             self._server.deadlines.schedule(self)

@@ -109,9 +109,9 @@ class SessionV3(Session):
             # A pong goes from server to client; an open packet too; nothing else exists.
             self.lose("transport error" if packet[:1].isdigit() else "parse error")
 
-    def pause_reading(self) -> None:
+    def pause_reading(self, *, briefly: bool = False) -> None:
         """See Session."""
-        super().pause_reading()
+        super().pause_reading(briefly=briefly)
         if self.paused:
             self._client_heartbeat.pause(trio.current_time())
             self._server.deadlines.schedule(self)

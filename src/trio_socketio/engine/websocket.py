@@ -78,6 +78,10 @@ class WebSocketTransport:
         """Hand nothing more over."""
         self._frames.pause(user_timeout_s)
 
+    def hold(self) -> None:
+        """Hand nothing more over for the moment; a hang-up waits until it resumes."""
+        self._frames.hold()
+
     def resume(self) -> None:
         """Hand over again, in the next turn."""
         self._frames.resume()

@@ -12,6 +12,7 @@ import trio
 
 from trio_socketio.net.deadlines import Deadlines, Entry
 from trio_socketio.net.poller import HANG_UP, READ, WRITE, Poller
+from trio_socketio.net.receiver import NOBODY, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,19 +23,7 @@ DRAIN_S: Final = 1.0
 
 HARD_BOUND_FACTOR: Final = 8
 """Times the output bound: a client so far behind is not given time."""
-
-
-class Receiver(Protocol):
-    """What reads a connection. Its methods are called in a turn, inside the poller's barrier."""
-
-    def receive_data(self, data: bytes) -> None:
-        """Bytes arrived; never empty."""
-
-    def receive_more(self) -> None:
-        """Go on with bytes that an earlier call left: asked for by Connection.call_again."""
-
-    def connection_lost(self, reason: str) -> None:
-        """The peer is gone or was given up; called once, not after close or abort."""
+EARLY_FLUSH_BYTES: Final = 1 << 18  # gathered in one turn: past it, the kernel is asked at once
 
 
 class Owner(Protocol):
@@ -96,8 +85,8 @@ class Connection:
         self.closed = False
         self.deadline_entry: Entry | None = None
         self._deadline = inf
-        self._receiver: Receiver = _NOBODY
-        self._receive: Callable[[bytes], None] = _NOBODY.receive_data
+        self._receiver: Receiver = NOBODY
+        self._receive: Callable[[bytes], None] = NOBODY.receive_data
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._unsent: memoryview | None = None  # what the kernel refused
@@ -218,6 +207,15 @@ class Connection:
             return
         self._out.append(data)
         self._out_bytes += len(data)
+        if self._out_bytes > EARLY_FLUSH_BYTES and not self._blocked and not self._finishing:
+            self._flush_early()
+
+    def _flush_early(self) -> None:
+        try:
+            self.flush()  # what the kernel refuses is bounded for the rest of the turn, too
+        except Exception as error:
+            self.fail(error)
+        self._queued = True  # the poller still has it on its list
 
     def flush(self) -> None:
         """See Flushable: send what was gathered with one call."""
@@ -336,7 +334,7 @@ class Connection:
             return
         self._finishing = True
         self._heard_all = heard_all
-        self.set_receiver(_NOBODY)
+        self.set_receiver(NOBODY)
         self._deadline = trio.current_time() + self._owner.slow_client_s
         self._owner.deadlines.schedule(self)
         self.resume_reading()
@@ -359,8 +357,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self._receiver = _NOBODY
-        self._receive = _NOBODY.receive_data
+        self._receiver = NOBODY
+        self._receive = NOBODY.receive_data
         self._queued = self._blocked = False  # writes find it closed
         self._out.clear()
         self._out_bytes = 0
@@ -376,19 +374,3 @@ class Connection:
 
     def _watch(self) -> None:
         self._poller.watch(self, (0 if self._paused else READ) | (WRITE if self._blocked else 0))
-
-
-class _Nobody:
-    """Receives for a connection that is being closed."""
-
-    def receive_data(self, data: bytes) -> None:
-        """Thrown away: the connection was answered and is draining."""
-
-    def receive_more(self) -> None:
-        """Nothing was left."""
-
-    def connection_lost(self, reason: str) -> None:
-        """Expected."""
-
-
-_NOBODY: Final = _Nobody()

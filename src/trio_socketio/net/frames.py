@@ -152,6 +152,11 @@ class FrameReceiver:
         self._stopped = True
         self._connection.pause_reading(user_timeout_s)
 
+    def hold(self) -> None:
+        """Hand nothing over after the current message; see Connection.hold_reading."""
+        self._stopped = True
+        self._connection.hold_reading()
+
     def resume(self) -> None:
         """Hand over what is buffered, in the next turn; then read on."""
         if self._on_lost is None:

@@ -36,6 +36,7 @@ PHRASES: Final = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     426: b"Upgrade Required",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",

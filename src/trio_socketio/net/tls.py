@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.connection import READ_BYTES, Connection, Owner, Receiver
+from trio_socketio.net.connection import READ_BYTES, Connection, Owner
+from trio_socketio.net.receiver import Receiver
 
 
 class TlsConnection(Connection):
@@ -69,6 +70,10 @@ class TlsConnection(Connection):
         with suppress(OSError):
             self._sock.send(self._outgoing.read())
         super()._shut_down()
+
+    def _flush_early(self) -> None:
+        if self._up:  # before that, only the end of the turn may find that it can be sealed
+            super()._flush_early()
 
     def _seal(self, data: bytes) -> bytes:
         self._tls.write(data)

@@ -53,6 +53,15 @@ class Heartbeat:
         self.ping_at = inf
         return Beat.PING
 
+    def excuse(self, now: float) -> None:
+        """We do not read, or did not until now: a pong that is due counts as having come.
+
+        The next ping is not put off by it, as the peer waits for that.
+        """
+        if self.dead_at < inf:
+            self.ping_at = self.dead_at - self.timeout_s + self.interval_s
+            self.dead_at = inf
+
     def receive_pong(self, now: float) -> None:
         """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
         self.dead_at = inf
@@ -78,6 +87,10 @@ class ClientHeartbeat(Heartbeat):
         """The peer was heard, or is judged anew from now on."""
         self.ping_at = inf
         self.dead_at = now + self.interval_s + self.timeout_s
+
+    def excuse(self, now: float) -> None:
+        """It was not read: it is judged anew from now on."""
+        self.receive_pong(now)
 
     def pause(self, now: float) -> None:
         """It is not read: it cannot be dead, and its own ping may be unanswered since now."""

@@ -36,17 +36,18 @@ class Credentials:
         self._arguments: list[Any] | None = None
         self._ack_id: int | None = None
         self._arrived = trio.Event()
-        self._held: deque[tuple[list[Any], int | None]] = deque()
+        self._held: deque[tuple[list[Any], int | None, int]] = deque()
 
     @property
     def has_room(self) -> bool:
         """Whether another event may be held."""
         return len(self._held) < self._socket.namespace.workers.queue_bound
 
-    def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        """Take an event of a client that has not been authenticated yet."""
+    def receive_event(self, arguments: list[Any], ack_id: int | None, weight: int) -> None:
+        """Take an event of a client that has not been authenticated yet; see Intake for weight."""
         if self._arguments is not None:
-            self._held.append((arguments, ack_id))
+            self._held.append((arguments, ack_id, weight))
+            self._socket.peer.intake.add(self._socket.peer, weight)
             if not self.has_room:
                 self._socket.peer.queue_full(len(self._held))
         elif arguments[0] == self._event:
@@ -76,15 +77,20 @@ class Credentials:
     def release(self) -> None:
         """The socket has joined: hand it the events that waited."""
         while self._held and self._socket.connected:  # a handler may disconnect it
-            self._socket.receive_event(*self._held.popleft())
-        self._socket.namespace.workers.events_dropped += len(self._held)
-        self._socket.peer.queue_eased()
+            self._socket.receive_event(*self._take())
+        self.drop()
 
     def drop(self) -> None:
-        """The socket has been turned away: count the events that waited."""
+        """The socket has left, or was turned away: count the events that waited."""
         self._socket.namespace.workers.events_dropped += len(self._held)
-        self._held.clear()
+        while self._held:
+            self._take()
         self._socket.peer.queue_eased()
+
+    def _take(self) -> tuple[list[Any], int | None, int]:
+        arguments, ack_id, weight = self._held.popleft()
+        self._socket.peer.intake.remove(self._socket.peer, weight)
+        return arguments, ack_id, weight
 
 
 def describe_refusal(error: "ConnectRefused", default: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.peer import Peer
 
-    _Event: TypeAlias = tuple[Handler, list[Any], int | None]
+    _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
 
 OVERLOAD_FACTOR: Final = 4
 """Times the queue bound: how far events may pile up behind a handler that awaits an ack."""
@@ -35,17 +35,25 @@ class EventQueue(AnyListeners):
         peer: Peer
         session: Session
 
-    def receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        """An event arrived: call its handler, or queue it behind those that run."""
+    def receive_event(self, arguments: list[Any], ack_id: int | None, weight: int = 0) -> None:
+        """An event arrived: call its handler, or queue it behind those that run.
+
+        Args:
+            arguments: its name, then what goes with it.
+            ack_id: answered with what the handler returns.
+            weight: see Intake.
+        """
         handler = self.handlers.get(arguments[0]) or self.namespace.unhandled_for(arguments[0])
         if handler is not None:
             arguments[0] = self
-            self.dispatch(handler, arguments, ack_id)
+            self.dispatch(handler, arguments, ack_id, weight)
 
-    def dispatch(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
+    def dispatch(
+        self, handler: "Handler", arguments: list[Any], ack_id: int | None, weight: int = 0
+    ) -> None:
         """Call a plain handler now if nothing is before it; queue any other."""
         if handler.is_async or self._pending:
-            self._enqueue(handler, arguments, ack_id)
+            self._enqueue(handler, arguments, ack_id, weight)
             return
         try:
             result = self.namespace.workers.call(handler, arguments)
@@ -83,17 +91,21 @@ class EventQueue(AnyListeners):
         self.dispatch(Handler("the end of the queue", lambda _: handled.set()), [self], None)
         await handled.wait()
 
-    def _enqueue(self, handler: "Handler", arguments: list[Any], ack_id: int | None) -> None:
+    def _enqueue(
+        self, handler: "Handler", arguments: list[Any], ack_id: int | None, weight: int
+    ) -> None:
         workers = self.namespace.workers
         self._pending += 1
         if handler.concurrent:
-            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id))
+            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id, weight))
         else:
             if self._queue is not None:
-                self._queue.append((handler, arguments, ack_id))
+                self._queue.append((handler, arguments, ack_id, weight))
             else:
-                self._queue = deque(((handler, arguments, ack_id),))
+                self._queue = deque(((handler, arguments, ack_id, weight),))
                 workers.submit(self)
+        if weight:
+            self.peer.intake.add(self.peer, weight)
         if self._pending >= workers.queue_bound:
             self.peer.queue_full(self._pending)
 
@@ -101,8 +113,8 @@ class EventQueue(AnyListeners):
         """See AnyListeners."""
         queue = self._queue or deque()
         for _ in range(len(queue)):  # in place: a worker may be going through it
-            handler, arguments, ack_id = queue.popleft()
-            queue.append((self.intercepted(handler), arguments, ack_id))
+            handler, arguments, ack_id, weight = queue.popleft()
+            queue.append((self.intercepted(handler), arguments, ack_id, weight))
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
         """See Job: handle what is queued, in order."""
@@ -110,9 +122,18 @@ class EventQueue(AnyListeners):
 
     def give_up(self) -> int:
         """See EventJob."""
-        queue, self._queue = self._queue or (), None
-        self._pending -= len(queue)
-        return len(queue)
+        queue, self._queue = self._queue or deque(), None
+        events = list(queue)
+        queue.clear()  # a worker that is still going through it must not handle them after all
+        self._pending -= len(events)
+        for *_, weight in events:
+            self.put_down(weight)
+        return len(events)
+
+    def put_down(self, weight: int) -> None:
+        """An event was handled, or never will be."""
+        if weight:
+            self.peer.intake.remove(self.peer, weight)
 
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
@@ -123,7 +144,7 @@ class EventQueue(AnyListeners):
         suspended = False
         try:
             while queue:
-                handler, arguments, ack_id = queue.popleft()
+                handler, arguments, ack_id, weight = queue.popleft()
                 suspended = False
                 try:
                     if handler.is_async:
@@ -141,6 +162,8 @@ class EventQueue(AnyListeners):
                         self._acknowledge(handler, ack_id, result)
                 finally:
                     self._pending -= 1
+                    if weight:
+                        self.peer.intake.remove(self.peer, weight)
                     if self._pending == workers.queue_bound // 2:
                         self.peer.queue_eased()
                 if queue and not suspended and workers.is_slice_over():
@@ -157,12 +180,18 @@ class EventQueue(AnyListeners):
 class _ConcurrentEvent:
     """An event whose handler may run beside others of its socket."""
 
-    __slots__ = ("_ack_id", "_arguments", "_handler", "_socket")
+    __slots__ = ("_ack_id", "_arguments", "_handler", "_socket", "_weight")
 
     def __init__(
-        self, socket: EventQueue, handler: "Handler", arguments: list[Any], ack_id: int | None
+        self,
+        socket: EventQueue,
+        handler: "Handler",
+        arguments: list[Any],
+        ack_id: int | None,
+        weight: int,
     ) -> None:
         self._socket = socket
+        self._weight = weight
         self._handler = handler
         self._arguments = arguments
         self._ack_id = ack_id
@@ -170,9 +199,11 @@ class _ConcurrentEvent:
     def run(self, workers: "Workers") -> "Awaitable[bool]":
         """See Job."""
         handler = self._socket.intercepted(self._handler)
-        return self._socket.handle(workers, deque([(handler, self._arguments, self._ack_id)]))
+        event = (handler, self._arguments, self._ack_id, self._weight)
+        return self._socket.handle(workers, deque([event]))
 
     def give_up(self) -> int:
         """See EventJob."""
         self._socket._pending -= 1
+        self._socket.put_down(self._weight)
         return 1

@@ -17,6 +17,7 @@ from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
+from trio_socketio.socketio.founding import found_namespace
 from trio_socketio.socketio.parent_namespace import is_dynamic_name
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
 from trio_socketio.socketio.steps import Awaited
@@ -168,7 +169,7 @@ class Joining:
         if self.socket is None or self.credentials is None or kind is PacketType.DISCONNECT:
             self.abandon("client namespace disconnect")
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
-            self.credentials.receive_event(packet.data, packet.ack_id)
+            self.credentials.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
             self.socket.receive_ack(packet.ack_id, packet.data)
         else:
@@ -263,10 +264,8 @@ class Joining:
             raise ConnectRefused("Invalid namespace")
         self._at = "creating a namespace"
         # Another client may have brought it into being meanwhile.
-        namespace = server.namespaces.get(self.name) or server.create_child(parent, self.name)
-        if namespace is None:
-            raise ConnectRefused("Too many namespaces")
-        return namespace
+        namespace = server.namespaces.get(self.name)
+        return namespace or found_namespace(server, self._peer, parent, self.name)
 
     def _restore(
         self, namespace: "Namespace", pid: str, offset: str | None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.parsers import connect_encoder
 from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.adapter import EVERYBODY
@@ -164,7 +165,12 @@ class Namespace(Registry, Broadcasting):
             auth: the payload of its CONNECT.
             restored: the socket goes on where another has left off.
         """
-        socket_id = restored.id if restored else peer.new_socket_id(self.name)
+        if restored is not None:
+            socket_id = restored.id
+        elif peer.ids_are_secret:
+            socket_id = peer.new_socket_id(self.name)
+        else:
+            socket_id = self.server.draw_id(SOCKET_ID_CHARACTERS)
         if self.server.recovery is not None and self.adapter.recovers and peer.recovers:
             return self.adapter.create_socket(peer, socket_id, auth, restored)
         return Socket(self, peer, socket_id, auth)

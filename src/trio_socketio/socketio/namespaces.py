@@ -16,6 +16,7 @@ from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Workers
+from trio_socketio.socketio.intake import Intake
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.observers import Observer
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
@@ -53,6 +54,8 @@ class Namespaces(Broadcasting):
         self.recovery: Recovery | None = None  # while serving, if it is on
         self.workers = Workers()
         self.everywhere = Registry("every namespace", self.workers)
+        self.intake = Intake()
+        self.intake.begin(options)
         self.namespaces: dict[str, Namespace] = {}
         self.parents: dict[Matcher, ParentNamespace] = {}
         self._new_namespace_handlers: list[Callable[[Namespace], Any]] = []
@@ -102,6 +105,7 @@ class Namespaces(Broadcasting):
             ConfigurationError: an option asks for what the adapter or parser cannot do.
         """
         options = self.options
+        self.intake.begin(options)
         self.parser = self._own_parser or PARSERS[options.parser]
         if options.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")

@@ -17,10 +17,12 @@ from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
 from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
 from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 from trio_socketio.socketio.event_queue import OVERLOAD_FACTOR
+from trio_socketio.socketio.intake import weigh_text
 from trio_socketio.socketio.joining import Joining
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
+    from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
 
@@ -62,6 +64,9 @@ class Peer:
         "_left",
         "_reassembly",
         "_sockets",
+        "founded",
+        "held",
+        "intake",
         "server",
         "session",
     )
@@ -77,37 +82,59 @@ class Peer:
         self._left: dict[str, None] | None = None  # namespaces it was put out of, or left
         self._reassembly: Reassembly | None = None
         self._acks_awaited = 0
+        self.intake = server.intake
+        self.held = 0  # see Holder
+        self.founded: list[Namespace] | None = None  # see Founder
         self._closed = False
         self._connect_by = trio.current_time() + server.options.connect_timeout_s
 
     # -- Listener
 
-    def receive_text(self, packet: bytes) -> None:
-        """See Listener."""
+    def receive_text(self, packet: bytes, weight: int = 0) -> None:
+        """See Listener.
+
+        Args:
+            packet: as it came.
+            weight: of a packet that was put off and whose turn it is now.
+        """
         if self._reassembly is not None:
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
+        if not weight:
+            weight = len(packet)
+            if weight > self.intake.weigh_above:
+                weight = weigh_text(packet)
+                if self.intake.put_off(self, self.receive_text, packet, weight):
+                    return
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
         if decoded.type is _EVENT and socket is not None:
-            socket.receive_event(decoded.data, decoded.ack_id)  # as _receive_packet would
-        elif decoded.attachments:
+            socket.receive_event(decoded.data, decoded.ack_id, weight)  # as _receive_packet would
+            return
+        decoded.weight = weight
+        if decoded.attachments:
             self._expect_attachments(decoded)
         else:
             self._receive_packet(decoded)
 
     def receive_binary(self, data: bytes) -> None:
         """See Listener."""
-        if self._reassembly is None:
+        reassembly = self._reassembly
+        if reassembly is None:
             raise RemoteProtocolError("binary that no packet announced")
-        packet = self._reassembly.receive_attachment(data)
-        if packet is not None:
+        packet = reassembly.receive_attachment(data)
+        if packet is None:
+            self.intake.collect(self, len(data))
+        else:
             self._reassembly = None
+            self.intake.stop_collecting(self, reassembly.weight)
+            packet.weight = reassembly.weight + len(data)
             self._receive_packet(packet)
 
     def session_closed(self, reason: str) -> None:
         """See Listener."""
         self._closed = True
-        self._reassembly = None
+        self.drop_collected()
+        self.intake.discard(self)
         for joining in tuple((self._joinings or {}).values()):
             joining.abandon(reason)
         for socket in tuple(self._sockets.values()):
@@ -125,7 +152,7 @@ class Peer:
             self._connect_by = inf
             self.session.close("forced server close")
         else:
-            self._reassembly = None
+            self.drop_collected()
             self.session.lose("parse error")
 
     # -- packets
@@ -144,6 +171,7 @@ class Peer:
             trio.current_time() + options.attachments_timeout_s,
         )
         self.server.engine.deadlines.schedule(self.session)
+        self.intake.collect(self, packet.weight)
 
     def _receive_packet(self, packet: Packet) -> None:
         kind = packet.type
@@ -151,7 +179,7 @@ class Peer:
         if socket is None:
             self._receive_unjoined(packet)
         elif kind is _EVENT or kind is _BINARY_EVENT:
-            socket.receive_event(packet.data, packet.ack_id)
+            socket.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is _ACK or kind is _BINARY_ACK:
             socket.receive_ack(packet.ack_id, packet.data)
         elif kind is _DISCONNECT:
@@ -208,12 +236,14 @@ class Peer:
         return len(self._leaving or ())
 
     def new_socket_id(self, name: str) -> str:
-        """Public name of a socket in the namespace called name."""
+        """The id of a socket in the namespace called name, where it is not just a random one."""
         return self.server.draw_id(SOCKET_ID_CHARACTERS)
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
-        self._connect_by = inf
+        if self._connect_by < inf:
+            self._connect_by = inf
+            self.session.joined()
         self.session.send(socket.namespace.encode_connect(socket.credentials()))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
@@ -327,18 +357,41 @@ class Peer:
         elif pending >= OVERLOAD_FACTOR * self.server.options.handler_queue:
             self.session.lose("overload")
 
+    def burdened(self, before: int) -> None:
+        """See Holder."""
+        if not self._acks_awaited:
+            self.session.pause_reading()
+        elif self.intake.is_overload(before, OVERLOAD_FACTOR):
+            self.session.lose("overload")
+
     def queue_eased(self) -> None:
-        """A socket has caught up."""
-        if all(socket.has_room for socket in self._sockets.values()) and all(
-            joining.has_room for joining in (self._joinings or {}).values()
+        """A socket has caught up, or less waits for the handlers of all of them."""
+        if (
+            self.intake.has_room(self)
+            and all(socket.has_room for socket in self._sockets.values())
+            and all(joining.has_room for joining in (self._joinings or {}).values())
         ):
             self.session.resume_reading()
 
     def ack_awaited(self) -> None:
         """A handler waits for its client: what it waits for may stand behind what is not read."""
         self._acks_awaited += 1
-        self.session.resume_reading()
+        if not self.intake.keeps_back(self):
+            self.session.resume_reading()
 
     def ack_over(self) -> None:
         """One wait is over."""
         self._acks_awaited -= 1
+
+    # -- attachments, as the intake sees them
+
+    @property
+    def collected(self) -> int:
+        """See Holder."""
+        return 0 if self._reassembly is None else self._reassembly.weight
+
+    def drop_collected(self) -> None:
+        """See Holder."""
+        reassembly, self._reassembly = self._reassembly, None
+        if reassembly is not None:
+            self.intake.stop_collecting(self, reassembly.weight)

@@ -7,6 +7,7 @@ from trio_socketio.codec.parsers import JSON
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.net.request import Request
+from trio_socketio.socketio.intake import Receive, weigh_msgpack
 from trio_socketio.socketio.peer import Peer
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class PeerV3(Peer):
 
     def accept(self, socket: "Socket") -> None:
         """See Peer."""
-        self._connect_by = inf
+        if self._connect_by < inf:
+            self._connect_by = inf
+            self.session.joined()
         self._send(Packet(PacketType.CONNECT, socket.namespace.name))
 
     def refuse(self, name: str, data: dict[str, Any]) -> None:
@@ -61,17 +64,29 @@ class ParsingPeer(Peer):
 
     __slots__ = ()
 
-    def receive_text(self, packet: bytes) -> None:
-        """See Listener."""
-        self._receive(self.server.parser.decode_text(packet))
+    def receive_text(self, packet: bytes, weight: int = 0) -> None:
+        """See Peer."""
+        weight = weight or self._weigh(self.receive_text, packet)
+        if weight:
+            self._receive(self.server.parser.decode_text(packet), weight)
 
-    def receive_binary(self, data: bytes) -> None:
-        """See Listener."""
-        self._receive(self.server.parser.decode_binary(data))
+    def receive_binary(self, data: bytes, weight: int = 0) -> None:
+        """See Peer.receive_text."""
+        weight = weight or self._weigh(self.receive_binary, data)
+        if weight:
+            self._receive(self.server.parser.decode_binary(data), weight)
 
-    def _receive(self, packet: Packet) -> None:
+    def _weigh(self, receive: Receive, packet: bytes) -> int:
+        """The weight of a packet; 0 when it was put off."""
+        if len(packet) <= self.intake.weigh_above:
+            return len(packet) or 1
+        weight = weigh_msgpack(packet)
+        return 0 if self.intake.put_off(self, receive, packet, weight) else weight
+
+    def _receive(self, packet: Packet, weight: int) -> None:
         if packet.attachments:
             raise RemoteProtocolError("a packet whose attachments nobody would put in")
+        packet.weight = weight
         self._receive_packet(packet)
 
 

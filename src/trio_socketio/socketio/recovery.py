@@ -12,13 +12,14 @@ and what it missed. Two questions decide whether it can:
 """
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.socketio.packet_log import Destination, PacketLog
 from trio_socketio.socketio.server_side import ServerSideEvent
+from trio_socketio.socketio.session_weight import weigh_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.adapter import Target
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.saved_session import SavedSession
+
+HEAVIEST_SHARE: Final = 64
+"""The part of all saved sessions' bytes that one of them may take."""
 
 
 class Recovery:
@@ -51,13 +55,21 @@ class Recovery:
             self.disconnection_s + self.heartbeat_s,
         )
         self._max_sessions = options.state_recovery_max_sessions
-        self._sessions: dict[str, tuple[SavedSession, Namespace]] = {}  # by pid, oldest first
+        self._max_bytes = options.state_recovery_max_session_bytes
+        # By pid, oldest first, with their weights: the program may change a session's data later.
+        self._sessions: dict[str, tuple[SavedSession, Namespace, int]] = {}
+        self._bytes = 0
         self._deadlines = deadlines
         self._stopped = False
         self.recovered = 0  # sessions that were gone on with
         self.expired = 0  # sessions that were given up
         self.refused = 0  # wishes to go on that were not granted
         self.deadline_entry: Entry | None = None
+
+    @property
+    def session_bytes(self) -> int:
+        """Weight of those sessions."""
+        return self._bytes
 
     @property
     def session_count(self) -> int:
@@ -74,26 +86,33 @@ class Recovery:
 
     def keep(self, session: "SavedSession", namespace: "Namespace") -> None:
         """Keep a session until it is asked for, or its time runs out."""
-        self._sessions[session.pid] = (session, namespace)
-        if self._stopped:
+        weight = weigh_session(session)
+        if session.pid in self._sessions:
+            self.release(session.pid)
+        self._sessions[session.pid] = (session, namespace, weight)
+        self._bytes += weight
+        # One that is too heavy is given up at once: it would cost many others theirs.
+        if self._stopped or weight > self._max_bytes // HEAVIEST_SHARE:
             self.end(session.pid)
             return
-        if len(self._sessions) > self._max_sessions:
+        while len(self._sessions) > self._max_sessions or self._bytes > self._max_bytes:
             self.end(next(iter(self._sessions)))
         self._deadlines.schedule(self)
 
     def find(self, pid: str) -> "SavedSession | None":
         """The session of that pid, if its time has not run out."""
-        session, _ = self._sessions.get(pid, (None, None))
+        session, _, _ = self._sessions.get(pid, (None, None, 0))
         return session if session and session.ends_at > trio.current_time() else None
 
     def release(self, pid: str) -> None:
         """A session has found its client: nobody else can ask for it."""
-        del self._sessions[pid]
+        _, _, weight = self._sessions.pop(pid)
+        self._bytes -= weight
 
     def end(self, pid: str) -> None:
         """Nobody will go on with a session any more."""
-        session, namespace = self._sessions.pop(pid)
+        session, namespace, _ = self._sessions[pid]
+        self.release(pid)
         self.expired += 1
         handler = namespace.expiry_handler
         if handler is not None:
@@ -114,14 +133,14 @@ class Recovery:
 
     def next_deadline(self) -> float:
         """See Expiring."""
-        session, _ = next(iter(self._sessions.values()), (None, None))
+        session, _, _ = next(iter(self._sessions.values()), (None, None, 0))
         return min(session.ends_at if session else inf, self.log.next_deadline())
 
     def expire(self, now: float) -> None:
         """See Expiring."""
         self.log.trim(now)
         while self._sessions:
-            pid, (session, _) = next(iter(self._sessions.items()))
+            pid, (session, _, _) = next(iter(self._sessions.items()))
             if session.ends_at > now:
                 break
             self.end(pid)

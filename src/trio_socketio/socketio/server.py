@@ -19,6 +19,7 @@ from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
+from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
@@ -51,12 +52,18 @@ class Statistics:
         connections: open connections, whatever they carry.
         connections_refused: answered 503 for being too many, since the start.
         sessions: Engine.IO sessions of the Socket.IO path.
+        sessions_unjoined: of those, whose clients have not joined a namespace yet.
+        sessions_refused: requests for a session that were answered 503 or 429, as too many had not.
         sockets: sockets by namespace.
         joining: clients that are on their way into a namespace.
         packets_dropped: sent to clients that were gone or, if volatile, behind.
         handler_failures: handlers and middleware that raised.
         events_dropped: that still waited for their handlers, "disconnect" among them, when the
             server stopped.
+        input_held: weight of what clients have sent and their handlers have not finished with; see
+            input_bound_bytes.
+        input_dropped: large packets whose clients were lost, or closed for an overload, before it
+            was their turn to be decoded.
         defects: exceptions that only the last barrier stopped.
         sessions_saved: whose clients were lost and may go on with them; see state_recovery.
         sessions_recovered: that clients went on with.
@@ -67,11 +74,15 @@ class Statistics:
     connections: int
     connections_refused: int
     sessions: int
+    sessions_unjoined: int
+    sessions_refused: int
     sockets: dict[str, int]
     joining: int
     packets_dropped: int
     handler_failures: int
     events_dropped: int
+    input_held: int
+    input_dropped: int
     defects: int
     sessions_saved: int
     sessions_recovered: int
@@ -148,10 +159,13 @@ class Server(Namespaces):
         """What is going on. Zeros when the server does not serve."""
         running, recovery = self._running, self.recovery
         namespaces = tuple(self.namespaces.items())  # a thread that exports figures may ask
+        newcomers = running.engine.newcomers if running else None
         return Statistics(
             connections=running.http.connection_count if running else 0,
             connections_refused=running.http.refused_count if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
+            sessions_unjoined=len(newcomers) if newcomers else 0,
+            sessions_refused=newcomers.refused if newcomers else 0,
             sockets={name: len(space.sockets) for name, space in namespaces},
             joining=sum(len(space.joinings) for _, space in namespaces),
             packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
@@ -159,6 +173,8 @@ class Server(Namespaces):
             else 0,
             handler_failures=self.workers.failed,
             events_dropped=self.workers.events_dropped,
+            input_held=self.intake.held,
+            input_dropped=self.intake.dropped,
             defects=running.poller.failures if running else 0,
             sessions_saved=recovery.session_count if recovery else 0,
             sessions_recovered=recovery.recovered if recovery else 0,
@@ -244,6 +260,7 @@ class Server(Namespaces):
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
             services.start_soon(deadlines.run)
+            services.start_soon(self.intake.run)
             try:
                 async with trio.open_nursery() as handlers:
                     self.workers.start(handlers)
@@ -293,6 +310,7 @@ class Server(Namespaces):
             )
 
         engine = create(lambda session: open_peer(self, session))
+        engine.newcomers = Newcomers(options)
         engines = {options.path: engine}
         for path, open_session in self._mounts.items():
             if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile

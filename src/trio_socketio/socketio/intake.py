@@ -1,0 +1,329 @@
+"""Bounds what clients have sent and nobody has finished with, and decodes large packets in turn.
+
+Events that wait for handlers are Python objects, many times larger than the text they came from:
+0.9 MB of ``[],[],...`` decodes to 20 MB. So they are weighed by their text, with 64 bytes for every
+container and item. A session that holds its bound stops being read, exactly as when it holds too
+many events.
+
+When all sessions together hold the server's bound, those that hold more than their share of it stop
+being read, and lighter ones go on. Closing the heaviest sessions instead would free little: their
+handlers keep what they were given until they return, so one client after the other would be closed
+for what a few of them hold. Attachments are the exception. No handler has them yet, so the session
+that has collected the most is closed, which frees them at once. Were its reading stopped, two
+sessions could wait for each other's last attachment.
+
+A large packet takes long to decode (50 ms for the one above). It is put aside as it came, reading
+of its session stops, and one such packet is decoded whenever everybody else has had a turn.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+from trio.lowlevel import checkpoint, current_statistics
+
+if TYPE_CHECKING:
+    from trio_socketio.options import ServerOptions
+
+log = logging.getLogger(__name__)
+
+LARGE_BYTES: Final = 65536
+"""Packets above it are decoded one a turn."""
+SMALL_BYTES: Final = 4096
+"""Packets up to it weigh what they measure, so that most messages cost one comparison."""
+
+_SMALL_WHEN_STRAINED_BYTES: Final = 256
+_ITEM_BYTES: Final = 64
+_SHARES: Final = 4  # a session's share of the whole bound is this fraction of an equal one
+_QUIET_PASSES: Final = 5  # of trio's scheduler, after which nobody else has anything to do
+_LOOKED_AT: Final = 64  # packets that wait, in one pass
+
+Receive = Callable[[bytes, int], None]
+"""Takes a packet and its weight, which is above zero."""
+
+
+def weigh_text(packet: bytes) -> int:
+    """About what a JSON packet takes when it is decoded, in bytes."""
+    items = packet.count(b"[") + packet.count(b"{") + packet.count(b",")
+    return len(packet) + _ITEM_BYTES * items
+
+
+_MSGPACK_CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
+
+
+def weigh_msgpack(packet: bytes) -> int:
+    """About what a MessagePack packet takes when it is decoded, in bytes.
+
+    Bytes inside texts and numbers may look like containers. It weighs too much then, never too
+    little.
+    """
+    items = len(packet) - len(packet.translate(None, _MSGPACK_CONTAINERS))
+    return len(packet) + _ITEM_BYTES * items
+
+
+class Reading(Protocol):
+    """The session of a Holder, as far as it is read."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether packets pass."""
+
+    paused: bool
+    """Whether it is not read at present."""
+
+    def pause_reading(self, *, briefly: bool = False) -> None:
+        """Hand no further message over until resume_reading."""
+
+    def resume_reading(self) -> None:
+        """Hand over what was held back, then read on; in the next turn, never from here."""
+
+    def lose(self, reason: str) -> None:
+        """End at once. Marks only."""
+
+    def contain(self, error: Exception) -> None:
+        """A packet raised: end the session with the reason that fits."""
+
+
+class Holder(Protocol):
+    """A client whose packets are weighed."""
+
+    held: int
+    """Weight of what it has sent and nobody has finished with. Only the Intake changes it."""
+
+    @property
+    def session(self) -> Reading:
+        """Its session."""
+
+    def burdened(self, before: int) -> None:
+        """It holds its bound or more than its share; ``before`` without the last packet."""
+
+    def queue_eased(self) -> None:
+        """It holds less than before; read on if nothing else is in the way."""
+
+    @property
+    def collected(self) -> int:
+        """Weight of attachments whose packet is not complete."""
+
+    def drop_collected(self) -> None:
+        """Give up the packet whose attachments are being collected."""
+
+
+@dataclass(slots=True)
+class _PutOff:
+    receive: Receive
+    packet: bytes
+    weight: int
+
+
+class Intake:
+    """What the clients of one server have sent and nobody has finished with.
+
+    Attributes:
+        held: weight of it all, packets that wait to be decoded included.
+        dropped: packets that waited to be decoded when their clients were lost.
+        weigh_above: bytes of a packet from which on it has to be weighed, and shown to `put_off`.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.dropped = 0
+        self.weigh_above = SMALL_BYTES
+        self._session_bound = 0
+        self._bound = 0
+        self._holders = 0  # clients that hold anything
+        self._raw = 0  # bytes of the packets that wait to be decoded
+        self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
+        self._stalled: dict[Holder, None] = {}  # not read because all together hold too much
+        self._collecting: dict[Holder, None] = {}
+        self._news = trio.Event()
+
+    def begin(self, options: "ServerOptions") -> None:
+        """Serving begins: these bounds hold from here on."""
+        self._session_bound = options.input_bound_bytes
+        self._bound = options.input_bound_all_bytes
+
+    # -- what is held
+
+    def add(self, holder: Holder, weight: int) -> None:
+        """Something waits for its handler. The holder's reading may stop."""
+        before = holder.held
+        self._add(holder, weight)
+        if self.held >= self._bound and holder.held > self._share:
+            self._stalled[holder] = None
+            holder.session.pause_reading()
+        elif holder.held >= self._session_bound:
+            holder.burdened(before)
+
+    def remove(self, holder: Holder, weight: int) -> None:
+        """It was handled, or will never be. Called exactly once for every `add`."""
+        before = holder.held
+        self._subtract(holder, weight)
+        after = holder.held
+        if holder.session.paused and (not after or after <= self._session_bound // 2 < before):
+            if not after:  # even if all the others hold too much
+                self._stalled.pop(holder, None)
+            holder.queue_eased()
+
+    def has_room(self, holder: Holder) -> bool:
+        """Whether the holder may be read on, as far as weight goes."""
+        return (
+            holder.held < self._session_bound
+            and holder not in self._stalled
+            and holder not in self._waiting
+        )
+
+    def keeps_back(self, holder: Holder) -> bool:
+        """Whether the holder must not be read, even if that is where its next answer stands."""
+        return holder in self._waiting or holder in self._stalled
+
+    def is_overload(self, before: int, factor: int) -> bool:
+        """Whether a holder held so many times its bound before its last packet."""
+        return before >= factor * self._session_bound
+
+    @property
+    def _share(self) -> int:
+        """What a session may hold for certain, however much all of them hold together."""
+        return self._bound // (_SHARES * max(self._holders, 1))
+
+    def _add(self, holder: Holder, weight: int) -> None:
+        if not holder.held:
+            self._holders += 1
+        holder.held += weight
+        self.held += weight
+        if self.held > self._session_bound:
+            # Small packets are worth a look now: 4 KiB of "[],[]," weigh 20 times as much.
+            self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+
+    def _subtract(self, holder: Holder, weight: int) -> None:
+        holder.held -= weight
+        self.held -= weight
+        if not holder.held:
+            self._holders -= 1
+        if self.held <= self._session_bound:
+            self.weigh_above = SMALL_BYTES
+        if self._waiting or self._stalled:
+            self._news.set()
+
+    # -- attachments
+
+    def collect(self, holder: Holder, weight: int) -> None:
+        """An attachment came whose packet is not complete, or the packet's own text."""
+        self._collecting[holder] = None
+        self._add(holder, weight)
+        while self.held > self._bound and self._collecting:
+            heaviest = max(self._collecting, key=lambda other: other.collected)
+            if heaviest.collected <= self._share:
+                break
+            log.debug("a session is closed: nobody has collected more attachments")
+            heaviest.drop_collected()
+            heaviest.session.lose("overload")
+
+    def stop_collecting(self, holder: Holder, weight: int) -> None:
+        """The packet is complete, or given up. Its weight is all that was collected."""
+        del self._collecting[holder]
+        self.remove(holder, weight)
+
+    # -- packets that wait to be decoded
+
+    def put_off(self, holder: Holder, receive: Receive, packet: bytes, weight: int) -> bool:
+        """Put a packet aside if it has to wait; whether it has.
+
+        Nothing more is read of its session until the packet has been received, so order is kept
+        for acks, attachments and DISCONNECT alike.
+
+        Args:
+            holder: the client.
+            receive: takes the packet when it is its turn.
+            packet: as it came.
+            weight: of it, decoded.
+        """
+        size = len(packet)
+        if size <= LARGE_BYTES and (size <= SMALL_BYTES or self.held < self._bound):
+            return False
+        if self._raw and self._raw + size > self._bound:
+            self.dropped += 1
+            holder.session.lose("overload")
+            return True
+        self._waiting[holder] = _PutOff(receive, packet, weight)
+        self._raw += size
+        self._add(holder, size)
+        self._news.set()
+        holder.session.pause_reading(briefly=True)
+        return True
+
+    def discard(self, holder: Holder) -> None:
+        """The client is gone: what waits of it is dropped."""
+        self._stalled.pop(holder, None)
+        put_off = self._waiting.pop(holder, None)
+        if put_off is not None:
+            self._release(holder, put_off)
+            self.dropped += 1
+
+    async def run(self) -> None:
+        """Decode what was put off, and read on what was stalled, until cancelled."""
+        while True:
+            began = perf_counter()
+            took_up = self._take_up()
+            if self._stalled and self.held < self._bound * 3 // 4:
+                self._relieve()
+            elif not took_up:
+                self._news = trio.Event()
+                await self._news.wait()
+            await _let_others_run(perf_counter() - began)
+
+    def _relieve(self) -> None:
+        stalled, self._stalled = self._stalled, {}
+        for holder in stalled:
+            holder.queue_eased()
+
+    def _take_up(self) -> bool:
+        """Receive the first packet that there is room for; whether there was one."""
+        for _ in range(min(len(self._waiting), _LOOKED_AT)):
+            holder, put_off = next(iter(self._waiting.items()))
+            del self._waiting[holder]
+            if not holder.session.is_open:
+                self._release(holder, put_off)
+                self.dropped += 1
+            elif not self._is_room_for(put_off):
+                self._waiting[holder] = put_off  # others may be lighter: it is looked at again
+            else:
+                self._release(holder, put_off)
+                self._receive(holder, put_off)
+                return True
+        return False
+
+    def _is_room_for(self, put_off: _PutOff) -> bool:
+        """Whether it can be decoded. Half of the bound is kept for packets that are not large."""
+        decoded = self.held - self._raw
+        bound = self._bound // 2 if len(put_off.packet) > LARGE_BYTES else self._bound
+        return not decoded or decoded + put_off.weight <= bound
+
+    def _release(self, holder: Holder, put_off: _PutOff) -> None:
+        self._raw -= len(put_off.packet)
+        self._subtract(holder, len(put_off.packet))
+
+    def _receive(self, holder: Holder, put_off: _PutOff) -> None:
+        # First, as it takes effect in the next turn: the packet itself may stop reading again.
+        holder.session.resume_reading()
+        try:
+            put_off.receive(put_off.packet, put_off.weight)
+        except Exception as error:
+            holder.session.contain(error)
+
+
+async def _let_others_run(at_most_s: float) -> None:
+    """Wait until nobody else can run, but not for long: large packets have their share too.
+
+    Args:
+        at_most_s: as long as the last packet took, so that others have at least half of the time.
+    """
+    ends = perf_counter() + at_most_s
+    quiet = 0
+    while quiet < _QUIET_PASSES:
+        await checkpoint()
+        # Tasks of this pass that run after us are not counted, and may be about to wake others:
+        # a message goes from the poller to a worker and from there to the flush task.
+        quiet = 0 if current_statistics().tasks_runnable and perf_counter() < ends else quiet + 1

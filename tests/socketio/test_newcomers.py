@@ -1,0 +1,236 @@
+"""Sessions that have joined nothing are bounded, in all and for each address."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tests.socketio.serving import joined, open_client, serving, until
+from tests.wire import HttpClient, PollingEngine, Response, SocketIOClient, WebSocketEngine
+from trio.testing import trio_test
+
+from trio_socketio import ConnectRefused, Server, ServerOptions, Socket, open_server
+
+POLLING = "/socket.io/?EIO=4&transport=polling"
+WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+ORIGIN = "https://a.example"
+
+
+@pytest.fixture(autouse=True)
+def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polling clients that open a session and nothing else fetch no last packet."""
+    monkeypatch.setattr("trio_socketio.socketio.server.FLUSH_S", 0.05)
+
+
+@asynccontextmanager
+async def http_client(port: int) -> AsyncIterator[HttpClient]:
+    http = HttpClient(port)
+    try:
+        yield http
+    finally:
+        await http.aclose()
+
+
+async def get(http: HttpClient, **headers: str) -> Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await http.request("GET", POLLING, headers=list(named.items()))
+
+
+def check_told(response: Response, status: int, message: str) -> None:
+    assert response.status == status
+    assert response.json() == {"code": 3, "message": message}
+    assert response.headers["retry-after"] == "5"
+    assert response.headers["content-type"] == "application/json"
+
+
+OF_ALL = (503, "Too many sessions that have joined nothing")
+OF_ONE = (429, "Too many sessions of this address that have joined nothing")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        pytest.param({"max_unjoined_sessions": 3}, OF_ALL, marks=pytest.mark.req("BND-13")),
+        pytest.param(
+            {"max_unjoined_sessions_per_address": 3}, OF_ONE, marks=pytest.mark.req("BND-14")
+        ),
+    ],
+)
+@trio_test
+async def test_further_sessions_are_refused(
+    options: dict[str, Any], told: tuple[int, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(ServerOptions(cors_origins=ORIGIN, **options))
+    async with serving(server) as port, http_client(port) as http:
+        for _ in range(3):
+            assert (await get(http)).status == 200
+        assert server.statistics().sessions_unjoined == 3
+        for count in range(1, 4):
+            refused = await get(http, origin=ORIGIN)
+            check_told(refused, *told)
+            assert refused.headers["access-control-allow-origin"] == ORIGIN
+            assert server.statistics().sessions_refused == count
+        upgrade = await http.request("GET", WEBSOCKET, headers=list(UPGRADE.items()))
+        assert (upgrade.status, upgrade.text) == told
+        assert upgrade.headers["retry-after"] == "5"
+        assert server.statistics().sessions == 3
+    assert caplog.text.count(told[1]) == 1  # the log is not flooded
+
+
+@pytest.mark.req("BND-15")
+@trio_test
+async def test_who_joins_makes_room(transport: str) -> None:
+    """As many as like may be there, as long as they join."""
+    server = Server(ServerOptions(max_unjoined_sessions=1, max_unjoined_sessions_per_address=1))
+    async with serving(server) as port, trio.open_nursery() as nursery:
+        leave = trio.Event()
+
+        async def be_there(task_status: trio.TaskStatus[None]) -> None:
+            async with joined(port, transport):
+                task_status.started()
+                await leave.wait()
+
+        for _ in range(20):
+            await nursery.start(be_there)
+        assert server.statistics().sessions == 20
+        assert server.statistics().sessions_unjoined == 0
+        leave.set()
+    assert server.statistics().sessions_refused == 0
+
+
+@pytest.mark.req("BND-15")
+@trio_test
+async def test_who_is_refused_or_asked_takes_its_place_until_it_goes(transport: str) -> None:
+    server = Server(ServerOptions(max_unjoined_sessions=2))
+    go_on = trio.Event()
+
+    @server.use
+    async def check(socket: Socket) -> None:
+        if socket.handshake.auth.get("wait"):
+            await go_on.wait()
+        else:
+            raise ConnectRefused("no")
+
+    async with serving(server) as port:
+        async with (
+            open_client(port, transport) as refused,
+            open_client(port, transport) as asked,
+            http_client(port) as http,
+        ):
+            await refused.send("0")
+            assert (await refused.receive())[0].startswith("4")
+            await asked.send('0{"wait":true}')
+            check_told(await get(http), *OF_ALL)
+            go_on.set()
+            assert (await asked.receive())[0].startswith("0")
+            assert server.statistics().sessions_unjoined == 1
+        await until(lambda: server.statistics().sessions_unjoined == 0)
+
+
+@pytest.mark.req("BND-15")
+@trio_test
+async def test_clients_of_2_join_as_they_come() -> None:
+    server = Server(ServerOptions(allow_eio3=True, max_unjoined_sessions=1))
+    async with serving(server) as port, http_client(port) as http:
+        for _ in range(3):
+            response = await http.request("GET", POLLING.replace("EIO=4", "EIO=3"))
+            assert response.status == 200
+        assert server.statistics().sessions_unjoined == 0
+
+
+@pytest.mark.req("BND-14")
+@trio_test
+async def test_the_address_is_the_one_that_a_trusted_proxy_names() -> None:
+    options = ServerOptions(
+        max_unjoined_sessions_per_address=1, trusted_proxies=(ip_network("127.0.0.0/8"),)
+    )
+    async with serving(Server(options)) as port, http_client(port) as http:
+        for address, status in (
+            ("203.0.113.1", 200),
+            ("203.0.113.1", 429),
+            ("203.0.113.2", 200),
+            ("::ffff:203.0.113.2", 429),
+            ("2001:db8:0:1::1", 200),
+            ("2001:db8:0:1:2:3:4:5", 429),  # one site, as providers hand them out
+            ("2001:db8:0:2::1", 200),
+        ):
+            assert (await get(http, x_forwarded_for=address)).status == status, address
+
+
+@trio_test
+async def test_a_unix_socket_has_no_address(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    server = Server(ServerOptions(max_unjoined_sessions_per_address=1))
+    head = f"GET {POLLING} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with open_server(server, unix_path=path):
+        for _ in range(3):
+            async with await trio.open_unix_socket(str(path)) as stream:
+                await stream.send_all(head)
+                assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 200")
+        assert server.statistics().sessions_unjoined == 3
+
+
+@trio_test
+async def test_bare_engine_sessions_do_not_count() -> None:
+    server = Server(ServerOptions(max_unjoined_sessions=1))
+    sessions: list[Any] = []
+
+    class Quiet:
+        def receive_text(self, packet: bytes) -> None: ...
+        def receive_binary(self, data: bytes) -> None: ...
+        def session_closed(self, reason: str) -> None: ...
+        def next_deadline(self) -> float:
+            return float("inf")
+
+        def expire(self, now: float) -> None: ...
+
+    def open_session(session: Any) -> Quiet:
+        sessions.append(session)
+        return Quiet()
+
+    server.mount("/bare/", open_session)
+    async with serving(server) as port, http_client(port) as http:
+        for _ in range(3):
+            assert (await http.request("GET", "/bare/?EIO=4&transport=polling")).status == 200
+        assert (await get(http)).status == 200
+        for session in sessions:
+            session.lose("transport close")
+
+
+@trio_test
+async def test_a_storm_of_clients_that_join_is_let_in() -> None:
+    """A restart: all clients come at once, from one address, more than may be newcomers."""
+    server = Server(ServerOptions(max_unjoined_sessions_per_address=300))
+    count = 1000
+    async with serving(server) as port:
+        clients: list[SocketIOClient] = []
+
+        async def come(number: int) -> None:
+            engine = await (WebSocketEngine if number % 2 else PollingEngine).open(port)
+            client = SocketIOClient(engine)
+            await client.connect()
+            clients.append(client)
+
+        async with trio.open_nursery() as nursery:
+            limit = trio.CapacityLimiter(250)
+
+            async def come_soon(number: int) -> None:
+                async with limit:
+                    await come(number)
+
+            for number in range(count):
+                nursery.start_soon(come_soon, number)
+        assert len(clients) == count
+        assert server.statistics().sessions_refused == 0
+        for client in clients:
+            await client.aclose()
+        server.stop()
