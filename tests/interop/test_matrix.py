@@ -13,6 +13,7 @@ from tests.interop.python_scenarios import SCENARIOS
 CELLS = [cell for cell in all_cells() if not cell.missing]
 COMPRESSION = {"compressed_polling", "compressed_websocket"}  # test_compression.py
 CROWD = {"two_hundred_clients"}  # test_crowd.py
+JOINING = {"joining_again"}  # test_joining_again.py
 RECOVERY = {  # test_javascript_recovery.py
     "msgpack_values",
     "recovery_again_and_again",
@@ -56,7 +57,8 @@ def test_conformance_is_what_is_tested() -> None:
 def test_every_scenario_is_in_a_cell() -> None:
     done = subprocess.run(node_command("list", (), "", ""), capture_output=True, check=True)
     written = {"javascript": set(json.loads(done.stdout)), "python": set(SCENARIOS)}
-    named: dict[str, set[str]] = {"javascript": COMPRESSION | CROWD | RECOVERY, "python": set()}
+    elsewhere = COMPRESSION | CROWD | JOINING | RECOVERY
+    named: dict[str, set[str]] = {"javascript": elsewhere, "python": set()}
     for cell in CELLS:
         language = "python" if cell.client.family.in_python else "javascript"
         named[language].update(cell.scenarios)
