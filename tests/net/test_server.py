@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from tests.net.harness import Peer, settle
 from trio.testing import trio_test
@@ -69,6 +70,7 @@ def is_refused(peer: Peer) -> bool:
 
 
 class TestBounds:
+    @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_the_server_takes_are_answered_503(self) -> None:
         async with open_http(ServerOptions(max_connections=3)) as clients:
@@ -83,6 +85,7 @@ class TestBounds:
             await late.send(GET)
             assert late.read_nowait().startswith(b"HTTP/1.1 200 ")
 
+    @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_one_address_may_have_are_answered_503(self) -> None:
         async with open_http(ServerOptions(max_connections_per_address=2)) as clients:
