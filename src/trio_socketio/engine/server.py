@@ -24,6 +24,7 @@ from trio_socketio.engine.handshake import (
     is_websocket_upgrade,
     protocol_of,
     websocket_headers,
+    websocket_refusal,
 )
 from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.jsonp import is_index, name_page
@@ -195,7 +196,7 @@ class EngineServer:
     def _receive_upgrade(self, request: "Request") -> None:
         headers = websocket_headers(request)
         if headers is None or request.method != "GET":
-            self._refuse(request, BAD_REQUEST, upgrade=True)
+            self._refuse(request, websocket_refusal(request), upgrade=True)
             return
         agreement = None
         if self.deflate is not None and protocol_of(request, self.options) == Session.protocol:
