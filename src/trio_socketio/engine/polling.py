@@ -107,10 +107,12 @@ class PollingTransport:
         inbox, self._inbox = self._inbox, None
         if inbox is None:
             return
+        # Whoever ends the session in the meantime does not answer this POST: it is answered below.
+        post, self._post = self._post, None
         turn_ends = self._server.poller.turn_ends
         while inbox:
             if session.paused:
-                self._inbox = inbox
+                self._post, self._inbox = post, inbox
                 return
             packet = inbox.popleft()
             if not session.is_open:
@@ -122,10 +124,9 @@ class PollingTransport:
             else:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
             if perf_counter() > turn_ends and inbox and session.is_open:  # others want their turn
-                self._inbox = inbox
+                self._post, self._inbox = post, inbox
                 self.resume()
                 return
-        post, self._post = self._post, None
         if post is not None:
             post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
 
@@ -134,13 +135,12 @@ class PollingTransport:
         if self._inbox is not None:
             self._server.poller.call_again(self)
 
-    def refuse_held(self) -> None:
-        """The session has ended: a POST that is held back must not wait for ever."""
-        if self._inbox is not None:
-            self._inbox = None
-            post, self._post = self._post, None
-            if post is not None:
-                BAD_REQUEST.answer(post, self._server.headers(post))
+    def refuse_post(self) -> None:
+        """The session has ended: refuse a POST that is half sent or held back (EIO4-81)."""
+        self._inbox = None
+        post, self._post = self._post, None
+        if post is not None:
+            BAD_REQUEST.answer(post, self._server.headers(post))
 
     def flush_later(self) -> None:
         """Answer the GET at the end of the turn with all that was sent until then."""

@@ -301,7 +301,7 @@ class Session(SessionOutput):
         if self._buffer:
             self._server.packets_dropped += len(self.take_buffer())
         if self.polling is not None:
-            self.polling.refuse_held()
+            self.polling.refuse_post()
         # No cycle is left for the collector: churn gives its memory back at once.
         self.polling = self.websocket = self._connection = None
         self._server.session_ended(self)
