@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
+    from trio_socketio.net.connection import Connection
     from trio_socketio.net.request import Headers, Request
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
@@ -31,6 +32,7 @@ class PollingTransport:
     """
 
     __slots__ = (
+        "_carrier",
         "_encoding",
         "_get",
         "_inbox",
@@ -46,6 +48,7 @@ class PollingTransport:
         self._session = session
         self._payloads = payloads
         self._get: Request | None = None
+        self._carrier: Connection | None = None  # of the last answer to a GET
         self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._post: Request | None = None
         self._inbox: deque[Packet] | None = None  # of a POST that is held back
@@ -55,6 +58,16 @@ class PollingTransport:
     def is_waiting(self) -> bool:
         """Whether a GET is there to take packets."""
         return self._get is not None
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a POST has begun whose packets were not all handed over."""
+        return self._post is not None
+
+    @property
+    def leaving_bytes(self) -> int:
+        """Of the last answer to a GET: what the client has not confirmed."""
+        return 0 if self._carrier is None else self._carrier.leaving_bytes
 
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
@@ -169,6 +182,7 @@ class PollingTransport:
         """Answer the GET."""
         get, self._get = self._get, None
         if get is not None:
+            self._carrier = get.connection
             headers, body = self._payloads.encode(packets)
             if len(body) < self._server.compress_from_bytes or not self._compress(
                 get, packets, headers, body

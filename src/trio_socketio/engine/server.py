@@ -115,6 +115,9 @@ class EngineServer:
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
+            session = self.sessions.get(request.query.get("sid", ""))
+            if session is not None:
+                session.receive_request()
             self._receive(request, upgrade=upgrade)
 
     def _receive(self, request: "Request", *, upgrade: bool) -> None:
@@ -154,9 +157,6 @@ class EngineServer:
         if sid:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
-                return UNKNOWN_SID
-            if session.is_dead(trio.current_time()):
-                session.lose("ping timeout")
                 return UNKNOWN_SID
             if not upgrade and transport != session.transport:
                 return BAD_REQUEST

@@ -61,6 +61,11 @@ class Request:
         self._query: dict[str, str] | None = None
 
     @property
+    def connection(self) -> "Connection":
+        """What carries it; other requests too."""
+        return self._http.connection
+
+    @property
     def query(self) -> dict[str, str]:
         """Parameters of the target; the last of a repeated name counts, as in the reference."""
         if self._query is None:

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.connection import READ_BYTES, Connection, Owner, Receiver
+from trio_socketio.net.connection import READ_BYTES, Connection, Owner
+from trio_socketio.net.receiver import Receiver
 
 
 class TlsConnection(Connection):

@@ -227,7 +227,7 @@ class Server(Namespaces):
         self.prepare(deadlines)
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
-            services.start_soon(deadlines.run)
+            services.start_soon(deadlines.run, poller.read_ready)
             try:
                 async with trio.open_nursery() as handlers:
                     self.workers.start(handlers)
