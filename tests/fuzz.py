@@ -204,6 +204,9 @@ class ManualPoller(Poller):
     def unregister(self, connection: Pollable) -> None:
         """Nothing to watch."""
 
+    async def read_ready(self) -> None:
+        """Nothing arrives here by itself."""
+
     def _registered(self) -> list[Pollable]:
         return []
 

@@ -1,5 +1,8 @@
 """Clients that do not fetch, and listeners that are behind."""
 
+import os
+from typing import Final
+
 import pytest
 import trio
 from tests.engine.harness import (
@@ -237,3 +240,72 @@ async def test_pings_go_on_while_nothing_is_read_and_after(clock: MockClock) -> 
         clock.jump(5 + SWEEP_S)  # from now on a pong is due
         assert await closing_code(websocket.websocket) == 1000
         assert engine.listener.reasons == ["ping timeout"]
+
+
+# --- clients that take what they are sent slowly, but steadily
+
+
+RATE: Final = 100_000
+SLOW_S: Final = 10.0
+
+
+async def take(stream: trio.SocketStream, size: int) -> int:
+    """Read up to that many bytes, and no more than are there; how many there were."""
+    taken = 0
+    while taken < size:
+        try:
+            part = os.read(stream.socket.fileno(), size - taken)
+        except BlockingIOError:
+            break
+        if not part:
+            break
+        taken += len(part)
+    await settle()
+    return taken
+
+
+@pytest.mark.req("EIO4-84")
+@on_mock_clock
+async def test_who_still_takes_the_last_answer_is_not_late_for_the_next(clock: MockClock) -> None:
+    async with open_engine(slow_client_s=SLOW_S, ping_interval_s=1000.0) as engine:
+        polling = await engine.polling()
+        engine.session.send_binary(bytes(5_000_000))
+        stream = await engine.connect()
+        await stream.send_all(f"GET {polling.target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await settle()
+        engine.session.send_binary(bytes(2_000_000))  # waits for the next GET
+        engine.session.send_binary(bytes(10))
+        for _ in range(30):
+            await take(stream, RATE)
+            clock.jump(1.0)
+            await settle()
+        assert engine.session.is_open
+        for _ in range(3):
+            clock.jump(SLOW_S)
+            await settle()
+        assert engine.listener.reasons == ["slow client"]
+
+
+@pytest.mark.req("EIO4-84")
+@pytest.mark.parametrize("steady", [True, False])
+@on_mock_clock
+async def test_a_ping_behind_what_is_still_being_taken_is_waited_for(
+    clock: MockClock, steady: bool
+) -> None:
+    async with open_engine(
+        echo=False, ping_interval_s=5.0, ping_timeout_s=5.0, slow_client_s=1000.0
+    ) as engine:
+        websocket = (await engine.websocket()).websocket
+        stream = websocket.stream
+        assert isinstance(stream, trio.SocketStream)
+        for _ in range(70):
+            engine.session.send_binary(bytes(RATE))
+        await settle()
+        for _ in range(30):
+            if steady:
+                await take(stream, RATE)
+            clock.jump(1.0)
+            await settle()
+        assert engine.session.is_open is steady
+        if not steady:
+            assert engine.listener.reasons == ["ping timeout"]

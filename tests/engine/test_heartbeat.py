@@ -1,17 +1,15 @@
 """Pings at their times, pongs late or unasked, and who is dead from when on."""
 
+import os
 import time
 from select import select
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
 from tests.engine.harness import (
-    UPGRADE_HEADERS,
-    WEBSOCKET,
     Engine,
     assert_refused,
-    assert_upgrade_refused,
     closing_code,
     in_trio,
     on_mock_clock,
@@ -20,7 +18,7 @@ from tests.engine.harness import (
     settle,
     split,
 )
-from tests.wire import WebSocketClient
+from tests.wire import PollingEngine, WebSocketClient
 from trio.testing import MockClock
 
 INTERVAL_S = 10.0
@@ -160,28 +158,156 @@ async def test_without_a_pong_a_waiting_get_is_closed(clock: MockClock) -> None:
         assert_refused(await polling.poll(), 1)
 
 
-@pytest.mark.req("EIO4-37", "EIO4-04")
-@pytest.mark.parametrize("request_by", ["GET", "POST", "websocket"])
+def write_unseen(stream: trio.abc.Stream | None, data: bytes) -> None:
+    """Put bytes into the kernel without giving the server a turn."""
+    assert isinstance(stream, trio.SocketStream)
+    assert os.write(stream.socket.fileno(), data) == len(data)
+
+
+def post_of(polling: PollingEngine, body: bytes) -> bytes:
+    head = f"POST {polling.target} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.req("EIO4-83")
 @on_mock_clock
-async def test_a_dead_session_is_dead_although_the_sweep_is_late(
-    clock: MockClock, request_by: str
-) -> None:
+async def test_a_post_that_comes_before_the_judgement_brings_its_pong(clock: MockClock) -> None:
     async with open_engine(**options()) as engine:
         polling = await engine.polling()
         engine.engine.deadlines.forget(engine.session)  # the sweep never comes
-        await pass_time(clock, INTERVAL_S + TIMEOUT_S - EARLY_S)
-        await polling.send("4alive")
-        assert engine.listener.received == ["alive"]
-        await pass_time(clock, EARLY_S)
-        if request_by == "websocket":
-            target = f"{WEBSOCKET}&sid={engine.session.sid}"
-            assert_upgrade_refused(await engine.request("GET", target, UPGRADE_HEADERS), 1)
-        else:
-            body = b"3" if request_by == "POST" else None
-            assert_refused(await engine.request(request_by, polling.target, body=body), 1)
+        await pass_time(clock, INTERVAL_S + TIMEOUT_S + EARLY_S)
+        await polling.send("3")
+        engine.engine.deadlines.schedule(engine.session)
+        await pass_time(clock, INTERVAL_S - EARLY_S)
+        assert engine.session.is_open
+        assert not engine.session.has_buffered
+        await pass_time(clock, EARLY_S + SWEEP_S)
+        assert split(await polling.poll()) == ["2"]
+
+
+@pytest.mark.req("EIO4-83")
+@pytest.mark.parametrize("sent", ["4alive", None])
+@on_mock_clock
+async def test_a_request_without_a_pong_gives_one_more_timeout_and_no_second(
+    clock: MockClock, sent: str | None
+) -> None:
+    async with open_engine(**options()) as engine:
+        polling = await engine.polling()
+        await pass_time(clock, INTERVAL_S + SWEEP_S)
+        assert split(await polling.poll()) == ["2"]
+        for late in (True, False):
+            engine.engine.deadlines.forget(engine.session)
+            await pass_time(clock, TIMEOUT_S)
+            if sent is not None:
+                await polling.send(sent)
+            elif late:
+                waiting = await engine.start_get(polling)
+            engine.engine.deadlines.schedule(engine.session)
+            await pass_time(clock, SWEEP_S)
+            assert engine.session.is_open is late
+        if sent is None:
+            assert split(await waiting.receive()) == ["1"]
+        assert engine.listener.reasons == ["ping timeout"]
+        assert_refused(await polling.poll(), 1)
+
+
+@pytest.mark.req("EIO4-83")
+@on_mock_clock
+async def test_a_post_that_is_half_sent_is_waited_for_once(clock: MockClock) -> None:
+    async with open_engine(**options()) as engine:
+        polling = await engine.polling()
+        await pass_time(clock, INTERVAL_S + SWEEP_S)
+        stream = await engine.connect()
+        await stream.send_all(post_of(polling, b"4" + b"a" * 9000 + b"\x1e3")[:-2])
+        await pass_time(clock, TIMEOUT_S)
+        assert engine.session.is_open
+        await pass_time(clock, TIMEOUT_S - SWEEP_S - EARLY_S)
+        assert engine.session.is_open
+        await stream.send_all(b"\x1e3")
+        await pass_time(clock, SWEEP_S + EARLY_S)
+        assert engine.session.is_open
+        silent = await engine.polling()
+        await pass_time(clock, INTERVAL_S + SWEEP_S)
+        await (await engine.connect()).send_all(post_of(silent, b"4ab")[:-2])
+        for _ in range(2):
+            assert engine.listener.reasons == []
+            await pass_time(clock, TIMEOUT_S + SWEEP_S)
+        assert engine.listener.reasons == ["ping timeout"]
+
+
+LARGE: Final = b"\x82\xfe\x10\x00\0\0\0\0" + bytes(4096)
+BUSY: Final[dict[str, Any]] = {"ping_interval_s": 0.5, "ping_timeout_s": 0.4}
+STANDSTILL_S: Final = 0.6
+
+
+@pytest.mark.req("EIO4-82")
+@pytest.mark.parametrize("parts", [1, 2])
+@in_trio
+async def test_after_a_standstill_polling_clients_are_read_before_they_are_judged(
+    parts: int,
+) -> None:
+    """Many of them: who was judged and who was read first would be a matter of luck."""
+    async with open_engine(**BUSY) as engine:
+        clients = [await engine.polling() for _ in range(20)]
+        posts = [engine.http() for _ in clients]
+        for post in posts:
+            post.stream = await engine.connect()
+        for polling in clients:
+            assert split(await polling.poll()) == ["2"]
+        for post, polling in zip(posts, clients, strict=True):
+            data = post_of(polling, b"4" + b"a" * 1000 + b"\x1e3")
+            write_unseen(post.stream, data[:-500] if parts == 2 else data)
+        time.sleep(STANDSTILL_S)  # noqa: ASYNC251 - what a process that is stopped does
+        await trio.sleep(0.02)
+        if parts == 2:
+            for post in posts:
+                write_unseen(post.stream, (b"a" * 498 + b"\x1e3"))
+        await settle()
+        assert all(listener.reasons == [] for listener in engine.listeners)
+        assert all(listener.received == ["a" * 1000] for listener in engine.listeners)
+
+
+@pytest.mark.req("EIO4-82")
+@in_trio
+async def test_after_a_standstill_silent_polling_clients_are_given_up() -> None:
+    async with open_engine(**BUSY) as engine:
+        assert split(await (await engine.polling()).poll()) == ["2"]
+        time.sleep(STANDSTILL_S)  # noqa: ASYNC251 - what a process that is stopped does
+        await engine.listener.ended.wait()
+        assert engine.listener.reasons == ["ping timeout"]
+
+
+@pytest.mark.req("EIO4-82")
+@pytest.mark.parametrize("before", [LARGE, b"\x81\x82\0\0\0\x004x"])
+@in_trio
+async def test_a_pong_behind_much_else_is_waited_for(before: bytes) -> None:
+    """More than one read takes, or more messages than one turn hands over."""
+    async with open_engine(echo=False, **BUSY) as engine:
+        websocket = (await engine.websocket()).websocket
+        assert await websocket.receive() == "2"
+        write_unseen(websocket.stream, before * (80_000 // len(before)))
+        send_unseen(websocket, "3")
+        time.sleep(STANDSTILL_S)  # noqa: ASYNC251 - what a process that is stopped does
+        engine.session.expire(trio.current_time())
+        assert engine.session.is_open
+        assert await websocket.receive() == "2"
+        assert len(engine.listener.received) == 80_000 // len(before)
+
+
+@pytest.mark.req("EIO4-82")
+@on_mock_clock
+async def test_who_sends_everything_but_pongs_is_given_up(clock: MockClock) -> None:
+    async with open_engine(echo=False, **options()) as engine:
+        websocket = (await engine.websocket()).websocket
+        await pass_time(clock, INTERVAL_S + SWEEP_S)
+        for is_first in (True, False):
+            engine.engine.deadlines.forget(engine.session)
+            await pass_time(clock, TIMEOUT_S)
+            write_unseen(websocket.stream, LARGE * 19)
+            engine.session.expire(trio.current_time())
+            assert engine.session.is_open is is_first
         await settle()
         assert engine.listener.reasons == ["ping timeout"]
-        assert engine.engine.sessions == {}
 
 
 @pytest.mark.req("EIO4-17")

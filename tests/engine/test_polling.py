@@ -215,16 +215,65 @@ async def test_a_binary_post_ends_the_session() -> None:
         await assert_ended(engine, polling, "transport error")
 
 
-@pytest.mark.req("EIO4-19")
+async def read_to_end(stream: trio.SocketStream) -> bytes:
+    """Everything up to the server's end of the stream."""
+    answer = b""
+    while part := bytes(await stream.receive_some()):
+        answer += part
+    return answer
+
+
+REFUSED = b'{"code":3,"message":"Bad request"}'
+
+
+@pytest.mark.req("EIO4-19", "EIO4-81")
 @in_trio
-async def test_a_second_post_ends_the_session() -> None:
-    async with polling_session() as (engine, polling):
+async def test_a_second_post_ends_the_session_and_the_first_is_answered_at_once() -> None:
+    async with polling_session(cors_origins="*") as (engine, polling):
+        waiting = await engine.start_get(polling)
         first = await start_post(engine, polling, b"4hel", 6)
         assert_refused(await engine.request("POST", polling.target, body=b"4b"), 3)
-        await first.send_all(b"lo")
-        assert await first.receive_some()  # whatever: nobody is left hanging
+        answer = await read_to_end(first)  # although two bytes of it never come
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n" + REFUSED)
+        assert split(await waiting.receive()) == ["1"]
         assert engine.listener.received == []
         await assert_ended(engine, polling, "transport error")
+
+
+@pytest.mark.req("EIO4-19", "EIO4-81")
+@pytest.mark.parametrize("chunked", [False, True])
+@in_trio
+async def test_the_second_post_may_be_half_sent_as_well(chunked: bool) -> None:
+    async with polling_session() as (engine, polling):
+        first = await start_post(engine, polling, b"", 6)
+        second = await engine.connect()
+        framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 6"
+        head = f"POST {polling.target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"
+        await second.send_all(head.encode())
+        for stream in (second, first):
+            answer = await read_to_end(stream)
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert answer.endswith(REFUSED)
+        await assert_ended(engine, polling, "transport error")
+
+
+@pytest.mark.req("EIO4-81")
+@pytest.mark.parametrize("how", ["close packet", "lost", "closed"])
+@in_trio
+async def test_a_half_sent_post_is_answered_when_the_session_ends(how: str) -> None:
+    async with polling_session() as (engine, polling):
+        post = await start_post(engine, polling, b"4hel", 6)
+        if how == "closed":
+            engine.session.close()
+            assert split(await polling.poll()) == ["1"]
+        elif how == "lost":
+            engine.session.lose("ping timeout")
+        else:
+            engine.session.receive_text(b"1")
+        assert (await read_to_end(post)).endswith(REFUSED)
+        assert engine.engine.sessions == {}
 
 
 @pytest.mark.req("EIO4-19", "EIO4-20")

@@ -3,12 +3,14 @@
 The answers were taken from the reference's `verify`, `abortRequest` and `abortUpgrade`.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.harness import (
+    MESSAGES,
     PATH,
     POLLING,
     UPGRADE_HEADERS,
@@ -109,13 +111,12 @@ async def test_refused_upgrades_are_answered_as_by_the_reference(query: str, cod
         assert engine.listeners == []
 
 
-@pytest.mark.req("EIO4-10")
+@pytest.mark.req("EIO4-10", "WSP-01")
 @pytest.mark.parametrize(
     "headers",
     [
         [item for item in UPGRADE_HEADERS if item[0] != "Sec-WebSocket-Key"],
         [item for item in UPGRADE_HEADERS if item[0] != "Sec-WebSocket-Version"],
-        [*UPGRADE_HEADERS[:2], ("Sec-WebSocket-Version", "8"), UPGRADE_HEADERS[3]],
         [*UPGRADE_HEADERS[:3], ("Sec-WebSocket-Key", "c2hvcnQ=")],
         [*UPGRADE_HEADERS[:3], ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ")],
         [*UPGRADE_HEADERS[:3], ("Sec-WebSocket-Key", "")],
@@ -126,6 +127,68 @@ async def test_an_invalid_websocket_handshake_is_refused(headers: list[tuple[str
     async with open_engine() as engine:
         assert_upgrade_refused(await engine.request("GET", WEBSOCKET, headers), BAD)
         assert engine.listeners == []
+
+
+@pytest.mark.req("WSP-02")
+@pytest.mark.parametrize("version", ["8", "0", "14", "13, 8", "013"])
+@in_trio
+async def test_another_version_of_websocket_is_told_ours(version: str) -> None:
+    async with open_engine() as engine:
+        named = (*UPGRADE_HEADERS[:2], ("Sec-WebSocket-Version", version), UPGRADE_HEADERS[3])
+        answer = await answer_to(engine, [f"GET {WEBSOCKET} HTTP/1.1", "Host: here"], named)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+        for line in (b"Sec-WebSocket-Version: 13", b"Upgrade: websocket"):
+            assert line in head.split(b"\r\n")
+        for option in (b"Upgrade", b"close"):
+            assert b"Connection: " + option in head.split(b"\r\n")
+        assert body == MESSAGES[BAD].encode()
+        assert engine.listeners == []
+
+
+@pytest.mark.req("WSP-03")
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        (("Content-Length", "5"), b"hello"),
+        (("Content-Length", "5"), b""),
+        (("Transfer-Encoding", "chunked"), b"0\r\n\r\n"),
+    ],
+)
+@in_trio
+async def test_a_websocket_handshake_with_a_body_is_refused(
+    header: tuple[str, str], body: bytes
+) -> None:
+    async with open_engine() as engine:
+        lines = [f"GET {WEBSOCKET} HTTP/1.1", "Host: here"]
+        answer = await answer_to(engine, lines, (*UPGRADE_HEADERS, header), body)
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert answer.endswith(b"\r\n\r\nBad request")
+        assert engine.listeners == []
+
+
+@pytest.mark.req("HTTP-09")
+@in_trio
+async def test_http_1_0_cannot_ask_for_an_upgrade() -> None:
+    async with open_engine() as engine:
+        lines = [f"GET {WEBSOCKET} HTTP/1.0", "Host: here"]
+        answer = await answer_to(engine, lines, UPGRADE_HEADERS)
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert answer.endswith(b'{"code":3,"message":"Bad request"}')
+        assert engine.listeners == []
+
+
+async def answer_to(
+    engine: Engine, lines: list[str], headers: Sequence[tuple[str, str]], body: bytes = b""
+) -> bytes:
+    """Everything that comes back until the server closes."""
+    stream = await engine.connect()
+    lines = [*lines, *(f"{name}: {value}" for name, value in headers)]
+    await stream.send_all("\r\n".join([*lines, "", ""]).encode() + body)
+    answer = b""
+    while part := bytes(await stream.receive_some()):
+        answer += part
+    return answer
 
 
 async def code_of(engine: Engine, method: str, query: str, *, upgrade: bool = False) -> int:

@@ -245,7 +245,7 @@ async def open_net(
     net = Net(poller or create_poller(), output_bound_bytes, slow_client_s)
     try:
         async with net.poller.running(), trio.open_nursery() as nursery:
-            nursery.start_soon(net.deadlines.run)
+            nursery.start_soon(net.deadlines.run, net.poller.read_ready)
             try:
                 yield net
             finally:

@@ -30,6 +30,7 @@ async def choke(net: Net, size: int) -> tuple[Connection, Recorder, Peer]:
 
 
 class TestSlowReaders:
+    @pytest.mark.req("HTTP-40")
     @trio_test
     async def test_no_progress_over_the_bound_closes(self, mock_clock: MockClock) -> None:
         async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
@@ -52,6 +53,7 @@ class TestSlowReaders:
             await settle()
             assert received.lost == []
 
+    @pytest.mark.req("HTTP-40")
     @trio_test
     async def test_progress_keeps_a_slow_peer(self, mock_clock: MockClock) -> None:
         async with open_net(output_bound_bytes=BOUND, slow_client_s=SLOW_S) as net:
@@ -95,6 +97,7 @@ class TestSlowReaders:
             await settle()
             assert received.lost == ["slow client"]
 
+    @pytest.mark.req("HTTP-41")
     @trio_test
     async def test_over_the_hard_bound_it_is_closed_after_the_turn(
         self, mock_clock: MockClock

@@ -14,13 +14,9 @@ from tests.net.harness import (
 )
 from trio.testing import trio_test
 
-from trio_socketio.net.http import (
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    READ_AHEAD_BYTES,
-    STEPS_PER_TURN,
-)
+from trio_socketio.net.http import READ_AHEAD_BYTES, STEPS_PER_TURN
 from trio_socketio.net.request import Request
+from trio_socketio.net.request_head import MAX_HEAD_BYTES, MAX_HEADERS
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -75,6 +71,7 @@ class TestInTurn:
             assert http.targets == ["/"]
             assert bodies(http.peer.read_nowait()) == [b"/"]
 
+    @pytest.mark.req("HTTP-15")
     @trio_test
     async def test_pipelined_requests_are_answered_in_order(self) -> None:
         async with open_net() as net:
@@ -82,6 +79,7 @@ class TestInTurn:
             await http.peer.send(b"".join(GET % b"%d" % n for n in range(500)))
             assert bodies(await http.peer.read()) == [b"/%d" % n for n in range(500)]
 
+    @pytest.mark.req("HTTP-15")
     @trio_test
     async def test_answers_that_come_later_keep_the_order(self) -> None:
         async with open_net() as net:
@@ -113,6 +111,7 @@ class TestInTurn:
             assert read == [b"one", b"two", b"one"]
             assert bodies(http.peer.read_nowait()) == [b"/1", b"/2", b"/1"]
 
+    @pytest.mark.req("HTTP-29")
     @trio_test
     async def test_what_is_read_ahead_of_an_answer_is_bounded(self) -> None:
         async with open_net() as net:
@@ -121,6 +120,7 @@ class TestInTurn:
             await self._pour(http)
             assert self._ahead(http) <= READ_AHEAD_BYTES + 65536
 
+    @pytest.mark.req("HTTP-29")
     @trio_test
     async def test_the_bound_holds_over_many_answers(self) -> None:
         """Each answer frees one request of some 30 bytes; only as much may be read anew."""
@@ -181,6 +181,7 @@ class TestInTurn:
 
 
 class TestForms:
+    @pytest.mark.req("HTTP-17")
     @trio_test
     async def test_head_has_no_body_and_keeps_the_connection(self) -> None:
         async with open_net() as net:
@@ -202,6 +203,7 @@ class TestForms:
             assert received.endswith(b"\r\n\r\n/old")
             assert http.peer.eof
 
+    @pytest.mark.req("HTTP-16")
     @trio_test
     async def test_connection_close_is_obeyed(self) -> None:
         async with open_net() as net:
@@ -382,6 +384,7 @@ async def test_a_router_that_fails_closes_only_its_connection() -> None:
         assert net.poller.failures == 1
 
 
+@pytest.mark.req("HTTP-13")
 @pytest.mark.parametrize("target", [b"example.org:443", b"/", b"x:=a"])
 @trio_test
 async def test_connect_is_refused_before_anybody_could_accept_it(target: bytes) -> None:

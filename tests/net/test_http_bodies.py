@@ -44,6 +44,7 @@ def in_chunks(parts: list[bytes], end: bytes = b"0\r\n\r\n") -> bytes:
     return b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + end
 
 
+@pytest.mark.req("HTTP-20")
 @given(
     bodies=st.lists(
         st.tuples(st.lists(st.binary(max_size=60), max_size=5), st.booleans()),
@@ -88,6 +89,7 @@ async def test_an_empty_body() -> None:
         assert taker.bodies == [b"", b""]
 
 
+@pytest.mark.req("HTTP-22", "HTTP-23")
 @trio_test
 async def test_trailers_and_chunk_extensions_are_skipped() -> None:
     async with open_net() as net:
@@ -171,6 +173,7 @@ class TestLimit:
             assert net.poller.failures == 0
 
 
+@pytest.mark.req("HTTP-18")
 class TestExpect:
     HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
 
@@ -267,6 +270,7 @@ OTHER_STATUS = {
 
 
 class TestSmuggling:
+    @pytest.mark.req("HTTP-05", "HTTP-10", "HTTP-11", "HTTP-12", "HTTP-14", "HTTP-26")
     @pytest.mark.parametrize("name", AMBIGUOUS)
     def test_it_is_refused_and_nothing_after_it_is_handled(self, name: str) -> None:
         status = OTHER_STATUS.get(name, b"400 Bad Request")

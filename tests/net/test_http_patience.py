@@ -1,5 +1,6 @@
 """How long an HTTP peer is waited for: heads, bodies, rests between requests, and draining."""
 
+import pytest
 from tests.net.harness import HANDSHAKE_S, KEEP_ALIVE_S, open_net, settle
 from tests.net.test_http import GET, answer, bodies
 from trio.testing import MockClock, trio_test
@@ -34,6 +35,7 @@ class TestDeadlines:
             assert http.connection.closed
             assert mock_clock.current_time() <= HANDSHAKE_S * 1.5
 
+    @pytest.mark.req("HTTP-28")
     @trio_test
     async def test_a_body_that_trickles_is_closed(self, mock_clock: MockClock) -> None:
         async with open_net() as net:
@@ -54,6 +56,7 @@ class TestDeadlines:
             assert http.connection.closed
             assert aborts == [1]
 
+    @pytest.mark.req("HTTP-28")
     @trio_test
     async def test_a_body_that_keeps_coming_is_not_closed(self, mock_clock: MockClock) -> None:
         async with open_net() as net:
@@ -91,6 +94,7 @@ class TestDeadlines:
             assert bodies(await http.peer.read()) == [b"/1"]
 
 
+@pytest.mark.req("HTTP-19")
 class TestDraining:
     @trio_test
     async def test_an_answer_before_the_body_arrives_and_the_rest_is_drained(

@@ -47,6 +47,42 @@ class TestReadingAndWriting:
             assert received.data == b"onetwo"
             assert received.lost == []
 
+    @pytest.mark.req("EIO4-82")
+    @trio_test
+    async def test_what_has_arrived_is_read_on_demand(self, create: Callable[[], Poller]) -> None:
+        """Without waiting for the poller's own turn, however many there are; once each."""
+        async with open_net(create()) as net:
+            ends = [(Recorder(), net.pair()) for _ in range(400)]
+            for received, (connection, _, peer) in ends:
+                connection.set_receiver(received)
+                net.poller.register(connection)
+                peer.send_nowait(bytes(70_000))
+            ends[0][1][0].hold_reading()
+            ends[1][1][0].abort()
+            await net.poller.read_ready()
+            assert all(received.data for received, _ in ends[2:])
+            assert ends[0][0].data == ends[1][0].data == b""
+            await net.poller.read_ready()  # nothing is there
+            assert net.poller.failures == 0
+
+    @pytest.mark.req("EIO4-82")
+    @trio_test
+    async def test_a_connection_that_fails_does_not_keep_others_from_being_read(
+        self, create: Callable[[], Poller]
+    ) -> None:
+        async with open_net(create()) as net:
+
+            def fail(_: bytes) -> None:
+                raise KeyError("a defect")
+
+            broken, fine = Recorder(fail), Recorder()
+            for received in (broken, fine):
+                _, _, peer = net.connect(received)
+                peer.send_nowait(b"x")
+            await net.poller.read_ready()
+            assert fine.data == b"x"
+            assert net.poller.failures == 1
+
     @trio_test
     async def test_a_blocked_write_resumes(self, create: Callable[[], Poller]) -> None:
         async with open_net(create()) as net:

@@ -73,6 +73,7 @@ def is_refused(peer: Peer) -> bool:
 
 
 class TestBounds:
+    @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_the_server_takes_are_answered_503(self) -> None:
         async with open_http(ServerOptions(max_connections=3)) as clients:
@@ -87,6 +88,7 @@ class TestBounds:
             await late.send(GET)
             assert late.read_nowait().startswith(b"HTTP/1.1 200 ")
 
+    @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_one_address_may_have_are_answered_503(self) -> None:
         async with open_http(ServerOptions(max_connections_per_address=2)) as clients:

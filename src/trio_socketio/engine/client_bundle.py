@@ -104,9 +104,11 @@ class ClientBundle:
 
     def _receive_request(self, name: str, request: "Request") -> None:
         if request.method not in ("GET", "HEAD"):
-            request.respond(405, [_PLAIN, (b"Allow", b"GET, HEAD")], b"only GET and HEAD")
+            allow = (b"Allow", b"GET, HEAD")
+            headers = [_PLAIN, allow, *self._cors.headers(request)]
+            request.respond(405, headers, b"only GET and HEAD")
         elif self._folder is None:
-            request.respond(404, [_PLAIN], _NOT_INSTALLED)
+            self._answer_missing(request)
         elif name in self._loaded:
             self._answer(request, self._loaded[name])
         elif name in self._waiting:
@@ -123,7 +125,10 @@ class ClientBundle:
             if bundle is not None:
                 self._poller.defer(partial(self._answer, request, bundle))
             else:
-                self._poller.defer(partial(request.respond, 404, [_PLAIN], _NOT_INSTALLED))
+                self._poller.defer(partial(self._answer_missing, request))
+
+    def _answer_missing(self, request: "Request") -> None:
+        request.respond(404, [_PLAIN, *self._cors.headers(request)], _NOT_INSTALLED)
 
     def _answer(self, request: "Request", bundle: Bundle) -> None:
         headers = [*bundle.headers, *self._cors.headers(request)]

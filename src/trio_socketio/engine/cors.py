@@ -4,19 +4,23 @@ A page that was not allowed is refused, WebSocket included: browsers send cookie
 leave it to the server to look at Origin.
 """
 
+import re
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from trio_socketio.engine.handshake import is_within, nearest
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
 
     from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
 
+_ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
+"""Browsers write hosts in ASCII. What else a header may hold is not repeated in an answer."""
+
+_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VARY: Final = (b"Vary", b"Origin")
 
 
@@ -69,18 +73,26 @@ class Cors:
 
     def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
         """What lets the page read our answer; nothing for pages of our own origin."""
+        return self.headers_for(request.headers.get("origin"))
+
+    def headers_for(self, origin: str | None) -> list[tuple[bytes, bytes]]:
+        """What lets a page of that origin read our answer; None is an origin that is unknown."""
         if not self.is_configured:
             return []
-        return self._origin_headers(request, self._exposed)
+        return self._origin_headers(origin, self._exposed)
 
     def answer_preflight(self, request: "Request") -> None:
         """Answer an OPTIONS request of an allowed origin."""
-        headers = [*self._origin_headers(request, self._always), *self._preflight]
+        origin = request.headers.get("origin")
+        headers = [*self._origin_headers(origin, self._always), *self._preflight]
         if self._allowed_headers is None:
             asked = request.headers.get("access-control-request-headers")
-            if asked is not None:
-                # A repeated header was joined, and may end in the blank before an empty last one.
-                headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("latin-1")))
+            # A list that holds anything but names is not repeated: the browser refuses then. A
+            # repeated header was joined, and may end in the blank before an empty last one.
+            if asked is not None and all(
+                _TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
+            ):
+                headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("ascii")))
         else:
             headers.append(
                 (b"Access-Control-Allow-Headers", ",".join(self._allowed_headers).encode())
@@ -88,18 +100,19 @@ class Cors:
         request.respond(204, headers)
 
     def _origin_headers(
-        self, request: "Request", more: list[tuple[bytes, bytes]]
+        self, origin: str | None, more: list[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
         if self._any:
             return [(b"Access-Control-Allow-Origin", b"*"), *more]
-        origin = request.headers.get("origin")
         if origin is None or not self._names_origin(origin):
             return [_VARY]
-        return [(b"Access-Control-Allow-Origin", origin.encode("latin-1")), _VARY, *more]
+        return [(b"Access-Control-Allow-Origin", origin.encode("ascii")), _VARY, *more]
 
     def _names_origin(self, origin: str) -> bool:
         if origin in self._names:
             return True
+        if not _ORIGIN(origin):
+            return False
         try:
             # True itself: a coroutine, for one, would count as true.
             return any(check(origin) is True for check in self._checks)

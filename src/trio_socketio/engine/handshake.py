@@ -24,6 +24,8 @@ class Refusal:
     message: str
     status: int = 400
     retry_after_s: int | None = None
+    upgrade_status: int = 400
+    upgrade_headers: Headers = ()
 
     def answer(self, request: Request, headers: Headers = ()) -> None:
         """Refuse a plain HTTP request."""
@@ -34,10 +36,11 @@ class Refusal:
     def answer_upgrade(self, request: Request) -> None:
         """Refuse a WebSocket handshake, with the message alone.
 
-        As in the reference it is 400 whatever the reason, except where the client should come back.
+        As in the reference it is 400 whatever the reason, except where the client should come back,
+        or speaks another version.
         """
-        status = 400 if self.retry_after_s is None else self.status
-        own = [(b"Content-Type", b"text/html"), *self._retry_after()]
+        status = self.upgrade_status if self.retry_after_s is None else self.status
+        own = [(b"Content-Type", b"text/html"), *self.upgrade_headers, *self._retry_after()]
         request.respond(status, own, self.message.encode())
 
     def _retry_after(self) -> Headers:
@@ -52,6 +55,19 @@ BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
 BAD_REQUEST: Final = Refusal(3, "Bad request")
 FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
 UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")
+
+_VERSION: Final = "13"
+WRONG_WEBSOCKET: Final = Refusal(
+    BAD_REQUEST.code,
+    BAD_REQUEST.message,
+    upgrade_status=426,
+    upgrade_headers=(
+        (b"Upgrade", b"websocket"),  # RFC 9110, section 15.5.22: 426 says to what
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Version", _VERSION.encode()),
+    ),
+)
+"""A version of WebSocket that is not ours (WSP-02)."""
 
 
 class Handshake:
@@ -134,20 +150,32 @@ def is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> 
 def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:
     """The headers of a 101 answer; None when the handshake is not valid.
 
-    Spec: RFC 6455, section 4.2.1.
+    Spec: RFC 6455, section 4.2.1 (WSP-01, WSP-03).
     """
-    key = request.headers.get("sec-websocket-key", "")
+    headers = request.headers
+    key = headers.get("sec-websocket-key", "")
     try:
         valid = len(binascii.a2b_base64(key.encode("latin-1"), strict_mode=True)) == 16
     except binascii.Error:
         valid = False
-    if not valid or request.headers.get("sec-websocket-version") != "13":
+    # A body would be read as frames by us, and as a body by a proxy.
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not valid or has_body or headers.get("sec-websocket-version") != _VERSION:
         return None
     return [
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
         (b"Sec-WebSocket-Accept", generate_accept_token(key.encode("ascii"))),
     ]
+
+
+def websocket_refusal(request: Request) -> Refusal:
+    """How a WebSocket handshake that is not valid is refused.
+
+    Spec: RFC 6455, sections 4.2.2 and 4.4.
+    """
+    version = request.headers.get("sec-websocket-version", _VERSION)
+    return BAD_REQUEST if version == _VERSION else WRONG_WEBSOCKET
 
 
 def is_websocket_upgrade(request: Request) -> bool:

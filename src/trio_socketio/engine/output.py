@@ -30,6 +30,7 @@ class SessionOutput:
         "_buffer_bytes",
         "_connection",
         "_drained",
+        "_leaving_bytes",
         "_machine",
         "_server",
         "_slow_at",
@@ -44,6 +45,7 @@ class SessionOutput:
         self._connection: Connection | None = None  # of the WebSocket that carries it
         self._buffer: deque[Outgoing] | None = None  # for a GET, or for the upgrade
         self._buffer_bytes = 0
+        self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
         self._slow_at = inf  # when too much waits for too long
         self._drained: trio.Event | None = None  # somebody waits for output to leave
         self.reason = ""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
+    from trio_socketio.net.connection import Connection
     from trio_socketio.net.request import Headers, Request
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
@@ -31,6 +32,7 @@ class PollingTransport:
     """
 
     __slots__ = (
+        "_carrier",
         "_encoding",
         "_get",
         "_inbox",
@@ -46,6 +48,7 @@ class PollingTransport:
         self._session = session
         self._payloads = payloads
         self._get: Request | None = None
+        self._carrier: Connection | None = None  # of the last answer to a GET
         self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._post: Request | None = None
         self._inbox: deque[Packet] | None = None  # of a POST that is held back
@@ -55,6 +58,16 @@ class PollingTransport:
     def is_waiting(self) -> bool:
         """Whether a GET is there to take packets."""
         return self._get is not None
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a POST has begun whose packets were not all handed over."""
+        return self._post is not None
+
+    @property
+    def leaving_bytes(self) -> int:
+        """Of the last answer to a GET: what the client has not confirmed."""
+        return 0 if self._carrier is None else self._carrier.leaving_bytes
 
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
@@ -107,10 +120,12 @@ class PollingTransport:
         inbox, self._inbox = self._inbox, None
         if inbox is None:
             return
+        # Whoever ends the session in the meantime does not answer this POST: it is answered below.
+        post, self._post = self._post, None
         turn_ends = self._server.poller.turn_ends
         while inbox:
             if session.paused:
-                self._inbox = inbox
+                self._post, self._inbox = post, inbox
                 return
             packet = inbox.popleft()
             if not session.is_open:
@@ -122,10 +137,9 @@ class PollingTransport:
             else:
                 session.receive_text(b"%d%b" % (packet.type, packet.data))
             if perf_counter() > turn_ends and inbox and session.is_open:  # others want their turn
-                self._inbox = inbox
+                self._post, self._inbox = post, inbox
                 self.resume()
                 return
-        post, self._post = self._post, None
         if post is not None:
             post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
 
@@ -134,13 +148,12 @@ class PollingTransport:
         if self._inbox is not None:
             self._server.poller.call_again(self)
 
-    def refuse_held(self) -> None:
-        """The session has ended: a POST that is held back must not wait for ever."""
-        if self._inbox is not None:
-            self._inbox = None
-            post, self._post = self._post, None
-            if post is not None:
-                BAD_REQUEST.answer(post, self._server.headers(post))
+    def refuse_post(self) -> None:
+        """The session has ended: refuse a POST that is half sent or held back (EIO4-81)."""
+        self._inbox = None
+        post, self._post = self._post, None
+        if post is not None:
+            BAD_REQUEST.answer(post, self._server.headers(post))
 
     def flush_later(self) -> None:
         """Answer the GET at the end of the turn with all that was sent until then."""
@@ -169,6 +182,7 @@ class PollingTransport:
         """Answer the GET."""
         get, self._get = self._get, None
         if get is not None:
+            self._carrier = get.connection
             headers, body = self._payloads.encode(packets)
             if len(body) < self._server.compress_from_bytes or not self._compress(
                 get, packets, headers, body

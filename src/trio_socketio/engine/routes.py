@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trio_socketio.net.error_answers import ErrorHeaders, no_headers
+
 if TYPE_CHECKING:
     from trio_socketio.net.request import Request
 
@@ -14,10 +16,12 @@ class Routes:
 
     Args:
         destroy_upgrade: whether an upgrade that nobody serves ends its connection.
+        error_headers: of the answer that a path is not found.
     """
 
-    def __init__(self, *, destroy_upgrade: bool) -> None:
+    def __init__(self, *, destroy_upgrade: bool, error_headers: ErrorHeaders = no_headers) -> None:
         self._destroy_upgrade = destroy_upgrade
+        self._error_headers = error_headers
         self._exact: dict[str, RequestHandler] = {}
         self._below: list[tuple[str, RequestHandler]] = []
 
@@ -43,4 +47,7 @@ class Routes:
                 return
         if not self._destroy_upgrade:
             request.headers.pop("upgrade", None)  # RFC 9110, 7.8: a server may overlook it
-        request.respond(404, [(b"Content-Type", b"text/plain; charset=utf-8")], b"not found")
+        headers = self._error_headers(request.headers.get("origin"))
+        request.respond(
+            404, [(b"Content-Type", b"text/plain; charset=utf-8"), *headers], b"not found"
+        )

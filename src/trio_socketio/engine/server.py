@@ -24,6 +24,7 @@ from trio_socketio.engine.handshake import (
     is_websocket_upgrade,
     protocol_of,
     websocket_headers,
+    websocket_refusal,
 )
 from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.jsonp import is_index, name_page
@@ -116,6 +117,9 @@ class EngineServer:
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
+            session = self.sessions.get(request.query.get("sid", ""))
+            if session is not None:
+                session.receive_request()
             self._receive(request, upgrade=upgrade)
 
     def _receive(self, request: "Request", *, upgrade: bool) -> None:
@@ -161,9 +165,6 @@ class EngineServer:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
                 return UNKNOWN_SID
-            if session.is_dead(trio.current_time()):
-                session.lose("ping timeout")
-                return UNKNOWN_SID
             if not upgrade and transport != session.transport:
                 return BAD_REQUEST
             if upgrade and (transport != "websocket" or not self.options.allow_upgrades):
@@ -202,7 +203,7 @@ class EngineServer:
     def _receive_upgrade(self, request: "Request") -> None:
         headers = websocket_headers(request)
         if headers is None or request.method != "GET":
-            self._refuse(request, BAD_REQUEST, upgrade=True)
+            self._refuse(request, websocket_refusal(request), upgrade=True)
             return
         agreement = None
         if self.deflate is not None and protocol_of(request, self.options) == Session.protocol:

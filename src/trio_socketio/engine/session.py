@@ -192,9 +192,10 @@ class Session(SessionOutput):
 
     # -- liveness and end
 
-    def is_dead(self, now: float) -> bool:
-        """Whether the client has been silent for too long, judged by the clock alone."""
-        return not self.paused and self._heartbeat.is_dead(now)
+    def receive_request(self) -> None:
+        """A request of the client has arrived: what it brings is heard before it is judged."""
+        if not self.paused:
+            self._heartbeat.postpone(trio.current_time())  # EIO4-83
 
     def next_deadline(self) -> float:
         """See Expiring."""
@@ -212,7 +213,7 @@ class Session(SessionOutput):
         if self.upgrade is not None and self.upgrade.is_expired(now) and self.websocket:
             self.websocket.fail_probe()
         if self._slow_at <= now:
-            self.lose("slow client")
+            self._judge_slow(now)
         elif self._paused_until <= now:
             self.lose("overload")
         elif not self.paused:
@@ -228,16 +229,43 @@ class Session(SessionOutput):
         self._heartbeat.receive_pong(now)
 
     def _beat(self, now: float) -> None:
-        if self._heartbeat.is_dead(now) and self._connection is not None:
-            # A program that was busy has not read: the pong may lie in the kernel.
-            self._connection.on_readable()
-        if not self.is_open or self.paused:
-            return
-        beat = self._heartbeat.tick(now)
+        heartbeat = self._heartbeat
+        if heartbeat.is_dead(now):
+            self._listen_once_more(now)
+            if not self.is_open or self.paused:
+                return
+        beat = heartbeat.tick(now)
         if beat is Beat.PING:
             self.send(PING)
+            connection = self._connection
+            if connection is not None and connection.was_behind:
+                self._leaving_bytes = connection.leaving_bytes
         elif beat is Beat.DEAD:
             self.lose("ping timeout")
+
+    def _listen_once_more(self, now: float) -> None:
+        """Look whether an overdue pong lies unread, or its ping cannot have arrived (EIO4-82)."""
+        connection = self._connection
+        if connection is None:
+            # The walk of the deadlines has had all connections read before it came here.
+            if self.polling is not None and self.polling.is_receiving:
+                self._heartbeat.postpone(now)
+        elif connection.was_behind and self._is_taking(connection.leaving_bytes):
+            self._heartbeat.wait_on(now)
+        elif connection.is_held or connection.on_readable():
+            self._heartbeat.postpone(now)
+
+    def _is_taking(self, leaving_bytes: int) -> bool:
+        """Whether the client has confirmed some of its output since the last look (EIO4-84)."""
+        before, self._leaving_bytes = self._leaving_bytes, leaving_bytes
+        return leaving_bytes < before
+
+    def _judge_slow(self, now: float) -> None:
+        """Too much waits for a GET: the client may still be taking the answer to the last one."""
+        if self.polling is not None and self._is_taking(self.polling.leaving_bytes):
+            self._slow_at = now + self._server.options.slow_client_s
+        else:
+            self.lose("slow client")
 
     def _bound_buffer(self, *, give_up: bool) -> None:
         """See SessionOutput."""
@@ -246,6 +274,7 @@ class Session(SessionOutput):
                 self._slow_at = -inf
                 self._server.poller.defer(lambda: self.lose("slow client"))
         elif self._slow_at == inf:
+            self._leaving_bytes = 0 if self.polling is None else self.polling.leaving_bytes
             self._slow_at = trio.current_time() + self._server.options.slow_client_s
             self._server.deadlines.schedule(self)
 
@@ -322,7 +351,7 @@ class Session(SessionOutput):
         if self._buffer:
             self._server.packets_dropped += len(self.take_buffer())
         if self.polling is not None:
-            self.polling.refuse_held()
+            self.polling.refuse_post()
         # No cycle is left for the collector: churn gives its memory back at once.
         self.polling = self.websocket = self._connection = None
         self._server.session_ended(self)

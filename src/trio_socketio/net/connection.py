@@ -13,6 +13,7 @@ import trio
 from trio_socketio.net.deadlines import Deadlines, Entry
 from trio_socketio.net.poller import HANG_UP, READ, WRITE, Poller
 from trio_socketio.net.receiver import NOBODY, Receiver
+from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class Connection:
         "_finishing",
         "_heard_all",
         "_held",
+        "_left_bytes",
         "_out",
         "_out_bytes",
         "_over",
@@ -74,6 +76,7 @@ class Connection:
         "deadline_entry",
         "on_drained",
         "secure",
+        "was_behind",
     )
 
     def __init__(self, owner: Owner, sock: socket.socket, address: str, secure: bool) -> None:
@@ -92,6 +95,8 @@ class Connection:
         self._unsent: memoryview | None = None  # what the kernel refused
         self._queued = False  # in the poller's dirty list, or waiting for WRITE
         self._blocked = False
+        self.was_behind = False  # it has never had to be waited for
+        self._left_bytes = 0  # that the peer had not confirmed when it was last looked at
         self._paused = False
         self._held = False  # paused, but only until what was read is worked on
         self._finishing = False
@@ -126,19 +131,20 @@ class Connection:
             return
         self.on_readable()
 
-    def on_readable(self) -> None:
-        """Read what is there, if anything, and pass it on."""
+    def on_readable(self) -> bool:
+        """Read what is there and pass it on; whether there was anything."""
         try:
             data = self._sock.recv(READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self.lose("transport error")
-            return
+            return False
         if data:
             self._receive(data)
-        else:
-            self.lose("transport close")
+            return True
+        self.lose("transport close")
+        return False
 
     def on_more(self) -> None:
         """See Pollable."""
@@ -160,12 +166,7 @@ class Connection:
             return
         self.hold_reading()
         self._held = False
-        if self._sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(
-            socket, "TCP_USER_TIMEOUT"
-        ):
-            self._sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000)
-            )
+        set_user_timeout(self._sock, user_timeout_s)
 
     def hold_reading(self) -> None:
         """Stop reading for the moment: what was read is still being worked on.
@@ -184,7 +185,17 @@ class Connection:
             self._paused = False
             self._watch()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether what was read is still being worked on; see hold_reading."""
+        return self._held
+
     # -- writing
+
+    @property
+    def leaving_bytes(self) -> int:
+        """Output that the peer has not confirmed, as far as the system tells: costs a call."""
+        return 0 if self.closed else self.waiting_bytes + count_unconfirmed(self._sock)
 
     @property
     def is_blocked(self) -> bool:
@@ -253,11 +264,12 @@ class Connection:
 
     def _wait_for_peer(self, unsent: memoryview, *, progress: bool) -> None:
         self._unsent = unsent
+        self._left_bytes = self.leaving_bytes
         if not self._blocked:
-            self._blocked = self._queued = True
+            self._blocked = self._queued = self.was_behind = True
             self._watch()
-        if progress:  # who takes what we send is not late, however long it takes
-            self._deadline = max(self._deadline, trio.current_time() + self._owner.slow_client_s)
+        if progress:
+            self._prolong()
         if self.waiting_bytes <= self._owner.output_bound_bytes:
             self._slow_at = inf
         elif progress or self._slow_at == inf:
@@ -272,10 +284,25 @@ class Connection:
         self._send(unsent)
         if not self._blocked and not self.closed:
             self._slow_at = inf
+            self._prolong()
             if self._out:
                 self.flush()
             if not self._blocked:
                 self._watch()
+
+    def _prolong(self) -> None:
+        """A peer that takes what we send is not late, however long it takes (HTTP-40)."""
+        if self._deadline < inf and not self._heard_all:
+            self._deadline = max(self._deadline, trio.current_time() + self._owner.slow_client_s)
+
+    def _is_taking(self) -> bool:
+        """Whether the peer has confirmed anything since the last look or partial send.
+
+        The kernel says that it has room only when a third of its buffer is free, which takes a
+        steady peer too long; and what it accepts unasked is no measure, for its buffers grow.
+        """
+        before, self._left_bytes = self._left_bytes, self.leaving_bytes
+        return self._left_bytes < before
 
     def _within_hard_bound(self) -> bool:
         """A client that is hopelessly behind loses what is written, then its connection."""
@@ -307,6 +334,12 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """See Expiring."""
+        if self._blocked and self._is_taking():
+            self._prolong()
+            if self._slow_at <= now:
+                self._slow_at = now + self._owner.slow_client_s
+            if self.next_deadline() > now:
+                return
         slow = self._slow_at <= now
         self._poller.defer(lambda: self.lose("slow client" if slow else "timeout"))
         self._deadline = self._slow_at = inf

@@ -2,6 +2,7 @@
 
 import heapq
 import logging
+from collections.abc import Awaitable, Callable
 from itertools import count
 from math import inf
 from typing import Final, Protocol
@@ -88,10 +89,17 @@ class Deadlines:
             self._emptied = 0
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self) -> None:
-        """Expire what is due, until cancelled."""
+    async def run(self, read_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Expire what is due, until cancelled.
+
+        Args:
+            read_ready: reads all that has arrived. It is awaited between looking at the clock and
+                judging by it: nobody is given up for what lies unread because we were late.
+        """
         while True:
             now = trio.current_time()
+            if read_ready is not None and self._heap and self._heap[0].at <= now:
+                await read_ready()
             for _ in range(_SLICE):
                 if not self._heap or self._heap[0].at > now:
                     break

@@ -5,7 +5,6 @@ body (`Request.read_body`), or takes the connection away (`Request.switch_protoc
 request is looked at when this one is answered; until then a bounded amount is read ahead.
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -13,39 +12,29 @@ import h11
 import trio
 
 from trio_socketio.errors import PayloadTooLarge
+from trio_socketio.net.chunks import ChunkFraming
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.error_answers import (
+    PHRASES,
+    ErrorHeaders,
+    encode_error,
+    explain,
+    no_headers,
+)
 from trio_socketio.net.request import Headers, Request
-from trio_socketio.net.request_head import Head, parse_head
+from trio_socketio.net.request_head import (
+    MAX_HEAD_BYTES,
+    Head,
+    check_head,
+    find_origin,
+    parse_head,
+    read_head,
+)
 
-MAX_HEAD_BYTES: Final = 16 * 1024
-MAX_HEADERS: Final = 64
 READ_AHEAD_BYTES: Final = 64 * 1024
 STEPS_PER_TURN: Final = 16
 MIN_BODY_BYTES_PER_S: Final = 500
 """A body that keeps coming at this rate is never cut off by a deadline."""
-
-PHRASES: Final = {
-    101: b"Switching Protocols",
-    200: b"OK",
-    204: b"No Content",
-    304: b"Not Modified",
-    400: b"Bad Request",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    426: b"Upgrade Required",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    503: b"Service Unavailable",
-    505: b"HTTP Version Not Supported",
-}
-
-_LOOSE_LINE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]")
-"""What h11 tolerates in a head and proxies read differently: a bare LF or CR, a folded header."""
 
 _CLOSE_LINE: Final = b"Connection: close\r\n"
 
@@ -56,8 +45,10 @@ class HttpReceiver:
     Args:
         connection: freshly accepted.
         on_request: called with each request, in turn.
-        handshake_timeout_s: for a head to arrive; also the patience with a body that stalls.
+        handshake_timeout_s: for a head to arrive, counted from the connection's first moment or
+            from the first byte of a later request; also the patience with a body that stalls.
         keep_alive_s: how long to wait for a next request.
+        error_headers: of the errors that are answered here.
     """
 
     __slots__ = (
@@ -65,9 +56,12 @@ class HttpReceiver:
         "_body",
         "_body_began",
         "_busy",
+        "_chunks",
+        "_error_headers",
         "_h11",
         "_handshake_timeout_s",
         "_head",
+        "_is_first",
         "_keep_alive_s",
         "_max_body_bytes",
         "_on_body",
@@ -85,11 +79,13 @@ class HttpReceiver:
         on_request: Callable[[Request], None],
         handshake_timeout_s: float,
         keep_alive_s: float,
+        error_headers: ErrorHeaders = no_headers,
     ) -> None:
         self.connection = connection
         self._on_request = on_request
         self._handshake_timeout_s = handshake_timeout_s
         self._keep_alive_s = keep_alive_s
+        self._error_headers = error_headers
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._request: Request | None = None  # the one that is being read or answered
         self._on_body: Callable[[bytes | None], None] | None = None
@@ -98,6 +94,8 @@ class HttpReceiver:
         self._body_began = 0.0
         self._ahead = 0  # bytes that h11 holds while an answer is pending
         self._busy = False
+        self._is_first = True  # no request has come yet: the connection's own deadline runs
+        self._chunks: ChunkFraming | None = None  # of the body of the request in hand
         self._switched = False
         self._resting = True  # h11 has no bytes, and waits for a new request
         self._head: Head | None = None  # of a request that was read without h11
@@ -115,12 +113,20 @@ class HttpReceiver:
         h11_ = self._h11
         self._resting = False
         if self._request is None:
-            if h11_.their_state in (h11.IDLE, h11.DONE) and not h11_.trailing_data[0]:
+            # HTTP-03: the time for a head is not begun anew by more of it.
+            if not self._is_first and not h11_.trailing_data[0]:
                 self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
-        elif self._on_body is None:
-            self._ahead += len(data)
-            if self._ahead > READ_AHEAD_BYTES:
-                self.connection.pause_reading(self._keep_alive_s)
+        else:
+            if self._chunks is not None:
+                try:
+                    self._chunks.receive(data)
+                except h11.RemoteProtocolError as error:
+                    self._refuse(error.error_status_hint, str(error))
+                    return
+            if self._on_body is None:
+                self._ahead += len(data)
+                if self._ahead > READ_AHEAD_BYTES:
+                    self.connection.pause_reading(self._keep_alive_s)
         h11_.receive_data(data)
         self._advance()
 
@@ -156,19 +162,22 @@ class HttpReceiver:
             else:
                 self.connection.pause_reading(self._keep_alive_s)
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, str(error))
-        except PayloadTooLarge as error:
-            self._refuse_body(error)
+            self._refuse(error.error_status_hint, explain(error))
+        except PayloadTooLarge:
+            self._refuse_body()
         finally:
             self._busy = False
 
-    def _refuse_body(self, error: PayloadTooLarge) -> None:
+    def _refuse_body(self) -> None:
+        """Answer 413 with nothing, as the reference does (EIO4-80)."""
         on_body, self._on_body = self._on_body, None
         request, self._request = self._request, None  # the answer is ours
+        origin = None
         if on_body is not None and request is not None:
+            origin = request.headers.get("origin")
             request.answered = True
             on_body(None)
-        self._refuse(error.http_status, str(error))
+        self._refuse(PayloadTooLarge.http_status, "", origin)
 
     def _step(self) -> bool:
         if self._head is not None:
@@ -183,40 +192,39 @@ class HttpReceiver:
             return False  # its answer is pending
         if request is None and self._h11.our_state is self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
-        head = self._h11.trailing_data[0] if self._h11.their_state is h11.IDLE else b""
+        if self._h11.their_state is h11.IDLE:
+            return self._begin()
         event = self._h11.next_event()
-        if event is h11.NEED_DATA or event is h11.PAUSED:
-            self._resting = self._h11.their_state is h11.IDLE and not head
-            return False
-        if type(event) is h11.Request:
-            self._ahead = len(self._h11.trailing_data[0])
-            if _LOOSE_LINE.search(head, 0, len(head) - self._ahead):
-                raise h11.RemoteProtocolError("a line of the head is folded or ends without CRLF")
-            self._begin(event)
-        elif type(event) is h11.Data:
+        if type(event) is h11.Data:
             self._take(event.data)
         elif type(event) is h11.EndOfMessage:
             self._complete()
-        else:  # the peer closed
+        else:  # nothing more has come, or nothing will
             return False
         return True
 
-    def _begin(self, event: h11.Request) -> None:
-        if len(event.headers) > MAX_HEADERS:
-            raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
-        if event.http_version not in (b"1.0", b"1.1"):
-            raise h11.RemoteProtocolError("HTTP/1.1 is spoken here", error_status_hint=505)
-        if event.method == b"CONNECT":
-            raise h11.RemoteProtocolError("this is no proxy", error_status_hint=405)
-        headers: dict[str, str] = {}
-        for name, value in event.headers:
-            key, text = name.decode("ascii"), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        if "transfer-encoding" in headers and (
-            "content-length" in headers or event.http_version < b"1.1"
-        ):
-            raise h11.RemoteProtocolError("where the body ends is ambiguous")
-        self._take_on(Request(self, event.method.decode(), event.target.decode(), headers))
+    def _begin(self) -> bool:
+        """Take the head of a request out of h11; whether there was one."""
+        data = self._h11.trailing_data[0]
+        try:
+            event = self._h11.next_event()
+            if type(event) is not h11.Request:
+                self._resting = not data
+                return False
+            rest = self._h11.trailing_data[0]
+            self._ahead = len(rest)
+            check_head(data[: len(data) - len(rest)])
+            head = read_head(event)
+            chunks = None
+            if "transfer-encoding" in head.headers:
+                chunks = ChunkFraming()
+                chunks.receive(rest)
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, explain(error), find_origin(data))
+            return False
+        self._chunks = chunks
+        self._take_on(Request(self, head.method, head.target, head.headers))
+        return True
 
     def _begin_plain(self, head: Head) -> None:
         self._head = None
@@ -228,6 +236,7 @@ class HttpReceiver:
 
     def _take_on(self, request: Request) -> None:
         self._request = request
+        self._is_first = False
         self.connection.set_deadline(float("inf"))
         self._on_request(request)
 
@@ -239,10 +248,9 @@ class HttpReceiver:
         self._on_body = on_body
         length = request.headers.get("content-length", "0")
         if int(length) > max_bytes:
-            error = PayloadTooLarge(f"a body of {length} bytes; the limit is {max_bytes}")
             if self._busy:
-                raise error  # to whoever handed the request over
-            self._refuse_body(error)
+                raise PayloadTooLarge  # to whoever handed the request over
+            self._refuse_body()
             return
         if not self._busy:  # what was read ahead belongs to the body, or the body is there
             self.connection.call_again()
@@ -257,7 +265,7 @@ class HttpReceiver:
 
     def _take(self, data: bytes) -> None:
         if len(self._body) + len(data) > self._max_body_bytes:
-            raise PayloadTooLarge(f"a body above the limit of {self._max_body_bytes} bytes")
+            raise PayloadTooLarge
         self._body += data
         patience = self._handshake_timeout_s + len(self._body) / MIN_BODY_BYTES_PER_S
         self.connection.set_deadline(self._body_began + patience)
@@ -266,6 +274,7 @@ class HttpReceiver:
         on_body, self._on_body = self._on_body, None
         body = bytes(self._body)
         self._body.clear()
+        self._chunks = None
         self._ahead = len(self._h11.trailing_data[0])
         if on_body is not None:
             self.connection.set_deadline(float("inf"))
@@ -299,9 +308,14 @@ class HttpReceiver:
         if unread or h11_.our_state is not h11.DONE:
             self.connection.finish()
             return
-        self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
+        self._wait_for_next()
         if not self._busy:
             self.connection.call_again()
+
+    def _wait_for_next(self) -> None:
+        """Give the peer its time: for a request, or for the rest of one that has begun."""
+        patience = self._handshake_timeout_s if self._ahead else self._keep_alive_s
+        self.connection.set_deadline(trio.current_time() + patience)
 
     def _respond_plain(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """What h11 would send."""
@@ -318,7 +332,7 @@ class HttpReceiver:
         if closes:
             self.connection.finish()
             return
-        self.connection.set_deadline(trio.current_time() + self._keep_alive_s)
+        self._wait_for_next()
         if self._ahead and not self._busy:
             self.connection.call_again()
 
@@ -340,22 +354,21 @@ class HttpReceiver:
         connection.write(b"\r\n".join(head) + b"\r\n\r\n")
         return connection, self._h11.trailing_data[0]
 
-    def _refuse(self, status: int, reason: str) -> None:
-        """Answer what cannot be read as a request, or a body that is too long; then close."""
+    def _refuse(self, status: int, reason: str, origin: str | None = None) -> None:
+        """Answer what cannot be read as a request, or a body that is too long; then close.
+
+        The origin is that of the page that asks; a request that is in hand knows it better.
+        """
         request, self._request = self._request, None
         self._on_body = None
         answered = request is not None and request.answered
         if request is not None and not answered:
+            origin = request.headers.get("origin")
             request.answered = True
             if request.on_abort is not None:
                 request.on_abort()
         if not answered and self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = reason.encode("ascii", "backslashreplace")
-            self.connection.write(
-                b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
-                % (status, PHRASES.get(status, b"Bad Request"), len(body), body)
-            )
+            self.connection.write(encode_error(status, reason, self._error_headers(origin)))
         self.connection.finish()
 
 

@@ -128,6 +128,13 @@ class Poller(ABC):
     def _registered(self) -> list[Pollable]:
         """What is watched."""
 
+    @abstractmethod
+    async def read_ready(self) -> None:
+        """Have every connection read that has something to be read now, once.
+
+        What arrived before the call has been seen when it returns, however late the program is.
+        """
+
     def _close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what is held, when nothing runs any more."""
 

@@ -46,24 +46,32 @@ class EpollPoller(Poller):
 
     @enable_ki_protection
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
-        connections = self._connections
         task_status.started()
         while True:
             await wait_readable(self._epoll.fileno())
-            while self._deferred:  # the flush task was interrupted: as in _flush_forever
-                self._begin_turn()
-                await self._end_turn()
-            # Objects, not numbers: a number may be closed and reused before its turn comes.
-            batch = [(connections[number], events) for number, events in self._epoll.poll(0, BATCH)]
+            await self._read_batch(BATCH)
+
+    async def read_ready(self) -> None:
+        """See Poller."""
+        await self._read_batch(max(1, len(self._connections)))
+
+    async def _read_batch(self, most: int) -> None:
+        """Call up to that many of the connections that are ready."""
+        while self._deferred:  # the flush task was interrupted: as in _flush_forever
             self._begin_turn()
-            for connection, events in batch:
-                if perf_counter() > self.turn_ends:
-                    await self._end_turn()
-                try:
-                    connection.on_ready(events)
-                except BaseException as error:
-                    self._contain(connection, error)
-            await self._finish_turn()
+            await self._end_turn()
+        connections = self._connections
+        # Objects, not numbers: a number may be closed and reused before its turn comes.
+        batch = [(connections[number], events) for number, events in self._epoll.poll(0, most)]
+        self._begin_turn()
+        for connection, events in batch:
+            if perf_counter() > self.turn_ends:
+                await self._end_turn()
+            try:
+                connection.on_ready(events)
+            except BaseException as error:
+                self._contain(connection, error)
+        await self._finish_turn()
 
     async def _end_turn(self) -> None:
         """Let everybody else have a go in the middle of a batch."""
@@ -109,6 +117,26 @@ class PortablePoller(Poller):
 
     def _registered(self) -> list[Pollable]:
         return list(self._watches)
+
+    async def read_ready(self) -> None:
+        """See Poller."""
+        for connection, watch in self._find_ready():
+            await self._wait_turn()
+            if not watch.closed and watch.events & READ:
+                await self._call(connection, READ)
+
+    def _find_ready(self) -> "list[tuple[Pollable, _Watch]]":
+        readers = {
+            connection.fileno(): (connection, watch)
+            for connection, watch in self._watches.items()
+            if watch.events & READ and not watch.closed
+        }
+        if not hasattr(select, "poll"):  # reading finds out
+            return list(readers.values())
+        looker = select.poll()
+        for number in readers:
+            looker.register(number, select.POLLIN)
+        return [readers[number] for number, _ in looker.poll(0)]
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
 """A query string in which nothing is escaped."""
 
+_AUTHORITY: Final = re.compile(r"\*|[^/?]*://[^/?]*/?")
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -54,9 +56,14 @@ class Request:
         self.on_abort: Callable[[], None] | None = None
         self.attached: Any
         if not target.startswith("/"):  # absolute form, as to a proxy
-            target = "/" + target.partition("://")[2].partition("/")[2]
+            target = "/" + _AUTHORITY.sub("", target)
         self.path, _, self.query_text = target.partition("?")
         self._query: dict[str, str] | None = None
+
+    @property
+    def connection(self) -> "Connection":
+        """What carries it; other requests too."""
+        return self._http.connection
 
     @property
     def query(self) -> dict[str, str]:

@@ -4,11 +4,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.deadlines import Deadlines
+from trio_socketio.net.error_answers import ErrorHeaders, encode_error, no_headers
 from trio_socketio.net.http import HttpReceiver
 from trio_socketio.net.poller import Poller
 from trio_socketio.net.request import Request
@@ -17,10 +19,7 @@ from trio_socketio.options import ServerOptions
 
 log = logging.getLogger(__name__)
 
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 20\r\nRetry-After: 5\r\nConnection: close\r\n\r\ntoo many connections"
-)
+_RETRY: Final = (b"Retry-After", b"5")
 
 
 class HttpServer:
@@ -30,6 +29,7 @@ class HttpServer:
         options: bounds and deadlines.
         poller, deadlines: shared by the whole server.
         on_request: called with every request, in its connection's turn.
+        error_headers: of the errors that are answered before there is a request.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class HttpServer:
         poller: Poller,
         deadlines: Deadlines,
         on_request: Callable[[Request], None],
+        error_headers: ErrorHeaders = no_headers,
     ) -> None:
         self.poller = poller
         self.deadlines = deadlines
@@ -45,6 +46,10 @@ class HttpServer:
         self.slow_client_s = options.slow_client_s
         self._options = options
         self._on_request = on_request
+        self._error_headers = error_headers
+        # Nothing is read of who comes too many, so that the origin is unknown.
+        headers = [_RETRY, *error_headers(None)]
+        self._busy_answer = encode_error(503, "too many connections", headers)
         self._connections: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._refused = 0
@@ -83,7 +88,7 @@ class HttpServer:
             self._refused += 1
             if context is None:
                 try:
-                    sock.send(_BUSY)
+                    sock.send(self._busy_answer)
                 except OSError:
                     log.debug("a refused client did not wait for its answer")
             sock.close()
@@ -98,6 +103,7 @@ class HttpServer:
                     self._on_request,
                     self._options.handshake_timeout_s,
                     self._options.keep_alive_s,
+                    self._error_headers,
                 )
             )
             self.poller.register(connection)  # out of memory, or of the user's epoll watches

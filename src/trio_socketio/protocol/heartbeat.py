@@ -34,6 +34,8 @@ class Heartbeat:
     timeout_s: float
     ping_at: float
     dead_at: float = inf
+    postponed: bool = False
+    """Whether the peer was given its timeout once more since it was last heard."""
 
     def next_deadline(self) -> float:
         """When tick has something to do."""
@@ -66,6 +68,23 @@ class Heartbeat:
         """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
         self.dead_at = inf
         self.ping_at = now + self.interval_s
+        self.postponed = False
+
+    def postpone(self, now: float) -> None:
+        """Give an overdue peer its timeout once more: what has come of it may hold the pong.
+
+        Once only: a peer that sends everything but pongs is dead in the end.
+        """
+        if not self.postponed and self.is_dead(now):
+            self.postponed = True
+            self.wait_on(now)
+
+    def wait_on(self, now: float) -> None:
+        """Give an overdue peer its timeout once more, for a reason that bounds itself."""
+        if self.ping_at < inf:
+            self.ping_at = now  # it was never asked
+        else:
+            self.dead_at = now + self.timeout_s
 
 
 @dataclass(slots=True)
@@ -87,6 +106,7 @@ class ClientHeartbeat(Heartbeat):
         """The peer was heard, or is judged anew from now on."""
         self.ping_at = inf
         self.dead_at = now + self.interval_s + self.timeout_s
+        self.postponed = False
 
     def excuse(self, now: float) -> None:
         """It was not read: it is judged anew from now on."""

@@ -167,7 +167,7 @@ class Namespaces(Broadcasting):
         child = parent.create_child(name, dynamic=True)
         self._dynamic_count += 1
         if self._dynamic_count == self.options.max_dynamic_namespaces:  # once, not per refusal
-            log.warning("max_dynamic_namespaces is reached with %s: no more are let in", name)
+            log.warning("max_dynamic_namespaces is reached with %r: no more are let in", name)
         return self._add(child)
 
     def remove_child(self, child: Namespace) -> None:

@@ -259,7 +259,7 @@ class Server(Namespaces):
         self.prepare(deadlines)
         http = running.http
         async with poller.running(), trio.open_nursery() as services:
-            services.start_soon(deadlines.run)
+            services.start_soon(deadlines.run, poller.read_ready)
             services.start_soon(self.intake.run)
             try:
                 async with trio.open_nursery() as handlers:
@@ -316,15 +316,16 @@ class Server(Namespaces):
             if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
                 raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
             engines[path] = create(open_session)
-        routes = Routes(destroy_upgrade=options.destroy_upgrade)
+        cors = Cors(options, workers)
+        routes = Routes(destroy_upgrade=options.destroy_upgrade, error_headers=cors.headers_for)
         for path, target in engines.items():
             routes.add_tree(path, target.receive_request)
         if options.serve_client:
             folder = find_client(options.client_dist)
-            bundle = ClientBundle(folder, Cors(options, workers), workers, poller)
+            bundle = ClientBundle(folder, cors, workers, poller)
             for path, handler in bundle.handlers(options.path).items():
                 routes.add(path, handler)
-        http = HttpServer(options, poller, deadlines, routes.receive_request)
+        http = HttpServer(options, poller, deadlines, routes.receive_request, cors.headers_for)
         return Running(poller, http, engine, tuple(engines.values()))
 
 

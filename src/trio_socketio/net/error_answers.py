@@ -1,0 +1,58 @@
+"""Answers to what cannot be read as a request. They repeat nothing of what the peer sent."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from trio_socketio.net.request import Headers
+
+ErrorHeaders = Callable[[str | None], Headers]
+"""The headers that let a page of an origin read an error; None stands for an unknown origin."""
+
+PHRASES: Final = {
+    101: b"Switching Protocols",
+    200: b"OK",
+    204: b"No Content",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    413: b"Content Too Large",
+    426: b"Upgrade Required",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
+}
+
+_TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
+_QUOTED: Final = re.compile(r"[:(]? *\b(?:bytearray\()?b['\"]")
+"""Where the message of an h11 error begins to quote the peer."""
+
+
+def no_headers(_: str | None) -> Headers:
+    """No page of another origin may read an error."""
+    return ()
+
+
+def explain(error: Exception) -> str:
+    """The message of an error that h11 raised, without the bytes that it quotes."""
+    return _QUOTED.split(str(error), maxsplit=1)[0]
+
+
+def encode_error(status: int, reason: str, headers: Headers = ()) -> bytes:
+    """A whole answer that ends its connection.
+
+    Args:
+        status: one of PHRASES; another one is written as 400's phrase.
+        reason: the body, in ASCII; an empty one has no content type.
+        headers: that the answer carries as well.
+    """
+    body = reason.encode("ascii", "backslashreplace")
+    every = [*([_TEXT] if body else []), *headers, (b"Content-Length", b"%d" % len(body))]
+    lines = b"".join([b"%b: %b\r\n" % header for header in every])
+    phrase = PHRASES.get(status, PHRASES[400])
+    return b"HTTP/1.1 %d %b\r\n%bConnection: close\r\n\r\n%b" % (status, phrase, lines, body)
