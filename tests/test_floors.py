@@ -25,6 +25,7 @@ FLOORS: Final = (
     ("socketio",),
     ("client",),
     ("ops",),
+    ("arguments",),
     ("terminal",),
     ("lobby",),
     ("descriptors",),
@@ -46,7 +47,8 @@ ONLY: Final = {
     "failures": set(),
     "client": {"errors", "option_kinds", "codec", "protocol", "acks", "failures"},
     "ops": {"errors", "options"},
-    "terminal": {"errors", "codec", "client", "ops"},
+    "arguments": {"errors", "options", "ops"},
+    "terminal": {"errors", "codec", "client", "ops", "arguments"},
     "descriptors": set(),
 }
 PURE: Final = ("codec", "protocol")
