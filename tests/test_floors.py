@@ -26,6 +26,7 @@ FLOORS: Final = (
     ("socketio",),
     ("client",),
     ("ops",),
+    ("arguments",),
     ("terminal",),
     ("lobby",),
     ("descriptors",),
@@ -48,7 +49,8 @@ ONLY: Final = {
     "runtime": {"errors"},
     "client": {"errors", "signatures", "option_kinds", "codec", "protocol", "acks", "runtime"},
     "ops": {"errors", "options"},
-    "terminal": {"errors", "codec", "client", "ops"},
+    "arguments": {"errors", "options", "ops"},
+    "terminal": {"errors", "codec", "client", "ops", "arguments"},
     "descriptors": set(),
 }
 PURE: Final = ("codec", "protocol")

@@ -4,15 +4,14 @@ import argparse
 import gc
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import trio
 
 from trio_socketio import __version__, terminal
 from trio_socketio.app import Listening, load_server, serve
+from trio_socketio.arguments import Parser, cookie, count, network, port, seconds, unrecognized
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
 from trio_socketio.options import PARSERS, TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, commands = _parser()
     asked, unknown = parser.parse_known_args(arguments)
     if unknown:  # told by the command's own parser, whose --help has the options
-        commands[asked.command].error(_unrecognized(unknown, commands[asked.command]))
+        commands[asked.command].error(unrecognized(unknown, commands[asked.command]))
     if asked.command == "connect":
         return terminal.run(asked)
     try:
@@ -86,27 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the server took the signal over
         return 130
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line, and options are never guessed from their beginnings."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """See ArgumentParser."""
-        self.exit(2, f"{self.prog}: {escape(message)} (see {self.prog} --help)\n")
-
-
-def _unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
-    message = f"unrecognized arguments: {' '.join(unknown)}"
-    option = unknown[0].partition("=")[0]
-    known = [name for name in parser._option_string_actions if name.startswith("--")]
-    if option.endswith(".py"):
-        return f"{message}; did you mean --app {option}?"
-    similar = get_close_matches(option, known, 1) if option.startswith("-") else []
-    return f"{message}; did you mean {similar[0]}?" if similar else message
 
 
 def _listening(asked: argparse.Namespace) -> Listening:
@@ -148,7 +126,7 @@ def _freeze() -> None:
 
 def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of everything, and those of the commands."""
-    parser = _Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
+    parser = Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     terminal.add_arguments(
@@ -190,7 +168,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     where.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=3000,
         help="TCP port; 0 takes a free one (default: %(default)s)",
     )
@@ -229,12 +207,10 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             default.connect_timeout_s,
         ),
     ):
-        how.add_argument(
-            name, type=terminal.seconds, metavar="S", help=f"{what} (default: {usual:g})"
-        )
+        how.add_argument(name, type=seconds, metavar="S", help=f"{what} (default: {usual:g})")
     how.add_argument(
         "--max-payload",
-        type=_count,
+        type=count,
         metavar="BYTES",
         help="largest body or message that a client may send "
         f"(default: {default.max_http_buffer_size_bytes})",
@@ -267,7 +243,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     how.add_argument(
         "--state-recovery-duration",
-        type=terminal.seconds,
+        type=seconds,
         metavar="S",
         help=f"how long they may be away (default: {default.state_recovery_max_disconnection_s:g})",
     )
@@ -304,7 +280,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--cookie",
         nargs="?",
         const=Cookie().name,
-        type=_cookie,
+        type=cookie,
         metavar="NAME",
         help="set a cookie that holds the session's id (default: none; without a NAME: "
         f"{Cookie().name})",
@@ -324,7 +300,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     how.add_argument(
         "--cors-max-age",
-        type=_count,
+        type=count,
         metavar="S",
         help="how long browsers keep the answer to a preflight (default: their own choice)",
     )
@@ -347,20 +323,20 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     how.add_argument(
         "--trusted-proxy",
         action="append",
-        type=_network,
+        type=network,
         metavar="CIDR",
         help="believe X-Forwarded-* of proxies in this network; may be given several times",
     )
     how.add_argument(
         "--max-connections",
-        type=_count,
+        type=count,
         metavar="N",
         help="open connections; more are answered 503; fewer are allowed where the limit of open "
         f"files is lower (default: {default.max_connections})",
     )
     how.add_argument(
         "--max-connections-per-address",
-        type=_count,
+        type=count,
         metavar="N",
         help="the same for one client address (default: no bound)",
     )
@@ -380,7 +356,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         )
     how.add_argument(
         "--max-dynamic-namespaces",
-        type=_count,
+        type=count,
         metavar="N",
         help="namespaces that clients may bring into being by joining them; more are refused "
         f"(default: {default.max_dynamic_namespaces})",
@@ -411,29 +387,3 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="one line each, or JSON (default: %(default)s)",
     )
     return parser, commands.choices
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
-
-
-def _cookie(name: str) -> Cookie:
-    try:
-        return Cookie(name=name)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _network(text: str) -> Any:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

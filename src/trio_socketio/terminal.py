@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import trio
 
+from trio_socketio.arguments import seconds
 from trio_socketio.client.client import Client
 from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.engine import TRANSPORTS
@@ -375,18 +376,3 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not a header: 'Name: value'")
     return name.strip(), value.strip()
-
-
-def seconds(text: str) -> float:
-    """A time given on the command line.
-
-    Raises:
-        ArgumentTypeError: it is none, or not above zero.
-    """
-    try:
-        given = float(text)
-    except ValueError:
-        given = 0
-    if not 0 < given < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: seconds above zero")
-    return given
