@@ -221,7 +221,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     ):
         how.add_argument(
             name,
-            type=_count,
+            type=count,
             metavar="BYTES",
             help=f"what {whose} may have sent and handlers not finished with (default: {usual})",
         )
@@ -350,7 +350,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     ):
         how.add_argument(
             name,
-            type=_count,
+            type=count,
             metavar="N",
             help=f"sessions{where_from} that have joined nothing yet (default: {bound})",
         )
@@ -363,7 +363,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     how.add_argument(
         "--max-namespaces-founded-per-session",
-        type=_count,
+        type=count,
         metavar="N",
         help="of those, by one client; more are refused "
         f"(default: {default.max_namespaces_founded_per_session})",
