@@ -228,8 +228,8 @@ async def test_a_producer_waits_until_all_has_left(transport: str) -> None:
         session = engine.session
         with trio.fail_after(1):
             await session.wait_drained()
-        session.send_text(b"x" * 20_000_000)  # more than the kernel takes at once
-        assert session.waiting_bytes >= 5_000_000
+        session.send_text(b"x" * 5_000_000)
+        assert session.waiting_bytes > 1_000_000  # the kernel has taken some of it already
         drained = trio.Event()
 
         async def produce() -> None:
