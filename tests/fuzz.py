@@ -28,13 +28,14 @@ from trio_socketio.codec import engine_packet, engine_payload_v3, socket_packet
 from trio_socketio.codec.engine_payload import decode_payload, encode_payload
 from trio_socketio.codec.jsonp import decode_form
 from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
+from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
+from trio_socketio.net.driving import READ, Pollable
 from trio_socketio.net.frames import FrameReceiver
-from trio_socketio.net.http import HttpReceiver
-from trio_socketio.net.poller import READ, Pollable, Poller
-from trio_socketio.net.request import Request
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.poller import Poller
 
 MAX_BYTES: Final = 4096
 MAX_INFLATED_BYTES: Final = 64 * 1024  # more than the steps in which messages are inflated

@@ -4,8 +4,8 @@ import pytest
 
 from tests import fuzz
 from trio_socketio.codec import engine_packet
+from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.net import frames
-from trio_socketio.net.http import HttpReceiver
 
 INPUTS = 15_000
 

@@ -4,7 +4,7 @@ A handler that takes too few arguments would otherwise fail with its first event
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trio_socketio.errors import LocalProtocolError
@@ -74,3 +74,10 @@ def check_event_key(event: Any) -> None:
             f'the event\'s name is missing: write @on("name") above {event!r}, with parentheses'
         )
     raise LocalProtocolError(f"an event's name is text or a number, not {event!r}")
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
+    )

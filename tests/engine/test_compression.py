@@ -13,7 +13,7 @@ from tests.wire import HttpClient, PollingEngine, Response
 from trio_socketio import ConfigurationError, HttpCompression
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.engine import compression
-from trio_socketio.net import content_coding
+from trio_socketio.http import content_coding
 
 GZIP = [("Accept-Encoding", "gzip, deflate, br")]
 SMALL = b"x" * 1022

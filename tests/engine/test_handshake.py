@@ -21,10 +21,11 @@ from tests.engine.harness import (
 )
 from tests.wire import WebSocketClient
 
-from trio_socketio.engine.handshake import Handshake, forwarded, websocket_headers
+from trio_socketio.engine.handshake import Handshake, websocket_headers
 from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.server import new_node_name
-from trio_socketio.net.request import Request
+from trio_socketio.http.forwarded import forwarded
+from trio_socketio.http.request import Request
 from trio_socketio.options import ServerOptions
 
 SID = re.compile(r"[A-Za-z0-9_-]{20}")

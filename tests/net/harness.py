@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.net.frames import FrameReceiver
-from trio_socketio.net.http import HttpReceiver
-from trio_socketio.net.poller import Poller
-from trio_socketio.net.pollers import create_poller
-from trio_socketio.net.request import Request
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.pollers import create_poller
 
 TIMEOUT_S = 10.0
 HANDSHAKE_S = 10.0

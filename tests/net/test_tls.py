@@ -11,9 +11,9 @@ from tests.net.harness import HANDSHAKE_S, CountingSocket, Net, Recorder, open_n
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.request import Request
 from trio_socketio.net.connection import DRAIN_S
-from trio_socketio.net.http import HttpReceiver
-from trio_socketio.net.request import Request
 from trio_socketio.net.tls import TlsConnection, create_context
 
 HOST = "example.org"

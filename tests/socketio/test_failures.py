@@ -15,7 +15,8 @@ from trio.testing import trio_test
 
 from trio_socketio import Server, SessionClosed, Socket
 from trio_socketio.runtime.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
-from trio_socketio.socketio.handlers import Handler, Workers
+from trio_socketio.runtime.jobs import Workers
+from trio_socketio.socketio.handlers import Handler
 
 
 class Clock:

@@ -17,7 +17,8 @@ from tests.socketio.serving import Record, ask, joined, send_batch, serving, the
 from trio.testing import trio_test
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
-from trio_socketio.socketio.handlers import MAX_IDLE_WORKERS, Handler, Workers
+from trio_socketio.runtime.jobs import MAX_IDLE_WORKERS, Workers
+from trio_socketio.socketio.handlers import Handler
 
 KINDS = ("plain", "async", "concurrent")
 # Of each client: batches of events; of each event: its kind and how often it suspends.

@@ -12,8 +12,8 @@ from tests.socketio.in_process import FakeSession, join
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions
-from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.protocol.joining import State
+from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.socketio import recoverable_socket
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import EVERYBODY

@@ -16,7 +16,7 @@ from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
-from trio_socketio.net.poller import GATHER_S
+from trio_socketio.runtime.poller import GATHER_S
 
 CLIENTS = 3
 ROOMS = ["r", "s"]

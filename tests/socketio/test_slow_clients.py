@@ -10,7 +10,7 @@ from tests.wire import PollingEngine
 from trio.testing import trio_test
 
 from trio_socketio import Server, ServerOptions, SessionClosed, Socket
-from trio_socketio.net.poller import GATHER_S
+from trio_socketio.runtime.poller import GATHER_S
 
 CHUNK = "x" * 100_000
 

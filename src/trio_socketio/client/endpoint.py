@@ -112,6 +112,7 @@ class Dialer:
         open_stream: OpenStream | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.authority = endpoint.authority
         self.headers = tuple(headers.items())
         self._cookies: dict[str, str] = {}
         self._ssl_context = ssl_context

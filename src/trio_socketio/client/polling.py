@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from trio_socketio.client.endpoint import Dialer
-from trio_socketio.client.http import HttpConnection, refusal
 from trio_socketio.codec.engine_packet import CLOSE, Outgoing, Packet, encode_binary
 from trio_socketio.codec.engine_payload import SEPARATOR, decode_payload
 from trio_socketio.errors import SessionClosed
+from trio_socketio.http.client import HttpConnection, refusal
 
 MAX_PACKETS: Final = 16
 """In one POST: more is refused by python-engineio, unless it was told otherwise."""

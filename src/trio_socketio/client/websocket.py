@@ -19,9 +19,9 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError as ForeignProtocolError
 
 from trio_socketio.client.endpoint import Dialer
-from trio_socketio.client.http import CHUNK_BYTES, refusal
 from trio_socketio.codec.engine_packet import Outgoing, Packet, PacketType, decode_packet
 from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError, SessionClosed
+from trio_socketio.http.client import CHUNK_BYTES, refusal
 
 _MAX_REFUSAL_BYTES: Final = 4096
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.content_coding import CODINGS, choose_coding, encode_content
+from trio_socketio.http.content_coding import CODINGS, choose_coding, encode_content
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.cors import Cors
     from trio_socketio.engine.hooks import HookWorkers
-    from trio_socketio.net.poller import Poller
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.cors import Cors
+    from trio_socketio.http.request import Request
+    from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.net.content_coding import ContentCoder, choose_coding, encode_content
+from trio_socketio.http.content_coding import ContentCoder, choose_coding, encode_content
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.engine.hooks import HookWorkers
-    from trio_socketio.net.poller import Poller
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
     from trio_socketio.options import HttpCompression
+    from trio_socketio.runtime.poller import Poller
 
 INLINE_BYTES: Final = 32 * 1024
 """Compressed in a fifth of a millisecond; what is longer would hold up a turn."""

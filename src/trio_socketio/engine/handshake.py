@@ -5,14 +5,14 @@ Answers are the reference's: status, JSON code and message.
 
 import binascii
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import time
 from typing import Final
 
 from wsproto.utilities import generate_accept_token
 
 from trio_socketio.codec.json_text import encode_json
-from trio_socketio.net.request import Headers, Request
+from trio_socketio.http.forwarded import forwarded
+from trio_socketio.http.request import Headers, Request
 from trio_socketio.options import ServerOptions
 
 
@@ -113,38 +113,6 @@ def protocol_of(request: Request, options: ServerOptions) -> int:
     if eio == "4":
         return 4
     return 3 if options.allow_eio3 and eio in ("3", "") else 0
-
-
-def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
-    """The client's address and whether it came over TLS, as far as trusted proxies tell."""
-    address, secure = request.address, request.secure
-    if not trusted or not is_within(address, trusted):
-        return address, secure
-    for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
-        hop = hop.strip()
-        try:
-            ip_address(hop)
-        except ValueError:
-            break  # what an honest proxy never writes: stop believing here
-        address = hop
-        if not is_within(hop, trusted):
-            break
-    return address, nearest(request, "x-forwarded-proto") == "https" or secure
-
-
-def nearest(request: Request, header: str) -> str:
-    """What the proxy next to us wrote; those before it only had their say."""
-    return request.headers.get(header, "").rpartition(",")[2].strip()
-
-
-def is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    """Whether the address is one of those networks."""
-    if not address:
-        return True  # a Unix socket: whoever may open it is local
-    parsed = ip_address(address.partition("%")[0])
-    if parsed.version == 6 and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in network for network in networks if network.version == parsed.version)
 
 
 def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.engine.cookie import encode_cookie
-from trio_socketio.engine.handshake import (
-    BAD_REQUEST,
-    FORBIDDEN,
-    UNSUPPORTED_PROTOCOL,
-    Refusal,
-)
+from trio_socketio.engine.handshake import BAD_REQUEST, FORBIDDEN, UNSUPPORTED_PROTOCOL, Refusal
 from trio_socketio.engine.hooks import EngineRequest, Hook, RefusedRequest
 from trio_socketio.engine.server import EngineServer
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
@@ -25,10 +20,10 @@ from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 if TYPE_CHECKING:
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.session import OpenSession, Session
-    from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.poller import Poller
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
     from trio_socketio.options import ServerOptions
+    from trio_socketio.runtime.deadlines import Deadlines
+    from trio_socketio.runtime.poller import Poller
 
 _SID: Final = re.compile(r"[-A-Za-z0-9._~]{1,128}").fullmatch
 """Needs no escaping in a query or a cookie."""

@@ -1,24 +1,24 @@
 """What a program may say about requests before they are served, and what it is told of them."""
 
-import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from trio_socketio.engine.handshake import forwarded, is_websocket_upgrade
+from trio_socketio.engine.handshake import is_websocket_upgrade
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.http.forwarded import forwarded
 from trio_socketio.runtime.verdicts import function_name
-from trio_socketio.signatures import check_event_key, check_function
+from trio_socketio.signatures import check_event_key, check_function, is_async
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
     from trio_socketio.engine.ids import RandomText
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
-    from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.poller import Poller
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
     from trio_socketio.options import ServerOptions
+    from trio_socketio.runtime.deadlines import Deadlines
+    from trio_socketio.runtime.poller import Poller
 
 EVENTS: Final = {
     "initial_headers": ("headers", "request"),
@@ -174,13 +174,6 @@ class Hook:
         self.function = function
         self.is_async = is_async(function)
         self.what = f"{what} {function_name(function)}"
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
-    )
 
 
 class HookJob(Protocol):

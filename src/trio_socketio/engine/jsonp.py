@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
 
 _MAX_DIGITS: Final = 10
 _OWN_SITES: Final = ("same-origin", "none")  # none: typed in, or a bookmark

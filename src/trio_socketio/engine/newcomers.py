@@ -15,11 +15,12 @@ import logging
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
 
-from trio_socketio.engine.handshake import Refusal, forwarded
+from trio_socketio.engine.handshake import Refusal
+from trio_socketio.http.forwarded import forwarded
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
     from trio_socketio.options import ServerOptions
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from trio_socketio.codec.jsonp import decode_form, encode_script
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing, Packet
-    from trio_socketio.net.request import Headers, Request
+    from trio_socketio.http.request import Headers, Request
 
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=UTF-8"),)
 _BINARY: Final = ((b"Content-Type", b"application/octet-stream"),)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
+    from trio_socketio.http.request import Headers, Request
     from trio_socketio.net.connection import Connection
-    from trio_socketio.net.request import Headers, Request
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 # Not text/plain: some browsers offered the answer of a form's POST for download.

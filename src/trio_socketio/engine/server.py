@@ -10,7 +10,6 @@ import trio
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.engine.compression import Compression
-from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.deflating import DeflatingSession
 from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
@@ -34,17 +33,18 @@ from trio_socketio.engine.session import OpenSession, Session
 from trio_socketio.engine.session_v3 import SessionV3
 from trio_socketio.engine.websocket import WebSocketTransport
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.http.cors import Cors
 from trio_socketio.net.deflate import Deflate
 from trio_socketio.net.frames import FrameReceiver
 
 if TYPE_CHECKING:
     from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
+    from trio_socketio.http.request import Request
     from trio_socketio.net.connection import Connection
-    from trio_socketio.net.deadlines import Deadlines
-    from trio_socketio.net.poller import Poller
-    from trio_socketio.net.request import Request
     from trio_socketio.options import ServerOptions
+    from trio_socketio.runtime.deadlines import Deadlines
+    from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.websocket import WebSocketTransport
     from trio_socketio.net.connection import Connection
-    from trio_socketio.net.deadlines import Entry
     from trio_socketio.protocol.upgrade import UpgradeMachine
+    from trio_socketio.runtime.deadlines import Entry
 
 MAX_PAUSE_S: Final = 30.0
 """How long reading may stand still before the session is given up; the heartbeat stands too."""

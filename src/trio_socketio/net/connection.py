@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from trio_socketio.net.deadlines import Deadlines, Entry
-from trio_socketio.net.poller import HANG_UP, READ, WRITE, Poller
+from trio_socketio.net.driving import HANG_UP, READ, WRITE, Poller, Timetable
 from trio_socketio.net.receiver import NOBODY, Receiver
 from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
 
@@ -30,8 +29,14 @@ EARLY_FLUSH_BYTES: Final = 1 << 18  # gathered in one turn: past it, the kernel 
 class Owner(Protocol):
     """What a connection belongs to: its poller, its deadlines, its bounds, its end."""
 
-    poller: Poller
-    deadlines: Deadlines
+    @property
+    def poller(self) -> Poller:
+        """Drives it."""
+
+    @property
+    def deadlines(self) -> Timetable:
+        """Watches its deadlines."""
+
     output_bound_bytes: int
     slow_client_s: float
     writes_dropped: int
@@ -86,7 +91,7 @@ class Connection:
         self.address = address
         self.secure = secure
         self.closed = False
-        self.deadline_entry: Entry | None = None
+        self.deadline_entry: object = None
         self._deadline = inf
         self._receiver: Receiver = NOBODY
         self._receive: Callable[[bytes], None] = NOBODY.receive_data

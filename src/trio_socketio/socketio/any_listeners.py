@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio.lowlevel import enable_ki_protection
 
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.runtime.barrier import disown
+from trio_socketio.runtime.jobs import Workers, refuse_coroutine
 from trio_socketio.runtime.verdicts import check_verdict, function_name
-from trio_socketio.signatures import check_function
-from trio_socketio.socketio.handlers import Handler, Workers, refuse_coroutine
+from trio_socketio.signatures import check_function, is_async
+from trio_socketio.socketio.handlers import Handler
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.namespace import Namespace

@@ -14,8 +14,8 @@ from trio_socketio.socketio.adapter import EVERYBODY, Target
 from trio_socketio.socketio.remote_socket import RemoteSocket
 
 if TYPE_CHECKING:
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.adapter import Adapter
-    from trio_socketio.socketio.handlers import Workers
 
 SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
 """Names that no server may send to another."""

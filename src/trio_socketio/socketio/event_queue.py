@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from trio_socketio.engine.session import Session
-    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.peer import Peer
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.signatures import is_async
 
 if TYPE_CHECKING:
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.broadcast import Broadcasting
-    from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
 

@@ -18,7 +18,7 @@ from trio_socketio.socketio.socket import Socket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_socketio.net.poller import Poller
+    from trio_socketio.runtime.poller import Poller
     from trio_socketio.socketio.any_listeners import AnyListeners
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.parent_namespace import ParentNamespace

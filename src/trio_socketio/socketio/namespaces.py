@@ -8,14 +8,13 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_socketio.codec.parsers import JSON, PARSERS, Parser
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.options import ServerOptions
-from trio_socketio.signatures import check_function
+from trio_socketio.runtime.jobs import Workers
+from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
-from trio_socketio.socketio.handlers import Workers
 from trio_socketio.socketio.intake import Intake
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.observers import Observer
@@ -26,7 +25,7 @@ from trio_socketio.socketio.registry import Function, Registry
 from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
-    from trio_socketio.net.deadlines import Deadlines
+    from trio_socketio.runtime.deadlines import Deadlines
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_socketio.errors import ConnectRefused
-    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
 

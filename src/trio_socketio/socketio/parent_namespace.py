@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_socketio.acks import Ack
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
-from trio_socketio.signatures import check_function
+from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.adapter import Adapter, Target
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting
 from trio_socketio.socketio.handlers import Handler

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.codec.parsers import JSON
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.net.request import Request
+from trio_socketio.http.request import Request
 from trio_socketio.socketio.intake import Receive, weigh_msgpack
 from trio_socketio.socketio.peer import Peer
 

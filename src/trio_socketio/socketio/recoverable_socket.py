@@ -13,8 +13,8 @@ from trio_socketio.socketio.saved_session import RoomChange
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.adapter import Target
-    from trio_socketio.socketio.handlers import Workers
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.recovering_adapter import RecoveringAdapter

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_socketio.codec.engine_packet import Outgoing
-    from trio_socketio.net.deadlines import Deadlines, Entry
     from trio_socketio.options import ServerOptions
+    from trio_socketio.runtime.deadlines import Deadlines, Entry
     from trio_socketio.socketio.adapter import Target
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.saved_session import SavedSession

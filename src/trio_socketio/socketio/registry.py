@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
+from trio_socketio.runtime.jobs import Workers
 from trio_socketio.signatures import check_event_key, check_function
 from trio_socketio.socketio.broadcast import SERVER_RESERVED
-from trio_socketio.socketio.handlers import Handler, Workers
+from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.observers import Observer, Observers
 from trio_socketio.socketio.steps import Step, Steps
 

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.signatures import check_event_key, check_function
-from trio_socketio.socketio.handlers import Workers
+from trio_socketio.runtime.jobs import Workers
+from trio_socketio.signatures import check_event_key, check_function, is_async
 from trio_socketio.socketio.rooms import Rooms
 
 if TYPE_CHECKING:

@@ -15,21 +15,21 @@ import trio
 
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.client_bundle import ClientBundle, find_client
-from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.newcomers import Newcomers
-from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
-from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.listener import accept_forever, open_tcp_listeners, open_unix_listener
-from trio_socketio.net.poller import Poller
-from trio_socketio.net.pollers import create_poller
-from trio_socketio.net.server import HttpServer
+from trio_socketio.http.cors import Cors
+from trio_socketio.http.routes import Routes
+from trio_socketio.http.server import HttpServer
 from trio_socketio.options import ServerOptions
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.listeners import accept_forever, open_tcp_listeners, open_unix_listener
+from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.pollers import create_poller
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.from_thread import Calls, FromThread
 from trio_socketio.socketio.namespaces import Namespaces

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.handlers import Handler, Workers
+    from trio_socketio.runtime.jobs import Workers
+    from trio_socketio.socketio.handlers import Handler
     from trio_socketio.socketio.namespace import Namespace
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trio_socketio.engine.hooks import is_async
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.verdicts import function_name
+from trio_socketio.signatures import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

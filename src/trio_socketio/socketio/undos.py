@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.engine.hooks import is_async
+from trio_socketio.signatures import is_async
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.handlers import Workers
+    from trio_socketio.runtime.jobs import Workers
 
 Undo = Callable[[], Coroutine[Any, Any, None] | None]
 

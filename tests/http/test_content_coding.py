@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_socketio.net.content_coding import (
+from trio_socketio.http.content_coding import (
     CODINGS,
     MAX_ITEMS,
     ContentCoder,

@@ -12,17 +12,16 @@ import h11
 import trio
 
 from trio_socketio.errors import PayloadTooLarge
-from trio_socketio.net.chunks import ChunkFraming
-from trio_socketio.net.connection import Connection
-from trio_socketio.net.error_answers import (
+from trio_socketio.http.chunks import ChunkFraming
+from trio_socketio.http.error_answers import (
     PHRASES,
     ErrorHeaders,
     encode_error,
     explain,
     no_headers,
 )
-from trio_socketio.net.request import Headers, Request
-from trio_socketio.net.request_head import (
+from trio_socketio.http.request import Headers, Request
+from trio_socketio.http.request_head import (
     MAX_HEAD_BYTES,
     Head,
     check_head,
@@ -30,6 +29,7 @@ from trio_socketio.net.request_head import (
     parse_head,
     read_head,
 )
+from trio_socketio.net.connection import Connection
 
 READ_AHEAD_BYTES: Final = 64 * 1024
 STEPS_PER_TURN: Final = 16

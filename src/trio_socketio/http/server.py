@@ -8,14 +8,14 @@ from typing import Final
 
 import trio
 
+from trio_socketio.http.error_answers import ErrorHeaders, encode_error, no_headers
+from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.error_answers import ErrorHeaders, encode_error, no_headers
-from trio_socketio.net.http import HttpReceiver
-from trio_socketio.net.poller import Poller
-from trio_socketio.net.request import Request
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.options import ServerOptions
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from tests.net.harness import (
 )
 from trio.testing import trio_test
 
-from trio_socketio.net.http import READ_AHEAD_BYTES, STEPS_PER_TURN
-from trio_socketio.net.request import Request
-from trio_socketio.net.request_head import MAX_HEAD_BYTES, MAX_HEADERS
+from trio_socketio.http.exchange import READ_AHEAD_BYTES, STEPS_PER_TURN
+from trio_socketio.http.request import Request
+from trio_socketio.http.request_head import MAX_HEAD_BYTES, MAX_HEADERS
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -8,7 +8,8 @@ from typing import Final
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable, wait_writable
 
-from trio_socketio.net.poller import HANG_UP, READ, TURN_S, WRITE, Pollable, Poller
+from trio_socketio.net.driving import HANG_UP, READ, WRITE, Pollable
+from trio_socketio.runtime.poller import TURN_S, Poller
 
 BATCH: Final = 256
 _HANG_UP_LOOK_S: Final = 1.0

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trio_socketio.net.error_answers import ErrorHeaders, no_headers
+from trio_socketio.http.error_answers import ErrorHeaders, no_headers
 
 if TYPE_CHECKING:
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
 
 RequestHandler = Callable[["Request"], None]
 

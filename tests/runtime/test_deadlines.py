@@ -8,7 +8,7 @@ import trio
 from tests.net.harness import settle
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.net.deadlines import Deadlines, Entry
+from trio_socketio.runtime.deadlines import Deadlines, Entry
 
 
 class Item:

@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.listener import (
+from trio_socketio.runtime.listeners import (
     TELL_S,
     accept_forever,
     open_tcp_listeners,
@@ -243,7 +243,7 @@ class TestAccepting:
         program = textwrap.dedent("""
             import os, resource, socket, time
             import trio
-            from trio_socketio.net.listener import accept_forever, open_tcp_listeners
+            from trio_socketio.runtime.listeners import accept_forever, open_tcp_listeners
 
             async def main():
                 (listener,) = await open_tcp_listeners("127.0.0.1", 0)

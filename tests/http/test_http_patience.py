@@ -1,12 +1,12 @@
 """How long an HTTP peer is waited for: heads, bodies, rests between requests, and draining."""
 
 import pytest
+from tests.http.test_http import GET, answer, bodies
 from tests.net.harness import HANDSHAKE_S, KEEP_ALIVE_S, open_net, settle
-from tests.net.test_http import GET, answer, bodies
 from trio.testing import MockClock, trio_test
 
+from trio_socketio.http.request import Request
 from trio_socketio.net.connection import DRAIN_S
-from trio_socketio.net.request import Request
 
 
 class TestDeadlines:

@@ -13,9 +13,9 @@ from trio.testing import trio_test
 
 from trio_socketio import Server, open_server
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net import listener as listener_module
-from trio_socketio.net.addresses import Address, resolve_hosts
-from trio_socketio.net.listener import open_tcp_listeners
+from trio_socketio.runtime import listeners as listener_module
+from trio_socketio.runtime.addresses import Address, resolve_hosts
+from trio_socketio.runtime.listeners import open_tcp_listeners
 
 Answers = dict[str, list[str]]
 

@@ -5,16 +5,15 @@ leave it to the server to look at Origin.
 """
 
 import re
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import urlsplit
 
-from trio_socketio.engine.handshake import is_within, nearest
+from trio_socketio.http.forwarded import is_within, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_socketio.engine.hooks import HookWorkers
-    from trio_socketio.net.request import Request
+    from trio_socketio.http.request import Request
     from trio_socketio.options import ServerOptions
 
 _ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
@@ -22,6 +21,13 @@ _ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
 
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VARY: Final = (b"Vary", b"Origin")
+
+
+class FailureLog(Protocol):
+    """Is told what user code raises."""
+
+    def log_failure(self, whose: str, socket_id: str, error: BaseException, /) -> None:
+        """A function raised: that is counted and logged."""
 
 
 class Cors:
@@ -32,7 +38,7 @@ class Cors:
         workers: are told of checks that fail.
     """
 
-    def __init__(self, options: "ServerOptions", workers: "HookWorkers") -> None:
+    def __init__(self, options: "ServerOptions", workers: FailureLog) -> None:
         self._workers = workers
         origins = cast(
             "tuple[str | re.Pattern[str] | Callable[[str], bool], ...]", options.cors_origins

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
+    from trio_socketio.http.exchange import HttpReceiver
     from trio_socketio.net.connection import Connection
-    from trio_socketio.net.http import HttpReceiver
 
 _PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
 """A query string in which nothing is escaped."""

@@ -1,12 +1,11 @@
 """Requests over HTTP/1.1, one after the other on a connection that is kept alive."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import h11
 import trio
 
-from trio_socketio.client.endpoint import Dialer
 from trio_socketio.codec.json_text import decode_json
 from trio_socketio.errors import (
     ConnectFailed,
@@ -20,6 +19,24 @@ IDLE_S: Final = 2.0
 a POST that fails then can be neither taken for lost nor repeated. Node closes after five."""
 
 CHUNK_BYTES: Final = 65536
+
+
+class Dialer(Protocol):
+    """Reaches one server."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as the Host header names them."""
+
+    async def open_stream(self) -> trio.abc.Stream:
+        """A new connection.
+
+        Raises:
+            ConnectFailed: the server cannot be reached.
+        """
+
+    def request_headers(self) -> list[tuple[str, str]]:
+        """Headers of every request, besides those that say how it is to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +78,7 @@ class HttpConnection:
             RemoteProtocolError: it does not speak HTTP, or its answer is too large.
         """
         dialer = self._dialer
-        headers = [("Host", dialer.endpoint.authority), ("Accept-Encoding", "identity")]
+        headers = [("Host", dialer.authority), ("Accept-Encoding", "identity")]
         headers += dialer.request_headers()
         if body is not None:
             headers.append(("Content-Type", "text/plain;charset=UTF-8"))

@@ -17,12 +17,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from threading import get_ident
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from trio.lowlevel import checkpoint, current_statistics, enable_ki_protection
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.net.driving import Flushable, Pollable, Resumable
 
 log = logging.getLogger(__name__)
 
@@ -33,44 +34,6 @@ much as a handler, and a peer that is sent less often also asks in larger pieces
 
 _SENDS_PER_LOOK: Final = 64
 _SEND_S: Final = 8e-6  # about what sending to one connection costs
-
-# The values of epoll, used with every poller.
-READ: Final = 0x001
-WRITE: Final = 0x004
-HANG_UP: Final = 0x018  # error or both directions closed; reported unasked
-
-
-class Flushable(Protocol):
-    """Something that gathers output during a turn."""
-
-    def flush(self) -> None:
-        """Send what was gathered; called once per mark_dirty."""
-
-    def fail(self, error: BaseException) -> None:
-        """A defect of ours or of a handler surfaced: give this one up. Never raises."""
-
-
-class Resumable(Protocol):
-    """Something that has more to do than fits into a turn."""
-
-    def on_more(self) -> None:
-        """Asked for with Poller.call_again: go on with what is read already."""
-
-    def fail(self, error: BaseException) -> None:
-        """See Flushable."""
-
-
-class Pollable(Flushable, Resumable, Protocol):
-    """A connection, as the poller sees it."""
-
-    def fileno(self) -> int:
-        """Its descriptor."""
-
-    def on_ready(self, events: int) -> None:
-        """Something of READ, WRITE, HANG_UP happened; may come once more after closing."""
-
-    def release(self) -> None:
-        """Close the descriptor; called once, after a turn. Never raises."""
 
 
 class Poller(ABC):

@@ -19,10 +19,10 @@ from tests.net.harness import (
 )
 from trio.testing import trio_test
 
-from trio_socketio.net import poller as poller_module
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.poller import Poller
-from trio_socketio.net.pollers import EpollPoller, PortablePoller, create_poller
+from trio_socketio.runtime import poller as poller_module
+from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.pollers import EpollPoller, PortablePoller, create_poller
 
 CREATORS: list[Callable[[], Poller]] = [PortablePoller]
 if hasattr(select, "epoll"):

@@ -5,11 +5,11 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.http.test_http_bodies import CHUNKED, NEXT, Taker
 from tests.net.harness import open_net
-from tests.net.test_http_bodies import CHUNKED, NEXT, Taker
 from trio.testing import trio_test
 
-from trio_socketio.net.chunks import MAX_SPARE_BYTES, ChunkFraming
+from trio_socketio.http.chunks import MAX_SPARE_BYTES, ChunkFraming
 
 HEX = "0123456789abcdefABCDEF"
 extensions = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20).map(

@@ -7,14 +7,14 @@ import pytest
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.http.test_http import GET, answer, bodies
 from tests.net.harness import HANDSHAKE_S, KEEP_ALIVE_S, Net, open_net, settle
-from tests.net.test_http import GET, answer, bodies
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.net.error_answers import PHRASES
-from trio_socketio.net.http import HttpReceiver
-from trio_socketio.net.request import Headers, Request
-from trio_socketio.net.request_head import MAX_HEAD_BYTES, MAX_HEADERS, find_origin
+from trio_socketio.http.error_answers import PHRASES
+from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.request import Headers, Request
+from trio_socketio.http.request_head import MAX_HEAD_BYTES, MAX_HEADERS, find_origin
 
 PIECES = [1_000_000, 60_000, 15_000, 4_000, 700]
 

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.addresses import Address, resolve_hosts
+from trio_socketio.runtime.addresses import Address, resolve_hosts
 
 log = logging.getLogger(__name__)
 

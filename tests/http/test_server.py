@@ -12,11 +12,11 @@ import trio
 from tests.net.harness import Peer, settle
 from trio.testing import trio_test
 
-from trio_socketio.net.deadlines import Deadlines
-from trio_socketio.net.pollers import create_poller
-from trio_socketio.net.request import Request
-from trio_socketio.net.server import HttpServer
+from trio_socketio.http.request import Request
+from trio_socketio.http.server import HttpServer
 from trio_socketio.options import ServerOptions
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.pollers import create_poller
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

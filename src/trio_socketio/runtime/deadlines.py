@@ -5,9 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 import trio
+
+from trio_socketio.net.driving import Expiring
 
 log = logging.getLogger(__name__)
 
@@ -15,18 +17,6 @@ _SLICE: Final = 128
 _RETRY_S: Final = 10.0
 _SWEEP_AT: Final = 1000
 """Emptied entries are swept out when there are more of them, and they are most of the heap."""
-
-
-class Expiring(Protocol):
-    """Something with a deadline that moves."""
-
-    deadline_entry: "Entry | None"
-
-    def next_deadline(self) -> float:
-        """Seconds on trio's clock; infinity for none."""
-
-    def expire(self, now: float) -> None:
-        """Called at or after next_deadline."""
 
 
 class Entry:

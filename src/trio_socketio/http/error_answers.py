@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from trio_socketio.net.request import Headers
+from trio_socketio.http.request import Headers
 
 ErrorHeaders = Callable[[str | None], Headers]
 """The headers that let a page of an origin read an error; None stands for an unknown origin."""

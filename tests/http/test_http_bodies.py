@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.net.harness import HttpEnd, Net, open_net, settle
 from trio.testing import trio_test
 
-from trio_socketio.net.request import Request
+from trio_socketio.http.request import Request
 
 LIMIT = 1000
 

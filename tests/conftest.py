@@ -1,4 +1,4 @@
-"""Fixtures of the tests of net."""
+"""Fixtures of several floors."""
 
 import pytest
 from trio.testing import MockClock

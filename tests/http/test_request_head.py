@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.net.harness import open_net
 from trio.testing import trio_test
 
-from trio_socketio.net.request import Request
-from trio_socketio.net.request_head import MAX_HEAD_BYTES, parse_head
+from trio_socketio.http.request import Request
+from trio_socketio.http.request_head import MAX_HEAD_BYTES, parse_head
 
 NAMES = st.sampled_from(
     ["Host", "host", "Content-Length", "Connection", "Upgrade", "Transfer-Encoding", "Expect"]

@@ -1,0 +1,345 @@
+"""The job pool: how user code is run, and in which order.
+
+A plain function is called where the event is read. An async one runs in a worker, a task of the
+server that takes the events of one socket one after the other. One worker, the *taker*, takes job
+after job for as long as no handler suspends; one that does passes the rest on to another worker
+first. So no event waits for another socket's handler, and handlers that never suspend cost no task
+switch each. Workers are reused, and started whenever none is free.
+"""
+
+import contextvars
+import logging
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from math import inf
+from threading import get_ident
+from time import perf_counter
+from typing import Any, Final, NoReturn, Protocol, runtime_checkable
+
+import trio
+
+from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
+from trio_socketio.runtime.barrier import disown, split_failure
+from trio_socketio.runtime.failures import FailureLog
+
+log = logging.getLogger(__name__)
+
+MAX_IDLE_WORKERS: Final = 256
+_SLICE_S: Final = 0.001
+
+
+def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
+    """A plain function gave what nobody would await: what it has to say would never be heard.
+
+    Raises:
+        LocalProtocolError: always.
+    """
+    result.close()
+    raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
+
+
+def _is_own_end(error: BaseException, socket_id: str) -> bool:
+    """Whether a handler ended because the very socket left whose event it handled.
+
+    That is how a handler stops waiting for its client, and no failure of anybody.
+    """
+    if isinstance(error, SessionClosed):
+        return error.socket_id == socket_id != ""
+    return isinstance(error, ExceptionGroup) and all(
+        _is_own_end(one, socket_id) for one in error.exceptions
+    )
+
+
+class Callee(Protocol):
+    """A function of the program, with a name for the log."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """Plain or async."""
+
+
+class Job(Protocol):
+    """Work for a worker."""
+
+    def run(self, workers: "Workers") -> Awaitable[bool]:
+        """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
+
+
+@runtime_checkable
+class EventJob(Job, Protocol):
+    """Events that wait for their handlers."""
+
+    def give_up(self) -> int:
+        """The server stops, and nobody will run it; how many events that are."""
+
+
+class Workers:
+    """The tasks in which async handlers run."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.failures = FailureLog()
+        self.events_dropped = 0  # that waited when the server stopped
+        self.slow_handler_s = inf  # a handler that blocks for longer is logged
+        self.queue_bound = 0  # events of one socket that may wait or run
+        self._ready: deque[Job] = deque()
+        self._idle: list[trio.lowlevel.Task] = []
+        self._taker: trio.lowlevel.Task | None = None
+        self._taker_starts = False  # a taker was sent for that has no task yet
+        self._nursery: trio.Nursery | None = None
+        self._context = contextvars.Context()
+        self._busy = 0
+        self._all_idle = trio.Event()
+        self._step_began = 0.0
+        self._slice_ends = 0.0
+        self.thread: int | None = None  # that serves; None while no thread does
+        self.running: Callee | None = None  # the handler that was called last
+        self.suspended: Any = object()  # the function that `begin` left unfinished last
+
+    def check_thread(self) -> None:
+        """Called first by whatever changes something. Where each call counts, callers compare.
+
+        Raises:
+            LocalProtocolError: the server serves in another thread; nothing was done.
+        """
+        if self.thread is not None and get_ident() != self.thread:
+            raise LocalProtocolError(
+                "this server serves in another thread, and nothing was done: call "
+                "sio.from_thread.emit(...), or sio.from_thread.run(function, ...) for anything else"
+            )
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Run in nursery from now on; its owner cancels it."""
+        self._nursery = nursery
+        self._context = contextvars.copy_context()
+        self._busy = 0
+        self._taker = None
+        self._taker_starts = False
+
+    def stop(self) -> None:
+        """Take no more jobs: the server ends, and nobody would run them."""
+        self._nursery = None
+        for job in self._ready:
+            self.give_up(job)
+        self._ready.clear()
+        self._busy = 0
+
+    def give_up(self, job: Job) -> None:
+        """A job will not be run, or not to its end: events are counted."""
+        if isinstance(job, EventJob):
+            self.events_dropped += job.give_up()
+
+    def submit(self, job: Job) -> None:
+        """Have job run in the next scheduler pass. Plain; once stopped, it is given up."""
+        if self._nursery is None:
+            self.give_up(job)
+            return
+        self._ready.append(job)
+        self._busy += 1
+        if self._taker is None and not self._taker_starts:
+            self._send_taker(self._nursery)
+
+    def _send_taker(self, nursery: trio.Nursery) -> None:
+        if self._idle:
+            self._taker = self._idle.pop()
+            trio.lowlevel.reschedule(self._taker)
+        else:
+            self._taker_starts = True
+            self._context.run(nursery.start_soon, self._work)
+
+    def _pass_on(self) -> None:
+        """The worker that runs is about to be suspended by a handler."""
+        if self._taker is not None and self._taker is trio.lowlevel.current_task():
+            self._taker = None
+            if self._ready and self._nursery is not None:
+                self._send_taker(self._nursery)
+
+    def call(self, handler: Callee, arguments: list[Any]) -> Any:
+        """Call a plain handler here and now, in a context of its own.
+
+        Raises:
+            Exception: whatever the handler raises.
+        """
+        self.running = handler
+        try:
+            result = self._context.copy().run(handler.function, *arguments)
+        except GeneratorExit as error:
+            raise disown(error, handler) from error
+        if type(result) is types.CoroutineType:
+            refuse_coroutine(result, handler)
+        return result
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a plain function that is no handler, such as middleware, likewise."""
+        try:
+            result = self._context.copy().run(function, *arguments)
+        except GeneratorExit as error:
+            raise disown(error, function) from error
+        if type(result) is types.CoroutineType:
+            refuse_coroutine(result, function)
+        return result
+
+    async def call_async(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> Any:
+        """Call an async function in a context of its own, every step of it."""
+        result = self.begin(function, arguments)
+        return await result if result is self.suspended else result
+
+    def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        """Call an async function in a worker, up to where it suspends first.
+
+        Returns:
+            What it returns, or what is ``suspended`` now: await that for the rest, at once.
+        """
+        context = self._context.copy()
+        coroutine = context.run(function, *arguments)
+        try:
+            trap = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        except GeneratorExit as error:
+            raise disown(error, function) from error
+        self.suspended = rest = self._go_on(context, coroutine, trap)
+        return rest
+
+    @types.coroutine
+    def _go_on(
+        self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], trap: Any
+    ) -> Generator[Any, Any, Any]:
+        """Go on with what suspended, each step in its context; transparent otherwise."""
+        handler = self.running
+        self.is_slice_over()
+        self._pass_on()
+        while True:
+            step: Callable[[Any], Any] = coroutine.send
+            try:
+                value = yield trap
+            except BaseException as error:  # handed on to the handler, which sees it as its own
+                step, value = coroutine.throw, error
+            self._step_began = perf_counter()
+            self.running = handler
+            try:
+                trap = context.run(step, value)
+            except StopIteration as stop:
+                self.is_slice_over()
+                return stop.value
+            except GeneratorExit as error:
+                if isinstance(value, GeneratorExit):
+                    raise
+                raise disown(error, handler or "an async function") from error
+            self.is_slice_over()
+
+    def is_slice_over(self) -> bool:
+        """Look at the clock after a step: was it slow, and is it somebody else's turn?"""
+        now = perf_counter()
+        elapsed_s = now - self._step_began
+        if elapsed_s > self.slow_handler_s:
+            name = self.running or "a handler"
+            log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
+        self._step_began = now
+        return now > self._slice_ends
+
+    async def rest(self) -> None:
+        """Let others run: handlers that never suspend must not take over."""
+        await trio.lowlevel.checkpoint()
+        self._begin_slice()
+
+    def _begin_slice(self) -> None:
+        self._step_began = perf_counter()
+        self._slice_ends = self._step_began + _SLICE_S
+
+    def log_failure(self, handler: Callee | str, socket_id: str, error: BaseException) -> None:
+        """User code raised: that is counted and told, and harms nobody else.
+
+        Raises:
+            BaseException: what of error unwinds the task; see split_failure.
+        """
+        if isinstance(error, EventRefused):
+            log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
+            return
+        if _is_own_end(error, socket_id):
+            log.debug("%s waited for socket %s, which has left: %s", handler, socket_id, error)
+            return
+        failure, unwinding = split_failure(error)
+        if failure is not None:
+            self.failed += 1
+            self.failures.tell(str(handler), socket_id, failure)
+        if unwinding is not None:
+            raise unwinding
+
+    def log_slow(self, elapsed_s: float) -> None:
+        """The poller found that something held it up."""
+        log.warning(
+            "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
+            elapsed_s * 1000,
+            self.running or "handler is unknown",
+        )
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
+        """Run an async function in a task of its own. False when the server has stopped."""
+        nursery = self._nursery
+        if nursery is None:
+            return False
+        self._busy += 1
+        self._context.run(nursery.start_soon, self._run_spawned, function, arguments)
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_spawned(
+        self, function: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]
+    ) -> None:
+        self._begin_slice()
+        try:
+            await function(*arguments)
+        except Exception:  # what is spawned contains what user code raises: this is ours
+            self.failed += 1
+            log.exception("a task failed: this is a defect of trio-socketio")
+        finally:
+            self._job_done()
+
+    def _job_done(self) -> None:
+        self._busy -= 1
+        if self._busy <= 0:
+            self._all_idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no job is left."""
+        while self._busy > 0:
+            self._all_idle = trio.Event()
+            await self._all_idle.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _work(self) -> None:
+        task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._idle.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if self._taker_starts:
+            self._taker_starts = False
+            self._taker = task
+        self._begin_slice()
+        while True:
+            while self._ready:
+                rested = False
+                try:
+                    rested = await self._ready.popleft().run(self)
+                except BaseException as error:  # a job contains what user code raises: this is ours
+                    if split_failure(error)[1] is not None:
+                        raise
+                    self.failed += 1
+                    log.exception("a job failed: this is a defect of trio-socketio")
+                finally:
+                    self._job_done()
+                if not rested and self.is_slice_over():
+                    await self.rest()
+            if self._taker is task:
+                self._taker = None
+            if len(self._idle) >= MAX_IDLE_WORKERS:
+                return
+            self._idle.append(task)
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            self._begin_slice()
