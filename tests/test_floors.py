@@ -50,8 +50,15 @@ ONLY: Final = {
     "runtime": {"errors", "signatures", "net"},
     "http": {"errors", "options", "codec", "net", "runtime"},
     "client": {
-        "errors", "signatures", "option_kinds", "codec", "protocol", "acks", "net", "runtime", "http"
-    },  # fmt: skip
+        "errors",
+        "signatures",
+        "option_kinds",
+        "codec",
+        "protocol",
+        "acks",
+        "runtime",
+        "http",
+    },
     "ops": {"errors", "options"},
     "arguments": {"errors", "options", "ops"},
     "terminal": {"errors", "codec", "client", "ops", "arguments"},
