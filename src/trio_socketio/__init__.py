@@ -34,8 +34,9 @@ from trio_socketio.socketio.observers import Observer
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.saved_session import SavedSession
-from trio_socketio.socketio.server import Server, Statistics, open_server
+from trio_socketio.socketio.server import Server, open_server
 from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.statistics import Statistics
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ TRANSPORTS: Final = ("polling", "websocket")
 PARSERS: Final = ("json", "msgpack")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
-_MAY_BE_ZERO: Final = frozenset(("cors_max_age_s",))
+_MAY_BE_ZERO: Final = frozenset(("cors_max_age_s", "stop_delay_s", "stop_window_s", "stop_grace_s"))
 
 Origin = str | re.Pattern[str] | Callable[[str], bool]
 """``scheme://host[:port]``, ``"*"``, a pattern for the whole of it, or a plain function of it."""
@@ -201,6 +201,11 @@ class ServerOptions:
         state_recovery_max_sessions: of clients that are away; the oldest is given up.
         state_recovery_max_session_bytes: that these sessions hold in rooms and data; the oldest is
             given up. One that holds more than a 64th of it is not kept.
+        stop_delay_s: how long the server goes on accepting clients when it was told to stop, for
+            load balancers to notice.
+        stop_window_s: over which its sessions are closed then.
+        stop_grace_s: how long handlers may go on after that, "disconnect" handlers included.
+        stop_flush_s: how long clients may take to accept the last bytes.
         attachments_timeout_s: a binary packet whose attachments take longer closes its client.
         handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
         keep_alive_s: how long a connection may rest between two requests.
@@ -256,6 +261,10 @@ class ServerOptions:
     state_recovery_max_bytes: int = 64 << 20
     state_recovery_max_sessions: int = 100_000
     state_recovery_max_session_bytes: int = 128 << 20
+    stop_delay_s: float = 0.0
+    stop_window_s: float = 0.0
+    stop_grace_s: float = 5.0
+    stop_flush_s: float = 2.0
     attachments_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     keep_alive_s: float = 65.0

@@ -13,8 +13,8 @@ from tests.net.harness import Peer, settle
 from trio.testing import trio_test
 
 from trio_socketio.http.request import Request
-from trio_socketio.http.server import HttpServer
-from trio_socketio.options import ServerOptions
+from trio_socketio.http.server import open_http_connections
+from trio_socketio.runtime.connections import ConnectionLimits, Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.pollers import create_poller
 
@@ -27,7 +27,7 @@ def answer(request: Request) -> None:
 
 
 class Clients:
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: Connections) -> None:
         self.server = server
         self.peers: list[Peer] = []
 
@@ -41,9 +41,13 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_http(options: ServerOptions) -> AsyncIterator[Clients]:
+async def open_http(limits: ConnectionLimits) -> AsyncIterator[Clients]:
     poller, deadlines = create_poller(), Deadlines(0.001)
-    clients = Clients(HttpServer(options, poller, deadlines, answer))
+    clients = Clients(
+        open_http_connections(
+            poller, deadlines, limits, answer, handshake_timeout_s=10, keep_alive_s=65
+        )
+    )
     try:
         async with poller.running(), trio.open_nursery() as nursery:
             nursery.start_soon(deadlines.run)
@@ -52,7 +56,7 @@ async def open_http(options: ServerOptions) -> AsyncIterator[Clients]:
             finally:
                 clients.server.abort_all()
                 nursery.cancel_scope.cancel()
-        assert clients.server.connection_count == 0
+        assert len(clients.server) == 0
         assert clients.server._per_address == {}
     finally:
         for peer in clients.peers:
@@ -76,14 +80,14 @@ class TestBounds:
     @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_the_server_takes_are_answered_503(self) -> None:
-        async with open_http(ServerOptions(max_connections=3)) as clients:
+        async with open_http(ConnectionLimits(max_connections=3)) as clients:
             peers = [clients.connect(f"10.0.0.{n}") for n in range(5)]
             assert [is_refused(peer) for peer in peers] == [False, False, False, True, True]
-            assert clients.server.connection_count == 3
-            assert clients.server.refused_count == 2
+            assert len(clients.server) == 3
+            assert clients.server.refused == 2
             peers[0].close()
             await settle()
-            assert clients.server.connection_count == 2
+            assert len(clients.server) == 2
             late = clients.connect("10.0.0.9")
             await late.send(GET)
             assert late.read_nowait().startswith(b"HTTP/1.1 200 ")
@@ -91,7 +95,7 @@ class TestBounds:
     @pytest.mark.req("HTTP-27")
     @trio_test
     async def test_more_than_one_address_may_have_are_answered_503(self) -> None:
-        async with open_http(ServerOptions(max_connections_per_address=2)) as clients:
+        async with open_http(ConnectionLimits(max_connections_per_address=2)) as clients:
             mine = [clients.connect("10.0.0.1") for _ in range(3)]
             other = clients.connect("10.0.0.2")
             assert [is_refused(peer) for peer in mine] == [False, False, True]
@@ -105,7 +109,7 @@ class TestBounds:
 
     @trio_test
     async def test_unix_clients_have_no_address_to_bound(self) -> None:
-        async with open_http(ServerOptions(max_connections_per_address=1)) as clients:
+        async with open_http(ConnectionLimits(max_connections_per_address=1)) as clients:
             assert not any(is_refused(clients.connect("")) for _ in range(5))
 
 
@@ -115,7 +119,7 @@ class TestFailures:
     async def test_a_connection_that_cannot_be_watched_is_closed_and_forgotten(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with open_http(ServerOptions(max_connections=3)) as clients:
+        async with open_http(ConnectionLimits(max_connections=3)) as clients:
             poller = clients.server.poller
             before = clients.connect("10.0.0.1")
             with monkeypatch.context() as patched:
@@ -130,7 +134,7 @@ class TestFailures:
                     await settle()
                     assert clients.peers[-1].read_nowait() == b""
                     assert clients.peers[-1].eof
-            assert clients.server.connection_count == 1
+            assert len(clients.server) == 1
             assert clients.server._per_address == {"10.0.0.1": 1}
             after = clients.connect("10.0.0.1")
             for peer in (before, after):
@@ -145,21 +149,21 @@ class TestFailures:
             def wrap_bio(self, *_: Any, **__: Any) -> Any:
                 raise ssl.SSLError("no memory for another connection")
 
-        async with open_http(ServerOptions()) as clients:
+        async with open_http(ConnectionLimits()) as clients:
             ours, theirs = socket.socketpair()
             clients.peers.append(Peer(theirs))
             with pytest.raises(ssl.SSLError):
                 clients.server.accept(ours, "10.0.0.1", Failing(ssl.PROTOCOL_TLS_SERVER))
             assert clients.peers[-1].read_nowait() == b""
             assert clients.peers[-1].eof
-            assert clients.server.connection_count == 0
+            assert len(clients.server) == 0
             assert clients.server._per_address == {}
 
 
 class TestCounts:
     @trio_test
     async def test_they_return_to_zero_however_connections_end(self) -> None:
-        async with open_http(ServerOptions()) as clients:
+        async with open_http(ConnectionLimits()) as clients:
             server = clients.server
             ends = [
                 b"",
@@ -179,19 +183,19 @@ class TestCounts:
                     peer.close()
                 with trio.fail_after(5):
                     await server.wait_empty()
-                assert server.connection_count == 0
+                assert len(server) == 0
                 assert server._per_address == {}
             assert server.poller.failures == 0
 
     @trio_test
     async def test_waiting_for_none_ends_at_once_when_there_is_none(self) -> None:
-        async with open_http(ServerOptions()) as clients:
+        async with open_http(ConnectionLimits()) as clients:
             with trio.fail_after(1):
                 await clients.server.wait_empty()
 
     @trio_test
     async def test_finishing_all_sends_what_was_written(self) -> None:
-        async with open_http(ServerOptions()) as clients:
+        async with open_http(ConnectionLimits()) as clients:
             peer = clients.connect("10.0.0.1")
             peer.send_nowait(GET)
             await settle()
@@ -204,7 +208,7 @@ class TestCounts:
 
     @trio_test
     async def test_aborting_all_closes_them(self) -> None:
-        async with open_http(ServerOptions()) as clients:
+        async with open_http(ConnectionLimits()) as clients:
             peers = [clients.connect("10.0.0.1") for _ in range(3)]
             clients.server.abort_all()
             with trio.fail_after(5):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -376,11 +377,9 @@ ENDS: dict[str, Callable[[Slow], None]] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("event", ["work", "together", "fails", "mixed"])
 @trio_test
-async def test_all_weight_is_given_back(
-    event: str, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio_socketio.socketio.server.GRACE_S", 0.05)
+async def test_all_weight_is_given_back(event: str, end: str) -> None:
     slow = Slow()
+    slow.server.options = replace(slow.server.options, stop_grace_s=0.05)
     events = ["work", "together", "fails"] if event == "mixed" else [event]
     with trio.fail_after(10):
         async with serving(slow.server) as port, joined(port, "websocket") as (client, _):

@@ -23,12 +23,7 @@ UPGRADE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 ORIGIN = "https://a.example"
-
-
-@pytest.fixture(autouse=True)
-def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polling clients that open a session and nothing else fetch no last packet."""
-    monkeypatch.setattr("trio_socketio.socketio.server.FLUSH_S", 0.05)
+QUICK_S = 0.05  # polling clients that open a session and nothing else fetch no last packet
 
 
 @asynccontextmanager
@@ -69,7 +64,7 @@ OF_ONE = (429, "Too many sessions of this address that have joined nothing")
 async def test_further_sessions_are_refused(
     options: dict[str, Any], told: tuple[int, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server(ServerOptions(cors_origins=ORIGIN, **options))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, cors_origins=ORIGIN, **options))
     async with serving(server) as port, http_client(port) as http:
         for _ in range(3):
             assert (await get(http)).status == 200
@@ -90,7 +85,11 @@ async def test_further_sessions_are_refused(
 @trio_test
 async def test_who_joins_makes_room(transport: str) -> None:
     """As many as like may be there, as long as they join."""
-    server = Server(ServerOptions(max_unjoined_sessions=1, max_unjoined_sessions_per_address=1))
+    server = Server(
+        ServerOptions(
+            stop_flush_s=QUICK_S, max_unjoined_sessions=1, max_unjoined_sessions_per_address=1
+        )
+    )
     async with serving(server) as port, trio.open_nursery() as nursery:
         leave = trio.Event()
 
@@ -110,7 +109,7 @@ async def test_who_joins_makes_room(transport: str) -> None:
 @pytest.mark.req("BND-15")
 @trio_test
 async def test_who_is_refused_or_asked_takes_its_place_until_it_goes(transport: str) -> None:
-    server = Server(ServerOptions(max_unjoined_sessions=2))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions=2))
     go_on = trio.Event()
 
     @server.use
@@ -139,7 +138,7 @@ async def test_who_is_refused_or_asked_takes_its_place_until_it_goes(transport: 
 @pytest.mark.req("BND-15")
 @trio_test
 async def test_clients_of_2_join_as_they_come() -> None:
-    server = Server(ServerOptions(allow_eio3=True, max_unjoined_sessions=1))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, allow_eio3=True, max_unjoined_sessions=1))
     async with serving(server) as port, http_client(port) as http:
         for _ in range(3):
             response = await http.request("GET", POLLING.replace("EIO=4", "EIO=3"))
@@ -151,7 +150,9 @@ async def test_clients_of_2_join_as_they_come() -> None:
 @trio_test
 async def test_the_address_is_the_one_that_a_trusted_proxy_names() -> None:
     options = ServerOptions(
-        max_unjoined_sessions_per_address=1, trusted_proxies=(ip_network("127.0.0.0/8"),)
+        stop_flush_s=QUICK_S,
+        max_unjoined_sessions_per_address=1,
+        trusted_proxies=(ip_network("127.0.0.0/8"),),
     )
     async with serving(Server(options)) as port, http_client(port) as http:
         for address, status in (
@@ -169,7 +170,7 @@ async def test_the_address_is_the_one_that_a_trusted_proxy_names() -> None:
 @trio_test
 async def test_a_unix_socket_has_no_address(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    server = Server(ServerOptions(max_unjoined_sessions_per_address=1))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions_per_address=1))
     head = f"GET {POLLING} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with open_server(server, unix_path=path):
         for _ in range(3):
@@ -181,7 +182,7 @@ async def test_a_unix_socket_has_no_address(tmp_path: Path) -> None:
 
 @trio_test
 async def test_bare_engine_sessions_do_not_count() -> None:
-    server = Server(ServerOptions(max_unjoined_sessions=1))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions=1))
     sessions: list[Any] = []
 
     class Quiet:
@@ -209,7 +210,7 @@ async def test_bare_engine_sessions_do_not_count() -> None:
 @trio_test
 async def test_a_storm_of_clients_that_join_is_let_in() -> None:
     """A restart: all clients come at once, from one address, more than may be newcomers."""
-    server = Server(ServerOptions(max_unjoined_sessions_per_address=300))
+    server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions_per_address=300))
     count = 1000
     async with serving(server) as port:
         clients: list[SocketIOClient] = []

@@ -1,6 +1,7 @@
 """The end of a server, in order and by cancellation, and its next start."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ from trio_socketio import (
     Socket,
     open_server,
 )
-from trio_socketio.socketio import server as server_module
 
 
 def stopping_server() -> tuple[Server, Record]:
@@ -140,11 +140,9 @@ async def test_what_was_emitted_before_the_stop_arrives(transport: str) -> None:
 
 
 @trio_test
-async def test_handler_that_does_not_end_is_cancelled_after_the_grace(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server_module, "GRACE_S", 0.1)
+async def test_handler_that_does_not_end_is_cancelled_after_the_grace() -> None:
     server, _ = stopping_server()
+    server.options = replace(server.options, stop_grace_s=0.1)
     seen = Record()
 
     @server.on("stuck")
@@ -195,10 +193,10 @@ def stuck_server() -> tuple[Server, Record]:
 
 @trio_test
 async def test_events_that_still_wait_after_the_grace_are_counted_and_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(server_module, "GRACE_S", 0.05)
     server, seen = stuck_server()
+    server.options = replace(server.options, stop_grace_s=0.05)
     async with (
         open_server(server) as addresses,
         joined(addresses[0][1], "websocket") as (client, _),

@@ -251,11 +251,8 @@ async def test_without_a_server_that_serves_it_raises() -> None:
 
 @pytest.mark.req("THREAD-03")
 @pytest.mark.parametrize("cancelled", [False, True])
-def test_calls_under_way_return_or_raise_when_the_server_ends(
-    cancelled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio_socketio.socketio.server.GRACE_S", 0.05)
-    sio = Server()
+def test_calls_under_way_return_or_raise_when_the_server_ends(cancelled: bool) -> None:
+    sio = Server(ServerOptions(stop_grace_s=0.05))
     outcomes: list[str] = []
     began = threading.Semaphore(0)
 

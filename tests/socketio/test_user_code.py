@@ -381,12 +381,9 @@ async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
 
 @pytest.mark.req("CODE-02")
 @trio_test
-async def test_handlers_are_cancelled_when_the_server_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trio_socketio.socketio.server.GRACE_S", 0.05)
+async def test_handlers_are_cancelled_when_the_server_ends() -> None:
     seen: list[str] = []
-    sio = Server()
+    sio = Server(ServerOptions(stop_grace_s=0.05))
 
     async def wait(_: Socket | None) -> None:
         try:

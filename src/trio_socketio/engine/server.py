@@ -300,6 +300,10 @@ class EngineServer:
             self._all_ended = trio.Event()
             await self._all_ended.wait()
 
+    def open_no_more(self) -> None:
+        """Refuse new sessions from now on: the server stops."""
+        self._closing = True
+
     def close_all(self, reason: str, *, code: int) -> None:
         """Open no more sessions and end all there are. Marks only."""
         self._closing = True

@@ -304,6 +304,11 @@ class Workers:
         if self._busy <= 0:
             self._all_idle.set()
 
+    @property
+    def count(self) -> int:
+        """Jobs that run or wait."""
+        return max(self._busy, 0)
+
     async def wait_idle(self) -> None:
         """Wait until no job is left."""
         while self._busy > 0:

@@ -131,6 +131,11 @@ class Poller(ABC):
             self._wake()
         self._released.append(connection)
 
+    def settle_all(self) -> None:
+        """Do now what was deferred, however long it takes: for the end, where nobody may wait."""
+        self._settle_all()
+        self._in_turn = False
+
     async def wait_settled(self) -> None:
         """Wait until what was deferred before has been called."""
         settled = trio.Event()

@@ -80,6 +80,15 @@ class Adapter:
     def __init__(self, namespace: "Namespace") -> None:
         self._namespace = namespace
 
+    async def start(self) -> None:
+        """Reach the other nodes: awaited before anybody joins the namespace. Here, nothing.
+
+        Raises:
+            Exception: it cannot; the server does not start, or the client is refused whose
+                namespace it is.
+        """
+        await trio.lowlevel.checkpoint()
+
     def close(self) -> None:
         """The namespace or its server is at its end: nobody is in it, and nothing will be asked.
 

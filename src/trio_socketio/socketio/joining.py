@@ -209,6 +209,11 @@ class Joining:
         namespace.joinings[self] = None
         if self.state is State.REFUSED:  # by the handler of "new_namespace"
             return
+        if not namespace.adapter_is_started:
+            self._at = "the start of the adapter"
+            yield Awaited(namespace.start_adapter, ())
+            if self.has_ended:
+                return
         restored = None
         if self._lost is not None and namespace.adapter.recovers:
             self._move(State.RESTORING)

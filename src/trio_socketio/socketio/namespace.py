@@ -3,12 +3,14 @@
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from trio_socketio.codec.parsers import connect_encoder
 from trio_socketio.codec.socket_packet import PacketType
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
-from trio_socketio.socketio.adapter import EVERYBODY
+from trio_socketio.socketio.adapter import EVERYBODY, Adapter
 from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
 from trio_socketio.socketio.registry import Registry, check_server_side
 from trio_socketio.socketio.rooms import Rooms
@@ -47,6 +49,8 @@ class Namespace(Registry, Broadcasting):
         self.speak()
         self.adapter = server.create_adapter(self)
         self.adapter_is_closed = False
+        self.adapter_is_started = not _has_start(self.adapter)
+        self._starting = trio.Lock()
         self._ack_id = 0
         self.joinings: dict[Joining, None] = {}  # clients on their way in, oldest first
         self.inherit(server.everywhere)
@@ -76,6 +80,18 @@ class Namespace(Registry, Broadcasting):
         self.close_adapter()
         self.adapter = self.server.create_adapter(self)
         self.adapter_is_closed = False
+        self.adapter_is_started = not _has_start(self.adapter)
+
+    async def start_adapter(self) -> None:
+        """Have the adapter reach the other nodes, once, before anybody joins.
+
+        Raises:
+            Exception: whatever the adapter raises.
+        """
+        async with self._starting:
+            if not self.adapter_is_started:
+                await self.adapter.start()
+                self.adapter_is_started = True
 
     @property
     def sockets(self) -> dict[str, Socket]:
@@ -197,3 +213,8 @@ class Namespace(Registry, Broadcasting):
             and self.server.options.cleanup_empty_child_namespaces
         ):
             self.server.remove_child(self)
+
+
+def _has_start(adapter: Adapter) -> bool:
+    """Whether an adapter has something to start: a single node has not, and must cost nothing."""
+    return type(adapter).start is not Adapter.start

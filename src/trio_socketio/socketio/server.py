@@ -1,12 +1,10 @@
 """The server: its namespaces, what it listens on, its start and its end."""
 
+import inspect
 import logging
-import os
-import socket as socket_module
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -14,90 +12,25 @@ from typing import Any
 import trio
 
 from trio_socketio.codec.parsers import Parser
-from trio_socketio.engine.client_bundle import ClientBundle, find_client
-from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
-from trio_socketio.engine.newcomers import Newcomers
-from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
-from trio_socketio.http.cors import Cors
-from trio_socketio.http.routes import Routes
-from trio_socketio.http.server import HttpServer
 from trio_socketio.options import ServerOptions
-from trio_socketio.runtime.deadlines import Deadlines
-from trio_socketio.runtime.listeners import accept_forever, open_tcp_listeners, open_unix_listener
-from trio_socketio.runtime.poller import Poller
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
+from trio_socketio.runtime.runtime import Runtime, RuntimeOptions, open_runtime
+from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter, AdapterFactory
 from trio_socketio.socketio.from_thread import Calls, FromThread
+from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespaces import Namespaces
-from trio_socketio.socketio.peer_v3 import open_peer
+from trio_socketio.socketio.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 5.0
-"""How long handlers may go on when the server stops, disconnect handlers included."""
-FLUSH_S = 2.0
-"""How long clients may take to accept the last bytes."""
-_RESTART = 1012  # WebSocket close code: come back
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot of a running server.
-
-    Args:
-        connections: open connections, whatever they carry.
-        connections_refused: answered 503 for being too many, since the start.
-        sessions: Engine.IO sessions of the Socket.IO path.
-        sessions_unjoined: of those, whose clients have not joined a namespace yet.
-        sessions_refused: requests for a session that were answered 503 or 429, as too many had not.
-        sockets: sockets by namespace.
-        joining: clients that are on their way into a namespace.
-        packets_dropped: sent to clients that were gone or, if volatile, behind.
-        handler_failures: handlers and middleware that raised.
-        events_dropped: that still waited for their handlers, "disconnect" among them, when the
-            server stopped.
-        input_held: weight of what clients have sent and their handlers have not finished with; see
-            input_bound_bytes.
-        input_dropped: large packets whose clients were lost, or closed for an overload, before it
-            was their turn to be decoded.
-        defects: exceptions that only the last barrier stopped.
-        sessions_saved: whose clients were lost and may go on with them; see state_recovery.
-        sessions_recovered: that clients went on with.
-        sessions_expired: that were given up, each told to on_session_expired.
-        recoveries_refused: clients that came back, and had to begin anew.
-    """
-
-    connections: int
-    connections_refused: int
-    sessions: int
-    sessions_unjoined: int
-    sessions_refused: int
-    sockets: dict[str, int]
-    joining: int
-    packets_dropped: int
-    handler_failures: int
-    events_dropped: int
-    input_held: int
-    input_dropped: int
-    defects: int
-    sessions_saved: int
-    sessions_recovered: int
-    sessions_expired: int
-    recoveries_refused: int
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What exists only while the server serves."""
-
-    poller: Poller
-    http: HttpServer
-    engine: EngineServer
-    engines: tuple[EngineServer, ...]
+Lifespan = Callable[["Server"], AsyncIterator[None]]
+"""Runs around the time in which a server serves."""
 
 
 class Server(Namespaces):
@@ -126,7 +59,8 @@ class Server(Namespaces):
         self.engine = Engine()
         self.draw_id = RandomText().draw
         self._mounts: dict[str, OpenSession] = {}
-        self._running: Running | None = None
+        self._running: Mount | None = None
+        self._lifespans: list[Callable[[Server], AbstractAsyncContextManager[None]]] = []
         self._stopping = trio.Event()
         self._serving = False
         super().__init__(options or ServerOptions(), adapter, parser)
@@ -161,21 +95,21 @@ class Server(Namespaces):
         namespaces = tuple(self.namespaces.items())  # a thread that exports figures may ask
         newcomers = running.engine.newcomers if running else None
         return Statistics(
-            connections=running.http.connection_count if running else 0,
-            connections_refused=running.http.refused_count if running else 0,
+            connections=len(running.connections) if running else 0,
+            connections_refused=running.connections.refused if running else 0,
             sessions=len(running.engine.sessions) if running else 0,
             sessions_unjoined=len(newcomers) if newcomers else 0,
             sessions_refused=newcomers.refused if newcomers else 0,
             sockets={name: len(space.sockets) for name, space in namespaces},
             joining=sum(len(space.joinings) for _, space in namespaces),
-            packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
+            packets_dropped=running.engine.packets_dropped + running.connections.writes_dropped
             if running
             else 0,
             handler_failures=self.workers.failed,
             events_dropped=self.workers.events_dropped,
             input_held=self.intake.held,
             input_dropped=self.intake.dropped,
-            defects=running.poller.failures if running else 0,
+            defects=running.runtime.poller.failures if running else 0,
             sessions_saved=recovery.session_count if recovery else 0,
             sessions_recovered=recovery.recovered if recovery else 0,
             sessions_expired=recovery.expired if recovery else 0,
@@ -196,9 +130,10 @@ class Server(Namespaces):
         port: int = 3000,
         unix_path: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        endpoints: Sequence[Endpoint] = (),
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until stop is called or the task is cancelled.
+        """Serve on a runtime of its own until stop is called or the task is cancelled.
 
         Args:
             host: a name or address to listen on, or several; "all" is every address of the machine,
@@ -206,134 +141,130 @@ class Server(Namespaces):
             port: the same on all of them; 0 takes a free one.
             unix_path: listen there instead.
             ssl_context: speak TLS.
+            endpoints: listen at all of these instead: TCP, Unix and inherited ones, each with TLS
+                or without.
             task_status: told the addresses, as socket.getsockname gives them.
         Raises:
             ConfigurationError: cannot listen there.
         """
+        if not endpoints:
+            tcp = TcpEndpoint(host, port, ssl_context)
+            endpoints = (tcp if unix_path is None else UnixEndpoint(unix_path, tls=ssl_context),)
         if self._serving:
             raise LocalProtocolError("the server is running already")
         self._serving = True
+        self._stopping = trio.Event()
+        try:
+            await self._serve(endpoints, task_status)
+        finally:
+            self._serving = False
+
+    async def _serve(
+        self, endpoints: Sequence[Endpoint], task_status: trio.TaskStatus[list[Any]]
+    ) -> None:
+        options = self.options
+        quickest_s = min(options.ping_interval_s, options.ping_timeout_s)
+        runtime_options = RuntimeOptions(
+            slow_handler_s=options.slow_handler_s, deadline_slack_s=min(0.05, quickest_s / 40)
+        )
+        async with (
+            open_runtime(runtime_options) as runtime,
+            AsyncExitStack() as opened,
+        ):
+            bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
+            connections = await opened.enter_async_context(self.mounted(runtime))
+            addresses = await opened.enter_async_context(runtime.listening(connections, *bound))
+            task_status.started(addresses)
+            await self._stopping.wait()
+            if options.stop_delay_s:
+                log.info("stopping: new clients are served for %g s more", options.stop_delay_s)
+                await trio.sleep(options.stop_delay_s)
+
+    @asynccontextmanager
+    async def mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:
+        """Serve on a runtime while the block runs: listen there for what it gives.
+
+        ::
+
+            async with open_runtime() as runtime, sio.mounted(runtime) as connections:
+                async with runtime.listening(connections, TcpEndpoint(port=3000)):
+                    await sio.wait_stopping()
+
+        The end of the block is the end of the sessions, then of the handlers, the lifespans and
+        the adapters. Each stage has its time, and the log says what it waits for.
+
+        Raises:
+            ConfigurationError: an option asks for what the adapter or the parser cannot do.
+            LocalProtocolError: it is mounted already.
+        """
+        runtime.check_thread()
+        if self._running is not None:
+            raise LocalProtocolError("the server is running already")
         self.workers.thread = get_ident()
         dropped_before = self.workers.events_dropped
-        self._stopping = trio.Event()
-        listeners: list[socket_module.socket] = []
-        unix_file: os.stat_result | None = None
         try:
-            if unix_path is None:
-                listeners = await open_tcp_listeners(host, port)
-            else:
-                listeners = [open_unix_listener(unix_path)]
-                unix_file = os.stat(unix_path)
-            await self._serve(listeners, ssl_context, task_status)
+            self.workers.queue_bound = self.options.handler_queue
+            running = self._running = open_mount(self, runtime, self._mounts)
+            self.engine.set_running(running.engine)
+            self.prepare(runtime.deadlines)
+            async with self._running_adapters(), AsyncExitStack() as lifespans:
+                for lifespan in self._lifespans:
+                    await lifespans.enter_async_context(lifespan(self))
+                async with running.serving(self):
+                    self._calls.open()
+                    yield running.connections
+                    self._calls.close()
         finally:
             self._calls.abandon()
-            if self._running is not None:
-                self.close_adapters()
             self._running = None
+            self._stopping = trio.Event()
             self.engine.set_running(None)
-            self._serving = False
             self.workers.thread = None
             self.workers.failures.flush()
             dropped = self.workers.events_dropped - dropped_before
             if dropped:
                 log.warning("%d events still waited for handlers and were dropped", dropped)
-            for listener in listeners:
-                listener.close()
-            if unix_path is not None and unix_file is not None:
-                _unlink_if_same(unix_path, unix_file)
 
-    async def _serve(
-        self,
-        listeners: list[socket_module.socket],
-        ssl_context: ssl.SSLContext | None,
-        task_status: trio.TaskStatus[list[Any]],
-    ) -> None:
-        quickest = min(self.options.ping_interval_s, self.options.ping_timeout_s)
-        deadlines = Deadlines(min(0.05, quickest / 40))
-        poller = create_poller()
-        poller.on_slow_turn(self.options.slow_handler_s, self.workers.log_slow)
-        self.workers.slow_handler_s = self.options.slow_handler_s
-        self.workers.queue_bound = self.options.handler_queue
-        running = self._running = self._create_engines(poller, deadlines)
-        self.engine.set_running(running.engine)
-        self.prepare(deadlines)
-        http = running.http
-        async with poller.running(), trio.open_nursery() as services:
-            services.start_soon(deadlines.run, poller.read_ready)
-            services.start_soon(self.intake.run)
-            try:
-                async with trio.open_nursery() as handlers:
-                    self.workers.start(handlers)
-                    async with trio.open_nursery() as accepting:
-                        for listener in listeners:
-                            accepting.start_soon(
-                                accept_forever,
-                                listener,
-                                lambda sock, peer: http.accept(sock, peer, ssl_context),
-                            )
-                        self._calls.open()
-                        task_status.started([listener.getsockname() for listener in listeners])
-                        await self._stopping.wait()
-                        self._calls.close()
-                        accepting.cancel_scope.cancel()
-                    for listener in listeners:
-                        listener.close()  # who comes now is refused at once
-                    for engine in running.engines:
-                        engine.close_all("server shutting down", code=_RESTART)
-                    await poller.wait_settled()
-                    if self.recovery is not None:
-                        self.recovery.stop()
-                    with trio.move_on_after(GRACE_S):
-                        await self.workers.wait_idle()
-                    with trio.move_on_after(FLUSH_S):
-                        for engine in running.engines:
-                            await engine.wait_ended()
-                    http.finish_all()
-                    with trio.move_on_after(FLUSH_S):
-                        await http.wait_empty()
-                    handlers.cancel_scope.cancel()
-            finally:
-                self.workers.stop()
-                for engine in running.engines:
-                    engine.close_all("server shutting down", code=_RESTART)
-                http.abort_all()
-                services.cancel_scope.cancel()
+    @asynccontextmanager
+    async def _running_adapters(self) -> AsyncIterator[None]:
+        """Start the adapters before anything else, and close them last."""
+        try:
+            for namespace in tuple(self.namespaces.values()):
+                await namespace.start_adapter()
+            yield
+        finally:
+            self.close_adapters()
 
-    def _create_engines(self, poller: Poller, deadlines: Deadlines) -> Running:
-        node = new_node_name()
+    async def wait_stopping(self) -> None:
+        """Wait until stop is called."""
+        await self._stopping.wait()
 
-        options, workers = self.options, self.workers
+    def lifespan(self, function: Lifespan) -> Lifespan:
+        """Register what runs around the time in which the server serves: tasks, connections.
 
-        def create(open_session: OpenSession) -> EngineServer:
-            return create_engine(
-                options, poller, deadlines, open_session, node, workers, self.engine
-            )
+        An async generator that yields once. What is before its ``yield`` is done before the server
+        accepts clients; what is behind it, when the last handler has ended. It may emit on both
+        sides. Several are entered in the order in which they were registered. ::
 
-        engine = create(lambda session: open_peer(self, session))
-        engine.newcomers = Newcomers(options)
-        engines = {options.path: engine}
-        for path, open_session in self._mounts.items():
-            if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
-                raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
-            engines[path] = create(open_session)
-        cors = Cors(options, workers)
-        routes = Routes(destroy_upgrade=options.destroy_upgrade, error_headers=cors.headers_for)
-        for path, target in engines.items():
-            routes.add_tree(path, target.receive_request)
-        if options.serve_client:
-            folder = find_client(options.client_dist)
-            bundle = ClientBundle(folder, cors, workers, poller)
-            for path, handler in bundle.handlers(options.path).items():
-                routes.add(path, handler)
-        http = HttpServer(options, poller, deadlines, routes.receive_request, cors.headers_for)
-        return Running(poller, http, engine, tuple(engines.values()))
+            @sio.lifespan
+            async def lifespan(sio):
+                async with open_database() as db, trio.open_nursery() as tasks:
+                    tasks.start_soon(publish_prices, sio, db)
+        Yield:
+                    tasks.cancel_scope.cancel()
 
+        What it raises, or a task of it, ends the server.
 
-def _unlink_if_same(path: Path, ours: os.stat_result) -> None:
-    """Remove our Unix socket's file; a server that came after us has put its own there."""
-    with suppress(OSError):
-        if os.path.samestat(os.stat(path), ours):
-            os.unlink(path)
+        Raises:
+            LocalProtocolError: the server is running, or it is no async generator function.
+        """
+        if self._running is not None:
+            raise LocalProtocolError("the server is running: register lifespans before it serves")
+        if not inspect.isasyncgenfunction(function):
+            raise LocalProtocolError(f"a lifespan is an async generator function, not {function!r}")
+        check_function("lifespan", function, ("server",))
+        self._lifespans.append(asynccontextmanager(function))
+        return function
 
 
 @asynccontextmanager
@@ -344,6 +275,7 @@ async def open_server(
     port: int = 0,
     unix_path: Path | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    endpoints: Sequence[Endpoint] = (),
 ) -> AsyncIterator[list[Any]]:
     """Serve while the block runs, then stop in order. Gives the addresses; see Server.serve.
 
@@ -357,6 +289,7 @@ async def open_server(
             port=port,
             unix_path=unix_path,
             ssl_context=ssl_context,
+            endpoints=endpoints,
             task_status=task_status,
         )
 

@@ -1,0 +1,70 @@
+"""Lines of text on a connection, one at a time: what a control socket speaks."""
+
+from collections.abc import Callable
+from typing import Final
+
+from trio_socketio.net.connection import Connection
+
+MAX_LINE_BYTES: Final = 1 << 20
+_LINES_PER_TURN: Final = 64
+
+
+class LineReceiver:
+    """Cuts what arrives on a connection into lines.
+
+    Args:
+        connection: freshly accepted.
+        on_line: called with each line, without its line feed, in the connection's turn.
+        on_lost: called once when the peer has gone, or sent a line that is too long.
+        max_line_bytes: a longer line ends the connection.
+    """
+
+    __slots__ = ("_buffer", "_connection", "_max_line_bytes", "_on_line", "_on_lost", "_searched")
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_line: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+        max_line_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        self._connection = connection
+        self._on_line = on_line
+        self._on_lost = on_lost
+        self._max_line_bytes = max_line_bytes
+        self._buffer = bytearray()
+        self._searched = 0  # bytes of the buffer that hold no line feed
+
+    def receive_data(self, data: bytes) -> None:
+        """See Receiver."""
+        self._buffer += data
+        self.receive_more()
+
+    def receive_more(self) -> None:
+        """See Receiver."""
+        connection, buffer = self._connection, self._buffer
+        for _ in range(_LINES_PER_TURN):
+            if connection.closed:
+                return
+            end = buffer.find(b"\n", self._searched)
+            if end < 0:
+                self._searched = len(buffer)
+                if self._searched > self._max_line_bytes:
+                    connection.lose("line too long")
+                else:
+                    connection.resume_reading()
+                return
+            if end > self._max_line_bytes:
+                connection.lose("line too long")
+                return
+            line = bytes(buffer[:end])
+            del buffer[: end + 1]
+            self._searched = 0
+            self._on_line(line)
+        connection.hold_reading()  # others want their turn
+        connection.call_again()
+
+    def connection_lost(self, reason: str) -> None:
+        """See Receiver."""
+        self._buffer.clear()
+        self._on_lost(reason)

@@ -1,0 +1,144 @@
+"""Accepted connections that belong together: bounded in number, and ended together."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from trio_socketio.net.connection import Connection
+from trio_socketio.net.tls import TlsConnection
+from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.poller import Poller
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Bounds on one group of connections.
+
+    Args:
+        max_connections: open ones; more are refused.
+        max_connections_per_address: the same for one client address; None means no limit.
+        output_bound_bytes: output of one connection that the kernel refused.
+        slow_client_s: how long a peer over that bound may make no progress.
+    """
+
+    max_connections: int = 100_000
+    max_connections_per_address: int | None = None
+    output_bound_bytes: int = 1 << 20
+    slow_client_s: float = 10.0
+
+
+class Connections:
+    """One group of connections. It owns no task: poller and deadlines drive them.
+
+    Args:
+        poller, deadlines: of the runtime.
+        limits: see ConnectionLimits.
+        serve: gives every new connection its receiver.
+        busy_answer: sent to a connection that is one too many, unless it speaks TLS.
+
+    Attributes:
+        refused: connections that were one too many.
+        writes_dropped: writes to connections that were given up for being too far behind.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        deadlines: Deadlines,
+        limits: ConnectionLimits,
+        serve: Callable[[Connection], None],
+        busy_answer: bytes = b"",
+    ) -> None:
+        self.poller = poller
+        self.deadlines = deadlines
+        self.output_bound_bytes = limits.output_bound_bytes
+        self.slow_client_s = limits.slow_client_s
+        self.refused = 0
+        self.writes_dropped = 0
+        self._limits = limits
+        self._serve = serve
+        self._busy_answer = busy_answer
+        self._open: set[Connection] = set()
+        self._per_address: dict[str, int] = {}
+        self._empty = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def accept(
+        self, sock: socket.socket, address: str, context: ssl.SSLContext | None = None
+    ) -> None:
+        """Take a connected socket; it is closed if that fails.
+
+        Args:
+            sock: non-blocking.
+            address: the peer's; empty for a Unix socket.
+            context: for TLS.
+        Raises:
+            Exception: the system or TLS cannot take one more: that one is lost, no other.
+        """
+        try:
+            if context is None:
+                connection = Connection(self, sock, address, secure=False)
+            else:
+                connection = TlsConnection(self, sock, address, context)
+        except BaseException:
+            sock.close()
+            raise
+        bound = self._limits.max_connections_per_address
+        there = self._per_address.get(address, 0)
+        if len(self._open) >= self._limits.max_connections or (
+            bound is not None and there >= bound and address
+        ):
+            self.refused += 1
+            if context is None and self._busy_answer:
+                try:
+                    sock.send(self._busy_answer)
+                except OSError:
+                    log.debug("a refused client did not wait for its answer")
+            sock.close()
+            return
+        self._open.add(connection)
+        if address:
+            self._per_address[address] = there + 1
+        try:
+            self._serve(connection)
+            self.poller.register(connection)  # out of memory, or of the user's epoll watches
+        except BaseException:
+            connection.abort()
+            raise
+
+    def connection_released(self, connection: Connection) -> None:
+        """See Owner."""
+        self._open.discard(connection)
+        if not self._open:
+            self._empty.set()
+        address = connection.address
+        if address:
+            left = self._per_address[address] - 1
+            if left:
+                self._per_address[address] = left
+            else:
+                del self._per_address[address]
+
+    async def wait_empty(self) -> None:
+        """Wait until no connection is open."""
+        while self._open:
+            self._empty = trio.Event()
+            await self._empty.wait()
+
+    def finish_all(self) -> None:
+        """Send what was written on every connection, then close it."""
+        for connection in list(self._open):
+            connection.finish()
+
+    def abort_all(self) -> None:
+        """Close every connection as it is."""
+        for connection in list(self._open):
+            connection.abort()

@@ -1,0 +1,139 @@
+"""A server on a runtime: its engines, its routes, its connections, and how they end."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.engine.client_bundle import ClientBundle, find_client
+from trio_socketio.engine.hooked import create_engine
+from trio_socketio.engine.newcomers import Newcomers
+from trio_socketio.engine.server import EngineServer, new_node_name
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.http.cors import Cors
+from trio_socketio.http.routes import Routes
+from trio_socketio.http.server import open_http_connections
+from trio_socketio.runtime.connections import ConnectionLimits, Connections
+from trio_socketio.runtime.runtime import Runtime
+from trio_socketio.socketio.peer_v3 import open_peer
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.session import OpenSession, Session
+    from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
+
+_RESTART: Final = 1012  # WebSocket close code: come back
+_STOPPING: Final = "server shutting down"
+_SLICE_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What exists only while a server is mounted.
+
+    Args:
+        runtime: carries it.
+        connections: on which its requests come.
+        engine: of the Socket.IO path.
+        engines: that one and those of mounted paths.
+    """
+
+    runtime: Runtime
+    connections: Connections
+    engine: EngineServer
+    engines: tuple[EngineServer, ...]
+
+    @asynccontextmanager
+    async def serving(self, server: "Server") -> AsyncIterator[None]:
+        """Serve while the block runs; then end sessions, handlers and connections, in order."""
+        options, poller = server.options, self.runtime.poller
+        try:
+            async with (
+                self.runtime.holding(self.connections, flush_s=options.stop_flush_s),
+                trio.open_nursery() as tasks,
+            ):
+                tasks.start_soon(server.intake.run)
+                async with self.runtime.running_jobs(server.workers, grace_s=options.stop_grace_s):
+                    yield
+                    await self._close_sessions(options.stop_window_s)
+                    await poller.wait_settled()
+                    if server.recovery is not None:
+                        server.recovery.stop()
+                with trio.move_on_after(options.stop_flush_s):
+                    for engine in self.engines:
+                        await engine.wait_ended()
+                tasks.cancel_scope.cancel()
+        finally:
+            for engine in self.engines:
+                engine.close_all(_STOPPING, code=_RESTART)
+            poller.settle_all()  # everybody leaves before the adapters are closed
+
+    async def _close_sessions(self, window_s: float) -> None:
+        """Close every session, spread over a window: clients come back elsewhere at that rate."""
+        for engine in self.engines:
+            engine.open_no_more()
+        sessions: list[Session] = [
+            session for engine in self.engines for session in engine.sessions.values()
+        ]
+        if sessions:
+            log.info("closing %d sessions over %g s", len(sessions), window_s)
+        began = trio.current_time()
+        for number, session in enumerate(sessions):
+            late_s = trio.current_time() - began - window_s * number / len(sessions)
+            if late_s < -_SLICE_S:
+                await trio.sleep(-late_s)
+            session.close(_STOPPING, code=_RESTART)
+
+
+def open_mount(server: "Server", runtime: Runtime, paths: "Mapping[str, OpenSession]") -> Mount:
+    """Put a server's parts together; nothing is started.
+
+    Args:
+        server: registers namespaces and handlers.
+        runtime: carries it.
+        paths: where bare Engine.IO is served, and by whom.
+    Raises:
+        ConfigurationError: two parts want the same path, or a folder is missing.
+    """
+    options, workers = server.options, server.workers
+    poller, deadlines = runtime.poller, runtime.deadlines
+    node = new_node_name()
+
+    def create(open_session: "OpenSession") -> EngineServer:
+        return create_engine(options, poller, deadlines, open_session, node, workers, server.engine)
+
+    engine = create(lambda session: open_peer(server, session))
+    engine.newcomers = Newcomers(options)
+    engines = {options.path: engine}
+    for path, open_session in paths.items():
+        if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
+            raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
+        engines[path] = create(open_session)
+    cors = Cors(options, workers)
+    routes = Routes(destroy_upgrade=options.destroy_upgrade, error_headers=cors.headers_for)
+    for path, target in engines.items():
+        routes.add_tree(path, target.receive_request)
+    if options.serve_client:
+        bundle = ClientBundle(find_client(options.client_dist), cors, workers, poller)
+        for path, handler in bundle.handlers(options.path).items():
+            routes.add(path, handler)
+    limits = ConnectionLimits(
+        max_connections=options.max_connections,
+        max_connections_per_address=options.max_connections_per_address,
+        output_bound_bytes=options.output_bound_bytes,
+        slow_client_s=options.slow_client_s,
+    )
+    connections = open_http_connections(
+        poller,
+        deadlines,
+        limits,
+        routes.receive_request,
+        handshake_timeout_s=options.handshake_timeout_s,
+        keep_alive_s=options.keep_alive_s,
+        error_headers=cors.headers_for,
+    )
+    return Mount(runtime, connections, engine, tuple(engines.values()))
