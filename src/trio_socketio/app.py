@@ -23,6 +23,7 @@ from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
 from trio_socketio.options import ServerOptions
+from trio_socketio.runtime.endpoints import InheritedEndpoint
 from trio_socketio.socketio.server import Server
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Listening:
         hosts: names or addresses, or "all".
         port: TCP; 0 takes a free one.
         unix_path: a Unix socket instead of TCP.
+        inherited: listening descriptors instead of all these.
         certfile: speak TLS with this certificate chain.
         keyfile: its key, when the chain's file does not hold it.
     """
@@ -48,6 +50,7 @@ class Listening:
     hosts: tuple[str, ...]
     port: int
     unix_path: Path | None
+    inherited: tuple[int, ...]
     certfile: Path | None
     keyfile: Path | None
 
@@ -151,6 +154,7 @@ async def serve(server: Server, listening: Listening) -> None:
             port=listening.port,
             unix_path=listening.unix_path,
             ssl_context=context,
+            endpoints=[InheritedEndpoint(number, context) for number in listening.inherited],
             task_status=task_status,
         )
 

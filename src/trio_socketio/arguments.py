@@ -78,6 +78,15 @@ def network(text: str) -> IPv4Network | IPv6Network:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def duration(text: str) -> float:
+    """A time that may be none at all.
+
+    Raises:
+        ArgumentTypeError: the text is not a number, or below zero.
+    """
+    return 0.0 if text.strip() in ("0", "0.0") else seconds(text)
+
+
 def seconds(text: str) -> float:
     """A time given on the command line.
 

@@ -11,7 +11,16 @@ import trio
 
 from trio_socketio import __version__, terminal
 from trio_socketio.app import Listening, load_server, serve
-from trio_socketio.arguments import Parser, cookie, count, network, port, seconds, unrecognized
+from trio_socketio.arguments import (
+    Parser,
+    cookie,
+    count,
+    duration,
+    network,
+    port,
+    seconds,
+    unrecognized,
+)
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
 from trio_socketio.options import PARSERS, TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
@@ -24,6 +33,9 @@ _OPTIONS = {
     "upgrade_timeout": "upgrade_timeout_s",
     "max_payload": "max_http_buffer_size_bytes",
     "connect_timeout": "connect_timeout_s",
+    "stop_delay": "stop_delay_s",
+    "stop_window": "stop_window_s",
+    "stop_grace": "stop_grace_s",
     "allow_eio3": "allow_eio3",
     "parser": "parser",
     "state_recovery": "state_recovery",
@@ -97,8 +109,11 @@ def _listening(asked: argparse.Namespace) -> Listening:
         raise ConfigurationError("--unix listens on no host: leave out --unix or --host")
     if asked.keyfile is not None and asked.certfile is None:
         raise ConfigurationError("--keyfile needs --certfile")
+    if asked.fd is not None and (asked.unix is not None or asked.host is not None):
+        raise ConfigurationError("--fd listens on what was inherited: leave out --host and --unix")
     hosts = tuple(asked.host or (_DEFAULT_HOST,))
-    return Listening(hosts, asked.port, asked.unix, asked.certfile, asked.keyfile)
+    inherited = tuple(asked.fd or ())
+    return Listening(hosts, asked.port, asked.unix, inherited, asked.certfile, asked.keyfile)
 
 
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
@@ -176,6 +191,13 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--unix", type=Path, metavar="FILE", help="listen on this Unix socket instead of TCP"
     )
     where.add_argument(
+        "--fd",
+        type=count,
+        action="append",
+        metavar="N",
+        help="listen on this inherited descriptor instead; may be given several times",
+    )
+    where.add_argument(
         "--certfile",
         type=Path,
         metavar="FILE",
@@ -206,8 +228,16 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             "how long a client may take to join a namespace",
             default.connect_timeout_s,
         ),
+        (
+            "--stop-delay",
+            "how long clients are still accepted after a signal to stop",
+            default.stop_delay_s,
+        ),
+        ("--stop-window", "over how long sessions are closed then", default.stop_window_s),
+        ("--stop-grace", "how long handlers may go on after that", default.stop_grace_s),
     ):
-        how.add_argument(name, type=seconds, metavar="S", help=f"{what} (default: {usual:g})")
+        kind = duration if name.startswith("--stop") else seconds
+        how.add_argument(name, type=kind, metavar="S", help=f"{what} (default: {usual:g})")
     how.add_argument(
         "--max-payload",
         type=count,

@@ -833,3 +833,54 @@ async def test_emits_tell_how_many_were_selected(transport: str) -> None:
         assert server.volatile.emit("news") == 2
         assert server.to("nowhere").emit("news") == 0
         assert parent.emit("news") == 1
+
+
+# --- adapters that have to be started ------------------------------------------------------------
+
+
+@pytest.mark.req("RUN-09")
+@trio_test
+async def test_an_adapter_is_started_before_anybody_joins(transport: str) -> None:
+    told: list[str] = []
+
+    class Starting(Adapter):
+        async def start(self) -> None:
+            told.append(f"starts {self._namespace.name}")
+            await trio.sleep(0.01)
+            told.append(f"started {self._namespace.name}")
+
+    server = Server(adapter=Starting)
+    server.of("/early")
+    server.of(lambda name, auth: True)
+    server.observe(Watcher())
+    async with serving(server) as port:
+        assert told == ["starts /", "started /", "starts /early", "started /early"]
+        server.of("/late")
+        async with open_client(port, transport) as client, open_client(port, transport) as other:
+            await client.connect("/late")
+            await other.connect("/late")
+            await client.connect("/dynamic")
+    assert told[4:] == ["starts /late", "started /late", "starts /dynamic", "started /dynamic"]
+
+
+@pytest.mark.req("RUN-09")
+@trio_test
+async def test_an_adapter_that_cannot_be_started() -> None:
+    class Failing(Adapter):
+        async def start(self) -> None:
+            if self._namespace.name != "/":
+                raise OSError("the other nodes cannot be reached")
+
+    server = Server(adapter=Failing)
+    server.on("ping")(lambda _: "pong")
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        server.of("/late")
+        await client.send("0/late,")
+        assert (await client.receive())[0] == '4/late,{"message":"Internal server error"}'
+        assert await ask(client, "ping") == ["pong"]
+    server = Server(adapter=Failing)
+    server.of("/early")
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with serving(server):
+            """Never reached."""
+    assert raised.group_contains(OSError, match="cannot be reached")
