@@ -236,3 +236,16 @@ async def test_what_a_session_remembers_of_namespaces_it_left_is_bounded(transpo
         await client.connect("/room-19")
         await send_batch(client, ['2/room-3,["forgotten"]'])
         await check_closed(client)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+@trio_test
+async def test_the_place_of_a_child_that_ends_is_free_in_the_same_batch(
+    transport: str, repeats: int
+) -> None:
+    server = room_server(CLEANING)
+    async with serving(server) as port, joined(port, transport, "/room-1") as (client, _):
+        batch = ["1/room-1,", "0/room-2,", *["1/room-2,", "0/room-2,"] * (repeats - 1)]
+        await send_batch(client, batch)
+        assert (await client.receive())[0].startswith("0/room-2,")
+        assert set(server.namespaces) == {"/", "/room-2"}

@@ -200,8 +200,9 @@ class Peer:
             self._connect(name, packet.data or {})
         elif joining is not None and (joining.is_accepted or packet.type is _DISCONNECT):
             joining.receive_packet(packet)
-        elif self._departing and name in self._departing:
-            # It leaves when the batch is done; what follows may ask to join again.
+        elif self._departing:
+            # A socket leaves when the batch is done. What follows may ask for its place: to join
+            # again, or to bring another namespace into being than the one that ends with it.
             self.server.engine.poller.defer(partial(self._receive_later, packet))
         elif packet.type is _CONNECT:
             self._connect(name, packet.data or {})
