@@ -355,6 +355,30 @@ async def test_a_step_that_takes_too_long_refuses(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.req("JOIN-13")
+@pytest.mark.parametrize("is_predicate", [False, True])
+@trio_test
+async def test_a_step_that_cannot_be_cancelled_refuses_when_it_ends(is_predicate: bool) -> None:
+    server, watcher = watched_server(options=ServerOptions(hook_timeout_s=0.05))
+    later: list[object] = []
+
+    async def take_time(*_: Any) -> bool:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.15)
+        return True
+
+    if is_predicate:
+        server.of(take_time).use(later.append)
+    else:
+        add_step(server, State.AUTHENTICATING, take_time)
+        server.use(later.append)
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0/child," if is_predicate else "0")
+        assert (await client.receive())[0].endswith('{"message":"Timed out"}')
+    assert later == []
+    assert watcher.kinds == ["refused"]
+
+
+@pytest.mark.req("JOIN-13")
 @trio_test
 async def test_every_step_has_its_own_time() -> None:
     server, _ = watched_server()

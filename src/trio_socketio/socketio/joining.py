@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
     from trio_socketio.socketio.steps import Step
 
-
 _Stages = Generator[Awaited, Any, None]
 
 
@@ -230,6 +229,7 @@ class Joining:
             if step.is_async:
                 timeout_s = step.timeout_s or server.options.hook_timeout_s
                 verdict = yield Awaited(step.function, (argument,), timeout_s)
+                self._check_time()
             else:
                 verdict = server.workers.run(step.function, argument)
             if self.has_ended:
@@ -253,6 +253,7 @@ class Joining:
             try:
                 if parent.is_async:
                     wanted = yield Awaited(parent.ask, (self.name, self.auth), timeout_s)
+                    self._check_time()
                 else:
                     wanted = server.workers.run(parent.ask, self.name, self.auth)
             except Exception as error:
@@ -334,10 +335,9 @@ class Joining:
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
         scope.deadline = trio.current_time() + awaited.timeout_s
+        call_async = self._peer.server.workers.call_async
         try:
-            result = await self._peer.server.workers.call_async(
-                awaited.function, *awaited.arguments
-            )
+            result = await call_async(awaited.function, *awaited.arguments)
         except Exception as error:
             return self._resume(partial(self._stages.throw, error))
         return self._resume(partial(self._stages.send, result))
@@ -349,6 +349,11 @@ class Joining:
         else:
             self._log(error)
             self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
+
+    def _check_time(self) -> None:
+        """What shields itself ends after its time; it is as late as what can be cancelled."""
+        if self._scope is not None and self._scope.cancel_called and not self.has_ended:
+            self._time_out()
 
     def _time_out(self) -> None:
         if self.state is State.ACCEPTED:  # what is missing is the client's
@@ -389,8 +394,7 @@ class Joining:
         self._conclude()
 
     def _observers(self) -> "Observers":
-        where = self._peer.server.everywhere if self._namespace is None else self._namespace
-        return where.observers
+        return (self._namespace or self._peer.server.everywhere).observers
 
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)
