@@ -85,7 +85,7 @@ class Joining:
         """Have function called, once, if the client does not join in the end.
 
         Plain or async. The last one registered is called first. They are called after the step
-        that is at work has ended, also when the server stops, and have UNDO_S together.
+        that is at work has ended, also when the server stops, and have UNDO_S each.
         """
         if self._undos is None:
             self._undos = Undos(self._peer.server.workers, f"joining {self.name}")
