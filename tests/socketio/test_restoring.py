@@ -206,6 +206,30 @@ async def test_a_session_that_cannot_be_given_back_is_logged(
     assert "an undo of joining /" in caplog.text
 
 
+@pytest.mark.req("JOIN-32")
+@trio_test
+async def test_saved_sessions_end_with_their_namespace() -> None:
+    server, _ = faulty_server()
+    expired: list[str] = []
+    server.of("/room").on_session_expired(lambda session: expired.append(session.id))
+    async with serving(server) as port:
+        clients = []
+        for name in ("/room", "/"):
+            async with arriving(port) as client:
+                clients.append(await client.connect(namespace=name))
+                await client.lose()
+            await until(lambda: saved(server) == len(clients))
+        await server.remove("/room")
+        assert saved(server) == 1
+        await server.workers.wait_idle()
+        assert expired == [clients[0].sid]
+        server.of("/room")
+        for client, name, recovered in zip(clients, ("/room", "/"), (False, True), strict=True):
+            async with arriving(port) as again:
+                await again.connect(client.credentials(), name)
+                assert (again.sid == client.sid) is recovered
+
+
 # --- reasons -------------------------------------------------------------------------------------
 
 REASONS = {
