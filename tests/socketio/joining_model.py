@@ -467,10 +467,10 @@ class Model:
         else:
             self.undo(attempt)
 
-    def undo(self, attempt: Attempt, *, late: bool = False) -> None:
+    def undo(self, attempt: Attempt) -> None:
+        """From where it waits, if it does, to the end or to where it waits next."""
         attempt.undo_waits = None
-        if attempt.undo_by == inf:
-            attempt.undo_by = self.now + UNDO_S
+        attempt.undo_by = inf
         while attempt.to_undo:
             number = attempt.to_undo.pop()
             kind = attempt.claims[number]
@@ -482,10 +482,10 @@ class Model:
                 continue
             number -= "restore" in attempt.claims  # it came first, and is not a step's
             attempt.undone.append(number)
-            if kind == "gated" and not late:
+            if kind == "gated":
                 attempt.undo_waits = number
+                attempt.undo_by = self.now + UNDO_S
                 return
-        attempt.undo_by = inf
         attempt.at_work = False
 
     # -- inside
@@ -634,7 +634,7 @@ class Model:
                 self.close(client, "forced server close")
         for attempt in self.attempts:
             if attempt.undo_by <= at:
-                self.undo(attempt, late=True)
+                self.undo(attempt)
             elif attempt.deadline <= at:
                 attempt.deadline = inf
                 self._time_out(attempt)
@@ -658,8 +658,8 @@ class Model:
         """Say goodbye to everybody, give handlers their time, give up those that need more."""
         self._close_all()
         for attempt in self.attempts:
-            if attempt.undo_waits is not None:
-                self.undo(attempt, late=True)
+            while attempt.undo_waits is not None:
+                self.undo(attempt)
             self.dropped += max(len(attempt.queue) - 1, 0)
 
     def cancel(self) -> None:
@@ -669,8 +669,8 @@ class Model:
                 self._abandon(attempt)
         self.settle()
         for attempt in self.attempts:
-            if attempt.undo_waits is not None:
-                self.undo(attempt, late=True)
+            while attempt.undo_waits is not None:
+                self.undo(attempt)
             self.dropped += max(len(attempt.queue) - 1, 0)
             attempt.queue.clear()
         self.is_stopped = True

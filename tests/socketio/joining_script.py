@@ -77,7 +77,7 @@ SPACES: Final = {
 }
 
 
-def tame(name: str, plan: Plan) -> Plan:
+def tame(name: str, plan: Plan, pid: str = "") -> Plan:
     """Have what concerns others happen alone: tasks run in any order.
 
     An action of an async function that touches more than its own socket waits for a gate first,
@@ -88,6 +88,9 @@ def tame(name: str, plan: Plan) -> Plan:
     if connection.outcome in WIDE and "connection" in space.slow:
         plan["connection"] = replace(connection, wait="gate")
     risky = WIDE if not space.by_event else {*WIDE, "refuse", "fail", "false", "kick"}
+    if pid and any(plan.get(step, PASS).outcome in risky for step in (*STEPS, "connection")):
+        restore = plan.get("restore", PASS)
+        plan["restore"] = replace(restore, wait=restore.wait or "gate")
     first = next((step for step in STEPS if step in space.slow), None)
     if first is None:
         return plan

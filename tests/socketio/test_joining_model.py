@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import product
 from typing import Any
 
 import trio
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.socketio.joining_model import Attempt, Client, Model, has_socket
 from tests.socketio.joining_script import (
     SPACES,
+    WIDE,
     Ack,
     Auth,
     Close,
@@ -36,38 +38,44 @@ ROOMS = ("red", "green")
 
 picks = st.integers(0, 11)
 names = st.sampled_from([*SPACES, "/event", "/async", "/event"])
-waits = st.sampled_from(["", "gate", "gate", "shield"])
-claims = st.sampled_from(["", "", "plain", "async", "gated", "failing"])
-outcomes = st.sampled_from(
-    ["pass", "pass", "pass", "pass", "refuse", "fail", "false", "kick", "kick all", "close"]
-)
-visits = st.builds(
-    Visit,
-    wait=waits,
-    claim=claims,
-    late=claims,
-    room=st.sampled_from(["", "", *ROOMS]),
-    outcome=outcomes,
-)
+waits = ("", "gate", "gate", "shield")
+claims = ("", "", "plain", "async", "gated", "failing")
+outcomes = ("pass",) * 9 + ("refuse", "refuse", "fail", "false", "kick", "kick all", "close")
+# One draw each, for games are long.
+VISITS = [Visit(*parts) for parts in product(waits, claims, claims, ("", "", *ROOMS), outcomes)]
+visits = st.integers(0, len(VISITS) - 1).map(lambda number: VISITS[number])
 positions = st.sampled_from(
     ["search", "restore", "auth", "auth", "middleware", "middleware", "seat", "seat", "observer",
      "connection"]
 )  # fmt: skip
-plans = st.dictionaries(positions, visits, max_size=3)
-actions = st.sampled_from(["", "", "", "", "kick", "kick all", "kick everybody", "close"])
-connects = st.tuples(st.just("connect"), names, plans, st.integers(0, 5))
+full_plans = st.dictionaries(positions, visits, min_size=1, max_size=4)
+plans: st.SearchStrategy[Plan] = st.one_of(st.just({}), full_plans)
+connects = st.tuples(st.just("connect"), names, plans, st.integers(0, 7))
+# Slow, action, gated, ack.
+CALLS = [
+    (slow, action, gated, ack)
+    for action in (*[""] * 8, "kick", "kick all", "kick everybody", "close")
+    for slow, gated, ack in product((False, True), repeat=3)
+]
+calls = st.integers(0, len(CALLS) - 1).map(lambda number: CALLS[number])
+events = st.tuples(st.just("event"), picks, calls)
 sentences = st.one_of(
     connects,
     connects,
-    st.tuples(st.just("leave"), names),
-    st.tuples(st.just("event"), names, st.booleans(), actions, st.booleans(), st.booleans()),
-    st.tuples(st.just("event"), st.just("/event"), st.booleans(), actions, st.booleans()),
-    st.tuples(st.just("auth"), st.sampled_from([True, True, False])),
-    st.tuples(st.just("auth"), st.just(True)),
+    events,
+    events,
+    st.tuples(st.just("leave"), picks),
+    st.tuples(st.just("auth"), st.sampled_from([True, True, True, False])),
     st.tuples(st.just("ack"), picks),
     st.tuples(st.just("close"), picks),
 )
-batches = st.lists(sentences, min_size=1, max_size=5)
+batches = st.lists(sentences, min_size=1, max_size=6)
+LOGINS: tuple[list[Any], ...] = (
+    [("connect", "/event", {}, 0), ("auth", True)],
+    [("connect", "/", {}, 3), ("connect", "/event", {}, 3), ("auth", True)],
+    [("connect", "/gone", {}, 4), ("connect", "/dyn-1", {}, 4)],
+    [("connect", "/plain", {}, 5), ("connect", "/ask-1", {}, 5), ("connect", "/async", {}, 5)],
+)
 
 
 class Joinings(RuleBasedStateMachine):
@@ -91,7 +99,7 @@ class Joinings(RuleBasedStateMachine):
 
     # -- what happens
 
-    @precondition(lambda self: len(self.clients) < 4)
+    @precondition(lambda self: len(self.clients) < 3)
     @rule(protocol=st.sampled_from([3, 4, 4]), plan=plans)
     def open(self, protocol: int, plan: Plan) -> None:
         number, main = self.next(), None
@@ -101,12 +109,12 @@ class Joinings(RuleBasedStateMachine):
         self.model.open(number, protocol, main)
         self.do(lambda: self.world.open(number, protocol, main))
 
-    @precondition(lambda self: self.clients)
     @rule(pick=picks, batch=batches, rude=st.sampled_from([*[False] * 19, True]))
     def send(self, pick: int, batch: list[Any], rude: bool) -> None:
         """In one read."""
-        client = self.pick(self.clients, pick)
-        packets = [self.compose(sentence, client) for sentence in batch]
+        client = self.someone(pick)
+        places = [*client.current, *[rest[0] for kind, *rest in batch if kind == "connect"]]
+        packets = [self.compose(sentence, client, places) for sentence in batch]
         sent = self.model.receive(client, [(packet, rude) for packet in packets if packet])
         for packet in packets:
             if isinstance(packet, Connect):
@@ -114,13 +122,31 @@ class Joinings(RuleBasedStateMachine):
         self.model.settle()
         self.do(lambda: self.world.send(client.number, sent))
 
-    @precondition(lambda self: self.clients)
-    @rule(pick=picks, batch=batches)
+    @rule(pick=picks, batch=st.one_of(batches, st.sampled_from(LOGINS)))
     def send_one_by_one(self, pick: int, batch: list[Any]) -> None:
-        client = self.pick(self.clients, pick)
+        client = self.someone(pick)
         for sentence in batch:
             if client.open:
                 self.send(self.clients.index(client), [sentence], False)
+
+    @rule(pick=picks, login=st.sampled_from(LOGINS), at_once=st.booleans())
+    def log_in(self, pick: int, login: list[Any], at_once: bool) -> None:
+        if at_once:
+            self.send(pick, login, False)
+        else:
+            self.send_one_by_one(pick, login)
+
+    @rule(pick=picks, name=names, plan=full_plans, pid=st.integers(0, 7))
+    def come(self, pick: int, name: str, plan: Plan, pid: int) -> None:
+        self.send(pick, [("connect", name, plan, pid)], False)
+
+    @precondition(lambda self: self.askable)
+    @rule(pick=picks, events=st.lists(calls, min_size=1, max_size=4))
+    def talk(self, pick: int, events: list[Any]) -> None:
+        attempt = self.pick(self.askable, pick)
+        place = list(attempt.client.current).index(attempt.name)
+        batch = [("event", place, call) for call in events]
+        self.send(self.clients.index(attempt.client), batch, False)
 
     @precondition(lambda self: self.clients)
     @rule(pick=picks)
@@ -167,7 +193,7 @@ class Joinings(RuleBasedStateMachine):
         assert seen.socket is not None
         self.do(partial(seen.socket.disconnect, close))
 
-    @rule(name=names, room=st.sampled_from([*ROOMS, ""]), close=st.booleans())
+    @rule(name=names, room=st.sampled_from([*ROOMS, *ROOMS, ""]), close=st.booleans())
     def kick_room(self, name: str, room: str, close: bool) -> None:
         space = self.world.server.namespaces.get(name)
         if space is not None:
@@ -186,6 +212,7 @@ class Joinings(RuleBasedStateMachine):
             self.model.settle()
             self.do(session.close)
 
+    @precondition(lambda self: self.model.removed or self.is_used("/gone"))
     @rule()
     def remove_or_make_again(self) -> None:
         if "/gone" in self.model.removed:
@@ -250,12 +277,22 @@ class Joinings(RuleBasedStateMachine):
     def askable(self) -> list[Attempt]:
         return [a for a in self.model.attempts if a.is_reachable]
 
+    def is_used(self, name: str) -> bool:
+        return any(attempt.name == name and attempt.found for attempt in self.model.attempts)
+
     def session_of(self, client: Client) -> Any:
         for attempt in client.current.values():
             socket = self.world.seen[attempt.number].socket
             if socket is not None:
                 return socket.session
         return None
+
+    def someone(self, pick: int) -> Client:
+        """A client that is there; there are two at least."""
+        while len(self.clients) < 2:
+            self.open(4, {})
+        client: Client = self.pick(self.clients, pick)
+        return client
 
     def pick(self, things: list[Any], pick: int) -> Any:
         return things[pick % len(things)]
@@ -264,18 +301,19 @@ class Joinings(RuleBasedStateMachine):
         self.number += 1
         return self.number
 
-    def compose(self, sentence: Any, client: Client) -> Packet | None:
+    def compose(self, sentence: Any, client: Client, places: list[str]) -> Packet | None:
         kind, *rest = sentence
         if kind == "connect":
             name, plan, pid = rest
-            return Connect(name, self.next(), tame(name, plan), self.choose_pid(pid, name))
+            lost = self.choose_pid(pid, name) if client.protocol == 4 else ""
+            return Connect(name, self.next(), tame(name, plan, lost), lost)
         if kind == "leave":
-            return Leave(rest[0])
+            return Leave(self.pick(places or ["/"], rest[0]))
         if kind == "event":
-            name, slow, action, gated, *ack = rest
-            wide = action in ("kick all", "kick everybody", "close")
-            gated = slow and (gated or wide)
-            return Event(name, self.next(), slow, action, gated, bool(ack and ack[0]))
+            slow, action, gated, ack = rest[1]
+            gated = slow and (gated or action in WIDE)
+            name = self.pick(places or ["/"], rest[0])
+            return Event(name, self.next(), slow, action, gated, ack)
         if kind == "auth":
             return Auth("/event", self.next(), rest[0])
         if kind == "ack":
@@ -283,7 +321,7 @@ class Joinings(RuleBasedStateMachine):
             question = self.pick(questions, rest[0]) if questions else 0
             name = self.asked[question].name if question else "/"
             return Ack(name, question)
-        return Close() if rest[0] == 0 else None
+        return Close() if rest[0] < 3 else None
 
     def choose_pid(self, choice: int, name: str) -> str:
         """Of a session that is kept, of one that is not any more, or of none."""
@@ -404,8 +442,8 @@ class Joinings(RuleBasedStateMachine):
 
     def end_by_leave(self) -> None:
         """Everybody goes, and nothing is left."""
-        for client in self.clients:
-            self.hang_up(self.clients.index(client))
+        while self.clients:
+            self.hang_up(0)
         while self.gates:
             self.open_gate(0, False)
         statistics = self.world.server.statistics()
