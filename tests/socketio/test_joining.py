@@ -317,8 +317,13 @@ async def test_undos_that_hang_are_given_up(
     server, _ = watched_server()
     undone: list[str] = []
 
+    async def take_time() -> None:
+        await trio.sleep(3)
+        undone.append("second")
+
     def claim(joining: Joining) -> None:
         joining.undo(lambda: undone.append("first"))
+        joining.undo(take_time)
         joining.undo(trio.sleep_forever)
         raise ConnectRefused("no")
 
@@ -328,9 +333,9 @@ async def test_undos_that_hang_are_given_up(
         began = trio.current_time()
         join(server.of("/"), FakeSession())
         await server.workers.wait_idle()
-        assert trio.current_time() - began == 5
+        assert trio.current_time() - began == 8
         nursery.cancel_scope.cancel()
-    assert undone == ["first"]
+    assert undone == ["second", "first"]
     assert "longer than 5.0 s" in caplog.text
 
 
@@ -351,6 +356,30 @@ async def test_a_step_that_takes_too_long_refuses(caplog: pytest.LogCaptureFixtu
         assert (await client.receive())[0] == '4{"message":"Timed out"}'
     assert "middleware of /" in caplog.text
     assert "check" in caplog.text
+    assert watcher.kinds == ["refused"]
+
+
+@pytest.mark.req("JOIN-13")
+@pytest.mark.parametrize("is_predicate", [False, True])
+@trio_test
+async def test_a_step_that_cannot_be_cancelled_refuses_when_it_ends(is_predicate: bool) -> None:
+    server, watcher = watched_server(options=ServerOptions(hook_timeout_s=0.05))
+    later: list[object] = []
+
+    async def take_time(*_: Any) -> bool:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.15)
+        return True
+
+    if is_predicate:
+        server.of(take_time).use(later.append)
+    else:
+        add_step(server, State.AUTHENTICATING, take_time)
+        server.use(later.append)
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0/child," if is_predicate else "0")
+        assert (await client.receive())[0].endswith('{"message":"Timed out"}')
+    assert later == []
     assert watcher.kinds == ["refused"]
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
     from trio_socketio.socketio.steps import Step
 
-
 _Stages = Generator[Awaited, Any, None]
 
 
@@ -89,7 +88,7 @@ class Joining:
         """Have function called, once, if the client does not join in the end.
 
         Plain or async. The last one registered is called first. They are called after the step
-        that is at work has ended, also when the server stops, and have UNDO_S together.
+        that is at work has ended, also when the server stops, and have UNDO_S each.
         """
         if self._undos is None:
             self._undos = Undos(self._peer.server.workers, f"joining {self.name}")
@@ -230,6 +229,7 @@ class Joining:
             argument = socket if step.takes_socket else self
             if step.is_async:
                 verdict = yield Awaited(step.function, (argument,), step.timeout_s)
+                self._check_time()
             else:
                 verdict = server.workers.run(step.function, argument)
             if self.has_ended:
@@ -252,6 +252,7 @@ class Joining:
             try:
                 if parent.is_async:
                     wanted = yield Awaited(parent.ask, (self.name, self.auth))
+                    self._check_time()
                 else:
                     wanted = server.workers.run(parent.ask, self.name, self.auth)
                 if wanted:
@@ -360,6 +361,11 @@ class Joining:
         else:
             self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
 
+    def _check_time(self) -> None:
+        """What shields itself ends after its time; it is as late as what can be cancelled."""
+        if self._scope is not None and self._scope.cancel_called and not self.has_ended:
+            self._time_out()
+
     def _time_out(self) -> None:
         if self.state is State.ACCEPTED:  # what is missing is the client's
             self.refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
@@ -402,8 +408,7 @@ class Joining:
         self._conclude()
 
     def _observers(self) -> "Observers":
-        where = self._peer.server.everywhere if self._namespace is None else self._namespace
-        return where.observers
+        return (self._namespace or self._peer.server.everywhere).observers
 
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)

@@ -191,7 +191,7 @@ class Namespaces(Broadcasting):
     async def remove(self, name: str, reason: str = "namespace removed") -> None:
         """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
 
-        Clients that ask for it later are told that it does not exist.
+        Clients that ask for it later are told that it does not exist. Saved sessions end with it.
 
         Args:
             name: of a namespace that `of` or a client has made; not of the main one.
@@ -207,6 +207,8 @@ class Namespaces(Broadcasting):
         self._forget(namespace)
         await trio.lowlevel.checkpoint()
         sockets = namespace.put_everybody_out(reason)
+        if self.recovery is not None:
+            self.recovery.end_all_of(namespace)
         with trio.move_on_after(REMOVAL_S):
             if sockets:
                 await namespace.poller.wait_settled()

@@ -133,6 +133,12 @@ class RecoverableSocket(Socket):
     # -- its beginning
 
     @property
+    def received_so_far(self) -> int:
+        """Number of the last packet that its client has, while it has not joined yet."""
+        session = self._restored
+        return self._adapter.recovery.log.last if session is None else session.received
+
+    @property
     def skips_middleware(self) -> bool:
         """See Socket."""
         return self._recovered and self._adapter.recovery.skip_middlewares

@@ -84,6 +84,9 @@ class RecoveringAdapter(Adapter):
         if socket.is_overheard:
             self._namespace.encode_event(arguments, None)
             socket.overhear(arguments)
+        if socket.is_reachable and not socket.connected:
+            self._emit_early(socket, arguments, volatile=volatile, compress=compress)
+            return
         packet = self._mark(arguments, volatile=volatile, compress=compress)
         live = socket if socket.connected else self._namespace.sockets.get(socket.id)
         if live is None and (volatile or socket.saved_until <= trio.current_time()):
@@ -94,6 +97,21 @@ class RecoveringAdapter(Adapter):
             self.recovery.log_packet(packet, [(self._name, socket.id, "")], _ALONE)
             if live is not None:
                 live.session.send(packet)
+
+    def _emit_early(
+        self, socket: RecoverableSocket, arguments: list[Any], *, volatile: bool, compress: bool
+    ) -> None:
+        """Send to a client that was accepted and has not joined. Nothing of that is recovered.
+
+        Its offset must not claim that the client has what it will be sent on joining.
+        """
+        offset = self._log.offset(socket.received_so_far)
+        packet = self._namespace.encode_event([*arguments, offset], None)
+        packet.compress = compress
+        if volatile:
+            socket.session.send_volatile(packet)
+        else:
+            socket.session.send(packet)
 
     def _mark(self, arguments: list[Any], *, volatile: bool, compress: bool) -> "Outgoing":
         """An event with its offset; a volatile one, which is not logged, has the last.

@@ -110,18 +110,23 @@ class Recovery:
         self._bytes -= weight
 
     def end(self, pid: str) -> None:
-        """Nobody will go on with a session any more."""
+        """Nobody will go on with a session that is kept."""
         session, namespace, _ = self._sessions[pid]
         self.release(pid)
+        self.give_up(session, namespace)
+
+    def give_up(self, session: "SavedSession", namespace: "Namespace") -> None:
+        """Nobody will go on with a session, kept or handed out: tell the program."""
         self.expired += 1
         handler = namespace.expiry_handler
         if handler is not None:
             namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))
 
-    def give_up(self, pid: str) -> None:
-        """The same for one that may have ended already."""
-        if pid in self._sessions:
-            self.end(pid)
+    def end_all_of(self, namespace: "Namespace") -> None:
+        """A namespace is removed: its sessions are not those of another of the same name."""
+        for pid, (_, where, _) in tuple(self._sessions.items()):
+            if where is namespace:
+                self.end(pid)
 
     def stop(self) -> None:
         """End all sessions, and those that come: they would not outlive the server."""

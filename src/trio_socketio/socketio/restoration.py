@@ -45,13 +45,14 @@ async def restore_session(
 
 
 async def give_back(namespace: "Namespace", session: "SavedSession", *, is_over: bool) -> None:
-    """Put a session back that was handed out, for its client was lost once more.
+    """Take back a session that was handed out, for its client has not joined.
 
     Args:
         namespace: where the client had it.
         session: that was not gone on with.
-        is_over: the client was refused: it cannot go on with it any more.
+        is_over: the client was refused: it cannot go on with it any more, and it is not kept.
     """
-    await namespace.adapter.persist_session(session)
-    if is_over and namespace.server.recovery is not None:
-        namespace.server.recovery.give_up(session.pid)
+    if not is_over:
+        await namespace.adapter.persist_session(session)
+    elif namespace.server.recovery is not None:
+        namespace.server.recovery.give_up(session, namespace)

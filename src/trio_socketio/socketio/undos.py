@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Undo = Callable[[], Coroutine[Any, Any, None] | None]
 
 UNDO_S: Final = 5.0
-"""How long all of them may take together."""
+"""How long each of them may take: one that hangs takes no time from the others."""
 
 
 class Undos:
@@ -47,17 +47,17 @@ class Undos:
 
     async def run_async(self) -> None:
         """Call them, also while the server is being cancelled: a claim must not outlive it."""
-        ends = trio.current_time() + UNDO_S
         while self._functions:
             function: Any = self._functions.pop()
             if not is_async(function):
                 self._call(function)
                 continue
             try:
+                ends = trio.current_time() + UNDO_S
                 with trio.CancelScope(shield=True, deadline=ends) as scope:
                     await self._workers.call_async(function)
                 if scope.cancelled_caught:
-                    raise TimeoutError(f"the undos took longer than {UNDO_S} s")
+                    raise TimeoutError(f"it took longer than {UNDO_S} s")
             except BaseException as error:
                 self._log(error)
 
