@@ -16,7 +16,6 @@ import trio
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.client_bundle import ClientBundle, find_client
 from trio_socketio.engine.cors import Cors
-from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.newcomers import Newcomers
@@ -305,7 +304,7 @@ class Server(Namespaces):
         options, workers = self.options, self.workers
 
         def create(open_session: OpenSession) -> EngineServer:
-            return create_engine(
+            return EngineServer(
                 options, poller, deadlines, open_session, node, workers, self.engine
             )
 
