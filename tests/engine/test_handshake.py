@@ -72,13 +72,13 @@ async def test_what_is_sent_on_opening_follows_the_open_packet(
     transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_engine() as engine:
-        opened = engine.engine._open_session
+        opened = engine.engine._opening._open_session
 
         def greet(session: Any) -> Any:
             session.send_text(b"hi")
             return opened(session)
 
-        monkeypatch.setattr(engine.engine, "_open_session", greet)
+        monkeypatch.setattr(engine.engine._opening, "_open_session", greet)
         if transport == "polling":
             first, second = split(await engine.request("GET", POLLING))
         else:

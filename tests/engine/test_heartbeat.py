@@ -174,13 +174,13 @@ def post_of(polling: PollingEngine, body: bytes) -> bytes:
 async def test_a_post_that_comes_before_the_judgement_brings_its_pong(clock: MockClock) -> None:
     async with open_engine(**options()) as engine:
         polling = await engine.polling()
-        engine.engine.deadlines.forget(engine.session)  # the sweep never comes
+        engine.engine.deadlines.forget(engine.session._liveness)  # the sweep never comes
         await pass_time(clock, INTERVAL_S + TIMEOUT_S + EARLY_S)
         await polling.send("3")
-        engine.engine.deadlines.schedule(engine.session)
+        engine.session.reschedule()
         await pass_time(clock, INTERVAL_S - EARLY_S)
         assert engine.session.is_open
-        assert not engine.session.has_buffered
+        assert not engine.session.waiting_bytes
         await pass_time(clock, EARLY_S + SWEEP_S)
         assert split(await polling.poll()) == ["2"]
 
@@ -196,13 +196,13 @@ async def test_a_request_without_a_pong_gives_one_more_timeout_and_no_second(
         await pass_time(clock, INTERVAL_S + SWEEP_S)
         assert split(await polling.poll()) == ["2"]
         for late in (True, False):
-            engine.engine.deadlines.forget(engine.session)
+            engine.engine.deadlines.forget(engine.session._liveness)
             await pass_time(clock, TIMEOUT_S)
             if sent is not None:
                 await polling.send(sent)
             elif late:
                 waiting = await engine.start_get(polling)
-            engine.engine.deadlines.schedule(engine.session)
+            engine.session.reschedule()
             await pass_time(clock, SWEEP_S)
             assert engine.session.is_open is late
         if sent is None:
@@ -288,7 +288,7 @@ async def test_a_pong_behind_much_else_is_waited_for(before: bytes) -> None:
         write_unseen(websocket.stream, before * (80_000 // len(before)))
         send_unseen(websocket, "3")
         time.sleep(STANDSTILL_S)  # noqa: ASYNC251 - what a process that is stopped does
-        engine.session.expire(trio.current_time())
+        engine.session._liveness.expire(trio.current_time())
         assert engine.session.is_open
         assert await websocket.receive() == "2"
         assert len(engine.listener.received) == 80_000 // len(before)
@@ -301,10 +301,10 @@ async def test_who_sends_everything_but_pongs_is_given_up(clock: MockClock) -> N
         websocket = (await engine.websocket()).websocket
         await pass_time(clock, INTERVAL_S + SWEEP_S)
         for is_first in (True, False):
-            engine.engine.deadlines.forget(engine.session)
+            engine.engine.deadlines.forget(engine.session._liveness)
             await pass_time(clock, TIMEOUT_S)
             write_unseen(websocket.stream, LARGE * 19)
-            engine.session.expire(trio.current_time())
+            engine.session._liveness.expire(trio.current_time())
             assert engine.session.is_open is is_first
         await settle()
         assert engine.listener.reasons == ["ping timeout"]
@@ -319,7 +319,7 @@ async def test_a_pong_that_lies_unread_while_the_program_is_busy_counts() -> Non
             assert await websocket.receive() == "2"
             send_unseen(websocket, "3")
             time.sleep(0.08)  # noqa: ASYNC251 - what a busy program does
-            engine.session.expire(trio.current_time())  # the sweep comes before the read
+            engine.session._liveness.expire(trio.current_time())  # the sweep comes before the read
             assert engine.session.is_open
         await websocket.send("4on")
         while (packet := await websocket.receive()) == "2":

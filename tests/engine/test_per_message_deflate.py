@@ -1,10 +1,12 @@
 """Compressed WebSocket messages of sessions: agreed on at the handshake, used by both sides."""
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
 import trio
 from tests.engine.harness import (
+    PATH,
     UPGRADE_HEADERS,
     WEBSOCKET,
     Engine,
@@ -12,8 +14,9 @@ from tests.engine.harness import (
     open_engine,
     settle,
 )
-from tests.net.test_deflate import RSV1, TEXT, Client, agreed, bomb, split_frames
+from tests.net.test_deflate import BINARY, RSV1, TEXT, Client, agreed, bomb, split_frames
 from tests.net.wsproto_server import make_frame
+from tests.wire_v3 import PollingEngineV3
 
 from trio_socketio import PerMessageDeflate
 from trio_socketio.codec.engine_packet import Outgoing
@@ -176,3 +179,99 @@ async def test_a_bomb_ends_its_session_alone() -> None:
         assert (bad.received, bad.reasons) == ([], ["transport error"])
         await other.send("4x")
         assert await other.receive() == "4x"
+
+
+# --- clients of revision 3 (WS-10)
+
+WEBSOCKET_3 = f"{PATH}?EIO=3&transport=websocket"
+
+
+@pytest.mark.req("WS-10", "EIO3-16")
+@pytest.mark.parametrize("takeover", [False, True])
+@in_trio
+async def test_clients_of_revision_3_compress_both_ways(takeover: bool) -> None:
+    options = PerMessageDeflate(
+        server_no_context_takeover=not takeover, client_no_context_takeover=not takeover
+    )
+    async with open_engine(per_message_deflate=options, allow_eio3=True) as engine:
+        raw = await Raw.open(engine, target=WEBSOCKET_3)
+        client = Client(agreed(OFFER, options))
+        assert raw.extensions == agreed(OFFER, options).answer.decode()
+        ((first, opened),) = await raw.frames()
+        assert (first, opened[:1]) == (0x81, b"0")
+        assert engine.session.protocol == 3
+        for _ in range(2):
+            payload = client.compress(b"4" + LARGE)
+            await raw.stream.send_all(make_frame(TEXT, payload, rsv=RSV1))
+            ((first, echoed),) = await raw.frames()
+            assert (first, client.decompress(echoed)) == (0xC1, b"4" + LARGE)
+            payload = client.compress(b"\x04" + LARGE)
+            await raw.stream.send_all(make_frame(BINARY, payload, rsv=RSV1))
+            ((first, echoed),) = await raw.frames()
+            assert (first, client.decompress(echoed)) == (0xC2, b"\x04" + LARGE)
+        assert engine.listener.received == [LARGE.decode(), LARGE] * 2
+        await raw.stream.send_all(make_frame(BINARY, b"\x04small"))
+        assert await raw.frames() == [(0x82, b"\x04small")]
+        await raw.stream.send_all(make_frame(TEXT, b"2"))
+        assert await raw.frames() == [(0x81, b"3")]
+
+
+@pytest.mark.req("WS-10", "EIO3-17")
+@in_trio
+async def test_base64_of_revision_3_is_compressed_as_text() -> None:
+    options = PerMessageDeflate()
+    async with open_engine(per_message_deflate=options, allow_eio3=True) as engine:
+        raw = await Raw.open(engine, target=f"{WEBSOCKET_3}&b64=1")
+        client = Client(agreed(OFFER, options))
+        await raw.frames()
+        engine.session.send_binary(LARGE)
+        ((first, sent),) = await raw.frames()
+        assert (first, client.decompress(sent)) == (0xC1, b"b4" + b64encode(LARGE))
+
+
+@pytest.mark.req("WS-10", "EIO3-19")
+@in_trio
+async def test_an_upgraded_session_of_revision_3_compresses_from_then_on() -> None:
+    options = PerMessageDeflate()
+    async with open_engine(per_message_deflate=options, allow_eio3=True) as engine:
+        polling = engine.keep(await PollingEngineV3.open(engine.port, PATH))
+        raw = await Raw.open(engine, target=f"{WEBSOCKET_3}&sid={polling.handshake['sid']}")
+        await raw.stream.send_all(make_frame(TEXT, b"2probe"))
+        assert await raw.frames() == [(0x81, b"3probe")]
+        engine.session.send(Outgoing(b"4" + LARGE, (LARGE,)))  # waits for the upgrade
+        await raw.stream.send_all(make_frame(TEXT, b"5"))
+        client = Client(agreed(OFFER, options))
+        frames = [(first, client.decompress(sent)) for first, sent in await raw.frames()]
+        assert frames == [(0xC1, b"4" + LARGE), (0xC2, b"\x04" + LARGE)]
+
+
+@pytest.mark.req("WS-04", "WS-10", "EIO3-32")
+@in_trio
+async def test_a_broadcast_is_compressed_once_for_clients_of_revision_3() -> None:
+    options = PerMessageDeflate()
+    async with open_engine(per_message_deflate=options, allow_eio3=True) as engine:
+        raws = [await Raw.open(engine, target=WEBSOCKET_3) for _ in range(2)]
+        raws.append(await Raw.open(engine))
+        for raw in raws:
+            await raw.frames()
+        packet = Outgoing(b"4" + LARGE, (LARGE,))
+        text_alone = Outgoing(b"4" + LARGE)
+        for listener in engine.listeners:
+            listener.session.send(packet)
+            listener.session.send(text_alone)
+        one, same, newer = [await raw.frames() for raw in raws]
+        assert one == same
+        assert one[0] == newer[0]
+        assert one[1] != newer[1]  # the type stands in front
+        assert one[2] == newer[2]
+        assert packet.v3 is not None
+        assert packet.v3.messages is not None
+        (message,) = packet.v3.messages
+        assert [list(item.coded or ()) for item in (packet, message, text_alone)] == [
+            ["websocket-15"]
+        ] * 3
+        asked_not_to = Outgoing(b"4" + LARGE, (LARGE,), compress=False)
+        for listener in engine.listeners:
+            listener.session.send(asked_not_to)
+        plain = [(0x81, b"4" + LARGE), (0x82, b"\x04" + LARGE)]
+        assert [await raw.frames() for raw in raws[:2]] == [plain] * 2

@@ -287,7 +287,7 @@ async def test_a_candidate_has_until_the_upgrade_timeout(clock: MockClock, probe
             await websocket.receive()
         clock.jump(0.9)
         await settle()
-        assert engine.session.websocket is not None
+        assert engine.session._upgrade is not None
         clock.jump(0.2)
         assert await closing_code(websocket) == 1002
         await assert_polling_works(engine, polling)

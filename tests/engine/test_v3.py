@@ -177,7 +177,7 @@ async def test_a_silent_client_is_dead_after_interval_and_timeout(
         clock.jump(INTERVAL_S + TIMEOUT_S - 0.01)
         await settle()
         assert engine.session.is_open
-        assert not engine.session.has_buffered  # nobody pinged
+        assert not engine.session.waiting_bytes  # nobody pinged
         clock.jump(0.01 + SWEEP_S)
         await settle()
         assert the_reason(engine) == "ping timeout"
@@ -490,5 +490,5 @@ async def test_one_packet_serves_receivers_of_every_kind() -> None:
                 "b4AQI=" if client is clients[1] and item == b"\1\2" else item for item in expected
             ]
         assert packet.v3 is not None
-        assert None not in (packet.v3.frames, packet.v3.base64_frames)
+        assert None not in (packet.v3.messages, packet.v3.base64_messages)
         assert None not in (packet.v3.body, packet.v3.binary_body)

@@ -16,7 +16,8 @@ from tests.socketio.serving import frame, joined, open_client, serving
 from tests.wire import SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import Observer, Server, ServerOptions, Session, Socket
+from trio_socketio import Observer, Server, ServerOptions, Socket
+from trio_socketio.engine.reader import ReaderV4
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_BATCH = 60  # messages; one read hands over 64 in a turn
@@ -188,17 +189,17 @@ async def test_a_connect_without_middleware_takes_few_calls(
         def joined(self, socket: Socket) -> None:
             sys.setprofile(None)
 
-    receive_text = Session.receive_text
+    receive_text = ReaderV4.receive_text
 
-    def receive_profiled(self: Session, packet: bytes) -> None:
+    def receive_profiled(self: ReaderV4, packet: bytes) -> None:
         sys.setprofile(profile)
         receive_text(self, packet)
 
     server = Server()
     server.observe(Last())
-    monkeypatch.setattr(Session, "receive_text", receive_profiled)
+    monkeypatch.setattr(ReaderV4, "receive_text", receive_profiled)
     async with serving(server) as port, open_client(port) as client:
         await client.send("0")
         await client.receive()
-    assert "Session.receive_text" in calls[0]
+    assert "ReaderV4.receive_text" in calls[0]
     assert len(calls) <= 30, calls

@@ -93,14 +93,14 @@ class OutgoingV3(msgspec.Struct, gc=False):
     """What revision 3 writes differently of an Outgoing, each once some transport has made it.
 
     Args:
-        frames: as WebSocket frames, with binary messages.
-        base64_frames: as WebSocket frames, all text.
+        messages: for a WebSocket, with binary messages. Each keeps its own frames.
+        base64_messages: for a WebSocket, all text.
         body: as part of a polling payload, all text.
         binary_body: as part of a binary polling payload.
     """
 
-    frames: bytes | None = None
-    base64_frames: bytes | None = None
+    messages: "tuple[Outgoing, ...] | None" = None
+    base64_messages: "tuple[Outgoing, ...] | None" = None
     body: bytes | None = None
     binary_body: bytes | None = None
 

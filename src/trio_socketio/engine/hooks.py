@@ -13,7 +13,6 @@ from trio_socketio.signatures import check_event_key, check_function, is_async
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
     from trio_socketio.engine.ids import RandomText
-    from trio_socketio.engine.server import EngineServer
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Request
     from trio_socketio.options import ServerOptions
@@ -201,6 +200,15 @@ class HookWorkers(Protocol):
         """Call an async function in a context of its own; for jobs."""
 
 
+class Running(Protocol):
+    """The engine of the Socket.IO path while the server serves."""
+
+    poller: "Poller"
+    deadlines: "Deadlines"
+    ids: "RandomText"
+    sessions: "dict[str, Session]"
+
+
 class Engine:
     """The Engine.IO side of a server: middleware for its requests, and events.
 
@@ -211,7 +219,7 @@ class Engine:
     def __init__(self) -> None:
         self.middleware: list[Hook] = []
         self.listeners: dict[str, list[Hook]] = {event: [] for event in EVENTS}
-        self._running: EngineServer | None = None
+        self._running: Running | None = None
 
     def use(self, function: Function) -> Function:
         """Register middleware: a plain or async function of each EngineRequest.
@@ -261,7 +269,7 @@ class Engine:
         """Whether there is any hook."""
         return bool(self.middleware or any(self.listeners.values()))
 
-    def set_running(self, running: "EngineServer | None") -> None:
+    def set_running(self, running: Running | None) -> None:
         """The server begins to serve, or has ended."""
         self._running = running
 
@@ -285,7 +293,7 @@ class Engine:
         """Where names of sessions and sockets come from; only while it serves."""
         return self._serving().ids
 
-    def _serving(self) -> "EngineServer":
+    def _serving(self) -> Running:
         if self._running is None:
             raise LocalProtocolError("the server is not running")
         return self._running

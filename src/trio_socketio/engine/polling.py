@@ -1,199 +1,178 @@
 """HTTP long-polling: one GET that waits for packets, one POST that brings them."""
 
-from collections import deque
-from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from trio_socketio.codec.engine_packet import NOOP, Outgoing, Packet, PacketType
+import trio
+
+from trio_socketio.codec.engine_packet import CLOSE, NOOP, Outgoing
+from trio_socketio.engine import session as engine_session
 from trio_socketio.engine.handshake import BAD_REQUEST
-from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.protocol.upgrade import State as UpgradeState
+from trio_socketio.engine.inbox import NO_STORE, Inbox
+from trio_socketio.engine.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_socketio.engine.admission import Admission
+    from trio_socketio.engine.compression import Compression
     from trio_socketio.engine.payloads import Payloads
-    from trio_socketio.engine.server import EngineServer
+    from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Headers, Request
     from trio_socketio.net.connection import Connection
 
-_NO_STORE: Final = (b"cache-control", b"no-store")
-# Not text/plain: some browsers offered the answer of a form's POST for download.
-_OK: Final = (b"Content-Type", b"text/html")
+
+class Owner(engine_session.Owner, Protocol):
+    """What a session belongs to, and what its answers are made with."""
+
+    admission: "Admission"
+    compression: "Compression | None"
+    compress_from_bytes: float
+    """Bodies of that size are offered to compression."""
 
 
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
     Args:
-        server, session: whom it serves.
+        owner, session: whom it serves.
+        reader: is handed what POSTs bring.
         payloads: how the client writes and reads bodies.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
 
+    name: ClassVar = "polling"
+
     __slots__ = (
         "_carrier",
         "_encoding",
         "_get",
-        "_inbox",
+        "_leaving_bytes",
+        "_output",
+        "_owner",
         "_payloads",
-        "_post",
         "_queued",
-        "_server",
         "_session",
+        "_slow_at",
+        "inbox",
     )
 
-    def __init__(self, server: "EngineServer", session: "Session", payloads: "Payloads") -> None:
-        self._server = server
+    def __init__(
+        self, owner: Owner, session: "Session", reader: "Reader", payloads: "Payloads"
+    ) -> None:
+        self._owner = owner
         self._session = session
         self._payloads = payloads
+        self.inbox = Inbox(owner, session, reader, owner.admission, payloads, self._finish)
+        self._output = Output(owner.options.output_bound_bytes)
         self._get: Request | None = None
         self._carrier: Connection | None = None  # of the last answer to a GET
         self._encoding: Request | None = None  # a GET whose answer is being compressed
-        self._post: Request | None = None
-        self._inbox: deque[Packet] | None = None  # of a POST that is held back
         self._queued = False
+        self._slow_at = inf  # when too much has waited for too long
+        self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a GET is there to take packets."""
-        return self._get is not None
-
-    @property
-    def is_receiving(self) -> bool:
-        """Whether a POST has begun whose packets were not all handed over."""
-        return self._post is not None
-
-    @property
-    def leaving_bytes(self) -> int:
-        """Of the last answer to a GET: what the client has not confirmed."""
-        return 0 if self._carrier is None else self._carrier.leaving_bytes
+    # -- requests
 
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
         session = self._session
-        if self._get is not None or self._encoding is not None:
+        if self._get is not None or self._encoding is not None:  # EIO4-20
             session.lose("transport error")
-            BAD_REQUEST.answer(request, self._server.headers(request))
+            BAD_REQUEST.answer(request, self._owner.admission.headers(request))
             return
         self._get = request
-        request.on_abort = self._get_aborted
-        upgrade = session.upgrade
+        request.on_abort = self._abort_get
+        upgrade = session._upgrade
         if not session.is_open:
-            session.finish_polling()
-        elif session.has_buffered:
-            self.flush_later()
-        elif upgrade is not None and upgrade.state is UpgradeState.PROBED:
-            self.release()
+            if self._finish_closing():
+                session._end_flushed()
+        elif self._output:
+            self._flush_later()  # EIO4-22
+        elif upgrade is not None and upgrade.is_probed:
+            self.release()  # EIO4-49
 
-    def receive_post(self, request: "Request") -> None:
-        """The client brings packets; its body is still to come."""
-        session = self._session
-        overlap = self._post is not None
-        if overlap or not self._payloads.accepts(request):
-            session.lose("transport error")
-            BAD_REQUEST.answer(request, self._server.headers(request))
-            return
-        self._post = request
-        request.on_abort = self._post_aborted
-        request.read_body(self._server.options.max_http_buffer_size_bytes, self._receive_body)
+    def _abort_get(self) -> None:
+        """The connection of the GET ended before its answer (EIO4-24)."""
+        self._get = self._encoding = None
+        self._session.lose("transport error")
 
-    def _receive_body(self, body: bytes | None) -> None:
-        if body is None:  # too large; the client may send less
-            self._post = None
-            return
-        post = self._post
-        try:
-            packets = [] if post is None else self._payloads.decode(post, body)
-        except RemoteProtocolError:
-            self._post = None
-            self._session.lose("parse error")
-            if post is not None:
-                BAD_REQUEST.answer(post, self._server.headers(post))
-            return
-        self._inbox = deque(packets)
-        self.on_more()
+    # -- output
 
-    def on_more(self) -> None:
-        """See Resumable: hand over what the POST brought; `ok` only once all of it was taken."""
-        session = self._session
-        inbox, self._inbox = self._inbox, None
-        if inbox is None:
-            return
-        # Whoever ends the session in the meantime does not answer this POST: it is answered below.
-        post, self._post = self._post, None
-        turn_ends = self._server.poller.turn_ends
-        while inbox:
-            if session.paused:
-                self._post, self._inbox = post, inbox
-                return
-            packet = inbox.popleft()
-            if not session.is_open:
-                inbox.clear()  # what follows a close, or a packet that ended the session
-            elif packet.type is PacketType.CLOSE:
-                session.lose("transport close", last=NOOP)
-            elif packet.binary:
-                session.receive_binary(packet.data)
+    @property
+    def is_writable(self) -> bool:
+        """See Transport."""
+        return self._get is not None and self._session.is_open
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See Transport."""
+        return self._output.waiting_bytes
+
+    def send(self, packet: Outgoing) -> None:
+        """See Transport. The packet waits for a GET, or for the end of the turn if there is one."""
+        output = self._output
+        if not output.hold(packet):
+            self._owner.packets_dropped += 1
+            self._give_up()
+        elif self._get is not None:
+            self._flush_later()
+        elif output.is_over:
+            if output.is_hopeless:
+                self._give_up()
             else:
-                session.receive_text(b"%d%b" % (packet.type, packet.data))
-            if perf_counter() > turn_ends and inbox and session.is_open:  # others want their turn
-                self._post, self._inbox = post, inbox
-                self.resume()
-                return
-        if post is not None:
-            post.respond(200, [_OK, _NO_STORE, *self._server.packet_headers(post)], b"ok")
+                self._give_time()
 
-    def resume(self) -> None:
-        """Go on with a POST that was interrupted, in the next turn."""
-        if self._inbox is not None:
-            self._server.poller.call_again(self)
+    def call_when_drained(self, callback: "Callable[[], None]") -> None:
+        """See Transport."""
+        self._output.on_drained = callback
 
-    def refuse_post(self) -> None:
-        """The session has ended: refuse a POST that is half sent or held back (EIO4-81)."""
-        self._inbox = None
-        post, self._post = self._post, None
-        if post is not None:
-            BAD_REQUEST.answer(post, self._server.headers(post))
-
-    def flush_later(self) -> None:
+    def _flush_later(self) -> None:
         """Answer the GET at the end of the turn with all that was sent until then."""
         if not self._queued:
-            self._server.poller.mark_dirty(self)  # raises in another thread: nothing has changed
+            self._owner.poller.mark_dirty(self)  # raises in another thread: nothing has changed
             self._queued = True
 
     def flush(self) -> None:
         """See Flushable."""
         self._queued = False
         if self._get is not None:
-            packets = self._session.take_buffer()
+            packets = self._take()
             if packets:
-                self.finish(packets)
+                self._finish(packets)
 
     def fail(self, error: BaseException) -> None:
         """See Flushable."""
         self._session.lose("transport error")
 
+    def _take(self) -> list[Outgoing]:
+        self._slow_at = inf
+        return self._output.take()
+
     def release(self) -> None:
         """Answer a waiting GET with nothing, so that the client can leave this transport."""
-        if self._get is not None:
-            self.finish([NOOP])
+        self._finish([NOOP])
 
-    def finish(self, packets: list[Outgoing]) -> None:
-        """Answer the GET."""
+    def _finish(self, packets: list[Outgoing]) -> None:
+        """Answer the GET, if one waits."""
         get, self._get = self._get, None
-        if get is not None:
-            self._carrier = get.connection
-            headers, body = self._payloads.encode(packets)
-            if len(body) < self._server.compress_from_bytes or not self._compress(
-                get, packets, headers, body
-            ):
-                get.respond(200, [*headers, _NO_STORE, *self._server.packet_headers(get)], body)
+        if get is None:
+            return
+        self._carrier = get.connection
+        headers, body = self._payloads.encode(packets)
+        if len(body) < self._owner.compress_from_bytes or not self._compress(
+            get, packets, headers, body
+        ):
+            own = self._owner.admission.packet_headers(get)
+            get.respond(200, [*headers, NO_STORE, *own], body)  # EIO4-15
 
     def _compress(
         self, get: "Request", packets: list[Outgoing], headers: "Headers", body: bytes
     ) -> bool:
-        """Answer compressed, now or later; whether that is so."""
-        compression = self._server.compression
+        """Answer compressed, now or later; whether that is so (EIO4-74)."""
+        compression = self._owner.compression
         coding = None if compression is None else compression.choose(get, packets)
         if compression is None or coding is None:
             return False
@@ -201,19 +180,96 @@ class PollingTransport:
 
         def respond(encoded: bytes) -> None:
             self._encoding = None
-            every = self._server.packet_headers(get)
-            get.respond(200, [*headers, _NO_STORE, header, *every], encoded)
+            own = self._owner.admission.packet_headers(get)
+            get.respond(200, [*headers, NO_STORE, header, *own], encoded)
 
         self._encoding = get
         compression.encode(coding, packets if self._payloads.are_shared else [], body, respond)
         return True
 
-    def _get_aborted(self) -> None:
-        """The connection of the GET ended before its answer."""
-        self._get = self._encoding = None
-        self._session.lose("transport error")
+    # -- a client that does not come for what waits
 
-    def _post_aborted(self) -> None:
-        """The connection of the POST ended before its answer; a waiting GET gets one."""
-        self._post = self._inbox = None
-        self._session.lose("transport error")
+    def next_deadline(self) -> float:
+        """See Transport."""
+        return self._slow_at
+
+    def expire(self, now: float) -> None:
+        """See Transport: it may still be taking the answer to its last GET (EIO4-84)."""
+        before, self._leaving_bytes = self._leaving_bytes, self._count_leaving()
+        if self._leaving_bytes < before:
+            self._slow_at = now + self._owner.options.slow_client_s
+        else:
+            self._session.lose("slow client")
+
+    def _give_time(self) -> None:
+        if self._slow_at == inf:
+            self._leaving_bytes = self._count_leaving()
+            self._slow_at = trio.current_time() + self._owner.options.slow_client_s
+            self._session.reschedule()
+
+    def _give_up(self) -> None:
+        if self._slow_at != -inf:  # the caller may be iterating: nobody is closed from here
+            self._slow_at = -inf
+            self._owner.poller.defer(lambda: self._session.lose("slow client"))
+
+    def _count_leaving(self) -> int:
+        """Of the last answer to a GET: the bytes that the client has not confirmed."""
+        return 0 if self._carrier is None else self._carrier.leaving_bytes
+
+    def note_ping(self) -> None:
+        """See Transport: the next answer carries it, and answers are looked at in expire."""
+
+    def delays_ping(self) -> bool:
+        """See Transport."""
+        return False
+
+    # -- input
+
+    def pause(self, user_timeout_s: float) -> None:
+        """See Transport: the inbox looks for itself whether the session is read."""
+
+    def hold(self) -> None:
+        """See pause."""
+
+    def resume(self) -> None:
+        """See Transport."""
+        self.inbox.resume()
+
+    def read_on(self) -> bool:
+        """See Transport. The walk of the deadlines has had all connections read before."""
+        return self.inbox.is_receiving
+
+    # -- the end
+
+    def close(self, code: int) -> bool:
+        """See Transport."""
+        return self._get is not None and self._finish_closing()
+
+    def _finish_closing(self) -> bool:
+        """A closing session has a GET: answer it with what waits, the next one with the close.
+
+        Not with both at once: official clients hand messages on later than they close, and would
+        never tell their user of a DISCONNECT that comes together with the close packet (EIO4-56).
+
+        Returns:
+            Whether that was the close.
+        """
+        if self._output:
+            self._finish(self._take())
+            return False
+        self._finish([CLOSE])
+        return True
+
+    def abort(self) -> None:
+        """See Transport: a GET that waits is told (EIO4-20, EIO4-37)."""
+        self._finish([CLOSE])
+
+    def retire(self) -> list[Outgoing]:
+        """A WebSocket takes over; what waits is its to send."""
+        self.release()
+        return self._take()
+
+    def discard(self) -> int:
+        """See Transport."""
+        self.inbox.refuse()
+        return len(self._take())

@@ -1,147 +1,251 @@
-"""One sid: what carries it, what arrives, whether its client lives; what leaves is in output.py.
+"""One logical connection with a client: its parts, its deadlines, and its end.
+
+A transport carries the session (`engine/polling.py`, `engine/websocket.py`), a reader hands on what
+arrives (`engine/reader.py`), and a revision says what clients of its age do differently
+(`engine/revisions.py`). An upgrade swaps the transport (`engine/upgrade.py`).
 
 Closing only marks: the listener is told after the batch, from the poller's queue.
 """
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from trio_socketio.codec.engine_packet import (
-    CLOSE,
-    MESSAGE,
-    PING,
-    Outgoing,
-    PacketType,
-    decode_packet,
-)
+from trio_socketio.codec.engine_packet import PING, Outgoing
 from trio_socketio.engine.listener import NOBODY, Listener
-from trio_socketio.engine.output import SessionOutput
-from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.protocol.heartbeat import Beat, Heartbeat
-from trio_socketio.protocol.session import Input, State
+from trio_socketio.engine.transport import Ended
+from trio_socketio.errors import SessionClosed
+from trio_socketio.protocol.heartbeat import Beat
+from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from trio_socketio.engine.handshake import Handshake
-    from trio_socketio.engine.server import EngineServer
-    from trio_socketio.engine.websocket import WebSocketTransport
-    from trio_socketio.net.connection import Connection
-    from trio_socketio.protocol.upgrade import UpgradeMachine
-    from trio_socketio.runtime.deadlines import Entry
+    from trio_socketio.engine.transport import Transport
+    from trio_socketio.options import ServerOptions
+    from trio_socketio.protocol.heartbeat import Heartbeat
+    from trio_socketio.runtime.deadlines import Deadlines, Entry
+    from trio_socketio.runtime.poller import Poller
 
 MAX_PAUSE_S: Final = 30.0
 """How long reading may stand still before the session is given up; the heartbeat stands too."""
 
-_PONG: Final = ord("0") + PacketType.PONG
-_BASE64: Final = ord("b")
-_IGNORED: Final = frozenset(b"56")  # upgrade and noop have no meaning once upgraded
+
+class Newcomers(Protocol):
+    """Sessions whose clients have joined nothing yet."""
+
+    def remove(self, session: "Session", /) -> None:
+        """The session's client has joined something."""
 
 
-class Session(SessionOutput):
+class Owner(Protocol):
+    """What a session belongs to."""
+
+    options: "ServerOptions"
+    poller: "Poller"
+    deadlines: "Deadlines"
+    packets_dropped: int
+    """Packets for sessions that were gone or too far behind."""
+
+    def drop(self, packet: Outgoing, /) -> None:
+        """Count a packet that was not sent."""
+
+    @property
+    def newcomers(self) -> "Newcomers | None":
+        """Counts those that have joined nothing, where there is something to join."""
+
+    def session_ended(self, session: "Session", /) -> None:
+        """Nothing of the session is left."""
+
+    def contain(self, session: "Session", error: BaseException, /) -> None:
+        """A packet raised: close its session with the reason that fits."""
+
+
+class Revision(Protocol):
+    """What a session needs to know of the revision of Engine.IO that its client speaks."""
+
+    @property
+    def protocol(self) -> int:
+        """Its number, 4 or 3."""
+
+    @property
+    def reassurance(self) -> Outgoing:
+        """What a client is sent that would otherwise give us up while we do not read."""
+
+    def create_heartbeat(self, options: "ServerOptions", now: float, /) -> "Heartbeat":
+        """When to ping and when to give up."""
+
+
+class Upgrade(Protocol):
+    """A WebSocket that is to replace the transport of a session, or has just done so."""
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether the client is on its way to the WebSocket: a GET is to be answered."""
+
+    def next_deadline(self) -> float:
+        """When the client has had time enough."""
+
+    def fail(self) -> None:
+        """The WebSocket will not take over."""
+
+    def resume(self) -> None:
+        """The session is read again: go on with what the old transport has held back."""
+
+    def close(self, code: int) -> None:
+        """The session ends: close the WebSocket."""
+
+    def discard(self) -> None:
+        """The session has ended: refuse what the old transport was still receiving."""
+
+
+class Session:
     """A logical connection with one client, over polling, WebSocket, or first one then the other.
 
+    Names with an underscore are for the rest of engine/.
+
     Args:
-        server: owns the session.
-        sid: names it; a secret between client and server.
+        owner: see Owner.
+        sid: its id.
         handshake: the request that opened it.
+        revision: what its client speaks.
+
+    Attributes:
+        sid: names the session; a secret between client and server.
+        handshake: the request that opened it.
+        listener: is handed what arrives, and told of the end.
+        reason: why it ended; empty while it is open.
+        send: takes a packet with its attachments. It never blocks; once the session is marked for
+            closing, packets are dropped and counted. Look it up for each packet: an upgrade
+            replaces it.
     """
 
-    protocol: ClassVar = 4
-    """The revision of Engine.IO that its client speaks, 4 or 3."""
-
+    # `send` is the transport's own, so that a message passes no call that only hands it on. At a
+    # thousand receivers with eight messages in flight such a call costs 4 % of the deliveries.
     __slots__ = (
-        "__weakref__",
-        "_heartbeat",
-        "_paused_until",
-        "deadline_entry",
+        "_drained",
+        "_life",
+        "_liveness",
+        "_owner",
+        "_revision",
+        "_transport",
+        "_upgrade",
         "handshake",
         "listener",
-        "paused",
+        "reason",
+        "send",
         "sid",
-        "upgrade",
-        "websocket",
     )
 
-    def __init__(self, server: "EngineServer", sid: str, handshake: "Handshake") -> None:
-        super().__init__(server)
+    _transport: "Transport"  # there is none until _carry_by is called, before anything is sent
+    send: Callable[[Outgoing], None]
+
+    def __init__(self, owner: Owner, sid: str, handshake: "Handshake", revision: Revision) -> None:
+        self._owner = owner
         self.sid = sid
         self.handshake = handshake
-        options = server.options
-        now = trio.current_time()
-        self._heartbeat = Heartbeat(
-            options.ping_interval_s, options.ping_timeout_s, now + options.ping_interval_s
-        )
-        self.upgrade: UpgradeMachine | None = None
-        self.websocket: WebSocketTransport | None = None
+        self._revision = revision
         self.listener: Listener = NOBODY
-        self._paused_until = inf
-        self.paused = False
-        self.deadline_entry: Entry | None = None
+        self.reason = ""
+        self._life = SessionMachine()
+        now = trio.current_time()
+        self._liveness = Liveness(self, revision.create_heartbeat(owner.options, now))
+        self._upgrade: Upgrade | None = None
+        self._drained: trio.Event | None = None  # somebody waits for output to leave
 
     # -- what it is
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nothing of it is left; a polling session may be closing before."""
-        return self._machine.state is State.CLOSED
+    def protocol(self) -> int:
+        """The revision of Engine.IO that its client speaks, 4 or 3."""
+        return self._revision.protocol
 
     @property
     def transport(self) -> str:
-        """Name of what carries it now: "polling" or "websocket"."""
-        return "polling" if self._connection is None else "websocket"
+        """Name of what carries it now, or carried it last: "polling" or "websocket"."""
+        return self._transport.name
 
-    # -- receiving
+    @property
+    def is_open(self) -> bool:
+        """Whether packets pass; false as soon as it is marked for closing."""
+        return self._life.state is State.OPEN
 
-    def receive_text(self, packet: bytes) -> None:
-        """A text packet arrived on the transport in charge. The hot path starts here."""
-        if packet and packet[0] == MESSAGE:
-            try:
-                self.listener.receive_text(packet)
-            except BaseException as error:
-                self._server.contain(self, error)
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing of it is left; a polling session may be closing before."""
+        return self._life.state is State.CLOSED
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether a packet would leave at once; volatile packets are dropped when not."""
+        return self._transport.is_writable
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Output that was accepted and has not left."""
+        return self._transport.waiting_bytes
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is handed to the listener; see pause_reading."""
+        return self._liveness.paused_until < inf
+
+    # -- sending
+
+    def send_volatile(self, packet: Outgoing) -> None:
+        """Send a packet if it can leave at once; drop it otherwise."""
+        if self._transport.is_writable:
+            self.send(packet)
         else:
-            self._receive_control(packet)
+            self._owner.drop(packet)
 
-    def receive_binary(self, data: bytes) -> None:
-        """A binary message arrived."""
-        try:
-            self.listener.receive_binary(data)
-        except BaseException as error:
-            self._server.contain(self, error)
+    def send_text(self, text: bytes) -> None:
+        """Send a message given as UTF-8 without its type character."""
+        self.send(Outgoing(b"4" + text))
 
-    receive_frame = receive_binary
-    """A binary WebSocket message arrived: in revision 4, nothing but the message."""
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary message."""
+        self.send(Outgoing(b"", (data,)))
 
-    def _receive_control(self, packet: bytes) -> None:
-        kind = packet[0] if packet else 0
-        if kind == _PONG:
-            self._heartbeat.receive_pong(trio.current_time())
-            self._server.deadlines.schedule(self)
-        elif packet == CLOSE.text:
-            self.lose("transport close")
-        elif kind == _BASE64:  # official clients with forceBase64, on WebSocket too
-            try:
-                data = decode_packet(packet).data
-            except RemoteProtocolError:
-                self.lose("parse error")
-            else:
-                self.receive_binary(data)
-        elif kind not in _IGNORED:
-            # A ping goes from server to client; an open packet too; nothing else exists.
-            self.lose("transport error" if packet[:1].isdigit() else "parse error")
+    def drop(self) -> None:
+        """Count a packet that was not sent because its socket is gone."""
+        self._owner.packets_dropped += 1
+
+    async def wait_drained(self) -> None:
+        """Wait until everything that was sent has left.
+
+        Raises:
+            SessionClosed: the session ended before.
+        """
+        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
+        while self.is_open and self.waiting_bytes:
+            if self._drained is None:
+                self._drained = trio.Event()
+            self._transport.call_when_drained(self._wake_producers)
+            await self._drained.wait()
+        if not self.is_open:
+            raise SessionClosed(self.reason)
+
+    def _wake_producers(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set()
+
+    # -- for its listener
 
     def joined(self) -> None:
         """The client has joined something: the session is no newcomer any more."""
-        if self._server.newcomers is not None:
-            self._server.newcomers.remove(self)
+        if self._owner.newcomers is not None:
+            self._owner.newcomers.remove(self)
 
-    def contain(self, error: Exception) -> None:
+    def contain(self, error: BaseException) -> None:
         """A packet raised: end the session with the reason that fits."""
-        self._server.contain(self, error)
+        self._owner.contain(self, error)
+
+    def reschedule(self) -> None:
+        """The listener's next_deadline has come nearer."""
+        self._owner.deadlines.schedule(self._liveness)
 
     def pause_reading(self, *, briefly: bool = False) -> None:
         """Hand no further message over until resume_reading: the listener is behind.
@@ -150,133 +254,30 @@ class Session(SessionOutput):
             briefly: the listener is at work on what was read, so a hang-up waits for that.
         """
         if not self.paused and self.is_open:
-            self.paused = True
-            now = trio.current_time()
-            self._paused_until = now + MAX_PAUSE_S
-            # The pong may be in what we do not read. A ping that is still to come is not put off:
-            # clients whose reading pauses again and again would miss it, and leave.
-            self._heartbeat.excuse(now)
-            self._server.deadlines.schedule(self)
-            if self.websocket is None:
-                return
+            self._liveness.pause()
+            self.reschedule()
             if briefly:
-                self.websocket.hold()
+                self._transport.hold()
             else:
-                self.websocket.pause(MAX_PAUSE_S)
+                self._transport.pause(MAX_PAUSE_S)
 
     def resume_reading(self) -> None:
         """Hand over what was held back, then read on; in the next turn, never from here."""
-        if self.paused:
-            self.paused = False
-            self._paused_until = inf
-            if not self.is_open:
-                return
-            # What the client sent meanwhile counts from now on.
-            self._heartbeat.excuse(trio.current_time())
-            self._server.deadlines.schedule(self)
-            if self.polling is not None:
-                self.polling.resume()
-            if self.websocket is not None:
-                self.websocket.resume()
+        if self.paused and self.is_open:
+            self._liveness.resume()
+            self.reschedule()
+            if self._upgrade is not None:
+                self._upgrade.resume()
+            self._transport.resume()
 
     # -- transports
 
-    def prepare_websocket(self, query: "Mapping[str, str]") -> None:
-        """A WebSocket was asked for with this query; in revision 4 it tells nothing more."""
+    def _carry_by(self, transport: "Transport") -> None:
+        """Have transport carry the session from now on."""
+        self._transport = transport
+        self.send = transport.send
 
-    def carry_by(self, connection: "Connection") -> None:
-        """A WebSocket takes over; what waits leaves through it, in order."""
-        self._connection = connection
-        for packet in self.take_buffer():
-            self.send(packet)
-
-    # -- liveness and end
-
-    def receive_request(self) -> None:
-        """A request of the client has arrived: what it brings is heard before it is judged."""
-        if not self.paused:
-            self._heartbeat.postpone(trio.current_time())  # EIO4-83
-
-    def next_deadline(self) -> float:
-        """See Expiring."""
-        if self._machine.state is not State.OPEN:
-            return self._machine.expires_at
-        at = min(self.listener.next_deadline(), self._slow_at)
-        at = min(at, self._paused_until, self._heartbeat.next_deadline())
-        return at if self.upgrade is None else min(at, self.upgrade.expires_at)
-
-    def expire(self, now: float) -> None:
-        """See Expiring."""
-        if self._machine.state is not State.OPEN:
-            self._end(Input.EXPIRED)
-            return
-        if self.upgrade is not None and self.upgrade.is_expired(now) and self.websocket:
-            self.websocket.fail_probe()
-        if self._slow_at <= now:
-            self._judge_slow(now)
-        elif self._paused_until <= now:
-            self.lose("overload")
-        elif not self.paused:
-            self._beat(now)
-        elif self._heartbeat.ping_at <= now:
-            self._reassure(now)
-        if self.is_open and self.listener.next_deadline() <= now:
-            self.listener.expire(now)
-
-    def _reassure(self, now: float) -> None:
-        """Nothing is read: the client gives us up without a ping; its pong waits to be read."""
-        self.send(PING)
-        self._heartbeat.receive_pong(now)
-
-    def _beat(self, now: float) -> None:
-        heartbeat = self._heartbeat
-        if heartbeat.is_dead(now):
-            self._listen_once_more(now)
-            if not self.is_open or self.paused:
-                return
-        beat = heartbeat.tick(now)
-        if beat is Beat.PING:
-            self.send(PING)
-            connection = self._connection
-            if connection is not None and connection.was_behind:
-                self._leaving_bytes = connection.leaving_bytes
-        elif beat is Beat.DEAD:
-            self.lose("ping timeout")
-
-    def _listen_once_more(self, now: float) -> None:
-        """Look whether an overdue pong lies unread, or its ping cannot have arrived (EIO4-82)."""
-        connection = self._connection
-        if connection is None:
-            # The walk of the deadlines has had all connections read before it came here.
-            if self.polling is not None and self.polling.is_receiving:
-                self._heartbeat.postpone(now)
-        elif connection.was_behind and self._is_taking(connection.leaving_bytes):
-            self._heartbeat.wait_on(now)
-        elif connection.is_held or connection.on_readable():
-            self._heartbeat.postpone(now)
-
-    def _is_taking(self, leaving_bytes: int) -> bool:
-        """Whether the client has confirmed some of its output since the last look (EIO4-84)."""
-        before, self._leaving_bytes = self._leaving_bytes, leaving_bytes
-        return leaving_bytes < before
-
-    def _judge_slow(self, now: float) -> None:
-        """Too much waits for a GET: the client may still be taking the answer to the last one."""
-        if self.polling is not None and self._is_taking(self.polling.leaving_bytes):
-            self._slow_at = now + self._server.options.slow_client_s
-        else:
-            self.lose("slow client")
-
-    def _bound_buffer(self, *, give_up: bool) -> None:
-        """See SessionOutput."""
-        if give_up:
-            if self._slow_at != -inf:  # the caller may be iterating: nobody is closed from here
-                self._slow_at = -inf
-                self._server.poller.defer(lambda: self.lose("slow client"))
-        elif self._slow_at == inf:
-            self._leaving_bytes = 0 if self.polling is None else self.polling.leaving_bytes
-            self._slow_at = trio.current_time() + self._server.options.slow_client_s
-            self._server.deadlines.schedule(self)
+    # -- the end
 
     def close(self, reason: str = "forced close", *, code: int = 1000) -> None:
         """End the session in order: what was sent arrives, then the close. Marks only.
@@ -285,76 +286,161 @@ class Session(SessionOutput):
             reason: what the listener is told.
             code: of the WebSocket close frame.
         """
-        self._server.poller.check_thread()
+        self._owner.poller.check_thread()
         if not self.is_open:
             return
         self._mark(Input.CLOSE_REQUESTED, reason)
-        if self._connection is not None and self.websocket is not None:
-            self.websocket.close(code)
+        if self._upgrade is not None:
+            self._upgrade.close(code)
+        if self._transport.close(code):
             self._end(Input.FLUSHED)
-            return
-        if self.websocket is not None:
-            self.websocket.close(code)  # a candidate
-        self._server.deadlines.schedule(self)
-        if self.polling is not None and self.polling.is_waiting:
-            self.finish_polling()
+        else:
+            self.reschedule()  # EIO4-56: the close packet waits for a GET, for a time
 
-    def lose(self, reason: str, *, last: Outgoing = CLOSE) -> None:
+    def lose(self, reason: str) -> None:
         """The client is gone, silent, or broke the protocol: end at once. Marks only.
 
         Args:
             reason: what the listener is told.
-            last: the answer to a GET that still waits.
         """
         if self.is_closed:
             return
-        told = self._machine.state is not State.OPEN
-        if self.websocket is not None:
-            self.websocket.close(1000)
-        if self.polling is not None and self.polling.is_waiting:
-            self.polling.finish([last])
-        if told:
-            self._end(Input.PEER_LOST)
-        else:
+        if self._upgrade is not None:
+            self._upgrade.close(1000)
+        self._transport.abort()
+        if self.is_open:
             self._mark(Input.PEER_LOST, reason)
             self._forget()
-
-    def finish_polling(self) -> None:
-        """A closing session has a GET: answer it with what waits, the next one with the close.
-
-        Not with both at once: official clients hand messages on later than they close, and would
-        never tell their user of a DISCONNECT that comes together with the close packet.
-        """
-        if self.polling is None:
-            return
-        if self._buffer:
-            self.polling.finish(self.take_buffer())
-        else:
-            self.polling.finish([CLOSE])
-            self._end(Input.FLUSHED)
+        else:  # it was closing, and the listener has been told
+            self._end(Input.PEER_LOST)
 
     def _mark(self, event: Input, reason: str) -> None:
-        self._machine.receive(event, trio.current_time())
+        self._life.receive(event, trio.current_time())
         self.reason = reason
+        self.send = self._owner.drop
         self._wake_producers()
-        self._server.poller.defer(self._tell)
+        self._owner.poller.defer(self._tell)
 
     def _tell(self) -> None:
         listener, self.listener = self.listener, NOBODY
         listener.session_closed(self.reason)
 
+    def _end_flushed(self) -> None:
+        """The transport has sent all that a closing session had to send."""
+        self._end(Input.FLUSHED)
+
     def _end(self, event: Input) -> None:
-        self._machine.receive(event, trio.current_time())
+        self._life.receive(event, trio.current_time())
         self._forget()
 
     def _forget(self) -> None:
-        if self._buffer:
-            self._server.packets_dropped += len(self.take_buffer())
-        if self.polling is not None:
-            self.polling.refuse_post()
+        owner, transport, upgrade = self._owner, self._transport, self._upgrade
         # No cycle is left for the collector: churn gives its memory back at once.
-        self.polling = self.websocket = self._connection = None
-        self._server.session_ended(self)
+        self._transport = Ended(transport.name, owner.drop)
+        self._upgrade = None
+        owner.packets_dropped += transport.discard()
+        if upgrade is not None:
+            upgrade.discard()
+        owner.deadlines.forget(self._liveness)
+        self._liveness.end()
+        owner.session_ended(self)
+
+
+class Liveness:
+    """The deadlines of a session: whether its client lives, and is not kept waiting too long.
+
+    Args:
+        session: whose client it is.
+        heartbeat: of the client's revision.
+    """
+
+    __slots__ = ("_session", "deadline_entry", "heartbeat", "paused_until")
+
+    def __init__(self, session: Session, heartbeat: "Heartbeat") -> None:
+        self._session: Session | None = session
+        self.heartbeat = heartbeat
+        self.paused_until = inf
+        self.deadline_entry: Entry | None = None
+
+    def end(self) -> None:
+        """The session has ended: it has no deadlines any more."""
+        self._session = None  # they held each other
+
+    def receive_request(self) -> None:
+        """A request of the client has arrived: what it brings is heard before it is judged."""
+        if self.paused_until == inf:
+            self.heartbeat.postpone(trio.current_time())  # EIO4-83
+
+    def pause(self) -> None:
+        """Reading stops.
+
+        The pong may be in what we do not read. A ping that is still to come is not put off: clients
+        whose reading pauses again and again would miss it, and leave.
+        """
+        now = trio.current_time()
+        self.paused_until = now + MAX_PAUSE_S
+        self.heartbeat.pause(now)
+
+    def resume(self) -> None:
+        """Reading goes on, and what the client sent meanwhile counts from now on."""
+        self.paused_until = inf
+        self.heartbeat.excuse(trio.current_time())
+
+    def next_deadline(self) -> float:
+        """See Expiring."""
+        session = self._session
+        if session is None:
+            return inf
+        if not session.is_open:
+            return session._life.expires_at
+        at = min(session.listener.next_deadline(), session._transport.next_deadline())
+        at = min(at, self.paused_until, self.heartbeat.next_deadline())
+        return at if session._upgrade is None else min(at, session._upgrade.next_deadline())
+
+    def expire(self, now: float) -> None:
+        """See Expiring."""
+        session = self._session
+        if session is None:
+            return
+        if not session.is_open:
+            session._end(Input.EXPIRED)  # EIO4-56: no GET came for the close packet
+            return
+        upgrade, transport = session._upgrade, session._transport
+        if upgrade is not None and upgrade.next_deadline() <= now:
+            upgrade.fail()  # EIO4-52
+        if transport.next_deadline() <= now:
+            transport.expire(now)
+        elif self.paused_until <= now:
+            session.lose("overload")
+        elif self.paused_until == inf:
+            self._beat(session, now)
+        elif self.heartbeat.ping_at <= now:
+            # Nothing is read, so no answer is expected; but without a packet of ours the client
+            # would give us up (EIO3-29).
+            session.send(session._revision.reassurance)
+            self.heartbeat.reassure(now)
+        if session.is_open and session.listener.next_deadline() <= now:
+            session.listener.expire(now)
+
+    def _beat(self, session: Session, now: float) -> None:
+        heartbeat = self.heartbeat
+        if heartbeat.is_dead(now):
+            self._listen_once_more(session._transport, now)
+            if not session.is_open or session.paused:
+                return
+        beat = heartbeat.tick(now)
+        if beat is Beat.PING:  # EIO4-35
+            session.send(PING)
+            session._transport.note_ping()
+        elif beat is Beat.DEAD:
+            session.lose("ping timeout")  # EIO4-17, EIO4-37, EIO3-07
+
+    def _listen_once_more(self, transport: "Transport", now: float) -> None:
+        """Look whether an overdue pong lies unread (EIO4-82), or its ping cannot have arrived."""
+        if transport.delays_ping():  # EIO4-84
+            self.heartbeat.wait_on(now)
+        elif transport.read_on():
+            self.heartbeat.postpone(now)
 
 
 OpenSession = Callable[[Session], Listener]

@@ -64,6 +64,14 @@ class Heartbeat:
             self.ping_at = self.dead_at - self.timeout_s + self.interval_s
             self.dead_at = inf
 
+    def pause(self, now: float) -> None:
+        """We stop reading; see excuse."""
+        self.excuse(now)
+
+    def reassure(self, now: float) -> None:
+        """The peer was sent a ping, whose pong will not be read before long."""
+        self.receive_pong(now)
+
     def receive_pong(self, now: float) -> None:
         """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
         self.dead_at = inf
@@ -116,3 +124,8 @@ class ClientHeartbeat(Heartbeat):
         """It is not read: it cannot be dead, and its own ping may be unanswered since now."""
         self.ping_at = now + self.timeout_s / 2
         self.dead_at = inf
+        self.postponed = False
+
+    def reassure(self, now: float) -> None:
+        """It has heard something from us, and has to again before long."""
+        self.pause(now)

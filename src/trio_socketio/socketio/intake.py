@@ -71,8 +71,9 @@ class Reading(Protocol):
     def is_open(self) -> bool:
         """Whether packets pass."""
 
-    paused: bool
-    """Whether it is not read at present."""
+    @property
+    def paused(self) -> bool:
+        """Whether it is not read at present."""
 
     def pause_reading(self, *, briefly: bool = False) -> None:
         """Hand no further message over until resume_reading."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_socketio.engine.client_bundle import ClientBundle, find_client
-from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.server import EngineServer, new_node_name
 from trio_socketio.errors import ConfigurationError
@@ -104,7 +103,7 @@ def open_mount(server: "Server", runtime: Runtime, paths: "Mapping[str, OpenSess
     node = new_node_name()
 
     def create(open_session: "OpenSession") -> EngineServer:
-        return create_engine(options, poller, deadlines, open_session, node, workers, server.engine)
+        return EngineServer(options, poller, deadlines, open_session, node, workers, server.engine)
 
     engine = create(lambda session: open_peer(server, session))
     engine.newcomers = Newcomers(options)

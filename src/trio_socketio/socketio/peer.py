@@ -170,7 +170,7 @@ class Peer:
             MAX_ATTACHMENTS * options.max_http_buffer_size_bytes,
             trio.current_time() + options.attachments_timeout_s,
         )
-        self.server.engine.deadlines.schedule(self.session)
+        self.session.reschedule()
         self.intake.collect(self, packet.weight)
 
     def _receive_packet(self, packet: Packet) -> None:

@@ -244,14 +244,7 @@ class Server(Namespaces):
 
         An async generator that yields once. What is before its ``yield`` is done before the server
         accepts clients; what is behind it, when the last handler has ended. It may emit on both
-        sides. Several are entered in the order in which they were registered. ::
-
-            @sio.lifespan
-            async def lifespan(sio):
-                async with open_database() as db, trio.open_nursery() as tasks:
-                    tasks.start_soon(publish_prices, sio, db)
-        Yield:
-                    tasks.cancel_scope.cancel()
+        sides, and hold a nursery open. Several are entered in the order of their registration.
 
         What it raises, or a task of it, ends the server.
 

@@ -1,0 +1,149 @@
+"""What POSTs bring to a polling session."""
+
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from trio_socketio.codec.engine_packet import NOOP, Packet, PacketType
+from trio_socketio.engine.handshake import BAD_REQUEST
+from trio_socketio.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_socketio.codec.engine_packet import Outgoing
+    from trio_socketio.engine.admission import Admission
+    from trio_socketio.engine.payloads import Payloads
+    from trio_socketio.engine.reader import Reader
+    from trio_socketio.engine.session import Owner, Session
+    from trio_socketio.http.request import Request
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+# Not text/plain: some browsers offered the answer of a form's POST for download.
+_OK: Final = (b"Content-Type", b"text/html")
+
+
+class Inbox:
+    """Takes one POST after the other, and hands over what it brings.
+
+    Args:
+        owner, session, reader: whose packets they are.
+        admission: says what answers carry.
+        payloads: how the client writes bodies.
+        answer_get: answers a GET that waits.
+
+    Spec: Engine.IO v4, "HTTP long-polling".
+    """
+
+    __slots__ = (
+        "_admission",
+        "_answer_get",
+        "_owner",
+        "_packets",
+        "_payloads",
+        "_post",
+        "_reader",
+        "_session",
+    )
+
+    def __init__(
+        self,
+        owner: "Owner",
+        session: "Session",
+        reader: "Reader",
+        admission: "Admission",
+        payloads: "Payloads",
+        answer_get: "Callable[[list[Outgoing]], None]",
+    ) -> None:
+        self._owner = owner
+        self._session = session
+        self._reader = reader
+        self._admission = admission
+        self._payloads = payloads
+        self._answer_get = answer_get
+        self._post: Request | None = None
+        self._packets: deque[Packet] | None = None  # of a POST that is held back
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a POST has begun whose packets were not all handed over."""
+        return self._post is not None
+
+    def receive_post(self, request: "Request") -> None:
+        """The client brings packets; its body is still to come."""
+        session = self._session
+        overlap = self._post is not None
+        if overlap or not self._payloads.accepts(request):  # EIO4-19, EIO4-14
+            session.lose("transport error")
+            BAD_REQUEST.answer(request, self._admission.headers(request))
+            return
+        self._post = request
+        request.on_abort = self._abort
+        request.read_body(self._owner.options.max_http_buffer_size_bytes, self._receive_body)
+
+    def _receive_body(self, body: bytes | None) -> None:
+        if body is None:  # too large (EIO4-23); the client may send less
+            self._post = None
+            return
+        post = self._post
+        try:
+            packets = [] if post is None else self._payloads.decode(post, body)
+        except RemoteProtocolError:  # EIO4-43, EIO3-10
+            self._post = None
+            self._session.lose("parse error")
+            if post is not None:
+                BAD_REQUEST.answer(post, self._admission.headers(post))
+            return
+        self._packets = deque(packets)
+        self.on_more()
+
+    def on_more(self) -> None:
+        """See Resumable: hand over what the POST brought; `ok` only once all of it was taken."""
+        session, reader = self._session, self._reader
+        packets, self._packets = self._packets, None
+        if packets is None:
+            return
+        # If a packet ends the session, refuse must not answer this POST: it is answered below.
+        post, self._post = self._post, None
+        turn_ends = self._owner.poller.turn_ends
+        while packets:
+            if session.paused:
+                self._post, self._packets = post, packets
+                return
+            packet = packets.popleft()
+            if not session.is_open:
+                packets.clear()  # what follows a close, or a packet that ended the session
+            elif packet.type is PacketType.CLOSE:
+                self._answer_get([NOOP])  # EIO4-54, EIO3-20: the client closed, and knows it
+                session.lose("transport close")
+            elif packet.binary:
+                reader.receive_binary(packet.data)
+            else:
+                reader.receive_text(b"%d%b" % (packet.type, packet.data))
+            if perf_counter() > turn_ends and packets and session.is_open:  # others want their turn
+                self._post, self._packets = post, packets
+                self.resume()
+                return
+        if post is not None:  # EIO4-18
+            post.respond(200, [_OK, NO_STORE, *self._admission.packet_headers(post)], b"ok")
+
+    def fail(self, error: BaseException) -> None:
+        """See Resumable."""
+        self._session.lose("transport error")
+
+    def resume(self) -> None:
+        """Go on with a POST that was interrupted, in the next turn."""
+        if self._packets is not None:
+            self._owner.poller.call_again(self)
+
+    def refuse(self) -> None:
+        """The session has ended: refuse a POST that is half sent or held back (EIO4-81)."""
+        self._packets = None
+        post, self._post = self._post, None
+        if post is not None:
+            BAD_REQUEST.answer(post, self._admission.headers(post))
+
+    def _abort(self) -> None:
+        """The connection of the POST ended before its answer; a waiting GET gets one (EIO4-24)."""
+        self._post = self._packets = None
+        self._session.lose("transport error")

@@ -1,0 +1,125 @@
+"""The upgrade of a session from polling to WebSocket.
+
+A WebSocket that names a session is its *candidate*: it answers the probe and waits for the upgrade
+packet. Then it replaces the polling transport. The table is `protocol/upgrade.py`.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.codec.engine_packet import PROBE_PING, PROBE_PONG
+from trio_socketio.protocol.upgrade import Input, State, UpgradeMachine
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.polling import PollingTransport
+    from trio_socketio.engine.reader import Reader
+    from trio_socketio.engine.session import Owner, Session
+    from trio_socketio.engine.websocket import WebSocketTransport
+
+_UPGRADE: Final = b"5"
+_BAD_CANDIDATE: Final = 1002
+
+
+class Candidate:
+    """A WebSocket that is to take a session over from polling.
+
+    Args:
+        owner: of the session.
+        session: is open, and carried by polling.
+        reader: of the session.
+        polling: carries the session until the upgrade.
+        websocket: will carry it.
+
+    Spec: Engine.IO v4, "Upgrade".
+    """
+
+    __slots__ = ("_machine", "_owner", "_polling", "_reader", "_session", "_websocket")
+
+    def __init__(
+        self,
+        owner: "Owner",
+        session: "Session",
+        reader: "Reader",
+        polling: "PollingTransport",
+        websocket: "WebSocketTransport",
+    ) -> None:
+        self._owner = owner
+        self._session = session
+        self._reader = reader
+        self._polling = polling
+        self._websocket = websocket
+        self._machine = UpgradeMachine(owner.options.upgrade_timeout_s)
+        self._machine.receive(Input.CANDIDATE_OPENED, trio.current_time())
+        websocket.frames.set_handlers(self._receive_text, self._receive_binary, self._lose)
+
+    @property
+    def is_probed(self) -> bool:
+        """See Upgrade."""
+        return self._machine.state is State.PROBED
+
+    def next_deadline(self) -> float:
+        """See Upgrade."""
+        return self._machine.expires_at
+
+    def fail(self) -> None:
+        """See Upgrade: polling goes on, and another candidate may come (EIO4-52)."""
+        self._websocket.close(_BAD_CANDIDATE)
+        if self._machine.state in (State.CANDIDATE, State.PROBED):
+            self._machine.receive(Input.PROBE_FAILED, trio.current_time())
+            self._session._upgrade = None
+
+    def resume(self) -> None:
+        """See Upgrade: a POST that was held back when the WebSocket took over goes on."""
+        if self._machine.state is State.UPGRADED:
+            self._polling.resume()
+
+    def close(self, code: int) -> None:
+        """See Upgrade."""
+        self._websocket.close(code)
+
+    def discard(self) -> None:
+        """See Upgrade."""
+        if self._machine.state is State.UPGRADED:
+            self._polling.discard()
+
+    def _receive_text(self, packet: bytes) -> None:
+        session, machine = self._session, self._machine
+        if session.is_closed:
+            return
+        if machine.state is State.UPGRADED:
+            self._reader.receive_text(packet)  # came in one read with the upgrade packet
+        elif packet == PROBE_PING:  # EIO4-48, EIO3-19
+            machine.receive(Input.PROBE_RECEIVED, trio.current_time())
+            self._websocket.send(PROBE_PONG)
+            self._polling.release()  # EIO4-49
+        elif packet == _UPGRADE:  # EIO4-53: whether or not a probe came before
+            machine.receive(Input.UPGRADE_RECEIVED, trio.current_time())
+            self._take_over()
+        else:
+            self.fail()
+
+    def _receive_binary(self, data: bytes) -> None:
+        if self._machine.state is State.UPGRADED:
+            self._reader.receive_frame(data)
+        else:
+            self.fail()
+
+    def _lose(self, reason: str) -> None:
+        if self._machine.state is State.UPGRADED:
+            self._session.lose(reason)
+        else:
+            self.fail()
+
+    def _take_over(self) -> None:
+        session, websocket = self._session, self._websocket
+        reader = self._reader
+        websocket.frames.set_handlers(reader.receive_text, reader.receive_frame, session.lose)
+        waiting = self._polling.retire()
+        session._carry_by(websocket)
+        for packet in waiting:  # EIO4-50: in order, each once
+            session.send(packet)
+        if not self._polling.inbox.is_receiving:
+            session._upgrade = None  # otherwise this keeps the POST that is still at work
+        if session.paused:
+            websocket.pause(self._owner.options.ping_timeout_s)
