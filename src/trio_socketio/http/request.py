@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
-    from trio_socketio.http.exchange import HttpReceiver
     from trio_socketio.net.connection import Connection
 
 _PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
@@ -15,6 +14,21 @@ _PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
 _AUTHORITY: Final = re.compile(r"\*|[^/?]*://[^/?]*/?")
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Exchange(Protocol):
+    """What a request came by, and its answer leaves by."""
+
+    connection: "Connection"
+
+    def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
+        """See Request."""
+
+    def respond(self, request: "Request", status: int, headers: Headers, body: bytes) -> None:
+        """See Request."""
+
+    def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
+        """See Request."""
 
 
 class Request:
@@ -43,9 +57,7 @@ class Request:
         "target",
     )
 
-    def __init__(
-        self, http: "HttpReceiver", method: str, target: str, headers: dict[str, str]
-    ) -> None:
+    def __init__(self, http: Exchange, method: str, target: str, headers: dict[str, str]) -> None:
         self._http = http
         self.method = method
         self.target = target
