@@ -362,7 +362,8 @@ class Model:
                 self.kick(attempt, everywhere=outcome == "kick all")
             elif outcome == "close":
                 self.close(client, "forced close")
-        if attempt.overdue and outcome not in ("refuse", "fail"):
+        has_raised = outcome == "fail" or (outcome == "refuse" and position != "search")
+        if attempt.overdue and not has_raised:
             self._refuse_late(attempt, position)
         elif position == "search":
             if outcome == "pass" and SPACES[attempt.name].kind == "predicate":

@@ -363,12 +363,14 @@ class Joinings(RuleBasedStateMachine):
         assert world.defects.told == []
         self.check_namespaces()
         statistics = world.server.statistics()
-        assert statistics.defects == 0
-        assert statistics.joining == model.joining()
-        assert statistics.events_dropped == model.dropped
-        assert statistics.sessions == len(self.clients)
-        if model.recovery:
-            assert statistics.sessions_saved == sum(not saved.is_out for saved in model.saved)
+        kept = sum(not saved.is_out for saved in model.saved)
+        assert (
+            statistics.defects,
+            statistics.joining,
+            statistics.events_dropped,
+            statistics.sessions,
+            statistics.sessions_saved,
+        ) == (0, model.joining(), model.dropped, len(self.clients), kept)
 
     def check_client(self, client: Client) -> None:
         wire = self.world.wires.get(client.number)
@@ -377,7 +379,8 @@ class Joinings(RuleBasedStateMachine):
         assert wire.closed is not client.open
         for name in client.expected.keys() | wire.received.keys():
             got, expected = wire.received.get(name, []), client.expected.get(name, [])
-            assert got == expected if client.heard_all else got == expected[: len(got)], name
+            expected = expected if client.heard_all else expected[: len(got)]
+            assert got == expected, f"{client.number} got in {name}: {got}, not {expected}"
         for name, attempt in client.current.items():
             told = wire.told.get(name)
             if told and attempt.is_reachable and client.protocol == 4:
@@ -392,12 +395,17 @@ class Joinings(RuleBasedStateMachine):
 
     def check_attempt(self, attempt: Attempt) -> None:
         seen = self.world.seen[attempt.number]
-        assert seen.entered == attempt.entered
-        assert seen.told == attempt.told
-        assert seen.handled == attempt.handled
-        assert seen.undone == attempt.undone
+        whose = f"of {attempt.number} in {attempt.name}"
+        for what in ("entered", "told", "handled", "undone"):
+            got, expected = getattr(seen, what), getattr(attempt, what)
+            assert got == expected, f"{what} {whose}: {got}, not {expected}"
         kinds = [kind for kind, *_ in seen.told]
         assert kinds in ([], ["joined"], ["joined", "left"], ["refused"], ["abandoned"])
+        assert len(set(seen.undone)) == len(seen.undone)
+        events = [what for what, *_ in seen.handled]
+        assert events[:1] in ([], ["connection"])
+        assert "connection" not in events[1:]
+        assert not {"disconnecting", "disconnect"} & set(events[:-2])
 
     def check_namespaces(self) -> None:
         spaces = self.world.server.namespaces
@@ -407,7 +415,7 @@ class Joinings(RuleBasedStateMachine):
                 there = name not in self.model.removed
             elif setting.kind in ("pattern", "predicate"):
                 there = self.model.child_exists(name)
-            assert (name in spaces) is there, name
+            assert (name in spaces) is there, f"{name} is {'not ' * there}there"
             inside = {self.world.seen[a.number].socket: a for a in self.model.sockets(name)}
             if not there:
                 assert not inside

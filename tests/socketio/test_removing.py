@@ -75,6 +75,28 @@ async def test_it_waits_for_the_handlers(transport: str) -> None:
         assert ended.entries == ["work", "disconnect"]
 
 
+@trio_test
+async def test_only_events_count_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The removal that gave up waiting for a handler leaves nothing in the queue."""
+    monkeypatch.setattr("trio_socketio.socketio.namespaces.REMOVAL_S", 0.05)
+    monkeypatch.setattr("trio_socketio.socketio.server.GRACE_S", 0.05)
+    server = Server()
+    room = server.of("/room")
+    begun = trio.Event()
+
+    @room.on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    room.on("disconnect")(lambda *_: None)
+    async with serving(server) as port, joined(port, "websocket", "/room") as (client, _):
+        await client.emit("work", namespace="/room")
+        await begun.wait()
+        await server.remove("/room")
+    assert server.statistics().events_dropped == 1
+
+
 @pytest.mark.req("JOIN-30")
 @trio_test
 async def test_it_can_be_made_again(transport: str) -> None:

@@ -88,8 +88,20 @@ class EventQueue(AnyListeners):
     async def wait_handled(self) -> None:
         """Wait until the events that are queued now have been handled, one after the other."""
         handled = trio.Event()
-        self.dispatch(Handler("the end of the queue", lambda _: handled.set()), [self], None)
-        await handled.wait()
+        end = Handler("the end of the queue", lambda _: handled.set())
+        self.dispatch(end, [self], None)
+        try:
+            await handled.wait()
+        except trio.Cancelled:
+            self._withdraw(end)  # it is not an event, and must not be counted as a dropped one
+            raise
+
+    def _withdraw(self, handler: "Handler") -> None:
+        for number, (queued, _, _) in enumerate(self._queue or ()):
+            if queued is handler and self._queue is not None:
+                del self._queue[number]
+                self._pending -= 1
+                break
 
     def _enqueue(
         self, handler: "Handler", arguments: list[Any], ack_id: int | None, weight: int
