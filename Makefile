@@ -8,8 +8,10 @@ NODE_READY := tests/interop/node_modules/.ready
 HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
+# Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: serve test test-browser lint types unit conformance fuzz mutants bench clean
+.PHONY: serve test test-browser lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -24,7 +26,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY) $(NODE_READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -35,8 +37,14 @@ conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writ
 fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 
-mutants: $(READY) ## mutation testing of codec/ and protocol/; takes a while
-	$(BIN)/python -m tests.mutants
+mutants: $(READY) ## mutation testing, up to an hour; ARGS='net/frames': of these modules alone
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+coverage: $(READY) $(NODE_READY) ## branches that the tests take, in all their processes
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(PARALLEL) -m "not alone" --time-limit-factor 5 $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: $(READY) ## against Node and python-socketio; ARGS='--against COMMIT': against a commit; see bench/README.md
 	$(BIN)/python -m bench.run $(ARGS)

@@ -1,7 +1,9 @@
-"""Fixtures of several floors."""
+"""A time limit for every test, tests that run alone, and fixtures of several floors."""
 
 import pytest
 from trio.testing import MockClock
+
+pytest_plugins = ["tests.time_limit", "tests.alone"]
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ async def census(server: ServerProcess) -> dict[str, int]:
     return {name: n if name == "tasks" else n - 1 for name, n in found.items()}
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc")
 @trio_test
 async def test_ten_thousand_idle_connections() -> None:

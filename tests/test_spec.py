@@ -6,8 +6,9 @@ import importlib.util
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +52,7 @@ class Mark:
 # --- spec/*.toml ---------------------------------------------------------------------------------
 
 
+@cache  # what spec/ and tests/ hold is asked for by several tests
 def read_requirements(folder: Path) -> tuple[list[Requirement], list[str]]:
     """Every requirement, and what is wrong with how they are written."""
     requirements: list[Requirement] = []
@@ -134,6 +136,7 @@ def missing_code(code: str, package: str = PACKAGE) -> str | None:
 # --- the tests that prove them -------------------------------------------------------------------
 
 
+@cache
 def read_marks(folder: Path) -> tuple[list[Mark], list[str]]:
     """Every id in a ``pytest.mark.req(...)``, and the marks that prove nothing.
 
@@ -147,8 +150,9 @@ def read_marks(folder: Path) -> tuple[list[Mark], list[str]]:
         if "node_modules" in path.parts:
             continue
         tree = ast.parse(path.read_bytes(), filename=file)
-        live = {id(call) for call in live_marks(tree)}
-        for call in ast.walk(tree):
+        nodes = list(ast.walk(tree))
+        live = {id(call) for call in live_marks(nodes)}
+        for call in nodes:
             if not isinstance(call, ast.Call) or not is_req(call.func):
                 continue
             where = f"{file}:{call.lineno}"
@@ -176,8 +180,8 @@ def is_req(function: ast.expr) -> bool:
     )
 
 
-def live_marks(tree: ast.Module) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+def live_marks(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    for node in nodes:
         places: list[ast.expr] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             places = node.decorator_list if node.name.startswith("test") else []

@@ -247,7 +247,11 @@ class WebSocketEngine:
     @classmethod
     async def open(cls, port: int, path: str = PATH) -> "WebSocketEngine":
         websocket = await WebSocketClient.open(port, f"{path}?EIO=4&transport=websocket")
-        opened = await websocket.receive()
+        try:
+            opened = await websocket.receive()
+        except BaseException:
+            await trio.aclose_forcefully(websocket.stream)
+            raise
         assert isinstance(opened, str)
         assert opened[0] == "0"
         return cls(websocket, json.loads(opened[1:]))
@@ -276,8 +280,10 @@ class PollingEngine:
     @classmethod
     async def open(cls, port: int, path: str = PATH) -> "PollingEngine":
         http = HttpClient(port)
-        response = await http.request("GET", f"{path}?EIO=4&transport=polling")
-        await http.aclose()
+        try:
+            response = await http.request("GET", f"{path}?EIO=4&transport=polling")
+        finally:
+            await http.aclose()
         assert response.status == 200, response
         first, *rest = response.text.split("\x1e")
         self = cls(port, path, json.loads(first[1:]))

@@ -88,8 +88,10 @@ class PollingEngineV3:
     @classmethod
     async def open(cls, port: int, path: str = PATH, query: str = "&EIO=3") -> "PollingEngineV3":
         http = HttpClient(port)
-        response = await http.request("GET", f"{path}?transport=polling{query}")
-        await http.aclose()
+        try:
+            response = await http.request("GET", f"{path}?transport=polling{query}")
+        finally:
+            await http.aclose()
         first, *rest = unpack(response)
         assert isinstance(first, str)
         assert first[0] == "0"

@@ -148,6 +148,52 @@ async def test_a_broadcast_is_compressed_once_for_each_coding(
         assert sorted(made) == ["deflate", "gzip"]
 
 
+@pytest.mark.req("EIO4-90")
+@pytest.mark.parametrize("message", [LARGE, HUGE])
+@in_trio
+async def test_a_compressed_broadcast_is_kept_for_later_requests(
+    message: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_engine() as engine:
+        pollings = [await engine.polling() for _ in range(4)]
+        packet = Outgoing(b"4" + message)
+        for listener in engine.listeners:
+            listener.session.send(packet)
+        codings = ("gzip", "deflate")
+        first = [
+            await get(engine, polling, [("Accept-Encoding", coding)])
+            for polling, coding in zip(pollings, codings, strict=False)
+        ]
+        assert [body_of(response) for response in first] == [packet.text] * 2
+
+        def fail(*_: object) -> bytes:
+            raise AssertionError("it has been compressed before")
+
+        monkeypatch.setattr(content_coding.ContentCoder, "encode", fail)
+        monkeypatch.setattr(compression, "encode_content", fail)
+        for polling, coding, before in zip(pollings[2:], codings, first, strict=True):
+            response = await get(engine, polling, [("Accept-Encoding", coding)])
+            assert response.headers["content-encoding"] == coding
+            assert response.body == before.body
+
+
+@pytest.mark.req("EIO4-90")
+@pytest.mark.parametrize("size", [1022, compression.INLINE_BYTES])
+@in_trio
+async def test_a_body_of_several_packets_is_kept_for_none_of_them(size: int) -> None:
+    async with open_engine() as engine:
+        one, two = await engine.polling(), await engine.polling()
+        packets = [Outgoing(b"4" + b"x" * size), Outgoing(b"4" + b"y" * size)]
+        first, second = (listener.session for listener in engine.listeners)
+        for packet in packets:
+            first.send(packet)
+        both = b"\x1e".join(packet.text for packet in packets)
+        assert body_of(await get(engine, one)) == both
+        for packet in packets:
+            second.send(packet)
+            assert body_of(await get(engine, two)) == packet.text
+
+
 @in_trio
 async def test_what_is_large_keeps_its_place_while_a_thread_compresses_it(
     monkeypatch: pytest.MonkeyPatch,

@@ -6,6 +6,7 @@ from tests.interop.matrix import TRANSPORTS
 from tests.interop.server_process import ServerProcess
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_two_hundred_clients(shared_server: ServerProcess, transport: str) -> None:
     scenarios = ["two_hundred_clients"]

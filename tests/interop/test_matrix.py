@@ -10,6 +10,8 @@ from tests.interop.drivers import Matrix, node_command
 from tests.interop.matrix import FEATURES, TABLES, Cell, Family, all_cells
 from tests.interop.python_scenarios import SCENARIOS
 
+pytestmark = [pytest.mark.in_background, pytest.mark.time_limit(240)]
+
 CELLS = [cell for cell in all_cells() if not cell.missing]
 COMPRESSION = {"compressed_polling", "compressed_websocket"}  # test_compression.py
 CROWD = {"two_hundred_clients"}  # test_crowd.py

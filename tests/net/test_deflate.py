@@ -373,6 +373,35 @@ def test_compressed_or_not_the_same_arrives(
     trio.run(main)
 
 
+@pytest.mark.req("WS-20")
+@pytest.mark.parametrize("compressed", [[True] * 3, [True, False, True], [False, True, False]])
+def test_fragments_are_counted_anew_for_each_message(compressed: list[bool]) -> None:
+    agreement = agreed()
+    client = Client(agreement)
+    message = Random(0).randbytes(MAX_FRAGMENTS - 1)
+    sizes = [1] * (MAX_FRAGMENTS - 1)  # and the rest
+    stream = b"".join(
+        frame
+        for squeeze in compressed
+        for frame in fragments(
+            BINARY,
+            client.compress(message) if squeeze else message,
+            sizes,
+            rsv=RSV1 if squeeze else 0,
+        )
+    )
+
+    async def main() -> None:
+        async with open_net() as net:
+            end = deflate_end(net, agreement)
+            feed(end, stream, [])
+            await settle()
+            assert end.messages == [message] * 3
+            assert not end.lost
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize("size", [65535, 65536, 300_000])
 def test_large_messages_pass_both_ways(size: int) -> None:
     agreement = agreed()

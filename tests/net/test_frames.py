@@ -27,6 +27,7 @@ TOO_BIG = b"\x88\x02" + struct.pack("!H", 1009)
 
 
 class TestEncoding:
+    @pytest.mark.req("WSP-29")
     @pytest.mark.parametrize(
         ("size", "header"),
         [
@@ -104,6 +105,7 @@ class TestBounds:
             assert end.lost == ["transport error"]
             assert end.peer.read_nowait() == TOO_BIG
 
+    @pytest.mark.req("WSP-30")
     @trio_test
     async def test_empty_fragments_are_bounded_too(self) -> None:
         async with open_net() as net:
@@ -335,6 +337,7 @@ class TestSpreading:
 
 
 class TestEnding:
+    @pytest.mark.req("WSP-31")
     @trio_test
     async def test_close_sends_its_code_and_tells_nobody(self) -> None:
         async with open_net() as net:

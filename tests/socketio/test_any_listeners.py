@@ -245,6 +245,23 @@ async def test_listeners_hear_every_event_before_middleware_and_handler(
         ]
 
 
+@pytest.mark.req("SURF-50")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("handler", KINDS)
+@pytest.mark.parametrize("result", ["heard", False, EventRefused("no"), ConnectRefused])
+@trio_test
+async def test_what_a_listener_returns_is_ignored(
+    transport: str, kind: str, handler: str, result: Any
+) -> None:
+    server = sum_server(handler)
+    server.on("connection")(lambda socket: socket.on_any(either(kind, lambda *_: result)))
+    async with serving(server) as port, joined(port, transport) as (client, _):
+        assert await ask(client, "sum", 1, 2) == [3]
+        await client.emit("nobody", ack_id=1)  # has no handler, so nobody answers it
+        assert await ask(client, "fence") == ["fence"]
+        assert server.statistics().handler_failures == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test
 async def test_failing_listener_harms_nobody(

@@ -161,6 +161,7 @@ async def flood(port: int) -> tuple[float, float]:
     return late_s, busy_s
 
 
+@pytest.mark.alone
 @trio_test
 async def test_a_sleeper_wakes_in_time_while_200_clients_flood() -> None:
     gc.collect()

@@ -207,6 +207,7 @@ async def test_bare_engine_sessions_do_not_count() -> None:
             session.lose("transport close")
 
 
+@pytest.mark.alone
 @trio_test
 async def test_a_storm_of_clients_that_join_is_let_in() -> None:
     """A restart: all clients come at once, from one address, more than may be newcomers."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.socketio.in_process import enter
 from tests.socketio.recovering import Client, arriving, recovering_server
 from tests.socketio.serving import Record, check_closed, joined, open_client, serving, until
-from trio.testing import trio_test
+from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio import (
     Adapter,
@@ -16,6 +17,7 @@ from trio_socketio import (
     ConnectRefused,
     LocalProtocolError,
     Namespace,
+    Observer,
     SavedSession,
     Server,
     ServerOptions,
@@ -251,6 +253,43 @@ async def test_who_meant_to_go_does_not_come_back(end: str) -> None:
         "server namespace disconnect",
         "parse error",
     )
+
+
+CAN_BE_RECOVERED = {
+    "transport error": True,
+    "transport close": True,
+    "forced close": True,
+    "ping timeout": True,
+    "server shutting down": True,
+    "forced server close": True,
+    "client namespace disconnect": False,
+    "server namespace disconnect": False,
+    "parse error": False,
+    "overload": False,
+}
+
+
+@pytest.mark.req("RECOVER-06")
+@pytest.mark.parametrize(("reason", "can_be"), CAN_BE_RECOVERED.items())
+def test_a_session_is_kept_after_these_reasons_and_no_others(reason: str, can_be: bool) -> None:
+    server = recovering_server()
+    ends: list[tuple[str, bool]] = []
+
+    class Ends(Observer):
+        def left(self, _: Socket, reason: str, recoverable: bool) -> None:
+            ends.append((reason, recoverable))
+
+    server.observe(Ends())
+
+    async def main() -> None:
+        async with open_server(server):
+            enter(server.of("/")).lose(reason)
+            await wait_all_tasks_blocked()
+            assert server.recovery is not None
+            assert server.recovery.session_count == can_be
+
+    trio.run(main)
+    assert ends == [(reason, can_be)]
 
 
 @pytest.mark.req("RECOVER-06")

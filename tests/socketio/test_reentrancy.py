@@ -8,6 +8,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -264,6 +265,7 @@ async def test_connection_handler_that_puts_its_socket_out(transport: str) -> No
         assert server.of("/").sockets == {}
 
 
+@pytest.mark.alone
 @trio_test
 async def test_output_made_outside_a_turn_leaves_when_no_other_task_can_run() -> None:
     """Nothing else wakes the server: no traffic, no heartbeat."""

@@ -340,6 +340,7 @@ def threads_of(count: int, work: Callable[[int], None]) -> Iterator[list[BaseExc
 THREADS, BUSY_S = 50, 1.5
 
 
+@pytest.mark.alone
 @pytest.mark.req("THREAD-01", "THREAD-02")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @trio_test

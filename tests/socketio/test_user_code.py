@@ -353,6 +353,7 @@ async def test_a_socket_leaves_even_if_its_adapter_fails() -> None:
         assert sio.statistics().handler_failures == 2
 
 
+@pytest.mark.alone
 @trio_test
 async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch,

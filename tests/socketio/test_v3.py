@@ -369,3 +369,35 @@ async def test_a_broadcast_reaches_clients_of_both_revisions(transport: str) -> 
         for client in (older, new):
             await client.emit("ping", ack_id=1)
             assert await client.receive() == ('31["pong"]', [])
+
+
+@pytest.mark.req("SIO4-20")
+@pytest.mark.parametrize(
+    ("packet", "attachments", "answer"),
+    [
+        ("3{}0[]", [], None),
+        ('3{}0["é",{{"a":[1]}}]', [], ("é", {"a": [1]})),
+        ('61-{}0[{{"_placeholder":true,"num":0}}]', [b"\4a"], b"\4a"),
+    ],
+)
+@pytest.mark.parametrize("namespace", ["/", "/admin"])
+@trio_test
+async def test_an_old_client_acknowledges(
+    transport: str, namespace: str, packet: str, attachments: list[bytes], answer: Any
+) -> None:
+    server = make_server()
+    answers = Record()
+
+    @server.of(namespace).on("ask")
+    async def ask(socket: Socket) -> None:
+        answers.add(await socket.emit_with_ack("question"))
+
+    prefix = "" if namespace == "/" else f"{namespace},"
+    async with serving(server) as port, in_main(port, transport) as client:
+        if prefix:
+            await client.send(f"0{prefix}")
+            assert await client.receive() == (f"0{prefix}", [])
+        await client.send(f'2{prefix}["ask"]')
+        assert await client.receive() == (f'2{prefix}0["question"]', [])
+        await client.send(packet.format(prefix), *attachments)
+        assert await answers.wait(1) == [answer]
