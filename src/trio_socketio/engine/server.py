@@ -31,7 +31,6 @@ from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.engine.admission import Admission
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
@@ -203,10 +202,6 @@ class EngineServer:
         self.sessions.pop(session.sid, None)
         if not self.sessions:
             self._all_ended.set()
-
-    def drop(self, packet: "Outgoing") -> None:
-        """See session.Owner."""
-        self.packets_dropped += 1
 
     def contain(self, session: "Session", error: BaseException) -> None:
         """A packet raised: the peer's fault closes its session, ours closes it and is logged."""

@@ -41,6 +41,11 @@ class WebSocketTransport:
         self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
 
     @property
+    def direct(self) -> "Connection | None":
+        """See Transport."""
+        return self._connection if self._encode is None else None
+
+    @property
     def is_writable(self) -> bool:
         """See Transport."""
         return not self._connection.is_blocked

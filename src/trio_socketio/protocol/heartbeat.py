@@ -10,6 +10,9 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import ClassVar
+
+from trio_socketio.codec.engine_packet import NOOP, PING, Outgoing
 
 
 class Beat(Enum):
@@ -29,6 +32,9 @@ class Heartbeat:
 
     Spec: Engine.IO v4, "Heartbeat".
     """
+
+    reassurance: ClassVar[Outgoing] = PING
+    """What the peer is sent while we do not read, so that it does not give us up."""
 
     interval_s: float
     timeout_s: float
@@ -107,6 +113,8 @@ class ClientHeartbeat(Heartbeat):
 
     Spec: Engine.IO v3, "Timeouts".
     """
+
+    reassurance: ClassVar[Outgoing] = NOOP
 
     ping_at: float = inf
 
