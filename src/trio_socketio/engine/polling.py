@@ -98,6 +98,7 @@ class PollingTransport:
             self._flush_later()  # EIO4-22
         elif upgrade is not None and upgrade.is_probed:
             self.release()  # EIO4-49
+        # Otherwise it waits (EIO4-21).
 
     def _abort_get(self) -> None:
         """The connection of the GET ended before its answer (EIO4-24)."""

@@ -32,8 +32,8 @@ class Revision:
         create_heartbeat: who pings, and who is given up when.
         create_reader: how packets are read.
         choose_encoder: how packets are written to a WebSocket that was asked for with a query, and
-            that agreed to compress if a deflater is given. None means the frames that all plain
-            receivers of a packet share.
+            that agreed to compress if a deflater is given (WS-10). None means the frames that all
+            plain receivers of a packet share.
         opens_apart: whether the client expects nothing in the segment that answers its upgrade.
     """
 

@@ -118,7 +118,7 @@ class EngineServer:
         query = request.query
         transport = query.get("transport", "")
         if transport not in self.options.transports:
-            return UNKNOWN_TRANSPORT  # EIO4-03, EIO4-61
+            return UNKNOWN_TRANSPORT  # EIO4-02, EIO4-03, EIO4-26, EIO4-61
         sid = query.get("sid")
         protocol = protocol_of(request, self.options)
         if sid:
@@ -141,7 +141,7 @@ class EngineServer:
             if self._opening.is_closed or not is_index(query.get("j", "0")):
                 return BAD_REQUEST  # EIO3-24
             if not protocol:
-                return UNSUPPORTED_PROTOCOL  # EIO4-08, EIO3-01, EIO3-02
+                return UNSUPPORTED_PROTOCOL  # EIO4-02, EIO4-08, EIO4-26, EIO3-01, EIO3-02
         return None
 
     def refuse(

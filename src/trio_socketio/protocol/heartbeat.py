@@ -48,7 +48,10 @@ class Heartbeat:
         return min(self.ping_at, self.dead_at)
 
     def is_dead(self, now: float) -> bool:
-        """Whether the pong is overdue, also when the ping itself could not be sent in time."""
+        """Whether the pong is overdue, also when the ping itself could not be sent in time.
+
+        EIO4-17, EIO3-07
+        """
         return now >= min(self.dead_at, self.ping_at + self.timeout_s)
 
     def tick(self, now: float) -> Beat:
@@ -59,7 +62,7 @@ class Heartbeat:
             return Beat.NOTHING
         self.dead_at = self.ping_at + self.timeout_s
         self.ping_at = inf
-        return Beat.PING
+        return Beat.PING  # EIO4-35
 
     def excuse(self, now: float) -> None:
         """We do not read, or did not until now: a pong that is due counts as having come.
@@ -87,7 +90,7 @@ class Heartbeat:
     def postpone(self, now: float) -> None:
         """Give an overdue peer its timeout once more: what has come of it may hold the pong.
 
-        Once only: a peer that sends everything but pongs is dead in the end.
+        Once only: a peer that sends everything but pongs is dead in the end (EIO4-83).
         """
         if not self.postponed and self.is_dead(now):
             self.postponed = True
@@ -103,7 +106,7 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class ClientHeartbeat(Heartbeat):
-    """Engine.IO v3 liveness: the client pings, and whatever it sends shows that it lives.
+    """Engine.IO v3 liveness: the client pings (EIO3-06), and whatever it sends shows that it lives.
 
     ::
 
