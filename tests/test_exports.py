@@ -114,3 +114,33 @@ def test_the_version_is_the_one_that_is_released() -> None:
 
 def test_types_are_shipped() -> None:
     assert (Path(trio_socketio.__file__).parent / "py.typed").is_file()
+
+
+def test_a_session_shows_its_documented_names_alone() -> None:
+    assert {name for name in dir(trio_socketio.Session) if not name.startswith("_")} == {
+        "close",
+        "contain",
+        "drop",
+        "handshake",
+        "is_closed",
+        "is_open",
+        "is_writable",
+        "joined",
+        "listener",
+        "lose",
+        "pause_reading",
+        "paused",
+        "protocol",
+        "reason",
+        "reschedule",
+        "resume_reading",
+        "send",
+        "send_binary",
+        "send_text",
+        "send_volatile",
+        "sid",
+        "transport",
+        "wait_drained",
+        "waiting_bytes",
+    }
+    assert trio_socketio.Session.__bases__ == (object,)

@@ -290,3 +290,67 @@ def test_what_is_allowed_is_not_complained_of(tmp_path: Path, module: str, sourc
     planted.parent.mkdir(parents=True)
     planted.write_text(source)
     assert violations(tmp_path) == []
+
+
+# --- the size of classes
+
+MAX_ATTRIBUTES: Final = 12
+MAX_METHODS: Final = 20
+SIZED: Final = ("engine",)  # floors whose classes are counted
+
+
+def large_classes(source: str, public: set[str]) -> list[str]:
+    """Classes that hold too much, unless their docstring counts it and says why.
+
+    Args:
+        source: of a module.
+        public: names of classes whose documented members are not counted.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        functions = {
+            item.name
+            for item in node.body
+            if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))
+        }
+        attributes = {
+            item.attr
+            for item in ast.walk(node)
+            if isinstance(item, ast.Attribute)
+            and isinstance(item.ctx, ast.Store)
+            and isinstance(item.value, ast.Name)
+            and item.value.id == "self"
+        }
+        if node.name in public:
+            functions = {name for name in functions if name.startswith("_")}
+            attributes = {name for name in attributes if name.startswith("_")}
+        doc = ast.get_docstring(node) or ""
+        for names, bound, noun in (
+            (attributes, MAX_ATTRIBUTES, "attributes"),
+            (functions, MAX_METHODS, "methods"),
+        ):
+            if len(names) > bound and f"{len(names)} {noun}" not in doc:
+                found.append(f"{node.name}: {len(names)} {noun}")
+    return found
+
+
+@pytest.mark.parametrize("floor", SIZED)
+def test_no_class_holds_too_much(floor: str) -> None:
+    found = [
+        f"{path.name}: {words}"
+        for path in sorted((SOURCE / PACKAGE / floor).glob("*.py"))
+        for words in large_classes(path.read_text(), {"Session"})
+    ]
+    assert found == []
+
+
+def test_a_class_that_holds_too_much_is_found() -> None:
+    source = "class A:\n" + "".join(
+        f"    def m{number}(self): self.a{number} = 1\n" for number in range(21)
+    )
+    assert large_classes(source, set()) == ["A: 21 attributes", "A: 21 methods"]
+    assert large_classes(source, {"A"}) == []
+    reason = '    """It has 21 attributes and 21 methods, because."""\n'
+    assert large_classes(source.replace("\n", "\n" + reason, 1), set()) == []

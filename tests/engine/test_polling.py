@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.engine.harness import (
 from tests.wire import PollingEngine
 from trio.testing import MockClock
 
+from trio_socketio import Session
 from trio_socketio.engine.reader import ReaderV4
 
 
@@ -408,3 +409,24 @@ def test_any_messages_come_back_unchanged_and_in_order(bodies: list[list[str | b
                 assert split(await polling.poll()) == [as_packet(message) for message in sent]
 
     echo()
+
+
+@pytest.mark.req("EIO4-18", "EIO4-81")
+@pytest.mark.parametrize("end", [Session.lose, Session.close])
+@in_trio
+async def test_a_post_whose_listener_pauses_and_then_ends_the_session_is_answered(
+    end: Callable[[Session, str], None],
+) -> None:
+    async with polling_session() as (engine, polling):
+        session = engine.session
+
+        def give_up(_: str | bytes) -> None:
+            session.pause_reading()
+            end(session, "forced close")
+
+        engine.listener.on_message = give_up
+        post = await start_post(engine, polling, b"4one\x1e4two", 9)
+        assert b"\r\n\r\nok" in await post.receive_some()
+        assert engine.listener.received == ["one"]
+        session.resume_reading()
+        assert engine.listener.reasons == ["forced close"]

@@ -1,4 +1,4 @@
-"""The cookie that holds a session's id. Spec: RFC 6265, section 4.1."""
+"""The cookie that holds a session's id (EIO4-72). Spec: RFC 6265, section 4.1."""
 
 from typing import TYPE_CHECKING
 

@@ -49,7 +49,7 @@ class Refusal:
         return ((b"Retry-After", b"%d" % self.retry_after_s),)
 
 
-UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
+UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")  # WebTransport too (EIO4-29)
 UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
 BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
 BAD_REQUEST: Final = Refusal(3, "Bad request")
@@ -107,7 +107,7 @@ def _split_header(line: str) -> tuple[str, str]:
 def protocol_of(request: Request, options: ServerOptions) -> int:
     """The revision of Engine.IO that a request speaks, 4 or 3; 0 for one that is not served.
 
-    Without EIO it is revision 3, as in the reference, if that is served.
+    Without EIO it is revision 3, as in the reference, if that is served (EIO3-01, EIO3-02).
     """
     eio = request.query.get("EIO", "")
     if eio == "4":

@@ -39,7 +39,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ResponseHeaders(MutableMapping[str, str]):
-    """Headers that a hook adds to an answer, by name in lower case.
+    """Headers that a hook adds to an answer, by name in lower case (EIO4-71).
 
     Setting one raises LocalProtocolError when its value has a line break or another character that
     a header cannot hold, and for headers that say how the answer is to be read.

@@ -107,7 +107,7 @@ class Inbox:
         post, self._post = self._post, None
         turn_ends = self._owner.poller.turn_ends
         while packets:
-            if session.paused:
+            if session.paused and session.is_open:  # resumed, it calls again
                 self._post, self._packets = post, packets
                 return
             packet = packets.popleft()

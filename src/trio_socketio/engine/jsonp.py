@@ -12,16 +12,19 @@ _NO_PAGE: Final = "null"  # how browsers write the origin that they keep to them
 
 
 def is_index(text: str) -> bool:
-    """Whether the parameter ``j`` is the index of a callback: it is written into a script."""
+    """Whether the parameter ``j`` is the index of a callback: it is written into a script.
+
+    Spec: Engine.IO v3, "JSONP" (EIO3-24).
+    """
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def name_page(request: "Request") -> None:
     """Give the request of a script or a form the Origin that browsers do not send with it.
 
-    Without, the page of a stranger could load such scripts, and read with its visitor's cookies
+    Without it, the page of a stranger could load such scripts, and read with its visitor's cookies
     what no XHR would show it. The usual check decides about the origin that is found. A program
-    that is no browser is let through: it names no page and brings nobody's cookies.
+    that is not a browser is let through: it names no page and brings nobody's cookies (EIO3-27).
     """
     headers = request.headers
     site = headers.get("sec-fetch-site")

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+import trio
+
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.engine import polling as engine_polling
@@ -158,7 +160,10 @@ class Opening:
         revision = REVISIONS[protocol_of(request, owner.options)]
         sid = self._node + owner.ids.draw(SID_RANDOM_CHARACTERS)  # EIO4-34
         sid = owner.admission.name_session(request, sid)
-        session = Session(owner, sid, Handshake(request, owner.options), revision)
+        heartbeat = revision.create_heartbeat(owner.options, trio.current_time())
+        session = Session(
+            owner, sid, Handshake(request, owner.options), revision.protocol, heartbeat
+        )
         owner.session_created(session)
         return session, revision
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Headers, Request
 
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=UTF-8"),)
-_BINARY: Final = ((b"Content-Type", b"application/octet-stream"),)
+_BINARY: Final = ((b"Content-Type", b"application/octet-stream"),)  # EIO4-13, EIO3-15
 _SCRIPT: Final = (
     (b"Content-Type", b"text/javascript; charset=UTF-8"),
     (b"X-Content-Type-Options", b"nosniff"),
@@ -78,7 +78,7 @@ class PayloadsV3:
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
         """See Payloads."""
-        if _is_binary(post):
+        if _is_binary(post):  # EIO3-14
             return engine_payload_v3.decode_binary_payload(body)
         return engine_payload_v3.decode_payload(body)
 
@@ -120,6 +120,7 @@ class ScriptPayloads:
 
 
 def _is_binary(post: "Request") -> bool:
+    # EIO4-16: without a type it is text
     return post.headers.get("content-type") == "application/octet-stream"
 
 
@@ -133,5 +134,5 @@ def choose_payloads(protocol: int, query: Mapping[str, str]) -> Payloads:
     index = query.get("j")
     payloads: Payloads = _V4
     if protocol == 3:
-        payloads = _V3 if index is None and not query.get("b64") else _V3_BASE64
+        payloads = _V3 if index is None and not query.get("b64") else _V3_BASE64  # EIO3-13
     return payloads if index is None else ScriptPayloads(payloads, index)

@@ -10,6 +10,7 @@ from trio_socketio.engine import session as engine_session
 from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.engine.inbox import NO_STORE, Inbox
 from trio_socketio.engine.output import Output
+from trio_socketio.protocol.session import Input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,9 @@ class Owner(engine_session.Owner, Protocol):
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
+    It has 30 methods, as 16 of them are those of Transport; what POSTs bring and what waits for a
+    GET are parts of their own.
+
     Args:
         owner, session: whom it serves.
         reader: is handed what POSTs bring.
@@ -44,6 +48,7 @@ class PollingTransport:
     """
 
     name: ClassVar = "polling"
+    direct: ClassVar = None
 
     __slots__ = (
         "_carrier",
@@ -88,11 +93,12 @@ class PollingTransport:
         upgrade = session._upgrade
         if not session.is_open:
             if self._finish_closing():
-                session._end_flushed()
+                session._end(Input.FLUSHED)
         elif self._output:
             self._flush_later()  # EIO4-22
         elif upgrade is not None and upgrade.is_probed:
             self.release()  # EIO4-49
+        # Otherwise it waits (EIO4-21).
 
     def _abort_get(self) -> None:
         """The connection of the GET ended before its answer (EIO4-24)."""

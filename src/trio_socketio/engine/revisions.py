@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from trio_socketio.codec.engine_packet import NOOP, PING, Outgoing, OutgoingV3
+from trio_socketio.codec.engine_packet import Outgoing, OutgoingV3
 from trio_socketio.codec.engine_packet_v3 import BINARY_MESSAGE, encode_binary
 from trio_socketio.engine.reader import ReaderV3, ReaderV4
 from trio_socketio.net.frames import encode_frames
@@ -32,9 +32,8 @@ class Revision:
         create_heartbeat: who pings, and who is given up when.
         create_reader: how packets are read.
         choose_encoder: how packets are written to a WebSocket that was asked for with a query, and
-            that agreed to compress if a deflater is given. None means the frames that all plain
-            receivers of a packet share.
-        reassurance: keeps a client from giving us up while we do not read.
+            that agreed to compress if a deflater is given (WS-10). None means the frames that all
+            plain receivers of a packet share.
         opens_apart: whether the client expects nothing in the segment that answers its upgrade.
     """
 
@@ -42,7 +41,6 @@ class Revision:
     create_heartbeat: "Callable[[ServerOptions, float], Heartbeat]"
     create_reader: "Callable[[Session], Reader]"
     choose_encoder: "Callable[[Mapping[str, str], Deflater | None], Encode | None]"
-    reassurance: Outgoing
     opens_apart: bool
 
 
@@ -111,7 +109,7 @@ def _encodings(packet: Outgoing) -> OutgoingV3:
 
 
 REVISIONS: Final = {
-    4: Revision(4, _create_heartbeat_v4, ReaderV4, _choose_encoder_v4, PING, opens_apart=False),
-    3: Revision(3, _create_heartbeat_v3, ReaderV3, _choose_encoder_v3, NOOP, opens_apart=True),
+    4: Revision(4, _create_heartbeat_v4, ReaderV4, _choose_encoder_v4, opens_apart=False),
+    3: Revision(3, _create_heartbeat_v3, ReaderV3, _choose_encoder_v3, opens_apart=True),
 }
 """By number."""

@@ -31,7 +31,6 @@ from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.http.cors import Cors
 
 if TYPE_CHECKING:
-    from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.engine.admission import Admission
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
@@ -119,7 +118,7 @@ class EngineServer:
         query = request.query
         transport = query.get("transport", "")
         if transport not in self.options.transports:
-            return UNKNOWN_TRANSPORT  # EIO4-03, EIO4-61
+            return UNKNOWN_TRANSPORT  # EIO4-02, EIO4-03, EIO4-26, EIO4-61
         sid = query.get("sid")
         protocol = protocol_of(request, self.options)
         if sid:
@@ -142,7 +141,7 @@ class EngineServer:
             if self._opening.is_closed or not is_index(query.get("j", "0")):
                 return BAD_REQUEST  # EIO3-24
             if not protocol:
-                return UNSUPPORTED_PROTOCOL  # EIO4-08, EIO3-01, EIO3-02
+                return UNSUPPORTED_PROTOCOL  # EIO4-02, EIO4-08, EIO4-26, EIO3-01, EIO3-02
         return None
 
     def refuse(
@@ -203,10 +202,6 @@ class EngineServer:
         self.sessions.pop(session.sid, None)
         if not self.sessions:
             self._all_ended.set()
-
-    def drop(self, packet: "Outgoing") -> None:
-        """See session.Owner."""
-        self.packets_dropped += 1
 
     def contain(self, session: "Session", error: BaseException) -> None:
         """A packet raised: the peer's fault closes its session, ours closes it and is logged."""

@@ -1,8 +1,7 @@
 """One logical connection with a client: its parts, its deadlines, and its end.
 
-A transport carries the session (`engine/polling.py`, `engine/websocket.py`), a reader hands on what
-arrives (`engine/reader.py`), and a revision says what clients of its age do differently
-(`engine/revisions.py`). An upgrade swaps the transport (`engine/upgrade.py`).
+A transport carries the session (`engine/transport.py`), a reader hands on what arrives
+(`engine/reader.py`), and an upgrade swaps the transport (`engine/upgrade.py`).
 
 Closing only marks: the listener is told after the batch, from the poller's queue.
 """
@@ -17,12 +16,14 @@ from trio_socketio.codec.engine_packet import PING, Outgoing
 from trio_socketio.engine.listener import NOBODY, Listener
 from trio_socketio.engine.transport import Ended
 from trio_socketio.errors import SessionClosed
+from trio_socketio.net.frames import encode_frames
 from trio_socketio.protocol.heartbeat import Beat
 from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Handshake
-    from trio_socketio.engine.transport import Transport
+    from trio_socketio.engine.transport import Transport, Upgrade
+    from trio_socketio.net.connection import Connection
     from trio_socketio.options import ServerOptions
     from trio_socketio.protocol.heartbeat import Heartbeat
     from trio_socketio.runtime.deadlines import Deadlines, Entry
@@ -48,9 +49,6 @@ class Owner(Protocol):
     packets_dropped: int
     """Packets for sessions that were gone or too far behind."""
 
-    def drop(self, packet: Outgoing, /) -> None:
-        """Count a packet that was not sent."""
-
     @property
     def newcomers(self) -> "Newcomers | None":
         """Counts those that have joined nothing, where there is something to join."""
@@ -62,44 +60,6 @@ class Owner(Protocol):
         """A packet raised: close its session with the reason that fits."""
 
 
-class Revision(Protocol):
-    """What a session needs to know of the revision of Engine.IO that its client speaks."""
-
-    @property
-    def protocol(self) -> int:
-        """Its number, 4 or 3."""
-
-    @property
-    def reassurance(self) -> Outgoing:
-        """What a client is sent that would otherwise give us up while we do not read."""
-
-    def create_heartbeat(self, options: "ServerOptions", now: float, /) -> "Heartbeat":
-        """When to ping and when to give up."""
-
-
-class Upgrade(Protocol):
-    """A WebSocket that is to replace the transport of a session, or has just done so."""
-
-    @property
-    def is_probed(self) -> bool:
-        """Whether the client is on its way to the WebSocket: a GET is to be answered."""
-
-    def next_deadline(self) -> float:
-        """When the client has had time enough."""
-
-    def fail(self) -> None:
-        """The WebSocket will not take over."""
-
-    def resume(self) -> None:
-        """The session is read again: go on with what the old transport has held back."""
-
-    def close(self, code: int) -> None:
-        """The session ends: close the WebSocket."""
-
-    def discard(self) -> None:
-        """The session has ended: refuse what the old transport was still receiving."""
-
-
 class Session:
     """A logical connection with one client, over polling, WebSocket, or first one then the other.
 
@@ -107,59 +67,55 @@ class Session:
 
     Args:
         owner: see Owner.
-        sid: its id.
-        handshake: the request that opened it.
-        revision: what its client speaks.
+        sid, handshake, protocol: see below.
+        heartbeat: of the client's revision.
 
     Attributes:
         sid: names the session; a secret between client and server.
         handshake: the request that opened it.
+        protocol: the revision of Engine.IO that its client speaks, 4 or 3.
         listener: is handed what arrives, and told of the end.
         reason: why it ended; empty while it is open.
-        send: takes a packet with its attachments. It never blocks; once the session is marked for
-            closing, packets are dropped and counted. Look it up for each packet: an upgrade
-            replaces it.
     """
 
-    # `send` is the transport's own, so that a message passes no call that only hands it on. At a
-    # thousand receivers with eight messages in flight such a call costs 4 % of the deliveries.
     __slots__ = (
+        "_direct",
         "_drained",
         "_life",
         "_liveness",
         "_owner",
-        "_revision",
         "_transport",
         "_upgrade",
         "handshake",
         "listener",
+        "protocol",
         "reason",
-        "send",
         "sid",
     )
 
     _transport: "Transport"  # there is none until _carry_by is called, before anything is sent
-    send: Callable[[Outgoing], None]
 
-    def __init__(self, owner: Owner, sid: str, handshake: "Handshake", revision: Revision) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        sid: str,
+        handshake: "Handshake",
+        protocol: int,
+        heartbeat: "Heartbeat",
+    ) -> None:
         self._owner = owner
         self.sid = sid
         self.handshake = handshake
-        self._revision = revision
+        self.protocol = protocol
         self.listener: Listener = NOBODY
         self.reason = ""
         self._life = SessionMachine()
-        now = trio.current_time()
-        self._liveness = Liveness(self, revision.create_heartbeat(owner.options, now))
+        self._liveness = Liveness(self, heartbeat)
+        self._direct: Connection | None = None  # see Transport
         self._upgrade: Upgrade | None = None
         self._drained: trio.Event | None = None  # somebody waits for output to leave
 
     # -- what it is
-
-    @property
-    def protocol(self) -> int:
-        """The revision of Engine.IO that its client speaks, 4 or 3."""
-        return self._revision.protocol
 
     @property
     def transport(self) -> str:
@@ -193,12 +149,23 @@ class Session:
 
     # -- sending
 
+    def send(self, packet: Outgoing) -> None:
+        """Send a packet with its attachments. Never blocks; dropped and counted once closed."""
+        # Asking the transport would add a fifth, which a broadcast pays for every receiver.
+        direct = self._direct
+        if direct is not None:
+            direct.write(packet.frames or encode_frames(packet))
+        elif self._life.state is State.OPEN:
+            self._transport.send(packet)
+        else:
+            self._owner.packets_dropped += 1
+
     def send_volatile(self, packet: Outgoing) -> None:
         """Send a packet if it can leave at once; drop it otherwise."""
         if self._transport.is_writable:
             self.send(packet)
         else:
-            self._owner.drop(packet)
+            self.drop()
 
     def send_text(self, text: bytes) -> None:
         """Send a message given as UTF-8 without its type character."""
@@ -231,8 +198,6 @@ class Session:
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.set()
-
-    # -- for its listener
 
     def joined(self) -> None:
         """The client has joined something: the session is no newcomer any more."""
@@ -270,12 +235,10 @@ class Session:
                 self._upgrade.resume()
             self._transport.resume()
 
-    # -- transports
-
     def _carry_by(self, transport: "Transport") -> None:
         """Have transport carry the session from now on."""
         self._transport = transport
-        self.send = transport.send
+        self._direct = transport.direct
 
     # -- the end
 
@@ -298,11 +261,7 @@ class Session:
             self.reschedule()  # EIO4-56: the close packet waits for a GET, for a time
 
     def lose(self, reason: str) -> None:
-        """The client is gone, silent, or broke the protocol: end at once. Marks only.
-
-        Args:
-            reason: what the listener is told.
-        """
+        """End at once: the client is gone, silent, or broke the protocol. Marks only; see close."""
         if self.is_closed:
             return
         if self._upgrade is not None:
@@ -317,17 +276,13 @@ class Session:
     def _mark(self, event: Input, reason: str) -> None:
         self._life.receive(event, trio.current_time())
         self.reason = reason
-        self.send = self._owner.drop
+        self._direct = None
         self._wake_producers()
         self._owner.poller.defer(self._tell)
 
     def _tell(self) -> None:
         listener, self.listener = self.listener, NOBODY
         listener.session_closed(self.reason)
-
-    def _end_flushed(self) -> None:
-        """The transport has sent all that a closing session had to send."""
-        self._end(Input.FLUSHED)
 
     def _end(self, event: Input) -> None:
         self._life.receive(event, trio.current_time())
@@ -336,7 +291,7 @@ class Session:
     def _forget(self) -> None:
         owner, transport, upgrade = self._owner, self._transport, self._upgrade
         # No cycle is left for the collector: churn gives its memory back at once.
-        self._transport = Ended(transport.name, owner.drop)
+        self._transport = Ended(transport.name)
         self._upgrade = None
         owner.packets_dropped += transport.discard()
         if upgrade is not None:
@@ -365,6 +320,7 @@ class Liveness:
     def end(self) -> None:
         """The session has ended: it has no deadlines any more."""
         self._session = None  # they held each other
+        self.paused_until = inf
 
     def receive_request(self) -> None:
         """A request of the client has arrived: what it brings is heard before it is judged."""
@@ -417,30 +373,26 @@ class Liveness:
         elif self.heartbeat.ping_at <= now:
             # Nothing is read, so no answer is expected; but without a packet of ours the client
             # would give us up (EIO3-29).
-            session.send(session._revision.reassurance)
+            session.send(self.heartbeat.reassurance)
             self.heartbeat.reassure(now)
         if session.is_open and session.listener.next_deadline() <= now:
             session.listener.expire(now)
 
     def _beat(self, session: Session, now: float) -> None:
-        heartbeat = self.heartbeat
+        heartbeat, transport = self.heartbeat, session._transport
         if heartbeat.is_dead(now):
-            self._listen_once_more(session._transport, now)
+            if transport.delays_ping():  # EIO4-84
+                heartbeat.wait_on(now)
+            elif transport.read_on():  # EIO4-82: the pong may have lain unread
+                heartbeat.postpone(now)
             if not session.is_open or session.paused:
                 return
         beat = heartbeat.tick(now)
         if beat is Beat.PING:  # EIO4-35
             session.send(PING)
-            session._transport.note_ping()
+            transport.note_ping()
         elif beat is Beat.DEAD:
             session.lose("ping timeout")  # EIO4-17, EIO4-37, EIO3-07
-
-    def _listen_once_more(self, transport: "Transport", now: float) -> None:
-        """Look whether an overdue pong lies unread (EIO4-82), or its ping cannot have arrived."""
-        if transport.delays_ping():  # EIO4-84
-            self.heartbeat.wait_on(now)
-        elif transport.read_on():
-            self.heartbeat.postpone(now)
 
 
 OpenSession = Callable[[Session], Listener]

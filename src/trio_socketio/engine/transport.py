@@ -1,4 +1,7 @@
-"""What carries a session: the interface of polling and WebSocket, and what is left at the end."""
+"""What carries a session: the interface of polling and WebSocket, and what is left at the end.
+
+The implementations are in `engine/polling.py`, `engine/websocket.py` and `engine/upgrade.py`.
+"""
 
 from collections.abc import Callable
 from math import inf
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
+    from trio_socketio.net.connection import Connection
 
 
 class Transport(Protocol):
@@ -14,6 +18,13 @@ class Transport(Protocol):
     @property
     def name(self) -> str:
         """How handshakes call it: "polling" or "websocket"."""
+
+    @property
+    def direct(self) -> "Connection | None":
+        """Where packets can be written without asking the transport.
+
+        None unless they leave at once, as the frames that all plain receivers of a packet share.
+        """
 
     @property
     def is_writable(self) -> bool:
@@ -69,22 +80,47 @@ class Transport(Protocol):
         """Drop what waits, now that the session has ended; how many packets those were."""
 
 
+class Upgrade(Protocol):
+    """A WebSocket that is to replace the transport of a session, or has just done so."""
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether the client is on its way to the WebSocket: a GET is to be answered."""
+
+    def next_deadline(self) -> float:
+        """When the client has had time enough."""
+
+    def fail(self) -> None:
+        """The WebSocket will not take over."""
+
+    def resume(self) -> None:
+        """The session is read again: go on with what the old transport has held back."""
+
+    def close(self, code: int) -> None:
+        """The session ends: close the WebSocket."""
+
+    def discard(self) -> None:
+        """The session has ended: refuse what the old transport was still receiving."""
+
+
 class Ended:
     """Stands in for the transport of a session that has ended: it takes nothing.
 
     Args:
         name: of the transport that carried the session last.
-        drop: counts a packet that was not sent.
     """
 
-    __slots__ = ("name", "send")
+    __slots__ = ("name",)
 
+    direct = None
     is_writable = False
     waiting_bytes = 0
 
-    def __init__(self, name: str, drop: "Callable[[Outgoing], None]") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.send = drop
+
+    def send(self, packet: "Outgoing") -> None:
+        """Never called: the session drops the packet, and counts it."""
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Never: who waits for a session that has ended is told so by the session."""

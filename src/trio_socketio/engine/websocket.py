@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class WebSocketTransport:
-    """A WebSocket connection; each packet is one message of it (EIO4-27).
+    """A WebSocket connection; each packet is one message of it (EIO4-27, EIO4-41).
 
     Args:
         connection: has switched to WebSocket.
         frames: reads it.
-        encode: makes the frames of a packet; None for those that all plain receivers share.
+        encode: makes the frames of a packet; None for those that all plain receivers share. It is
+            all that knows of revision and compression, so that either combines with what the
+            floor above writes (WS-11).
 
     Spec: Engine.IO v4, "WebSocket".
     """
@@ -39,6 +41,11 @@ class WebSocketTransport:
         self.frames = frames
         self._encode = encode
         self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
+
+    @property
+    def direct(self) -> "Connection | None":
+        """See Transport."""
+        return self._connection if self._encode is None else None
 
     @property
     def is_writable(self) -> bool:

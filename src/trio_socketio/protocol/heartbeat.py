@@ -10,6 +10,9 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import ClassVar
+
+from trio_socketio.codec.engine_packet import NOOP, PING, Outgoing
 
 
 class Beat(Enum):
@@ -30,6 +33,9 @@ class Heartbeat:
     Spec: Engine.IO v4, "Heartbeat".
     """
 
+    reassurance: ClassVar[Outgoing] = PING
+    """What the peer is sent while we do not read, so that it does not give us up."""
+
     interval_s: float
     timeout_s: float
     ping_at: float
@@ -42,7 +48,10 @@ class Heartbeat:
         return min(self.ping_at, self.dead_at)
 
     def is_dead(self, now: float) -> bool:
-        """Whether the pong is overdue, also when the ping itself could not be sent in time."""
+        """Whether the pong is overdue, also when the ping itself could not be sent in time.
+
+        EIO4-17, EIO3-07
+        """
         return now >= min(self.dead_at, self.ping_at + self.timeout_s)
 
     def tick(self, now: float) -> Beat:
@@ -53,7 +62,7 @@ class Heartbeat:
             return Beat.NOTHING
         self.dead_at = self.ping_at + self.timeout_s
         self.ping_at = inf
-        return Beat.PING
+        return Beat.PING  # EIO4-35
 
     def excuse(self, now: float) -> None:
         """We do not read, or did not until now: a pong that is due counts as having come.
@@ -81,7 +90,7 @@ class Heartbeat:
     def postpone(self, now: float) -> None:
         """Give an overdue peer its timeout once more: what has come of it may hold the pong.
 
-        Once only: a peer that sends everything but pongs is dead in the end.
+        Once only: a peer that sends everything but pongs is dead in the end (EIO4-83).
         """
         if not self.postponed and self.is_dead(now):
             self.postponed = True
@@ -97,7 +106,7 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class ClientHeartbeat(Heartbeat):
-    """Engine.IO v3 liveness: the client pings, and whatever it sends shows that it lives.
+    """Engine.IO v3 liveness: the client pings (EIO3-06), and whatever it sends shows that it lives.
 
     ::
 
@@ -107,6 +116,8 @@ class ClientHeartbeat(Heartbeat):
 
     Spec: Engine.IO v3, "Timeouts".
     """
+
+    reassurance: ClassVar[Outgoing] = NOOP
 
     ping_at: float = inf
 

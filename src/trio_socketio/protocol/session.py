@@ -17,7 +17,7 @@ from typing import Final
 from trio_socketio.errors import LocalProtocolError
 
 CLOSE_WAIT_S: Final = 30.0
-"""How long a polling session that was closed waits for a GET to carry the close packet."""
+"""How long a polling session that was closed waits for a GET with the close packet (EIO4-56)."""
 
 
 class State(Enum):

@@ -39,9 +39,9 @@ class Input(Enum):
 
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.POLLING, Input.CANDIDATE_OPENED): State.CANDIDATE,
-    (State.CANDIDATE, Input.PROBE_RECEIVED): State.PROBED,
-    (State.CANDIDATE, Input.PROBE_FAILED): State.POLLING,
-    # The reference completes an upgrade whose probe was left out; so do we.
+    (State.CANDIDATE, Input.PROBE_RECEIVED): State.PROBED,  # EIO4-48
+    (State.CANDIDATE, Input.PROBE_FAILED): State.POLLING,  # EIO4-52
+    # EIO4-53: the reference completes an upgrade whose probe was left out; so do we.
     (State.CANDIDATE, Input.UPGRADE_RECEIVED): State.UPGRADED,
     (State.PROBED, Input.PROBE_RECEIVED): State.PROBED,
     (State.PROBED, Input.UPGRADE_RECEIVED): State.UPGRADED,

@@ -97,7 +97,7 @@ class EventQueue(AnyListeners):
             raise
 
     def _withdraw(self, handler: "Handler") -> None:
-        for number, (queued, _, _) in enumerate(self._queue or ()):
+        for number, (queued, *_) in enumerate(self._queue or ()):
             if queued is handler and self._queue is not None:
                 del self._queue[number]
                 self._pending -= 1
