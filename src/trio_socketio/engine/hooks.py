@@ -25,7 +25,7 @@ EVENTS: Final = {
     "connection": ("session",),
     "connection_error": ("refused request",),
 }
-"""And what their listeners are called with."""
+"""The events of the engine, each with what its listeners are called with."""
 
 _NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
@@ -97,7 +97,7 @@ class EngineRequest:
     """A request to Engine.IO, as hooks see it.
 
     Args:
-        request: below it.
+        request: the HTTP request that is shown.
         options: say which proxies to believe.
     """
 
@@ -112,7 +112,7 @@ class EngineRequest:
 
     @property
     def method(self) -> str:
-        """Of HTTP."""
+        """The HTTP method."""
         return self._request.method
 
     @property
@@ -122,7 +122,7 @@ class EngineRequest:
 
     @property
     def path(self) -> str:
-        """Of the URL."""
+        """The path of the URL."""
         return self._request.path
 
     @property
@@ -145,9 +145,9 @@ class RefusedRequest:
     """What is told of a request that was refused.
 
     Args:
-        request: the one; hooks may not have seen it before.
-        code, message: of Engine.IO.
-        context: why, in a word: the reason's name, empty where the code says it all.
+        request: the refused request; hooks may not have seen it before.
+        code, message: of the Engine.IO error.
+        context: a name for the reason, such as MIDDLEWARE_FAILURE; empty where the code suffices.
     """
 
     __slots__ = ("code", "context", "message", "request")
@@ -163,7 +163,7 @@ class Hook:
     """A function of the program.
 
     Args:
-        what: it is, for the log.
+        what: its kind, for the log.
         function: plain or async.
     """
 
@@ -179,7 +179,7 @@ class HookJob(Protocol):
     """Work for a worker."""
 
     async def run(self, workers: "HookWorkers", /) -> Any:
-        """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
+        """Do the work. Returns whether others ran just before its end; raises only Cancelled."""
 
 
 class HookWorkers(Protocol):

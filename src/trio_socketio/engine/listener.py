@@ -1,11 +1,11 @@
-"""Who listens to a session."""
+"""What a session hands its messages to."""
 
 from math import inf
 from typing import Final, Protocol
 
 
 class Listener(Protocol):
-    """What reads a session. Called inside a turn; what it raises closes the session."""
+    """Takes what a session receives. Called inside a turn; an exception closes the session."""
 
     def receive_text(self, packet: bytes) -> None:
         """A text message: UTF-8, the type character in front."""
@@ -24,7 +24,7 @@ class Listener(Protocol):
 
 
 class _Nobody:
-    """Listens to a session that has not opened yet or has ended."""
+    """The listener of a session that has not opened yet, or has ended."""
 
     def receive_text(self, packet: bytes) -> None:
         """The session was closed by an earlier packet of the same batch."""
@@ -33,7 +33,7 @@ class _Nobody:
         """See receive_text."""
 
     def session_closed(self, reason: str) -> None:
-        """It was refused before anybody listened."""
+        """The session was refused before it had a listener."""
 
     def next_deadline(self) -> float:
         """Never."""

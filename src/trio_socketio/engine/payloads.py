@@ -31,7 +31,7 @@ class Payloads(Protocol):
         """The packets of a body.
 
         Raises:
-            RemoteProtocolError: it is none.
+            RemoteProtocolError: the body is not a payload.
         """
 
     def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
@@ -58,10 +58,10 @@ class PayloadsV4:
 
 
 class PayloadsV3:
-    """Text, or binary where it helps and the client can read it.
+    """Text, or binary if a packet is binary and the client can read that.
 
     Args:
-        base64: the client cannot.
+        base64: whether the client can read text only.
 
     Spec: Engine.IO v3, "Payload".
     """
