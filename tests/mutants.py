@@ -66,7 +66,7 @@ TARGETS: Final = (
     Target(("protocol/*.py",), ("tests/protocol/test_{module}*.py",), PURE),
     Target(
         ("runtime/deadlines.py",),
-        ("tests/net/test_deadlines.py",),
+        ("tests/runtime/test_deadlines.py",),
         ("tests/engine/test_heartbeat.py",),
     ),
     Target(
@@ -77,13 +77,17 @@ TARGETS: Final = (
     ),
     Target(
         ("http/request_head.py", "http/chunks.py", "http/content_coding.py", "http/request.py"),
-        ("tests/net/test_{module}*.py",),
-        ("tests/net/test_http_heads.py", "tests/net/test_http_bodies.py", "tests/net/test_http.py"),
+        ("tests/http/test_{module}*.py",),
+        (
+            "tests/http/test_http_heads.py",
+            "tests/http/test_http_bodies.py",
+            "tests/http/test_http.py",
+        ),
         at_most=150,
     ),
     Target(
         ("http/exchange.py", "http/error_answers.py"),
-        ("tests/net/test_http*.py",),
+        ("tests/http/test_http*.py",),
         ("tests/engine/test_error_answers.py", "tests/engine/test_polling.py"),
         at_most=150,
     ),

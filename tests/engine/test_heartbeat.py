@@ -46,7 +46,7 @@ async def pass_time(clock: MockClock, seconds: float) -> None:
 # --- pings
 
 
-@pytest.mark.req("EIO4-35")
+@pytest.mark.req("EIO4-35", "EIO4-115")
 @on_mock_clock
 async def test_a_ping_comes_an_interval_after_the_handshake_and_after_each_pong(
     clock: MockClock,
@@ -78,7 +78,7 @@ async def test_a_ping_answers_a_waiting_get_or_the_next_one(clock: MockClock) ->
         assert split(await polling.poll()) == ["2"]
 
 
-@pytest.mark.req("EIO4-35", "EIO4-50")
+@pytest.mark.req("EIO4-116")
 @on_mock_clock
 async def test_an_upgrade_does_not_move_the_ping(clock: MockClock) -> None:
     async with open_engine(**options()) as engine:
@@ -125,7 +125,7 @@ async def test_a_pong_just_in_time_keeps_the_session(clock: MockClock) -> None:
         assert engine.session.is_open
 
 
-@pytest.mark.req("EIO4-17", "EIO4-37")
+@pytest.mark.req("EIO4-17", "EIO4-118")
 @on_mock_clock
 async def test_without_a_pong_the_websocket_is_closed(clock: MockClock) -> None:
     async with open_engine(**options()) as engine:
@@ -143,7 +143,7 @@ async def test_without_a_pong_the_websocket_is_closed(clock: MockClock) -> None:
         assert engine.engine.sessions == {}
 
 
-@pytest.mark.req("EIO4-17", "EIO4-37")
+@pytest.mark.req("EIO4-17", "EIO4-37", "EIO4-117")
 @on_mock_clock
 async def test_without_a_pong_a_waiting_get_is_closed(clock: MockClock) -> None:
     async with open_engine(**options()) as engine:

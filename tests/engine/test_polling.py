@@ -106,7 +106,7 @@ async def test_packets_sent_before_the_get_answer_it_in_order() -> None:
         assert split(await polling.poll()) == ["43"]
 
 
-@pytest.mark.req("EIO4-20")
+@pytest.mark.req("EIO4-20", "EIO4-111", "EIO4-112")
 @in_trio
 async def test_a_second_get_ends_the_session() -> None:
     async with polling_session() as (engine, polling):
@@ -127,7 +127,7 @@ async def test_a_client_that_drops_its_get_is_gone(half: bool) -> None:
         await assert_ended(engine, polling, "transport error")
 
 
-@pytest.mark.req("EIO4-24")
+@pytest.mark.req("EIO4-114")
 @in_trio
 async def test_a_client_that_drops_its_connection_between_polls_is_not_gone() -> None:
     async with polling_session() as (engine, polling):
@@ -227,7 +227,7 @@ async def read_to_end(stream: trio.SocketStream) -> bytes:
 REFUSED = b'{"code":3,"message":"Bad request"}'
 
 
-@pytest.mark.req("EIO4-19", "EIO4-81")
+@pytest.mark.req("EIO4-19", "EIO4-81", "EIO4-110")
 @in_trio
 async def test_a_second_post_ends_the_session_and_the_first_is_answered_at_once() -> None:
     async with polling_session(cors_origins="*") as (engine, polling):
@@ -243,7 +243,7 @@ async def test_a_second_post_ends_the_session_and_the_first_is_answered_at_once(
         await assert_ended(engine, polling, "transport error")
 
 
-@pytest.mark.req("EIO4-19", "EIO4-81")
+@pytest.mark.req("EIO4-19", "EIO4-81", "EIO4-110")
 @pytest.mark.parametrize("chunked", [False, True])
 @in_trio
 async def test_the_second_post_may_be_half_sent_as_well(chunked: bool) -> None:
@@ -290,7 +290,7 @@ async def test_a_get_and_a_post_do_not_overlap() -> None:
         assert split(await polling.poll()) == ["4again"]
 
 
-@pytest.mark.req("EIO4-24")
+@pytest.mark.req("EIO4-113")
 @pytest.mark.parametrize("half", [False, True])
 @in_trio
 async def test_a_client_that_drops_its_post_is_gone(half: bool) -> None:

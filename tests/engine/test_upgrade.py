@@ -125,7 +125,7 @@ async def test_a_get_waits_while_no_probe_is_answered(failed: bool) -> None:
 # --- the takeover
 
 
-@pytest.mark.req("EIO4-50")
+@pytest.mark.req("EIO4-50", "EIO4-119")
 @in_trio
 async def test_buffered_packets_follow_on_the_websocket_in_order() -> None:
     async with open_engine() as engine:
@@ -189,7 +189,7 @@ async def test_an_upgrade_needs_no_probe() -> None:
         assert split(await waiting.receive()) == ["6"]
 
 
-@pytest.mark.req("EIO4-51")
+@pytest.mark.req("EIO4-51", "EIO4-120", "EIO4-123")
 @in_trio
 async def test_an_upgraded_session_answers_no_poll_and_lives_on() -> None:
     async with open_engine() as engine:
@@ -219,7 +219,7 @@ async def test_an_upgraded_session_ends_with_its_websocket() -> None:
 # --- candidates that fail
 
 
-@pytest.mark.req("EIO4-52")
+@pytest.mark.req("EIO4-52", "EIO4-122")
 @pytest.mark.parametrize("probed", [False, True])
 @pytest.mark.parametrize(
     "failing", ["4early", "2", "3probe", "2probe2", "6", "1", "", "x", b"binary", b"5", None]
@@ -274,7 +274,7 @@ async def test_nothing_after_a_failed_probe_is_taken() -> None:
         await assert_polling_works(engine, polling)
 
 
-@pytest.mark.req("EIO4-52")
+@pytest.mark.req("EIO4-121", "EIO4-122")
 @pytest.mark.parametrize("probed", [False, True])
 @on_mock_clock
 async def test_a_candidate_has_until_the_upgrade_timeout(clock: MockClock, probed: bool) -> None:

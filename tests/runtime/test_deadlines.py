@@ -118,6 +118,31 @@ async def test_a_deadline_that_came_nearer_is_met_once(mock_clock: MockClock) ->
         nursery.cancel_scope.cancel()
 
 
+def test_an_item_has_one_place_however_often_its_deadline_moves() -> None:
+    deadlines = Deadlines(0.01)
+    item = Item()
+    for at in (50, 5, 7, 3, inf, 4, 2):
+        item.at = at
+        deadlines.schedule(item)
+        places = [entry for entry in deadlines._heap if entry.item is item]
+        assert places == ([] if item.deadline_entry is None else [item.deadline_entry])
+
+
+@trio_test
+async def test_what_was_taken_back_may_be_scheduled_again(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    item = Item(5)
+    async with trio.open_nursery() as nursery:
+        for at in (5, inf, 8):
+            item.at = at
+            deadlines.schedule(item)
+        await walk(deadlines, nursery)
+        mock_clock.jump(9)
+        await settle()
+        assert item.expired == [pytest.approx(9)]
+        nursery.cancel_scope.cancel()
+
+
 @trio_test
 async def test_expiring_may_set_the_next(mock_clock: MockClock) -> None:
     deadlines = Deadlines(0.01)
@@ -189,7 +214,10 @@ async def test_an_item_that_fails_is_tried_again(
             await settle()
         assert caplog.text.count("ValueError: a defect") == 2
         unanswering.is_broken = False
-        mock_clock.jump(20)
+        mock_clock.jump(9.9)
+        await settle()
+        assert len(broken.expired) == 1
+        mock_clock.jump(0.2)
         await settle()
         assert len(broken.expired) == 2
         assert len(unanswering.expired) == 1
@@ -216,6 +244,7 @@ async def test_thousands_at_once_let_others_run_between(mock_clock: MockClock) -
         mock_clock.jump(6)
         await look()
         assert len(set(seen)) > 5
+        assert {count % 128 for count in seen[:-1]} == {0}
         nursery.cancel_scope.cancel()
 
 
@@ -246,3 +275,40 @@ async def test_what_is_forgotten_is_swept_out(mock_clock: MockClock) -> None:
         await settle()
         nursery.cancel_scope.cancel()
     assert all(len(item.expired) == 1 for item in kept)
+
+
+def forget_some(deadlines: Deadlines, count: int, at: float = 60) -> None:
+    """Schedule and forget so many."""
+    for _ in range(count):
+        item = Item(at)
+        deadlines.schedule(item)
+        deadlines.forget(item)
+
+
+def test_it_is_swept_when_there_are_many_and_they_are_most() -> None:
+    few, many = Deadlines(0.01), Deadlines(0.01)
+    for deadlines, kept in ((few, 100), (many, 2000)):
+        for _ in range(kept):
+            deadlines.schedule(Item(10))
+    for count, length in ((1000, 1100), (1, 100), (1000, 1100), (1, 100)):
+        forget_some(few, count)
+        assert len(few._heap) == length
+    for count, length in ((1001, 3001), (999, 4000), (1, 2000), (1, 2001)):
+        forget_some(many, count)
+        assert len(many._heap) == length
+
+
+@trio_test
+async def test_what_was_met_empty_is_not_counted_any_more(mock_clock: MockClock) -> None:
+    deadlines = Deadlines(0.01)
+    async with trio.open_nursery() as nursery:
+        forget_some(deadlines, 600, at=1)
+        await walk(deadlines, nursery)
+        mock_clock.jump(2)
+        await settle()
+        assert deadlines._heap == []
+        nursery.cancel_scope.cancel()
+    forget_some(deadlines, 1000)
+    assert len(deadlines._heap) == 1000
+    forget_some(deadlines, 1)
+    assert deadlines._heap == []

@@ -179,7 +179,7 @@ async def test_no_answer_after_the_client_left(transport: str) -> None:
 # --- the server asks -----------------------------------------------------------------------------
 
 
-@pytest.mark.req("SIO5-29")
+@pytest.mark.req("SIO5-85")
 @pytest.mark.parametrize(
     ("answer", "result"), [([], None), ([None], None), (["x"], "x"), ([1, [2]], (1, [2]))]
 )
@@ -276,7 +276,7 @@ async def test_what_cannot_answer_anything_is_ignored(transport: str) -> None:
         assert got.entries == ["here"]
 
 
-@pytest.mark.req("SIO5-29")
+@pytest.mark.req("SIO5-84")
 @trio_test
 async def test_answer_of_another_socket_resolves_nothing(transport: str) -> None:
     server = ping_server()

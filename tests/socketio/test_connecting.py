@@ -178,7 +178,7 @@ def let_in_by_number(server: Server, name: str = "/") -> dict[int, trio.Event]:
     return decided
 
 
-@pytest.mark.req("SIO5-12")
+@pytest.mark.req("SIO5-12", "SIO5-81", "SIO5-82")
 @trio_test
 async def test_connecting_twice_joins_anew_and_harms_no_other_namespace(transport: str) -> None:
     server, seen = watched_server("/chat")
@@ -210,7 +210,7 @@ async def test_connecting_twice_joins_anew_and_harms_no_other_namespace(transpor
         assert await ask(client, "echo", 2, namespace="/chat") == ["/chat", 2]
 
 
-@pytest.mark.req("SIO5-12")
+@pytest.mark.req("SIO5-12", "SIO5-81")
 @pytest.mark.parametrize("leave", [[], ["1"]])
 @trio_test
 async def test_connecting_twice_in_one_batch_keeps_the_order(
@@ -290,7 +290,7 @@ async def test_connect_error_from_a_client_closes(transport: str) -> None:
         await check_closed(client)
 
 
-@pytest.mark.req("SIO5-14")
+@pytest.mark.req("SIO5-14", "SIO5-83")
 @trio_test
 async def test_connect_goes_out_before_what_the_connection_handler_sends(transport: str) -> None:
     server = Server()

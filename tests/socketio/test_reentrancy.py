@@ -284,6 +284,7 @@ async def test_output_made_outside_a_turn_leaves_when_no_other_task_can_run() ->
             await client.receive()
 
 
+@pytest.mark.alone
 @trio_test
 async def test_output_made_outside_a_turn_leaves_soon_while_other_tasks_run() -> None:
     server = Server()

@@ -67,7 +67,7 @@ class Compression:
         else:
             job = _Job(partial(encode_content, coding, body, self._level), packet, coding, self)
             job.callbacks.append(on_encoded)
-            if packet is not None:
+            if packet is not None:  # EIO4-75
                 self._awaited[id(packet), coding] = job
             self._workers.submit(job)
 
@@ -81,7 +81,7 @@ class Compression:
 
 
 def _keep(packet: "Outgoing | None", coding: str, encoded: bytes) -> None:
-    if packet is not None:
+    if packet is not None:  # EIO4-90
         if packet.coded is None:
             packet.coded = {}
         packet.coded[coding] = encoded

@@ -73,7 +73,7 @@ class Inbox:
         """The client brings packets; its body is still to come."""
         session = self._session
         overlap = self._post is not None
-        if overlap or not self._payloads.accepts(request):  # EIO4-19, EIO4-14
+        if overlap or not self._payloads.accepts(request):  # EIO4-14, EIO4-19, EIO4-110
             session.lose("transport error")
             BAD_REQUEST.answer(request, self._admission.headers(request))
             return
@@ -144,6 +144,6 @@ class Inbox:
             BAD_REQUEST.answer(post, self._admission.headers(post))
 
     def _abort(self) -> None:
-        """The connection of the POST ended before its answer; a waiting GET gets one (EIO4-24)."""
+        """The connection of the POST ended before its answer (EIO4-24, EIO4-113)."""
         self._post = self._packets = None
         self._session.lose("transport error")

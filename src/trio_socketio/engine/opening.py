@@ -108,8 +108,8 @@ class Opening:
             or not session.is_open
             or not isinstance(polling, PollingTransport)
         ):
-            # EIO4-28, EIO4-51: a session has one WebSocket. As in the reference, a second is closed
-            # after the 101.
+            # EIO4-28, EIO4-120: a session has one WebSocket. As in the reference, a second is
+            # closed after the 101.
             FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(_POLICY_VIOLATION)
             return
         revision = REVISIONS[session.protocol]

@@ -84,7 +84,7 @@ class PollingTransport:
     def receive_get(self, request: "Request") -> None:
         """The client asks for packets."""
         session = self._session
-        if self._get is not None or self._encoding is not None:  # EIO4-20
+        if self._get is not None or self._encoding is not None:  # EIO4-20, EIO4-111
             session.lose("transport error")
             BAD_REQUEST.answer(request, self._owner.admission.headers(request))
             return
@@ -101,7 +101,10 @@ class PollingTransport:
         # Otherwise it waits (EIO4-21).
 
     def _abort_get(self) -> None:
-        """The connection of the GET ended before its answer (EIO4-24)."""
+        """The connection of the GET ended before its answer (EIO4-24).
+
+        One that ends with no request on it is not missed (EIO4-114).
+        """
         self._get = self._encoding = None
         self._session.lose("transport error")
 
@@ -267,7 +270,7 @@ class PollingTransport:
         return True
 
     def abort(self) -> None:
-        """See Transport: a GET that waits is told (EIO4-20, EIO4-37)."""
+        """See Transport: a GET that waits is told (EIO4-37, EIO4-112)."""
         self._finish([CLOSE])
 
     def retire(self) -> list[Outgoing]:

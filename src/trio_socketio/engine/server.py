@@ -126,7 +126,7 @@ class EngineServer:
             if session is None or session.is_closed:
                 return UNKNOWN_SID  # EIO4-04
             if not upgrade and transport != session.transport:
-                return BAD_REQUEST  # EIO4-06, EIO4-51
+                return BAD_REQUEST  # EIO4-06, EIO4-51, EIO4-123
             if upgrade and (transport != "websocket" or not self.options.allow_upgrades):
                 return BAD_REQUEST  # EIO4-62
             if request.method not in ("GET", "POST"):

@@ -392,7 +392,7 @@ class Liveness:
             session.send(PING)
             transport.note_ping()
         elif beat is Beat.DEAD:
-            session.lose("ping timeout")  # EIO4-17, EIO4-37, EIO3-07
+            session.lose("ping timeout")  # EIO4-17, EIO4-117, EIO4-118, EIO3-07
 
 
 OpenSession = Callable[[Session], Listener]

@@ -93,7 +93,7 @@ class Candidate:
             machine.receive(Input.PROBE_RECEIVED, trio.current_time())
             self._websocket.send(PROBE_PONG)
             self._polling.release()  # EIO4-49
-        elif packet == _UPGRADE:  # EIO4-53: whether or not a probe came before
+        elif packet == _UPGRADE:  # EIO4-50, EIO4-53: whether or not a probe came before
             machine.receive(Input.UPGRADE_RECEIVED, trio.current_time())
             self._take_over()
         else:
@@ -117,7 +117,7 @@ class Candidate:
         websocket.frames.set_handlers(reader.receive_text, reader.receive_frame, session.lose)
         waiting = self._polling.retire()
         session._carry_by(websocket)
-        for packet in waiting:  # EIO4-50: in order, each once
+        for packet in waiting:  # EIO4-119: in order, each once
             session.send(packet)
         if not self._polling.inbox.is_receiving:
             session._upgrade = None  # otherwise this keeps the POST that is still at work
