@@ -97,6 +97,16 @@ class Turns:
             if not self._stays:
                 fcntl.flock(self._room, fcntl.LOCK_UN)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Escape what UTF-8 cannot carry: tests that log lone surrogates would end their worker."""
+        report = yield
+        report.sections = [
+            (name, text.encode(errors="backslashreplace").decode())
+            for name, text in report.sections
+        ]
+        return report
+
     def _wait_for_those_alone(self) -> None:
         until = time.monotonic() + WAITS_S
         while os.fstat(self._done).st_size < self._to_do and time.monotonic() < until:
