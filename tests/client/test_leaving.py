@@ -158,6 +158,7 @@ async def test_a_namespace_that_is_not_joined_in_time_is_given_up(transports: Tr
             url, transports=transports, options=ClientOptions(connect_timeout_s=1.0)
         ) as client:
             await until(lambda: client.transport == transports[-1])
+            await until(lambda: not any("_upgrade" in task for task in client_tasks()))
             never = client.of("/never")
             before = client_tasks()
             with pytest.raises(ConnectFailed, match=r"/never was not joined within 1 s"):

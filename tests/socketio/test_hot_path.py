@@ -89,6 +89,7 @@ def reply(text: str) -> bytes:
     return bytes((0x81, len(text))) + text.encode()
 
 
+@pytest.mark.alone  # a turn has a bounded time
 @pytest.mark.parametrize("event", ["echo", "echo_ack", "bcast"])
 @trio_test
 async def test_messages_pass_without_a_checkpoint_or_a_task(event: str) -> None:

@@ -14,7 +14,7 @@ from tests.socketio.serving import (
 )
 from trio.testing import trio_test
 
-from trio_socketio import LocalProtocolError, Server, Socket
+from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
 
 
 @pytest.mark.req("JOIN-29")
@@ -79,8 +79,7 @@ async def test_it_waits_for_the_handlers(transport: str) -> None:
 async def test_only_events_count_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The removal that gave up waiting for a handler leaves nothing in the queue."""
     monkeypatch.setattr("trio_socketio.socketio.namespaces.REMOVAL_S", 0.05)
-    monkeypatch.setattr("trio_socketio.socketio.server.GRACE_S", 0.05)
-    server = Server()
+    server = Server(ServerOptions(stop_grace_s=0.05))
     room = server.of("/room")
     begun = trio.Event()
 
