@@ -152,6 +152,16 @@ class WebSocketClient:
             Rejected: the server answered with something else.
         """
         self = cls(stream or await trio.open_tcp_stream("127.0.0.1", port))
+        try:
+            await self._shake_hands(port, target, headers)
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def _shake_hands(
+        self, port: int, target: str, headers: Sequence[tuple[str, str]]
+    ) -> None:
         request = Request(
             host=f"127.0.0.1:{port}",
             target=target,
@@ -167,19 +177,16 @@ class WebSocketClient:
                 for event in self.ws.events():
                     if isinstance(event, AcceptConnection):
                         await self._take()  # what came in the same read
-                        return self
+                        return
                     if isinstance(event, RejectConnection):
                         rejected = event
                         if not event.has_body:
-                            await self.aclose()
                             raise Rejected(event.status_code, b"")
                     elif isinstance(event, RejectData):
                         body += event.data
                         if event.body_finished and rejected is not None:
-                            await self.aclose()
                             raise Rejected(rejected.status_code, body)
                 if not data:
-                    await self.aclose()
                     raise ConnectionEnded(None)
 
     async def send(self, message: str | bytes) -> None:
