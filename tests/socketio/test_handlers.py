@@ -13,7 +13,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.socketio.in_process import enter
-from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
+from tests.socketio.serving import Record, ask, joined, pending, send_batch, serving, the_socket
 from trio.testing import trio_test
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
@@ -352,15 +352,15 @@ async def test_events_that_come_before_a_worker_or_after_the_end_are_given_up() 
         server.workers.queue_bound = 256
         server.workers.start(nursery)
         for handler in (in_order, beside, in_order):
-            socket.dispatch(handler, [socket], None)
+            socket._open_events().dispatch(handler, [socket])
         server.workers.stop()
         assert server.workers.events_dropped == 3
-        assert not socket.is_busy
+        assert pending(socket) == 0
         nursery.cancel_scope.cancel()
-    socket.dispatch(in_order, [socket], None)
-    socket.dispatch(beside, [socket], None)
+    socket._open_events().dispatch(in_order, [socket])
+    socket._open_events().dispatch(beside, [socket])
     assert server.workers.events_dropped == 5
-    assert not socket.is_busy
+    assert pending(socket) == 0
     assert not ran
 
 

@@ -651,7 +651,7 @@ async def test_an_accepted_socket_is_in_no_room_and_no_broadcast(transport: str)
     server, _ = guarded_server(Door())
     async with serving(server) as port, open_client(port, transport) as client:
         sid = await client.connect()
-        (joining,) = server.of("/").joinings
+        (joining,) = server.of("/")._joinings
         assert joining.socket is not None
         joining.socket.join("early")
         assert server.emit("news") == 0
@@ -779,7 +779,7 @@ async def test_a_flood_behind_credentials_stops_the_reading(transport: str) -> N
     server.options = ServerOptions(handler_queue=8)
     async with serving(server) as port, open_client(port, transport) as client:
         await client.connect()
-        (joining,) = server.of("/").joinings
+        (joining,) = server.of("/")._joinings
         assert joining.socket is not None
         if transport == "polling":
             batch = ['2["auth",{"name":"ann"}]', *['2["ping"]'] * 20]

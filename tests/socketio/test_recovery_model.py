@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tests.socketio.in_process import FakeSession, join
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_socketio import Server, ServerOptions
+from trio_socketio import Server, ServerOptions, Socket
 from trio_socketio.net.deadlines import Deadlines
 from trio_socketio.protocol.joining import State
-from trio_socketio.socketio import recoverable_socket
+from trio_socketio.socketio import socket_recovery
 from trio_socketio.socketio.acks import GatheredAcks
-from trio_socketio.socketio.adapter import EVERYBODY
-from trio_socketio.socketio.recoverable_socket import RecoverableSocket
+from trio_socketio.socketio.socket_life import lose
+from trio_socketio.socketio.target import EVERYBODY
 
 ROOMS = ("red", "green")
 CLIENTS = 2
@@ -66,7 +66,7 @@ class TimedSession(FakeSession):
 class Client:
     """As the official client does, it takes any text at the end of an event for an offset."""
 
-    socket: RecoverableSocket
+    socket: Socket
     pid: str = ""
     offset: str | None = None
     read: int = 0  # packets of this connection
@@ -92,6 +92,11 @@ class Client:
         self.read = max(self.read, count)
 
 
+def pid_of(socket: Socket) -> str:
+    assert socket._recovery is not None
+    return socket._recovery.pid
+
+
 class World:
     def __init__(self, options: ServerOptions) -> None:
         self.server = Server(options)
@@ -108,14 +113,14 @@ class World:
     async def populate(self) -> None:
         for _ in range(CLIENTS):
             client = Client(await self.connect({}))
-            client.pid = client.socket.pid
+            client.pid = pid_of(client.socket)
             self.clients.append(client)
 
-    async def connect(self, auth: dict[str, Any]) -> RecoverableSocket:
+    async def connect(self, auth: dict[str, Any]) -> Socket:
         joining = join(self.space, TimedSession(), auth)
         await wait_all_tasks_blocked()
         assert joining.state is State.JOINED
-        assert isinstance(joining.socket, RecoverableSocket)
+        assert joining.socket is not None
         return joining.socket
 
     def names(self, rooms: list[str]) -> list[str]:
@@ -174,7 +179,7 @@ class World:
         while arrived < len(session.sent) and session.times[arrived] < now - alive_s:
             arrived += 1  # it would be gone for long
         client.read_up_to(arrived)
-        client.socket.lose("transport close")
+        lose(client.socket, "transport close")
         await wait_all_tasks_blocked()
 
     async def come_back(self, client: Client) -> None:
@@ -189,13 +194,13 @@ class World:
         if client.socket.recovered:
             self.recovered += 1
             assert client.socket.id == before.id
-            assert client.socket.pid == client.pid
+            assert pid_of(client.socket) == client.pid
             assert client.socket.data is before.data
             assert client.socket.rooms == {client.socket.id, *client.rooms}
         else:
             self.begun_anew += 1
             assert client.socket.id != before.id
-            client.pid = client.socket.pid  # the offset stays: official clients keep it
+            client.pid = pid_of(client.socket)  # the offset stays: official clients keep it
             client.rooms, client.expected, client.received = set(), [], []
 
     async def check(self) -> None:
@@ -246,7 +251,7 @@ def test_who_may_have_missed_something_begins_anew(
         state_recovery_max_sessions=sessions,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recoverable_socket, "MAX_CHANGES", changes)
+        patch.setattr(socket_recovery, "MAX_CHANGES", changes)
         world = trio.run(live, options, commands, clock=MockClock())
     assert len(world.recovery.log) <= packets
     assert world.recovery.log.byte_count <= size

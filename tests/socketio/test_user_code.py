@@ -18,6 +18,7 @@ from trio.testing import trio_test
 from trio_socketio import Adapter, Server, ServerOptions, Socket, open_server
 from trio_socketio.codec.parsers import JSON, Parser
 from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.socketio import socket_life
 
 TRANSPORTS = ["websocket", "polling"]
 
@@ -370,7 +371,7 @@ async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
                 joined(port, "websocket") as (client, _),
             ):
                 with monkeypatch.context() as patched:
-                    patched.setattr(Socket, "_leave_rooms", fail)
+                    patched.setattr(socket_life, "_leave_rooms", fail)
                     await send_batch(client, ["1", '2["ask"]'])
                     await check_bystander(bystander)
                     await until(lambda: sio.statistics().sessions == 1)
@@ -458,6 +459,7 @@ import gc, logging, sys
 import trio
 from tests.socketio.serving import joined, the_socket
 from trio_socketio import Server, open_server
+from trio_socketio.socketio import socket_life
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 sio = Server()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from math import inf
 from threading import get_ident
 from time import perf_counter
-from typing import Any, Final, NoReturn, Protocol, runtime_checkable
+from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import trio
 
@@ -26,6 +26,9 @@ from trio_socketio.runtime.failures import FailureLog
 from trio_socketio.runtime.verdicts import function_name
 
 log = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+"""What a decorator that registers a function gives back unchanged."""
 
 MAX_IDLE_WORKERS: Final = 256
 _SLICE_S: Final = 0.001

@@ -5,7 +5,7 @@ runs inside the turn that read the CONNECT. The first async step moves it into a
 with one cancel scope that ends when the client leaves.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,21 @@ from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
-from trio_socketio.socketio.founding import found_namespace
-from trio_socketio.socketio.parent_namespace import is_dynamic_name
+from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
+from trio_socketio.socketio.refusing import turn_accepted_away, turn_away
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
+from trio_socketio.socketio.revisions import name_socket
+from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.socket_life import accept, enter, stay_out
 from trio_socketio.socketio.steps import Awaited
 from trio_socketio.socketio.undos import UNDO_S, Undo, Undos
 
 if TYPE_CHECKING:
     from trio_socketio.codec.socket_packet import Packet
-    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.entrance import Candidate, Hall
+    from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
     from trio_socketio.socketio.observers import Observers
-    from trio_socketio.socketio.peer import Peer
     from trio_socketio.socketio.saved_session import SavedSession
-    from trio_socketio.socketio.socket import Socket
     from trio_socketio.socketio.steps import Step
 
 
@@ -40,7 +42,7 @@ class Joining:
     """A client on its way into a namespace. Steps are called with it, observers are told about it.
 
     Args:
-        peer: the client.
+        participant: the client.
         name: of the namespace that it asks for.
         auth: the payload of its CONNECT.
 
@@ -54,7 +56,7 @@ class Joining:
         "_at",
         "_lost",
         "_namespace",
-        "_peer",
+        "_participant",
         "_scope",
         "_stages",
         "_undos",
@@ -65,15 +67,16 @@ class Joining:
         "state",
     )
 
-    def __init__(self, peer: "Peer", name: str, auth: dict[str, Any]) -> None:
+    def __init__(self, participant: "Candidate", name: str, auth: dict[str, Any]) -> None:
         self.name = name
         self.auth = auth
         self.socket: Socket | None = None
         self.state = State.SEARCHING
-        self._peer = peer
-        self._namespace: Namespace | None = None
+        self._participant = participant
+        self._namespace: Hall | None = None
         # The pid is a secret of client and server: user code does not see it.
-        self._lost = take_pid(auth) if peer.server.recovery is not None and peer.recovers else None
+        recovers = participant.host.recovery is not None and participant.revision.recovers
+        self._lost = take_pid(auth) if recovers else None
         self._at: Step | str = ""  # what is at work, for the log
         self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # of the task, if it takes one
@@ -92,7 +95,7 @@ class Joining:
         that is at work has ended, also when the server stops, and have UNDO_S together.
         """
         if self._undos is None:
-            self._undos = Undos(self._peer.server.workers, f"joining {self.name}")
+            self._undos = Undos(self._participant.host.workers, f"joining {self.name}")
         self._undos.add(function)
 
     def identify(self, user: str) -> None:
@@ -103,7 +106,7 @@ class Joining:
         """
         if self.socket is None or self.state is State.JOINED:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
-        self.socket.identify(user)
+        self.socket._user = user
 
     def accept(self, event: str, timeout_s: float) -> Credentials:
         """Answer the CONNECT before it is known who the client is; its credentials are an event.
@@ -125,7 +128,7 @@ class Joining:
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s
             self.credentials = credentials
-            self.socket.accept()
+            accept(self.socket)
         return credentials
 
     # -- for the client's side
@@ -153,7 +156,7 @@ class Joining:
             self._fail(error)
         else:
             if awaited is not None:
-                if self._peer.server.workers.spawn(self._run, awaited):
+                if self._spawn(self._run, awaited):
                     return
                 self.abandon("server shutting down")
                 self._stages.close()
@@ -171,7 +174,8 @@ class Joining:
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             self.credentials.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            self.socket.receive_ack(packet.ack_id, packet.data)
+            if self.socket._acks is not None:
+                self.socket._acks.receive(packet.ack_id, packet.data, self.socket.public_id)
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
@@ -191,33 +195,51 @@ class Joining:
         """
         if not self.has_ended:
             self._move(State.REFUSED)
-            self._peer.turn_away(self, error, errcode)
+            self._turn_away(error, errcode)
             self._let_go("server namespace disconnect")
             self._observers().refused(self, error)
+
+    def _turn_away(self, error: ConnectRefused, errcode: int) -> None:
+        """Tell the client; hang up on one that was accepted for nothing."""
+        participant, socket = self._participant, self.socket
+        if socket is None or not socket._is_reachable:
+            turn_away(participant, self.name, error)
+            return
+        if self.credentials is not None:
+            turn_accepted_away(socket, error, errcode)
+        participant.session.send(socket.namespace._packets.encode_disconnect())
+        participant.history.remember_left(self.name)
+        identified = any(other.user for other in participant.sockets.values())
+        if self.credentials is not None and not identified:
+            participant.session.close("forced server close")
 
     # -- the stages
 
     def _pass_stages(self) -> _Stages:
         """Everything between CONNECT and JOINED, in order. What is raised refuses the client."""
-        server = self._peer.server
-        namespace = server.namespaces.get(self.name)
+        host = self._participant.host
+        namespace = self._participant.namespaces.by_name.get(self.name)
         if namespace is None:
             namespace = yield from self._search()
             if namespace is None:
                 return
         self._namespace = namespace
-        namespace.joinings[self] = None
+        namespace._joinings[self] = None
         if self.state is State.REFUSED:  # by the handler of "new_namespace"
             return
         restored = None
-        if self._lost is not None and namespace.adapter.recovers:
+        recovery = namespace._recovery
+        if self._lost is not None and recovery is not None:
             self._move(State.RESTORING)
-            restored = yield from self._restore(namespace, *self._lost)
+            restored = yield from self._restore(namespace, recovery, self._lost)
             if self.has_ended:
                 return
-        socket = self.socket = namespace.create_socket(self._peer, self.auth, restored)
-        for step in namespace.steps.plan:
-            if step.takes_socket and socket.skips_middleware:
+        socket = self.socket = self._create_socket(namespace, restored)
+        skips_middleware = (
+            restored is not None and recovery is not None and recovery.shared.skip_middlewares
+        )
+        for step in namespace._registry.steps.plan:
+            if step.takes_socket and skips_middleware:
                 continue
             if step.stage in TRANSITIONS[self.state]:  # it lies ahead: ACCEPTED authenticates too
                 self._move(step.stage)
@@ -226,31 +248,42 @@ class Joining:
             if step.is_async:
                 verdict = yield Awaited(step.function, (argument,), step.timeout_s)
             else:
-                verdict = server.workers.run(step.function, argument)
+                verdict = host.workers.run(step.function, argument)
             if self.has_ended:
                 return
             check_verdict(verdict, step.function)
-            if not self._peer.session.is_open:  # the step has closed it
-                self.abandon(self._peer.session.reason)
+            if not self._participant.session.is_open:  # the step has closed it
+                self.abandon(self._participant.session.reason)
                 return
         self._join(namespace, socket)
 
-    def _search(self) -> Generator[Awaited, Any, "Namespace | None"]:
+    def _create_socket(self, namespace: "Hall", restored: "SavedSession | None") -> Socket:
+        """A socket that is in no room yet."""
+        participant = self._participant
+        if restored is not None:
+            socket_id = restored.id
+        elif participant.revision.names_sockets:
+            socket_id = name_socket(self.name, participant.session.sid)
+        else:
+            socket_id = participant.host.draw_id()
+        return Socket(namespace, participant, socket_id, self.auth, restored)
+
+    def _search(self) -> Generator[Awaited, Any, "Hall | None"]:
         """Ask the parents, in order, for a namespace that does not exist.
 
         Raises:
             ConnectRefused: there is no such namespace, or there are too many already.
         """
-        server = self._peer.server
-        for parent in tuple(server.parents.values()) if is_dynamic_name(self.name) else ():
+        host, namespaces = self._participant.host, self._participant.namespaces
+        for parent in tuple(namespaces.parents.values()) if is_dynamic_name(self.name) else ():
             self._at = f"predicate {parent.name}"
             try:
-                if parent.is_async:
-                    wanted = yield Awaited(parent.ask, (self.name, self.auth))
+                if parent._is_async:
+                    wanted = yield Awaited(parent._ask, (self.name, self.auth))
                 else:
-                    wanted = server.workers.run(parent.ask, self.name, self.auth)
+                    wanted = host.workers.run(parent._ask, self.name, self.auth)
                 if wanted:
-                    check_verdict(wanted, parent.ask)  # an exception that was returned
+                    check_verdict(wanted, parent._ask)  # an exception that was returned
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -264,19 +297,20 @@ class Joining:
             raise ConnectRefused("Invalid namespace")
         self._at = "creating a namespace"
         # Another client may have brought it into being meanwhile.
-        namespace = server.namespaces.get(self.name)
-        return namespace or found_namespace(server, self._peer, parent, self.name)
+        namespace = namespaces.by_name.get(self.name)
+        return namespace or found_namespace(self._participant, parent, self.name)
 
     def _restore(
-        self, namespace: "Namespace", pid: str, offset: str | None
+        self, namespace: "Hall", recovery: "NamespaceRecovery", lost: tuple[str, str | None]
     ) -> Generator[Awaited, Any, "SavedSession | None"]:
         """Ask the adapter for the session that the client has lost; undone if it does not join."""
         self._at = f"recovery in {self.name}"
-        timeout_s = self._peer.server.options.hook_timeout_s
+        timeout_s = self._participant.host.options.hook_timeout_s
+        store = namespace.adapter
         session: SavedSession | None
         try:
             session = yield Awaited(
-                restore_session, (namespace, pid, offset, timeout_s), timeout_s + UNDO_S
+                restore_session, (store, recovery, lost, timeout_s), timeout_s + UNDO_S
             )
         except GeneratorExit:
             raise
@@ -284,23 +318,27 @@ class Joining:
             self._log(error)
             return None
         if session is not None:
-            self.undo(partial(self._give_back, namespace, session))
+            restored = session
+
+            async def undo() -> None:
+                is_over = self.state is State.REFUSED
+                await give_back(store, recovery, restored, is_over=is_over)
+
+            self.undo(undo)
         return session
 
-    async def _give_back(self, namespace: "Namespace", session: "SavedSession") -> None:
-        await give_back(namespace, session, is_over=self.state is State.REFUSED)
-
-    def _join(self, namespace: "Namespace", socket: "Socket") -> None:
+    def _join(self, namespace: "Hall", socket: Socket) -> None:
         self._at = "the adapter"
-        socket.enter()
+        enter(socket)
         if self.state is State.REFUSED:  # a hook of a room has put it out
             return
         self.state = advance(self.state, State.JOINED)
-        self._peer.admit(self, socket)
-        if namespace.observers.all:
-            namespace.observers.joined(socket)
-        if namespace.connection_handler is not None:
-            socket.dispatch(namespace.connection_handler, [socket], None)
+        self._participant.admit(self, socket)
+        registry = namespace._registry
+        if registry.observers.all:
+            registry.observers.joined(socket)
+        if registry.connection is not None:
+            socket._open_events().dispatch(registry.connection, [socket])
         if self.credentials is not None:
             self.credentials.release()
 
@@ -316,6 +354,9 @@ class Joining:
             self._fail(error)
             return None
 
+    def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
+        return self._participant.host.workers.spawn(function, *arguments)
+
     async def _run(self, awaited: Awaited | None) -> None:
         """The task of a joining that has async steps."""
         try:
@@ -330,10 +371,10 @@ class Joining:
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
-        timeout_s = awaited.timeout_s or self._peer.server.options.hook_timeout_s
+        timeout_s = awaited.timeout_s or self._participant.host.options.hook_timeout_s
         scope.deadline = trio.current_time() + timeout_s
         try:
-            result = await self._peer.server.workers.call_async(
+            result = await self._participant.host.workers.call_async(
                 awaited.function, *awaited.arguments
             )
         except BaseException as error:
@@ -364,17 +405,16 @@ class Joining:
 
     def _log(self, error: BaseException) -> None:
         # Clients name the children of a parent: all of them are one for the log.
-        parent = None if self._namespace is None else self._namespace.parent
-        name = self.name if parent is None else parent.name
+        name = self.name if self._namespace is None else self._namespace._family
         what = self._at if isinstance(self._at, str) else self._at.describe(name)
         whom = self.name if self.socket is None else self.socket.public_id
-        self._peer.server.workers.log_failure(what, whom, error)
+        self._participant.host.workers.log_failure(what, whom, error)
 
     def _let_go(self, reason: str) -> None:
         """It is decided against the client: end what is at work for it."""
-        self._peer.forget_joining(self)
+        self._participant.forget_joining(self)
         if self.socket is not None:
-            self.socket.stay_out(reason)
+            stay_out(self.socket, reason)
         if self.credentials is not None:
             self.credentials.drop()
         if self._scope is not None:
@@ -383,13 +423,13 @@ class Joining:
     def _conclude(self) -> None:
         """Nothing is at work for it any more, but perhaps its undos."""
         if self._undos is not None and self.state is not State.JOINED:
-            if self._undos.has_async and self._peer.server.workers.spawn(self._undo_then_conclude):
+            if self._undos.has_async and self._spawn(self._undo_then_conclude):
                 return
             self._undos.run()
-        self._peer.joining_over(self)
+        self._participant.joining_over()
         if self._namespace is not None:
-            del self._namespace.joinings[self]
-            self._namespace.end_if_deserted()
+            del self._namespace._joinings[self]
+            self._namespace._end_if_deserted()
 
     async def _undo_then_conclude(self) -> None:
         if self._undos is not None and self.state is not State.JOINED:
@@ -397,8 +437,9 @@ class Joining:
         self._conclude()
 
     def _observers(self) -> "Observers":
-        where = self._peer.server.everywhere if self._namespace is None else self._namespace
-        return where.observers
+        namespace = self._namespace
+        everywhere = self._participant.namespaces.everywhere
+        return (everywhere if namespace is None else namespace._registry).observers
 
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)

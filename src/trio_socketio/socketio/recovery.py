@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.net.deadlines import Deadlines, Entry
     from trio_socketio.options import ServerOptions
-    from trio_socketio.socketio.adapter import Target
-    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.registry import Registry
     from trio_socketio.socketio.saved_session import SavedSession
+    from trio_socketio.socketio.target import Target
 
 HEAVIEST_SHARE: Final = 64
 """The part of all saved sessions' bytes that one of them may take."""
@@ -57,7 +57,7 @@ class Recovery:
         self._max_sessions = options.state_recovery_max_sessions
         self._max_bytes = options.state_recovery_max_session_bytes
         # By pid, oldest first, with their weights: the program may change a session's data later.
-        self._sessions: dict[str, tuple[SavedSession, Namespace, int]] = {}
+        self._sessions: dict[str, tuple[SavedSession, Registry, int]] = {}
         self._bytes = 0
         self._deadlines = deadlines
         self._stopped = False
@@ -84,12 +84,17 @@ class Recovery:
         if self.deadline_entry is None:
             self._deadlines.schedule(self)
 
-    def keep(self, session: "SavedSession", namespace: "Namespace") -> None:
-        """Keep a session until it is asked for, or its time runs out."""
+    def keep(self, session: "SavedSession", registry: "Registry") -> None:
+        """Keep a session until it is asked for, or its time runs out.
+
+        Args:
+            session: it.
+            registry: of its namespace: its handler of expired sessions is told of the end.
+        """
         weight = weigh_session(session)
         if session.pid in self._sessions:
             self.release(session.pid)
-        self._sessions[session.pid] = (session, namespace, weight)
+        self._sessions[session.pid] = (session, registry, weight)
         self._bytes += weight
         # One that is too heavy is given up at once: it would cost many others theirs.
         if self._stopped or weight > self._max_bytes // HEAVIEST_SHARE:
@@ -110,13 +115,17 @@ class Recovery:
         self._bytes -= weight
 
     def end(self, pid: str) -> None:
-        """Nobody will go on with a session any more."""
-        session, namespace, _ = self._sessions[pid]
+        """Nobody will go on with a session that is kept here any more."""
+        session, registry, _ = self._sessions[pid]
         self.release(pid)
+        self.tell_expired(session, registry)
+
+    def tell_expired(self, session: "SavedSession", registry: "Registry") -> None:
+        """Nobody will go on with a session any more, wherever it was kept."""
         self.expired += 1
-        handler = namespace.expiry_handler
+        handler = registry.expired
         if handler is not None:
-            namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))
+            registry.workers.submit(ServerSideEvent(registry.name, handler, [session], None))
 
     def give_up(self, pid: str) -> None:
         """The same for one that may have ended already."""

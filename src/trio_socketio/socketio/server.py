@@ -4,12 +4,12 @@ import logging
 import os
 import socket as socket_module
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import Any, overload
 
 import trio
 
@@ -18,7 +18,6 @@ from trio_socketio.engine.client_bundle import ClientBundle, find_client
 from trio_socketio.engine.cors import Cors
 from trio_socketio.engine.hooked import create_engine
 from trio_socketio.engine.hooks import Engine
-from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.routes import Routes
 from trio_socketio.engine.server import EngineServer, new_node_name
@@ -30,10 +29,17 @@ from trio_socketio.net.poller import Poller
 from trio_socketio.net.pollers import create_poller
 from trio_socketio.net.server import HttpServer
 from trio_socketio.options import ServerOptions
-from trio_socketio.socketio.adapter import Adapter, AdapterFactory
+from trio_socketio.socketio.adapter import Adapter
+from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.from_thread import Calls, FromThread
-from trio_socketio.socketio.namespaces import Namespaces
-from trio_socketio.socketio.peer_v3 import open_peer
+from trio_socketio.socketio.handlers import Function
+from trio_socketio.socketio.host import Host
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
+from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.reading import open_reader
+from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.steps import Step
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +106,10 @@ class Running:
     engines: tuple[EngineServer, ...]
 
 
-class Server(Namespaces):
-    """A Socket.IO server. What is broadcast from it goes to the main namespace.
+class Server(Channel):
+    """A Socket.IO server. What is registered with it, and broadcast from it, is of "/".
 
-    Register handlers, then ``await server.serve(...)`` or use ``open_server``. Nothing is started
-    before.
+    Nothing is started before ``await server.serve(...)`` or ``open_server``.
 
     Args:
         options: see ServerOptions.
@@ -114,6 +119,7 @@ class Server(Namespaces):
     Attributes:
         engine: middleware and events of the HTTP requests below it.
         from_thread: emits, and more, from threads other than the one that serves.
+        namespaces: those that exist, by name. Do not change it.
     """
 
     def __init__(
@@ -124,14 +130,87 @@ class Server(Namespaces):
         parser: Parser | None = None,
     ) -> None:
         self.engine = Engine()
-        self.draw_id = RandomText().draw
         self._mounts: dict[str, OpenSession] = {}
         self._running: Running | None = None
         self._stopping = trio.Event()
         self._serving = False
-        super().__init__(options or ServerOptions(), adapter, parser)
+        self._host = Host(options or ServerOptions(), self.engine, parser)
+        self._namespaces = Namespaces(self._host, adapter)
+        self.namespaces = self._namespaces.by_name
+        self.close_adapters = self._namespaces.close_adapters
+        self.recovery = self._host.recovery
+        main = self._namespaces.main
+        super().__init__(main._registry, main)
+        self.workers = self._host.workers
+        self.intake = self._host.intake
         self._calls = Calls(self.workers)
-        self.from_thread = FromThread(self._calls, self)
+        self.from_thread = FromThread(self._calls, self, self)
+
+    @property
+    def options(self) -> ServerOptions:
+        """Those that are there when serving begins are the ones that count."""
+        return self._host.options
+
+    @options.setter
+    def options(self, options: ServerOptions) -> None:
+        self._host.options = options
+
+    @overload
+    def of(self, name: str) -> Namespace: ...
+
+    @overload
+    def of(self, name: Matcher) -> ParentNamespace: ...
+
+    def of(self, name: str | Matcher) -> Namespace | ParentNamespace:
+        """The namespace of that name, or the parent of all that a matcher accepts; new if need be.
+
+        When a client asks for a name that does not exist, the matchers are asked in their order;
+        the first that accepts it is the parent of the new namespace. They say which names there
+        are, not who may join: once a namespace exists, only its middleware is asked.
+
+        Args:
+            name: a leading slash may be left out; or a compiled pattern that the whole name must
+                match; or a predicate, plain or async, called with the name and the CONNECT's
+                payload. One that raises does not accept.
+        Raises:
+            LocalProtocolError: there can be no such namespace.
+        """
+        if isinstance(name, str):
+            return self._namespaces.find_or_create(name)
+        return self._namespaces.parent_of(name)
+
+    async def remove(self, name: str, reason: str = "namespace removed") -> None:
+        """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
+
+        Clients that ask for it later are told that it does not exist.
+
+        Args:
+            name: of a namespace that `of` or a client has made; not of the main one.
+            reason: what "disconnect" handlers are told, and clients that are on their way in.
+        Returns:
+            When everybody is out, and the handlers of their events have ended or had REMOVAL_S.
+        Raises:
+            LocalProtocolError: there is no such namespace, or it is the main one.
+        """
+        await self._namespaces.remove(name, reason)
+
+    def add_steps(self, steps: Iterable[Step]) -> None:
+        """See Namespace.add_steps, of every namespace that is there or comes."""
+        self._namespaces.everywhere.add_steps(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """See Namespace.observe, of every namespace that is there or comes."""
+        self._namespaces.everywhere.observe((observer,))
+
+    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """See Namespace.on, of the main namespace.
+
+        "new_namespace" is the server's own: a plain function that is called with every namespace
+        that is created from now on, before anybody joins it.
+        """
+        if event != "new_namespace":
+            return super().on(event, concurrent=concurrent)
+        return self._namespaces.on_created
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -146,14 +225,11 @@ class Server(Namespaces):
             raise LocalProtocolError(f"{path} is served already")
         self._mounts[path] = open_session
 
-    def _server(self) -> "Server":
-        return self
-
-    # -- what the parts below and above need
-
-    def new_socket_id(self) -> str:
-        """Public name of a socket: random, and never its sid."""
-        return self.draw_id(SOCKET_ID_CHARACTERS)
+    def prepare(self, deadlines: Deadlines) -> None:
+        """Serving begins: the options hold from here on. Raises as Host.begin does."""
+        self._host.begin(deadlines)
+        self.recovery = self._host.recovery
+        self._namespaces.begin()
 
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
@@ -167,7 +243,7 @@ class Server(Namespaces):
             sessions_unjoined=len(newcomers) if newcomers else 0,
             sessions_refused=newcomers.refused if newcomers else 0,
             sockets={name: len(space.sockets) for name, space in namespaces},
-            joining=sum(len(space.joinings) for _, space in namespaces),
+            joining=sum(len(space._joinings) for _, space in namespaces),
             packets_dropped=running.engine.packets_dropped + running.http.writes_dropped
             if running
             else 0,
@@ -309,7 +385,7 @@ class Server(Namespaces):
                 options, poller, deadlines, open_session, node, workers, self.engine
             )
 
-        engine = create(lambda session: open_peer(self, session))
+        engine = create(lambda session: open_reader(self._host, self._namespaces, session))
         engine.newcomers = Newcomers(options)
         engines = {options.path: engine}
         for path, open_session in self._mounts.items():

@@ -1,0 +1,57 @@
+"""How clients are told that they may not join."""
+
+from typing import TYPE_CHECKING, Any
+
+from trio_socketio.codec.socket_packet import Packet, PacketType
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
+
+if TYPE_CHECKING:
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.entrance import Candidate
+    from trio_socketio.socketio.socket import Socket
+
+
+def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
+    """Answer the CONNECT of a client that may not join.
+
+    Args:
+        client: it.
+        name: of the namespace.
+        told: the message, and perhaps data.
+    Raises:
+        LocalProtocolError: the data cannot be sent.
+    """
+    data: Any = told
+    if not client.revision.tells_credentials:  # clients of that age know no other form
+        data = told.get("data", told["message"])
+    packet = Packet(PacketType.CONNECT_ERROR, name, data)
+    client.session.send(client.host.parser.encode_packet(packet))
+
+
+def turn_away(client: "Candidate", name: str, error: "ConnectRefused") -> None:
+    """Answer the CONNECT of a client with an error, whatever that can be sent of it."""
+    told = {"message": error.message}
+    if error.data is not None:
+        told["data"] = error.data
+    try:
+        refuse(client, name, told)
+    except BaseException as fault:  # what it was refused with cannot be sent
+        client.host.workers.log_failure(f"refusing a client of {name}", name, fault)
+        refuse(client, name, {"message": "Internal server error"})
+
+
+def turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
+    """Tell a client whose CONNECT was answered already that its credentials are refused.
+
+    Args:
+        socket: it has not joined.
+        error: why; its data may name an errcode of its own.
+        errcode: otherwise.
+    """
+    told = describe_refusal(error, errcode)
+    try:
+        socket.emit(ERROR_EVENT, told)
+    except LocalProtocolError as fault:  # the message cannot be sent
+        socket.namespace._workers.log_failure("refusing a client", socket.public_id, fault)
+        socket.emit(ERROR_EVENT, {**told, "errmsg": "Internal server error"})
