@@ -90,7 +90,7 @@ def join(namespace: Namespace, session: FakeSession, auth: Any = None) -> Joinin
     """Ask for a namespace; what is async on the way needs a server that serves."""
     participant = FakeParticipant(namespace._owner, session)
     joining = Joining(cast("Candidate", participant), namespace.name, auth or {})
-    joining.begin()
+    joining._begin()
     return joining
 
 

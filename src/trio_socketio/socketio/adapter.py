@@ -162,7 +162,7 @@ class Adapter:
         else:
             if namespace._overheard:
                 namespace._packets.encode_event(arguments, None)  # unsendable: nobody hears of it
-                self.overhear(arguments, target)
+                self._overhear(arguments, target)
             packet = recovery.log_broadcast(arguments, target)
             chosen = namespace.rooms.select(target.rooms, target.excluded)
         if target.volatile:
@@ -226,10 +226,10 @@ class Adapter:
         if not target.compress:
             packet.compress = False
         if self._namespace._overheard:  # before anything is sent: what listens may do anything
-            self.overhear(arguments, target)
+            self._overhear(arguments, target)
         return self._namespace.rooms.select(target.rooms, target.excluded)
 
-    def overhear(self, arguments: list[Any], target: Target) -> None:
+    def _overhear(self, arguments: list[Any], target: Target) -> None:
         """Call who listens to what goes out to the sockets of target."""
         for socket in list(self.select(target)):
             if socket._outgoing is not None:

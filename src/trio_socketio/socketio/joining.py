@@ -5,7 +5,7 @@ runs inside the turn that read the CONNECT. The first async step moves it into a
 with one cancel scope that ends when the client leaves.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
-from trio_socketio.socketio.refusing import turn_accepted_away, turn_away
+from trio_socketio.socketio.refusing import turn_away
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
 from trio_socketio.socketio.revisions import name_socket
 from trio_socketio.socketio.socket import Socket
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from trio_socketio.codec.socket_packet import Packet
     from trio_socketio.socketio.entrance import Candidate, Hall
     from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
-    from trio_socketio.socketio.observers import Observers
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.steps import Step
 
@@ -57,6 +56,7 @@ class Joining:
         "_lost",
         "_namespace",
         "_participant",
+        "_registry",
         "_scope",
         "_stages",
         "_undos",
@@ -74,6 +74,7 @@ class Joining:
         self.state = State.SEARCHING
         self._participant = participant
         self._namespace: Hall | None = None
+        self._registry = participant.namespaces.everywhere  # until the namespace has been found
         # The pid is a secret of client and server: user code does not see it.
         recovers = participant.host.recovery is not None and participant.revision.recovers
         self._lost = take_pid(auth) if recovers else None
@@ -124,7 +125,7 @@ class Joining:
         if self.socket is None or self._scope is None:
             raise LocalProtocolError("only an async step that authenticates can accept a client")
         credentials = Credentials(self.socket, event)
-        if not self.has_ended:  # else the client has left, and the step is about to be cancelled
+        if not self._has_ended:  # else the client has left, and the step is about to be cancelled
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s
             self.credentials = credentials
@@ -134,21 +135,21 @@ class Joining:
     # -- for the client's side
 
     @property
-    def has_ended(self) -> bool:
+    def _has_ended(self) -> bool:
         """Whether it is decided; the task and its undos may still be at work."""
         return self.state in ENDS
 
     @property
-    def is_accepted(self) -> bool:
+    def _is_accepted(self) -> bool:
         """Whether the client was told that it is connected, and may send events."""
-        return self.credentials is not None and not self.has_ended
+        return self.credentials is not None and not self._has_ended
 
     @property
-    def has_room(self) -> bool:
+    def _has_room(self) -> bool:
         """Whether another event may wait until the client is authenticated."""
         return self.credentials is None or self.credentials.has_room
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Go as far as plain steps lead; if one is async, a task does the rest."""
         try:
             awaited = next(self._stages, None)
@@ -156,13 +157,13 @@ class Joining:
             self._fail(error)
         else:
             if awaited is not None:
-                if self._spawn(self._run, awaited):
+                if self._participant.host.workers.spawn(self._run, awaited):
                     return
-                self.abandon("server shutting down")
+                self._abandon("server shutting down")
                 self._stages.close()
         self._conclude()
 
-    def receive_packet(self, packet: "Packet") -> None:
+    def _receive_packet(self, packet: "Packet") -> None:
         """Take a DISCONNECT, or any packet of a client that was accepted.
 
         Raises:
@@ -170,7 +171,7 @@ class Joining:
         """
         kind = packet.type
         if self.socket is None or self.credentials is None or kind is PacketType.DISCONNECT:
-            self.abandon("client namespace disconnect")
+            self._abandon("client namespace disconnect")
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             self.credentials.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
@@ -179,39 +180,25 @@ class Joining:
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
-    def abandon(self, reason: str) -> None:
+    def _abandon(self, reason: str) -> None:
         """The client has left, or the server stops. Does nothing once it is decided."""
-        if not self.has_ended:
+        if not self._has_ended:
             self._move(State.ABANDONED)
             self._let_go(reason)
-            self._observers().abandoned(self)
+            self._registry.observers.abandoned(self)
 
-    def refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
+    def _refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
         """Turn the client away, whatever step is at work. Does nothing once it is decided.
 
         Args:
             error: what the client is told.
             errcode: for a client that has been accepted, unless the error's data has one.
         """
-        if not self.has_ended:
+        if not self._has_ended:
             self._move(State.REFUSED)
-            self._turn_away(error, errcode)
+            turn_away(self._participant, self.name, self.socket, self.credentials, error, errcode)
             self._let_go("server namespace disconnect")
-            self._observers().refused(self, error)
-
-    def _turn_away(self, error: ConnectRefused, errcode: int) -> None:
-        """Tell the client; hang up on one that was accepted for nothing."""
-        participant, socket = self._participant, self.socket
-        if socket is None or not socket._is_reachable:
-            turn_away(participant, self.name, error)
-            return
-        if self.credentials is not None:
-            turn_accepted_away(socket, error, errcode)
-        participant.session.send(socket.namespace._packets.encode_disconnect())
-        participant.history.remember_left(self.name)
-        identified = any(other.user for other in participant.sockets.values())
-        if self.credentials is not None and not identified:
-            participant.session.close("forced server close")
+            self._registry.observers.refused(self, error)
 
     # -- the stages
 
@@ -224,6 +211,7 @@ class Joining:
             if namespace is None:
                 return
         self._namespace = namespace
+        registry = self._registry = namespace._registry
         namespace._joinings[self] = None
         if self.state is State.REFUSED:  # by the handler of "new_namespace"
             return
@@ -232,13 +220,13 @@ class Joining:
         if self._lost is not None and recovery is not None:
             self._move(State.RESTORING)
             restored = yield from self._restore(namespace, recovery, self._lost)
-            if self.has_ended:
+            if self._has_ended:
                 return
-        socket = self.socket = self._create_socket(namespace, restored)
+        socket = self.socket = _create_socket(self._participant, namespace, self.auth, restored)
         skips_middleware = (
             restored is not None and recovery is not None and recovery.shared.skip_middlewares
         )
-        for step in namespace._registry.steps.plan:
+        for step in registry.steps.plan:
             if step.takes_socket and skips_middleware:
                 continue
             if step.stage in TRANSITIONS[self.state]:  # it lies ahead: ACCEPTED authenticates too
@@ -249,24 +237,13 @@ class Joining:
                 verdict = yield Awaited(step.function, (argument,), step.timeout_s)
             else:
                 verdict = host.workers.run(step.function, argument)
-            if self.has_ended:
+            if self._has_ended:
                 return
             check_verdict(verdict, step.function)
             if not self._participant.session.is_open:  # the step has closed it
-                self.abandon(self._participant.session.reason)
+                self._abandon(self._participant.session.reason)
                 return
         self._join(namespace, socket)
-
-    def _create_socket(self, namespace: "Hall", restored: "SavedSession | None") -> Socket:
-        """A socket that is in no room yet."""
-        participant = self._participant
-        if restored is not None:
-            socket_id = restored.id
-        elif participant.revision.names_sockets:
-            socket_id = name_socket(self.name, participant.session.sid)
-        else:
-            socket_id = participant.host.draw_id()
-        return Socket(namespace, participant, socket_id, self.auth, restored)
 
     def _search(self) -> Generator[Awaited, Any, "Hall | None"]:
         """Ask the parents, in order, for a namespace that does not exist.
@@ -289,7 +266,7 @@ class Joining:
             except BaseException as error:
                 self._log(error)
                 continue
-            if self.has_ended:
+            if self._has_ended:
                 return None
             if wanted:
                 break
@@ -334,7 +311,7 @@ class Joining:
             return
         self.state = advance(self.state, State.JOINED)
         self._participant.admit(self, socket)
-        registry = namespace._registry
+        registry = self._registry
         if registry.observers.all:
             registry.observers.joined(socket)
         if registry.connection is not None:
@@ -354,19 +331,21 @@ class Joining:
             self._fail(error)
             return None
 
-    def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
-        return self._participant.host.workers.spawn(function, *arguments)
-
     async def _run(self, awaited: Awaited | None) -> None:
         """The task of a joining that has async steps."""
         try:
             with trio.CancelScope() as self._scope:
-                while awaited is not None and not self.has_ended:
+                while awaited is not None and not self._has_ended:
                     awaited = await self._await(awaited, self._scope)
-            if self._scope.cancelled_caught and not self.has_ended:
-                self._time_out()
+            if self._scope.cancelled_caught and not self._has_ended:
+                if self.state is State.ACCEPTED:  # what is missing is the client's
+                    refusal = ConnectRefused("authentication timed out")
+                    self._refuse(refusal, errcode=AUTH_TIMEOUT)
+                else:
+                    self._log(TimeoutError("it took longer than it may"))
+                    self._refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
         finally:
-            self.abandon("server shutting down")  # unless it is decided
+            self._abandon("server shutting down")  # unless it is decided
             self._stages.close()
             await self._undo_then_conclude()
 
@@ -392,16 +371,9 @@ class Joining:
             self._log(error)
         refusal = told_refusal(error)
         if refusal is not None:
-            self.refuse(refusal)
+            self._refuse(refusal)
         else:
-            self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
-
-    def _time_out(self) -> None:
-        if self.state is State.ACCEPTED:  # what is missing is the client's
-            self.refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
-        else:
-            self._log(TimeoutError("it took longer than it may"))
-            self.refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
+            self._refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
 
     def _log(self, error: BaseException) -> None:
         # Clients name the children of a parent: all of them are one for the log.
@@ -423,7 +395,8 @@ class Joining:
     def _conclude(self) -> None:
         """Nothing is at work for it any more, but perhaps its undos."""
         if self._undos is not None and self.state is not State.JOINED:
-            if self._undos.has_async and self._spawn(self._undo_then_conclude):
+            workers = self._participant.host.workers
+            if self._undos.has_async and workers.spawn(self._undo_then_conclude):
                 return
             self._undos.run()
         self._participant.joining_over()
@@ -436,10 +409,18 @@ class Joining:
             await self._undos.run_async()
         self._conclude()
 
-    def _observers(self) -> "Observers":
-        namespace = self._namespace
-        everywhere = self._participant.namespaces.everywhere
-        return (everywhere if namespace is None else namespace._registry).observers
-
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)
+
+
+def _create_socket(
+    client: "Candidate", namespace: "Hall", auth: dict[str, Any], restored: "SavedSession | None"
+) -> Socket:
+    """A socket that is in no room yet."""
+    if restored is not None:
+        socket_id = restored.id
+    elif client.revision.names_sockets:
+        socket_id = name_socket(namespace.name, client.session.sid)
+    else:
+        socket_id = client.host.draw_id()
+    return Socket(namespace, client, socket_id, auth, restored)

@@ -102,7 +102,7 @@ class Namespace(Channel):
             The sockets, whose handlers may still be at work.
         """
         for joining in tuple(self._joinings):
-            joining.refuse(ConnectRefused(reason))
+            joining._refuse(ConnectRefused(reason))
         sockets = list(self.sockets.values())
         for socket in sockets:
             put_out(socket, reason)

@@ -84,7 +84,7 @@ class Participant:
     def takes_events(self, name: str) -> bool:
         """Whether events for that namespace find somebody, so that attachments are collected."""
         joining = self._joinings.get(name) if self._joinings else None
-        return name in self.sockets or (joining is not None and joining.is_accepted)
+        return name in self.sockets or (joining is not None and joining._is_accepted)
 
     def receive_packet(self, packet: Packet) -> None:
         """Take a packet, its attachments included.
@@ -115,10 +115,10 @@ class Participant:
         name, history = packet.namespace, self._history
         joining = self._joinings.get(name) if self._joinings else None
         if packet.type is _CONNECT and joining is not None:
-            joining.abandon("client namespace disconnect")  # the last CONNECT alone is answered
+            joining._abandon("client namespace disconnect")  # the last CONNECT alone is answered
             self.connect(name, packet.data or {})
-        elif joining is not None and (joining.is_accepted or packet.type is _DISCONNECT):
-            joining.receive_packet(packet)
+        elif joining is not None and (joining._is_accepted or packet.type is _DISCONNECT):
+            joining._receive_packet(packet)
         elif history is not None and name in history.departing:
             # It leaves when the batch is done; what follows may ask to join again.
             self.host.engine.poller.defer(partial(self._receive_later, packet))
@@ -140,7 +140,7 @@ class Participant:
         self._closed = True
         self.host.intake.discard(self)
         for joining in tuple((self._joinings or {}).values()):
-            joining.abandon(reason)
+            joining._abandon(reason)
         for socket in tuple(self.sockets.values()):
             lose(socket, reason)
 
@@ -163,7 +163,7 @@ class Participant:
             self._joinings = {}
         self._joinings_at_work += 1
         joining = self._joinings[name] = Joining(self, name, auth)
-        joining.begin()
+        joining._begin()
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
@@ -204,14 +204,14 @@ class Participant:
         """Put the client out of one namespace; if it is still on its way in, refuse it."""
         joining = (self._joinings or {}).get(socket.namespace.name)
         if joining is not None and joining.socket is socket:
-            joining.refuse(ConnectRefused(PUT_OUT))
+            joining._refuse(ConnectRefused(PUT_OUT))
         else:
             put_out(socket, reason)
 
     def disconnect_all(self) -> None:
         """Put the client out of every namespace, and hang up."""
         for joining in tuple((self._joinings or {}).values()):
-            joining.refuse(ConnectRefused(PUT_OUT))
+            joining._refuse(ConnectRefused(PUT_OUT))
         for socket in tuple(self.sockets.values()):
             socket.disconnect()
         self.session.close("forced server close")
@@ -255,7 +255,7 @@ class Participant:
         if (
             self.host.intake.has_room(self)
             and all(one._events is None or one._events.has_room for one in sockets)
-            and all(joining.has_room for joining in joinings)
+            and all(joining._has_room for joining in joinings)
         ):
             self.session.resume_reading()
 

@@ -60,10 +60,15 @@ class JsonReader:
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
         if decoded.type is _EVENT and socket is not None:  # as Participant.receive_packet would
-            events = socket._events
+            events, arguments = socket._events, decoded.data
             if events is None:
                 events = socket._open_events()
-            events.receive(socket, decoded.data, decoded.ack_id, weight)
+            handler = events.handlers.get(arguments[0])
+            if handler is not None:  # as Events.receive would: a call for each event is saved
+                arguments[0] = socket
+                events.dispatch(handler, arguments, decoded.ack_id, weight)
+            else:
+                events.receive(socket, arguments, decoded.ack_id, weight)
             return
         decoded.weight = weight
         if self.holder.revision.has_queries:

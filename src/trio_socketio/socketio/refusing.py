@@ -8,6 +8,7 @@ from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 
 if TYPE_CHECKING:
     from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.credentials import Credentials
     from trio_socketio.socketio.entrance import Candidate
     from trio_socketio.socketio.socket import Socket
 
@@ -29,8 +30,38 @@ def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
     client.session.send(client.host.parser.encode_packet(packet))
 
 
-def turn_away(client: "Candidate", name: str, error: "ConnectRefused") -> None:
-    """Answer the CONNECT of a client with an error, whatever that can be sent of it."""
+def turn_away(
+    client: "Candidate",
+    name: str,
+    socket: "Socket | None",
+    credentials: "Credentials | None",
+    error: "ConnectRefused",
+    errcode: int,
+) -> None:
+    """Tell a client that it may not join; hang up on one that was accepted for nothing.
+
+    Args:
+        client: it.
+        name: of the namespace.
+        socket: in it; None while the namespace has not been found.
+        credentials: of a client whose CONNECT was answered before it is known who it is.
+        error: why.
+        errcode: for a client that has been accepted, unless the error's data has one.
+    """
+    if socket is None or not socket._is_reachable:
+        _answer_connect(client, name, error)
+        return
+    if credentials is not None:
+        _turn_accepted_away(socket, error, errcode)
+    client.session.send(socket.namespace._packets.encode_disconnect())
+    client.history.remember_left(name)
+    identified = any(other.user for other in client.sockets.values())
+    if credentials is not None and not identified:  # JOIN-24
+        client.session.close("forced server close")
+
+
+def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:
+    """Answer with an error, whatever that can be sent of it."""
     told = {"message": error.message}
     if error.data is not None:
         told["data"] = error.data
@@ -41,14 +72,8 @@ def turn_away(client: "Candidate", name: str, error: "ConnectRefused") -> None:
         refuse(client, name, {"message": "Internal server error"})
 
 
-def turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
-    """Tell a client whose CONNECT was answered already that its credentials are refused.
-
-    Args:
-        socket: it has not joined.
-        error: why; its data may name an errcode of its own.
-        errcode: otherwise.
-    """
+def _turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
+    """Tell a client whose CONNECT was answered already that its credentials are refused."""
     told = describe_refusal(error, errcode)
     try:
         socket.emit(ERROR_EVENT, told)
