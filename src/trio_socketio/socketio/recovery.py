@@ -22,7 +22,7 @@ from trio_socketio.socketio.server_side import ServerSideEvent
 from trio_socketio.socketio.session_weight import weigh_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.net.deadlines import Deadlines, Entry
@@ -33,6 +33,65 @@ if TYPE_CHECKING:
 
 HEAVIEST_SHARE: Final = 64
 """The part of all saved sessions' bytes that one of them may take."""
+
+
+class KeptSessions:
+    """The sessions that are kept in memory, oldest first, bounded in number and weight.
+
+    Args:
+        max_sessions: how many there may be.
+        max_bytes: how much they may weigh together.
+
+    Attributes:
+        byte_count: their weight.
+    """
+
+    __slots__ = ("_by_pid", "_max_bytes", "_max_sessions", "byte_count")
+
+    def __init__(self, max_sessions: int, max_bytes: int) -> None:
+        self._max_sessions = max_sessions
+        self._max_bytes = max_bytes
+        # With their weights, since the program may change a session's data later.
+        self._by_pid: dict[str, tuple[SavedSession, Registry, int]] = {}
+        self.byte_count = 0
+
+    def __len__(self) -> int:
+        return len(self._by_pid)
+
+    def __contains__(self, pid: str) -> bool:
+        return pid in self._by_pid
+
+    def __iter__(self) -> "Iterator[str]":
+        """Their pids."""
+        return iter(self._by_pid)
+
+    def get(self, pid: str) -> "SavedSession | None":
+        """The session of that pid."""
+        kept = self._by_pid.get(pid)
+        return None if kept is None else kept[0]
+
+    def add(self, session: "SavedSession", registry: "Registry") -> bool:
+        """Keep a session; whether it is not so heavy that it would cost many others theirs."""
+        if session.pid in self._by_pid:
+            self.pop(session.pid)
+        weight = weigh_session(session)
+        self._by_pid[session.pid] = (session, registry, weight)
+        self.byte_count += weight
+        return weight <= self._max_bytes // HEAVIEST_SHARE
+
+    def pop(self, pid: str) -> "tuple[SavedSession, Registry]":
+        """Keep a session no longer.
+
+        Returns:
+            The session, and the registry of its namespace.
+        """
+        session, registry, weight = self._by_pid.pop(pid)
+        self.byte_count -= weight
+        return session, registry
+
+    def is_too_much(self) -> bool:
+        """Whether the oldest has to go."""
+        return len(self._by_pid) > self._max_sessions or self.byte_count > self._max_bytes
 
 
 class Recovery:
@@ -54,11 +113,9 @@ class Recovery:
             options.state_recovery_max_bytes,
             self.disconnection_s + self.heartbeat_s,
         )
-        self._max_sessions = options.state_recovery_max_sessions
-        self._max_bytes = options.state_recovery_max_session_bytes
-        # By pid, oldest first, with their weights: the program may change a session's data later.
-        self._sessions: dict[str, tuple[SavedSession, Registry, int]] = {}
-        self._bytes = 0
+        self._sessions = KeptSessions(
+            options.state_recovery_max_sessions, options.state_recovery_max_session_bytes
+        )
         self._deadlines = deadlines
         self._stopped = False
         self.recovered = 0  # sessions that were gone on with
@@ -68,8 +125,8 @@ class Recovery:
 
     @property
     def session_bytes(self) -> int:
-        """Weight of those sessions."""
-        return self._bytes
+        """What the sessions weigh that may be asked for."""
+        return self._sessions.byte_count
 
     @property
     def session_count(self) -> int:
@@ -91,34 +148,26 @@ class Recovery:
             session: it.
             registry: of its namespace: its handler of expired sessions is told of the end.
         """
-        weight = weigh_session(session)
-        if session.pid in self._sessions:
-            self.release(session.pid)
-        self._sessions[session.pid] = (session, registry, weight)
-        self._bytes += weight
-        # One that is too heavy is given up at once: it would cost many others theirs.
-        if self._stopped or weight > self._max_bytes // HEAVIEST_SHARE:
+        is_light = self._sessions.add(session, registry)
+        if self._stopped or not is_light:
             self.end(session.pid)
             return
-        while len(self._sessions) > self._max_sessions or self._bytes > self._max_bytes:
+        while self._sessions.is_too_much():
             self.end(next(iter(self._sessions)))
         self._deadlines.schedule(self)
 
     def find(self, pid: str) -> "SavedSession | None":
         """The session of that pid, if its time has not run out."""
-        session, _, _ = self._sessions.get(pid, (None, None, 0))
+        session = self._sessions.get(pid)
         return session if session and session.ends_at > trio.current_time() else None
 
     def release(self, pid: str) -> None:
         """A session has found its client: nobody else can ask for it."""
-        _, _, weight = self._sessions.pop(pid)
-        self._bytes -= weight
+        self._sessions.pop(pid)
 
     def end(self, pid: str) -> None:
         """Nobody will go on with a session that is kept here any more."""
-        session, registry, _ = self._sessions[pid]
-        self.release(pid)
-        self.tell_expired(session, registry)
+        self.tell_expired(*self._sessions.pop(pid))
 
     def tell_expired(self, session: "SavedSession", registry: "Registry") -> None:
         """Nobody will go on with a session any more, wherever it was kept."""
@@ -142,14 +191,14 @@ class Recovery:
 
     def next_deadline(self) -> float:
         """See Expiring."""
-        session, _, _ = next(iter(self._sessions.values()), (None, None, 0))
-        return min(session.ends_at if session else inf, self.log.next_deadline())
+        oldest = self._oldest()
+        return min(inf if oldest is None else oldest.ends_at, self.log.next_deadline())
 
     def expire(self, now: float) -> None:
         """See Expiring."""
         self.log.trim(now)
-        while self._sessions:
-            pid, (session, _, _) = next(iter(self._sessions.items()))
-            if session.ends_at > now:
-                break
-            self.end(pid)
+        while (oldest := self._oldest()) is not None and oldest.ends_at <= now:
+            self.end(oldest.pid)
+
+    def _oldest(self) -> "SavedSession | None":
+        return self._sessions.get(next(iter(self._sessions), ""))

@@ -134,7 +134,7 @@ class Registry:
         """
         self.workers.check_thread()
         if event in self.server_side:
-            raise LocalProtocolError(f"{self.name} has a server-side handler of {event!r}")
+            raise LocalProtocolError(f"{self.name} has a server-side handler of {event!r} already")
         self.inherit_server_side(event, handler)
 
     def inherit_server_side(self, event: str, handler: Handler) -> None:

@@ -119,7 +119,7 @@ class Socket:
         revision = participant.revision
         self.public_id = participant.host.draw_id() if revision.names_sockets else socket_id
         self._participant = participant
-        self._auth = auth
+        self._auth: dict[str, Any] | None = auth
         self._user: str | None = None
         self._data: dict[str, Any] | None = None
         self._membership = Membership()
@@ -152,6 +152,8 @@ class Socket:
     @property
     def handshake(self) -> SocketHandshake:
         """The request that opened its session, and the payload of its CONNECT."""
+        if self._auth is None:
+            self._auth = {}
         return SocketHandshake(self.session.handshake, self._auth)
 
     @property

@@ -28,6 +28,8 @@ def enter(socket: "Socket") -> None:
         Exception: whatever the adapter raises; the socket is in no room then.
     """
     membership, namespace, recovery = socket._membership, socket.namespace, socket._recovery
+    if not socket._auth:
+        socket._auth = None  # 64 bytes for each idle socket of a client without credentials
     if membership.life is _ASKING:
         socket._participant.accept(socket)
     early = membership.enter()
