@@ -327,7 +327,7 @@ class Adapter:
 
 
 def describe(socket: "Socket") -> SocketDetails:
-    """What other nodes may know of a socket of this one, at this moment."""
+    """What other nodes may know of a socket of this one: never its credentials (JOIN-27)."""
     view = socket.handshake
     handshake = HandshakeDetails(
         headers=view.headers,

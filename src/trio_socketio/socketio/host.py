@@ -58,7 +58,7 @@ class Host:
         self.parser = self._own_parser or PARSERS[options.parser]
         if options.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
-        if options.allow_eio3 and options.cors_origins and not options.cors_credentials:
+        if options.allow_eio3 and options.cors_origins and not options.cors_credentials:  # SURF-39
             log.warning(
                 "allow_eio3: clients 1.x and 2.x poll with credentials, and browsers let pages of "
                 "cors_origins do that only with cors_credentials=True and origins by name"

@@ -95,6 +95,7 @@ class NamespaceRecovery:
         Raises:
             LocalProtocolError: the arguments cannot be sent; nothing was logged.
         """
+        # RECOVER-08: whatever adapter it came through, this node delivers it now.
         packet = self._mark(arguments, volatile=target.volatile, compress=target.compress)
         if not target.volatile:
             destinations: list[Destination] = [(self._name, room) for room in target.rooms]
@@ -152,7 +153,7 @@ class NamespaceRecovery:
         self.shared.keep(session, self._place._registry)
 
     def hand_out(self, pid: str) -> "SavedSession | None":
-        """Give a session that was kept in memory, once."""
+        """Give a session that was kept in memory, once (RECOVER-03)."""
         session = self.shared.find(pid)
         if session is None or session.namespace != self._name:
             return None
@@ -171,11 +172,12 @@ class NamespaceRecovery:
             offset: of the last packet that the client has; None when it names none.
         """
         shared, log = self.shared, self._log
-        # An offset from before the session is of another: official clients keep it.
+        # RECOVER-04: an offset from before the session is of another: official clients keep it.
         received = max(log.number_of(offset), session.received)
         known = max(log.dropped, session.blind)
         session.received = max(received, known)
         missed_bytes = sum(packet.byte_count() for packet in self.missed(session))
+        # RECOVER-05: no gap, rather a new session.
         if max(received, session.confirmed) < known or missed_bytes > shared.missed_bound_bytes:
             shared.tell_expired(session, self._place._registry)
             return False

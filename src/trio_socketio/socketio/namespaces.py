@@ -110,7 +110,7 @@ class Namespaces:
             Exception: whatever the adapter's factory raises.
         """
         bound = self.host.options.max_dynamic_namespaces
-        if self._dynamic_count >= bound:
+        if self._dynamic_count >= bound:  # SURF-03
             return None
         self._dynamic_count += 1
         try:

@@ -99,23 +99,23 @@ class Participant:
         elif kind is _EVENT or kind is _BINARY_EVENT:
             socket._open_events().receive(socket, packet.data, packet.ack_id, packet.weight)
         elif kind is _ACK or kind is _BINARY_ACK:
-            if socket._acks is not None:  # what answers nothing that is awaited is ignored
+            if socket._acks is not None:  # SIO5-28: else it answers nothing that is awaited
                 socket._acks.receive(packet.ack_id, packet.data, socket.public_id)
         elif kind is _DISCONNECT:
-            close(socket, "client namespace disconnect")
+            close(socket, "client namespace disconnect")  # SIO5-31
         elif kind is _CONNECT:
             # SIO5-12: an official client whose disconnect() comes before our answer sends nothing,
             # and then asks again. Its credentials may be others by now, so it joins anew.
             close(socket, "client namespace disconnect")
             self._receive_unjoined(packet)
-        else:
+        else:  # SIO5-13
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
     def _receive_unjoined(self, packet: Packet) -> None:
         name, history = packet.namespace, self._history
         joining = self._joinings.get(name) if self._joinings else None
         if packet.type is _CONNECT and joining is not None:
-            joining._abandon("client namespace disconnect")  # the last CONNECT alone is answered
+            joining._abandon("client namespace disconnect")  # SIO5-60: the last one is answered
             self.connect(name, packet.data or {})
         elif joining is not None and (joining._is_accepted or packet.type is _DISCONNECT):
             joining._receive_packet(packet)
@@ -124,9 +124,9 @@ class Participant:
             self.host.engine.poller.defer(partial(self._receive_later, packet))
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
-        elif history is None or not history.has_left(name):
+        elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
-        # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT
+        # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT (SIO5-61)
 
     def _receive_later(self, packet: Packet) -> None:
         if not self._closed:
@@ -142,7 +142,8 @@ class Participant:
         for joining in tuple((self._joinings or {}).values()):
             joining._abandon(reason)
         for socket in tuple(self.sockets.values()):
-            lose(socket, reason)
+            lose(socket, reason)  # SIO5-37
+        self._history = None  # it may hold sockets, which would be a cycle
 
     # -- joining
 
@@ -170,7 +171,7 @@ class Participant:
         if self.join_by < inf:
             self.join_by = inf
             self.session.joined()
-        told = {"sid": socket.id}
+        told = {"sid": socket.id}  # SIO5-03, RECOVER-01
         if socket._recovery is not None:
             told["pid"] = socket._recovery.pid
         packets = socket.namespace._packets
@@ -223,7 +224,7 @@ class Participant:
         self.host.engine.poller.defer(partial(leave_namespace, socket))
 
     def forget(self, socket: "Socket") -> None:
-        """A socket has left its namespace; the session may go on."""
+        """A socket has left its namespace; the session goes on, if it has not ended (SIO5-33)."""
         name = socket.namespace.name
         if self.sockets.get(name) is socket:
             del self.sockets[name]
@@ -243,7 +244,7 @@ class Participant:
     # -- back-pressure
 
     def burdened(self, *, is_overload: bool) -> None:
-        """See Holder. What a handler awaits is still to be read, so reading goes on for it."""
+        """See Holder. What a handler awaits is still to be read, so reading goes on (BND-03)."""
         if not self._acks_awaited:
             self.session.pause_reading()
         elif is_overload:

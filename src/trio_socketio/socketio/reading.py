@@ -49,7 +49,7 @@ class JsonReader:
             packet: as it came.
             weight: of a packet that was put off and whose turn it is now.
         """
-        if self._reassembly is not None:
+        if self._reassembly is not None:  # SIO5-54
             raise RemoteProtocolError("text before the attachments of a binary packet are complete")
         if not weight:
             weight = len(packet)
@@ -73,7 +73,7 @@ class JsonReader:
         decoded.weight = weight
         if self.holder.revision.has_queries:
             cut_query(decoded)
-        if decoded.attachments:
+        if decoded.attachments:  # SIO5-57: else it is complete
             self._expect_attachments(decoded)
         else:
             self.holder.receive_packet(decoded)
@@ -81,7 +81,7 @@ class JsonReader:
     def receive_binary(self, data: bytes) -> None:
         """See Listener."""
         reassembly = self._reassembly
-        if reassembly is None:
+        if reassembly is None:  # SIO5-55
             raise RemoteProtocolError("binary that no packet announced")
         packet = reassembly.receive_attachment(data)
         if packet is None:
@@ -191,7 +191,7 @@ class WholePacketReader:
 
 
 def _give_up(participant: Participant) -> None:
-    """The client has not joined anything in time (SIO5)."""
+    """The client has not joined anything in time (SIO5-10)."""
     participant.join_by = inf
     participant.session.close("forced server close")
 
@@ -203,5 +203,5 @@ def open_reader(host: "Host", namespaces: "Directory", session: "Session") -> "L
     if session.protocol != 3:
         return JsonReader(Participant(host, namespaces, session, REVISION_5))
     participant = Participant(host, namespaces, session, REVISION_4)
-    participant.connect("/", {})  # these clients do not ask for it
+    participant.connect("/", {})  # SIO4-01: these clients do not ask for it
     return JsonReader(participant)

@@ -24,7 +24,7 @@ def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
         LocalProtocolError: the data cannot be sent.
     """
     data: Any = told
-    if not client.revision.tells_credentials:  # clients of that age know no other form
+    if not client.revision.tells_credentials:  # SIO4-04
         data = told.get("data", told["message"])
     packet = Packet(PacketType.CONNECT_ERROR, name, data)
     client.session.send(client.host.parser.encode_packet(packet))
@@ -62,7 +62,7 @@ def turn_away(
 
 def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:
     """Answer with an error, whatever that can be sent of it."""
-    told = {"message": error.message}
+    told = {"message": error.message}  # SIO5-07
     if error.data is not None:
         told["data"] = error.data
     try:
@@ -74,7 +74,7 @@ def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> 
 
 def _turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
     """Tell a client whose CONNECT was answered already that its credentials are refused."""
-    told = describe_refusal(error, errcode)
+    told = describe_refusal(error, errcode)  # JOIN-23
     try:
         socket.emit(ERROR_EVENT, told)
     except LocalProtocolError as fault:  # the message cannot be sent

@@ -66,7 +66,7 @@ class Registry:
 
     def bequeath(self, heir: "Registry") -> None:
         """Pass everything on to heir, now and later."""
-        self._heirs[heir] = None
+        self._heirs[heir] = None  # JOIN-08
         heir.add_steps(self.steps.plan)
         heir.observe(self.observers.all)
         if self.connection is not None:

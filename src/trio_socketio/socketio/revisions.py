@@ -40,18 +40,18 @@ REVISION_4: Final = Revision(
 
 
 def name_socket(namespace: str, sid: str) -> str:
-    """The id of a socket whose client puts it together in the same way (SIO4)."""
+    """The id of a socket whose client puts it together in the same way (SIO4-06)."""
     return sid if namespace == "/" else f"{namespace}#{sid}"
 
 
 def cut_query(packet: Packet) -> None:
-    """Cut off what a client has put behind the namespace's name; it is the payload of a CONNECT.
+    """Cut off what stands behind the namespace's name: the payload of a CONNECT (SIO4-03).
 
     Raises:
         RemoteProtocolError: it is too long.
     """
     packet.namespace, _, query = packet.namespace.partition("?")
-    if len(query) > MAX_QUERY:
+    if len(query) > MAX_QUERY:  # SIO4-12
         raise RemoteProtocolError(f"more than {MAX_QUERY} characters of query in a CONNECT")
     if packet.type is PacketType.CONNECT:
         packet.data = Request.parse_query(query)

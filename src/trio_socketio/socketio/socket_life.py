@@ -34,13 +34,13 @@ def enter(socket: "Socket") -> None:
         socket._participant.accept(socket)
     early = membership.enter()
     if recovery is not None:
-        recovery.catch_up(socket.session)
+        recovery.catch_up(socket.session)  # RECOVER-02
     namespace.rooms.enter(socket)
     if early:
         try:
             for room in early:
                 namespace.adapter.add(socket, room)
-        except BaseException:
+        except BaseException:  # JOIN-15
             namespace.adapter.remove_all(socket)
             raise
     if socket._outgoing is not None:
@@ -63,7 +63,7 @@ def stay_out(socket: "Socket", reason: str) -> None:
 
 def put_out(socket: "Socket", reason: str) -> None:
     """Tell a client that it is disconnected, and close its socket."""
-    socket.session.send(socket.namespace._packets.encode_disconnect())
+    socket.session.send(socket.namespace._packets.encode_disconnect())  # SIO5-32
     close(socket, reason)
 
 
@@ -110,14 +110,14 @@ def _leave_rooms(socket: "Socket") -> None:
         namespace._overheard.discard(socket)
     recoverable = _save(socket)
     observers = namespace._registry.observers
-    if observers.all:
+    if observers.all:  # JOIN-16: now, not when its handlers have ended
         observers.left(socket, socket._membership.reason, recoverable)
 
 
 def _save(socket: "Socket") -> bool:
     """Keep what the client needs to come back; whether it may."""
     namespace, recovery = socket.namespace, socket._recovery
-    if recovery is None or socket._membership.reason not in RECOVERABLE:
+    if recovery is None or socket._membership.reason not in RECOVERABLE:  # RECOVER-06
         return False
     rooms = socket.rooms - {socket.id}
     session = recovery.save(socket.id, namespace.name, rooms, socket.data)
