@@ -74,5 +74,6 @@ async def test_a_socket_is_gone_with_its_client(transport: str, recovery: bool) 
             assert (await client.receive())[0] == '20["question"]'
             await client.connect()  # it joins anew: the first socket is gone, too
             await ask(client, "event")
-        await until(lambda: len(gone) == 2)
+            await client.send("1")
+            await until(lambda: len(gone) == 2)  # the session remembers it, as long as it lasts
         await until(lambda: [reference() for reference in gone] == [None, None])
