@@ -77,13 +77,6 @@ MAY_IMPORT_ROOT: Final = {"cli"}
 # although its module is in no circle any more fails the test as well.
 IN_CIRCLES: Final = {
     "client": {"client", "membership", "namespace"},
-    "socketio": {
-        "adapter", "any_listeners", "broadcast", "credentials", "event_queue", "flagged_socket",
-        "founding", "from_thread", "joining", "mount", "namespace", "namespaces", "observers",
-        "parent_namespace", "peer", "peer_v3", "recoverable_socket", "recovering_adapter",
-        "recovery", "registry", "remote_socket", "restoration", "room_hooks", "rooms", "server",
-        "server_side", "socket", "socket_handshake",
-    },
 }  # fmt: skip
 
 

@@ -26,17 +26,18 @@ from trio_socketio.errors import (
     TrioSocketIOError,
 )
 from trio_socketio.options import Cookie, HttpCompression, PerMessageDeflate, ServerOptions
-from trio_socketio.socketio.adapter import Adapter, Target
+from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.namespace import Namespace
-from trio_socketio.socketio.observers import Observer
 from trio_socketio.socketio.parent_namespace import ParentNamespace
+from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.saved_session import SavedSession
 from trio_socketio.socketio.server import Server, open_server
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.statistics import Statistics
+from trio_socketio.socketio.target import Target
 
 __version__ = "0.1.0"
 

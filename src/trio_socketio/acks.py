@@ -53,7 +53,11 @@ class PendingAck:
         if not self._event.is_set():
             raise AckTimeout(f"no acknowledgement within {timeout_s} s")
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # with its traceback it would be a cycle, and keep the asker's frames
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 

@@ -55,7 +55,7 @@ async def test_namespaces_are_joined_refused_and_left(transports: Transports) ->
 
     @server.of("/private").use
     def refuse(socket: Socket) -> None:
-        if socket.auth != {"token": "t"}:
+        if socket.handshake.auth != {"token": "t"}:
             raise ConnectRefused("no", data={"code": 7})
 
     async with serving(server) as port:

@@ -412,7 +412,7 @@ async def test_plain_hooks_decide_without_a_task() -> None:
         configure=lambda server: server.engine.use(lambda _: None), allow_request=lambda _: True
     ) as engine:
         submitted: list[Any] = []
-        engine.server.workers.submit = submitted.append  # type: ignore[method-assign, assignment]  # spies
+        engine.server._workers.submit = submitted.append  # type: ignore[method-assign, assignment]  # spies
         polling = await engine.polling()
         await polling.send("4x")
         assert await polling.receive() == "4x"

@@ -1,15 +1,16 @@
 """Sockets without connections: sessions that only remember what they were given."""
 
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from trio_socketio import ConnectRefused, Namespace, Server, Socket
+from trio_socketio import Namespace, Socket
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.socketio.joining import Joining
+from trio_socketio.socketio.revisions import REVISION_5
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.socketio.entrance import Candidate
+    from trio_socketio.socketio.namespace import Owner
 
 
 class FakeHandshake:
@@ -49,22 +50,16 @@ class FakeSession:
         self.is_open = False
 
 
-class FakePeer:
-    """The only socket of its session."""
+class FakeParticipant:
+    """A client that joins one namespace."""
 
-    recovers = True
-    ids_are_secret = False
+    revision = REVISION_5
 
-    def __init__(self, server: Server, session: FakeSession) -> None:
-        self.server = server
+    def __init__(self, namespaces: "Owner", session: FakeSession) -> None:
+        self.host = namespaces.host
+        self.namespaces = namespaces
         self.session = session
         self.acks_awaited = 0
-
-    def new_socket_id(self, _: str) -> str:
-        return secrets.token_urlsafe(15)
-
-    def turn_away(self, joining: Joining, error: ConnectRefused, errcode: int) -> None:
-        """It is told so."""
 
     def forget_joining(self, joining: Joining) -> None:
         """It is decided."""
@@ -75,11 +70,14 @@ class FakePeer:
     def admit(self, joining: Joining, socket: Socket) -> None:
         """It is let in."""
 
-    def joining_over(self, joining: Joining) -> None:
+    def joining_over(self) -> None:
         """It has been let in."""
 
     def accept(self, socket: Socket) -> None:
         """It is told so."""
+
+    def burdened(self, *, is_overload: bool) -> None:
+        """Its events pile up."""
 
     def ack_awaited(self) -> None:
         self.acks_awaited += 1
@@ -90,9 +88,9 @@ class FakePeer:
 
 def join(namespace: Namespace, session: FakeSession, auth: Any = None) -> Joining:
     """Ask for a namespace; what is async on the way needs a server that serves."""
-    peer = FakePeer(namespace.server, session)
-    joining = Joining(cast("Peer", peer), namespace.name, auth or {})
-    joining.begin()
+    participant = FakeParticipant(namespace._owner, session)
+    joining = Joining(cast("Candidate", participant), namespace.name, auth or {})
+    joining._begin()
     return joining
 
 
@@ -114,4 +112,4 @@ def answer(socket: Socket, *arguments: Any) -> None:
     """The client of a socket answers the last event that it was sent."""
     asked = re.match(rb"(?:[^[]*,)?(\d+)\[", session_of(socket).sent[-1].text[2:])
     assert asked is not None
-    socket.receive_ack(int(asked[1]), list(arguments))
+    socket._open_acks().receive(int(asked[1]), list(arguments), socket.public_id)

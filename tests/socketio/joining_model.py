@@ -29,7 +29,7 @@ from tests.socketio.joining_script import (
     Visit,
 )
 
-from trio_socketio.socketio.recoverable_socket import RECOVERABLE
+from trio_socketio.socketio.socket_recovery import RECOVERABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

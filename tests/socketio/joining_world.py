@@ -47,7 +47,6 @@ from trio_socketio import (
 )
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime import jobs, poller
-from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
 from trio_socketio.socketio.saved_session import SavedSession
 from trio_socketio.socketio.steps import Step
 
@@ -161,13 +160,14 @@ class Wire:
         self.received.setdefault(name, []).append(token)
 
 
-class GatedAdapter(RecoveringAdapter):
+class GatedAdapter(Adapter):
     """Hands sessions out when the plan of the client lets it."""
 
     world: "World"
 
     async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
-        for joining in tuple(self._namespace.joinings):
+        for joining in tuple(self._namespace._joinings):
+            assert isinstance(joining, Joining)
             seen = self.world.find(joining)
             if joining.state is State.RESTORING and "restore" not in seen.entered:
                 break
@@ -256,9 +256,7 @@ class World:
     # -- its user code
 
     def _create_adapter(self, namespace: Namespace) -> Adapter:
-        if namespace.server.recovery is None:  # it does not serve yet
-            return Adapter(namespace)
-        adapter = GatedAdapter(namespace, namespace.server.recovery)
+        adapter = GatedAdapter(namespace)
         adapter.world = self
         return adapter
 
@@ -334,7 +332,8 @@ class World:
         )
 
     def find(self, what: Joining | Socket) -> Seen:
-        number = what.auth.get("n")
+        auth = what.auth if isinstance(what, Joining) else what.handshake.auth
+        number = auth.get("n")
         if number is None:  # a client 2.x in the main namespace
             one = what.socket if isinstance(what, Joining) else what
             assert one is not None
@@ -505,7 +504,7 @@ class World:
 
     async def count_tasks(self) -> int:
         """How many there are more than in a server that has just begun."""
-        workers = self.server.workers
+        workers = self.server._workers
         assert workers._busy == 0
         living = trio.lowlevel.current_statistics().tasks_living
         return living - self.tasks_at_rest - len(workers._idle) - 1

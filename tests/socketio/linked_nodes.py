@@ -10,7 +10,15 @@ from typing import Any
 import msgspec
 import trio
 
-from trio_socketio import AckTimeout, Adapter, Namespace, Server, SocketDetails, Target
+from trio_socketio import (
+    AckTimeout,
+    Adapter,
+    Namespace,
+    Server,
+    ServerOptions,
+    SocketDetails,
+    Target,
+)
 from trio_socketio.acks import Ack
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.socketio.acks import GatheredAcks
@@ -113,7 +121,7 @@ class LinkedAdapter(Adapter):
 
     def server_side_emit(self, arguments: list[Any]) -> None:
         for other in self._others(Target()):
-            other._namespace.receive_server_side(travelled(arguments)[0])
+            other.receive_server_side(travelled(arguments)[0])
 
     async def server_side_emit_with_ack(self, arguments: list[Any], timeout_s: float) -> list[Any]:
         answers: list[Any] = []
@@ -126,7 +134,7 @@ class LinkedAdapter(Adapter):
                 done.set()
 
         for other in others:
-            other._namespace.receive_server_side(travelled(arguments)[0], answered)
+            other.receive_server_side(travelled(arguments)[0], answered)
         with trio.move_on_after(timeout_s):
             if others:
                 await done.wait()
@@ -146,7 +154,10 @@ def travelled(*values: Any) -> list[Any]:
     ]
 
 
-def linked_servers(count: int) -> list[Server]:
+def linked_servers(count: int, options: ServerOptions | None = None) -> list[Server]:
     """Servers that are nodes of one cluster."""
     links: dict[str, list[LinkedAdapter]] = {}
-    return [Server(adapter=lambda namespace: LinkedAdapter(namespace, links)) for _ in range(count)]
+    return [
+        Server(options, adapter=lambda namespace: LinkedAdapter(namespace, links))
+        for _ in range(count)
+    ]

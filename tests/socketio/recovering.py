@@ -1,7 +1,7 @@
 """A client that may lose its connection and come back, as official clients do."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,12 +10,14 @@ import trio
 from tests.socketio.serving import open_client
 from tests.wire import TIMEOUT_S, PollingEngine, SocketIOClient
 
-from trio_socketio import Server, ServerOptions
+from trio_socketio import Adapter, Namespace, Server, ServerOptions
 
 
-def recovering_server(**options: Any) -> Server:
+def recovering_server(
+    adapter: Callable[[Namespace], Adapter] | None = None, **options: Any
+) -> Server:
     """A server with recovery; a client can have itself put into a room."""
-    server = Server(ServerOptions(state_recovery=True, **options))
+    server = Server(ServerOptions(state_recovery=True, **options), adapter=adapter or Adapter)
 
     @server.on("join")
     def join(socket: Any, room: str) -> None:

@@ -109,6 +109,11 @@ def the_socket(server: Server, namespace: str = "/") -> Socket:
     return socket
 
 
+def pending(socket: Socket) -> int:
+    """How many events of it wait or run."""
+    return 0 if socket._events is None else socket._events.pending
+
+
 def frame(text: str) -> bytes:
     """A whole text frame from a client; its mask is zero."""
     payload = text.encode()

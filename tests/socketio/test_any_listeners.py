@@ -308,7 +308,7 @@ async def test_listeners_are_removed_and_listed(transport: str) -> None:
     seen = Record()
     async with serving(server) as port, joined(port, transport) as (client, _):
         socket = the_socket(server)
-        plain_table = socket.handlers
+        plain_table = socket._open_events().handlers
         assert socket.listeners_any() == []
         socket.off_any(seen.add)
         twice = socket.on_any(lambda *_: seen.add("twice"))
@@ -324,4 +324,4 @@ async def test_listeners_are_removed_and_listed(transport: str) -> None:
         assert socket.listeners_any() == []
         await ask(client, "fence")
         assert len(seen.entries) == 2
-        assert socket.handlers is plain_table  # and nothing is left that would cost
+        assert socket._open_events().handlers is plain_table  # and nothing is left that would cost

@@ -11,6 +11,7 @@ from tests.socketio.serving import (
     frame,
     joined,
     open_client,
+    pending,
     send_batch,
     serving,
     the_socket,
@@ -65,9 +66,9 @@ async def test_full_queue_blocks_a_tcp_sender_and_loses_nothing() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
             await until(lambda: socket.session.paused)
-            before = socket._pending
+            before = pending(socket)
             await trio.sleep(0.1)  # a reader that went on would take megabytes meanwhile
-            assert before == socket._pending == BOUND
+            assert before == pending(socket) == BOUND
             assert sent.entries == []
             go_on.set()
             assert await done.wait(count) == list(range(count))
@@ -89,7 +90,7 @@ async def test_full_queue_withholds_ok_on_polling() -> None:
         with trio.move_on_after(0.1) as scope:
             await engine.poster.receive()
         assert scope.cancelled_caught
-        assert the_socket(server)._pending == BOUND
+        assert pending(the_socket(server)) == BOUND
         go_on.set()
         with trio.fail_after(5):
             assert (await engine.poster.receive()).text == "ok"
@@ -135,7 +136,7 @@ async def test_reading_resumes_at_half_the_bound_and_stops_again(transport: str)
             await begun.wait(BOUND // 2)
             assert socket.session.paused
             steps[BOUND // 2 - 1].set()
-            await until(lambda: socket._pending == BOUND and socket.session.paused)
+            await until(lambda: pending(socket) == BOUND and socket.session.paused)
             for step in steps:
                 step.set()
             assert await begun.wait(3 * BOUND) == list(range(3 * BOUND))
@@ -189,7 +190,7 @@ async def test_four_times_the_bound_behind_an_ack_is_overload(transport: str) ->
         await client.receive()
         socket = the_socket(server)
         await send_batch(client, work(0, 4 * BOUND - 2))
-        await until(lambda: socket._pending == 4 * BOUND - 1)
+        await until(lambda: pending(socket) == 4 * BOUND - 1)
         assert socket.connected
         await flood_until_closed(client)
         go_on.set()

@@ -127,7 +127,7 @@ async def test_a_node_that_fails_to_answer_is_late(
         raise RuntimeError("no luck")
 
     async with trio.open_nursery() as handlers:
-        there.workers.start(handlers)
+        there._workers.start(handlers)
         with pytest.raises(AckTimeout) as raised:
             await here.server_side_emit_with_ack("bad", timeout_s=3)
         assert raised.value.responses == []

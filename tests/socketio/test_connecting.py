@@ -97,7 +97,7 @@ async def test_auth_reaches_the_application(transport: str, auth: dict[str, obje
     server = Server()
     async with serving(server) as port, joined(port, transport, auth=auth):
         socket = the_socket(server)
-        assert socket.auth == socket.handshake.auth == (auth or {})
+        assert socket.handshake.auth == socket.handshake.auth == (auth or {})
 
 
 @pytest.mark.req("SIO5-09")
@@ -160,7 +160,7 @@ def watched_server(*namespaces: str) -> tuple[Server, Record]:
     seen = Record()
     for name in ("/", *namespaces):
         namespace = server.of(name)
-        namespace.on("connection")(lambda socket: seen.add(("+", socket.id, socket.auth)))
+        namespace.on("connection")(lambda socket: seen.add(("+", socket.id, socket.handshake.auth)))
         namespace.on("disconnect")(lambda socket, reason: seen.add(("-", socket.id, reason)))
     return server, seen
 
@@ -171,8 +171,8 @@ def let_in_by_number(server: Server, name: str = "/") -> dict[int, trio.Event]:
 
     @server.of(name).use
     async def decide(socket: Socket) -> None:
-        await decided[socket.auth["n"]].wait()
-        if socket.auth["n"] == 0:
+        await decided[socket.handshake.auth["n"]].wait()
+        if socket.handshake.auth["n"] == 0:
             raise ConnectRefused("zero")
 
     return decided
@@ -408,7 +408,7 @@ async def test_a_refused_client_may_try_again(transport: str) -> None:
 
     @server.use
     def check(socket: Socket) -> None:
-        if not socket.auth:
+        if not socket.handshake.auth:
             raise ValueError("no auth")
 
     async with serving(server) as port, open_client(port, transport) as client:

@@ -132,7 +132,7 @@ async def test_end_of_the_session_ends_every_socket_once(
         await client.connect("/chat")
         await end(client, socket)
         assert await ends.wait(2) == [("/", reason), ("/chat", reason)]
-        assert socket.reason == reason
+        assert socket._membership.reason == reason
         assert not socket.connected
         if end in (close_session, close_engine):
             await check_closed(client)  # a polling client fetches the close packet first

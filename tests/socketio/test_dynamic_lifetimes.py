@@ -18,10 +18,18 @@ from tests.socketio.test_dynamic_namespaces import INVALID, ROOM, refusal, room_
 from trio.testing import trio_test
 
 from trio_socketio import ConnectRefused, Namespace, Server, ServerOptions, Socket
+from trio_socketio.socketio.history import History
+from trio_socketio.socketio.participant import Participant
 
 # --- their end -----------------------------------------------------------------------------------
 
 CLEANING = ServerOptions(cleanup_empty_child_namespaces=True, max_dynamic_namespaces=1)
+
+
+def history_of(socket: Socket) -> History:
+    participant = socket._participant
+    assert isinstance(participant, Participant)
+    return participant.history
 
 
 @trio_test
@@ -85,8 +93,8 @@ async def test_a_child_lives_while_somebody_is_about_to_join(transport: str) -> 
 
     @server.of(ROOM).use
     async def wait(socket: Socket) -> None:
-        begun.add(socket.auth)
-        if socket.auth:
+        begun.add(socket.handshake.auth)
+        if socket.handshake.auth:
             await go_on.wait()
 
     async with (
@@ -188,7 +196,7 @@ async def test_the_last_connect_before_the_predicate_has_decided_is_answered(
         assert (await client.receive())[0].startswith("0/x,")
         assert await ask(client, "ping") == ["pong"]
         (socket,) = server.of("/x").sockets.values()
-        assert socket.auth == {"n": 2}
+        assert socket.handshake.auth == {"n": 2}
 
 
 @pytest.mark.req("SIO5-35")
@@ -231,7 +239,7 @@ async def test_what_a_session_remembers_of_namespaces_it_left_is_bounded(transpo
             await client.connect(f"/room-{number}")
             await client.send(f"1/room-{number},")
         await until(lambda: len(server.namespaces) == 1)
-        assert list(socket.peer._left or ()) == ["/room-17", "/room-18", "/room-19"]
+        assert list(history_of(socket)._left) == ["/room-17", "/room-18", "/room-19"]
         await client.send('2/room-19,["crossed"]')
         await client.connect("/room-19")
         await send_batch(client, ['2/room-3,["forgotten"]'])

@@ -290,7 +290,7 @@ def test_a_name_that_a_pattern_matches_is_its_child() -> None:
     server = room_server()
     child = server.of("room-1")
     assert child is server.of(ROOM).children["/room-1"]
-    assert "where" in child.handlers
+    assert "where" in child._registry.handlers
     assert server.of("/other").name not in server.of(ROOM).children
 
 

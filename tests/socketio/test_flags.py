@@ -13,6 +13,7 @@ from tests.socketio.serving import joined, serving, the_socket
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import AckTimeout, LocalProtocolError, Server, Socket, Target
+from trio_socketio.socketio.socket_life import lose
 
 ROOMS = ["red", "green", "blue"]
 CHILD = re.compile("/child-.")
@@ -127,10 +128,10 @@ def test_a_chain_reaches_whom_the_model_says(
 def test_no_step_changes_what_it_starts_from(script: list[tuple[str, Any]]) -> None:
     server = Server()
     chains = [server.to("x"), enter(server.of("/")).broadcast]
-    before = [chain.target for chain in chains]
+    before = [chain._target for chain in chains]
     for chain in chains:
         walk(chain, script, ["id"] * SOCKETS)
-    assert [chain.target for chain in chains] == before
+    assert [chain._target for chain in chains] == before
     assert all(isinstance(target, Target) for target in before)
 
 
@@ -152,17 +153,17 @@ def test_flags_of_a_socket_go_with_what_it_broadcasts() -> None:
     socket = enter(Server().of("/"))
     chain = socket.volatile.compress(False).timeout(3)
     flags: dict[str, Any] = {"volatile": True, "compress": False, "timeout_s": 3}
-    assert chain.broadcast.target == Target(excluded=(socket.id,), **flags)
-    assert chain.local.target == Target(excluded=(socket.id,), local=True, **flags)
-    assert chain.to("x").target == Target(("x",), (socket.id,), **flags)
-    assert chain.in_(["x", "y"]).target == Target(("x", "y"), (socket.id,), **flags)
-    assert chain.except_("x").target == Target((), (socket.id, "x"), **flags)
-    assert socket.local.target == Target(excluded=(socket.id,), local=True)
+    assert chain.broadcast._target == Target(excluded=(socket.id,), **flags)
+    assert chain.local._target == Target(excluded=(socket.id,), local=True, **flags)
+    assert chain.to("x")._target == Target(("x",), (socket.id,), **flags)
+    assert chain.in_(["x", "y"])._target == Target(("x", "y"), (socket.id,), **flags)
+    assert chain.except_("x")._target == Target((), (socket.id, "x"), **flags)
+    assert socket.local._target == Target(excluded=(socket.id,), local=True)
 
 
 def test_emits_to_a_socket_that_is_gone_are_dropped_and_counted() -> None:
     socket = enter(Server().of("/"))
-    socket.lose("transport close")
+    lose(socket, "transport close")
     socket.compress(False).emit("late")
     socket.send("late")
     assert session_of(socket).sent == []

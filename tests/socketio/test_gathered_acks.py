@@ -12,6 +12,7 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio import AckTimeout, Broadcast, LocalProtocolError, Server, Socket
 from trio_socketio.socketio.acks import GatheredAcks
+from trio_socketio.socketio.socket_life import lose
 
 
 async def question(client: SocketIOClient, namespace: str = "/") -> int:
@@ -65,8 +66,8 @@ def sockets_of(server: Server, count: int) -> list[Socket]:
 
 def awaited(sockets: list[Socket]) -> list[Any]:
     """How many acks each session is known to wait for."""
-    peers: list[Any] = [socket.peer for socket in sockets]
-    return [peer.acks_awaited for peer in peers]
+    clients: list[Any] = [socket._participant for socket in sockets]
+    return [client.acks_awaited for client in clients]
 
 
 @trio_test
@@ -125,8 +126,8 @@ async def test_who_leaves_is_not_waited_for_but_is_missing(autojump_clock: MockC
 
 
 def leave(socket: Socket) -> None:
-    """The session ends, as Peer tells it."""
-    socket.lose("transport close")
+    """The session ends, as its participant tells it."""
+    lose(socket, "transport close")
 
 
 @trio_test

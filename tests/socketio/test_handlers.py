@@ -13,7 +13,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.socketio.in_process import enter
-from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
+from tests.socketio.serving import Record, ask, joined, pending, send_batch, serving, the_socket
 from trio.testing import trio_test
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
@@ -226,7 +226,7 @@ async def test_failing_handler_is_logged_counted_and_harmless(
     async with serving(server) as port, joined(port, transport) as (client, sid):
         await send_batch(client, ['2["bad"]', '2["bad"]'])
         assert await ask(client, "ping") == ["pong"]
-        await server.workers.wait_idle()
+        await server._workers.wait_idle()
         assert server.statistics().handler_failures == 2
         assert len(server.of("/").sockets) == 1
     assert caplog.text.count("ZeroDivisionError: the reason") == 2
@@ -350,18 +350,18 @@ async def test_events_that_come_before_a_worker_or_after_the_end_are_given_up() 
     in_order = Handler("a", handle, concurrent=False)
     beside = Handler("b", handle, concurrent=True)
     async with trio.open_nursery() as nursery:
-        server.workers.queue_bound = 256
-        server.workers.start(nursery)
+        server._workers.queue_bound = 256
+        server._workers.start(nursery)
         for handler in (in_order, beside, in_order):
-            socket.dispatch(handler, [socket], None)
-        server.workers.stop()
-        assert server.workers.events_dropped == 3
-        assert not socket.is_busy
+            socket._open_events().dispatch(handler, [socket])
+        server._workers.stop()
+        assert server._workers.events_dropped == 3
+        assert pending(socket) == 0
         nursery.cancel_scope.cancel()
-    socket.dispatch(in_order, [socket], None)
-    socket.dispatch(beside, [socket], None)
-    assert server.workers.events_dropped == 5
-    assert not socket.is_busy
+    socket._open_events().dispatch(in_order, [socket])
+    socket._open_events().dispatch(beside, [socket])
+    assert server._workers.events_dropped == 5
+    assert pending(socket) == 0
     assert not ran
 
 

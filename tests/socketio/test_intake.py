@@ -14,6 +14,7 @@ from tests.socketio.serving import (
     frame,
     joined,
     open_client,
+    pending,
     send_batch,
     serving,
     the_socket,
@@ -25,6 +26,7 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import EventRefused, Server, ServerOptions, Socket
 from trio_socketio.codec.socket_packet import decode_packet
 from trio_socketio.socketio.intake import LARGE_BYTES, weigh_msgpack, weigh_text
+from trio_socketio.socketio.reading import JsonReader
 
 BOUND = 40_000
 
@@ -166,7 +168,7 @@ async def test_heavy_events_stop_reading_and_none_is_lost(transport: str) -> Non
         async with sending(client, [arrays(1500, number) for number in range(count)]):
             await until(lambda: socket.session.paused)
             await trio.sleep(0.05)
-            assert socket._pending == 1  # an empty queue takes any one packet
+            assert pending(socket) == 1  # an empty queue takes any one packet
             assert one <= slow.held <= 1.1 * one
             slow.go_on.set()
             assert await slow.done.wait(count) == list(range(count))
@@ -191,7 +193,7 @@ async def test_reading_goes_on_at_half_the_weight() -> None:
         socket = the_socket(slow.server)
         async with sending(client, packets):
             await until(lambda: socket.session.paused)
-            assert socket._pending == 4
+            assert pending(socket) == 4
             steps[0].set()
             await slow.done.wait(1)
             await trio.sleep(0.02)
@@ -201,7 +203,7 @@ async def test_reading_goes_on_at_half_the_weight() -> None:
             await trio.sleep(0.02)
             assert socket.session.paused
             steps[2].set()
-            await until(lambda: socket._pending == 4 and socket.session.paused)
+            await until(lambda: pending(socket) == 4 and socket.session.paused)
             for event in steps:
                 event.set()
             assert await slow.done.wait(12) == list(range(12))
@@ -221,7 +223,7 @@ async def test_an_awaited_ack_reads_on_up_to_four_times_the_bound(transport: str
         await client.receive()
         socket = the_socket(slow.server)
         await send_batch(client, [f'2["work",{n},"{"x" * 9990}"]' for n in range(15)])
-        await until(lambda: socket._pending == 16)
+        await until(lambda: pending(socket) == 16)
         assert socket.connected
         assert not socket.session.paused
         async with sending(client, [f'2["work",{n},"{"x" * 9990}"]' for n in range(15, 25)]):
@@ -252,16 +254,16 @@ async def test_at_the_bound_of_all_the_heavy_stop_and_the_light_go_on(transport:
             late_socket = slow.server.of("/").sockets[late_id]
             async with sending(late, heavy_packets):
                 await until(lambda: late_socket.session.paused)
-                pending = late_socket._pending
-                assert 1 < pending < 9
+                before_it = pending(late_socket)
+                assert 1 < before_it < 9
                 assert slow.held < 3.2 * BOUND
                 assert await ask(light, "ping") == ["pong"]
                 await light.send('2["work",100]')
                 await light.send('2["work",101]')
                 light_socket = slow.server.of("/").sockets[light_id]
-                await until(lambda: light_socket._pending == 2)
+                await until(lambda: pending(light_socket) == 2)
                 await trio.sleep(0.05)
-                assert late_socket._pending == pending
+                assert pending(late_socket) == before_it
                 slow.go_on.set()
                 await slow.done.wait(38)
                 assert slow.done.entries.count(8) == 4
@@ -295,6 +297,13 @@ async def test_a_packet_waits_undecoded_while_all_hold_too_much() -> None:
 def announce(count: int, event: str = "work") -> str:
     places = ",".join(f'{{"_placeholder":true,"num":{n}}}' for n in range(count))
     return f'5{count}-["{event}",0,{places}]'
+
+
+def collects(socket: Socket) -> bool:
+    """Whether attachments of its client are being collected."""
+    listener = socket.session.listener
+    assert isinstance(listener, JsonReader)
+    return listener.collected > 0
 
 
 async def send_attachments(client: SocketIOClient, size: int, count: int) -> None:
@@ -425,8 +434,8 @@ async def test_all_weight_is_given_back(event: str, end: str) -> None:
             await client.send(announce(2))
             await send_attachments(client, 1000, 1)
             socket = the_socket(slow.server)
-            await until(lambda: socket._pending == count and socket.peer.collected > 0)
-            assert socket.peer.held == slow.held > count * 128_000
+            await until(lambda: pending(socket) == count and collects(socket))
+            assert socket._participant.held == slow.held > count * 128_000
             ENDS[end](slow)
             if end == "disconnected":
                 await slow.ended.wait(0)
@@ -434,9 +443,9 @@ async def test_all_weight_is_given_back(event: str, end: str) -> None:
                 slow.go_on.set()
             if end != "stopped":
                 await slow.done.wait(count)
-    assert slow.server.intake.held == 0
-    assert socket.peer.held == 0
-    assert socket._pending == 0
+    assert slow.server._host.intake.held == 0
+    assert socket._participant.held == 0
+    assert pending(socket) == 0
     waited = end == "stopped" and event != "together"  # those all run
     assert (slow.server.statistics().events_dropped > 0) is waited
 
@@ -456,7 +465,7 @@ async def test_events_that_middleware_refuses_are_given_back() -> None:
     async with serving(slow.server) as port, joined(port, "websocket") as (client, _):
         await client.send(arrays(100))
         await client.send(arrays(100))
-        await until(lambda: the_socket(slow.server)._pending == 2)
+        await until(lambda: pending(the_socket(slow.server)) == 2)
         assert slow.held == 2 * (len(arrays(100)) + 1)
         slow.go_on.set()
         await until(lambda: slow.held == 0)
@@ -624,7 +633,7 @@ async def test_large_packets_of_messagepack_wait_too() -> None:
         await client.engine.receive()
         big = encode({"type": 2, "nsp": "/", "data": ["big", 0, "x" * LARGE_BYTES]})
         small = encode({"type": 2, "nsp": "/", "data": ["small", 1]})
-        assert orderly.server.intake.dropped == 0
+        assert orderly.server._host.intake.dropped == 0
         await client.engine.send(big)
         await client.engine.send(small)
         assert await orderly.seen.wait(2) == [0, 1]

@@ -329,10 +329,10 @@ async def test_undos_that_hang_are_given_up(
 
     add_step(server, State.SEAT, claim)
     async with trio.open_nursery() as nursery:
-        server.workers.start(nursery)
+        server._workers.start(nursery)
         began = trio.current_time()
         join(server.of("/"), FakeSession())
-        await server.workers.wait_idle()
+        await server._workers.wait_idle()
         assert trio.current_time() - began == 8
         nursery.cancel_scope.cancel()
     assert undone == ["second", "first"]
@@ -680,7 +680,7 @@ async def test_an_accepted_socket_is_in_no_room_and_no_broadcast(transport: str)
     server, _ = guarded_server(Door())
     async with serving(server) as port, open_client(port, transport) as client:
         sid = await client.connect()
-        (joining,) = server.of("/").joinings
+        (joining,) = server.of("/")._joinings
         assert joining.socket is not None
         joining.socket.join("early")
         assert server.emit("news") == 0
@@ -808,7 +808,7 @@ async def test_a_flood_behind_credentials_stops_the_reading(transport: str) -> N
     server.options = ServerOptions(handler_queue=8)
     async with serving(server) as port, open_client(port, transport) as client:
         await client.connect()
-        (joining,) = server.of("/").joinings
+        (joining,) = server.of("/")._joinings
         assert joining.socket is not None
         if transport == "polling":
             batch = ['2["auth",{"name":"ann"}]', *['2["ping"]'] * 20]

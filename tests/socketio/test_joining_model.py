@@ -429,7 +429,7 @@ class Joinings(RuleBasedStateMachine):
                 members = {one for one, a in inside.items() if room in a.rooms}
                 assert set(space.rooms.members(room)) == members
             working = {a for a in self.model.attempts if a.name == name and a.found and a.at_work}
-            assert {self.world.find(joining) for joining in space.joinings} == {
+            assert {self.world.find(joining) for joining in space._joinings} == {
                 self.world.seen[a.number] for a in working
             }
 
@@ -492,7 +492,7 @@ class Joinings(RuleBasedStateMachine):
         for attempt in self.model.attempts:
             self.check_attempt(attempt)
         assert self.world.defects.told == []
-        assert self.world.server.workers.events_dropped == self.model.dropped
+        assert self.world.server._workers.events_dropped == self.model.dropped
         self.check_claims()
 
     def check_claims(self) -> None:

@@ -51,7 +51,7 @@ async def test_middleware_runs_in_order_before_the_socket_is_connected(
 ) -> None:
     server = ping_server()
     seen = Record()
-    use(server, kind, lambda socket: seen.add(("first", socket.connected, socket.auth)))
+    use(server, kind, lambda socket: seen.add(("first", socket.connected, socket.handshake.auth)))
     use(server, "plain", lambda _: seen.add("second"))
     use(server, kind, lambda _: seen.add("third"))
     server.on("connection")(lambda socket: seen.add(("joined", socket.connected)))
@@ -374,7 +374,7 @@ async def test_connect_timeout_counts_while_middleware_decides(transport: str) -
         await client.send("0")
         await check_closed(client)
         decide.set()
-        await server.workers.wait_idle()
+        await server._workers.wait_idle()
         assert server.statistics().handler_failures == 0
         assert server.of("/").sockets == {}
 

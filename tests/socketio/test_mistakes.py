@@ -150,7 +150,7 @@ def test_a_predicate_takes_name_and_auth() -> None:
     wrong: Any = one
     with pytest.raises(LocalProtocolError, match=r"called with \(name, auth\)"):
         server.of(wrong)
-    assert server.parents == {}
+    assert server._namespaces.parents == {}
 
 
 @pytest.mark.req("SURF-36")

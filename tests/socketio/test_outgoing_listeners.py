@@ -99,7 +99,7 @@ async def test_listener_that_fails_or_puts_its_socket_out(
         server.emit("never")
         socket.emit("never")
         assert (await client.receive())[0] == "1"
-        assert not server.of("/").overheard
+        assert not server.of("/")._overheard
         await client.connect()
         assert await ask(client, "fence") == ["fence"]
     assert "outgoing listener" in caplog.text
@@ -122,7 +122,7 @@ async def test_listeners_of_what_goes_out_are_removed_and_listed(transport: str)
         assert socket.listeners_any_outgoing() == [second]
         socket.off_any_outgoing()
         assert socket.listeners_any_outgoing() == []
-        assert not socket.namespace.overheard
+        assert not socket.namespace._overheard
         server.emit("all")
         socket.emit("one")
         socket.off_any_outgoing()

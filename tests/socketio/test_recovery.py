@@ -1,15 +1,14 @@
 """Connection state recovery on the wire."""
 
 import json
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
-from tests.socketio.in_process import enter
+from tests.socketio.linked_nodes import linked_servers
 from tests.socketio.recovering import Client, arriving, recovering_server
 from tests.socketio.serving import Record, check_closed, joined, open_client, serving, until
-from trio.testing import trio_test, wait_all_tasks_blocked
+from trio.testing import trio_test
 
 from trio_socketio import (
     Adapter,
@@ -17,7 +16,6 @@ from trio_socketio import (
     ConnectRefused,
     LocalProtocolError,
     Namespace,
-    Observer,
     SavedSession,
     Server,
     ServerOptions,
@@ -25,15 +23,12 @@ from trio_socketio import (
     open_server,
 )
 
-if TYPE_CHECKING:
-    from trio_socketio.socketio.peer import Peer
-
 PARSERS = ["json", "msgpack"]
 
 
 async def lost(server: Server, client: Client) -> None:
     """The client's connection breaks, and the server keeps its session."""
-    recovery = server.recovery
+    recovery = server._host.recovery
     assert recovery is not None
     await client.lose()
     await until(lambda: recovery.find(client.pid) is not None)
@@ -255,43 +250,6 @@ async def test_who_meant_to_go_does_not_come_back(end: str) -> None:
     )
 
 
-CAN_BE_RECOVERED = {
-    "transport error": True,
-    "transport close": True,
-    "forced close": True,
-    "ping timeout": True,
-    "server shutting down": True,
-    "forced server close": True,
-    "client namespace disconnect": False,
-    "server namespace disconnect": False,
-    "parse error": False,
-    "overload": False,
-}
-
-
-@pytest.mark.req("RECOVER-06")
-@pytest.mark.parametrize(("reason", "can_be"), CAN_BE_RECOVERED.items())
-def test_a_session_is_kept_after_these_reasons_and_no_others(reason: str, can_be: bool) -> None:
-    server = recovering_server()
-    ends: list[tuple[str, bool]] = []
-
-    class Ends(Observer):
-        def left(self, _: Socket, reason: str, recoverable: bool) -> None:
-            ends.append((reason, recoverable))
-
-    server.observe(Ends())
-
-    async def main() -> None:
-        async with open_server(server):
-            enter(server.of("/")).lose(reason)
-            await wait_all_tasks_blocked()
-            assert server.recovery is not None
-            assert server.recovery.session_count == can_be
-
-    trio.run(main)
-    assert ends == [(reason, can_be)]
-
-
 @pytest.mark.req("RECOVER-06")
 @trio_test
 async def test_a_session_that_the_server_closed_can_be_recovered() -> None:
@@ -300,7 +258,7 @@ async def test_a_session_that_the_server_closed_can_be_recovered() -> None:
         async with arriving(port) as client:
             await client.connect()
             server.of("/").sockets[client.sid].session.close("forced server close")
-            await until(lambda: server.recovery is not None and server.recovery.session_count == 1)
+            await until(lambda: server.statistics().sessions_saved == 1)
         async with arriving(port) as again:
             await again.connect(client.credentials())
             assert again.sid == client.sid
@@ -360,14 +318,14 @@ async def test_sessions_are_bounded_by_what_they_hold(held: str) -> None:
         assert 64 <= kept <= 80
         await expired.wait(100 - kept)
         assert expired.entries == sids[: 100 - kept]  # the oldest first
-        assert server.recovery is not None
-        assert server.recovery.session_bytes <= 64 * 20_000
+        assert server._host.recovery is not None
+        assert server._host.recovery.session_bytes <= 64 * 20_000
         expired.entries.clear()
         heavy = await lose(port, 24_000)
         await expired.wait(1)
         assert expired.entries == [heavy]  # and nobody else
         assert server.statistics().sessions_saved == kept
-    assert server.recovery.session_bytes == 0
+    assert server._host.recovery.session_bytes == 0
 
 
 @pytest.mark.req("RECOVER-05")
@@ -407,7 +365,7 @@ async def test_who_missed_too_much_begins_anew(bound: str) -> None:
         "bytes": {"state_recovery_max_bytes": 300},
         "missed": {"output_bound_bytes": 75},
     }
-    server = recovering_server(**options[bound])
+    server = recovering_server(None, **options[bound])
     expired = Record()
     server.on_session_expired(expired.add)
     async with serving(server) as port:
@@ -438,7 +396,7 @@ async def test_a_quiet_client_needs_no_recent_offset() -> None:
             await client.connect()
             server.emit("n", 0)
             await client.receive_event()
-            recovery = server.recovery
+            recovery = server._host.recovery
             assert recovery is not None
             recovery.heartbeat_s = 0.1  # as if pings were that frequent
             for _ in range(10):
@@ -535,7 +493,7 @@ async def test_who_is_lost_while_coming_back_may_come_back() -> None:
             await again.lose()
         await until(lambda: server.statistics().sessions == 0)
         go_on.set()
-        await until(lambda: server.recovery is not None and server.recovery.session_count == 1)
+        await until(lambda: server.statistics().sessions_saved == 1)
         async with arriving(port) as once_more:
             await once_more.connect(client.credentials())
             assert once_more.sid == client.sid
@@ -546,7 +504,7 @@ async def test_who_is_lost_while_coming_back_may_come_back() -> None:
 async def test_nobody_else_learns_of_the_pid() -> None:
     server = recovering_server(state_recovery_skip_middlewares=False)
     auths: list[Any] = []
-    server.use(lambda socket: auths.append(socket.auth))
+    server.use(lambda socket: auths.append(socket.handshake.auth))
     async with serving(server) as port:
         async with arriving(port) as client:
             await client.connect({"token": "t"})
@@ -563,7 +521,7 @@ async def test_nobody_else_learns_of_the_pid() -> None:
 async def test_a_pid_of_the_programs_own_is_left_alone() -> None:
     server = recovering_server()
     auths: list[Any] = []
-    server.use(lambda socket: auths.append(socket.auth))
+    server.use(lambda socket: auths.append(socket.handshake.auth))
     async with serving(server) as port, arriving(port) as client:
         await client.connect({"pid": "1234", "offset": 5})
     assert auths == [{"pid": "1234", "offset": 5}]
@@ -675,7 +633,7 @@ async def test_without_recovery_there_is_no_pid_and_no_offset(transport: str) ->
         ),
     ):
         socket = server.of("/").sockets[sid]
-        assert socket.auth == {"pid": "x" * 20}
+        assert socket.handshake.auth == {"pid": "x" * 20}
         assert not socket.recovered
         server.emit("n")
         assert (await client.receive())[0] == '2["n"]'
@@ -724,97 +682,86 @@ async def test_statistics_tell_what_became_of_sessions(transport: str) -> None:
     assert expired >= 2  # who was there at the end had one, too
 
 
-@trio_test
-async def test_an_adapter_that_cannot_do_it_is_refused() -> None:
-    class Other(Adapter):
-        """Reaches other nodes, as it were."""
-
-    server = Server(ServerOptions(state_recovery=True), adapter=Other)
-    with pytest.raises(ConfigurationError, match="state_recovery"):
-        async with open_server(server):
-            pass
-
-
 class KeepingAdapter(Adapter):
-    """Keeps sessions of its own making, and no packets."""
-
-    recovers = True
+    """Keeps sessions where it likes, and never for long enough that they expire."""
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__(namespace)
         self.kept: dict[str, SavedSession] = {}
 
-    def create_socket(
-        self, peer: "Peer", socket_id: str, auth: dict[str, Any], restored: SavedSession | None
-    ) -> Socket:
-        return KeptSocket(self, self._namespace, peer, socket_id, auth, restored)
+    async def persist_session(self, session: SavedSession) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept[session.pid] = session
 
     async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
         await trio.lowlevel.checkpoint()
         return self.kept.pop(pid, None)
 
 
-class KeptSocket(Socket):
-    """Has a pid, and leaves its session with its adapter."""
-
-    def __init__(
-        self,
-        adapter: KeepingAdapter,
-        namespace: Namespace,
-        peer: "Peer",
-        socket_id: str,
-        auth: dict[str, Any],
-        restored: SavedSession | None,
-    ) -> None:
-        super().__init__(namespace, peer, socket_id, auth)
-        self.adapter = adapter
-        self.restored = restored
-        self.joined = set(restored.rooms) if restored else None
-
-    @property
-    def recovered(self) -> bool:
-        return self.restored is not None
-
-    def credentials(self) -> dict[str, Any]:
-        return {"sid": self.id, "pid": self.id}
-
-    def _leave_rooms(self) -> None:
-        super()._leave_rooms()
-        rooms = self.rooms - {self.id}
-        self.adapter.kept[self.id] = SavedSession(
-            self.id, self.id, self.namespace.name, rooms, self.data, 0, 0, 0, (), inf
-        )
-
-
-@pytest.mark.req("RECOVER-01")
+@pytest.mark.req("RECOVER-12")
 @trio_test
-async def test_an_adapter_may_recover_in_its_own_way(transport: str) -> None:
-    server = Server(ServerOptions(state_recovery=True), adapter=KeepingAdapter)
-    server.on("join")(lambda socket, room: socket.join(room))
+async def test_an_adapter_may_keep_sessions_elsewhere(transport: str) -> None:
+    server = recovering_server(KeepingAdapter)
     server.on("state")(lambda socket: (socket.recovered, "red" in socket.rooms))
     async with serving(server) as port:
         adapter = server.of("/").adapter
         assert isinstance(adapter, KeepingAdapter)
         async with arriving(port, transport) as first:
             await first.connect()
-            await first.emit("join", "red")
-            await until(lambda: "red" in server.of("/").sockets[first.sid].rooms)
+            await first.join("red")
             await first.lose()
             await until(lambda: first.pid in adapter.kept)
+        assert server._host.recovery is not None
+        assert (
+            server._host.recovery.session_count == 0
+        )  # nothing of it is in the server's own memory
+        server.to("red").emit("missed")
         async with arriving(port, transport) as second:
             await second.connect(first.credentials())
             assert (second.sid, second.pid) == (first.sid, first.pid)
+            assert await second.receive_event() == ["missed"]
             await second.send({"type": 2, "nsp": "/", "data": ["state"], "id": 1})
             assert (await second.receive())["data"] == [True, True]
+        assert adapter.kept.keys() <= {first.pid}
+
+
+@pytest.mark.req("RECOVER-11")
+@trio_test
+async def test_recovery_works_with_an_adapter_that_knows_nothing_of_it(transport: str) -> None:
+    """Two nodes: what the other one broadcast while the client was away is not missed either."""
+    here, there = linked_servers(2, ServerOptions(state_recovery=True))
+    here.on("join")(lambda socket, room: (socket.join(room), socket.emit("joined"))[1])
+    async with serving(there), serving(here) as port:
+        async with arriving(port, transport) as first:
+            await first.connect()
+            await first.join("red")
+            there.to("red").emit("news", 1)
+            assert await first.receive_event() == ["news", 1]
+            await lost(here, first)
+        there.to("red").emit("news", 2)
+        there.to("green").emit("news", 3)
+        here.to("red").emit("news", 4)
+        there.to(first.sid).emit("news", 5)
+        async with arriving(port, transport) as second:
+            await second.connect(first.credentials())
+            assert (second.sid, second.pid) == (first.sid, first.pid)
+            assert [await second.receive_event() for _ in range(3)] == [
+                ["news", 2],
+                ["news", 4],
+                ["news", 5],
+            ]
+            there.to("red").emit("news", 6)
+            assert await second.receive_event() == ["news", 6]
 
 
 @trio_test
-async def test_an_adapter_that_could_recover_does_so_only_when_asked() -> None:
+async def test_without_the_option_no_socket_has_a_part_for_it() -> None:
     server = Server(adapter=KeepingAdapter)
     async with serving(server) as port, open_client(port) as client:
         await client.connect()
         (socket,) = server.of("/").sockets.values()
-        assert type(socket) is Socket
+        assert socket._recovery is None
+        assert not socket.recovered
 
 
 @trio_test

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tests.socketio.in_process import FakeSession, join
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_socketio import Server, ServerOptions
+from trio_socketio import Server, ServerOptions, Socket
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.deadlines import Deadlines
-from trio_socketio.socketio import recoverable_socket
+from trio_socketio.socketio import socket_recovery
 from trio_socketio.socketio.acks import GatheredAcks
-from trio_socketio.socketio.adapter import EVERYBODY
-from trio_socketio.socketio.recoverable_socket import RecoverableSocket
+from trio_socketio.socketio.socket_life import lose
+from trio_socketio.socketio.target import EVERYBODY
 
 ROOMS = ("red", "green")
 CLIENTS = 2
@@ -66,7 +66,7 @@ class TimedSession(FakeSession):
 class Client:
     """As the official client does, it takes any text at the end of an event for an offset."""
 
-    socket: RecoverableSocket
+    socket: Socket
     pid: str = ""
     offset: str | None = None
     read: int = 0  # packets of this connection
@@ -92,30 +92,36 @@ class Client:
         self.read = max(self.read, count)
 
 
+def pid_of(socket: Socket) -> str:
+    assert socket._recovery is not None
+    return socket._recovery.pid
+
+
 class World:
     def __init__(self, options: ServerOptions) -> None:
         self.server = Server(options)
         self.deadlines = Deadlines(0.01)
-        self.server.prepare(self.deadlines)
+        self.server._host.begin(self.deadlines)
+        self.server._namespaces.begin()
         self.space = self.server.of("/")
         self.number = 0
         self.recovered = 0
         self.begun_anew = 0
         self.clients: list[Client] = []
-        assert self.server.recovery is not None
-        self.recovery = self.server.recovery
+        assert self.server._host.recovery is not None
+        self.recovery = self.server._host.recovery
 
     async def populate(self) -> None:
         for _ in range(CLIENTS):
             client = Client(await self.connect({}))
-            client.pid = client.socket.pid
+            client.pid = pid_of(client.socket)
             self.clients.append(client)
 
-    async def connect(self, auth: dict[str, Any]) -> RecoverableSocket:
+    async def connect(self, auth: dict[str, Any]) -> Socket:
         joining = join(self.space, TimedSession(), auth)
         await wait_all_tasks_blocked()
         assert joining.state is State.JOINED
-        assert isinstance(joining.socket, RecoverableSocket)
+        assert joining.socket is not None
         return joining.socket
 
     def names(self, rooms: list[str]) -> list[str]:
@@ -174,7 +180,7 @@ class World:
         while arrived < len(session.sent) and session.times[arrived] < now - alive_s:
             arrived += 1  # it would be gone for long
         client.read_up_to(arrived)
-        client.socket.lose("transport close")
+        lose(client.socket, "transport close")
         await wait_all_tasks_blocked()
 
     async def come_back(self, client: Client) -> None:
@@ -189,13 +195,13 @@ class World:
         if client.socket.recovered:
             self.recovered += 1
             assert client.socket.id == before.id
-            assert client.socket.pid == client.pid
+            assert pid_of(client.socket) == client.pid
             assert client.socket.data is before.data
             assert client.socket.rooms == {client.socket.id, *client.rooms}
         else:
             self.begun_anew += 1
             assert client.socket.id != before.id
-            client.pid = client.socket.pid  # the offset stays: official clients keep it
+            client.pid = pid_of(client.socket)  # the offset stays: official clients keep it
             client.rooms, client.expected, client.received = set(), [], []
 
     async def check(self) -> None:
@@ -209,13 +215,13 @@ class World:
 async def live(options: ServerOptions, commands: list[tuple[Any, ...]]) -> World:
     async with trio.open_nursery() as nursery:
         world = World(options)
-        world.server.workers.start(nursery)
+        world.server._workers.start(nursery)
         nursery.start_soon(world.deadlines.run)
         await world.populate()
         for command in commands:
             await world.do(command)
         await world.check()
-        assert world.server.workers.failed == 0
+        assert world.server._workers.failed == 0
         nursery.cancel_scope.cancel()
     return world
 
@@ -246,7 +252,7 @@ def test_who_may_have_missed_something_begins_anew(
         state_recovery_max_sessions=sessions,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recoverable_socket, "MAX_CHANGES", changes)
+        patch.setattr(socket_recovery, "MAX_CHANGES", changes)
         world = trio.run(live, options, commands, clock=MockClock())
     assert len(world.recovery.log) <= packets
     assert world.recovery.log.byte_count <= size

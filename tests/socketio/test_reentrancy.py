@@ -172,12 +172,12 @@ def test_the_poller_survives_every_script(
                     for client, events in zip(clients, sent, strict=False):
                         if events:
                             nursery.start_soon(send_events, client, events)
-                await chaos.server.workers.wait_idle()
+                await chaos.server._workers.wait_idle()
                 async with joined(port, "websocket") as (witness, _):
                     await fence(witness)
-                await chaos.server.workers.wait_idle()
+                await chaos.server._workers.wait_idle()
                 await chaos.server.engine.poller.wait_settled()
-                await chaos.server.workers.wait_idle()
+                await chaos.server._workers.wait_idle()
                 chaos.check()
             async with joined(port, transport) as (witness, _):
                 await fence(witness)

@@ -18,6 +18,7 @@ from trio_socketio import (
     SessionClosed,
     Target,
 )
+from trio_socketio.socketio.socket_life import lose
 
 ROOMS = ["red", "green", "blue"]
 
@@ -192,7 +193,7 @@ def test_rooms_tell_of_every_change_and_of_nothing_else(
         elif action == "leave":
             socket.leave(room)
         elif socket.connected:
-            socket.lose("transport close")
+            lose(socket, "transport close")
         model: dict[str, set[str]] = {}
         for present in namespace.sockets.values():
             for name in present.rooms:

@@ -28,7 +28,7 @@ async def test_sockets_and_joining_clients_are_put_out(transport: str) -> None:
 
     @room.use
     async def check(socket: Socket) -> None:
-        if socket.auth:
+        if socket.handshake.auth:
             waiting.set()
             await trio.sleep_forever()
 

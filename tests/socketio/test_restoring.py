@@ -11,7 +11,6 @@ from trio.testing import trio_test
 from trio_socketio import (
     Adapter,
     Joining,
-    Namespace,
     Observer,
     SavedSession,
     Server,
@@ -19,12 +18,11 @@ from trio_socketio import (
     Socket,
 )
 from trio_socketio.protocol.joining import State
-from trio_socketio.socketio.recoverable_socket import RECOVERABLE
-from trio_socketio.socketio.recovering_adapter import RecoveringAdapter
+from trio_socketio.socketio.socket_recovery import RECOVERABLE
 from trio_socketio.socketio.steps import Step
 
 
-class FaultyAdapter(RecoveringAdapter):
+class FaultyAdapter(Adapter):
     """Waits or fails where a test says so."""
 
     before: trio.Event | None = None
@@ -57,11 +55,7 @@ def faulty_server(**options: Any) -> tuple[Server, type[FaultyAdapter]]:
     class Faulty(FaultyAdapter):
         pass
 
-    def create(namespace: Namespace) -> Adapter:
-        recovery = namespace.server.recovery
-        return Adapter(namespace) if recovery is None else Faulty(namespace, recovery)
-
-    return Server(ServerOptions(state_recovery=True, **options), adapter=create), Faulty
+    return Server(ServerOptions(state_recovery=True, **options), adapter=Faulty), Faulty
 
 
 def saved(server: Server) -> int:
@@ -105,7 +99,8 @@ async def test_who_is_lost_at_any_await_of_coming_back_may_come_back(
     gate, waits = trio.Event(), trio.Event()
 
     async def wait(what: Any) -> None:
-        if "again" in what.auth:
+        auth = what.auth if isinstance(what, Joining) else what.handshake.auth
+        if "again" in auth:
             waits.set()
             await trio.sleep_forever()
 
@@ -221,7 +216,7 @@ async def test_saved_sessions_end_with_their_namespace() -> None:
             await until(lambda: saved(server) == len(clients))
         await server.remove("/room")
         assert saved(server) == 1
-        await server.workers.wait_idle()
+        await server._workers.wait_idle()
         assert expired == [clients[0].sid]
         server.of("/room")
         for client, name, recovered in zip(clients, ("/room", "/"), (False, True), strict=True):
@@ -276,7 +271,7 @@ async def test_what_can_be_recovered_from(reason: str) -> None:
         else:
             socket.session.lose(reason)
         await until(lambda: len(told) == 1)
-        await server.workers.wait_idle()
+        await server._workers.wait_idle()
         assert told == [REASONS[reason]]
         assert saved(server) == REASONS[reason]
         async with arriving(port) as again:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import Adapter, Broadcast, LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio.socketio.membership import Membership
 from trio_socketio.socketio.rooms import Rooms
 
 # Who is where: a in x; b in x and y; c in y; d nowhere.
@@ -222,7 +223,7 @@ class Member:
 
     def __init__(self, number: int) -> None:
         self.id = self.public_id = f"id-{number}"
-        self.joined: set[str] | None = None
+        self._membership = Membership()
 
 
 ROOM_NAMES = ["x", "y", "z", "id-0", "id-1"]
@@ -239,8 +240,8 @@ some_rooms = st.lists(st.sampled_from(ROOM_NAMES), max_size=3)
 def test_index_agrees_with_plain_sets(
     script: list[tuple[str, int, str]], wanted: list[str], excluded: list[str]
 ) -> None:
-    rooms = Rooms()
-    members = [cast("Socket", Member(number)) for number in range(4)]
+    rooms: Rooms[Member] = Rooms()
+    members = [Member(number) for number in range(4)]
     model: dict[str, set[str]] = {}  # of those inside: the rooms, without their own
     for action, number, room in script:
         member = members[number]
@@ -266,6 +267,8 @@ def test_index_agrees_with_plain_sets(
     assert set(chosen) == {
         sid for sid in model if (not wanted or inside(sid, wanted)) and not inside(sid, excluded)
     }
-    assert {member.id: member.joined or set() for member in members if member.id in model} == model
+    assert {
+        member.id: member._membership.joined or set() for member in members if member.id in model
+    } == model
     assert set(rooms.names()) == set().union(*model.values())
     assert len(rooms) == len(rooms.names())

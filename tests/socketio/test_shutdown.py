@@ -357,7 +357,7 @@ class ClosedAdapter(Adapter):
         self.closed_with: list[int] = []
 
     def close(self) -> None:
-        self.closed_with.append(len(self._namespace.sockets))
+        self.closed_with.append(len(self._namespace.rooms.sockets))
         raise ValueError("the other nodes are gone")
 
 

@@ -18,6 +18,7 @@ from trio.testing import trio_test
 from trio_socketio import Adapter, Server, ServerOptions, Socket, open_server
 from trio_socketio.codec.parsers import JSON, Parser
 from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.socketio import socket_life
 
 TRANSPORTS = ["websocket", "polling"]
 
@@ -371,7 +372,7 @@ async def test_packets_for_a_socket_that_cannot_leave_do_not_wait_for_ever(
                 joined(port, "websocket") as (client, _),
             ):
                 with monkeypatch.context() as patched:
-                    patched.setattr(Socket, "_leave_rooms", fail)
+                    patched.setattr(socket_life, "_leave_rooms", fail)
                     await send_batch(client, ["1", '2["ask"]'])
                     await check_bystander(bystander)
                     await until(lambda: sio.statistics().sessions == 1)
@@ -410,7 +411,7 @@ async def test_handlers_are_cancelled_when_the_server_ends() -> None:
         async with serving(sio) as port, joined(port, "websocket") as (client, _):
             await client.emit("wait")
             await client.emit("fail")
-            await until(lambda: sio.workers.running is not None)
+            await until(lambda: sio._workers.running is not None)
             await trio.sleep(0.05)
     assert seen == ["cancelled", "cancelled"]
     assert sio.statistics().handler_failures == 1  # the SystemExit; no Cancelled is a failure
@@ -456,6 +457,7 @@ import gc, logging, sys
 import trio
 from tests.socketio.serving import joined, the_socket
 from trio_socketio import Server, open_server
+from trio_socketio.socketio import socket_life
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 sio = Server()

@@ -64,7 +64,9 @@ async def test_a_client_is_in_the_main_namespace_unasked(transport: str) -> None
 
     @server.on("connection")
     def connected(socket: Socket) -> None:
-        seen.add((socket.id, socket.auth, socket.handshake.query.get("color"), socket.rooms))
+        seen.add(
+            (socket.id, socket.handshake.auth, socket.handshake.query.get("color"), socket.rooms)
+        )
         socket.emit("welcome")
 
     async with serving(server) as port, open_client(port, transport, "&color=red") as client:
@@ -99,7 +101,9 @@ async def test_a_query_behind_a_namespace_is_the_auth(
 ) -> None:
     server = make_server()
     seen = Record()
-    server.of("/admin").on("connection")(lambda socket: seen.add((socket.id, socket.auth)))
+    server.of("/admin").on("connection")(
+        lambda socket: seen.add((socket.id, socket.handshake.auth))
+    )
     async with serving(server) as port, in_main(port, transport) as client:
         await client.send(f"0/admin{query},")
         assert await client.receive() == ("0/admin,", [])
@@ -137,7 +141,7 @@ async def test_others_are_shown_an_alias_of_its_id(transport: str) -> None:
 async def test_a_payload_of_a_connect_is_no_auth(transport: str) -> None:
     server = make_server()
     seen = Record()
-    server.of("/admin").on("connection")(lambda socket: seen.add(socket.auth))
+    server.of("/admin").on("connection")(lambda socket: seen.add(socket.handshake.auth))
     async with serving(server) as port, in_main(port, transport) as client:
         await client.send('0/admin?token=x,{"token":"y"}')
         assert await client.receive() == ("0/admin,", [])
@@ -149,7 +153,7 @@ async def test_a_payload_of_a_connect_is_no_auth(transport: str) -> None:
 async def test_a_client_that_leaves_and_rejoins_at_once_keeps_its_query() -> None:
     server = make_server()
     seen = Record()
-    server.of("/admin").on("connection")(lambda socket: seen.add(socket.auth))
+    server.of("/admin").on("connection")(lambda socket: seen.add(socket.handshake.auth))
     async with serving(server) as port, in_main(port, "polling") as client:
         assert isinstance(client.engine, PollingEngineV3)
         http = HttpClient(port)
@@ -259,7 +263,7 @@ async def test_connecting_twice_joins_anew(transport: str, text: str) -> None:
         assert gone.entries == [(socket_id, "client namespace disconnect")]
         (socket,) = server.of(name).sockets.values()
         assert socket.id == socket_id
-        assert socket.auth == ({"token": "x"} if "token" in text else {})
+        assert socket.handshake.auth == ({"token": "x"} if "token" in text else {})
         for prefix in ("", "/admin,"):
             await client.send(f'2{prefix}1["ping"]')
             assert await client.receive() == (f'3{prefix}1["pong"]', [])

@@ -1,4 +1,4 @@
-"""What a socket tells of an answer, and the answers of all that a broadcast reached."""
+"""Answers that are waited for: those of one socket, and those of all that a broadcast reached."""
 
 from typing import Any, Final, Protocol
 
@@ -19,6 +19,60 @@ class Awaited(Protocol):
 
     def fail(self, error: TrioSocketIOError) -> None:
         """A client is gone."""
+
+
+class AnsweringClient(Protocol):
+    """Is told while answers of it are waited for: they may stand behind what is not read."""
+
+    def ack_awaited(self) -> None:
+        """One answer more is waited for."""
+
+    def ack_over(self) -> None:
+        """One answer less."""
+
+
+class PendingAcks:
+    """Pairs the answers of a socket's client with the questions.
+
+    Args:
+        client: of the socket.
+    """
+
+    __slots__ = ("_client", "_waiting")
+
+    def __init__(self, client: AnsweringClient) -> None:
+        self._client = client
+        self._waiting: dict[int, Awaited] = {}
+
+    def expect(self, ack_id: int, pending: Awaited) -> None:
+        """Tell pending the answer to an event that was sent."""
+        self._waiting[ack_id] = pending
+        self._client.ack_awaited()
+
+    def forget(self, ack_id: int) -> None:
+        """Wait for an answer no longer."""
+        if self._waiting.pop(ack_id, None) is not None:
+            self._client.ack_over()
+
+    def receive(self, ack_id: int | None, arguments: list[Any], socket_id: str) -> None:
+        """Hand over an answer. One that nobody waits for is ignored (SIO5-28).
+
+        Args:
+            ack_id: of the event that it answers.
+            arguments: the answer.
+            socket_id: the public id of the socket.
+        """
+        pending = None if ack_id is None else self._waiting.pop(ack_id, None)
+        if pending is not None:
+            self._client.ack_over()
+            pending.receive(arguments, socket_id)
+
+    def fail(self, error: TrioSocketIOError) -> None:
+        """Tell all that wait that no answer will come: the socket has left."""
+        waiting, self._waiting = self._waiting, {}
+        for pending in waiting.values():
+            self._client.ack_over()
+            pending.fail(error)
 
 
 class GatheredAcks:

@@ -9,58 +9,74 @@ What has an effect and no answer is plain: an emit never waits. What asks other 
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
 import trio
 
 from trio_socketio.acks import Ack
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
-from trio_socketio.socketio.remote_socket import SocketDetails, describe
+from trio_socketio.socketio.remote_socket import HandshakeDetails, SocketDetails
 from trio_socketio.socketio.room_hooks import WatchedRooms
+from trio_socketio.socketio.server_side import ServerSideEvent
+from trio_socketio.socketio.target import Target
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
-    from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.peer import Peer
-    from trio_socketio.socketio.registry import Function
+    from trio_socketio.runtime.jobs import Workers
+    from trio_socketio.socketio.handlers import Function
+    from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
+    from trio_socketio.socketio.packets import PacketWriter
+    from trio_socketio.socketio.registry import Registry
+    from trio_socketio.socketio.rooms import Rooms
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
-    """Whom a broadcast is for, and how it goes there: a value that can travel to other nodes.
+class AdaptedPlace(Protocol):
+    """The namespace of an adapter, as far as the adapter needs it; see Namespace."""
 
-    Args:
-        rooms: sockets in any of them; none is the whole namespace.
-        excluded: but not sockets in any of these.
-        volatile: drop it for those who cannot take it at once.
-        local: this node only.
-        compress: whether transports that compress may compress it.
-        timeout_s: how long answers may take; None is the default of what asks.
-    """
+    rooms: "Rooms[Socket]"
+    """The local sockets, by room."""
 
-    rooms: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()
-    volatile: bool = False
-    local: bool = False
-    compress: bool = True
-    timeout_s: float | None = None
+    @property
+    def name(self) -> str:
+        """Begins with a slash."""
 
-    def fits(self, rooms: AbstractSet[str]) -> bool:
-        """Whether a socket that is in rooms, its own included, is one of them."""
-        return (not self.rooms or not rooms.isdisjoint(self.rooms)) and rooms.isdisjoint(
-            self.excluded
-        )
+    @property
+    def _workers(self) -> "Workers":
+        """Run user code."""
+
+    @property
+    def _packets(self) -> "PacketWriter":
+        """Writes the packets."""
+
+    @property
+    def _registry(self) -> "Registry":
+        """Knows the handlers."""
+
+    @property
+    def _recovery(self) -> "NamespaceRecovery | None":
+        """Logs what is sent, while state_recovery is on."""
+
+    @property
+    def _overheard(self) -> set[object]:
+        """The sockets with listeners of what is sent to them."""
+
+    @property
+    def _joinings(self) -> "Iterable[Applicant]":
+        """Clients on their way in."""
 
 
-EVERYBODY = Target()
-"""All sockets of a namespace."""
+class Applicant(Protocol):
+    """A client on its way into the namespace: a Joining."""
+
+    @property
+    def socket(self) -> "Socket | None":
+        """See Joining."""
 
 
 class Adapter:
@@ -70,14 +86,7 @@ class Adapter:
         namespace: whose sockets it serves.
     """
 
-    recovers: ClassVar[bool] = False
-    """Whether it keeps sessions and what their clients miss: state_recovery asks for that.
-
-    Such an adapter overrides what stands under "recovery". ``namespace.server.recovery`` says
-    whether the option is on.
-    """
-
-    def __init__(self, namespace: "Namespace") -> None:
+    def __init__(self, namespace: AdaptedPlace) -> None:
         self._namespace = namespace
 
     async def start(self) -> None:
@@ -95,38 +104,28 @@ class Adapter:
         Called once. A server that serves again makes new adapters.
         """
 
-    # -- recovery
-
-    def create_socket(
-        self,
-        peer: "Peer",
-        socket_id: str,
-        auth: dict[str, Any],
-        restored: "SavedSession | None",
-    ) -> "Socket":
-        """A socket whose client can come back: asked of an adapter that recovers.
-
-        Args:
-            peer: the session.
-            socket_id: its own, or that of the socket that it goes on with.
-            auth: the payload of the CONNECT.
-            restored: what restore_session gave.
-        """
-        raise NotImplementedError
+    # -- recovery: where the sessions of lost clients are kept, with the option state_recovery
 
     async def persist_session(self, session: "SavedSession") -> None:
-        """Keep what a client that lost its connection needs to go on: here, nothing is kept."""
+        """Keep what a client that lost its connection needs to go on: here, in memory."""
+        recovery = self._namespace._recovery
+        if recovery is not None:
+            recovery.keep(session)
         await trio.lowlevel.checkpoint()
 
     async def restore_session(self, pid: str, offset: str | None) -> "SavedSession | None":
-        """Hand out a session that was kept, once; None when it is unknown, or too much was missed.
+        """Hand out a session that was kept, once; None when it is unknown.
+
+        Whether its client has missed too much is decided by who asks.
 
         Args:
             pid: what the client calls it; shaped like one, otherwise unchecked.
             offset: of the last packet that the client has; None when it names none.
         """
+        recovery = self._namespace._recovery
+        session = None if recovery is None else recovery.hand_out(pid)
         await trio.lowlevel.checkpoint()
-        return None
+        return session
 
     # -- membership
 
@@ -153,7 +152,7 @@ class Adapter:
         """
         rooms = self._namespace.rooms
         if not isinstance(rooms, WatchedRooms):
-            rooms = self._namespace.rooms = WatchedRooms(rooms, self._namespace.workers)
+            rooms = self._namespace.rooms = WatchedRooms(rooms, self._namespace._workers)
         return rooms.on(event)
 
     # -- emitting
@@ -169,8 +168,17 @@ class Adapter:
         Raises:
             LocalProtocolError: the arguments cannot be sent; nothing was.
         """
-        packet = self._namespace.encode_event(arguments, None)
-        chosen = self._choose(packet, arguments, target)
+        namespace = self._namespace
+        recovery = namespace._recovery
+        if recovery is None:
+            packet = namespace._packets.encode_event(arguments, None)
+            chosen = self._choose(packet, arguments, target)
+        else:
+            if namespace._overheard:
+                namespace._packets.encode_event(arguments, None)  # unsendable: nobody hears of it
+                self._overhear(arguments, target)
+            packet = recovery.log_broadcast(arguments, target)
+            chosen = namespace.rooms.select(target.rooms, target.excluded)
         if target.volatile:
             for socket in chosen:
                 socket.session.send_volatile(packet)
@@ -210,36 +218,36 @@ class Adapter:
         Raises:
             LocalProtocolError: see broadcast.
         """
-        ack_id = self._namespace.next_ack_id()
-        packet = self._namespace.encode_event(arguments, ack_id)
+        ack_id = self._namespace._packets.next_ack_id()
+        packet = self._namespace._packets.encode_event(arguments, ack_id)
         asked: list[Socket] = []
         for socket in self._choose(packet, arguments, target):
             if target.volatile and not socket.session.is_writable:
                 socket.session.drop()
                 continue
             socket.session.send(packet)
-            socket.expect_ack(ack_id, acks)
+            socket._open_acks().expect(ack_id, acks)
             asked.append(socket)
         try:
             yield len(asked)
         finally:
             for socket in asked:
-                socket.forget_ack(ack_id)
+                socket._open_acks().forget(ack_id)
 
     def _choose(
         self, packet: "Outgoing", arguments: list[Any], target: Target
     ) -> "Collection[Socket]":
         if not target.compress:
             packet.compress = False
-        if self._namespace.overheard:  # before anything is sent: what listens may do anything
-            self.overhear(arguments, target)
+        if self._namespace._overheard:  # before anything is sent: what listens may do anything
+            self._overhear(arguments, target)
         return self._namespace.rooms.select(target.rooms, target.excluded)
 
-    def overhear(self, arguments: list[Any], target: Target) -> None:
+    def _overhear(self, arguments: list[Any], target: Target) -> None:
         """Call who listens to what goes out to the sockets of target."""
         for socket in list(self.select(target)):
-            if socket in self._namespace.overheard:
-                socket.overhear(arguments)
+            if socket._outgoing is not None:
+                socket._outgoing.overhear(socket, arguments)
 
     def select(self, target: Target) -> "Collection[Socket]":
         """This node's sockets of target."""
@@ -268,8 +276,8 @@ class Adapter:
 
         A client that is on its way in counts: it would come in right behind.
         """
-        for joining in tuple(self._namespace.joinings):
-            if joining.socket is not None and target.fits(joining.socket.early_rooms):
+        for joining in tuple(self._namespace._joinings):
+            if joining.socket is not None and target.fits(joining.socket._early_rooms):
                 joining.socket.disconnect(close)
         for socket in list(self.select(target)):
             socket.disconnect(close)
@@ -303,6 +311,22 @@ class Adapter:
 
     # -- from server to server
 
+    def receive_server_side(
+        self, arguments: list[Any], answer: Callable[[Any], None] | None = None
+    ) -> None:
+        """Another node has sent an event: an adapter calls this. Handled in a worker.
+
+        Args:
+            arguments: the event's name, then what goes with it.
+            answer: called with what the handler returns; not if it fails, or there is none.
+        """
+        namespace = self._namespace
+        namespace._workers.check_thread()
+        handler = namespace._registry.server_side.get(arguments[0])
+        if handler is not None:
+            name = namespace._registry.name
+            namespace._workers.submit(ServerSideEvent(name, handler, arguments[1:], answer))
+
     def server_side_emit(self, arguments: list[Any]) -> None:
         """Send an event to the same namespace of every other node: here, of none."""
 
@@ -316,4 +340,18 @@ class Adapter:
         return []
 
 
-AdapterFactory = Callable[["Namespace"], Adapter]
+def describe(socket: "Socket") -> SocketDetails:
+    """What other nodes may know of a socket of this one: never its credentials (JOIN-27)."""
+    view = socket.handshake
+    handshake = HandshakeDetails(
+        headers=view.headers,
+        query=view.query,
+        url=view.url,
+        address=view.address,
+        secure=view.secure,
+        issued_s=view.issued_s,
+    )
+    rooms = socket.rooms
+    if socket.public_id is not socket.id:
+        rooms = rooms - {socket.id} | {socket.public_id}
+    return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_socketio.socketio.intake import OVERLOAD_FACTOR
+
 if TYPE_CHECKING:
     from trio_socketio.errors import ConnectRefused
     from trio_socketio.socketio.socket import Socket
@@ -41,21 +43,23 @@ class Credentials:
     @property
     def has_room(self) -> bool:
         """Whether another event may be held."""
-        return len(self._held) < self._socket.namespace.workers.queue_bound
+        return len(self._held) < self._socket.namespace._workers.queue_bound
 
     def receive_event(self, arguments: list[Any], ack_id: int | None, weight: int) -> None:
         """Take an event of a client that has not been authenticated yet; see Intake for weight."""
         if self._arguments is not None:
             self._held.append((arguments, ack_id, weight))
-            self._socket.peer.intake.add(self._socket.peer, weight)
+            client = self._socket._participant
+            client.host.intake.add(client, weight)
             if not self.has_room:
-                self._socket.peer.queue_full(len(self._held))
+                overload = OVERLOAD_FACTOR * self._socket.namespace._workers.queue_bound
+                client.burdened(is_overload=len(self._held) >= overload)
         elif arguments[0] == self._event:
             self._arguments = arguments[1:]
             self._ack_id = ack_id
             self._arrived.set()
         else:
-            self._socket.namespace.workers.events_dropped += 1
+            self._socket.namespace._workers.events_dropped += 1
             error = {"errcode": NOT_AUTHENTICATED, "errmsg": "not authenticated"}
             self._socket.emit(ERROR_EVENT, error)
 
@@ -70,26 +74,27 @@ class Credentials:
         Raises:
             LocalProtocolError: an argument cannot be sent.
         """
-        if self._ack_id is not None and self._socket.is_reachable:
+        if self._ack_id is not None and self._socket._is_reachable:
             ack_id, self._ack_id = self._ack_id, None
-            self._socket.session.send(self._socket.namespace.encode_ack(arguments, ack_id))
+            self._socket.session.send(self._socket.namespace._packets.encode_ack(arguments, ack_id))
 
     def release(self) -> None:
         """The socket has joined: hand it the events that waited."""
         while self._held and self._socket.connected:  # a handler may disconnect it
-            self._socket.receive_event(*self._take())
+            self._socket._open_events().receive(self._socket, *self._take())
         self.drop()
 
     def drop(self) -> None:
         """The socket has left, or was turned away: count the events that waited."""
-        self._socket.namespace.workers.events_dropped += len(self._held)
+        self._socket.namespace._workers.events_dropped += len(self._held)
         while self._held:
             self._take()
-        self._socket.peer.queue_eased()
+        self._socket._participant.queue_eased()
 
     def _take(self) -> tuple[list[Any], int | None, int]:
         arguments, ack_id, weight = self._held.popleft()
-        self._socket.peer.intake.remove(self._socket.peer, weight)
+        client = self._socket._participant
+        client.host.intake.remove(client, weight)
         return arguments, ack_id, weight
 
 

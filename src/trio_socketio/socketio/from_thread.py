@@ -9,19 +9,17 @@ made.
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.signatures import is_async
+from trio_socketio.socketio.broadcast import Broadcast
 
 if TYPE_CHECKING:
     from trio_socketio.runtime.jobs import Workers
-    from trio_socketio.socketio.broadcast import Broadcasting
-    from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.server import Server
 
 _NOT_SERVING: Final = "the server does not serve, or is stopping: nothing was done"
 
@@ -132,11 +130,11 @@ class BroadcastFromThread:
 
     __slots__ = ("_calls", "_receivers")
 
-    def __init__(self, calls: Calls, receivers: "Broadcasting") -> None:
+    def __init__(self, calls: Calls, receivers: Broadcast) -> None:
         self._calls = calls
         self._receivers = receivers
 
-    def _choose(self, receivers: "Broadcasting") -> "BroadcastFromThread":
+    def _choose(self, receivers: Broadcast) -> "BroadcastFromThread":
         return BroadcastFromThread(self._calls, receivers)
 
     def to(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
@@ -194,23 +192,34 @@ class BroadcastFromThread:
         self._calls.make(self._receivers.disconnect_sockets, (close,))
 
 
+class Serving(Protocol):
+    """See Server."""
+
+    def of(self, name: str) -> Broadcast:
+        """See Server."""
+
+    def stop(self) -> None:
+        """See Server."""
+
+
 class FromThread(BroadcastFromThread):
     """The server, as other threads may use it. What is emitted here goes to the main namespace.
 
     Args:
         calls: see BroadcastFromThread.
         server: that serves.
+        everybody: all sockets of its main namespace.
     """
 
     __slots__ = ("_server",)
 
-    def __init__(self, calls: Calls, server: "Server") -> None:
-        super().__init__(calls, server)
+    def __init__(self, calls: Calls, server: Serving, everybody: Broadcast) -> None:
+        super().__init__(calls, everybody)
         self._server = server
 
     def of(self, name: str) -> BroadcastFromThread:
         """Emits to a namespace, which is created if need be; see Server.of. Raises as emit does."""
-        namespace: Namespace = self._calls.make(self._server.of, (name,))
+        namespace: Broadcast = self._calls.make(self._server.of, (name,))
         return self._choose(namespace)
 
     def stop(self) -> None:

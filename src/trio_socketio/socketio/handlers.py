@@ -1,11 +1,14 @@
 """Functions that are registered for events."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.verdicts import function_name
 from trio_socketio.signatures import is_async
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+"""What a decorator that registers a function gives back unchanged."""
 
 
 class Handler:

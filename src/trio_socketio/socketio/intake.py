@@ -35,6 +35,9 @@ LARGE_BYTES: Final = 65536
 SMALL_BYTES: Final = 4096
 """Packets up to it weigh what they measure, so that most messages cost one comparison."""
 
+OVERLOAD_FACTOR: Final = 4
+"""Times a bound: how far what waits may pile up behind a handler that awaits an ack."""
+
 _SMALL_WHEN_STRAINED_BYTES: Final = 256
 _ITEM_BYTES: Final = 64
 _SHARES: Final = 4  # a session's share of the whole bound is this fraction of an equal one
@@ -98,11 +101,23 @@ class Holder(Protocol):
     def session(self) -> Reading:
         """Its session."""
 
-    def burdened(self, before: int) -> None:
-        """It holds its bound or more than its share; ``before`` without the last packet."""
+    def burdened(self, *, is_overload: bool) -> None:
+        """It has sent more than it may before its handlers have caught up.
+
+        Args:
+            is_overload: it is OVERLOAD_FACTOR times as much.
+        """
 
     def queue_eased(self) -> None:
         """It holds less than before; read on if nothing else is in the way."""
+
+
+class Collector(Protocol):
+    """Collects the attachments of a client's packet."""
+
+    @property
+    def holder(self) -> Holder:
+        """The client."""
 
     @property
     def collected(self) -> int:
@@ -138,7 +153,7 @@ class Intake:
         self._raw = 0  # bytes of the packets that wait to be decoded
         self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
         self._stalled: dict[Holder, None] = {}  # not read because all together hold too much
-        self._collecting: dict[Holder, None] = {}
+        self._collecting: dict[Collector, None] = {}
         self._news = trio.Event()
 
     def begin(self, options: "ServerOptions") -> None:
@@ -156,7 +171,7 @@ class Intake:
             self._stalled[holder] = None
             holder.session.pause_reading()
         elif holder.held >= self._session_bound:
-            holder.burdened(before)
+            holder.burdened(is_overload=before >= OVERLOAD_FACTOR * self._session_bound)
 
     def remove(self, holder: Holder, weight: int) -> None:
         """It was handled, or will never be. Called exactly once for every `add`."""
@@ -179,10 +194,6 @@ class Intake:
     def keeps_back(self, holder: Holder) -> bool:
         """Whether the holder must not be read, even if that is where its next answer stands."""
         return holder in self._waiting or holder in self._stalled
-
-    def is_overload(self, before: int, factor: int) -> bool:
-        """Whether a holder held so many times its bound before its last packet."""
-        return before >= factor * self._session_bound
 
     @property
     def _share(self) -> int:
@@ -210,22 +221,22 @@ class Intake:
 
     # -- attachments
 
-    def collect(self, holder: Holder, weight: int) -> None:
+    def collect(self, collector: Collector, weight: int) -> None:
         """An attachment came whose packet is not complete, or the packet's own text."""
-        self._collecting[holder] = None
-        self._add(holder, weight)
+        self._collecting[collector] = None
+        self._add(collector.holder, weight)
         while self.held > self._bound and self._collecting:
             heaviest = max(self._collecting, key=lambda other: other.collected)
             if heaviest.collected <= self._share:
                 break
             log.debug("a session is closed: nobody has collected more attachments")
             heaviest.drop_collected()
-            heaviest.session.lose("overload")
+            heaviest.holder.session.lose("overload")
 
-    def stop_collecting(self, holder: Holder, weight: int) -> None:
+    def stop_collecting(self, collector: Collector, weight: int) -> None:
         """The packet is complete, or given up. Its weight is all that was collected."""
-        del self._collecting[holder]
-        self.remove(holder, weight)
+        del self._collecting[collector]
+        self.remove(collector.holder, weight)
 
     # -- packets that wait to be decoded
 

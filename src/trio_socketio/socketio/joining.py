@@ -17,20 +17,22 @@ from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
-from trio_socketio.socketio.founding import found_namespace
-from trio_socketio.socketio.parent_namespace import is_dynamic_name
+from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
+from trio_socketio.socketio.refusing import turn_away
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
+from trio_socketio.socketio.revisions import name_socket
+from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.socket_life import accept, enter, stay_out
 from trio_socketio.socketio.steps import Awaited
 from trio_socketio.socketio.undos import UNDO_S, Undo, Undos
 
 if TYPE_CHECKING:
     from trio_socketio.codec.socket_packet import Packet
-    from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.observers import Observers
-    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.socketio.entrance import Candidate, Hall
+    from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
     from trio_socketio.socketio.saved_session import SavedSession
-    from trio_socketio.socketio.socket import Socket
     from trio_socketio.socketio.steps import Step
+
 
 _Stages = Generator[Awaited, Any, None]
 
@@ -39,7 +41,7 @@ class Joining:
     """A client on its way into a namespace. Steps are called with it, observers are told about it.
 
     Args:
-        peer: the client.
+        participant: the client.
         name: of the namespace that it asks for.
         auth: the payload of its CONNECT.
 
@@ -53,7 +55,8 @@ class Joining:
         "_at",
         "_lost",
         "_namespace",
-        "_peer",
+        "_participant",
+        "_registry",
         "_scope",
         "_stages",
         "_undos",
@@ -64,15 +67,17 @@ class Joining:
         "state",
     )
 
-    def __init__(self, peer: "Peer", name: str, auth: dict[str, Any]) -> None:
+    def __init__(self, participant: "Candidate", name: str, auth: dict[str, Any]) -> None:
         self.name = name
         self.auth = auth
         self.socket: Socket | None = None
         self.state = State.SEARCHING
-        self._peer = peer
-        self._namespace: Namespace | None = None
+        self._participant = participant
+        self._namespace: Hall | None = None
+        self._registry = participant.namespaces.everywhere  # until the namespace has been found
         # The pid is a secret of client and server: user code does not see it.
-        self._lost = take_pid(auth) if peer.server.recovery is not None and peer.recovers else None
+        recovers = participant.host.recovery is not None and participant.revision.recovers
+        self._lost = take_pid(auth) if recovers else None
         self._at: Step | str = ""  # what is at work, for the log
         self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # of the task, if it takes one
@@ -91,7 +96,7 @@ class Joining:
         that is at work has ended, also when the server stops, and have UNDO_S each.
         """
         if self._undos is None:
-            self._undos = Undos(self._peer.server.workers, f"joining {self.name}")
+            self._undos = Undos(self._participant.host.workers, f"joining {self.name}")
         self._undos.add(function)
 
     def identify(self, user: str) -> None:
@@ -102,7 +107,7 @@ class Joining:
         """
         if self.socket is None or self.state is State.JOINED:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
-        self.socket.identify(user)
+        self.socket._user = user
 
     def accept(self, event: str, timeout_s: float) -> Credentials:
         """Answer the CONNECT before it is known who the client is; its credentials are an event.
@@ -120,31 +125,31 @@ class Joining:
         if self.socket is None or self._scope is None:
             raise LocalProtocolError("only an async step that authenticates can accept a client")
         credentials = Credentials(self.socket, event)
-        if not self.has_ended:  # else the client has left, and the step is about to be cancelled
+        if not self._has_ended:  # else the client has left, and the step is about to be cancelled
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s
             self.credentials = credentials
-            self.socket.accept()
+            accept(self.socket)
         return credentials
 
     # -- for the client's side
 
     @property
-    def has_ended(self) -> bool:
+    def _has_ended(self) -> bool:
         """Whether it is decided; the task and its undos may still be at work."""
         return self.state in ENDS
 
     @property
-    def is_accepted(self) -> bool:
+    def _is_accepted(self) -> bool:
         """Whether the client was told that it is connected, and may send events."""
-        return self.credentials is not None and not self.has_ended
+        return self.credentials is not None and not self._has_ended
 
     @property
-    def has_room(self) -> bool:
+    def _has_room(self) -> bool:
         """Whether another event may wait until the client is authenticated."""
         return self.credentials is None or self.credentials.has_room
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Go as far as plain steps lead; if one is async, a task does the rest."""
         try:
             awaited = next(self._stages, None)
@@ -152,13 +157,13 @@ class Joining:
             self._fail(error)
         else:
             if awaited is not None:
-                if self._peer.server.workers.spawn(self._run, awaited):
+                if self._participant.host.workers.spawn(self._run, awaited):
                     return
-                self.abandon("server shutting down")
+                self._abandon("server shutting down")
                 self._stages.close()
         self._conclude()
 
-    def receive_packet(self, packet: "Packet") -> None:
+    def _receive_packet(self, packet: "Packet") -> None:
         """Take a DISCONNECT, or any packet of a client that was accepted.
 
         Raises:
@@ -166,62 +171,68 @@ class Joining:
         """
         kind = packet.type
         if self.socket is None or self.credentials is None or kind is PacketType.DISCONNECT:
-            self.abandon("client namespace disconnect")
+            self._abandon("client namespace disconnect")
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             self.credentials.receive_event(packet.data, packet.ack_id, packet.weight)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            self.socket.receive_ack(packet.ack_id, packet.data)
+            if self.socket._acks is not None:
+                self.socket._acks.receive(packet.ack_id, packet.data, self.socket.public_id)
         else:
             raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
 
-    def abandon(self, reason: str) -> None:
+    def _abandon(self, reason: str) -> None:
         """The client has left, or the server stops. Does nothing once it is decided."""
-        if not self.has_ended:
+        if not self._has_ended:
             self._move(State.ABANDONED)
             self._let_go(reason)
-            self._observers().abandoned(self)
+            self._registry.observers.abandoned(self)
 
-    def refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
+    def _refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
         """Turn the client away, whatever step is at work. Does nothing once it is decided.
 
         Args:
             error: what the client is told.
             errcode: for a client that has been accepted, unless the error's data has one.
         """
-        if not self.has_ended:
+        if not self._has_ended:
             self._move(State.REFUSED)
-            self._peer.turn_away(self, error, errcode)
+            turn_away(self._participant, self.name, self.socket, self.credentials, error, errcode)
             self._let_go("server namespace disconnect")
-            self._observers().refused(self, error)
+            self._registry.observers.refused(self, error)
 
     # -- the stages
 
     def _pass_stages(self) -> _Stages:
         """Everything between CONNECT and JOINED, in order. What is raised refuses the client."""
-        server = self._peer.server
-        namespace = server.namespaces.get(self.name)
+        host = self._participant.host
+        namespace = self._participant.namespaces.by_name.get(self.name)
         if namespace is None:
             namespace = yield from self._search()
             if namespace is None:
                 return
         self._namespace = namespace
-        namespace.joinings[self] = None
+        registry = self._registry = namespace._registry
+        namespace._joinings[self] = None
         if self.state is State.REFUSED:  # by the handler of "new_namespace"
             return
-        if not namespace.adapter_is_started:
+        if not namespace._adapter_is_started:
             self._at = "the start of the adapter"
-            yield Awaited(namespace.start_adapter, ())
-            if self.has_ended:
+            yield Awaited(namespace._start_adapter, ())
+            if self._has_ended:
                 return
         restored = None
-        if self._lost is not None and namespace.adapter.recovers:
+        recovery = namespace._recovery
+        if self._lost is not None and recovery is not None:
             self._move(State.RESTORING)
-            restored = yield from self._restore(namespace, *self._lost)
-            if self.has_ended:
+            restored = yield from self._restore(namespace, recovery, self._lost)
+            if self._has_ended:
                 return
-        socket = self.socket = namespace.create_socket(self._peer, self.auth, restored)
-        for step in namespace.steps.plan:
-            if step.takes_socket and socket.skips_middleware:
+        socket = self.socket = _create_socket(self._participant, namespace, self.auth, restored)
+        skips_middleware = (
+            restored is not None and recovery is not None and recovery.shared.skip_middlewares
+        )
+        for step in registry.steps.plan:
+            if step.takes_socket and skips_middleware:
                 continue
             if step.stage in TRANSITIONS[self.state]:  # it lies ahead: ACCEPTED authenticates too
                 self._move(step.stage)
@@ -231,38 +242,38 @@ class Joining:
                 verdict = yield Awaited(step.function, (argument,), step.timeout_s)
                 self._check_time()
             else:
-                verdict = server.workers.run(step.function, argument)
-            if self.has_ended:
+                verdict = host.workers.run(step.function, argument)
+            if self._has_ended:
                 return
             check_verdict(verdict, step.function)
-            if not self._peer.session.is_open:  # the step has closed it
-                self.abandon(self._peer.session.reason)
+            if not self._participant.session.is_open:  # the step has closed it
+                self._abandon(self._participant.session.reason)
                 return
         self._join(namespace, socket)
 
-    def _search(self) -> Generator[Awaited, Any, "Namespace | None"]:
+    def _search(self) -> Generator[Awaited, Any, "Hall | None"]:
         """Ask the parents, in order, for a namespace that does not exist.
 
         Raises:
             ConnectRefused: there is no such namespace, or there are too many already.
         """
-        server = self._peer.server
-        for parent in tuple(server.parents.values()) if is_dynamic_name(self.name) else ():
+        host, namespaces = self._participant.host, self._participant.namespaces
+        for parent in tuple(namespaces.parents.values()) if is_dynamic_name(self.name) else ():
             self._at = f"predicate {parent.name}"
             try:
-                if parent.is_async:
-                    wanted = yield Awaited(parent.ask, (self.name, self.auth))
+                if parent._is_async:
+                    wanted = yield Awaited(parent._ask, (self.name, self.auth))
                     self._check_time()
                 else:
-                    wanted = server.workers.run(parent.ask, self.name, self.auth)
+                    wanted = host.workers.run(parent._ask, self.name, self.auth)
                 if wanted:
-                    check_verdict(wanted, parent.ask)  # an exception that was returned
+                    check_verdict(wanted, parent._ask)  # an exception that was returned
             except GeneratorExit:
                 raise
             except BaseException as error:
                 self._log(error)
                 continue
-            if self.has_ended:
+            if self._has_ended:
                 return None
             if wanted:
                 break
@@ -270,19 +281,20 @@ class Joining:
             raise ConnectRefused("Invalid namespace")
         self._at = "creating a namespace"
         # Another client may have brought it into being meanwhile.
-        namespace = server.namespaces.get(self.name)
-        return namespace or found_namespace(server, self._peer, parent, self.name)
+        namespace = namespaces.by_name.get(self.name)
+        return namespace or found_namespace(self._participant, parent, self.name)
 
     def _restore(
-        self, namespace: "Namespace", pid: str, offset: str | None
+        self, namespace: "Hall", recovery: "NamespaceRecovery", lost: tuple[str, str | None]
     ) -> Generator[Awaited, Any, "SavedSession | None"]:
         """Ask the adapter for the session that the client has lost; undone if it does not join."""
         self._at = f"recovery in {self.name}"
-        timeout_s = self._peer.server.options.hook_timeout_s
+        timeout_s = self._participant.host.options.hook_timeout_s
+        store = namespace.adapter
         session: SavedSession | None
         try:
             session = yield Awaited(
-                restore_session, (namespace, pid, offset, timeout_s), timeout_s + UNDO_S
+                restore_session, (store, recovery, lost, timeout_s), timeout_s + UNDO_S
             )
         except GeneratorExit:
             raise
@@ -290,23 +302,27 @@ class Joining:
             self._log(error)
             return None
         if session is not None:
-            self.undo(partial(self._give_back, namespace, session))
+            restored = session
+
+            async def undo() -> None:
+                is_over = self.state is State.REFUSED
+                await give_back(store, recovery, restored, is_over=is_over)
+
+            self.undo(undo)
         return session
 
-    async def _give_back(self, namespace: "Namespace", session: "SavedSession") -> None:
-        await give_back(namespace, session, is_over=self.state is State.REFUSED)
-
-    def _join(self, namespace: "Namespace", socket: "Socket") -> None:
+    def _join(self, namespace: "Hall", socket: Socket) -> None:
         self._at = "the adapter"
-        socket.enter()
+        enter(socket)
         if self.state is State.REFUSED:  # a hook of a room has put it out
             return
         self.state = advance(self.state, State.JOINED)
-        self._peer.admit(self, socket)
-        if namespace.observers.all:
-            namespace.observers.joined(socket)
-        if namespace.connection_handler is not None:
-            socket.dispatch(namespace.connection_handler, [socket], None)
+        self._participant.admit(self, socket)
+        registry = self._registry
+        if registry.observers.all:
+            registry.observers.joined(socket)
+        if registry.connection is not None:
+            socket._open_events().dispatch(registry.connection, [socket])
         if self.credentials is not None:
             self.credentials.release()
 
@@ -326,20 +342,20 @@ class Joining:
         """The task of a joining that has async steps."""
         try:
             with trio.CancelScope() as self._scope:
-                while awaited is not None and not self.has_ended:
+                while awaited is not None and not self._has_ended:
                     awaited = await self._await(awaited, self._scope)
-            if self._scope.cancelled_caught and not self.has_ended:
+            if self._scope.cancelled_caught and not self._has_ended:
                 self._time_out()
         finally:
-            self.abandon("server shutting down")  # unless it is decided
+            self._abandon("server shutting down")  # unless it is decided
             self._stages.close()
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
-        timeout_s = awaited.timeout_s or self._peer.server.options.hook_timeout_s
+        timeout_s = awaited.timeout_s or self._participant.host.options.hook_timeout_s
         scope.deadline = trio.current_time() + timeout_s
         try:
-            result = await self._peer.server.workers.call_async(
+            result = await self._participant.host.workers.call_async(
                 awaited.function, *awaited.arguments
             )
         except BaseException as error:
@@ -357,35 +373,34 @@ class Joining:
             self._log(error)
         refusal = told_refusal(error)
         if refusal is not None:
-            self.refuse(refusal)
+            self._refuse(refusal)
         else:
-            self.refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
+            self._refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
 
     def _check_time(self) -> None:
         """What shields itself ends after its time; it is as late as what can be cancelled."""
-        if self._scope is not None and self._scope.cancel_called and not self.has_ended:
+        if self._scope is not None and self._scope.cancel_called and not self._has_ended:
             self._time_out()
 
     def _time_out(self) -> None:
         if self.state is State.ACCEPTED:  # what is missing is the client's
-            self.refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
+            self._refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
         else:
             self._log(TimeoutError("it took longer than it may"))
-            self.refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
+            self._refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
 
     def _log(self, error: BaseException) -> None:
         # Clients name the children of a parent: all of them are one for the log.
-        parent = None if self._namespace is None else self._namespace.parent
-        name = self.name if parent is None else parent.name
+        name = self.name if self._namespace is None else self._namespace._family
         what = self._at if isinstance(self._at, str) else self._at.describe(name)
         whom = self.name if self.socket is None else self.socket.public_id
-        self._peer.server.workers.log_failure(what, whom, error)
+        self._participant.host.workers.log_failure(what, whom, error)
 
     def _let_go(self, reason: str) -> None:
         """It is decided against the client: end what is at work for it."""
-        self._peer.forget_joining(self)
+        self._participant.forget_joining(self)
         if self.socket is not None:
-            self.socket.stay_out(reason)
+            stay_out(self.socket, reason)
         if self.credentials is not None:
             self.credentials.drop()
         if self._scope is not None:
@@ -394,21 +409,32 @@ class Joining:
     def _conclude(self) -> None:
         """Nothing is at work for it any more, but perhaps its undos."""
         if self._undos is not None and self.state is not State.JOINED:
-            if self._undos.has_async and self._peer.server.workers.spawn(self._undo_then_conclude):
+            workers = self._participant.host.workers
+            if self._undos.has_async and workers.spawn(self._undo_then_conclude):
                 return
             self._undos.run()
-        self._peer.joining_over(self)
+        self._participant.joining_over()
         if self._namespace is not None:
-            del self._namespace.joinings[self]
-            self._namespace.end_if_deserted()
+            del self._namespace._joinings[self]
+            self._namespace._end_if_deserted()
 
     async def _undo_then_conclude(self) -> None:
         if self._undos is not None and self.state is not State.JOINED:
             await self._undos.run_async()
         self._conclude()
 
-    def _observers(self) -> "Observers":
-        return (self._namespace or self._peer.server.everywhere).observers
-
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)
+
+
+def _create_socket(
+    client: "Candidate", namespace: "Hall", auth: dict[str, Any], restored: "SavedSession | None"
+) -> Socket:
+    """A socket that is in no room yet."""
+    if restored is not None:
+        socket_id = restored.id
+    elif client.revision.names_sockets:
+        socket_id = name_socket(namespace.name, client.session.sid)
+    else:
+        socket_id = client.host.draw_id()
+    return Socket(namespace, client, socket_id, auth, restored)

@@ -17,11 +17,12 @@ from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import open_http_connections
 from trio_socketio.runtime.connections import ConnectionLimits, Connections
 from trio_socketio.runtime.runtime import Runtime
-from trio_socketio.socketio.peer_v3 import open_peer
+from trio_socketio.socketio.reading import open_reader
 
 if TYPE_CHECKING:
     from trio_socketio.engine.session import OpenSession, Session
-    from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.host import Host
+    from trio_socketio.socketio.namespaces import Namespaces
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +48,21 @@ class Mount:
     engines: tuple[EngineServer, ...]
 
     @asynccontextmanager
-    async def serving(self, server: "Server") -> AsyncIterator[None]:
+    async def serving(self, host: "Host") -> AsyncIterator[None]:
         """Serve while the block runs; then end sessions, handlers and connections, in order."""
-        options, poller = server.options, self.runtime.poller
+        options, poller = host.options, self.runtime.poller
         try:
             async with (
                 self.runtime.holding(self.connections, flush_s=options.stop_flush_s),
                 trio.open_nursery() as tasks,
             ):
-                tasks.start_soon(server.intake.run)
-                async with self.runtime.running_jobs(server.workers, grace_s=options.stop_grace_s):
+                tasks.start_soon(host.intake.run)
+                async with self.runtime.running_jobs(host.workers, grace_s=options.stop_grace_s):
                     yield
                     await self._close_sessions(options.stop_window_s)
                     await poller.wait_settled()
-                    if server.recovery is not None:
-                        server.recovery.stop()
+                    if host.recovery is not None:
+                        host.recovery.stop()
                 with trio.move_on_after(options.stop_flush_s):
                     for engine in self.engines:
                         await engine.wait_ended()
@@ -88,24 +89,30 @@ class Mount:
             session.close(_STOPPING, code=_RESTART)
 
 
-def open_mount(server: "Server", runtime: Runtime, paths: "Mapping[str, OpenSession]") -> Mount:
+def open_mount(
+    host: "Host",
+    namespaces: "Namespaces",
+    runtime: Runtime,
+    paths: "Mapping[str, OpenSession]",
+) -> Mount:
     """Put a server's parts together; nothing is started.
 
     Args:
-        server: registers namespaces and handlers.
+        host: the server.
+        namespaces: its namespaces.
         runtime: carries it.
         paths: where bare Engine.IO is served, and by whom.
     Raises:
         ConfigurationError: two parts want the same path, or a folder is missing.
     """
-    options, workers = server.options, server.workers
+    options, workers = host.options, host.workers
     poller, deadlines = runtime.poller, runtime.deadlines
     node = new_node_name()
 
     def create(open_session: "OpenSession") -> EngineServer:
-        return EngineServer(options, poller, deadlines, open_session, node, workers, server.engine)
+        return EngineServer(options, poller, deadlines, open_session, node, workers, host.engine)
 
-    engine = create(lambda session: open_peer(server, session))
+    engine = create(lambda session: open_reader(host, namespaces, session))
     engine.newcomers = Newcomers(options)
     engines = {options.path: engine}
     for path, open_session in paths.items():

@@ -1,218 +1,138 @@
 """A namespace: its sockets and rooms, its middleware, its handlers."""
 
-from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_socketio.codec.parsers import connect_encoder
-from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS
 from trio_socketio.errors import ConnectRefused
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
-from trio_socketio.socketio.adapter import EVERYBODY, Adapter
-from trio_socketio.socketio.broadcast import Broadcast, Broadcasting, check_event
-from trio_socketio.socketio.registry import Registry, check_server_side
+from trio_socketio.socketio.adapter import Adapter
+from trio_socketio.socketio.channel import Channel
+from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
+from trio_socketio.socketio.packets import PacketWriter
+from trio_socketio.socketio.registry import Registry
 from trio_socketio.socketio.rooms import Rooms
-from trio_socketio.socketio.server_side import ServerSideEvent
-from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.socket_life import put_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from trio_socketio.runtime.poller import Poller
-    from trio_socketio.socketio.any_listeners import AnyListeners
+    from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.joining import Joining
-    from trio_socketio.socketio.parent_namespace import ParentNamespace
-    from trio_socketio.socketio.peer import Peer
-    from trio_socketio.socketio.saved_session import SavedSession
-    from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.socket import Socket
 
 
-class Namespace(Registry, Broadcasting):
-    """A channel of the server that clients join by name.
+class Owner(Protocol):
+    """The namespaces of a server, as far as one of them needs the others; see Namespaces."""
+
+    @property
+    def host(self) -> "Host":
+        """The server."""
+
+    def create_adapter(self, namespace: "Namespace") -> Adapter:
+        """The adapter of a namespace."""
+
+    def remove_child(self, child: "Namespace") -> None:
+        """A namespace that clients had asked for is deserted."""
+
+
+class Namespace(Channel):
+    """A channel of the server that clients join by name. It broadcasts to all who are in it.
 
     Args:
-        server: owns it.
+        owner: the namespaces of the server.
         name: begins with a slash.
-        parent: that made it for a client, and may end it.
+        family: of a namespace that clients asked for, one name for all that their parent made.
+
+    Attributes:
+        adapter: what its rooms and broadcasts reach.
+        name: begins with a slash.
+        rooms: the rooms of this node's sockets. Do not change them.
     """
 
-    def __init__(
-        self, server: "Server", name: str, parent: "ParentNamespace | None" = None
-    ) -> None:
-        super().__init__(name, server.workers)
-        self.server = server
-        self.parent = parent
-        self.rooms = Rooms()
-        self.overheard: set[AnyListeners] = set()  # those with listeners of what goes out
-        self.speak()
-        self.adapter = server.create_adapter(self)
-        self.adapter_is_closed = False
-        self.adapter_is_started = not _has_start(self.adapter)
+    def __init__(self, owner: Owner, name: str, family: str | None = None) -> None:
+        super().__init__(Registry(name, owner.host.workers), self)
+        self.name = name
+        self.rooms: Rooms[Socket] = Rooms()
+        self._owner = owner
+        self._workers = owner.host.workers
+        self._is_dynamic = family is not None
+        self._family = family or name
+        self._packets = PacketWriter(owner.host.parser, name)
+        self._overheard: set[object] = set()
+        self._joinings: dict[Joining, None] = {}
+        self._recovery: NamespaceRecovery | None = None
+        self._plug_recovery()
+        self.adapter = owner.create_adapter(self)
+        self._adapter_is_closed = False
+        self._adapter_is_started = not _has_start(self.adapter)
         self._starting = trio.Lock()
-        self._ack_id = 0
-        self.joinings: dict[Joining, None] = {}  # clients on their way in, oldest first
-        self.inherit(server.everywhere)
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
 
-    def speak(self) -> None:
-        """Write packets in the way of the server's parser."""
-        parser = self.server.parser
-        self.encode_connect = connect_encoder(parser, self.name)
-        self.encode_event = parser.arguments_encoder(PacketType.EVENT, self.name)
-        self.encode_ack = parser.arguments_encoder(PacketType.ACK, self.name)
+    @property
+    def sockets(self) -> "dict[str, Socket]":
+        """Connected sockets of this node, by id. Do not change it."""
+        return self.rooms.sockets
 
-    def close_adapter(self) -> None:
-        """The namespace or the server ends. Once for each adapter; contained."""
-        if self.adapter_is_closed:
-            return
-        self.adapter_is_closed = True
-        try:
-            self.adapter.close()
-        except BaseException as error:
-            self.workers.log_failure("closing the adapter", self.name, error)
+    # -- serving
 
-    def renew_adapter(self) -> None:
-        """Have another adapter than before."""
-        self.close_adapter()
-        self.adapter = self.server.create_adapter(self)
-        self.adapter_is_closed = False
-        self.adapter_is_started = not _has_start(self.adapter)
+    def _begin(self) -> None:
+        """Serving begins: the options of the server hold from here on."""
+        self._packets.speak(self._owner.host.parser)
+        self._plug_recovery()
+        if self._adapter_is_closed:  # of the last time
+            self.adapter = self._owner.create_adapter(self)
+            self._adapter_is_closed = False
+            self._adapter_is_started = not _has_start(self.adapter)
 
-    async def start_adapter(self) -> None:
+    async def _start_adapter(self) -> None:
         """Have the adapter reach the other nodes, once, before anybody joins.
 
         Raises:
             Exception: whatever the adapter raises.
         """
         async with self._starting:
-            if not self.adapter_is_started:
+            if not self._adapter_is_started:
                 await self.adapter.start()
-                self.adapter_is_started = True
+                self._adapter_is_started = True
 
-    @property
-    def sockets(self) -> dict[str, Socket]:
-        """Connected sockets of this node, by id. Do not change it."""
-        return self.rooms.sockets
+    def _plug_recovery(self) -> None:
+        recovery = self._owner.host.recovery
+        self._recovery = None if recovery is None else NamespaceRecovery(self, recovery)
 
-    @property
-    def poller(self) -> "Poller":
-        """Drives the server."""
-        return self.server.engine.poller
+    def _close_adapter(self) -> None:
+        """The namespace or the server ends. Once for each adapter; contained."""
+        if self._adapter_is_closed:
+            return
+        self._adapter_is_closed = True
+        try:
+            self.adapter.close()
+        except BaseException as error:
+            self._workers.log_failure("closing the adapter", self.name, error)
 
-    def next_ack_id(self) -> int:
-        """An id for an event that asks for an answer, unique among this namespace's sockets."""
-        self._ack_id += 1
-        return self._ack_id - 1
+    # -- its end
 
-    # -- emitting
-
-    def _everybody(self) -> Broadcast:
-        return Broadcast(self)
-
-    def emit(self, event: str, *arguments: Any) -> int:
-        """Send an event to every socket.
-
-        Returns:
-            How many sockets of this node it was sent to.
-        Raises:
-            LocalProtocolError: the name is reserved, or an argument cannot be sent.
-        """
-        if get_ident() != self.workers.thread:
-            self.workers.check_thread()
-        check_event(event)
-        return self.adapter.broadcast([event, *arguments], EVERYBODY)
-
-    # -- between servers
-
-    def server_side_emit(self, event: str, *arguments: Any) -> None:
-        """Send an event to this namespace on every other node; see on_server_side.
-
-        Raises:
-            LocalProtocolError: the name is reserved between servers.
-        """
-        self.workers.check_thread()
-        check_server_side(event)
-        self.adapter.server_side_emit([event, *arguments])
-
-    async def server_side_emit_with_ack(
-        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
-    ) -> list[Any]:
-        """Send an event to this namespace on every other node, and wait for their answers.
-
-        Returns:
-            One answer of each other node; none when there is no other.
-        Raises:
-            AckTimeout: some did not answer in time; ``responses`` are the others'.
-            LocalProtocolError: the name is reserved between servers.
-        """
-        self.workers.check_thread()
-        check_server_side(event)
-        return await self.adapter.server_side_emit_with_ack(
-            [event, *arguments], check_timeout(timeout_s)
-        )
-
-    def receive_server_side(
-        self, arguments: list[Any], answer: "Callable[[Any], None] | None" = None
-    ) -> None:
-        """Another node has sent an event: for the adapter. Plain; handled in a worker.
-
-        Args:
-            arguments: the event's name, then what goes with it.
-            answer: called with what the handler returns; not if it fails, or there is none.
-        """
-        self.workers.check_thread()
-        handler = self.server_side_handlers.get(arguments[0])
-        if handler is not None:
-            self.workers.submit(ServerSideEvent(self, handler, arguments[1:], answer))
-
-    # -- joining
-
-    def create_socket(
-        self, peer: "Peer", auth: dict[str, Any], restored: "SavedSession | None"
-    ) -> Socket:
-        """A socket for a client that asks to join; it is in no room yet.
-
-        Args:
-            peer: its session.
-            auth: the payload of its CONNECT.
-            restored: the socket goes on where another has left off.
-        """
-        if restored is not None:
-            socket_id = restored.id
-        elif peer.ids_are_secret:
-            socket_id = peer.new_socket_id(self.name)
-        else:
-            socket_id = self.server.draw_id(SOCKET_ID_CHARACTERS)
-        if self.server.recovery is not None and self.adapter.recovers and peer.recovers:
-            return self.adapter.create_socket(peer, socket_id, auth, restored)
-        return Socket(self, peer, socket_id, auth)
-
-    def put_everybody_out(self, reason: str) -> list[Socket]:
+    def _put_everybody_out(self, reason: str) -> "list[Socket]":
         """Disconnect all sockets and refuse all clients that are on their way in.
 
         Returns:
             The sockets, whose handlers may still be at work.
         """
-        for joining in tuple(self.joinings):
-            joining.refuse(ConnectRefused(reason))
+        for joining in tuple(self._joinings):
+            joining._refuse(ConnectRefused(reason))
         sockets = list(self.sockets.values())
         for socket in sockets:
-            socket.put_out(reason)
+            put_out(socket, reason)
         return sockets
 
-    def end_if_deserted(self) -> None:
+    def _end_if_deserted(self) -> None:
         """A child that nobody is in or about to join ends, if the options say so."""
         if (
-            self.parent is not None
+            self._is_dynamic
             and not self.rooms.sockets
-            and not self.joinings
-            and self.server.options.cleanup_empty_child_namespaces
+            and not self._joinings
+            and self._owner.host.options.cleanup_empty_child_namespaces
         ):
-            self.server.remove_child(self)
+            self._owner.remove_child(self)
 
 
 def _has_start(adapter: Adapter) -> bool:

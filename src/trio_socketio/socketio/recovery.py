@@ -22,17 +22,80 @@ from trio_socketio.socketio.server_side import ServerSideEvent
 from trio_socketio.socketio.session_weight import weigh_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.options import ServerOptions
     from trio_socketio.runtime.deadlines import Deadlines, Entry
-    from trio_socketio.socketio.adapter import Target
-    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.registry import Registry
     from trio_socketio.socketio.saved_session import SavedSession
+    from trio_socketio.socketio.target import Target
 
 HEAVIEST_SHARE: Final = 64
 """The part of all saved sessions' bytes that one of them may take."""
+
+
+class KeptSessions:
+    """The sessions that are kept in memory, oldest first, bounded in number and weight.
+
+    Args:
+        max_sessions: how many there may be.
+        max_bytes: how much they may weigh together.
+
+    Attributes:
+        byte_count: their weight.
+    """
+
+    __slots__ = ("_by_pid", "_max_bytes", "_max_sessions", "byte_count")
+
+    def __init__(self, max_sessions: int, max_bytes: int) -> None:
+        self._max_sessions = max_sessions
+        self._max_bytes = max_bytes
+        # With their weights, since the program may change a session's data later.
+        self._by_pid: dict[str, tuple[SavedSession, Registry, int]] = {}
+        self.byte_count = 0
+
+    def __len__(self) -> int:
+        return len(self._by_pid)
+
+    def __contains__(self, pid: str) -> bool:
+        return pid in self._by_pid
+
+    def __iter__(self) -> "Iterator[str]":
+        """Their pids."""
+        return iter(self._by_pid)
+
+    def get(self, pid: str) -> "SavedSession | None":
+        """The session of that pid."""
+        kept = self._by_pid.get(pid)
+        return None if kept is None else kept[0]
+
+    def belongs_to(self, pid: str, registry: "Registry") -> bool:
+        """Whether the session of that pid is one of that namespace."""
+        return self._by_pid[pid][1] is registry
+
+    def add(self, session: "SavedSession", registry: "Registry") -> bool:
+        """Keep a session; whether it is not so heavy that it would cost many others theirs."""
+        if session.pid in self._by_pid:
+            self.pop(session.pid)
+        weight = weigh_session(session)
+        self._by_pid[session.pid] = (session, registry, weight)
+        self.byte_count += weight
+        return weight <= self._max_bytes // HEAVIEST_SHARE
+
+    def pop(self, pid: str) -> "tuple[SavedSession, Registry]":
+        """Keep a session no longer.
+
+        Returns:
+            The session, and the registry of its namespace.
+        """
+        session, registry, weight = self._by_pid.pop(pid)
+        self.byte_count -= weight
+        return session, registry
+
+    def is_too_much(self) -> bool:
+        """Whether the oldest has to go."""
+        return len(self._by_pid) > self._max_sessions or self.byte_count > self._max_bytes
 
 
 class Recovery:
@@ -54,11 +117,9 @@ class Recovery:
             options.state_recovery_max_bytes,
             self.disconnection_s + self.heartbeat_s,
         )
-        self._max_sessions = options.state_recovery_max_sessions
-        self._max_bytes = options.state_recovery_max_session_bytes
-        # By pid, oldest first, with their weights: the program may change a session's data later.
-        self._sessions: dict[str, tuple[SavedSession, Namespace, int]] = {}
-        self._bytes = 0
+        self._sessions = KeptSessions(
+            options.state_recovery_max_sessions, options.state_recovery_max_session_bytes
+        )
         self._deadlines = deadlines
         self._stopped = False
         self.recovered = 0  # sessions that were gone on with
@@ -68,8 +129,8 @@ class Recovery:
 
     @property
     def session_bytes(self) -> int:
-        """Weight of those sessions."""
-        return self._bytes
+        """What the sessions weigh that may be asked for."""
+        return self._sessions.byte_count
 
     @property
     def session_count(self) -> int:
@@ -84,48 +145,45 @@ class Recovery:
         if self.deadline_entry is None:
             self._deadlines.schedule(self)
 
-    def keep(self, session: "SavedSession", namespace: "Namespace") -> None:
-        """Keep a session until it is asked for, or its time runs out."""
-        weight = weigh_session(session)
-        if session.pid in self._sessions:
-            self.release(session.pid)
-        self._sessions[session.pid] = (session, namespace, weight)
-        self._bytes += weight
-        # One that is too heavy is given up at once: it would cost many others theirs.
-        if self._stopped or weight > self._max_bytes // HEAVIEST_SHARE:
+    def keep(self, session: "SavedSession", registry: "Registry") -> None:
+        """Keep a session until it is asked for, or its time runs out.
+
+        Args:
+            session: it.
+            registry: of its namespace: its handler of expired sessions is told of the end.
+        """
+        is_light = self._sessions.add(session, registry)
+        if self._stopped or not is_light:
             self.end(session.pid)
             return
-        while len(self._sessions) > self._max_sessions or self._bytes > self._max_bytes:
+        while self._sessions.is_too_much():
             self.end(next(iter(self._sessions)))
         self._deadlines.schedule(self)
 
     def find(self, pid: str) -> "SavedSession | None":
         """The session of that pid, if its time has not run out."""
-        session, _, _ = self._sessions.get(pid, (None, None, 0))
+        session = self._sessions.get(pid)
         return session if session and session.ends_at > trio.current_time() else None
 
     def release(self, pid: str) -> None:
         """A session has found its client: nobody else can ask for it."""
-        _, _, weight = self._sessions.pop(pid)
-        self._bytes -= weight
+        self._sessions.pop(pid)
 
     def end(self, pid: str) -> None:
-        """Nobody will go on with a session that is kept."""
-        session, namespace, _ = self._sessions[pid]
-        self.release(pid)
-        self.give_up(session, namespace)
+        """Nobody will go on with a session that is kept here any more."""
+        self.tell_expired(*self._sessions.pop(pid))
 
-    def give_up(self, session: "SavedSession", namespace: "Namespace") -> None:
-        """Nobody will go on with a session, kept or handed out: tell the program."""
+    def tell_expired(self, session: "SavedSession", registry: "Registry") -> None:
+        """Nobody will go on with a session any more, wherever it was kept."""
         self.expired += 1
-        handler = namespace.expiry_handler
+        handler = registry.expired
         if handler is not None:
-            namespace.workers.submit(ServerSideEvent(namespace, handler, [session], None))
+            registry.workers.submit(ServerSideEvent(registry.name, handler, [session], None))
 
-    def end_all_of(self, namespace: "Namespace") -> None:
+    def end_all_of(self, registry: "Registry") -> None:
         """A namespace is removed: its sessions are not those of another of the same name."""
-        for pid, (_, where, _) in tuple(self._sessions.items()):
-            if where is namespace:
+        for pid in tuple(self._sessions):
+            if self._sessions.belongs_to(pid, registry):
                 self.end(pid)
 
     def stop(self) -> None:
@@ -138,14 +196,14 @@ class Recovery:
 
     def next_deadline(self) -> float:
         """See Expiring."""
-        session, _, _ = next(iter(self._sessions.values()), (None, None, 0))
-        return min(session.ends_at if session else inf, self.log.next_deadline())
+        oldest = self._oldest()
+        return min(inf if oldest is None else oldest.ends_at, self.log.next_deadline())
 
     def expire(self, now: float) -> None:
         """See Expiring."""
         self.log.trim(now)
-        while self._sessions:
-            pid, (session, _, _) = next(iter(self._sessions.items()))
-            if session.ends_at > now:
-                break
-            self.end(pid)
+        while (oldest := self._oldest()) is not None and oldest.ends_at <= now:
+            self.end(oldest.pid)
+
+    def _oldest(self) -> "SavedSession | None":
+        return self._sessions.get(next(iter(self._sessions), ""))

@@ -1,15 +1,11 @@
 """Clients of any node, as values: what is known of them, and how to reach them."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 import msgspec
 
 from trio_socketio.errors import SessionClosed
-
-if TYPE_CHECKING:
-    from trio_socketio.socketio.broadcast import Broadcast
-    from trio_socketio.socketio.socket import Socket
 
 
 class HandshakeDetails(msgspec.Struct, frozen=True):
@@ -52,21 +48,28 @@ class SocketDetails(msgspec.Struct, frozen=True):
     user: str | None = None
 
 
-def describe(socket: "Socket") -> SocketDetails:
-    """What other nodes may know of a socket of this one, at this moment."""
-    view = socket.handshake
-    handshake = HandshakeDetails(
-        headers=view.headers,
-        query=view.query,
-        url=view.url,
-        address=view.address,
-        secure=view.secure,
-        issued_s=view.issued_s,
-    )
-    rooms = socket.rooms
-    if socket.public_id is not socket.id:
-        rooms = rooms - {socket.id} | {socket.public_id}
-    return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user)
+class Reach(Protocol):
+    """A Broadcast that has one receiver."""
+
+    def emit(self, event: str, *arguments: Any) -> int:
+        """See Broadcast."""
+
+    async def emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float | None = None
+    ) -> list[Any]:
+        """See Broadcast."""
+
+    def timeout(self, timeout_s: float) -> Self:
+        """See Broadcast."""
+
+    def sockets_join(self, rooms: str | Iterable[str]) -> None:
+        """See Broadcast."""
+
+    def sockets_leave(self, rooms: str | Iterable[str]) -> None:
+        """See Broadcast."""
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """See Broadcast."""
 
 
 class RemoteSocket:
@@ -76,26 +79,26 @@ class RemoteSocket:
     reaches the client through the room of its id, wherever it is connected.
     """
 
-    __slots__ = ("_broadcast", "data", "handshake", "id", "rooms", "user")
+    __slots__ = ("_reach", "data", "handshake", "id", "rooms", "user")
 
-    def __init__(self, everybody: "Broadcast", details: SocketDetails) -> None:
+    def __init__(self, reach: Reach, details: SocketDetails) -> None:
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = details.rooms
         self.data = details.data
         self.user = details.user
-        self._broadcast = everybody.to(details.id)
+        self._reach = reach
 
     def __repr__(self) -> str:
         return f"<RemoteSocket {self.id}>"
 
     def emit(self, event: str, *arguments: Any) -> None:
         """See Socket.emit."""
-        self._broadcast.emit(event, *arguments)
+        self._reach.emit(event, *arguments)
 
     def send(self, *arguments: Any) -> None:
         """Emit "message"."""
-        self._broadcast.emit("message", *arguments)
+        self._reach.emit("message", *arguments)
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
@@ -109,7 +112,7 @@ class RemoteSocket:
             SessionClosed: no node knows the client any more.
             LocalProtocolError: see Socket.emit.
         """
-        answers = await self._broadcast.emit_with_ack(event, *arguments, timeout_s=timeout_s)
+        answers = await self._reach.emit_with_ack(event, *arguments, timeout_s=timeout_s)
         if not answers:
             raise SessionClosed("no node knows the client any more")
         return answers[0]
@@ -117,16 +120,16 @@ class RemoteSocket:
     def timeout(self, timeout_s: float) -> "RemoteSocket":
         """The same client, with a time for its answers."""
         details = SocketDetails(self.id, self.handshake, self.rooms, self.data, self.user)
-        return RemoteSocket(self._broadcast.timeout(timeout_s), details)
+        return RemoteSocket(self._reach.timeout(timeout_s), details)
 
     def join(self, rooms: str | Iterable[str]) -> None:
         """See Socket.join."""
-        self._broadcast.sockets_join(rooms)
+        self._reach.sockets_join(rooms)
 
     def leave(self, rooms: str | Iterable[str]) -> None:
         """See Socket.leave."""
-        self._broadcast.sockets_leave(rooms)
+        self._reach.sockets_leave(rooms)
 
     def disconnect(self, close: bool = False) -> None:
         """See Socket.disconnect."""
-        self._broadcast.disconnect_sockets(close)
+        self._reach.disconnect_sockets(close)

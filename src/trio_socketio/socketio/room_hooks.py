@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.signatures import check_event_key, check_function, is_async
-from trio_socketio.socketio.rooms import Rooms
+from trio_socketio.socketio.rooms import Member, RoomMember, Rooms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_socketio.socketio.registry import Function
-    from trio_socketio.socketio.socket import Socket
+    from trio_socketio.socketio.handlers import Function
 
 EVENTS: Final = {
     "create_room": ("room",),
@@ -22,7 +21,7 @@ EVENTS: Final = {
 """And what their hooks are called with."""
 
 
-class WatchedRooms(Rooms):
+class WatchedRooms(Rooms[Member]):
     """Takes the place of plain rooms.
 
     Args:
@@ -32,7 +31,7 @@ class WatchedRooms(Rooms):
 
     __slots__ = ("_hooks", "_workers")
 
-    def __init__(self, rooms: Rooms, workers: Workers) -> None:
+    def __init__(self, rooms: Rooms[Member], workers: Workers) -> None:
         super().__init__()
         self.sockets = rooms.sockets
         self._rooms = rooms._rooms
@@ -56,7 +55,7 @@ class WatchedRooms(Rooms):
 
         return register
 
-    def enter(self, socket: "Socket") -> None:
+    def enter(self, socket: Member) -> None:
         """See Rooms."""
         is_new = not self._exists(socket.id)
         super().enter(socket)
@@ -64,24 +63,24 @@ class WatchedRooms(Rooms):
             self._tell("create_room", socket, socket.id)
         self._tell("join_room", socket, socket.id, socket.id)
 
-    def add(self, socket: "Socket", room: str) -> None:
+    def add(self, socket: Member, room: str) -> None:
         """See Rooms."""
-        was_in = room in (socket.joined or ())
+        was_in = room in (socket._membership.joined or ())
         is_new = not self._exists(room)
         super().add(socket, room)
-        if not was_in and room in (socket.joined or ()):
+        if not was_in and room in (socket._membership.joined or ()):
             if is_new:
                 self._tell("create_room", socket, room)
             self._tell("join_room", socket, room, socket.id)
 
-    def remove(self, socket: "Socket", room: str) -> None:
+    def remove(self, socket: Member, room: str) -> None:
         """See Rooms."""
-        was_in = room in (socket.joined or ())
+        was_in = room in (socket._membership.joined or ())
         super().remove(socket, room)
         if was_in:
             self._left(socket, room)
 
-    def remove_all(self, socket: "Socket") -> None:
+    def remove_all(self, socket: Member) -> None:
         """See Rooms."""
         was_in = socket.id in self.sockets
         super().remove_all(socket)
@@ -91,12 +90,12 @@ class WatchedRooms(Rooms):
     def _exists(self, room: str) -> bool:
         return room in self._rooms or room in self.sockets
 
-    def _left(self, socket: "Socket", room: str) -> None:
+    def _left(self, socket: RoomMember, room: str) -> None:
         self._tell("leave_room", socket, room, socket.id)
         if not self._exists(room):
             self._tell("delete_room", socket, room)
 
-    def _tell(self, event: str, socket: "Socket", *arguments: str) -> None:
+    def _tell(self, event: str, socket: RoomMember, *arguments: str) -> None:
         for hook in tuple(self._hooks[event]):
             try:
                 self._workers.run(hook, *arguments)

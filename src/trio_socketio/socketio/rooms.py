@@ -1,13 +1,32 @@
 """Which local sockets are in which room. Always in memory; adapters add the other nodes."""
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.socket import Socket
+    from trio_socketio.socketio.membership import Membership
 
 
-class Rooms:
+class RoomMember(Protocol):
+    """A socket."""
+
+    @property
+    def id(self) -> str:
+        """See Socket."""
+
+    @property
+    def public_id(self) -> str:
+        """See Socket."""
+
+    @property
+    def _membership(self) -> "Membership":
+        """Knows its rooms, too."""
+
+
+Member = TypeVar("Member", bound=RoomMember)
+
+
+class Rooms(Generic[Member]):
     """The membership index of one namespace.
 
     Every socket is alone in the room of its own id, which costs no entry: it is found among the
@@ -17,9 +36,9 @@ class Rooms:
     __slots__ = ("_aliases", "_rooms", "sockets")
 
     def __init__(self) -> None:
-        self.sockets: dict[str, Socket] = {}
-        self._aliases: dict[str, Socket] = {}  # of those whose public id is not their id
-        self._rooms: dict[str, dict[Socket, None]] = {}
+        self.sockets: dict[str, Member] = {}
+        self._aliases: dict[str, Member] = {}  # of those whose public id is not their id
+        self._rooms: dict[str, dict[Member, None]] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -28,45 +47,46 @@ class Rooms:
         """Rooms that somebody joined."""
         return list(self._rooms)
 
-    def enter(self, socket: "Socket") -> None:
+    def enter(self, socket: Member) -> None:
         """Take a socket into the namespace, and so into the room of its own id."""
         self.sockets[socket.id] = socket
         if socket.public_id is not socket.id:  # `to` accepts both
             self._aliases[socket.public_id] = socket
 
-    def add(self, socket: "Socket", room: str) -> None:
+    def add(self, socket: Member, room: str) -> None:
         """Put a socket into a room; a socket that is not connected goes nowhere."""
         if room == socket.id or socket.id not in self.sockets:
             return
         self._rooms.setdefault(room, {})[socket] = None
-        if socket.joined is None:
-            socket.joined = set()
-        socket.joined.add(room)
+        membership = socket._membership
+        if membership.joined is None:
+            membership.joined = set()
+        membership.joined.add(room)
 
-    def remove(self, socket: "Socket", room: str) -> None:
+    def remove(self, socket: Member, room: str) -> None:
         """Take a socket out of a room; the last one out ends the room."""
         members = self._rooms.get(room)
         if members is None or members.pop(socket, self) is self:
             return
         if not members:
             del self._rooms[room]
-        if socket.joined is not None:
-            socket.joined.discard(room)
+        if socket._membership.joined is not None:
+            socket._membership.joined.discard(room)
 
-    def remove_all(self, socket: "Socket") -> None:
+    def remove_all(self, socket: Member) -> None:
         """Take a socket out of every room and of the namespace."""
-        for room in list(socket.joined or ()):
+        for room in list(socket._membership.joined or ()):
             self.remove(socket, room)
-        socket.joined = None
+        socket._membership.joined = None
         self.sockets.pop(socket.id, None)
         if socket.public_id is not socket.id:
             self._aliases.pop(socket.public_id, None)
 
-    def find(self, socket_id: str) -> "Socket | None":
+    def find(self, socket_id: str) -> "Member | None":
         """The socket of an id, public or not."""
         return self.sockets.get(socket_id) or self._aliases.get(socket_id)
 
-    def members(self, room: str) -> Collection["Socket"]:
+    def members(self, room: str) -> Collection[Member]:
         """The sockets in a room, each once."""
         joined = self._rooms.get(room)
         own = self.find(room)
@@ -74,10 +94,10 @@ class Rooms:
             return joined or ()
         return {own: None, **joined} if joined else (own,)
 
-    def select(self, rooms: Iterable[str], excluded: Iterable[str]) -> Collection["Socket"]:
+    def select(self, rooms: Iterable[str], excluded: Iterable[str]) -> Collection[Member]:
         """The sockets in any of rooms (all sockets when there is none), without excluded rooms."""
         rooms = tuple(rooms)
-        chosen: Collection[Socket]
+        chosen: Collection[Member]
         if not rooms:
             chosen = self.sockets.values()
         elif len(rooms) == 1:

@@ -3,17 +3,16 @@
 import inspect
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import Any, overload
 
 import trio
 
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
-from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.options import ServerOptions
@@ -21,11 +20,18 @@ from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
 from trio_socketio.runtime.runtime import Runtime, RuntimeOptions, open_runtime
 from trio_socketio.signatures import check_function
-from trio_socketio.socketio.adapter import Adapter, AdapterFactory
+from trio_socketio.socketio.adapter import Adapter
+from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.from_thread import Calls, FromThread
+from trio_socketio.socketio.handlers import Function
+from trio_socketio.socketio.host import Host
 from trio_socketio.socketio.mount import Mount, open_mount
-from trio_socketio.socketio.namespaces import Namespaces
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
+from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.statistics import Statistics
+from trio_socketio.socketio.steps import Step
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +39,10 @@ Lifespan = Callable[["Server"], AsyncIterator[None]]
 """Runs around the time in which a server serves."""
 
 
-class Server(Namespaces):
-    """A Socket.IO server. What is broadcast from it goes to the main namespace.
+class Server(Channel):
+    """A Socket.IO server. What is registered with it, and broadcast from it, is of "/".
 
-    Register handlers, then ``await server.serve(...)`` or use ``open_server``. Nothing is started
-    before.
+    Nothing is started before ``await server.serve(...)`` or ``open_server``.
 
     Args:
         options: see ServerOptions.
@@ -47,6 +52,7 @@ class Server(Namespaces):
     Attributes:
         engine: middleware and events of the HTTP requests below it.
         from_thread: emits, and more, from threads other than the one that serves.
+        namespaces: those that exist, by name. Do not change it.
     """
 
     def __init__(
@@ -57,15 +63,85 @@ class Server(Namespaces):
         parser: Parser | None = None,
     ) -> None:
         self.engine = Engine()
-        self.draw_id = RandomText().draw
         self._mounts: dict[str, OpenSession] = {}
         self._running: Mount | None = None
         self._lifespans: list[Callable[[Server], AbstractAsyncContextManager[None]]] = []
         self._stopping = trio.Event()
         self._serving = False
-        super().__init__(options or ServerOptions(), adapter, parser)
-        self._calls = Calls(self.workers)
-        self.from_thread = FromThread(self._calls, self)
+        self._host = Host(options or ServerOptions(), self.engine, parser)
+        self._namespaces = Namespaces(self._host, adapter)
+        self.namespaces = self._namespaces.by_name
+        main = self._namespaces.main
+        super().__init__(main._registry, main)
+        self._workers = self._host.workers
+        self._calls = Calls(self._workers)
+        self.from_thread = FromThread(self._calls, self, self)
+
+    @property
+    def options(self) -> ServerOptions:
+        """Those that are there when serving begins are the ones that count."""
+        return self._host.options
+
+    @options.setter
+    def options(self, options: ServerOptions) -> None:
+        self._host.options = options
+
+    @overload
+    def of(self, name: str) -> Namespace: ...
+
+    @overload
+    def of(self, name: Matcher) -> ParentNamespace: ...
+
+    def of(self, name: str | Matcher) -> Namespace | ParentNamespace:
+        """The namespace of that name, or the parent of all that a matcher accepts; new if need be.
+
+        When a client asks for a name that does not exist, the matchers are asked in their order;
+        the first that accepts it is the parent of the new namespace. They say which names there
+        are, not who may join: once a namespace exists, only its middleware is asked.
+
+        Args:
+            name: a leading slash may be left out; or a compiled pattern that the whole name must
+                match; or a predicate, plain or async, called with the name and the CONNECT's
+                payload. One that raises does not accept.
+        Raises:
+            LocalProtocolError: there can be no such namespace.
+        """
+        if isinstance(name, str):
+            return self._namespaces.find_or_create(name)
+        return self._namespaces.parent_of(name)
+
+    async def remove(self, name: str, reason: str = "namespace removed") -> None:
+        """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
+
+        Clients that ask for it later are told that it does not exist. Saved sessions end with it.
+
+        Args:
+            name: of a namespace that `of` or a client has made; not of the main one.
+            reason: what "disconnect" handlers are told, and clients that are on their way in.
+        Returns:
+            When everybody is out, and the handlers of their events have ended or had REMOVAL_S.
+        Raises:
+            LocalProtocolError: there is no such namespace, or it is the main one.
+        """
+        await self._namespaces.remove(name, reason)
+
+    def add_steps(self, steps: Iterable[Step]) -> None:
+        """See Namespace.add_steps, of every namespace that is there or comes."""
+        self._namespaces.everywhere.add_steps(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """See Namespace.observe, of every namespace that is there or comes."""
+        self._namespaces.everywhere.observe((observer,))
+
+    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """See Namespace.on, of the main namespace.
+
+        "new_namespace" is the server's own: a plain function that is called with every namespace
+        that is created from now on, before anybody joins it.
+        """
+        if event != "new_namespace":
+            return super().on(event, concurrent=concurrent)
+        return self._namespaces.on_created
 
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
@@ -74,24 +150,15 @@ class Server(Namespaces):
             path: absolute; a trailing slash is added.
             open_session: called with every new session, returns its Listener.
         """
-        self.workers.check_thread()
+        self._workers.check_thread()
         path = path.rstrip("/") + "/"
         if path in self._mounts or path.rstrip("/") == self.options.path.rstrip("/"):
             raise LocalProtocolError(f"{path} is served already")
         self._mounts[path] = open_session
 
-    def _server(self) -> "Server":
-        return self
-
-    # -- what the parts below and above need
-
-    def new_socket_id(self) -> str:
-        """Public name of a socket: random, and never its sid."""
-        return self.draw_id(SOCKET_ID_CHARACTERS)
-
     def statistics(self) -> Statistics:
         """What is going on. Zeros when the server does not serve."""
-        running, recovery = self._running, self.recovery
+        running, recovery = self._running, self._host.recovery
         namespaces = tuple(self.namespaces.items())  # a thread that exports figures may ask
         newcomers = running.engine.newcomers if running else None
         return Statistics(
@@ -101,14 +168,14 @@ class Server(Namespaces):
             sessions_unjoined=len(newcomers) if newcomers else 0,
             sessions_refused=newcomers.refused if newcomers else 0,
             sockets={name: len(space.sockets) for name, space in namespaces},
-            joining=sum(len(space.joinings) for _, space in namespaces),
+            joining=sum(len(space._joinings) for _, space in namespaces),
             packets_dropped=running.engine.packets_dropped + running.connections.writes_dropped
             if running
             else 0,
-            handler_failures=self.workers.failed,
-            events_dropped=self.workers.events_dropped,
-            input_held=self.intake.held,
-            input_dropped=self.intake.dropped,
+            handler_failures=self._workers.failed,
+            events_dropped=self._workers.events_dropped,
+            input_held=self._host.intake.held,
+            input_dropped=self._host.intake.dropped,
             defects=running.runtime.poller.failures if running else 0,
             sessions_saved=recovery.session_count if recovery else 0,
             sessions_recovered=recovery.recovered if recovery else 0,
@@ -120,7 +187,7 @@ class Server(Namespaces):
 
     def stop(self) -> None:
         """Accept nobody new, say goodbye to everybody, and let serve return. Plain."""
-        self.workers.check_thread()
+        self._workers.check_thread()
         self._stopping.set()
 
     async def serve(
@@ -200,17 +267,20 @@ class Server(Namespaces):
         runtime.check_thread()
         if self._running is not None:
             raise LocalProtocolError("the server is running already")
-        self.workers.thread = get_ident()
-        dropped_before = self.workers.events_dropped
+        self._workers.thread = get_ident()
+        dropped_before = self._workers.events_dropped
         try:
-            self.workers.queue_bound = self.options.handler_queue
-            running = self._running = open_mount(self, runtime, self._mounts)
+            self._workers.queue_bound = self.options.handler_queue
+            running = self._running = open_mount(
+                self._host, self._namespaces, runtime, self._mounts
+            )
             self.engine.set_running(running.engine)
-            self.prepare(runtime.deadlines)
+            self._host.begin(runtime.deadlines)
+            self._namespaces.begin()
             async with self._running_adapters(), AsyncExitStack() as lifespans:
                 for lifespan in self._lifespans:
                     await lifespans.enter_async_context(lifespan(self))
-                async with running.serving(self):
+                async with running.serving(self._host):
                     self._calls.open()
                     yield running.connections
                     self._calls.close()
@@ -219,9 +289,9 @@ class Server(Namespaces):
             self._running = None
             self._stopping = trio.Event()
             self.engine.set_running(None)
-            self.workers.thread = None
-            self.workers.failures.flush()
-            dropped = self.workers.events_dropped - dropped_before
+            self._workers.thread = None
+            self._workers.failures.flush()
+            dropped = self._workers.events_dropped - dropped_before
             if dropped:
                 log.warning("%d events still waited for handlers and were dropped", dropped)
 
@@ -230,10 +300,10 @@ class Server(Namespaces):
         """Start the adapters before anything else, and close them last."""
         try:
             for namespace in tuple(self.namespaces.values()):
-                await namespace.start_adapter()
+                await namespace._start_adapter()
             yield
         finally:
-            self.close_adapters()
+            self._namespaces.close_adapters()
 
     async def wait_stopping(self) -> None:
         """Wait until stop is called."""

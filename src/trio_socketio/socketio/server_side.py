@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.handlers import Handler
-    from trio_socketio.socketio.namespace import Namespace
 
 
 class ServerSideEvent:
-    """One that came from another node, on its way to its handler."""
+    """One that came from another node, on its way to its handler.
+
+    Args:
+        namespace: its name, for the log.
+        handler: of the event.
+        arguments: without the event's name.
+        answer: called with what the handler returns.
+    """
 
     __slots__ = ("_answer", "_arguments", "_handler", "_namespace")
 
     def __init__(
         self,
-        namespace: "Namespace",
+        namespace: str,
         handler: "Handler",
         arguments: list[Any],
         answer: Callable[[Any], None] | None,
@@ -41,5 +47,5 @@ class ServerSideEvent:
             if self._answer is not None:
                 self._answer(result)
         except BaseException as error:
-            workers.log_failure(handler, f"server-side, {self._namespace.name}", error)
+            workers.log_failure(handler, f"server-side, {self._namespace}", error)
         return False

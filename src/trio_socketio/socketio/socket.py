@@ -1,94 +1,148 @@
-"""One session in one namespace: what user code holds of a client."""
+"""One session in one namespace: what user code holds of a client.
+
+A socket is made of parts. `Membership` is how far it has come and the rooms that it is in; an idle
+socket has no other. `Events` queues and dispatches what arrives, `PendingAcks` pairs answers with
+questions, `OutgoingListeners` overhear what is sent; they are made on first use. `SocketRecovery`
+is there while state_recovery is on. socket_life.py takes it into its namespace and out of it.
+
+No part refers to the socket, which would be a cycle for the collector to find: a client that leaves
+gives its memory back at once. Parts are told the socket where they need it.
+"""
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trio_socketio.codec.socket_packet import RESERVED_EVENTS, Packet, PacketType
+from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError, SessionClosed
-from trio_socketio.protocol.socket_life import Input, Life, advance
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, Awaited
-from trio_socketio.socketio.adapter import Target
+from trio_socketio.protocol.socket_life import Life
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, AnsweringClient, PendingAcks
 from trio_socketio.socketio.broadcast import Broadcast, check_event, names
-from trio_socketio.socketio.event_queue import EventQueue
+from trio_socketio.socketio.events import Events, EventSender
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
+from trio_socketio.socketio.interception import remove_listener
+from trio_socketio.socketio.membership import Membership
+from trio_socketio.socketio.outgoing_listeners import OutgoingListeners, check_outgoing
 from trio_socketio.socketio.socket_handshake import SocketHandshake
-
-# Names of the module: looking a member up in its Enum costs as much as decoding a packet.
-_ASKING: Final = Life.ASKING
-_ACCEPTED: Final = Life.ACCEPTED
-_JOINED: Final = Life.JOINED
-_LEFT: Final = Life.LEFT
+from trio_socketio.socketio.socket_recovery import SocketRecovery
+from trio_socketio.socketio.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.engine.session import Session
+    from trio_socketio.socketio.handlers import Function
+    from trio_socketio.socketio.interception import Listener
+    from trio_socketio.socketio.place import Place
+    from trio_socketio.socketio.revisions import Revision
+    from trio_socketio.socketio.saved_session import SavedSession
+
+# Names of the module: looking a member up in its Enum costs as much as decoding a packet.
+_ACCEPTED: Final = Life.ACCEPTED
+_JOINED: Final = Life.JOINED
+_LEFT: Final = Life.LEFT
 
 
-class Socket(EventQueue):
+class SocketClient(EventSender, AnsweringClient, Protocol):
+    """The client of a socket: a Participant."""
+
+    @property
+    def session(self) -> "Session":
+        """See Participant."""
+
+    @property
+    def revision(self) -> "Revision":
+        """Of Socket.IO, that the client speaks."""
+
+    def accept(self, socket: "Socket") -> None:
+        """Tell the client that it is connected."""
+
+    def departs(self, socket: "Socket") -> None:
+        """See Participant."""
+
+    def forget(self, socket: "Socket") -> None:
+        """See Participant."""
+
+    def put_out(self, socket: "Socket", reason: str) -> None:
+        """See Participant."""
+
+    def disconnect_all(self) -> None:
+        """See Participant."""
+
+
+class Socket:
     """A client in a namespace.
 
     Args:
         namespace: where.
-        peer: the session and its other sockets.
+        participant: the client, with its session and its other sockets.
         socket_id: 20 characters; public, unlike the sid.
         auth: the payload of its CONNECT.
+        restored: the session that it goes on with, where state_recovery is on.
 
     Attributes:
         id: the room that it is alone in.
+        namespace: the Namespace that it is in.
         public_id: what others may see, in lists, answers and logs; `to` takes it like the id. It is
             the id itself, except for clients 1.x and 2.x: their ids contain the secret of their
             session.
+        session: the connection with its client, shared with the client's other sockets.
     """
 
     __slots__ = (
         "__weakref__",
         "_acks",
+        "_auth",
         "_data",
-        "_frozen_rooms",
-        "_life",
+        "_events",
+        "_membership",
+        "_outgoing",
+        "_participant",
+        "_recovery",
         "_user",
-        "auth",
         "id",
-        "joined",
         "namespace",
-        "peer",
         "public_id",
-        "reason",
         "session",
     )
 
     def __init__(
-        self, namespace: "Namespace", peer: "Peer", socket_id: str, auth: dict[str, Any]
+        self,
+        namespace: "Place",
+        participant: SocketClient,
+        socket_id: str,
+        auth: dict[str, Any],
+        restored: "SavedSession | None" = None,
     ) -> None:
         self.id = socket_id
         self.namespace = namespace
-        self.handlers = namespace.handlers
-        self.peer = peer
-        self.session = peer.session
-        self.auth = auth
-        self._life = _ASKING
+        self.session = participant.session
+        revision = participant.revision
+        self.public_id = participant.host.draw_id() if revision.names_sockets else socket_id
+        self._participant = participant
+        self._auth: dict[str, Any] | None = auth
         self._user: str | None = None
-        self.public_id = peer.server.new_socket_id() if peer.ids_are_secret else socket_id
-        self.reason = ""
-        self.joined: set[str] | None = None
-        self._frozen_rooms: frozenset[str] | None = None
         self._data: dict[str, Any] | None = None
-        self._outgoing = None
-        self._acks: dict[int, Awaited] | None = None
-        self._queue = None  # a worker goes through it
-        self._pending = 0  # events that wait or run
+        self._membership = Membership()
+        self._events: Events | None = None
+        self._acks: PendingAcks | None = None
+        self._outgoing: OutgoingListeners | None = None
+        self._recovery: SocketRecovery | None = None
+        if namespace._recovery is not None and revision.recovers:
+            pid = participant.host.draw_id()
+            self._recovery = SocketRecovery(namespace._recovery, restored, pid)
+            if restored is not None:
+                self._data = restored.data
+                self._membership.joined = set(restored.rooms)
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} of {self.namespace.name}>"
 
-    # -- what user code sees
+    # -- what is known of the client
 
     @property
     def connected(self) -> bool:
         """Whether it is in its namespace."""
-        return self._life is _JOINED
+        return self._membership.life is _JOINED
 
     @property
     def user(self) -> str | None:
@@ -97,13 +151,15 @@ class Socket(EventQueue):
 
     @property
     def handshake(self) -> SocketHandshake:
-        """The handshake that opened its session, and the payload of its CONNECT."""
-        return SocketHandshake(self.peer, self.auth)
+        """The request that opened its session, and the payload of its CONNECT."""
+        if self._auth is None:
+            self._auth = {}
+        return SocketHandshake(self.session.handshake, self._auth)
 
     @property
     def recovered(self) -> bool:
         """Whether it goes on where the client's last socket has left off: same id, rooms, data."""
-        return False
+        return self._recovery is not None and self._recovery.recovered
 
     @property
     def data(self) -> dict[str, Any]:
@@ -115,59 +171,83 @@ class Socket(EventQueue):
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own included; once disconnected, those it was in."""
-        if self._frozen_rooms is not None:
-            return self._frozen_rooms
-        return frozenset((self.id, *(self.joined or ())))
+        return self._membership.rooms(self.id)
 
     def join(self, rooms: "str | Iterable[str]") -> None:
         """Enter rooms; in middleware, as soon as it is let in. Does nothing once disconnected.
 
         Raises:
-            LocalProtocolError: it would be in more rooms than max_rooms_per_socket, or a room is no
-                text.
+            LocalProtocolError: it would be in more rooms than max_rooms_per_socket, or a room is
+                not text.
         """
-        self.namespace.workers.check_thread()
-        limit = self.namespace.server.options.max_rooms_per_socket
+        self.namespace._workers.check_thread()
+        membership = self._membership
+        limit = self._participant.host.options.max_rooms_per_socket
         for room in names(rooms):
-            joined = self.joined or ()
+            joined = membership.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:
                 raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
-            if self._life is _JOINED:
+            if membership.life is _JOINED:
+                if self._recovery is not None and room not in joined and room != self.id:
+                    self._recovery.note_change(room, was_member=False)
                 self.namespace.adapter.add(self, room)
-            elif self._life is not _LEFT:
-                self.joined = (self.joined or set()) | {room}
+            elif membership.life is not _LEFT:
+                membership.join_early(room)
 
     def leave(self, room: str) -> None:
         """Leave a room; not its own.
 
         Raises:
-            LocalProtocolError: the room is no text.
+            LocalProtocolError: the room is not text.
         """
-        self.namespace.workers.check_thread()
+        self.namespace._workers.check_thread()
         if not isinstance(room, str):
             raise LocalProtocolError(f"a room is text, not {room!r}")
-        if self._life is _JOINED:
+        membership = self._membership
+        if membership.life is _JOINED:
+            if self._recovery is not None and room in (membership.joined or ()):
+                self._recovery.note_change(room, was_member=True)
             self.namespace.adapter.remove(self, room)
-        elif self._life is not _LEFT and self.joined is not None:
-            self.joined.discard(room)
+        elif membership.life is not _LEFT:
+            membership.leave_early(room)
+
+    def disconnect(self, close: bool = False) -> None:
+        """Put the client out of this namespace, or with ``close`` out of all, and hang up.
+
+        One that is still on its way in is refused.
+        """
+        self.namespace._workers.check_thread()
+        if self._membership.life is _LEFT:
+            return
+        if close:
+            self._participant.disconnect_all()
+        else:
+            self._participant.put_out(self, "server namespace disconnect")
+
+    # -- sending to it
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to this client. Never blocks.
 
-        Once the client is gone, the event is dropped and counted.
+        Once the client is gone, the event is dropped and counted; with state_recovery it gets the
+        event if it comes back in time.
 
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         namespace = self.namespace
-        if get_ident() != namespace.workers.thread:
-            namespace.workers.check_thread()
+        if get_ident() != namespace._workers.thread:
+            namespace._workers.check_thread()
         if type(event) is not str or event in RESERVED_EVENTS:
             check_event(event)
-        packet = namespace.encode_event([event, *arguments], None)
+        if self._recovery is not None:
+            self._recovery.emit(self, [event, *arguments], volatile=False, compress=True)
+            return
+        packet = namespace._packets.encode_event([event, *arguments], None)
         if self._outgoing is not None:
-            self.overhear([event, *arguments])
-        if self._life is _JOINED or self._life is _ACCEPTED:
+            self._outgoing.overhear(self, [event, *arguments])
+        life = self._membership.life
+        if life is _JOINED or life is _ACCEPTED:
             self.session.send(packet)
         else:
             self.session.drop()
@@ -190,39 +270,6 @@ class Socket(EventQueue):
         """
         return await self._flagged().emit_with_ack(event, *arguments, timeout_s=timeout_s)
 
-    def disconnect(self, close: bool = False) -> None:
-        """Put the client out of this namespace, or with ``close`` out of all, and hang up.
-
-        One that is still on its way in is refused.
-        """
-        self.namespace.workers.check_thread()
-        if self._life is _LEFT:
-            return
-        if close:
-            self.peer.disconnect_all()
-        elif not self.peer.refuse_joining(self):
-            self.put_out("server namespace disconnect")
-
-    def to(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """The others in rooms."""
-        return self.broadcast.to(rooms)
-
-    in_ = to
-
-    def except_(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """The others, without rooms."""
-        return self.broadcast.except_(rooms)
-
-    @property
-    def broadcast(self) -> Broadcast:
-        """All sockets of the namespace but this one."""
-        return Broadcast(self.namespace, Target(excluded=(self.id,)))
-
-    @property
-    def local(self) -> Broadcast:
-        """The others on this node."""
-        return self.broadcast.local
-
     @property
     def volatile(self) -> FlaggedSocket:
         """Emit through it what may be lost when the client cannot take it at once."""
@@ -237,7 +284,7 @@ class Socket(EventQueue):
         return self._flagged().timeout(timeout_s)
 
     def _flagged(self) -> FlaggedSocket:
-        return FlaggedSocket(self, self.broadcast.target)
+        return FlaggedSocket(self, Target(excluded=(self.id,)))
 
     async def wait_drained(self) -> None:
         """Wait until the client has taken what was sent to it.
@@ -245,154 +292,148 @@ class Socket(EventQueue):
         Raises:
             SessionClosed: it is gone.
         """
-        self.namespace.workers.check_thread()
-        if not self.is_reachable:
-            raise SessionClosed(self.reason or "the client has not joined yet", self.id)
+        self.namespace._workers.check_thread()
+        if not self._is_reachable:
+            raise self._closed()
         try:
             await self.session.wait_drained()
         except SessionClosed as error:
             raise SessionClosed(error.reason, self.id) from None
 
-    # -- answers of the client
-
-    def receive_ack(self, ack_id: int | None, arguments: list[Any]) -> None:
-        """The client answered. What answers nothing that is awaited is ignored (SIO5-28)."""
-        pending = None if self._acks is None or ack_id is None else self._acks.pop(ack_id, None)
-        if pending is not None:
-            self.peer.ack_over()
-            pending.receive(arguments, self.public_id)
-
-    def expect_ack(self, ack_id: int, pending: Awaited) -> None:
-        """Tell pending the answer to an event that was sent."""
-        if self._acks is None:
-            self._acks = {}
-        self._acks[ack_id] = pending
-        self.peer.ack_awaited()
-
-    def forget_ack(self, ack_id: int) -> None:
-        """Wait for an answer no longer."""
-        if self._acks is not None and self._acks.pop(ack_id, None) is not None:
-            self.peer.ack_over()
-
-    # -- its beginning
+    # -- sending to the others
 
     @property
-    def skips_middleware(self) -> bool:
-        """Whether it may join without being asked anything."""
-        return False
-
-    def credentials(self) -> dict[str, Any]:
-        """What the client is told when it is let in."""
-        return {"sid": self.id}
+    def broadcast(self) -> Broadcast:
+        """All sockets of the namespace but this one."""
+        return Broadcast(self.namespace, Target(excluded=(self.id,)))
 
     @property
-    def is_reachable(self) -> bool:
-        """Whether what is emitted to it is sent: its client knows that it is connected."""
-        return self._life is _JOINED or self._life is _ACCEPTED
+    def local(self) -> Broadcast:
+        """The others on this node."""
+        return self.broadcast.local
 
-    def identify(self, user: str) -> None:
-        """See Joining.identify."""
-        self._user = user
+    def to(self, rooms: "str | Iterable[str]") -> Broadcast:
+        """The others in rooms."""
+        return self.broadcast.to(rooms)
 
-    def accept(self) -> None:
-        """Tell the client that it is connected, before it has joined."""
-        self._life = advance(self._life, Input.ACCEPT)
-        self.peer.accept(self)
+    in_ = to
 
-    def enter(self) -> None:
-        """Tell the client that it is connected, and be in the namespace and its early rooms.
+    def except_(self, rooms: "str | Iterable[str]") -> Broadcast:
+        """The others, without rooms."""
+        return self.broadcast.except_(rooms)
+
+    # -- seeing every event
+
+    def use(self, function: "Function") -> "Function":
+        """Register event middleware: called with each event, a list of its name and arguments.
+
+        Plain or async, in order of registration, before the handler, which gets the arguments as
+        they are in the list then. What it raises drops the event: EventRefused silently, anything
+        else as a failure. No acknowledgement is sent.
 
         Raises:
-            Exception: whatever the adapter raises; it is in no room then.
+            LocalProtocolError: it cannot be called so.
         """
-        if self._life is _ASKING:
-            self.peer.accept(self)
-        self._life = advance(self._life, Input.ENTER)
-        self._enter_rooms()
+        self.namespace._workers.check_thread()
+        events = self._open_events()
+        events.intercept().use(function)
+        events.reconsider()
+        return function
 
-    def _enter_rooms(self) -> None:
-        early, self.joined = self.joined, None
-        namespace = self.namespace
-        namespace.rooms.enter(self)
-        if early:
-            try:
-                for room in early:
-                    namespace.adapter.add(self, room)
-            except BaseException:
-                namespace.adapter.remove_all(self)
-                raise
+    def on_any(self, listener: "Function") -> "Function":
+        """Register a listener: called with every event's name and arguments, before middleware.
+
+        Plain or async; the next one and the handler wait for it. What it raises is logged, counted,
+        and harms nobody.
+        """
+        self._listen(len(self.listeners_any()), listener)
+        return listener
+
+    def prepend_any(self, listener: "Function") -> "Function":
+        """Register a listener before the others; see on_any."""
+        self._listen(0, listener)
+        return listener
+
+    def off_any(self, listener: "Listener | None" = None) -> None:
+        """Remove a listener, or all of them; one that was not registered is ignored."""
+        self.namespace._workers.check_thread()
+        interception = None if self._events is None else self._events.interception
+        if self._events is not None and interception is not None:
+            interception.unlisten(listener)
+            self._events.reconsider()
+
+    def listeners_any(self) -> "list[Listener]":
+        """The listeners, in the order in which they are called."""
+        interception = None if self._events is None else self._events.interception
+        return [] if interception is None else list(interception.listeners)
+
+    def _listen(self, place: int, listener: "Listener") -> None:
+        self.namespace._workers.check_thread()
+        events = self._open_events()
+        events.intercept().listen(place, listener)
+        events.reconsider()
+
+    def on_any_outgoing(self, listener: "Function") -> "Function":
+        """Register a listener of what is sent: called with every event's name and arguments.
+
+        Plain; broadcasts that reach the socket count, acknowledgements do not. It is called before
+        the event is sent. What it raises is logged, counted, and harms nobody.
+
+        Raises:
+            LocalProtocolError: it is async, and an emit cannot wait for it.
+        """
+        self._overheard_by(len(self.listeners_any_outgoing()), listener)
+        return listener
+
+    def prepend_any_outgoing(self, listener: "Function") -> "Function":
+        """Register a listener of what is sent before the others; see on_any_outgoing."""
+        self._overheard_by(0, listener)
+        return listener
+
+    def off_any_outgoing(self, listener: "Listener | None" = None) -> None:
+        """Remove a listener of what is sent, or all; one that was not registered is ignored."""
+        self.namespace._workers.check_thread()
         if self._outgoing is not None:
-            namespace.overheard.add(self)
-        if self._life is _LEFT:  # a hook of a room has put it out
-            namespace.adapter.remove_all(self)
+            remove_listener(self._outgoing.listeners, listener)
+            if not self._outgoing.listeners:
+                self._outgoing = None
+                self.namespace._overheard.discard(self)
+
+    def listeners_any_outgoing(self) -> "list[Listener]":
+        """The listeners of what is sent, in the order in which they are called."""
+        return [] if self._outgoing is None else list(self._outgoing.listeners)
+
+    def _overheard_by(self, place: int, listener: "Listener") -> None:
+        self.namespace._workers.check_thread()
+        check_outgoing(listener)
+        if self._outgoing is None:
+            self._outgoing = OutgoingListeners(self.namespace._workers)
+        self._outgoing.listeners.insert(place, listener)
+        if self.connected:
+            self.namespace._overheard.add(self)
+
+    # -- its parts, as the package needs them
 
     @property
-    def early_rooms(self) -> set[str]:
+    def _early_rooms(self) -> set[str]:
         """The rooms that it will be in when it joins."""
-        return {self.id, self.public_id, *(self.joined or ())}
+        return {self.id, self.public_id, *(self._membership.joined or ())}
 
-    def stay_out(self, reason: str) -> None:
-        """It will not join: it was refused, or its client has left."""
-        self._leave(reason)
-        self._fail_acks()
+    @property
+    def _is_reachable(self) -> bool:
+        """Whether what is emitted to it is sent: its client knows that it is connected."""
+        return self._membership.life is _JOINED or self._membership.life is _ACCEPTED
 
-    # -- its end
+    def _closed(self) -> SessionClosed:
+        """What waits for its client is told when that is not reachable."""
+        return SessionClosed(self._membership.reason or "the client has not joined yet", self.id)
 
-    def put_out(self, reason: str) -> None:
-        """Tell the client that it is disconnected, and close."""
-        packet = Packet(PacketType.DISCONNECT, self.namespace.name)
-        self.session.send(self.namespace.server.parser.encode_packet(packet))
-        self.close(reason)
+    def _open_events(self) -> Events:
+        if self._events is None:
+            self._events = Events(self.namespace)
+        return self._events
 
-    def close(self, reason: str) -> None:
-        """Leave every room at once, so that no broadcast follows; the rest after the batch."""
-        if self._life is _JOINED:
-            self._leave(reason)
-            self.peer.departs(self)
-            self.namespace.poller.defer(self.leave_namespace)  # whatever fails from here on
-            self._leave_rooms()
-
-    def _leave(self, reason: str) -> None:
-        self._life = advance(self._life, Input.LEAVE)
-        self.reason = reason
-
-    def _leave_rooms(self) -> None:
-        namespace = self.namespace
-        self._frozen_rooms = frozenset((self.id, *(self.joined or ())))
-        try:
-            namespace.adapter.remove_all(self)
-        except BaseException as error:  # of somebody's adapter: the socket leaves all the same
-            namespace.rooms.remove_all(self)
-            namespace.workers.log_failure("the adapter", self.id, error)
-        if self._outgoing is not None:
-            namespace.overheard.discard(self)
-        recoverable = self._save()
-        if namespace.observers.all:
-            namespace.observers.left(self, self.reason, recoverable)
-
-    def _save(self) -> bool:
-        """Keep what its client needs to come back; whether it may."""
-        return False
-
-    def lose(self, reason: str) -> None:
-        """The session has ended; called after the batch."""
-        if self._life is _JOINED:
-            self._leave(reason)
-            self._leave_rooms()
-            self.leave_namespace()
-
-    def leave_namespace(self) -> None:
-        """Release what waits, then tell the handlers, last of all."""
-        self.peer.forget(self)
-        self._fail_acks()
-        for event in ("disconnecting", "disconnect"):
-            handler = self.namespace.handlers.get(event)
-            if handler is not None:
-                self.dispatch(handler, [self, self.reason], None)
-        self.namespace.end_if_deserted()
-
-    def _fail_acks(self) -> None:
-        acks, self._acks = self._acks, None
-        for pending in (acks or {}).values():
-            self.peer.ack_over()
-            pending.fail(SessionClosed(self.reason, self.id))
+    def _open_acks(self) -> PendingAcks:
+        if self._acks is None:
+            self._acks = PendingAcks(self._participant)
+        return self._acks

@@ -1,51 +1,51 @@
-"""How a socket came to be: the request that opened its session, and its CONNECT."""
+"""The request that opened a socket's session, and the credentials of its CONNECT."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.peer import Peer
+    from trio_socketio.engine.handshake import Handshake
 
 
 class SocketHandshake:
-    """How a socket came to be.
+    """The request that opened a socket's session, and the payload of its CONNECT.
 
     Args:
-        peer: its session.
-        auth: the payload of its CONNECT.
+        request: the handshake of the session.
+        auth: the payload of the CONNECT.
     """
 
-    __slots__ = ("_peer", "auth")
+    __slots__ = ("_request", "auth")
 
-    def __init__(self, peer: "Peer", auth: dict[str, Any]) -> None:
-        self._peer = peer
+    def __init__(self, request: "Handshake", auth: dict[str, Any]) -> None:
+        self._request = request
         self.auth = auth
 
     @property
     def headers(self) -> dict[str, str]:
         """Of the request that opened the session; names in lower case."""
-        return self._peer.session.handshake.headers
+        return self._request.headers
 
     @property
     def query(self) -> dict[str, str]:
         """Of the request that opened the session."""
-        return self._peer.session.handshake.query
+        return self._request.query
 
     @property
     def url(self) -> str:
         """Of the request that opened the session."""
-        return self._peer.session.handshake.url
+        return self._request.url
 
     @property
     def address(self) -> str:
         """The client's, as far as trusted proxies tell."""
-        return self._peer.session.handshake.address
+        return self._request.address
 
     @property
     def secure(self) -> bool:
         """Whether the client came over TLS."""
-        return self._peer.session.handshake.secure
+        return self._request.secure
 
     @property
     def issued_s(self) -> float:
         """When the session was opened, seconds since 1970."""
-        return self._peer.session.handshake.issued_s
+        return self._request.issued_s

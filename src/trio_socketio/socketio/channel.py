@@ -1,0 +1,70 @@
+"""What a program registers with and speaks to: a namespace, or the server for its main one."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
+from trio_socketio.socketio.broadcast import Audience, Broadcast, Reaching
+from trio_socketio.socketio.registrar import Registrar
+from trio_socketio.socketio.registry import check_server_side
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.registry import Registry
+
+
+class Linking(Reaching, Protocol):
+    """What a channel asks of an adapter besides; see Adapter."""
+
+    def server_side_emit(self, arguments: list[Any]) -> None:
+        """See Adapter."""
+
+    async def server_side_emit_with_ack(self, arguments: list[Any], timeout_s: float) -> list[Any]:
+        """See Adapter."""
+
+
+class LinkedAudience(Audience, Protocol):
+    """One namespace."""
+
+    @property
+    def adapter(self) -> Linking:
+        """Knows its sockets, and the other nodes."""
+
+
+class Channel(Registrar, Broadcast):
+    """Registers handlers with one namespace, broadcasts to it, and reaches it on other nodes.
+
+    Args:
+        registry: of the namespace.
+        namespace: it.
+    """
+
+    def __init__(self, registry: "Registry", namespace: LinkedAudience) -> None:
+        Registrar.__init__(self, registry)
+        Broadcast.__init__(self, namespace)
+        self._linked = namespace
+
+    def server_side_emit(self, event: str, *arguments: Any) -> None:
+        """Send an event to the namespace on every other node; see on_server_side.
+
+        Raises:
+            LocalProtocolError: the name is reserved between servers.
+        """
+        self._registry.workers.check_thread()
+        check_server_side(event)
+        self._linked.adapter.server_side_emit([event, *arguments])
+
+    async def server_side_emit_with_ack(
+        self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
+    ) -> list[Any]:
+        """Send an event to the namespace on every other node, and wait for their answers.
+
+        Returns:
+            One answer of each other node; none when there is no other.
+        Raises:
+            AckTimeout: some did not answer in time; ``responses`` are the others'.
+            LocalProtocolError: the name is reserved between servers.
+        """
+        self._registry.workers.check_thread()
+        check_server_side(event)
+        return await self._linked.adapter.server_side_emit_with_ack(
+            [event, *arguments], check_timeout(timeout_s)
+        )

@@ -1,0 +1,82 @@
+"""How clients are told that they may not join."""
+
+from typing import TYPE_CHECKING, Any
+
+from trio_socketio.codec.socket_packet import Packet, PacketType
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
+
+if TYPE_CHECKING:
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.credentials import Credentials
+    from trio_socketio.socketio.entrance import Candidate
+    from trio_socketio.socketio.socket import Socket
+
+
+def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
+    """Answer the CONNECT of a client that may not join.
+
+    Args:
+        client: it.
+        name: of the namespace.
+        told: the message, and perhaps data.
+    Raises:
+        LocalProtocolError: the data cannot be sent.
+    """
+    data: Any = told
+    if not client.revision.tells_credentials:  # SIO4-04
+        data = told.get("data", told["message"])
+    packet = Packet(PacketType.CONNECT_ERROR, name, data)
+    client.session.send(client.host.parser.encode_packet(packet))
+
+
+def turn_away(
+    client: "Candidate",
+    name: str,
+    socket: "Socket | None",
+    credentials: "Credentials | None",
+    error: "ConnectRefused",
+    errcode: int,
+) -> None:
+    """Tell a client that it may not join; hang up on one that was accepted for nothing.
+
+    Args:
+        client: it.
+        name: of the namespace.
+        socket: in it; None while the namespace has not been found.
+        credentials: of a client whose CONNECT was answered before it is known who it is.
+        error: why.
+        errcode: for a client that has been accepted, unless the error's data has one.
+    """
+    if socket is None or not socket._is_reachable:
+        _answer_connect(client, name, error)
+        return
+    if credentials is not None:
+        _turn_accepted_away(socket, error, errcode)
+    client.session.send(socket.namespace._packets.encode_disconnect())
+    client.history.remember_left(name)
+    identified = any(other.user for other in client.sockets.values())
+    if credentials is not None and not identified:  # JOIN-24
+        client.session.close("forced server close")
+
+
+def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:
+    """Answer with an error, whatever that can be sent of it."""
+    told = {"message": error.message}  # SIO5-07
+    if error.data is not None:
+        told["data"] = error.data
+    try:
+        refuse(client, name, told)
+    except BaseException as fault:  # what it was refused with cannot be sent
+        client.host.workers.log_failure(f"refusing a client of {name}", name, fault)
+        refuse(client, name, {"message": "Internal server error"})
+
+
+def _turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
+    """Tell a client whose CONNECT was answered already that its credentials are refused."""
+    told = describe_refusal(error, errcode)  # JOIN-23
+    try:
+        socket.emit(ERROR_EVENT, told)
+    except LocalProtocolError as fault:  # the message cannot be sent
+        socket.namespace._workers.log_failure("refusing a client", socket.public_id, fault)
+        socket.emit(ERROR_EVENT, {**told, "errmsg": "Internal server error"})

@@ -1,0 +1,148 @@
+"""The methods with which a program registers what it wants to be called with."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from trio_socketio.protocol.joining import State
+from trio_socketio.signatures import check_event_key, check_function
+from trio_socketio.socketio.handlers import Function, Handler
+from trio_socketio.socketio.registry import CONNECTION, Registry, check_server_side
+from trio_socketio.socketio.steps import Step
+
+if TYPE_CHECKING:
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.socketio.joining import Joining
+    from trio_socketio.socketio.socket import Socket
+
+_ARGUMENTS: Final[dict[str | float, tuple[str, ...]]] = {
+    CONNECTION: ("socket",),
+    "disconnecting": ("socket", "reason"),
+    "disconnect": ("socket", "reason"),
+}
+"""Of the handlers that the server calls by itself."""
+
+
+class Observer:
+    """Override what is of interest. The methods are plain, and are called inside the server's turn.
+
+    Every socket is told about with `joined` and later `left`, each once, or else with `refused` or
+    `abandoned`, once.
+    """
+
+    def joined(self, socket: "Socket") -> None:
+        """A socket is in its namespace; its "connection" handler has not been called yet."""
+
+    def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
+        """A socket has left its rooms; handlers of earlier events may still be at work.
+
+        Args:
+            socket: still knows the rooms that it was in.
+            reason: of its disconnect.
+            recoverable: whether its client may come back to the same id.
+        """
+
+    def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
+        """A client that wanted to join was turned away."""
+
+    def abandoned(self, joining: "Joining") -> None:
+        """A client that wanted to join has left, or the server stops."""
+
+
+class Registrar:
+    """What programs register handlers with: a namespace, a parent of several, a server.
+
+    Args:
+        registry: keeps them.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def use(self, function: Function) -> Function:
+        """Register middleware: called with a socket that wants to join, in order of registration.
+
+        Plain or async. Raise ConnectRefused to keep the client out.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
+        """
+        check_function("middleware", function, ("socket",))
+        self._registry.add_steps((Step(State.MIDDLEWARE, function),))
+        return function
+
+    def add_steps(self, steps: Iterable[Step]) -> None:
+        """Ask every client that wants to join from now on; behind the steps of the same stage."""
+        self._registry.add_steps(steps)
+
+    def observe(self, observer: Observer) -> None:
+        """Have observer told of every socket that comes or goes from now on."""
+        self._registry.observe((observer,))
+
+    def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """Register the handler of an event, called with the socket and the event's arguments.
+
+        "connection" is called with a socket that has joined; "disconnecting" and "disconnect" with
+        the socket and the reason. What a handler returns answers the client's acknowledgement:
+        None no argument, a tuple several, anything else one.
+
+        Args:
+            event: its name.
+            concurrent: events of one socket need not wait for each other; for async handlers.
+        Raises:
+            LocalProtocolError: the event has a handler already, or a client could never send it; or
+                the handler cannot be called so.
+        """
+        check_event_key(event)
+        arguments = _ARGUMENTS.get(event)
+
+        def register(function: Function) -> Function:
+            check_function(
+                f"handler of {event!r}", function, arguments or ("socket",), more=arguments is None
+            )
+            self._registry.add_handler(Handler(event, function, concurrent=concurrent))
+            return function
+
+        return register
+
+    def on_server_side(self, event: str) -> Callable[[Function], Function]:
+        """Register the handler of an event that another node sends with server_side_emit.
+
+        Called with the event's arguments, plain or async. What it returns answers the other node.
+
+        Raises:
+            LocalProtocolError: the event has a handler already, or no server can send it.
+        """
+        check_event_key(event)
+        check_server_side(event)
+
+        def register(function: Function) -> Function:
+            check_function(f"server-side handler of {event!r}", function, (), more=True)
+            self._registry.add_server_side(event, Handler(event, function))
+            return function
+
+        return register
+
+    def on_session_expired(self, function: Function) -> Function:
+        """Register what is called with a SavedSession whose client cannot go on with it any more.
+
+        With state recovery, "disconnect" may be followed by "connection" of a socket that goes on,
+        or by this: its time ran out, it was one too many, or the server stops. Plain or async.
+
+        Raises:
+            LocalProtocolError: there is one already, or it cannot be called so.
+        """
+        check_function("handler of expired sessions", function, ("session",))
+        self._registry.add_expired(Handler("session expired", function))
+        return function
+
+    def on_unhandled(self, function: Function) -> Function:
+        """Register what is called with events that have no handler.
+
+        Called with the socket, the event's name and its arguments, plain or async. What it returns
+        answers the client's acknowledgement.
+
+        Raises:
+            LocalProtocolError: there is one already.
+        """
+        self._registry.add_unhandled(Handler("unhandled events", function))
+        return function

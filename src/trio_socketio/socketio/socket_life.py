@@ -1,0 +1,125 @@
+"""Takes sockets into their namespaces and out of them. The table is protocol/socket_life.py."""
+
+from typing import TYPE_CHECKING, Final
+
+from trio_socketio.protocol.socket_life import Life
+from trio_socketio.socketio.socket_recovery import RECOVERABLE, Saving
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.socket import Socket
+
+_ASKING: Final = Life.ASKING
+_JOINED: Final = Life.JOINED
+_LEFT: Final = Life.LEFT
+
+# -- coming
+
+
+def accept(socket: "Socket") -> None:
+    """Tell a client that it is connected, before it has joined."""
+    socket._membership.accept()
+    socket._participant.accept(socket)
+
+
+def enter(socket: "Socket") -> None:
+    """Tell a client that it is connected, and put its socket into the namespace and early rooms.
+
+    Raises:
+        Exception: whatever the adapter raises; the socket is in no room then.
+    """
+    membership, namespace, recovery = socket._membership, socket.namespace, socket._recovery
+    if not socket._auth:
+        socket._auth = None  # 64 bytes for each idle socket of a client without credentials
+    if membership.life is _ASKING:
+        socket._participant.accept(socket)
+    early = membership.enter()
+    if recovery is not None:
+        recovery.catch_up(socket.session)  # RECOVER-02
+    namespace.rooms.enter(socket)
+    if early:
+        try:
+            for room in early:
+                namespace.adapter.add(socket, room)
+        except BaseException:  # JOIN-15
+            namespace.adapter.remove_all(socket)
+            raise
+    if socket._outgoing is not None:
+        namespace._overheard.add(socket)
+    if membership.life is _LEFT:  # a hook of a room has put it out
+        namespace.adapter.remove_all(socket)
+    elif recovery is not None:
+        recovery.entered(socket.rooms)
+
+
+def stay_out(socket: "Socket", reason: str) -> None:
+    """A socket will not join: it was refused, or its client has left."""
+    socket._membership.leave(reason)
+    if socket._acks is not None:
+        socket._acks.fail(socket._closed())
+
+
+# -- going
+
+
+def put_out(socket: "Socket", reason: str) -> None:
+    """Tell a client that it is disconnected, and close its socket."""
+    socket.session.send(socket.namespace._packets.encode_disconnect())  # SIO5-32
+    close(socket, reason)
+
+
+def close(socket: "Socket", reason: str) -> None:
+    """Have a socket leave every room at once, so that no broadcast follows; the rest comes later.
+
+    What follows is done after the batch, by leave_namespace.
+    """
+    if socket._membership.life is _JOINED:
+        socket._membership.leave(reason)
+        socket._participant.departs(socket)  # first: whatever fails from here on
+        _leave_rooms(socket)
+
+
+def lose(socket: "Socket", reason: str) -> None:
+    """A socket's session has ended; called after the batch."""
+    if socket._membership.life is _JOINED:
+        socket._membership.leave(reason)
+        _leave_rooms(socket)
+        leave_namespace(socket)
+
+
+def leave_namespace(socket: "Socket") -> None:
+    """Release what waits for a socket, then tell its handlers, last of all."""
+    socket._participant.forget(socket)
+    if socket._acks is not None:
+        socket._acks.fail(socket._closed())
+    for event in ("disconnecting", "disconnect"):
+        handler = socket.namespace._registry.handlers.get(event)
+        if handler is not None:
+            socket._open_events().dispatch(handler, [socket, socket._membership.reason])
+    socket.namespace._end_if_deserted()
+
+
+def _leave_rooms(socket: "Socket") -> None:
+    namespace = socket.namespace
+    socket._membership.freeze(socket.id)
+    try:
+        namespace.adapter.remove_all(socket)
+    except BaseException as error:  # of somebody's adapter: the socket leaves all the same
+        namespace.rooms.remove_all(socket)
+        namespace._workers.log_failure("the adapter", socket.id, error)
+    if socket._outgoing is not None:
+        namespace._overheard.discard(socket)
+    recoverable = _save(socket)
+    observers = namespace._registry.observers
+    if observers.all:  # JOIN-16: now, not when its handlers have ended
+        observers.left(socket, socket._membership.reason, recoverable)
+
+
+def _save(socket: "Socket") -> bool:
+    """Keep what the client needs to come back; whether it may."""
+    namespace, recovery = socket.namespace, socket._recovery
+    if recovery is None or socket._membership.reason not in RECOVERABLE:  # RECOVER-06
+        return False
+    rooms = socket.rooms - {socket.id}
+    session = recovery.save(socket.id, namespace.name, rooms, socket.data)
+    namespace._workers.submit(Saving(namespace.adapter, session))
+    return True
