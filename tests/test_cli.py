@@ -373,7 +373,7 @@ def test_arguments_that_make_no_sense(
         (["--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
         (["--ping-interval", "-1"], "argument --ping-interval: '-1' is not a time"),
         (["--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
-        (["--path", "relative"], "path must be an absolute URL path, not 'relative'"),
+        (["--path", "relative"], "path: must be an absolute URL path, not 'relative'"),
     ],
 )
 def test_nonsense_ends_the_process_with_one_line(arguments: list[str], says: str) -> None:

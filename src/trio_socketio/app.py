@@ -22,8 +22,8 @@ from trio_socketio import lobby
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
-from trio_socketio.options import ServerOptions
 from trio_socketio.runtime.endpoints import InheritedEndpoint
+from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NoReturn
 
+from trio_socketio.engine.options import Cookie
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import escape
-from trio_socketio.options import Cookie
 
 
 class Parser(argparse.ArgumentParser):

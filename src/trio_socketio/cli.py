@@ -21,9 +21,12 @@ from trio_socketio.arguments import (
     seconds,
     unrecognized,
 )
+from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.engine.options import TRANSPORTS, Cookie
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.options import PerMessageDeflate
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
-from trio_socketio.options import PARSERS, TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
+from trio_socketio.socketio.options import ServerOptions
 
 # Command line name -> field of ServerOptions; given ones override the app's.
 _OPTIONS = {

@@ -15,6 +15,20 @@ class ConfigurationError(TrioSocketIOError):
     """
 
 
+class OptionError(ConfigurationError):
+    """One option has a value that cannot be used.
+
+    Args:
+        option: its name where it was set.
+        reason: what is wrong with the value, and what is expected.
+    """
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"{option}: {reason}")
+        self.option = option
+        self.reason = reason
+
+
 class ProtocolError(TrioSocketIOError):
     """Abstract: catch it, never raise it."""
 

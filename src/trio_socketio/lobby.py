@@ -14,7 +14,7 @@ Everybody gets ``joined`` and ``left`` (room, id) of the rooms they are in.
 from typing import Any, Final
 
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 

@@ -5,21 +5,22 @@ leave it to the server to look at Origin.
 """
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from trio_socketio.http.forwarded import is_within, nearest
+from trio_socketio.option_checks import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from trio_socketio.http.options import CorsOptions
     from trio_socketio.http.request import Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
 
 _ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
 """Browsers write hosts in ASCII. What else a header may hold is not repeated in an answer."""
 
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VARY: Final = (b"Vary", b"Origin")
 
 
@@ -34,38 +35,37 @@ class Cors:
     """The rules of one server, made of its options.
 
     Args:
-        options: see ServerOptions.
+        options: see CorsOptions.
         workers: are told of checks that fail.
+        checks: plain functions of an origin, which say whether it is meant too.
+        trusted_proxies: networks of the proxies whose X-Forwarded-Host is believed.
     """
 
-    def __init__(self, options: "ServerOptions", workers: FailureLog) -> None:
+    def __init__(
+        self,
+        options: "CorsOptions",
+        workers: FailureLog,
+        checks: "Sequence[Callable[[str], bool]]" = (),
+        trusted_proxies: "tuple[Network, ...]" = (),
+    ) -> None:
         self._workers = workers
-        origins = cast(
-            "tuple[str | re.Pattern[str] | Callable[[str], bool], ...]", options.cors_origins
-        )
-        self.is_configured = bool(origins)
-        self._any = "*" in origins
-        self._names = frozenset(origin for origin in origins if isinstance(origin, str))
-        self._checks = [
-            origin if callable(origin) else _whole(origin)
-            for origin in origins
-            if not isinstance(origin, str)
-        ]
-        self._trusted_proxies = options.trusted_proxies
+        self.is_configured = bool(options.origins or checks)
+        self._any = "*" in options.origins
+        self._names = frozenset(options.origins)
+        self._checks = checks
+        self._trusted_proxies = trusted_proxies
         self._always: list[tuple[bytes, bytes]] = []
-        if options.cors_credentials:
+        if options.credentials:
             self._always.append((b"Access-Control-Allow-Credentials", b"true"))
         self._exposed = list(self._always)
-        if options.cors_exposed_headers:
+        if options.exposed_headers:
             self._exposed.append(
-                (b"Access-Control-Expose-Headers", ",".join(options.cors_exposed_headers).encode())
+                (b"Access-Control-Expose-Headers", ",".join(options.exposed_headers).encode())
             )
-        self._preflight = [
-            (b"Access-Control-Allow-Methods", ",".join(options.cors_methods).encode())
-        ]
-        if options.cors_max_age_s is not None:
-            self._preflight.append((b"Access-Control-Max-Age", b"%d" % options.cors_max_age_s))
-        self._allowed_headers = options.cors_allowed_headers
+        self._preflight = [(b"Access-Control-Allow-Methods", ",".join(options.methods).encode())]
+        if options.max_age_s is not None:
+            self._preflight.append((b"Access-Control-Max-Age", b"%d" % options.max_age_s))
+        self._allowed_headers = options.allowed_headers
 
     def allows(self, request: "Request") -> bool:
         """Whether the page that makes this request may talk to us; no Origin is no page."""
@@ -96,7 +96,7 @@ class Cors:
             # A list that holds anything but names is not repeated: the browser refuses then. A
             # repeated header was joined, and may end in the blank before an empty last one.
             if asked is not None and all(
-                _TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
+                TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
             ):
                 headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("ascii")))
         else:
@@ -125,10 +125,6 @@ class Cors:
         except BaseException as error:  # the origin is refused
             self._workers.log_failure("the check of an origin in cors_origins", "", error)
             return False
-
-
-def _whole(pattern: "re.Pattern[str]") -> "Callable[[str], bool]":
-    return lambda origin: pattern.fullmatch(origin) is not None
 
 
 def _is_same_host(origin: str, host: str) -> bool:

@@ -1,11 +1,12 @@
 """What proxies tell of a request that they passed on, as far as they are trusted."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from trio_socketio.http.request import Request
+from trio_socketio.option_checks import Network
 
 
-def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+def forwarded(request: Request, trusted: tuple[Network, ...]) -> tuple[str, bool]:
     """The client's address and whether it came over TLS, as far as trusted proxies tell."""
     address, secure = request.address, request.secure
     if not trusted or not is_within(address, trusted):
@@ -27,7 +28,7 @@ def nearest(request: Request, header: str) -> str:
     return request.headers.get(header, "").rpartition(",")[2].strip()
 
 
-def is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+def is_within(address: str, networks: tuple[Network, ...]) -> bool:
     """Whether the address is one of those networks."""
     if not address:
         return True  # a Unix socket: whoever may open it is local

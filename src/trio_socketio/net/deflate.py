@@ -27,7 +27,7 @@ from trio_socketio.net.frames import (
     encode_frames,
     is_utf8,
 )
-from trio_socketio.options import PerMessageDeflate
+from trio_socketio.net.options import PerMessageDeflate
 
 NAME: Final = "permessage-deflate"
 MAX_OFFERS: Final = 8

@@ -4,33 +4,16 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """Bounds on one group of connections.
-
-    Args:
-        max_connections: open ones; more are refused.
-        max_connections_per_address: the same for one client address; None means no limit.
-        output_bound_bytes: output of one connection that the kernel refused.
-        slow_client_s: how long a peer over that bound may make no progress.
-    """
-
-    max_connections: int = 100_000
-    max_connections_per_address: int | None = None
-    output_bound_bytes: int = 1 << 20
-    slow_client_s: float = 10.0
 
 
 class Connections:

@@ -14,9 +14,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from math import inf
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -28,6 +26,7 @@ from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
+from trio_socketio.runtime.options import RuntimeOptions
 from trio_socketio.runtime.pollers import create_poller
 
 log = logging.getLogger(__name__)
@@ -40,25 +39,13 @@ class Service(Protocol):
         """Call task_status.started as soon as others may rely on it; then run until cancelled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
-    """How a runtime behaves.
-
-    Args:
-        slow_handler_s: user code that blocks for longer is logged; infinity logs nothing.
-        deadline_slack_s: deadlines that lie so close together are met together.
-    """
-
-    slow_handler_s: float = inf
-    deadline_slack_s: float = 0.05
-
-
 class Runtime:
     """See the module. Opened with `open_runtime`.
 
     Attributes:
         poller: drives every connection of the program.
         deadlines: watches every deadline.
+        options: that it was opened with.
     """
 
     def __init__(self, options: RuntimeOptions, services: trio.Nursery) -> None:

@@ -72,7 +72,7 @@ class Participant:
         self.revision = revision
         self.held = 0
         self.sockets: dict[str, Socket] = {}
-        self.join_by = trio.current_time() + host.options.connect_timeout_s
+        self.join_by = trio.current_time() + host.options.sockets.connect_timeout_s
         self._joinings: dict[str, Joining] | None = None  # undecided ones
         self._joinings_at_work = 0  # those that are decided included, until their tasks end
         self._history: History | None = None
@@ -158,7 +158,7 @@ class Participant:
         count = len(self.sockets) + self._joinings_at_work
         if self._history is not None:
             count += self._history.count_leaving()
-        if count >= self.host.options.max_namespaces_per_session:
+        if count >= self.host.options.sockets.max_namespaces_per_session:
             refuse(self, name, {"message": "Too many namespaces"})
             return
         if self._joinings is None:
@@ -239,7 +239,7 @@ class Participant:
     def history(self) -> History:
         """What is remembered of the namespaces that the client was in."""
         if self._history is None:
-            self._history = History(self.host.options.max_namespaces_per_session)
+            self._history = History(self.host.options.sockets.max_namespaces_per_session)
         return self._history
 
     # -- back-pressure

@@ -1,46 +1,38 @@
-"""The browser's client, out of an installed npm package.
-
-Files are read and compressed in a thread when they are first asked for, and kept.
-"""
+"""Static files: read and compressed when they are first asked for, and kept."""
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import trio
 
-from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.content_coding import CODINGS, choose_coding, encode_content
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.hooks import HookWorkers
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
     from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
 
-FILES: Final = tuple(
-    name + suffix
-    for name in (
-        "socket.io.js",
-        "socket.io.min.js",
-        "socket.io.esm.min.js",
-        "socket.io.msgpack.min.js",
-    )
-    for suffix in ("", ".map")
-)
-FOLDERS: Final = (
-    Path("node_modules/socket.io-client/dist"),
-    Path("node_modules/socket.io/client-dist"),
-)
 MAX_FILE_BYTES: Final = 4 << 20
 _LEVEL: Final = 9
 _PLAIN: Final = (b"Content-Type", b"text/plain; charset=utf-8")
-_NOT_INSTALLED: Final = b"the browser's client is not installed on this server"
+
+
+class FileWorkers(Protocol):
+    """Runs what takes long."""
+
+    def submit(self, job: "_Load", /) -> None:
+        """Have the job run in the next scheduler pass."""
+
+    async def call_async(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], /, *arguments: Any
+    ) -> Any:
+        """Call an async function; for jobs."""
 
 
 class Bundle(NamedTuple):
@@ -57,78 +49,62 @@ class Bundle(NamedTuple):
     bodies: dict[str | None, bytes]
 
 
-def find_client(given: Path | None) -> Path | None:
-    """The folder with the client's files.
+class StaticFiles:
+    """Serves files to GET and HEAD, with an ETag, in every content coding.
 
     Args:
-        given: by a person; None looks into the working directory.
-    Raises:
-        ConfigurationError: there is no client in the given folder.
-    """
-    for folder in FOLDERS if given is None else (given,):
-        if any((folder / name).is_file() for name in FILES):
-            return folder.resolve()
-    if given is not None:
-        raise ConfigurationError(f"there is no {FILES[0]} in {given}: it is no client to serve")
-    log.info(
-        "the browser's client is not served: npm install socket.io-client, or name its folder"
-        " (client_dist), or leave it (serve_client)"
-    )
-    return None
-
-
-class ClientBundle:
-    """Serves the client's files.
-
-    Args:
-        folder: has them; None answers that there are none.
+        files: by URL path; None answers that the file is missing.
+        missing: the body of that answer, for a person.
         cors: rules for pages of other origins.
         workers: read files.
         poller: goes on with the answers.
     """
 
     def __init__(
-        self, folder: Path | None, cors: "Cors", workers: "HookWorkers", poller: "Poller"
+        self,
+        files: Mapping[str, Path | None],
+        missing: bytes,
+        cors: "Cors",
+        workers: FileWorkers,
+        poller: "Poller",
     ) -> None:
-        self._folder = folder
+        self._files = files
+        self._missing = missing
         self._cors = cors
         self._workers = workers
         self._poller = poller
-        self._loaded: dict[str, Bundle] = {}
-        self._waiting: dict[str, list[Request]] = {}
+        self._loaded: dict[Path, Bundle] = {}
+        self._waiting: dict[Path, list[Request]] = {}
 
-    def handlers(self, path: str) -> dict[str, Callable[["Request"], None]]:
-        """What answers each URL path below the given one."""
-        base = path.rstrip("/") + "/"
-        return {base + name: partial(self._receive_request, name) for name in FILES}
-
-    def _receive_request(self, name: str, request: "Request") -> None:
+    def receive_request(self, request: "Request") -> None:
+        """Take a request whose path is one of the files'."""
+        file = self._files[request.path]
         if request.method not in ("GET", "HEAD"):
             allow = (b"Allow", b"GET, HEAD")
             headers = [_PLAIN, allow, *self._cors.headers(request)]
             request.respond(405, headers, b"only GET and HEAD")
-        elif self._folder is None:
+        elif file is None:
             self._answer_missing(request)
-        elif name in self._loaded:
-            self._answer(request, self._loaded[name])
-        elif name in self._waiting:
-            self._waiting[name].append(request)
+        elif file in self._loaded:
+            self._answer(request, self._loaded[file])
+        elif file in self._waiting:
+            self._waiting[file].append(request)
         else:
-            self._waiting[name] = [request]
-            self._workers.submit(_Load(self, self._folder / name))
+            self._waiting[file] = [request]
+            self._workers.submit(_Load(self, file))
 
-    def loaded(self, name: str, bundle: Bundle | None) -> None:
+    def loaded(self, file: Path, bundle: Bundle | None) -> None:
         """A file was read, or could not be."""
         if bundle is not None:
-            self._loaded[name] = bundle
-        for request in self._waiting.pop(name):
+            self._loaded[file] = bundle
+        for request in self._waiting.pop(file):
             if bundle is not None:
                 self._poller.defer(partial(self._answer, request, bundle))
             else:
                 self._poller.defer(partial(self._answer_missing, request))
 
     def _answer_missing(self, request: "Request") -> None:
-        request.respond(404, [_PLAIN, *self._cors.headers(request)], _NOT_INSTALLED)
+        request.respond(404, [_PLAIN, *self._cors.headers(request)], self._missing)
 
     def _answer(self, request: "Request", bundle: Bundle) -> None:
         headers = [*bundle.headers, *self._cors.headers(request)]
@@ -151,7 +127,7 @@ def load_bundle(file: Path) -> Bundle:
     """Read and compress a file; takes long.
 
     Raises:
-        OSError: it cannot be read, or is too large to be a client.
+        OSError: it cannot be read, or is too large.
     """
     with file.open("rb") as opened:
         content = opened.read(MAX_FILE_BYTES + 1)
@@ -174,18 +150,18 @@ def load_bundle(file: Path) -> Bundle:
 class _Load:
     """A file, to be read in a thread."""
 
-    __slots__ = ("_bundle", "_file")
+    __slots__ = ("_file", "_files")
 
-    def __init__(self, bundle: ClientBundle, file: Path) -> None:
-        self._bundle = bundle
+    def __init__(self, files: StaticFiles, file: Path) -> None:
+        self._files = files
         self._file = file
 
-    async def run(self, workers: "HookWorkers") -> bool:
-        """See HookJob."""
+    async def run(self, workers: FileWorkers) -> bool:
+        """See Job."""
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
         except OSError as error:
-            log.warning("a file of the browser's client cannot be served: %s", error)
+            log.warning("a file cannot be served: %s", error)
             loaded = None
-        self._bundle.loaded(self._file.name, loaded)
+        self._files.loaded(self._file, loaded)
         return True
