@@ -18,7 +18,7 @@ from trio_socketio.http.server import open_http_connections
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.options import ConnectionLimits
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.readiness import create_poller
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -27,7 +27,7 @@ from trio_socketio.runtime.endpoints import Endpoint
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
 from trio_socketio.runtime.options import RuntimeOptions
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.readiness import create_poller
 
 log = logging.getLogger(__name__)
 
