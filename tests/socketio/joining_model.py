@@ -525,8 +525,10 @@ class Model:
         attempt.handled.append(job.label)
 
     def _end(self, attempt: Attempt, job: Job) -> None:
-        if job.action == "kick":
+        if job.action in ("kick", "kick and tell"):
             self.kick(attempt)
+            if job.action == "kick and tell" and attempt.found:
+                self.broadcast(attempt.name, job.label[1])
         elif job.action == "kick all":
             if attempt.state == "joined":
                 self.kick(attempt, everywhere=True)

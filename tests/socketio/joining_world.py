@@ -249,7 +249,7 @@ class World:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._patch = pytest.MonkeyPatch()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # it may hang
         self._thread.start()
         assert self._ready.wait(TIMEOUT_S)
 
@@ -307,13 +307,13 @@ class World:
 
         def plain(socket: Socket, number: int) -> None:
             self.find(socket).handled.append(("event", number))
-            self._act_on(socket, self.events[number].action)
+            self._act_on(socket, self.events[number].action, number)
 
         async def slow(socket: Socket, number: int) -> None:
             self.find(socket).handled.append(("event", number))
             if self.events[number].gated:
                 await self.find(socket).gate(("event", number)).wait()
-            self._act_on(socket, self.events[number].action)
+            self._act_on(socket, self.events[number].action, number)
 
         def disconnecting(socket: Socket, reason: str) -> None:
             self.find(socket).handled.append(("disconnecting", reason))
@@ -399,9 +399,11 @@ class World:
         self._act_on(seen.socket, outcome)
         return False if outcome == "false" else None
 
-    def _act_on(self, socket: Socket, action: str) -> None:
-        if action == "kick":
+    def _act_on(self, socket: Socket, action: str, number: int = 0) -> None:
+        if action in ("kick", "kick and tell"):
             socket.disconnect()
+            if action == "kick and tell":
+                socket.namespace.emit("news", number)
         elif action == "kick all":
             socket.disconnect(close=True)
         elif action == "kick everybody":

@@ -54,7 +54,7 @@ connects = st.tuples(st.just("connect"), names, plans, st.integers(0, 7))
 # Slow, action, gated, ack.
 CALLS = [
     (slow, action, gated, ack)
-    for action in (*[""] * 8, "kick", "kick all", "kick everybody", "close")
+    for action in (*[""] * 8, "kick", "kick and tell", "kick all", "kick everybody", "close")
     for slow, gated, ack in product((False, True), repeat=3)
 ]
 calls = st.integers(0, len(CALLS) - 1).map(lambda number: CALLS[number])
@@ -139,6 +139,22 @@ class Joinings(RuleBasedStateMachine):
     @rule(pick=picks, name=names, plan=full_plans, pid=st.integers(0, 7))
     def come(self, pick: int, name: str, plan: Plan, pid: int) -> None:
         self.send(pick, [("connect", name, plan, pid)], False)
+
+    @rule(
+        pick=picks,
+        plan=plans,
+        right=st.sampled_from([True, True, True, False]),
+        events=st.lists(calls, min_size=1, max_size=4),
+    )
+    def authenticate(self, pick: int, plan: Plan, right: bool, events: list[Any]) -> None:
+        """As clients do: events come right behind the credentials."""
+        client = self.someone(pick)
+        number = self.clients.index(client)
+        self.send(number, [("connect", "/event", plan, 0)], False)
+        if client.open and "/event" in client.current:
+            place = list(client.current).index("/event")
+            burst = [("auth", right), *[("event", place, call) for call in events]]
+            self.send(self.clients.index(client), burst, False)
 
     @precondition(lambda self: self.askable)
     @rule(pick=picks, events=st.lists(calls, min_size=1, max_size=4))
