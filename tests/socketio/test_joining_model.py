@@ -37,8 +37,8 @@ COALESCED_S = 0.06
 ROOMS = ("red", "green")
 
 picks = st.integers(0, 11)
-names = st.sampled_from([*SPACES, "/event", "/async", "/event"])
-waits = ("", "gate", "gate", "shield")
+names = st.sampled_from([*SPACES, "/event", "/async", "/event", "/ask-1"])
+waits = ("", "gate", "gate", "shield", "shield")
 claims = ("", "", "plain", "async", "gated", "failing")
 outcomes = ("pass",) * 9 + ("refuse", "refuse", "fail", "false", "kick", "kick all", "close")
 # One draw each, for games are long.
@@ -89,7 +89,7 @@ class Joinings(RuleBasedStateMachine):
     @initialize(
         recovery=st.booleans(),
         skip=st.booleans(),
-        cleanup=st.booleans(),
+        cleanup=st.sampled_from([False, True, True]),
         ending=st.sampled_from(["leave", "stop", "cancel"]),
     )
     def start(self, recovery: bool, skip: bool, cleanup: bool, ending: str) -> None:
@@ -256,7 +256,7 @@ class Joinings(RuleBasedStateMachine):
         self.model.ask(attempt, question)
         self.do(lambda: self.world.ask(attempt.number, question))
 
-    @rule(seconds=st.sampled_from([3.0, 12.0, 30.0, 130.0]))
+    @rule(seconds=st.sampled_from([3.0, 12.0, 12.0, 30.0, 130.0]))
     def wait(self, seconds: float) -> None:
         self.pass_time(seconds)
         self.check()
@@ -519,4 +519,4 @@ class Joinings(RuleBasedStateMachine):
 
 
 TestJoinings = Joinings.TestCase
-TestJoinings.settings = settings(max_examples=40 * SOAK, stateful_step_count=40, deadline=None)
+TestJoinings.settings = settings(max_examples=80 * SOAK, stateful_step_count=40, deadline=None)
