@@ -211,7 +211,7 @@ class Peer:
         # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT
 
     def _receive_later(self, packet: Packet) -> None:
-        if not self._closed:
+        if self.session.is_open:  # else what ended it came before
             try:
                 Peer._receive_packet(self, packet)  # a PeerV3 has cut its query off already
             except RemoteProtocolError:
