@@ -1,6 +1,5 @@
 """One Engine.IO session's part in Socket.IO: its packets, and its sockets by namespace."""
 
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -62,6 +61,7 @@ class Peer:
         "_joinings_at_work",
         "_leaving",
         "_left",
+        "_put_off",
         "_reassembly",
         "_sockets",
         "founded",
@@ -76,6 +76,7 @@ class Peer:
         self.session = session
         self._sockets: dict[str, Socket] = {}
         self._departing: dict[str, Socket] | None = None  # until the batch is done
+        self._put_off: list[Packet] | None = None  # packets that wait for that
         self._joinings: dict[str, Joining] | None = None  # undecided ones
         self._joinings_at_work = 0  # those that are decided included, until their tasks end
         self._leaving: list[Socket] | None = None  # forgotten, their handlers perhaps not done
@@ -203,15 +204,26 @@ class Peer:
         elif self._departing:
             # A socket leaves when the batch is done. What follows may ask for its place: to join
             # again, or to bring another namespace into being than the one that ends with it.
-            self.server.engine.poller.defer(partial(self._receive_later, packet))
+            if self._put_off is None:
+                self._put_off = []
+                self.server.engine.poller.defer(self._receive_put_off)
+            self._put_off.append(packet)
         elif packet.type is _CONNECT:
             self._connect(name, packet.data or {})
         elif self._left is None or name not in self._left:
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
         # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT
 
-    def _receive_later(self, packet: Packet) -> None:
-        if self.session.is_open:  # else what ended it came before
+    def _receive_put_off(self) -> None:
+        if (
+            self._departing
+        ):  # another socket that leaves in this batch: all of them keep their order
+            self.server.engine.poller.defer(self._receive_put_off)
+            return
+        packets, self._put_off = self._put_off or [], None
+        for packet in packets:
+            if not self.session.is_open:  # what ended it came before
+                return
             try:
                 Peer._receive_packet(self, packet)  # a PeerV3 has cut its query off already
             except RemoteProtocolError:
