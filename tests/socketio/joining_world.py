@@ -88,7 +88,7 @@ class Wire:
         self.closed = False  # the server has said goodbye
         self.received: dict[str, list[tuple[Any, ...]]] = {}
         self.told: dict[str, list[Any]] = {}  # with each CONNECT
-        self.offset: str | None = None
+        self.offsets: dict[str, str] = {}  # the last one by namespace
         self.ack_ids: dict[int, int] = {}  # by question
         self._data = b""
         self._head = True
@@ -155,7 +155,7 @@ class Wire:
                 argument = (argument["errcode"], argument["errmsg"])
             token = ("event", event, argument)
             if offset:
-                (self.offset,) = offset
+                (self.offsets[name],) = offset
             if ack_id is not None:
                 self.ack_ids[argument] = ack_id
         self.received.setdefault(name, []).append(token)
