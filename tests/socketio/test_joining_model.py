@@ -115,7 +115,7 @@ class Joinings(RuleBasedStateMachine):
         """In one read."""
         client = self.someone(pick)
         places = [*client.current, *[rest[0] for kind, *rest in batch if kind == "connect"]]
-        packets = [self.compose(sentence, client, places, len(batch) == 1) for sentence in batch]
+        packets = [self.compose(sentence, client, places, batch) for sentence in batch]
         sent = self.model.receive(client, [(packet, rude) for packet in packets if packet])
         for packet in packets:
             if isinstance(packet, Connect):
@@ -319,21 +319,21 @@ class Joinings(RuleBasedStateMachine):
         return self.number
 
     def compose(
-        self, sentence: Any, client: Client, places: list[str], alone: bool
+        self, sentence: Any, client: Client, places: list[str], batch: list[Any]
     ) -> Packet | None:
         kind, *rest = sentence
         if kind == "connect":
             name, plan, pid = rest
             lost = self.choose_pid(pid, name) if client.protocol == 4 else ""
-            if self.would_race(lost, name, client, alone):
+            if self.would_race(lost, name, client, len(batch) == 1):
                 lost = ""
             return Connect(name, self.next(), tame(name, plan, lost), lost)
         if kind == "leave":
             return Leave(self.pick(places or ["/"], rest[0]))
         if kind == "event":
             slow, action, gated, ack = rest[1]
-            gated = slow and (gated or action in WIDE)
             name = self.pick(places or ["/"], rest[0])
+            gated = slow and (gated or action in WIDE or self.may_be_held(name, client, batch))
             return Event(name, self.next(), slow, action, gated, ack)
         if kind == "auth":
             return Auth("/event", self.next(), rest[0])
@@ -355,6 +355,13 @@ class Joinings(RuleBasedStateMachine):
         else:
             pids = [saved.owner.pid for saved in self.model.saved if saved.name == name]
         return pids[-1] if pids else ""
+
+    def may_be_held(self, name: str, client: Client, batch: list[Any]) -> bool:
+        """Whether the event may be let go by a task, beside which its handler's would run."""
+        attempt = client.current.get(name)
+        authenticates = any(kind == "auth" for kind, *_ in batch)
+        is_joined = attempt is not None and not attempt.is_undecided
+        return SPACES[name].by_event and (authenticates or not is_joined)
 
     def would_race(self, pid: str, name: str, client: Client, alone: bool) -> bool:
         """Whether the session may be given back just as it is asked for: tasks run in any order."""
