@@ -122,15 +122,26 @@ class Participant:
         elif history is not None and history.departing:
             # A socket leaves when the batch is done. What follows may ask for its place: to join
             # again, or to bring another namespace into being than the one that ends with it.
-            self.host.engine.poller.defer(partial(self._receive_later, packet))
+            if not history.put_off:
+                self.host.engine.poller.defer(self._receive_put_off)
+            history.put_off.append(packet)
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
         elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
         # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT (SIO5-61)
 
-    def _receive_later(self, packet: Packet) -> None:
-        if not self._closed:
+    def _receive_put_off(self) -> None:
+        history = self._history
+        if history is None:  # the session has ended
+            return
+        if history.departing:  # another socket leaves in this batch: packets keep their order
+            self.host.engine.poller.defer(self._receive_put_off)
+            return
+        packets, history.put_off = history.put_off, []
+        for packet in packets:
+            if not self.session.is_open:  # nobody joins behind what ended it
+                return
             try:
                 self.receive_packet(packet)
             except RemoteProtocolError:
