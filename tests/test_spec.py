@@ -278,15 +278,25 @@ def test_tests_name_known_requirements() -> None:
     report(problems + unknown(requirements, marks))
 
 
-def test_code_names_the_requirements_that_it_implements() -> None:
+@pytest.mark.parametrize("floor", ["codec", "engine", "http", "net", "protocol", "runtime"])
+def test_code_names_the_requirements_that_it_implements(floor: str) -> None:
     """One search for an id finds the rule, the code and the test."""
     requirements, _ = read_requirements(SPEC)
-    folder = ROOT / "src" / PACKAGE / "engine"
-    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "src" / PACKAGE / floor).glob("*.py"))
     named = set(ID.findall(source))
-    ours = {item.id for item in requirements if item.code.startswith("engine.")}
-    assert {name for name in ours if name.startswith("EIO")} <= named
-    assert {name for name in named if name.startswith("EIO")} <= {item.id for item in requirements}
+    ours = {item.id for item in requirements if item.code.partition(".")[0] == floor}
+    if floor == "engine":  # its other ids are not in the code yet
+        ours = {name for name in ours if name.startswith("EIO")}
+    assert ours - named == set()
+
+
+def test_code_names_known_requirements() -> None:
+    requirements, _ = read_requirements(SPEC)
+    known = {item.id for item in requirements}
+    kinds = {name.partition("-")[0] for name in known}
+    source = "".join(path.read_text() for path in (ROOT / "src" / PACKAGE).rglob("*.py"))
+    named = {name for name in ID.findall(source) if name.partition("-")[0] in kinds}
+    assert named - known == set()
 
 
 # --- that the above finds what it should ---------------------------------------------------------

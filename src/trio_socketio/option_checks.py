@@ -1,8 +1,8 @@
 """What the groups of options have in common, and the checks that several of them need.
 
-Each floor owns its group: a frozen struct whose fields are plain types that a file can hold, with
-the units in their names. A group checks itself when it is made, so that a value which cannot be
-used is an error where it was written, and never later with the first client.
+Each floor owns its group: a frozen struct whose fields are of plain types that a configuration
+file can hold, with units in their names. A group checks itself when it is created, so that a bad
+value is an error where it is written, and not when the first client comes.
 """
 
 import re
@@ -21,13 +21,13 @@ from trio_socketio.errors import OptionError
 Network = IPv4Network | IPv6Network
 
 TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
-"""A name as HTTP has it, of a method or a header. Spec: RFC 9110, section 5.6.2."""
+"""Matches a token of HTTP: the name of a method or a header. Spec: RFC 9110, section 5.6.2."""
 
-_PATH: Final = re.compile(r"/[!\"$->@-~]*").fullmatch  # no blank, query or fragment
+_PATH: Final = re.compile(r"/[!\"$->@-~]*").fullmatch  # no space, query or fragment
 _HOST: Final = re.compile(r"[a-z0-9._~-]+").fullmatch
 _PORTS: Final = {"http": "80", "https": "443"}
 _PAGES: Final = {"ws": "http", "wss": "https"}
-"""An origin is that of a page, whatever the page connects with."""
+"""The scheme of the page behind a connection: an origin names the page, not the connection."""
 _KINDS: Final[dict[Any, tuple[type | tuple[type, ...], str]]] = {
     bool: (bool, "True or False"),
     int: (int, "a whole number"),
@@ -43,18 +43,19 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Options that belong together.
 
     Raises:
-        OptionError: a value is of another kind than its option has, such as text for a number, or
-            it is a number that is not above zero.
+        OptionError: a value has the wrong type for its option, such as text for a number, or is a
+            number that is not above zero.
     """
 
     _may_be_zero: ClassVar[frozenset[str]] = frozenset()
-    """The options of the group that may be zero."""
+    """The names of the group's options that may be zero."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):
             value = getattr(self, name)
             if kind in _KINDS:
                 kinds, wanted = _KINDS[kind]
+                # A bool is an int in Python, and as a number of seconds it is a mistake.
                 if not isinstance(value, kinds) or (kind is not bool and isinstance(value, bool)):
                     raise OptionError(name, f"expected {wanted}, not {value!r}")
             elif isinstance(kind, type) and issubclass(kind, OptionGroup):
@@ -74,20 +75,20 @@ def _fields(group: type[OptionGroup]) -> tuple[tuple[str, Any], ...]:
 
 
 def check_group(name: str, value: object, kind: type[OptionGroup]) -> None:
-    """Refuse what is not a group of that kind: True, for one, would be found out much later.
+    """Refuse a value that is not a group of this kind, such as True for "with the defaults".
 
     Raises:
-        OptionError: it is of another kind.
+        OptionError: the value is of another type.
     """
     if not isinstance(value, kind):
         raise OptionError(name, f"expected {kind.__name__}(...), not {value!r}")
 
 
 def check_range(group: OptionGroup, name: str, least: float, most: float) -> None:
-    """Refuse a number outside a range, both ends of which are in it.
+    """Refuse a number outside a range that includes both of its ends.
 
     Raises:
-        OptionError: it lies outside.
+        OptionError: the option's value lies outside.
     """
     value = getattr(group, name)
     if not least <= value <= most:
@@ -95,44 +96,45 @@ def check_range(group: OptionGroup, name: str, least: float, most: float) -> Non
 
 
 def check_tokens(name: str, tokens: object) -> None:
-    """Refuse what is not a tuple of names as HTTP has them.
+    """Refuse a value that is not a tuple of HTTP tokens.
 
     Raises:
-        OptionError: it is text, which would be taken letter by letter, or holds something else.
+        OptionError: the value is text, which would be read letter by letter, or it holds
+            something that is not a token.
     """
     if isinstance(tokens, str) or not isinstance(tokens, (tuple, list)):
         raise OptionError(name, f"expected a tuple of names, not {tokens!r}")
     for token in tokens:
         if not isinstance(token, str) or not TOKEN(token):
-            raise OptionError(name, f"{token!r} is not a name that HTTP knows")
+            raise OptionError(name, f"{token!r} is not a valid name in HTTP")
 
 
 def check_networks(name: str, networks: object) -> None:
-    """Refuse what is not a tuple of networks.
+    """Refuse a value that is not a tuple of networks.
 
     Raises:
         OptionError: it holds something else, such as text.
     """
     for network in networks if isinstance(networks, (tuple, list)) else (networks,):
         if not isinstance(network, (IPv4Network, IPv6Network)):
-            raise OptionError(name, f"expected networks of ipaddress.ip_network, not {network!r}")
+            raise OptionError(name, f"expected ipaddress.ip_network(...), not {network!r}")
 
 
 def check_path(path: str) -> None:
-    """Refuse what no request can have as its path.
+    """Refuse text that cannot be the path of a request.
 
     Raises:
-        OptionError: it is not absolute, or has what a URL's path has not.
+        OptionError: it does not begin with a slash, or has characters that a path cannot have.
     """
     if not _PATH(path):
         raise OptionError("path", f"must be an absolute URL path, not {path!r}")
 
 
 def check_origin(name: str, origin: str) -> None:
-    """Refuse what no browser sends as an Origin: it would be compared in vain with each request.
+    """Refuse text that no browser sends as an Origin, because no request would ever match it.
 
     Raises:
-        OptionError: it says how the origin is spelled, if that can be guessed.
+        OptionError: the message says how browsers spell the origin, if that can be guessed.
     """
     if "*" in origin:
         raise OptionError(
@@ -152,7 +154,7 @@ def check_origin(name: str, origin: str) -> None:
 
 
 def _spell_origin(text: str) -> str | None:
-    """The origin of a page with that URL, or at that host; None if there is none."""
+    """Spell the origin of the page at a URL or host as browsers do; None if it has none."""
     if text.lower() == "null":
         return "null"
     if text.lower().startswith("file:"):
@@ -164,7 +166,7 @@ def _spell_origin(text: str) -> str | None:
             host = f"[{IPv6Address(host)}]"
         elif not _HOST(host):
             host = host.encode("idna").decode()
-    except ValueError:  # UnicodeError is one
+    except ValueError:  # includes UnicodeError, for hosts that IDNA cannot encode
         return None
     if not host.startswith("[") and not _HOST(host):
         return None

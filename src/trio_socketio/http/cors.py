@@ -1,7 +1,7 @@
-"""Pages of other origins: who may talk to us, and what lets a page read our answers.
+"""Which pages of other origins may connect, and the headers that let them read our answers.
 
-A page that was not allowed is refused, WebSocket included: browsers send cookies with both, and
-leave it to the server to look at Origin.
+The requests of any other page are refused, and its WebSockets too: browsers send cookies with both,
+and leave it to the server to check the Origin.
 """
 
 import re
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
     from trio_socketio.option_checks import Network
 
 _ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
-"""Browsers write hosts in ASCII. What else a header may hold is not repeated in an answer."""
+"""Browsers write origins in visible ASCII. Nothing else is passed on to checks or repeated in an
+answer."""
 
 _VARY: Final = (b"Vary", b"Origin")
 
 
 class FailureLog(Protocol):
-    """Is told what user code raises."""
+    """Counts and logs what user code raises."""
 
     def log_failure(self, whose: str, socket_id: str, error: BaseException, /) -> None:
-        """A function raised: that is counted and logged."""
+        """Count and log a failure."""
 
 
 class Cors:
-    """The rules of one server, made of its options.
+    """The rules of one server.
 
     Args:
-        options: see CorsOptions.
-        workers: are told of checks that fail.
-        checks: plain functions of an origin, which say whether it is meant too.
-        trusted_proxies: networks of the proxies whose X-Forwarded-Host is believed.
+        options: the origins that are allowed by name, and what their pages may do.
+        workers: logs the failures of checks.
+        checks: plain functions that return True for further origins that are allowed.
+        trusted_proxies: the networks of proxies whose X-Forwarded-Host is believed.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class Cors:
         self._allowed_headers = options.allowed_headers
 
     def allows(self, request: "Request") -> bool:
-        """Whether the page that makes this request may talk to us; no Origin is no page."""
+        """Whether a request is allowed by its Origin (EIO4-66).
+
+        Only browsers send an Origin; a request without one comes from no page, and is allowed.
+        """
         origin = request.headers.get("origin")
         if origin is None or self._any or self._names_origin(origin):
             return True
@@ -78,11 +82,11 @@ class Cors:
         return _is_same_host(origin, host)
 
     def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
-        """What lets the page read our answer; nothing for pages of our own origin."""
+        """The headers that let the page which sent a request read our answer."""
         return self.headers_for(request.headers.get("origin"))
 
     def headers_for(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What lets a page of that origin read our answer; None is an origin that is unknown."""
+        """The headers that let pages of an origin read our answer; None for an unknown origin."""
         if not self.is_configured:
             return []
         return self._origin_headers(origin, self._exposed)
@@ -93,8 +97,9 @@ class Cors:
         headers = [*self._origin_headers(origin, self._always), *self._preflight]
         if self._allowed_headers is None:
             asked = request.headers.get("access-control-request-headers")
-            # A list that holds anything but names is not repeated: the browser refuses then. A
-            # repeated header was joined, and may end in the blank before an empty last one.
+            # A list that holds anything but names is not repeated, and the browser then refuses the
+            # request itself. Repeated headers were joined by ", ", so an item may be empty or have
+            # blanks around it.
             if asked is not None and all(
                 TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
             ):
@@ -120,9 +125,9 @@ class Cors:
         if not _ORIGIN(origin):
             return False
         try:
-            # True itself: a coroutine, for one, would count as true.
+            # Only True allows: a coroutine, for one, is truthy.
             return any(check(origin) is True for check in self._checks)
-        except BaseException as error:  # the origin is refused
+        except BaseException as error:  # a check that fails allows nothing
             self._workers.log_failure("the check of an origin in cors_origins", "", error)
             return False
 
@@ -138,5 +143,5 @@ def _is_same_host(origin: str, host: str) -> bool:
             and page.hostname == here.hostname
             and (page.port or default) == (here.port or default)
         )
-    except ValueError:  # no URL: "null", or nonsense
+    except ValueError:  # the origin or the Host is malformed
         return False

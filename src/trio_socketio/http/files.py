@@ -1,4 +1,4 @@
-"""Static files: read and compressed when they are first asked for, and kept."""
+"""Static files, which are read and compressed when they are first asked for, and kept."""
 
 import hashlib
 import logging
@@ -24,24 +24,24 @@ _PLAIN: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
 class FileWorkers(Protocol):
-    """Runs what takes long."""
+    """Runs jobs that take long."""
 
     def submit(self, job: "_Load", /) -> None:
-        """Have the job run in the next scheduler pass."""
+        """Have a job run in the next scheduler pass."""
 
     async def call_async(
         self, function: Callable[..., Coroutine[Any, Any, Any]], /, *arguments: Any
     ) -> Any:
-        """Call an async function; for jobs."""
+        """Call an async function from a job."""
 
 
 class Bundle(NamedTuple):
-    """A file as it is sent.
+    """A file in the forms in which it is sent.
 
     Args:
-        headers: of each answer with it.
-        etag: names its content.
-        bodies: by content coding; None is as it is.
+        headers: the headers of each answer with the file.
+        etag: the entity tag of its content.
+        bodies: its encoded contents by content coding; None stands for no coding.
     """
 
     headers: list[tuple[bytes, bytes]]
@@ -50,14 +50,14 @@ class Bundle(NamedTuple):
 
 
 class StaticFiles:
-    """Serves files to GET and HEAD, with an ETag, in every content coding.
+    """Serves files to GET and HEAD, with an ETag, in every content coding (SIO5-70).
 
     Args:
-        files: by URL path; None answers that the file is missing.
+        files: the files by URL path; with None, the answer is that the file is missing.
         missing: the body of that answer, for a person.
-        cors: rules for pages of other origins.
-        workers: read files.
-        poller: goes on with the answers.
+        cors: the rules for pages of other origins.
+        workers: read the files.
+        poller: calls back in a turn when a file was read.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class StaticFiles:
         self._waiting: dict[Path, list[Request]] = {}
 
     def receive_request(self, request: "Request") -> None:
-        """Take a request whose path is one of the files'."""
+        """Take a request for the path of one of the files."""
         file = self._files[request.path]
         if request.method not in ("GET", "HEAD"):
             allow = (b"Allow", b"GET, HEAD")
             headers = [_PLAIN, allow, *self._cors.headers(request)]
             request.respond(405, headers, b"only GET and HEAD")
-        elif file is None:
+        elif file is None:  # SIO5-72
             self._answer_missing(request)
         elif file in self._loaded:
             self._answer(request, self._loaded[file])
@@ -94,7 +94,7 @@ class StaticFiles:
             self._workers.submit(_Load(self, file))
 
     def loaded(self, file: Path, bundle: Bundle | None) -> None:
-        """A file was read, or could not be."""
+        """Answer the requests that have waited for a file; None if it could not be read."""
         if bundle is not None:
             self._loaded[file] = bundle
         for request in self._waiting.pop(file):
@@ -109,7 +109,7 @@ class StaticFiles:
     def _answer(self, request: "Request", bundle: Bundle) -> None:
         headers = [*bundle.headers, *self._cors.headers(request)]
         if _is_known(request.headers.get("if-none-match", ""), bundle.etag):
-            request.respond(304, headers)
+            request.respond(304, headers)  # SIO5-71
             return
         coding = choose_coding(request.headers.get("accept-encoding", ""))
         if coding is not None:
@@ -118,23 +118,23 @@ class StaticFiles:
 
 
 def _is_known(if_none_match: str, etag: str) -> bool:
-    """Whether the client has that content. Spec: RFC 9110, section 13.1.2: a weak comparison."""
+    """Whether the client has this content; compares weakly. Spec: RFC 9110, section 13.1.2."""
     known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return known == ["*"] or etag.removeprefix("W/") in known
 
 
 def load_bundle(file: Path) -> Bundle:
-    """Read and compress a file; takes long.
+    """Read and compress a file. This takes long, and is called in a thread.
 
     Raises:
-        OSError: it cannot be read, or is too large.
+        OSError: the file cannot be read, or is larger than MAX_FILE_BYTES.
     """
     with file.open("rb") as opened:
         content = opened.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise OSError(f"{file} is too large to be served")
     kind = "json" if file.suffix == ".map" else "javascript"
-    # Weak: the same for each coding.
+    # A weak tag, because it is the same for each coding.
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     headers = [
         (b"Content-Type", f"application/{kind}; charset=utf-8".encode()),
@@ -148,7 +148,7 @@ def load_bundle(file: Path) -> Bundle:
 
 
 class _Load:
-    """A file, to be read in a thread."""
+    """A job that has a file read in a thread."""
 
     __slots__ = ("_file", "_files")
 
@@ -157,7 +157,6 @@ class _Load:
         self._file = file
 
     async def run(self, workers: FileWorkers) -> bool:
-        """See Job."""
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
         except OSError as error:

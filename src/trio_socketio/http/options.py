@@ -14,12 +14,13 @@ from trio_socketio.option_checks import (
 
 
 class HttpOptions(OptionGroup, frozen=True, kw_only=True):
-    """How HTTP requests are taken.
+    """How HTTP requests are read.
 
     Args:
-        handshake_timeout_s: for a TLS handshake, and for the head and body of a request to arrive.
-        keep_alive_s: how long a connection may rest between two requests.
-        trusted_proxies: the networks whose X-Forwarded-* headers are believed.
+        handshake_timeout_s: how long a TLS handshake and the head of a request may take together,
+            and how long a body may stall.
+        keep_alive_s: how long a connection may be idle between two requests.
+        trusted_proxies: the networks of proxies whose X-Forwarded-* headers are believed.
     """
 
     handshake_timeout_s: float = 10.0
@@ -35,14 +36,16 @@ class CorsOptions(OptionGroup, frozen=True, kw_only=True):
     """Which pages of other origins may connect, and what browsers let them do.
 
     Args:
-        origins: each is ``scheme://host[:port]`` as browsers send it, or ``"*"`` for any.
+        origins: each is ``scheme://host[:port]`` as browsers send it, or ``"*"`` for any origin.
             ``"null"`` stands for all pages without an origin (files, sandboxed frames of anybody),
-            ``"file://"`` for files in old web views. Pages of the server's own origin always may.
-        credentials: whether pages of those origins may send cookies; not with ``"*"``.
-        methods: what a preflight is told that pages may use.
-        allowed_headers: the request headers that it is told; None means those it asks for.
+            ``"file://"`` for files in old web views. Pages of the server's own origin are always
+            allowed.
+        credentials: whether pages of these origins may send cookies; not possible with ``"*"``.
+        methods: the methods that a preflight is told pages may use.
+        allowed_headers: the request headers that a preflight is told pages may send; None means
+            those that it asks for.
         exposed_headers: the headers of our answers that pages may read.
-        max_age_s: how long browsers keep what a preflight was told; None leaves it to them.
+        max_age_s: how long browsers may keep the answer to a preflight; None leaves it to them.
     """
 
     _may_be_zero = frozenset(("max_age_s",))
@@ -70,8 +73,8 @@ class HttpCompression(OptionGroup, frozen=True, kw_only=True):
     """How answers of long-polling are compressed for clients that accept gzip or deflate.
 
     Args:
-        threshold_bytes: smaller bodies are sent as they are.
-        level: of zlib, 1 (fast) to 9 (small).
+        threshold_bytes: smaller bodies are not compressed.
+        level: the level of zlib, 1 (fast) to 9 (small).
     """
 
     _may_be_zero = frozenset(("threshold_bytes",))
@@ -89,8 +92,8 @@ class ClientFilesOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         serve: whether it is served, below the path of Socket.IO.
-        folder: of its files; None looks for socket.io-client or socket.io in the working
-            directory's node_modules.
+        folder: the folder of its files; None means that of socket.io-client or socket.io in the
+            node_modules of the working directory.
     """
 
     serve: bool = True

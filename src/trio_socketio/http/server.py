@@ -24,15 +24,15 @@ def open_http_connections(
     on_request: Callable[[Request], None],
     error_headers: ErrorHeaders = no_headers,
 ) -> Connections:
-    """Connections whose requests are handed to on_request, each in its connection's turn.
+    """Create a group of connections that speak HTTP.
 
     Args:
-        poller: of the runtime.
-        deadlines: of the runtime.
-        limits: see ConnectionLimits.
-        options: see HttpOptions.
-        on_request: answers.
-        error_headers: of the errors that are answered before there is a request.
+        poller: the runtime's.
+        deadlines: the runtime's.
+        limits: the bounds of the group.
+        options: how requests are read.
+        on_request: called with each request, in its connection's turn.
+        error_headers: gives the headers of errors that are answered before there is a request.
     """
 
     def serve(connection: Connection) -> None:
@@ -46,6 +46,6 @@ def open_http_connections(
             )
         )
 
-    # Nothing is read of a connection that is one too many, so its origin is unknown.
+    # A connection that is refused is not read, so the origin of its page is unknown.
     busy = encode_error(503, "too many connections", [_RETRY, *error_headers(None)])
     return Connections(poller, deadlines, limits, serve, busy)
