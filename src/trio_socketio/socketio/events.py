@@ -105,7 +105,7 @@ class Events:
         """
         name = arguments[0]
         handler = self.handlers.get(name) or self._place._registry.unhandled_for(name)
-        if handler is not None:  # SIO5-22: else it is ignored
+        if handler is not None:  # SIO5-22: otherwise it is ignored
             arguments[0] = socket
             self.dispatch(handler, arguments, ack_id, weight)
 

@@ -52,7 +52,9 @@ class JsonReader:
             RemoteProtocolError: it is not a packet, or no client may send it now.
         """
         if self._reassembly is not None:  # SIO5-54
-            raise RemoteProtocolError("text before the attachments of a binary packet are complete")
+            raise RemoteProtocolError(
+                "a text message before the attachments of a binary packet are complete"
+            )
         if not weight:
             weight = len(packet)
             if weight > self._intake.weigh_above:
@@ -191,7 +193,9 @@ class WholePacketReader:
 
     def _receive(self, packet: Packet, weight: int) -> None:
         if packet.attachments:
-            raise RemoteProtocolError("a packet with attachments, which this parser does not part")
+            raise RemoteProtocolError(
+                "a packet that announces attachments, which this parser keeps inside"
+            )
         packet.weight = weight
         self._participant.receive_packet(packet)
 
