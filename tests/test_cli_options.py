@@ -312,10 +312,10 @@ def test_a_folder_without_a_client_is_refused(app: Path, tmp_path: Path) -> None
     ended = run_cli("serve", "--port", "0", "--serve-client", str(tmp_path / "none"))
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert "no client to serve" in line
+    assert "not a folder of the browser's client" in line
     ended = run_cli("serve", "--cookie", "a b")
     assert ended.returncode == 2
-    assert "a cookie cannot be called 'a b'" in ended.stderr
+    assert "'a b' cannot be the name of a cookie" in ended.stderr
 
 
 @trio_test

@@ -1,4 +1,4 @@
-"""A realtime server that speaks Socket.IO, and a client, on trio."""
+"""A realtime server that speaks Socket.IO, and a client for it, on trio."""
 
 from trio_socketio.acks import Ack
 from trio_socketio.client.client import Client

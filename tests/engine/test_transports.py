@@ -175,7 +175,7 @@ async def test_clients_are_counted() -> None:
 
 @in_trio
 async def test_a_wrong_folder_of_the_client_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no client to serve"):
+    with pytest.raises(ConfigurationError, match="not a folder of the browser"):
         async with open_server(Server(ServerOptions(client_dist=tmp_path))):
             pass
 

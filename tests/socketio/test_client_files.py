@@ -193,5 +193,5 @@ def test_it_is_found_in_the_working_directory(
     (folder / FILES[2]).write_bytes(b"x")
     assert find_client(None) == tmp_path / folder
     assert find_client(folder) == tmp_path / folder
-    with pytest.raises(ConfigurationError, match="no client to serve"):
+    with pytest.raises(ConfigurationError, match="not a folder of the browser"):
         find_client(tmp_path)

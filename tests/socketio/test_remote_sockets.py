@@ -227,5 +227,5 @@ def test_hooks_are_plain_and_known() -> None:
 
     with pytest.raises(LocalProtocolError, match="plain"):
         adapter.on("create_room")(slow)
-    with pytest.raises(LocalProtocolError, match="rooms tell of"):
+    with pytest.raises(LocalProtocolError, match="rooms have no event"):
         adapter.on("create-room")

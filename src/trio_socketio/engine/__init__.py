@@ -1,1 +1,1 @@
-"""Engine.IO: sessions and the transports that carry them."""
+"""Engine.IO sessions, and the transports that carry them."""

@@ -1,6 +1,7 @@
-"""Who is let in, and what answers carry: decided by the engine alone, or by hooks as well.
+"""Decides which requests are served, and which headers their answers carry.
 
-`engine/hook_admission.py` is the admission of a program that has hooks.
+Without hooks the engine decides alone, in `PlainAdmission`. `engine/hook_admission.py` is the
+admission of a program that registered hooks.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Gate(Protocol):
-    """The engine, as far as admission goes."""
+    """The engine, as far as an admission needs it."""
 
     options: "EngineOptions"
     poller: "Poller"
@@ -23,7 +24,7 @@ class Gate(Protocol):
     sessions: "dict[str, Session]"
 
     def verify(self, request: "Request", *, upgrade: bool) -> "Refusal | None":
-        """Why Engine.IO does not allow this request, if it does not."""
+        """Return why Engine.IO does not allow this request, or None if it does."""
 
     def refuse(
         self, request: "Request", refusal: "Refusal", context: str = "", *, upgrade: bool
@@ -31,39 +32,44 @@ class Gate(Protocol):
         """Answer a request with an error."""
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:
-        """Take a request that was admitted."""
+        """Serve a request that was admitted."""
 
 
 class Admission(Protocol):
-    """Decides about requests, and has a say in their answers."""
+    """Admits or refuses requests, and adds headers to their answers."""
 
     def receive(self, request: "Request", *, upgrade: bool) -> None:
-        """Have the request served or refused, now or later."""
+        """Have the request served or refused, now or in a later turn."""
 
     def headers(self, request: "Request") -> "Headers":
-        """What every answer carries."""
+        """Return the headers that every answer to the request carries."""
 
     def packet_headers(self, request: "Request") -> "Headers":
-        """What an answer carries that is no error."""
+        """Return the headers of an answer that is not an error."""
 
     def switching_headers(self, request: "Request") -> "Headers":
-        """What a 101 answer carries besides its own."""
+        """Return the headers that a 101 answer carries besides its own."""
 
     def name_session(self, request: "Request", sid: str) -> str:
-        """The sid of the session that the request opens; the given one is random."""
+        """Return the sid of the session that the request opens.
+
+        Args:
+            request: opens the session.
+            sid: a random one, for an admission that has no better.
+        """
 
     def session_opened(self, session: "Session") -> None:
-        """A session has opened, and its listener is there."""
+        """Hear that a session has opened; its listener is set."""
 
     def request_refused(self, request: "Request", refusal: "Refusal", context: str) -> None:
-        """A request is about to be answered with an error."""
+        """Hear that a request is about to be answered with an error."""
 
 
 class PlainAdmission:
-    """Lets in whom Engine.IO allows.
+    """Admits every request that Engine.IO allows.
 
     Args:
-        gate: see Gate.
+        gate: the engine.
     """
 
     __slots__ = ("_gate",)
@@ -72,7 +78,7 @@ class PlainAdmission:
         self._gate = gate
 
     def receive(self, request: "Request", *, upgrade: bool) -> None:
-        """See Admission."""
+        """Serve or refuse the request at once."""
         refusal = self._gate.verify(request, upgrade=upgrade)
         if refusal is not None:
             self._gate.refuse(request, refusal, upgrade=upgrade)
@@ -80,21 +86,21 @@ class PlainAdmission:
             self._gate.serve(request, upgrade=upgrade)
 
     def headers(self, request: "Request") -> "Headers":
-        """See Admission."""
+        """Return the CORS headers."""
         return self._gate.cors.headers(request)
 
     packet_headers = headers
 
     def switching_headers(self, request: "Request") -> "Headers":
-        """See Admission."""
+        """Return nothing: CORS has no say in WebSocket handshakes."""
         return ()
 
     def name_session(self, request: "Request", sid: str) -> str:
-        """See Admission."""
+        """Return the random sid."""
         return sid
 
     def session_opened(self, session: "Session") -> None:
-        """See Admission."""
+        """Do nothing: there is no hook to tell."""
 
     def request_refused(self, request: "Request", refusal: "Refusal", context: str) -> None:
-        """See Admission."""
+        """Do nothing: there is no hook to tell."""

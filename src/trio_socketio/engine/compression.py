@@ -1,4 +1,4 @@
-"""Answers of long-polling, compressed: small ones at once, large ones in a thread."""
+"""Compresses the answers of long-polling: small ones at once, large ones in a thread."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.poller import Poller
 
 INLINE_BYTES: Final = 32 * 1024
-"""Compressed in a fifth of a millisecond; what is longer would hold up a turn."""
+"""Takes a fifth of a millisecond at level 1. A longer body would hold up the turn."""
 
 
 class Compression:
     """Compresses the bodies of one engine.
 
     Args:
-        options: see HttpCompression.
-        workers: do what takes long.
-        poller: goes on with it.
+        options: the level, and the size from which on bodies are compressed.
+        workers: run the jobs that compress large bodies.
+        poller: calls back in a later turn, when such a job is done.
 
     Attributes:
-        threshold_bytes: bodies of that size are offered to it.
+        threshold_bytes: smaller bodies are not offered to it.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Compression:
         self._workers = workers
         self._poller = poller
         self._coder = ContentCoder(options.level)
-        self._awaited: dict[tuple[int, str], _Job] = {}  # broadcasts at work, by packet and coding
+        self._awaited: dict[tuple[int, str], _Job] = {}  # broadcasts, by packet and coding
 
     def choose(self, request: "Request", packets: "list[Outgoing]") -> str | None:
-        """The coding for an answer; None when it is better sent as it is."""
+        """Return the content coding for an answer, or None to send it as it is."""
         accepted = request.headers.get("accept-encoding")
         if accepted is None or not any(packet.compress for packet in packets):
             return None
@@ -55,9 +55,16 @@ class Compression:
         body: bytes,
         on_encoded: Callable[[bytes], None],
     ) -> None:
-        """Compress the body of packets; on_encoded is called now or in a later turn.
+        """Compress a body, and call on_encoded with the result now or in a later turn.
 
-        A packet that is alone in its body, as a broadcast is, is compressed once.
+        A broadcast is usually alone in its body. What it was compressed to is kept with the packet,
+        so that it is compressed once, however many clients it goes to.
+
+        Args:
+            coding: from `choose`.
+            packets: those in the body; none if other clients get the same packet in another body.
+            body: uncompressed.
+            on_encoded: takes the compressed body.
         """
         packet = packets[0] if len(packets) == 1 else None
         if packet is not None and packet.coded is not None and coding in packet.coded:
@@ -76,7 +83,7 @@ class Compression:
             self._workers.submit(job)
 
     def finish(self, job: "_Job", encoded: bytes) -> None:
-        """A job has done its work."""
+        """Pass a job's result on to everybody who waits for it."""
         if job.packet is not None:
             del self._awaited[id(job.packet), job.coding]
         _keep(job.packet, job.coding, encoded)
@@ -92,7 +99,7 @@ def _keep(packet: "Outgoing | None", coding: str, encoded: bytes) -> None:
 
 
 class _Job:
-    """One body, to be compressed in a thread."""
+    """Compresses one body in a thread."""
 
     __slots__ = ("_compress", "_compression", "callbacks", "coding", "packet")
 
@@ -105,12 +112,12 @@ class _Job:
     ) -> None:
         self._compress = compress
         self._compression = compression
-        self.packet = packet  # kept, so that its id stays its own
+        self.packet = packet  # kept alive, so that no other packet gets its id() meanwhile
         self.coding = coding
         self.callbacks: list[Callable[[bytes], None]] = []
 
     async def run(self, workers: "HookWorkers") -> bool:
-        """See HookJob."""
+        """Compress the body, and hand the result back."""
         encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
         self._compression.finish(self, encoded)
         return True

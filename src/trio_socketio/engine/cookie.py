@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 
 def encode_cookie(cookie: "Cookie", sid: str) -> str:
-    """The value of a Set-Cookie header.
+    """Return the value of the Set-Cookie header for a session.
 
     Args:
-        cookie: its attributes, validated where they were given.
-        sid: of characters that a cookie can hold.
+        cookie: the name and attributes; the options have validated them.
+        sid: consists of characters that a cookie can hold.
     """
     parts = [f"{cookie.name}={sid}"]
     if cookie.max_age_s is not None:

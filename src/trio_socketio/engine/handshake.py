@@ -1,6 +1,6 @@
-"""What a request must bring to open a session or to reach one, and how it is refused.
+"""Checks the requests that open a session, and writes the errors that refuse them.
 
-Answers are the reference's: status, JSON code and message.
+Status, JSON code and message are those of the reference.
 """
 
 import binascii
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An Engine.IO error. Spec: Engine.IO v4, "Query parameters" (codes are the reference's)."""
+    """An Engine.IO error.
+
+    Args:
+        code: of the reference, 0 to 5.
+        message: of the reference; it says what the code means.
+        status: of the answer to a plain HTTP request.
+        retry_after_s: sent as Retry-After; None leaves the header out.
+        upgrade_status: of the answer to a WebSocket handshake.
+        upgrade_headers: of that answer.
+
+    Spec: Engine.IO v4, "Query parameters".
+    """
 
     code: int
     message: str
@@ -31,16 +42,16 @@ class Refusal:
     upgrade_headers: Headers = ()
 
     def answer(self, request: Request, headers: Headers = ()) -> None:
-        """Refuse a plain HTTP request."""
+        """Answer a plain HTTP request with this error, as JSON."""
         body = encode_json({"code": self.code, "message": self.message})
         own = [(b"Content-Type", b"application/json"), *self._retry_after()]
         request.respond(self.status, [*own, *headers], body)
 
     def answer_upgrade(self, request: Request) -> None:
-        """Refuse a WebSocket handshake, with the message alone.
+        """Answer a WebSocket handshake with this error: the message alone.
 
-        As in the reference it is 400 whatever the reason, except where the client should come back,
-        or speaks another version.
+        As in the reference the status is 400 whatever the code. It differs only where the client
+        should come back later, or has to speak another version of WebSocket.
         """
         status = self.upgrade_status if self.retry_after_s is None else self.status
         own = [(b"Content-Type", b"text/html"), *self.upgrade_headers, *self._retry_after()]
@@ -65,20 +76,29 @@ WRONG_WEBSOCKET: Final = Refusal(
     BAD_REQUEST.message,
     upgrade_status=426,
     upgrade_headers=(
-        (b"Upgrade", b"websocket"),  # RFC 9110, section 15.5.22: 426 says to what
+        (b"Upgrade", b"websocket"),  # RFC 9110, section 15.5.22: 426 names the protocol
         (b"Connection", b"Upgrade"),
         (b"Sec-WebSocket-Version", _VERSION.encode()),
     ),
 )
-"""A version of WebSocket that is not ours (WSP-02)."""
+"""The client speaks a version of WebSocket that the server does not (WSP-02)."""
 
 
 class Handshake:
-    """The request that opened a session, kept small.
+    """The request that opened a session, kept in little memory.
+
+    Its headers are kept as one text, since a session is idle most of the time and a dict takes
+    more.
 
     Args:
-        request: the first one.
-        trusted_proxies: networks of the proxies that are believed.
+        request: opened the session.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
+
+    Attributes:
+        address: the client's, as far as trusted proxies tell.
+        issued_s: when the session was opened, seconds since 1970.
+        secure: whether the client came over TLS.
+        url: path and query, as sent.
     """
 
     __slots__ = ("_head", "address", "issued_s", "secure", "url")
@@ -91,14 +111,14 @@ class Handshake:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Names in lower case."""
+        """The headers of the request, names in lower case."""
         if not self._head:
             return {}
         return dict(_split_header(line) for line in self._head.split("\n"))
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the URL."""
+        """The parameters of the URL."""
         return Request.parse_query(self.url.partition("?")[2])
 
 
@@ -108,9 +128,10 @@ def _split_header(line: str) -> tuple[str, str]:
 
 
 def protocol_of(request: Request, options: "EngineOptions") -> int:
-    """The revision of Engine.IO that a request speaks, 4 or 3; 0 for one that is not served.
+    """Return the revision of Engine.IO that a request speaks: 4 or 3, or 0 if it is not served.
 
-    Without EIO it is revision 3, as in the reference, if that is served (EIO3-01, EIO3-02).
+    A request without EIO speaks revision 3, as in the reference, if that is served (EIO3-01,
+    EIO3-02).
     """
     eio = request.query.get("EIO", "")
     if eio == "4":
@@ -119,7 +140,7 @@ def protocol_of(request: Request, options: "EngineOptions") -> int:
 
 
 def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:
-    """The headers of a 101 answer; None when the handshake is not valid.
+    """Return the headers of the 101 answer, or None if the handshake is not valid.
 
     Spec: RFC 6455, section 4.2.1 (WSP-01, WSP-03).
     """
@@ -129,7 +150,7 @@ def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:
         valid = len(binascii.a2b_base64(key.encode("latin-1"), strict_mode=True)) == 16
     except binascii.Error:
         valid = False
-    # A body would be read as frames by us, and as a body by a proxy.
+    # We would read a body as frames, and a proxy in front of us would not (WSP-03).
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if not valid or has_body or headers.get("sec-websocket-version") != _VERSION:
         return None
@@ -141,7 +162,7 @@ def websocket_headers(request: Request) -> list[tuple[bytes, bytes]] | None:
 
 
 def websocket_refusal(request: Request) -> Refusal:
-    """How a WebSocket handshake that is not valid is refused.
+    """Return the error for a WebSocket handshake that is not valid (WSP-01, WSP-02).
 
     Spec: RFC 6455, sections 4.2.2 and 4.4.
     """
@@ -150,7 +171,7 @@ def websocket_refusal(request: Request) -> Refusal:
 
 
 def is_websocket_upgrade(request: Request) -> bool:
-    """Whether the request asks for another protocol, and that is WebSocket."""
+    """Whether the request asks to switch to WebSocket."""
     headers = request.headers
     return (
         headers.get("upgrade", "").lower() == "websocket"

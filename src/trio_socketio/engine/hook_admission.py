@@ -1,4 +1,4 @@
-"""The admission of a program that has a say: each request passes its hooks before it is served."""
+"""The admission of a program with hooks: each request passes them before it is served."""
 
 import re
 from collections.abc import Coroutine
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from trio_socketio.option_checks import Network
 
 _SID: Final = re.compile(r"[-A-Za-z0-9._~]{1,128}").fullmatch
-"""Needs no escaping in a query or a cookie (EIO4-69)."""
+"""Matches a sid that needs no escaping in a query or a cookie (EIO4-69)."""
 
 _Decision = tuple[Refusal, str] | None
-"""How a request is refused, and in which context; None admits it."""
+"""Why a request is refused, and a name for the context; None admits it."""
 
 
 def needs_hooks(hooks: "Engine", asked: "RequestHooks", options: "EngineOptions") -> bool:
-    """Whether the program has a say in any request."""
+    """Whether requests have to pass `HookedAdmission`: the program has a hook or a cookie."""
     return bool(hooks.is_used or any(asked) or options.cookie)
 
 
 class HookedAdmission:
-    """Asks the hooks of a program, in the reference's order. See Admission.
+    """Asks the hooks of a program about each request, in the reference's order.
 
     Args:
-        gate: see Gate.
-        workers: run what is async.
-        hooks: of the program.
-        asked: more of them, which were given as options.
-        trusted_proxies: networks of the proxies that are believed.
+        gate: the engine.
+        workers: run async hooks.
+        hooks: middleware and listeners that the program registered.
+        asked: further hooks, which were given as options.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class HookedAdmission:
     # -- deciding
 
     def receive(self, request: "Request", *, upgrade: bool) -> None:
-        """See Admission."""
+        """Ask the hooks now if they are plain, otherwise in a worker."""
         request.attached = view = EngineRequest(request, self._trusted_proxies)
         if self._always_async or (self._opening_async and view.sid is None):
             job = _Job(self, request, view)
@@ -108,10 +108,10 @@ class HookedAdmission:
     async def _is_forbidden(self, hook: Hook, view: EngineRequest) -> Refusal | None:
         try:
             allowed = await self._ask(hook, view)
-            if allowed is not False:  # which is an answer here
+            if allowed is not False:  # False is a proper answer of allow_request
                 check_verdict(allowed, hook.function)
             if not isinstance(allowed, bool):  # EIO4-07: only True allows
-                raise LocalProtocolError(f"{hook.what} gave {allowed!r}, not True or False")
+                raise LocalProtocolError(f"{hook.what} returned {allowed!r}, not True or False")
         except BaseException as error:
             return self._explain(hook, error, FORBIDDEN)
         return None if allowed else FORBIDDEN
@@ -120,7 +120,9 @@ class HookedAdmission:
         try:
             sid = await self._ask(hook, view)
             if not isinstance(sid, str) or not _SID(sid):
-                raise LocalProtocolError(f"{hook.what} gave {sid!r}, which cannot name a session")
+                raise LocalProtocolError(
+                    f"{hook.what} returned {sid!r}: an id is 1 to 128 of A-Z a-z 0-9 . _ ~ -"
+                )
         except BaseException as error:
             self._log_failure(hook, error)
             return BAD_REQUEST, "ID_GENERATION_ERROR"
@@ -134,12 +136,16 @@ class HookedAdmission:
             return await self._workers.call_async(hook.function, view)
 
     def admit_later(self, request: "Request", view: EngineRequest, refused: _Decision) -> None:
-        """Have the decision take effect in a turn, as if the request had just come."""
+        """Have the decision take effect in a turn of the poller, as if the request had just come.
+
+        Everything is checked again there, because the session may end and the client may leave
+        before.
+        """
         self._gate.poller.defer(partial(self._admit_late, request, view, refused))
 
     def _admit_late(self, request: "Request", view: EngineRequest, refused: _Decision) -> None:
         request.on_abort = None
-        if request.answered:  # the peer went away meanwhile
+        if request.answered:  # the client has hung up meanwhile
             return
         if refused is None:  # the session may have ended meanwhile, or the server may be stopping
             refusal = self._gate.verify(request, upgrade=view.is_upgrade)
@@ -147,13 +153,15 @@ class HookedAdmission:
         self._admit(request, view, refused)
 
     def _admit(self, request: "Request", view: EngineRequest, refused: _Decision) -> None:
-        """The hooks have decided: serve the request, or refuse it."""
+        """Serve or refuse the request, as the hooks have decided."""
         if (
             refused is None
             and self._generate_id is not None
             and view.new_sid in self._gate.sessions  # EIO4-69
         ):
-            error = LocalProtocolError("it gave the id of a session that is there: it is refused")
+            error = LocalProtocolError(
+                "it returned the id of a session that exists, so the request is refused"
+            )
             self._log_failure(self._generate_id, error)
             refused = BAD_REQUEST, "ID_GENERATION_ERROR"
         if refused is not None:
@@ -163,25 +171,26 @@ class HookedAdmission:
             self._gate.serve(request, upgrade=view.is_upgrade)
 
     def _explain(self, hook: Hook, error: BaseException, refusal: Refusal) -> Refusal:
-        """A refusal as its client is told of it: with the program's message, if there is one."""
+        """Return the refusal that the client is told, with the program's message if it gave one."""
         if not isinstance(error, ConnectRefused):
             self._log_failure(hook, error)
         refused = told_refusal(error)
         if refused is None:
             return refusal
-        message = str(refused.message).encode(errors="replace").decode()  # can be sent
+        # A lone surrogate cannot be encoded, and the refusal has to be sent all the same.
+        message = str(refused.message).encode(errors="replace").decode()
         return Refusal(refusal.code, message, refusal.status)
 
     # -- answers
 
     def headers(self, request: "Request") -> "Headers":
-        """See Admission."""
+        """Return the CORS headers, and those that hooks have set."""
         headers = self._gate.cors.headers(request)
         view = _view(request)
         return headers if view is None else [*headers, *view.response_headers.encode()]
 
     def packet_headers(self, request: "Request") -> "Headers":
-        """See Admission: listeners add theirs (EIO4-70)."""
+        """Return the same as `headers`, after listeners have added theirs (EIO4-70)."""
         view = _view(request)
         if view is not None:
             if view.sid is None:
@@ -192,7 +201,7 @@ class HookedAdmission:
     switching_headers = packet_headers
 
     def name_session(self, request: "Request", sid: str) -> str:
-        """See Admission."""
+        """Return the sid that generate_id gave, if it did, and set the cookie."""
         view = _view(request)
         assert view is not None  # it was admitted
         sid = view.new_sid or sid
@@ -201,14 +210,14 @@ class HookedAdmission:
             view.response_headers.add("Set-Cookie", encode_cookie(cookie, sid))
         return sid
 
-    # -- telling
+    # -- telling listeners
 
     def session_opened(self, session: "Session") -> None:
-        """See Admission."""
+        """Call the listeners of "connection"."""
         self._tell("connection", session)
 
     def request_refused(self, request: "Request", refusal: Refusal, context: str) -> None:
-        """See Admission. Hooks may not have seen the request before."""
+        """Call the listeners of "connection_error". Hooks may not have seen the request before."""
         view = _view(request) or EngineRequest(request, self._trusted_proxies)
         self._tell("connection_error", RefusedRequest(view, refusal, context))
 
@@ -220,12 +229,12 @@ class HookedAdmission:
                 self._log_failure(hook, error)
 
     def _log_failure(self, hook: Hook, error: BaseException) -> None:
-        """A hook raised: that is counted and told, and harms nobody but its request."""
+        """Count and log a hook that raised. It affects no request but its own."""
         self._workers.log_failure(hook.what, "", error)
 
 
 class _Job:
-    """The hooks at work on one request, for a worker."""
+    """Asks the hooks about one request, in a worker."""
 
     __slots__ = ("_admission", "_request", "_scope", "_view")
 
@@ -236,7 +245,7 @@ class _Job:
         self._scope: trio.CancelScope | None = None
 
     async def run(self, workers: "HookWorkers") -> bool:
-        """See HookJob."""
+        """Ask the hooks, and have their decision take effect."""
         if self._request.answered:
             return False
         with trio.CancelScope() as self._scope:
@@ -245,27 +254,31 @@ class _Job:
         return False
 
     def abort(self) -> None:
-        """The peer went away: nobody waits for the decision (EIO4-67)."""
+        """The client has hung up, so nobody waits for the decision (EIO4-67)."""
         if self._scope is not None:
             self._scope.cancel()
 
 
 def _expect_none(given: Any) -> None:
-    """Middleware that gives a coroutine was not called as a program thinks it was."""
+    """Refuse a coroutine: plain middleware that returns one has not run at all.
+
+    Raises:
+        LocalProtocolError: middleware returned a coroutine.
+    """
     if isinstance(given, Coroutine):
         given.close()
-        raise LocalProtocolError("it gave a coroutine, but is no async function")
+        raise LocalProtocolError("it returned a coroutine, but is not an async function")
 
 
 def _finish_now(decision: Coroutine[Any, Any, _Decision]) -> _Decision:
-    """Run what has nothing to wait for."""
+    """Run a decision in which every hook is plain, so that it never suspends."""
     try:
         decision.send(None)
     except StopIteration as done:
         decision_made: _Decision = done.value
         return decision_made
     decision.close()
-    raise AssertionError("a plain hook was waited for")
+    raise AssertionError("a plain hook suspended")
 
 
 def _hook(what: str, function: Any) -> Hook | None:

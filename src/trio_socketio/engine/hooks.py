@@ -1,4 +1,4 @@
-"""What a program may say about requests before they are served, and what it is told of them."""
+"""The hooks of a program: middleware for requests, and listeners of engine events."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
@@ -25,7 +25,7 @@ EVENTS: Final = {
     "connection": ("session",),
     "connection_error": ("refused request",),
 }
-"""The events of the engine, each with what its listeners are called with."""
+"""The events of the engine, and the arguments of their listeners."""
 
 _NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
@@ -33,7 +33,7 @@ _OURS: Final = re.compile(
     r"content-(?:type|length|encoding)|cache-control|connection|transfer-encoding|upgrade"
     r"|sec-websocket-.*"
 ).fullmatch
-"""Headers that say how an answer is to be read."""
+"""Matches the headers that say how an answer is to be read: hooks cannot set them."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,8 +41,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class ResponseHeaders(MutableMapping[str, str]):
     """Headers that a hook adds to an answer, by name in lower case (EIO4-71).
 
-    Setting one raises LocalProtocolError when its value has a line break or another character that
-    a header cannot hold, and for headers that say how the answer is to be read.
+    Setting a header raises LocalProtocolError if its value has a line break or another character
+    that a header cannot hold, and for headers that say how the answer is to be read.
     """
 
     __slots__ = ("_values",)
@@ -51,7 +51,7 @@ class ResponseHeaders(MutableMapping[str, str]):
         self._values: dict[str, list[str]] = {}
 
     def add(self, name: str, value: str) -> None:
-        """Add a header that may be there already, such as Set-Cookie."""
+        """Add a value to a header that may be set already, such as Set-Cookie."""
         name, value = _check_name(name), _check_value(value)
         self._values.setdefault(name, []).append(value)
 
@@ -71,7 +71,7 @@ class ResponseHeaders(MutableMapping[str, str]):
         return len(self._values)
 
     def encode(self) -> list[tuple[bytes, bytes]]:
-        """As they are sent."""
+        """Return the headers as they are sent."""
         return [
             (name.encode("ascii"), value.encode("latin-1"))
             for name, values in self._values.items()
@@ -81,9 +81,9 @@ class ResponseHeaders(MutableMapping[str, str]):
 
 def _check_name(name: str) -> str:
     if not _NAME(name):
-        raise LocalProtocolError(f"{name!r} is no name of a header")
+        raise LocalProtocolError(f"{name!r} is not the name of a header")
     if _OURS(name.lower()):
-        raise LocalProtocolError(f"the header {name} is the server's own")
+        raise LocalProtocolError(f"the header {name} is set by the server alone")
     return name.lower()
 
 
@@ -97,8 +97,14 @@ class EngineRequest:
     """A request to Engine.IO, as hooks see it.
 
     Args:
-        request: the HTTP request that is shown.
-        trusted_proxies: networks of the proxies that are believed.
+        request: the HTTP request.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
+
+    Attributes:
+        address: the client's, as far as trusted proxies tell.
+        is_upgrade: whether it asks to switch to WebSocket.
+        response_headers: added to the answer.
+        secure: whether the client came over TLS.
     """
 
     __slots__ = ("_request", "address", "is_upgrade", "new_sid", "response_headers", "secure")
@@ -108,7 +114,7 @@ class EngineRequest:
         self.address, self.secure = forwarded(request, trusted_proxies)
         self.is_upgrade = is_websocket_upgrade(request)
         self.response_headers = ResponseHeaders()
-        self.new_sid: str | None = None  # what generate_id gave
+        self.new_sid: str | None = None  # what generate_id returned
 
     @property
     def method(self) -> str:
@@ -127,27 +133,30 @@ class EngineRequest:
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the URL."""
+        """The parameters of the URL."""
         return self._request.query
 
     @property
     def headers(self) -> dict[str, str]:
-        """Names in lower case; a repeated header is joined with commas."""
+        """Names in lower case; the values of a repeated header are joined with commas."""
         return self._request.headers
 
     @property
     def sid(self) -> str | None:
-        """The session that it names; None when it is to open one."""
+        """The session that the request names; None if it is to open one."""
         return self._request.query.get("sid") or None
 
 
 class RefusedRequest:
-    """What is told of a request that was refused.
+    """A request that was refused, as listeners of "connection_error" see it.
 
     Args:
-        request: the refused request; hooks may not have seen it before.
-        code, message: of the Engine.IO error.
+        request: the request; hooks may not have seen it before.
+        refusal: the Engine.IO error.
         context: a name for the reason, such as MIDDLEWARE_FAILURE; empty where the code suffices.
+
+    Attributes:
+        code, message: of the Engine.IO error.
     """
 
     __slots__ = ("code", "context", "message", "request")
@@ -160,10 +169,10 @@ class RefusedRequest:
 
 
 class Hook:
-    """A function of the program.
+    """A function of the program that is asked about requests or told about them.
 
     Args:
-        what: its kind, for the log.
+        what: what it is for, as the log says it.
         function: plain or async.
     """
 
@@ -176,17 +185,17 @@ class Hook:
 
 
 class HookJob(Protocol):
-    """Work for a worker."""
+    """Something for a worker to run."""
 
     async def run(self, workers: "HookWorkers", /) -> Any:
-        """Do the work. Returns whether others ran just before its end; raises only Cancelled."""
+        """Run the job. Returns whether others ran just before its end; raises only Cancelled."""
 
 
 class HookWorkers(Protocol):
-    """Runs the program's functions: plain ones here and now, async ones in tasks of the server."""
+    """Runs functions of the program: plain ones here and now, async ones in tasks of the server."""
 
     def log_failure(self, whose: str, socket_id: str, error: BaseException, /) -> None:
-        """A function raised: that is counted, and told in a log that clients cannot fill."""
+        """Count a function that raised, and log it in a way that clients cannot flood."""
 
     def submit(self, job: HookJob, /) -> None:
         """Have job run in the next scheduler pass."""
@@ -197,7 +206,7 @@ class HookWorkers(Protocol):
     async def call_async(
         self, function: Callable[..., Coroutine[Any, Any, Any]], /, *arguments: Any
     ) -> Any:
-        """Call an async function in a context of its own; for jobs."""
+        """Call an async function in a context of its own, from inside a job."""
 
 
 class Running(Protocol):
@@ -213,7 +222,7 @@ class Engine:
     """The Engine.IO side of a server: middleware for its requests, and events.
 
     Functions are registered before the server serves. They see the requests of the Socket.IO path
-    and of mounted ones.
+    and of mounted paths.
     """
 
     def __init__(self) -> None:
@@ -222,10 +231,13 @@ class Engine:
         self._running: Running | None = None
 
     def use(self, function: Function) -> Function:
-        """Register middleware: a plain or async function of each EngineRequest.
+        """Register middleware: a plain or async function that is called with each EngineRequest.
 
         It may set `request.response_headers`, and raise ConnectRefused(message) to have the request
-        refused with code 3. An async one has `ServerOptions.hook_timeout_s`.
+        refused with code 3. Async middleware has `EngineOptions.hook_timeout_s`.
+
+        Raises:
+            LocalProtocolError: it cannot be called with a request, or the server is running.
         """
         self._check_stopped()
         check_function("engine middleware", function, ("request",))
@@ -237,21 +249,25 @@ class Engine:
 
         - ``initial_headers``: (headers, request), before the answer that opens a session.
         - ``headers``: (headers, request), before each answer of a session and its upgrade.
-        - ``connection``: (session), when it has opened.
+        - ``connection``: (session), after a session has opened.
         - ``connection_error``: (RefusedRequest), when a request is refused.
 
-        The headers are ResponseHeaders; what is set there is sent.
+        What is set in the headers, which are ResponseHeaders, is sent.
+
+        Raises:
+            LocalProtocolError: there is no such event, the function is async or cannot be called
+                with these arguments, or the server is running.
         """
         check_event_key(event)
         if event not in EVENTS:
-            raise LocalProtocolError(f"the engine has no event {event!r}: {', '.join(EVENTS)}")
+            raise LocalProtocolError(f"the engine has no event {event!r}, only {', '.join(EVENTS)}")
 
         def register(function: Function) -> Function:
             self._check_stopped()
             check_function(f"engine listener of {event!r}", function, EVENTS[event])
             hook = Hook(f"engine listener of {event!r}", function)
             if hook.is_async:
-                raise LocalProtocolError(f"{hook.what} is async: nobody would wait for it")
+                raise LocalProtocolError(f"{hook.what} is async, and nothing would wait for it")
             self.listeners[event].append(hook)
             return function
 
@@ -259,38 +275,38 @@ class Engine:
 
     @property
     def clients_count(self) -> int:
-        """Sessions of the Socket.IO path; 0 while the server does not serve."""
+        """The number of sessions of the Socket.IO path; 0 while the server does not serve."""
         return 0 if self._running is None else len(self._running.sessions)
 
-    # -- what the parts below and above need
+    # -- for the package
 
     @property
     def is_used(self) -> bool:
-        """Whether there is any hook."""
+        """Whether any hook is registered."""
         return bool(self.middleware or any(self.listeners.values()))
 
     def set_running(self, running: Running | None) -> None:
-        """The server begins to serve, or has ended."""
+        """Note that the server begins to serve, or that it has ended."""
         self._running = running
 
     @property
     def poller(self) -> "Poller":
-        """Drives the server; only while it serves."""
+        """The poller that drives the server; available only while it serves."""
         return self._serving().poller
 
     @property
     def deadlines(self) -> "Deadlines":
-        """Of the server; only while it serves."""
+        """The deadlines of the server; available only while it serves."""
         return self._serving().deadlines
 
     @property
     def sessions(self) -> "dict[str, Session]":
-        """By sid; only while it serves. Do not change it."""
+        """The sessions by sid; available only while the server serves. Do not change it."""
         return self._serving().sessions
 
     @property
     def ids(self) -> "RandomText":
-        """Where names of sessions and sockets come from; only while it serves."""
+        """Draws the names of sessions and sockets; available only while the server serves."""
         return self._serving().ids
 
     def _serving(self) -> Running:

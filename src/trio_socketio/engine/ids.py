@@ -1,4 +1,4 @@
-"""Random names of sessions and sockets."""
+"""Random names for sessions and sockets."""
 
 import secrets
 from typing import Final
@@ -9,9 +9,10 @@ _POOL_BYTES: Final = 3072
 
 
 class RandomText:
-    """Characters of A-Za-z0-9_-, 6 random bits each, for one server.
+    """Draws random characters of A-Za-z0-9_-, 6 bits each, for one server.
 
-    The system is asked for many at once: a call for each costs a tenth of opening a session.
+    The operating system is asked for many at once: a call for each name took a tenth of the time in
+    which a session opens.
     """
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class RandomText:
         self._at = 0
 
     def draw(self, count: int) -> str:
-        """The next characters; none is given out twice."""
+        """Return the next characters. None of them is used twice."""
         start, end = self._at, self._at + count
         if end > len(self._pool):
             self._pool = secrets.token_urlsafe(_POOL_BYTES)

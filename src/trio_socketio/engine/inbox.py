@@ -1,4 +1,4 @@
-"""What POSTs bring to a polling session."""
+"""Receives the POSTs of a polling session."""
 
 from collections import deque
 from time import perf_counter
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
 
 NO_STORE: Final = (b"cache-control", b"no-store")
-# Not text/plain: some browsers offered the answer of a form's POST for download.
+# Not text/plain: some browsers offer to download such an answer to the POST of a form.
 _OK: Final = (b"Content-Type", b"text/html")
 
 
 class Inbox:
-    """Takes one POST after the other, and hands over what it brings.
+    """Receives one POST after the other, and hands their packets to the reader.
 
     Args:
-        owner, session, reader: whose packets they are.
-        admission: says what answers carry.
-        payloads: how the client writes bodies.
+        owner: of the session.
+        session: is carried by polling.
+        reader: takes the packets.
+        admission: adds headers to answers.
+        payloads: decodes bodies, as the client writes them.
         answer_get: answers a GET that waits.
 
     Spec: Engine.IO v4, "HTTP long-polling".
@@ -62,15 +64,15 @@ class Inbox:
         self._payloads = payloads
         self._answer_get = answer_get
         self._post: Request | None = None
-        self._packets: deque[Packet] | None = None  # of a POST that is held back
+        self._packets: deque[Packet] | None = None  # that are still to be handed over
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a POST has begun whose packets were not all handed over."""
+        """Whether a POST has begun whose packets have not all been handed over."""
         return self._post is not None
 
     def receive_post(self, request: "Request") -> None:
-        """The client brings packets; its body is still to come."""
+        """Take a POST of the session; its body is still to come."""
         session = self._session
         overlap = self._post is not None
         if overlap or not self._payloads.accepts(request):  # EIO4-14, EIO4-19, EIO4-110
@@ -82,7 +84,7 @@ class Inbox:
         request.read_body(self._owner.options.max_http_buffer_size_bytes, self._receive_body)
 
     def _receive_body(self, body: bytes | None) -> None:
-        if body is None:  # too large (EIO4-23); the client may send less
+        if body is None:  # too large (EIO4-23); the client may send a smaller one
             self._post = None
             return
         post = self._post
@@ -98,7 +100,11 @@ class Inbox:
         self.on_more()
 
     def on_more(self) -> None:
-        """See Resumable: hand over what the POST brought; `ok` only once all of it was taken."""
+        """Hand over what the POST has brought; answer "ok" once all of it was taken.
+
+        The answer is withheld while the session is paused, so that the client sends no more
+        meanwhile.
+        """
         session, reader = self._session, self._reader
         packets, self._packets = self._packets, None
         if packets is None:
@@ -107,20 +113,20 @@ class Inbox:
         post, self._post = self._post, None
         turn_ends = self._owner.poller.turn_ends
         while packets:
-            if session.paused and session.is_open:  # resumed, it calls again
+            if session.paused and session.is_open:  # `resume` has on_more called again
                 self._post, self._packets = post, packets
                 return
             packet = packets.popleft()
             if not session.is_open:
-                packets.clear()  # what follows a close, or a packet that ended the session
+                packets.clear()  # they follow a close packet, or one that ended the session
             elif packet.type is PacketType.CLOSE:
-                self._answer_get([NOOP])  # EIO4-54, EIO3-20: the client closed, and knows it
+                self._answer_get([NOOP])  # EIO4-54, EIO3-20: not a close: the client sent it itself
                 session.lose("transport close")
             elif packet.binary:
                 reader.receive_binary(packet.data)
             else:
                 reader.receive_text(b"%d%b" % (packet.type, packet.data))
-            if perf_counter() > turn_ends and packets and session.is_open:  # others want their turn
+            if perf_counter() > turn_ends and packets and session.is_open:  # let others have a turn
                 self._post, self._packets = post, packets
                 self.resume()
                 return
@@ -128,7 +134,7 @@ class Inbox:
             post.respond(200, [_OK, NO_STORE, *self._admission.packet_headers(post)], b"ok")
 
     def fail(self, error: BaseException) -> None:
-        """See Resumable."""
+        """Lose the session: a defect has surfaced while its packets were handed over."""
         self._session.lose("transport error")
 
     def resume(self) -> None:
@@ -137,13 +143,13 @@ class Inbox:
             self._owner.poller.call_again(self)
 
     def refuse(self) -> None:
-        """The session has ended: refuse a POST that is half sent or held back (EIO4-81)."""
+        """Refuse a POST that is half sent or held back: the session has ended (EIO4-81)."""
         self._packets = None
         post, self._post = self._post, None
         if post is not None:
             BAD_REQUEST.answer(post, self._admission.headers(post))
 
     def _abort(self) -> None:
-        """The connection of the POST ended before its answer (EIO4-24, EIO4-113)."""
+        """Lose the session: its POST was cut off before the answer (EIO4-24, EIO4-113)."""
         self._post = self._packets = None
         self._session.lose("transport error")

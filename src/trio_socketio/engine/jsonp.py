@@ -1,4 +1,4 @@
-"""JSONP requests: what a page elsewhere could read through a script, and must not."""
+"""Checks JSONP requests: a script of a foreign page must not read the messages of its visitor."""
 
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -7,12 +7,12 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
 
 _MAX_DIGITS: Final = 10
-_OWN_SITES: Final = ("same-origin", "none")  # none: typed in, or a bookmark
-_NO_PAGE: Final = "null"  # how browsers write the origin that they keep to themselves
+_OWN_SITES: Final = ("same-origin", "none")  # none: the user typed the URL, or used a bookmark
+_NO_PAGE: Final = "null"  # what browsers send for an origin that they do not tell
 
 
 def is_index(text: str) -> bool:
-    """Whether the parameter ``j`` is the index of a callback: it is written into a script.
+    """Whether the parameter ``j`` is the index of a callback. It is written into a script.
 
     Spec: Engine.IO v3, "JSONP" (EIO3-24).
     """
@@ -20,11 +20,12 @@ def is_index(text: str) -> bool:
 
 
 def name_page(request: "Request") -> None:
-    """Give the request of a script or a form the Origin that browsers do not send with it.
+    """Add the Origin that browsers do not send with requests of scripts and forms.
 
-    Without it, the page of a stranger could load such scripts, and read with its visitor's cookies
-    what no XHR would show it. The usual check decides about the origin that is found. A program
-    that is not a browser is let through: it names no page and brings nobody's cookies (EIO3-27).
+    Without one, any page could load such a script, and read with its visitor's cookies what no XHR
+    would show it. The origin is taken from Referer, and the usual check decides about it. A client
+    that is not a browser names no page and carries nobody's cookies, so it is let through
+    (EIO3-27).
     """
     headers = request.headers
     site = headers.get("sec-fetch-site")

@@ -1,47 +1,50 @@
-"""What a session hands its messages to."""
+"""The interface to which a session hands its messages."""
 
 from math import inf
 from typing import Final, Protocol
 
 
 class Listener(Protocol):
-    """Takes what a session receives. Called inside a turn; an exception closes the session."""
+    """Takes what a session receives. Called inside a turn; an exception closes the session.
+
+    An app that mounts bare Engine.IO implements it; for Socket.IO the readers of socketio/ do.
+    """
 
     def receive_text(self, packet: bytes) -> None:
-        """A text message: UTF-8, the type character in front."""
+        """Take a text message: UTF-8, with the type character in front."""
 
     def receive_binary(self, data: bytes) -> None:
-        """A binary message."""
+        """Take a binary message."""
 
     def session_closed(self, reason: str) -> None:
-        """The session has ended; called once, after the batch in which it did."""
+        """The session has ended. Called once, after the batch in which it ended."""
 
     def next_deadline(self) -> float:
-        """When expire is due, on trio's clock; infinity for never."""
+        """When `expire` is due, on trio's clock; infinity for never."""
 
     def expire(self, now: float) -> None:
-        """Called at or after next_deadline."""
+        """Called at or after `next_deadline`."""
 
 
 class _Nobody:
     """The listener of a session that has not opened yet, or has ended."""
 
     def receive_text(self, packet: bytes) -> None:
-        """The session was closed by an earlier packet of the same batch."""
+        """Ignore it: an earlier packet of the same batch has closed the session."""
 
     def receive_binary(self, data: bytes) -> None:
-        """See receive_text."""
+        """Ignore it, as `receive_text` does."""
 
     def session_closed(self, reason: str) -> None:
-        """The session was refused before it had a listener."""
+        """Do nothing: the session was refused before it had a listener."""
 
     def next_deadline(self) -> float:
-        """Never."""
+        """Return infinity: nothing ever expires."""
         return inf
 
     def expire(self, now: float) -> None:
-        """Never called."""
+        """Do nothing; it is never called."""
 
 
 NOBODY: Final = _Nobody()
-"""Listens while nobody else does."""
+"""The listener of every session that has none of its own."""

@@ -1,14 +1,14 @@
-"""Bounds sessions whose clients have not yet joined anything.
+"""Bounds the sessions whose clients have not yet joined a namespace.
 
 A session costs a client one GET and needs no connection of its own, so max_connections does not
-bound their number: 30,000 can be opened in 1.4 s over ten connections. Those whose clients have
-joined a namespace have passed the app's middleware, and are its own affair. The others are bounded
-here.
+bound their number: 30,000 can be opened in 1.4 s over ten connections. A client that has joined a
+namespace has passed the app's middleware, so the app decides how many of those there are. The
+others are bounded here.
 
-Clients that connect are newcomers for a round trip or two. After a restart all of them come at
-once: 10,000 a second that take two seconds each to join are 20,000, which is the default, at about
-3 KiB each. The bound for one address is smaller, for it is what keeps one client from taking all
-places. Behind a proxy that is not named in trusted_proxies, all clients have one address.
+A client that connects is a newcomer for a round trip or two. After a restart all clients come at
+once: 10,000 a second that take two seconds each to join make 20,000 newcomers, which is the
+default, at about 3 KiB each. The bound for one address is smaller, because it keeps one client from
+taking all places. Behind a proxy that trusted_proxies does not name, all clients have one address.
 """
 
 import logging
@@ -39,14 +39,14 @@ _TOO_MANY_THERE: Final = Refusal(
 
 
 class Newcomers:
-    """The sessions of one engine whose clients have not joined anything.
+    """The sessions of one engine whose clients have not joined a namespace.
 
     Args:
-        options: bound them.
-        trusted_proxies: networks of the proxies that are believed.
+        options: hold the bounds.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
 
     Attributes:
-        refused: requests for a session that were refused.
+        refused: the number of requests for a session that were refused.
     """
 
     def __init__(
@@ -62,30 +62,33 @@ class Newcomers:
         return len(self._origins)
 
     def refuse(self, request: "Request") -> Refusal | None:
-        """Why no session is opened for this request, if none is; that is counted."""
+        """Return why no session may be opened for this request, or None. A refusal is counted."""
         options = self._options
         refusal = None
-        if len(self._origins) >= options.max_unjoined_sessions:
+        if len(self._origins) >= options.max_unjoined_sessions:  # BND-13
             refusal = _TOO_MANY
         elif options.max_unjoined_sessions_per_address is not None:
             origin = _origin(forwarded(request, self._trusted_proxies)[0])
-            # A Unix socket has no address: whoever may open it is local.
+            # A connection over a Unix socket has no address, and is local: it is not bounded.
             there = self._per_origin.get(origin, 0) if origin else 0
-            if there >= options.max_unjoined_sessions_per_address:
+            if there >= options.max_unjoined_sessions_per_address:  # BND-14
                 refusal = _TOO_MANY_THERE
         if refusal is not None:
-            if not self.refused:
-                log.warning("%s: more are refused, and counted", refusal.message)
+            if not self.refused:  # once: a client could fill the log otherwise
+                log.warning("%s: further requests are refused, and counted", refusal.message)
             self.refused += 1
         return refusal
 
     def add(self, session: "Session") -> None:
-        """A session was opened."""
+        """Count a session that was opened."""
         origin = self._origins[session] = _origin(session.handshake.address)
         self._per_origin[origin] = self._per_origin.get(origin, 0) + 1
 
     def remove(self, session: "Session") -> None:
-        """A session's client has joined, or is gone; one that is not here is ignored."""
+        """Free the place of a session whose client has joined, or which has ended (BND-15).
+
+        A session that has no place is ignored, because both happen to most sessions.
+        """
         origin = self._origins.pop(session, None)
         if origin is not None:
             left = self._per_origin[origin] - 1
@@ -96,7 +99,7 @@ class Newcomers:
 
 
 def _origin(address: str) -> str:
-    """What counts as one client's: an IPv4 address, or the 64 bits of IPv6 that a site is given."""
+    """What counts as one client: an IPv4 address, or the 64 bits of IPv6 that a site is given."""
     if ":" not in address:
         return address
     parsed = IPv6Address(address.partition("%")[0])

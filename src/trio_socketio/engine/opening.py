@@ -1,4 +1,4 @@
-"""Opens sessions and upgrades: what a request becomes once it was admitted."""
+"""Opens sessions and upgrades for requests that were admitted."""
 
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -39,17 +39,20 @@ class Owner(engine_polling.Owner, Protocol):
     sessions: dict[str, Session]
 
     def session_created(self, session: Session, /) -> None:
-        """A session is there, and will open."""
+        """Register a session that is about to open."""
 
 
 class Opening:
     """Opens the sessions of one engine, each with its transport, reader and revision.
 
     Args:
-        owner: see Owner.
-        open_session: called with every new session.
-        node: 4 characters that every sid starts with.
-        trusted_proxies: networks of the proxies that are believed.
+        owner: the engine.
+        open_session: called with every new session; returns its listener.
+        node: the 4 characters that every sid starts with.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
+
+    Attributes:
+        is_closed: whether no further session may be opened; `EngineServer.verify` looks at it.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Opening:
         self._initial_packet = _encode_message(options.initial_packet)
 
     def open_polling(self, request: "Request") -> None:
-        """Open a session that begins on polling."""
+        """Open a session that starts on polling."""
         session, revision = self._create_session(request)
         reader = revision.create_reader(session)
         payloads = choose_payloads(revision.protocol, request.query)
@@ -83,16 +86,17 @@ class Opening:
         self._start(session, self._upgrades)
 
     def open_websocket(self, request: "Request", headers: list[tuple[bytes, bytes]]) -> None:
-        """Open a session that begins on WebSocket.
+        """Open a session that starts on WebSocket.
 
         Args:
-            request: is a valid handshake.
-            headers: of its 101 answer.
+            request: a valid handshake.
+            headers: those of its 101 answer.
         """
         agreement = self._negotiate(request, headers)
         session, revision = self._create_session(request)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
+        # As in the reference the 101 answer leaves alone: old clients expect nothing with it.
         if revision.opens_apart and not connection.is_blocked:
             connection.flush()
         reader = revision.create_reader(session)
@@ -107,7 +111,13 @@ class Opening:
     def open_candidate(
         self, request: "Request", headers: list[tuple[bytes, bytes]], session: Session
     ) -> None:
-        """Open a WebSocket that is to take over a session; see open_websocket."""
+        """Open a WebSocket that is to take over a session from polling.
+
+        Args:
+            request: a valid handshake that names the session.
+            headers: those of its 101 answer.
+            session: the session.
+        """
         agreement = self._negotiate(request, headers)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
@@ -117,8 +127,8 @@ class Opening:
             or not session.is_open
             or not isinstance(polling, PollingTransport)
         ):
-            # EIO4-28, EIO4-120: a session has one WebSocket. As in the reference, a second is
-            # closed after the 101.
+            # EIO4-28, EIO4-120: a session has one WebSocket. As in the reference, a second one is
+            # closed after the 101 answer.
             FrameReceiver(connection, 0, _ignore, _ignore, _ignore).close(_POLICY_VIOLATION)
             return
         revision = REVISIONS[session.protocol]
@@ -134,7 +144,7 @@ class Opening:
     def _negotiate(
         self, request: "Request", headers: list[tuple[bytes, bytes]]
     ) -> "Agreement | None":
-        """Agree on compression, if the client offers it; that is one more header."""
+        """Agree on compression if the client offers it, which adds a header."""
         if self._deflate is None:
             return None
         agreement = self._deflate.negotiate(request.headers.get(_EXTENSIONS.lower(), ""))
@@ -177,7 +187,9 @@ class Opening:
         return session, revision
 
     def _start(self, session: Session, upgrades: list[str]) -> None:
-        """Send the open packet, then let the listener in.
+        """Send the open packet, then give the session its listener.
+
+        The open packet comes first whatever the listener sends when it is made.
 
         Spec: Engine.IO v4, "Handshake".
         """
@@ -195,7 +207,9 @@ class Opening:
         try:
             session.listener = self._open_session(session)
         except BaseException:
-            session.lose("transport error")  # after a hook there is no connection's barrier
+            # After an async hook no connection stands behind this call that would be closed for the
+            # error, and the session would stay open without a listener.
+            session.lose("transport error")
             raise
         session.reschedule()
         self._owner.admission.session_opened(session)
@@ -210,4 +224,4 @@ def _encode_message(message: str | bytes | None) -> Outgoing | None:
 
 
 def _ignore(_: object) -> None:
-    """Nothing is handed over by a WebSocket that is refused."""
+    """Ignore what comes over a WebSocket that is refused."""

@@ -25,12 +25,13 @@ class Cookie(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         name: of the cookie.
-        path, domain: where browsers send it; None leaves the attribute out.
-        http_only: whether it is hidden from scripts.
-        same_site: ``"lax"``, ``"strict"``, ``"none"``, or None to leave it out.
-        secure: only over TLS; same_site "none" and partitioned need it.
-        max_age_s: how long browsers keep it; None means as long as they run.
-        partitioned: whether there is one for each site that embeds the page.
+        path, domain: where browsers send the cookie; None leaves the attribute out.
+        http_only: whether the cookie is hidden from scripts.
+        same_site: ``"lax"``, ``"strict"``, ``"none"``, or None to leave the attribute out.
+        secure: whether browsers send the cookie over TLS only; same_site "none" and partitioned
+            need it.
+        max_age_s: how long browsers keep the cookie; None means until they are closed.
+        partitioned: whether each site that embeds the page has a cookie of its own.
     """
 
     _may_be_zero = frozenset(("max_age_s",))
@@ -47,7 +48,7 @@ class Cookie(OptionGroup, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not TOKEN(self.name):
-            raise OptionError("name", f"a cookie cannot be called {self.name!r}")
+            raise OptionError("name", f"{self.name!r} cannot be the name of a cookie")
         for name in ("path", "domain"):
             value = getattr(self, name)
             if value is not None and not _ATTRIBUTE(value):
@@ -56,7 +57,7 @@ class Cookie(OptionGroup, frozen=True, kw_only=True):
             raise OptionError("same_site", f"must be lax, strict or none, not {self.same_site!r}")
         if (self.same_site == "none" or self.partitioned) and not self.secure:
             option = "partitioned" if self.partitioned else "same_site"
-            raise OptionError(option, "browsers take such a cookie only with secure = true")
+            raise OptionError(option, "browsers accept such a cookie only with secure = true")
 
 
 class EngineOptions(OptionGroup, frozen=True, kw_only=True):
@@ -64,27 +65,28 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         path: where Socket.IO answers.
-        add_trailing_slash: to path. Without it, the path is answered with and without one.
-        transports: that clients may use: "polling", "websocket" or both.
+        add_trailing_slash: whether path ends with a slash. Otherwise it is answered with and
+            without.
+        transports: those that clients may use: "polling", "websocket" or both.
         allow_upgrades: whether a session may go from polling to WebSocket.
-        destroy_upgrade: whether a connection that asks for an upgrade at a path that nobody serves
-            is closed; it is answered 404 either way.
-        ping_interval_s: from one heartbeat's end to the next ping.
+        destroy_upgrade: whether a connection is closed that asks for an upgrade at a path that
+            nothing serves; it is answered 404 either way.
+        ping_interval_s: from the end of one heartbeat to the next ping.
         ping_timeout_s: how long a client may take to answer a ping.
-        upgrade_timeout_s: from the WebSocket's opening to the upgrade packet.
-        max_http_buffer_size_bytes: one body, frame or message from a client; the handshake tells
-            it to clients as maxPayload.
+        upgrade_timeout_s: from the opening of the WebSocket to the upgrade packet.
+        max_http_buffer_size_bytes: the largest body, frame or message that a client may send; the
+            handshake tells it to clients as maxPayload.
         http_compression: of polling answers; None turns it off.
         per_message_deflate: of WebSocket messages; None turns it off.
         cookie: sent with the answer that opens a session; None sends none.
         initial_packet: a message that every new session gets first.
-        allow_eio3: serve clients of Engine.IO v3 too: socket.io-client 1.x and 2.x.
-        hook_timeout_s: for each async step before a client is let in: allow_request, generate_id,
-            middleware, and predicates of namespaces.
-        max_unjoined_sessions: sessions whose clients have joined no namespace yet; a further one is
-            answered 503.
-        max_unjoined_sessions_per_address: the same for one client address, answered 429; for IPv6
-            its first 64 bits count. None means no limit.
+        allow_eio3: whether clients of Engine.IO v3 are served too: socket.io-client 1.x and 2.x.
+        hook_timeout_s: how long each async step may take before a client is let in: allow_request,
+            generate_id, middleware, and predicates of namespaces.
+        max_unjoined_sessions: the number of sessions whose clients have joined no namespace yet; a
+            request for a further one is answered 503.
+        max_unjoined_sessions_per_address: the same for one client address, answered 429; the first
+            64 bits of an IPv6 address count. None means no limit.
     """
 
     path: str = "/socket.io/"
@@ -120,9 +122,11 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
             if value is not None:
                 check_group(name, value, kind)
         if self.initial_packet is not None and not _is_message(self.initial_packet):
-            raise OptionError("initial_packet", f"{self.initial_packet!r} is no message to send")
+            raise OptionError(
+                "initial_packet", f"{self.initial_packet!r} cannot be sent as a message"
+            )
         if not self.transports:
-            raise OptionError("transports", "names none")
+            raise OptionError("transports", "must name at least one transport")
         for transport in self.transports:
             if transport not in TRANSPORTS:
                 known = " or ".join(TRANSPORTS)
@@ -141,20 +145,20 @@ class RequestHooks(NamedTuple):
     """The functions of a program that are asked before a session is opened.
 
     Args:
-        allow_request: a plain or async function of an EngineRequest: True lets it in; False or
-            ConnectRefused(message) refuse it with code 4.
+        allow_request: a plain or async function of an EngineRequest. True admits the request; False
+            or ConnectRefused(message) refuses it with code 4.
         generate_id: a plain or async function of an EngineRequest that names a new session: 1 to
-            128 of A-Z a-z 0-9 . _ ~ -; a secret, and never twice the same.
+            128 of A-Z a-z 0-9 . _ ~ -, secret, and never the same twice.
     """
 
     allow_request: Callable[[Any], Any] | None = None
     generate_id: Callable[[Any], Any] | None = None
 
     def check(self) -> None:
-        """Refuse functions that can never be called with a request.
+        """Check that the functions can be called with a request.
 
         Raises:
-            OptionError: it names the option.
+            OptionError: one cannot; the error names the option.
         """
         for name, function in self._asdict().items():
             misfit = None if function is None else find_misfit(function, ("request",))

@@ -1,4 +1,4 @@
-"""Packets that wait for a GET, within bounds."""
+"""The packets that wait for a GET, within bounds."""
 
 from collections import deque
 from typing import TYPE_CHECKING
@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """What a polling session was given to send and no GET has fetched, in order.
+    """The packets that a polling session was given and no GET has fetched yet, in order.
 
     Args:
-        bound_bytes: see ServerOptions.output_bound_bytes.
+        bound_bytes: see ConnectionLimits.output_bound_bytes.
+
+    Attributes:
+        on_drained: called once, when everything was taken.
+        waiting_bytes: the size of all packets.
     """
 
     __slots__ = ("_bound_bytes", "_packets", "on_drained", "waiting_bytes")
@@ -24,16 +28,19 @@ class Output:
         self._bound_bytes = bound_bytes
         self._packets: deque[Outgoing] | None = None  # an idle session holds none
         self.waiting_bytes = 0
-        self.on_drained: Callable[[], None] | None = None  # called once, when all was taken
+        self.on_drained: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._packets or ())
 
     def hold(self, packet: "Outgoing") -> bool:
-        """Keep a packet; False if so much waits already that it is not taken.
+        """Keep a packet, unless too much waits already.
 
-        An empty queue takes any one packet. The bound holds within a turn and while a GET waits,
-        too, since its answer is not made before the turn's end.
+        An empty queue takes one packet of any size. The bound also holds within a turn and while a
+        GET waits, because the GET is answered at the end of the turn only (BND-11).
+
+        Returns:
+            Whether it was kept.
         """
         if self.waiting_bytes > HARD_BOUND_FACTOR * self._bound_bytes:
             return False
@@ -45,16 +52,16 @@ class Output:
 
     @property
     def is_over(self) -> bool:
-        """Whether more waits than the client may leave lying for long."""
+        """Whether more waits than the client may leave unfetched for long."""
         return self.waiting_bytes > self._bound_bytes
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so much waits that the client is given no time; one large packet is excused."""
+        """Whether so much waits that the client is given no time. One large packet is excused."""
         return self.waiting_bytes > HARD_BOUND_FACTOR * self._bound_bytes and len(self) > 1
 
     def take(self) -> "list[Outgoing]":
-        """All that waits; it is the caller's now."""
+        """Hand over all packets, and hold none of them any more."""
         self.waiting_bytes = 0
         packets, self._packets = self._packets, None
         on_drained, self.on_drained = self.on_drained, None

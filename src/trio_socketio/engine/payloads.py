@@ -1,4 +1,4 @@
-"""How polling bodies are written and read: by revision, and as scripts for JSONP."""
+"""Writes and reads polling bodies, by revision, and as scripts for JSONP."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
@@ -19,46 +19,46 @@ _SCRIPT: Final = (
 
 
 class Payloads(Protocol):
-    """What one client's bodies look like."""
+    """How the bodies of one client are written and read."""
 
     are_shared: bool
-    """Whether a packet that is alone in a body has the same body for every session like this."""
+    """Whether a packet alone in a body has the same body for all sessions with these payloads."""
 
     def accepts(self, post: "Request") -> bool:
-        """Whether a body of the type that post announces can be read."""
+        """Whether a body of the content type that the POST announces can be read."""
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
-        """The packets of a body.
+        """Return the packets of a body.
 
         Raises:
             RemoteProtocolError: the body is not a payload.
         """
 
     def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
-        """The answer to a GET: the headers that say what it is, and the body."""
+        """Return the answer to a GET: its Content-Type and related headers, and the body."""
 
 
 class PayloadsV4:
-    """Text. Spec: Engine.IO v4, "HTTP long-polling"."""
+    """Payloads of revision 4: always text. Spec: Engine.IO v4, "HTTP long-polling"."""
 
     are_shared = True
     __slots__ = ()
 
     def accepts(self, post: "Request") -> bool:
-        """See Payloads."""
+        """Whether the body is text (EIO4-14)."""
         return not _is_binary(post)
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
-        """See Payloads."""
+        """Split the text at U+001E."""
         return engine_payload.decode_payload(body)
 
     def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
-        """See Payloads."""
+        """Join the packets with U+001E."""
         return _TEXT, engine_payload.encode_payload(packets)
 
 
 class PayloadsV3:
-    """Text, or binary if a packet is binary and the client can read that.
+    """Payloads of revision 3: text, or binary if a packet is binary and the client can read that.
 
     Args:
         base64: whether the client can read text only.
@@ -73,28 +73,28 @@ class PayloadsV3:
         self._base64 = base64
 
     def accepts(self, post: "Request") -> bool:
-        """See Payloads."""
+        """Return True: the client may send text and binary payloads."""
         return True
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
-        """See Payloads."""
+        """Read a text or binary payload, as the content type says."""
         if _is_binary(post):  # EIO3-14
             return engine_payload_v3.decode_binary_payload(body)
         return engine_payload_v3.decode_payload(body)
 
     def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
-        """See Payloads."""
+        """Write a binary payload if one is needed and the client can read it, text otherwise."""
         if not self._base64 and engine_payload_v3.needs_binary(packets):
             return _BINARY, engine_payload_v3.encode_binary_payload(packets)
         return _TEXT, engine_payload_v3.encode_payload(packets)
 
 
 class ScriptPayloads:
-    """Scripts to the client, forms from it.
+    """Payloads of JSONP: scripts to the client, forms from it.
 
     Args:
         payloads: write and read what is inside, as text.
-        index: of the page's callback; digits only.
+        index: of the callback in the page; digits only.
 
     Spec: Engine.IO v3, "JSONP".
     """
@@ -107,20 +107,20 @@ class ScriptPayloads:
         self._index = index
 
     def accepts(self, post: "Request") -> bool:
-        """See Payloads."""
+        """Whether the body is text: a form."""
         return not _is_binary(post)
 
     def decode(self, post: "Request", body: bytes) -> "list[Packet]":
-        """See Payloads."""
+        """Read the payload out of the form."""
         return self._payloads.decode(post, decode_form(body))
 
     def encode(self, packets: "list[Outgoing]") -> "tuple[Headers, bytes]":
-        """See Payloads."""
+        """Write a script that calls the callback with the payload."""
         return _SCRIPT, encode_script(self._index, self._payloads.encode(packets)[1])
 
 
 def _is_binary(post: "Request") -> bool:
-    # EIO4-16: without a type it is text
+    # EIO4-16: a body without a content type is text
     return post.headers.get("content-type") == "application/octet-stream"
 
 
@@ -130,7 +130,7 @@ _V3_BASE64: Final = PayloadsV3(base64=True)
 
 
 def choose_payloads(protocol: int, query: Mapping[str, str]) -> Payloads:
-    """The payloads of a session that was opened with this query, which has been verified."""
+    """Return the payloads of a session that was opened with this query, which is verified."""
     index = query.get("j")
     payloads: Payloads = _V4
     if protocol == 3:

@@ -1,4 +1,4 @@
-"""HTTP long-polling: one GET that waits for packets, one POST that brings them."""
+"""HTTP long-polling: a GET waits for packets, a POST brings them."""
 
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Owner(engine_session.Owner, Protocol):
-    """What a session belongs to, and what its answers are made with."""
+    """The engine: what a session belongs to, and what its answers are made with."""
 
     admission: "Admission"
     compression: "Compression | None"
@@ -36,13 +36,17 @@ class Owner(engine_session.Owner, Protocol):
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
-    It has 30 methods, as 16 of them are those of Transport; what POSTs bring and what waits for a
-    GET are parts of their own.
+    It has 30 methods, because Transport alone has 16. `Inbox` receives the POSTs, and `Output`
+    holds the packets that wait for a GET.
 
     Args:
-        owner, session: whom it serves.
-        reader: is handed what POSTs bring.
-        payloads: how the client writes and reads bodies.
+        owner: the engine.
+        session: the session.
+        reader: takes the packets that POSTs bring.
+        payloads: writes and reads the bodies.
+
+    Attributes:
+        inbox: receives the POSTs.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
@@ -73,16 +77,16 @@ class PollingTransport:
         self.inbox = Inbox(owner, session, reader, owner.admission, payloads, self._finish)
         self._output = Output(owner.limits.output_bound_bytes)
         self._get: Request | None = None
-        self._carrier: Connection | None = None  # of the last answer to a GET
+        self._carrier: Connection | None = None  # the one that took the last answer to a GET
         self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._queued = False
-        self._slow_at = inf  # when too much has waited for too long
-        self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
+        self._slow_at = inf
+        self._leaving_bytes = 0  # unconfirmed bytes of that answer, when last counted
 
     # -- requests
 
     def receive_get(self, request: "Request") -> None:
-        """The client asks for packets."""
+        """Take a GET of the session: the client asks for packets."""
         session = self._session
         if self._get is not None or self._encoding is not None:  # EIO4-20, EIO4-111
             session.lose("transport error")
@@ -101,9 +105,9 @@ class PollingTransport:
         # Otherwise it waits (EIO4-21).
 
     def _abort_get(self) -> None:
-        """The connection of the GET ended before its answer (EIO4-24).
+        """Lose the session: the connection of the GET ended before its answer (EIO4-24).
 
-        One that ends with no request on it is not missed (EIO4-114).
+        A connection that ends with no request on it does not matter (EIO4-114).
         """
         self._get = self._encoding = None
         self._session.lose("transport error")
@@ -112,16 +116,16 @@ class PollingTransport:
 
     @property
     def is_writable(self) -> bool:
-        """See Transport."""
+        """Whether a GET waits."""
         return self._get is not None and self._session.is_open
 
     @property
     def waiting_bytes(self) -> int:
-        """See Transport."""
+        """The size of the packets that wait for a GET."""
         return self._output.waiting_bytes
 
     def send(self, packet: Outgoing) -> None:
-        """See Transport. The packet waits for a GET, or for the end of the turn if there is one."""
+        """Keep a packet until the next GET, or until the end of the turn if one waits."""
         output = self._output
         if not output.hold(packet):
             self._owner.packets_dropped += 1
@@ -135,17 +139,17 @@ class PollingTransport:
                 self._give_time()
 
     def call_when_drained(self, callback: "Callable[[], None]") -> None:
-        """See Transport."""
+        """Call back once, when a GET has taken everything."""
         self._output.on_drained = callback
 
     def _flush_later(self) -> None:
-        """Answer the GET at the end of the turn with all that was sent until then."""
+        """Answer the GET at the end of the turn, with all that was sent by then."""
         if not self._queued:
-            self._owner.poller.mark_dirty(self)  # raises in another thread: nothing has changed
+            self._owner.poller.mark_dirty(self)  # first: it raises in another thread
             self._queued = True
 
     def flush(self) -> None:
-        """See Flushable."""
+        """Answer the GET with what waits, at the end of the turn."""
         self._queued = False
         if self._get is not None:
             packets = self._take()
@@ -153,7 +157,7 @@ class PollingTransport:
                 self._finish(packets)
 
     def fail(self, error: BaseException) -> None:
-        """See Flushable."""
+        """Lose the session: a defect has surfaced while its output was flushed."""
         self._session.lose("transport error")
 
     def _take(self) -> list[Outgoing]:
@@ -161,7 +165,7 @@ class PollingTransport:
         return self._output.take()
 
     def release(self) -> None:
-        """Answer a waiting GET with nothing, so that the client can leave this transport."""
+        """Answer a waiting GET with a noop, so that the client can leave this transport."""
         self._finish([NOOP])
 
     def _finish(self, packets: list[Outgoing]) -> None:
@@ -188,7 +192,7 @@ class PollingTransport:
         headers: "Headers",
         body: bytes,
     ) -> bool:
-        """Answer compressed, now or later; whether that is so (EIO4-74)."""
+        """Answer compressed, now or later (EIO4-74). Returns whether it is so."""
         coding = compression.choose(get, packets)
         if coding is None:
             return False
@@ -206,11 +210,11 @@ class PollingTransport:
     # -- a client that does not come for what waits
 
     def next_deadline(self) -> float:
-        """See Transport."""
+        """When too much has waited for too long."""
         return self._slow_at
 
     def expire(self, now: float) -> None:
-        """See Transport: it may still be taking the answer to its last GET (EIO4-84)."""
+        """Lose a client that makes no progress, not even with its last answer (EIO4-84)."""
         before, self._leaving_bytes = self._leaving_bytes, self._count_leaving()
         if self._leaving_bytes < before:
             self._slow_at = now + self._owner.limits.slow_client_s
@@ -224,51 +228,57 @@ class PollingTransport:
             self._session.reschedule()
 
     def _give_up(self) -> None:
-        if self._slow_at != -inf:  # the caller may be iterating: nobody is closed from here
+        # Later, because a broadcast that iterates over sockets may be the caller.
+        if self._slow_at != -inf:
             self._slow_at = -inf
             self._owner.poller.defer(lambda: self._session.lose("slow client"))
 
     def _count_leaving(self) -> int:
-        """Of the last answer to a GET: the bytes that the client has not confirmed."""
+        """How many bytes of the last answer to a GET the client has not confirmed."""
         return 0 if self._carrier is None else self._carrier.leaving_bytes
 
     def note_ping(self) -> None:
-        """See Transport: the next answer carries it, and answers are looked at in expire."""
+        """Do nothing: the next answer carries the ping, and `expire` looks at answers."""
 
     def delays_ping(self) -> bool:
-        """See Transport."""
+        """Return False; see note_ping."""
         return False
 
     # -- input
 
     def pause(self, user_timeout_s: float) -> None:
-        """See Transport: the inbox looks for itself whether the session is read."""
+        """Do nothing: the inbox asks the session itself whether it is paused."""
 
     def hold(self) -> None:
-        """See pause."""
+        """Do nothing, as in `pause`."""
 
     def resume(self) -> None:
-        """See Transport."""
+        """Go on with a POST that was held back."""
         self.inbox.resume()
 
     def read_on(self) -> bool:
-        """See Transport. The walk of the deadlines has had all connections read before."""
+        """Whether a POST is being received.
+
+        Nothing is left to read, because the walk of the deadlines has had every connection read
+        before.
+        """
         return self.inbox.is_receiving
 
     # -- the end
 
     def close(self, code: int) -> bool:
-        """See Transport."""
+        """Answer a waiting GET with what is left, or with the close packet."""
         return self._get is not None and self._finish_closing()
 
     def _finish_closing(self) -> bool:
-        """A closing session has a GET: answer it with what waits, the next one with the close.
+        """Answer the GET of a closing session with what waits, or with the close if nothing does.
 
-        Not with both at once: official clients hand messages on later than they close, and would
-        never tell their user of a DISCONNECT that comes together with the close packet (EIO4-56).
+        Both in one answer would lose packets: official clients close at once but hand messages on
+        later, so they would never tell their user of a DISCONNECT that comes with the close packet
+        (EIO4-56).
 
         Returns:
-            Whether that was the close.
+            Whether this was the close packet.
         """
         if self._output:
             self._finish(self._take())
@@ -277,15 +287,15 @@ class PollingTransport:
         return True
 
     def abort(self) -> None:
-        """See Transport: a GET that waits is told (EIO4-37, EIO4-112)."""
+        """Answer a waiting GET with the close packet (EIO4-37, EIO4-112)."""
         self._finish([CLOSE])
 
     def retire(self) -> list[Outgoing]:
-        """A WebSocket takes over; what waits is its to send."""
+        """Release the GET, and hand over what waits: a WebSocket takes over, and sends it."""
         self.release()
         return self._take()
 
     def discard(self) -> int:
-        """See Transport."""
+        """Refuse an unfinished POST, and drop what waits."""
         self.inbox.refuse()
         return len(self._take())

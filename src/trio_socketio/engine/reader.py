@@ -1,4 +1,4 @@
-"""Hands what a client sends to its session's listener, by the revision that it speaks."""
+"""Reads the packets of a client, and hands messages to the listener of its session."""
 
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 _PING: Final = ord("0") + PacketType.PING
 _PONG: Final = ord("0") + PacketType.PONG
 _BASE64: Final = ord("b")
-_IGNORED: Final = frozenset(b"56")  # upgrade and noop have no meaning once upgraded (EIO4-57)
+_IGNORED: Final = frozenset(b"56")  # EIO4-57: upgrade and noop mean nothing any more
 
 
 class Reader(Protocol):
-    """Takes packets from a transport. What a listener raises closes the session."""
+    """Takes packets from a transport. An exception of the listener closes the session."""
 
     def receive_text(self, packet: bytes, /) -> None:
-        """A text packet, type character included. The hot path starts here."""
+        """Take a text packet, type character included. The hot path starts here."""
 
     def receive_binary(self, data: bytes, /) -> None:
-        """A binary message, from a polling body."""
+        """Take a binary message from a polling body."""
 
     def receive_frame(self, data: bytes, /) -> None:
-        """A binary WebSocket message."""
+        """Take a binary WebSocket message."""
 
 
 class ReaderV4:
     """Reads a client of revision 4.
 
     Args:
-        session: whose client it is.
+        session: with that client.
 
     Spec: Engine.IO v4.
     """
@@ -45,7 +45,7 @@ class ReaderV4:
         self._session = session
 
     def receive_text(self, packet: bytes) -> None:
-        """See Reader."""
+        """Hand a message to the listener, or act on a control packet."""
         if packet and packet[0] == MESSAGE:  # EIO4-39
             try:
                 self._session.listener.receive_text(packet)
@@ -55,23 +55,23 @@ class ReaderV4:
             self._receive_control(packet)
 
     def receive_binary(self, data: bytes) -> None:
-        """See Reader."""
+        """Hand a binary message to the listener."""
         try:
             self._session.listener.receive_binary(data)
         except BaseException as error:
             self._session.contain(error)
 
-    receive_frame = receive_binary  # EIO4-41: nothing but the message
+    receive_frame = receive_binary  # EIO4-41: the frame is the bare message
 
     def _receive_control(self, packet: bytes) -> None:
         kind = packet[0] if packet else 0
         session = self._session
-        if kind == _PONG:  # EIO4-57: one that nobody asked for counts too
+        if kind == _PONG:  # EIO4-57: also one that no ping asked for
             session._liveness.heartbeat.receive_pong(trio.current_time())
             session.reschedule()
         elif packet == CLOSE.text:
             session.lose("transport close")  # EIO4-55
-        elif kind == _BASE64:  # official clients with forceBase64, on WebSocket too
+        elif kind == _BASE64:  # what official clients send with forceBase64, on WebSocket too
             try:
                 data = engine_packet.decode_packet(packet).data
             except RemoteProtocolError:
@@ -79,7 +79,7 @@ class ReaderV4:
             else:
                 self.receive_binary(data)
         elif kind not in _IGNORED:
-            # EIO4-36, EIO4-43: a ping goes from server to client, and so does an open packet.
+            # EIO4-36, EIO4-43: only a server sends a ping or an open packet.
             session.lose(_reason(packet))
 
 
@@ -87,7 +87,7 @@ class ReaderV3:
     """Reads a client of revision 3.
 
     Args:
-        session: whose client it is.
+        session: with that client.
 
     Spec: Engine.IO v3.
     """
@@ -98,7 +98,7 @@ class ReaderV3:
         self._session = session
 
     def receive_text(self, packet: bytes) -> None:
-        """See Reader."""
+        """Hand a message to the listener, or act on a control packet."""
         session = self._session
         session._liveness.heartbeat.receive_pong(trio.current_time())  # EIO3-08
         if packet and packet[0] == MESSAGE:
@@ -110,7 +110,7 @@ class ReaderV3:
             self._receive_control(packet)
 
     def receive_binary(self, data: bytes) -> None:
-        """See Reader."""
+        """Hand a binary message to the listener."""
         session = self._session
         session._liveness.heartbeat.receive_pong(trio.current_time())  # EIO3-08
         try:
@@ -119,7 +119,7 @@ class ReaderV3:
             session.contain(error)
 
     def receive_frame(self, data: bytes) -> None:
-        """See Reader: a packet with its type in front (EIO3-16)."""
+        """Take a binary WebSocket message: a packet with its type in front (EIO3-16)."""
         try:
             message = engine_packet_v3.decode_binary(data)
         except RemoteProtocolError as error:
@@ -142,10 +142,10 @@ class ReaderV3:
             else:
                 self.receive_binary(message)
         elif kind not in _IGNORED:
-            # EIO3-22: a pong goes from server to client, and so does an open packet.
+            # EIO3-22: only a server sends a pong or an open packet.
             session.lose(_reason(packet))
 
 
 def _reason(packet: bytes) -> str:
-    """Why a packet that no client sends ends its session."""
+    """Return the reason with which a packet that no client may send ends its session."""
     return "transport error" if packet[:1].isdigit() else "parse error"

@@ -1,6 +1,6 @@
-"""The revisions of Engine.IO that are served, and what they do differently.
+"""The revisions of Engine.IO that are served, and what their clients do differently.
 
-A revision is chosen once, when a session opens; a message of a v4 client passes no test for v3.
+A revision is chosen once, when a session opens: nothing is tested for each message.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,12 +29,13 @@ class Revision:
 
     Args:
         protocol: its number.
-        create_heartbeat: who pings, and who is given up when.
-        create_reader: how packets are read.
-        choose_encoder: how packets are written to a WebSocket that was asked for with a query, and
-            that agreed to compress if a deflater is given (WS-10). None means the frames that all
-            plain receivers of a packet share.
-        opens_apart: whether the client expects nothing in the segment that answers its upgrade.
+        create_heartbeat: makes the heartbeat: it says which side pings, and when a client is given
+            up.
+        create_reader: makes the reader of a session.
+        choose_encoder: given the query of a WebSocket handshake, and a deflater if compression was
+            agreed on, returns what makes the frames of a packet (WS-10). None means the frames that
+            all plain receivers of a packet share.
+        opens_apart: whether the open packet must not leave together with the 101 answer.
     """
 
     protocol: int
@@ -70,7 +71,7 @@ def _choose_encoder_v3(query: Mapping[str, str], deflater: "Deflater | None") ->
     split = _split_base64 if query.get("b64") else _split_binary  # EIO3-17
 
     def encode_v3(packet: Outgoing) -> bytes:
-        # A text message is written as in revision 4, and its frames are shared.
+        # A text message is the same frame in both revisions, so it is shared (decision 6).
         if not packet.attachments:
             return encode(packet)
         return b"".join([encode(message) for message in split(packet)])
@@ -79,10 +80,10 @@ def _choose_encoder_v3(query: Mapping[str, str], deflater: "Deflater | None") ->
 
 
 def _split_binary(packet: Outgoing) -> tuple[Outgoing, ...]:
-    """The messages of a packet, attachments with their type in front (EIO3-16).
+    """Return the messages of a packet, its attachments with their type in front (EIO3-16).
 
-    They are kept in the packet, with the frames that are made of them: each of these is made once,
-    whatever the number of receivers (EIO3-32).
+    They are kept in the packet, and so are the frames made of them: each is made once, however many
+    receivers the packet has (EIO3-32, SIO4-11).
     """
     encodings = _encodings(packet)
     if encodings.messages is None:
@@ -92,7 +93,7 @@ def _split_binary(packet: Outgoing) -> tuple[Outgoing, ...]:
 
 
 def _split_base64(packet: Outgoing) -> tuple[Outgoing, ...]:
-    """The messages of a packet, all of them text (EIO3-17); kept as those of _split_binary."""
+    """Return the messages of a packet, all of them text (EIO3-17), and keep them in it too."""
     encodings = _encodings(packet)
     if encodings.base64_messages is None:
         texts = [packet.text] if packet.text else []
@@ -112,4 +113,4 @@ REVISIONS: Final = {
     4: Revision(4, _create_heartbeat_v4, ReaderV4, _choose_encoder_v4, opens_apart=False),
     3: Revision(3, _create_heartbeat_v3, ReaderV3, _choose_encoder_v3, opens_apart=True),
 }
-"""By number."""
+"""The revisions by number."""

@@ -1,4 +1,4 @@
-"""The sessions of one path: who may open one, who may reach one, and their end."""
+"""Decides who may open or reach the sessions of one path, and ends them."""
 
 import logging
 import secrets
@@ -49,11 +49,12 @@ class EngineParts(NamedTuple):
 
     Args:
         poller, deadlines, limits: of the runtime.
-        workers: do what takes long.
-        cors: of the server.
-        trusted_proxies: networks of the proxies that are believed.
-        hooks, asked: of the program.
-        node: 4 characters that every sid starts with.
+        workers: run async hooks and jobs that take long.
+        cors: the rules for pages of other origins.
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
+        hooks: middleware and listeners that the program registered.
+        asked: further hooks, which were given as options.
+        node: the 4 characters that every sid starts with.
     """
 
     poller: "Poller"
@@ -70,17 +71,19 @@ class EngineParts(NamedTuple):
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It holds 13 attributes, as it is what its parts and the floor above meet in: nine of them are
-    parts or what parts share.
+    It has 13 attributes, because its parts and the floor above meet here: nine of them are parts,
+    or are shared by parts.
 
     Args:
         options: see EngineOptions.
         parts: shared by the engines of the server.
-        open_session: called with every new session.
+        open_session: called with every new session; returns its listener.
 
     Attributes:
-        packets_dropped: packets for sessions that were gone or too far behind.
-        newcomers: bounds sessions that have joined nothing; None where there is nothing to join.
+        newcomers: bounds the sessions that have joined nothing; None where there is nothing to
+            join.
+        packets_dropped: the number of packets for sessions that were gone or too far behind.
+        sessions: by sid.
     """
 
     def __init__(
@@ -113,10 +116,10 @@ class EngineServer:
     # -- requests
 
     def receive_request(self, request: "Request") -> None:
-        """Take a request whose path is ours."""
+        """Take a request whose path is that of this engine."""
         upgrade = is_websocket_upgrade(request)
         if "j" in request.query:
-            name_page(request)  # EIO3-27
+            name_page(request)  # EIO3-27; first, because the check of origins goes by it
         if not self.cors.allows(request):  # EIO4-60
             self.refuse(request, FORBIDDEN, upgrade=upgrade)
         elif request.method == "OPTIONS" and self.cors.is_configured:
@@ -124,11 +127,13 @@ class EngineServer:
         else:
             session = self.sessions.get(request.query.get("sid", ""))
             if session is not None:
-                session._liveness.receive_request()
+                session._liveness.receive_request()  # EIO4-83
             self.admission.receive(request, upgrade=upgrade)
 
     def verify(self, request: "Request", *, upgrade: bool) -> Refusal | None:
-        """The checks of the reference, in its order (EIO4-11).
+        """Return why a request is not allowed, or None.
+
+        The checks and their order are the reference's (EIO4-11).
 
         Spec: Engine.IO v4, "Query parameters" and "Handshake".
         """
@@ -164,7 +169,7 @@ class EngineServer:
     def refuse(
         self, request: "Request", refusal: Refusal, context: str = "", *, upgrade: bool
     ) -> None:
-        """See Gate."""
+        """Answer a request with an error, and tell the admission."""
         self.admission.request_refused(request, refusal, context)
         if upgrade:
             refusal.answer_upgrade(request)  # EIO4-10
@@ -172,7 +177,7 @@ class EngineServer:
             refusal.answer(request, self.admission.headers(request))  # EIO4-09
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:
-        """See Gate."""
+        """Open a session for an admitted request, or hand it to the session that it names."""
         sid = request.query.get("sid")
         if self.newcomers is not None and not sid:
             refusal = self.newcomers.refuse(request)
@@ -197,7 +202,7 @@ class EngineServer:
 
     def _serve_poll(self, request: "Request", session: "Session") -> None:
         polling = session._transport
-        if not isinstance(polling, PollingTransport):  # cannot be: verify saw that it is polling
+        if not isinstance(polling, PollingTransport):  # for mypy: verify has seen that it is
             BAD_REQUEST.answer(request, self.admission.headers(request))
         elif request.method == "GET":
             polling.receive_get(request)
@@ -207,13 +212,13 @@ class EngineServer:
     # -- sessions
 
     def session_created(self, session: "Session") -> None:
-        """See opening.Owner."""
+        """Register a session that is about to open."""
         self.sessions[session.sid] = session
         if self.newcomers is not None:
             self.newcomers.add(session)
 
     def session_ended(self, session: "Session") -> None:
-        """See session.Owner."""
+        """Forget a session of which nothing is left."""
         if self.newcomers is not None:
             self.newcomers.remove(session)
         self.sessions.pop(session.sid, None)
@@ -221,18 +226,26 @@ class EngineServer:
             self._all_ended.set()
 
     def contain(self, session: "Session", error: BaseException) -> None:
-        """A packet raised: the peer's fault closes its session, ours closes it and is logged."""
+        """Close a session in which an exception was raised.
+
+        What the client did wrong is a "parse error". Anything else is a defect of ours, and is
+        logged.
+        """
         if isinstance(error, RemoteProtocolError):
-            log.debug("a session is closed: %s", error)
+            log.debug("a session is closed because its client broke the protocol: %s", error)
             session.lose("parse error")
         else:
-            log.error("a session failed and is closed", exc_info=error)
+            log.error("a session is closed because its listener failed", exc_info=error)
             session.lose("transport error")
 
     # -- the end
 
     async def wait_ended(self) -> None:
-        """Wait until there is no session: the last polling clients have fetched their close."""
+        """Wait until there is no session.
+
+        A polling session ends when its client has fetched the close packet, or its time for that is
+        over.
+        """
         while self.sessions:
             self._all_ended = trio.Event()
             await self._all_ended.wait()
@@ -242,12 +255,12 @@ class EngineServer:
         self._opening.is_closed = True
 
     def close_all(self, reason: str, *, code: int) -> None:
-        """Open no more sessions and end all there are. Marks only."""
+        """Refuse new sessions, and close all that exist. Only marks them; see Session.close."""
         self._opening.is_closed = True
         for session in list(self.sessions.values()):
             session.close(reason, code=code)
 
 
 def new_node_name() -> str:
-    """4 characters for sids, new at every start. A cluster checks that no two nodes share one."""
+    """Return 4 characters for sids, random at every start."""
     return secrets.token_urlsafe(3)

@@ -1,9 +1,10 @@
-"""One logical connection with a client: its parts, its deadlines, and its end.
+"""A logical connection with one client: its parts, its deadlines, and its end.
 
 A transport carries the session (`engine/transport.py`), a reader hands on what arrives
 (`engine/reader.py`), and an upgrade swaps the transport (`engine/upgrade.py`).
 
-Closing only marks: the listener is told after the batch, from the poller's queue.
+Closing only marks the session. The listener is told after the batch, from the poller's queue, so
+that nothing is called back from inside a send.
 """
 
 from collections.abc import Callable
@@ -30,34 +31,34 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.poller import Poller
 
 MAX_PAUSE_S: Final = 30.0
-"""How long reading may stand still before the session is given up; the heartbeat stands too."""
+"""How long reading may pause before the session is given up; no pong is expected meanwhile."""
 
 
 class Newcomers(Protocol):
-    """Sessions whose clients have joined nothing yet."""
+    """The sessions whose clients have not joined a namespace; see engine/newcomers.py."""
 
     def remove(self, session: "Session", /) -> None:
-        """The session's client has joined something."""
+        """The session's client has joined."""
 
 
 class Owner(Protocol):
-    """What a session belongs to."""
+    """The engine that a session belongs to."""
 
     options: "EngineOptions"
     poller: "Poller"
     deadlines: "Deadlines"
     packets_dropped: int
-    """Packets for sessions that were gone or too far behind."""
+    """The number of packets for sessions that were gone or too far behind."""
 
     @property
     def newcomers(self) -> "Newcomers | None":
-        """Counts those that have joined nothing, where there is something to join."""
+        """Counts the sessions that have joined nothing; None where there is nothing to join."""
 
     def session_ended(self, session: "Session", /) -> None:
-        """Nothing of the session is left."""
+        """Forget a session of which nothing is left."""
 
     def contain(self, session: "Session", error: BaseException, /) -> None:
-        """A packet raised: close its session with the reason that fits."""
+        """Close a session in which an exception was raised, with the reason that fits."""
 
 
 class Session:
@@ -66,16 +67,16 @@ class Session:
     Names with an underscore are for the rest of engine/.
 
     Args:
-        owner: see Owner.
+        owner: the engine.
         sid, handshake, protocol: see below.
         heartbeat: of the client's revision.
 
     Attributes:
-        sid: names the session; a secret between client and server.
-        handshake: the request that opened it.
-        protocol: the revision of Engine.IO that its client speaks, 4 or 3.
-        listener: is handed what arrives, and told of the end.
-        reason: why it ended; empty while it is open.
+        sid: names the session; a secret that only the server and the client know.
+        handshake: the request that opened the session.
+        protocol: the revision of Engine.IO that the client speaks, 4 or 3.
+        listener: takes what arrives, and is told of the end.
+        reason: why the session ended; empty while it is open.
     """
 
     __slots__ = (
@@ -93,7 +94,7 @@ class Session:
         "sid",
     )
 
-    _transport: "Transport"  # there is none until _carry_by is called, before anything is sent
+    _transport: "Transport"  # set by _carry_by, before anything is sent
 
     def __init__(
         self,
@@ -111,35 +112,35 @@ class Session:
         self.reason = ""
         self._life = SessionMachine()
         self._liveness = Liveness(self, heartbeat)
-        self._direct: Connection | None = None  # see Transport
+        self._direct: Connection | None = None  # see Transport.direct; None once it is not open
         self._upgrade: Upgrade | None = None
-        self._drained: trio.Event | None = None  # somebody waits for output to leave
+        self._drained: trio.Event | None = None  # of wait_drained; set when output has left
 
     # -- what it is
 
     @property
     def transport(self) -> str:
-        """Name of what carries it now, or carried it last: "polling" or "websocket"."""
+        """The transport that carries it now, or carried it last: "polling" or "websocket"."""
         return self._transport.name
 
     @property
     def is_open(self) -> bool:
-        """Whether packets pass; false as soon as it is marked for closing."""
+        """Whether packets pass. False as soon as the session is marked for closing."""
         return self._life.state is State.OPEN
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing of it is left; a polling session may be closing before."""
+        """Whether nothing is left of it. A polling session may be closing for a while before."""
         return self._life.state is State.CLOSED
 
     @property
     def is_writable(self) -> bool:
-        """Whether a packet would leave at once; volatile packets are dropped when not."""
+        """Whether a packet would leave at once; a volatile packet is dropped otherwise."""
         return self._transport.is_writable
 
     @property
     def waiting_bytes(self) -> int:
-        """Output that was accepted and has not left."""
+        """The size of the output that was accepted and has not left."""
         return self._transport.waiting_bytes
 
     @property
@@ -150,8 +151,12 @@ class Session:
     # -- sending
 
     def send(self, packet: Outgoing) -> None:
-        """Send a packet with its attachments. Never blocks; dropped and counted once closed."""
-        # Asking the transport would add a fifth, which a broadcast pays for every receiver.
+        """Send a packet with its attachments. Never blocks.
+
+        The attachments follow their text at once, with no other packet between (SIO5-50). Once the
+        session is closed, the packet is dropped and counted.
+        """
+        # A call of the transport in between adds a fifth, which a broadcast pays for each receiver.
         direct = self._direct
         if direct is not None:
             direct.write(packet.frames or encode_frames(packet))
@@ -161,14 +166,14 @@ class Session:
             self._owner.packets_dropped += 1
 
     def send_volatile(self, packet: Outgoing) -> None:
-        """Send a packet if it can leave at once; drop it otherwise."""
+        """Send a packet if it can leave at once; otherwise drop it and count it."""
         if self._transport.is_writable:
             self.send(packet)
         else:
             self.drop()
 
     def send_text(self, text: bytes) -> None:
-        """Send a message given as UTF-8 without its type character."""
+        """Send a text message: UTF-8 without the type character."""
         self.send(Outgoing(b"4" + text))
 
     def send_binary(self, data: bytes) -> None:
@@ -183,9 +188,9 @@ class Session:
         """Wait until everything that was sent has left.
 
         Raises:
-            SessionClosed: the session ended before.
+            SessionClosed: the session has ended.
         """
-        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
+        await trio.lowlevel.checkpoint()  # also if nothing waits: producers call this in a loop
         while self.is_open and self.waiting_bytes:
             if self._drained is None:
                 self._drained = trio.Event()
@@ -200,23 +205,24 @@ class Session:
             drained.set()
 
     def joined(self) -> None:
-        """The client has joined something: the session is no newcomer any more."""
+        """Tell that the client has joined a namespace: the session is no newcomer any more."""
         if self._owner.newcomers is not None:
             self._owner.newcomers.remove(self)
 
     def contain(self, error: BaseException) -> None:
-        """A packet raised: end the session with the reason that fits."""
+        """End the session because of an exception, with the reason that fits."""
         self._owner.contain(self, error)
 
     def reschedule(self) -> None:
-        """The listener's next_deadline has come nearer."""
+        """Tell that the listener's next_deadline may have come nearer."""
         self._owner.deadlines.schedule(self._liveness)
 
     def pause_reading(self, *, briefly: bool = False) -> None:
-        """Hand no further message over until resume_reading: the listener is behind.
+        """Hand no further message over until resume_reading, because the listener is behind.
 
         Args:
-            briefly: the listener is at work on what was read, so a hang-up waits for that.
+            briefly: the listener is at work on what was read, so a hang-up is noticed after that
+                only.
         """
         if not self.paused and self.is_open:
             self._liveness.pause()
@@ -227,7 +233,7 @@ class Session:
                 self._transport.pause(MAX_PAUSE_S)
 
     def resume_reading(self) -> None:
-        """Hand over what was held back, then read on; in the next turn, never from here."""
+        """Hand over what was held back, then read on: in the next turn, never from here."""
         if self.paused and self.is_open:
             self._liveness.resume()
             self.reschedule()
@@ -236,14 +242,14 @@ class Session:
             self._transport.resume()
 
     def _carry_by(self, transport: "Transport") -> None:
-        """Have transport carry the session from now on."""
+        """Let transport carry the session from now on."""
         self._transport = transport
         self._direct = transport.direct
 
     # -- the end
 
     def close(self, reason: str = "forced close", *, code: int = 1000) -> None:
-        """End the session in order: what was sent arrives, then the close. Marks only.
+        """End the session in order: what was sent arrives, then the close. Only marks it.
 
         Args:
             reason: what the listener is told.
@@ -261,7 +267,7 @@ class Session:
             self.reschedule()  # EIO4-56: the close packet waits for a GET, for a time
 
     def lose(self, reason: str) -> None:
-        """End at once: the client is gone, silent, or broke the protocol. Marks only; see close."""
+        """End it at once: the client is gone, silent, or broke the protocol. Only marks it."""
         if self.is_closed:
             return
         if self._upgrade is not None:
@@ -270,7 +276,7 @@ class Session:
         if self.is_open:
             self._mark(Input.PEER_LOST, reason)
             self._forget()
-        else:  # it was closing, and the listener has been told
+        else:  # it was closing, so the listener has been told
             self._end(Input.PEER_LOST)
 
     def _mark(self, event: Input, reason: str) -> None:
@@ -290,7 +296,7 @@ class Session:
 
     def _forget(self) -> None:
         owner, transport, upgrade = self._owner, self._transport, self._upgrade
-        # No cycle is left for the collector: churn gives its memory back at once.
+        # No cycle is left for the garbage collector, so a session gives its memory back at once.
         self._transport = Ended(transport.name)
         self._upgrade = None
         owner.packets_dropped += transport.discard()
@@ -302,10 +308,10 @@ class Session:
 
 
 class Liveness:
-    """The deadlines of a session: whether its client lives, and is not kept waiting too long.
+    """The deadlines of a session: the heartbeat, pauses, and those of its parts.
 
     Args:
-        session: whose client it is.
+        session: the session.
         heartbeat: of the client's revision.
     """
 
@@ -318,32 +324,35 @@ class Liveness:
         self.deadline_entry: Entry | None = None
 
     def end(self) -> None:
-        """The session has ended: it has no deadlines any more."""
-        self._session = None  # they held each other
+        """Let go of the session, which has ended and has no deadlines any more."""
+        self._session = None  # the two held each other: a cycle
         self.paused_until = inf
 
     def receive_request(self) -> None:
-        """A request of the client has arrived: what it brings is heard before it is judged."""
+        """Give an overdue client time, because a request of it has arrived.
+
+        The request may carry the pong, so it is read before the client is judged (EIO4-83).
+        """
         if self.paused_until == inf:
             self.heartbeat.postpone(trio.current_time())  # EIO4-83
 
     def pause(self) -> None:
         """Reading stops.
 
-        The pong may be in what we do not read. A ping that is still to come is not put off: clients
-        whose reading pauses again and again would miss it, and leave.
+        The pong may be in what we do not read, so it counts as having come. The next ping is not
+        put off: clients whose reading pauses again and again would wait for it in vain, and leave.
         """
         now = trio.current_time()
         self.paused_until = now + MAX_PAUSE_S
         self.heartbeat.pause(now)
 
     def resume(self) -> None:
-        """Reading goes on, and what the client sent meanwhile counts from now on."""
+        """Reading goes on. The pong counts as having come once more, and the pause is over."""
         self.paused_until = inf
         self.heartbeat.excuse(trio.current_time())
 
     def next_deadline(self) -> float:
-        """See Expiring."""
+        """When the first of the deadlines is due, on trio's clock."""
         session = self._session
         if session is None:
             return inf
@@ -354,7 +363,7 @@ class Liveness:
         return at if session._upgrade is None else min(at, session._upgrade.next_deadline())
 
     def expire(self, now: float) -> None:
-        """See Expiring."""
+        """Do what is due."""
         session = self._session
         if session is None:
             return
@@ -371,7 +380,7 @@ class Liveness:
         elif self.paused_until == inf:
             self._beat(session, now)
         elif self.heartbeat.ping_at <= now:
-            # Nothing is read, so no answer is expected; but without a packet of ours the client
+            # Reading pauses, so no answer is expected; but without a packet from us the client
             # would give us up (EIO3-29).
             session.send(self.heartbeat.reassurance)
             self.heartbeat.reassure(now)
@@ -383,7 +392,7 @@ class Liveness:
         if heartbeat.is_dead(now):
             if transport.delays_ping():  # EIO4-84
                 heartbeat.wait_on(now)
-            elif transport.read_on():  # EIO4-82: the pong may have lain unread
+            elif transport.read_on():  # EIO4-82: the pong may not have been read yet
                 heartbeat.postpone(now)
             if not session.is_open or session.paused:
                 return
@@ -396,4 +405,4 @@ class Liveness:
 
 
 OpenSession = Callable[[Session], Listener]
-"""Called with a session that was opened; returns who listens to it. May send at once."""
+"""Called with a session that has opened; returns its listener. It may send at once."""

@@ -1,6 +1,6 @@
-"""What carries a session: the interface of polling and WebSocket, and what is left at the end.
+"""What carries a session: the interface of all transports, and the one of a session that has ended.
 
-The implementations are in `engine/polling.py`, `engine/websocket.py` and `engine/upgrade.py`.
+Transports are in `engine/polling.py` and `engine/websocket.py`, the upgrade in `engine/upgrade.py`.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ class Transport(Protocol):
 
     @property
     def name(self) -> str:
-        """How handshakes call it: "polling" or "websocket"."""
+        """The name of the transport in handshakes: "polling" or "websocket"."""
 
     @property
     def direct(self) -> "Connection | None":
-        """Where packets can be written without asking the transport.
+        """The connection to which packets can be written without asking the transport.
 
-        None unless they leave at once, as the frames that all plain receivers of a packet share.
+        None unless packets leave at once as the frames that all their plain receivers share.
         """
 
     @property
@@ -32,79 +32,91 @@ class Transport(Protocol):
 
     @property
     def waiting_bytes(self) -> int:
-        """Output that was accepted and has not left."""
+        """The size of the output that was accepted and has not left."""
 
     def send(self, packet: "Outgoing", /) -> None:
-        """Take a packet. Never blocks, and calls nothing back."""
+        """Send a packet. Never blocks, and calls nothing back."""
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
         """Call back once, when no output waits any more."""
 
     def pause(self, user_timeout_s: float) -> None:
-        """Hand nothing more over; only a reset is noticed, or a peer dead for user_timeout_s."""
+        """Hand nothing more over until `resume`.
+
+        Args:
+            user_timeout_s: the connection is not read meanwhile, so a hang-up shows only as a
+                reset, or when the client has confirmed nothing for so long.
+        """
 
     def hold(self) -> None:
-        """Hand nothing more over for the moment; a hang-up waits until resume."""
+        """Hand nothing more over for the moment. A hang-up is noticed after `resume`."""
 
     def resume(self) -> None:
-        """Hand over again, in the next turn."""
+        """Hand over what was held back and go on, in the next turn."""
 
     def note_ping(self) -> None:
-        """A ping was sent: remember how much lies before it."""
+        """Remember how much output lies before the ping that was just sent."""
 
     def delays_ping(self) -> bool:
         """Whether the last ping lies behind output that the client is still taking (EIO4-84)."""
 
     def read_on(self) -> bool:
-        """Read what has arrived; whether there is anything that was not handed over before."""
+        """Read what has arrived. Returns whether anything has not been handed over before."""
 
     def next_deadline(self) -> float:
-        """When expire is due."""
+        """When `expire` is due, on trio's clock."""
 
     def expire(self, now: float) -> None:
         """Judge a client that does not take what waits for it."""
 
     def close(self, code: int) -> bool:
-        """End in order.
+        """End in order: what was sent arrives, then the close.
 
         Args:
             code: of the WebSocket close frame.
         Returns:
-            Whether all has been sent; otherwise the session is told later.
+            Whether everything has been sent. If not, the transport tells the session when it has.
         """
 
     def abort(self) -> None:
         """End at once: the client is gone or broke the protocol."""
 
     def discard(self) -> int:
-        """Drop what waits, now that the session has ended; how many packets those were."""
+        """Drop what waits, since the session has ended. Returns how many packets those were."""
 
 
 class Upgrade(Protocol):
-    """A WebSocket that is to replace the transport of a session, or has just done so."""
+    """A WebSocket that is to replace the transport of a session, or has just replaced it."""
 
     @property
     def is_probed(self) -> bool:
-        """Whether the client is on its way to the WebSocket: a GET is to be answered."""
+        """Whether the probe was answered: a GET is to be answered so that the client can leave."""
 
     def next_deadline(self) -> float:
-        """When the client has had time enough."""
+        """When the upgrade has to be complete, on trio's clock."""
 
     def fail(self) -> None:
-        """The WebSocket will not take over."""
+        """Give the upgrade up: polling goes on."""
 
     def resume(self) -> None:
-        """The session is read again: go on with what the old transport has held back."""
+        """Go on with what the old transport has held back: the session is read again."""
 
     def close(self, code: int) -> None:
-        """The session ends: close the WebSocket."""
+        """Close the WebSocket, since the session ends.
+
+        Args:
+            code: of the close frame.
+        """
 
     def discard(self) -> None:
-        """The session has ended: refuse what the old transport was still receiving."""
+        """Refuse what the old transport was still receiving, since the session has ended."""
 
 
 class Ended:
-    """Stands in for the transport of a session that has ended: it takes nothing.
+    """Stands in for the transport of a session that has ended: nothing arrives, nothing is sent.
+
+    It lets a session drop its transport, whose references would be a cycle for the garbage
+    collector.
 
     Args:
         name: of the transport that carried the session last.
@@ -120,45 +132,45 @@ class Ended:
         self.name = name
 
     def send(self, packet: "Outgoing") -> None:
-        """Never called: the session drops the packet, and counts it."""
+        """Do nothing; never called, because the session drops the packet and counts it."""
 
     def call_when_drained(self, callback: Callable[[], None]) -> None:
-        """Never: who waits for a session that has ended is told so by the session."""
+        """Do nothing: the session itself wakes those who wait when it ends."""
 
     def pause(self, user_timeout_s: float) -> None:
-        """Nothing arrives."""
+        """Do nothing."""
 
     def hold(self) -> None:
-        """Nothing arrives."""
+        """Do nothing."""
 
     def resume(self) -> None:
-        """Nothing arrives."""
+        """Do nothing."""
 
     def note_ping(self) -> None:
-        """No ping was sent."""
+        """Do nothing."""
 
     def delays_ping(self) -> bool:
-        """Nothing lies before a ping."""
+        """Return False: no ping was sent."""
         return False
 
     def read_on(self) -> bool:
-        """Nothing arrives."""
+        """Return False: nothing arrives."""
         return False
 
     def next_deadline(self) -> float:
-        """Never."""
+        """Return infinity."""
         return inf
 
     def expire(self, now: float) -> None:
-        """Nothing waits."""
+        """Do nothing."""
 
     def close(self, code: int) -> bool:
-        """It is over."""
+        """Return True: nothing is left to send."""
         return True
 
     def abort(self) -> None:
-        """It is over."""
+        """Do nothing."""
 
     def discard(self) -> int:
-        """Nothing waits."""
+        """Return 0: nothing waits."""
         return 0

@@ -1,7 +1,7 @@
 """The upgrade of a session from polling to WebSocket.
 
-A WebSocket that names a session is its *candidate*: it answers the probe and waits for the upgrade
-packet. Then it replaces the polling transport. The table is `protocol/upgrade.py`.
+A WebSocket that names a session is its *candidate*: it answers the probe, and replaces the polling
+transport when the upgrade packet comes. The table of the states is in `protocol/upgrade.py`.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -25,11 +25,11 @@ class Candidate:
     """A WebSocket that is to take a session over from polling.
 
     Args:
-        owner: of the session.
+        owner: the engine.
         session: is open, and carried by polling.
-        reader: of the session.
+        reader: reads the session's packets from the WebSocket.
         polling: carries the session until the upgrade.
-        websocket: will carry it.
+        websocket: carries it afterwards.
 
     Spec: Engine.IO v4, "Upgrade".
     """
@@ -55,31 +55,31 @@ class Candidate:
 
     @property
     def is_probed(self) -> bool:
-        """See Upgrade."""
+        """Whether the probe was answered and the upgrade packet has not come."""
         return self._machine.state is State.PROBED
 
     def next_deadline(self) -> float:
-        """See Upgrade."""
+        """When the upgrade packet has to be here."""
         return self._machine.expires_at
 
     def fail(self) -> None:
-        """See Upgrade: polling goes on, and another candidate may come (EIO4-52)."""
+        """Close the WebSocket. Polling goes on, and another candidate may come (EIO4-52)."""
         self._websocket.close(_BAD_CANDIDATE)
         if self._machine.state in (State.CANDIDATE, State.PROBED):
             self._machine.receive(Input.PROBE_FAILED, trio.current_time())
             self._session._upgrade = None
 
     def resume(self) -> None:
-        """See Upgrade: a POST that was held back when the WebSocket took over goes on."""
+        """Go on with a POST that was held back when the WebSocket took over."""
         if self._machine.state is State.UPGRADED:
             self._polling.resume()
 
     def close(self, code: int) -> None:
-        """See Upgrade."""
+        """Close the WebSocket."""
         self._websocket.close(code)
 
     def discard(self) -> None:
-        """See Upgrade."""
+        """Refuse a POST that was still being received when the WebSocket took over."""
         if self._machine.state is State.UPGRADED:
             self._polling.discard()
 
@@ -88,12 +88,12 @@ class Candidate:
         if session.is_closed:
             return
         if machine.state is State.UPGRADED:
-            self._reader.receive_text(packet)  # came in one read with the upgrade packet
+            self._reader.receive_text(packet)  # it came in one read with the upgrade packet
         elif packet == PROBE_PING:  # EIO4-48, EIO3-19
             machine.receive(Input.PROBE_RECEIVED, trio.current_time())
             self._websocket.send(PROBE_PONG)
             self._polling.release()  # EIO4-49
-        elif packet == _UPGRADE:  # EIO4-50, EIO4-53: whether or not a probe came before
+        elif packet == _UPGRADE:  # EIO4-50, EIO4-53: also without a probe, as in the reference
             machine.receive(Input.UPGRADE_RECEIVED, trio.current_time())
             self._take_over()
         else:
@@ -120,6 +120,6 @@ class Candidate:
         for packet in waiting:  # EIO4-119: in order, each once
             session.send(packet)
         if not self._polling.inbox.is_receiving:
-            session._upgrade = None  # otherwise this keeps the POST that is still at work
+            session._upgrade = None  # otherwise it stays, to resume or refuse the unfinished POST
         if session.paused:
             websocket.pause(self._owner.options.ping_timeout_s)

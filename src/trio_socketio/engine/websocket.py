@@ -1,4 +1,4 @@
-"""WebSocket: carries a session from its start, or takes it over from polling."""
+"""The WebSocket transport: carries a session from its start, or takes it over from polling."""
 
 from math import inf
 from typing import TYPE_CHECKING, ClassVar
@@ -20,9 +20,12 @@ class WebSocketTransport:
     Args:
         connection: has switched to WebSocket.
         frames: reads it.
-        encode: makes the frames of a packet; None for those that all plain receivers share. It is
-            all that knows of revision and compression, so that either combines with what the
-            floor above writes (WS-11).
+        encode: makes the frames of a packet; None for the frames that all plain receivers share.
+            Only it knows of revision and compression, so that both combine with whatever the floor
+            above writes (WS-11).
+
+    Attributes:
+        frames: reads the connection.
 
     Spec: Engine.IO v4, "WebSocket".
     """
@@ -40,54 +43,54 @@ class WebSocketTransport:
         self._connection = connection
         self.frames = frames
         self._encode = encode
-        self._leaving_bytes = 0  # what the client had not confirmed when it was last looked at
+        self._leaving_bytes = 0  # unconfirmed by the client, when last counted
 
     @property
     def direct(self) -> "Connection | None":
-        """See Transport."""
+        """The connection, if packets go out as the frames that all plain receivers share."""
         return self._connection if self._encode is None else None
 
     @property
     def is_writable(self) -> bool:
-        """See Transport."""
+        """Whether the kernel has taken all output so far."""
         return not self._connection.is_blocked
 
     @property
     def waiting_bytes(self) -> int:
-        """See Transport."""
+        """The size of the output that the kernel has not taken."""
         return self._connection.waiting_bytes
 
     def send(self, packet: "Outgoing") -> None:
-        """See Transport."""
+        """Write the frames of a packet."""
         encode = self._encode
         self._connection.write(
             (packet.frames or encode_frames(packet)) if encode is None else encode(packet)
         )
 
     def call_when_drained(self, callback: "Callable[[], None]") -> None:
-        """See Transport."""
+        """Call back once, when the kernel has taken everything."""
         self._connection.on_drained = callback
 
     def pause(self, user_timeout_s: float) -> None:
-        """See Transport."""
+        """Stop reading the connection."""
         self.frames.pause(user_timeout_s)
 
     def hold(self) -> None:
-        """See Transport."""
+        """Stop handing messages over for the moment."""
         self.frames.hold()
 
     def resume(self) -> None:
-        """See Transport."""
+        """Read the connection again."""
         self.frames.resume()
 
     def note_ping(self) -> None:
-        """See Transport."""
+        """Remember how much the client has not confirmed, if it is behind."""
         connection = self._connection
-        if connection.was_behind:  # asking the system costs a call
+        if connection.was_behind:  # asking the kernel costs a system call
             self._leaving_bytes = connection.leaving_bytes
 
     def delays_ping(self) -> bool:
-        """See Transport."""
+        """Whether the client has confirmed output since it was last asked for."""
         connection = self._connection
         if not connection.was_behind:
             return False
@@ -95,27 +98,27 @@ class WebSocketTransport:
         return self._leaving_bytes < before
 
     def read_on(self) -> bool:
-        """See Transport."""
+        """Read the connection, unless it is held."""
         return self._connection.is_held or self._connection.on_readable()
 
     def next_deadline(self) -> float:
-        """Never: the connection has its own."""
+        """Return infinity: the connection has a deadline of its own."""
         return inf
 
     def expire(self, now: float) -> None:
-        """The connection judges its client."""
+        """Do nothing: the connection judges its client."""
 
     def close(self, code: int) -> bool:
-        """See Transport."""
+        """Send the close frame behind everything else."""
         self.frames.close(code)
         return True
 
     def abort(self) -> None:
-        """See Transport."""
+        """Send the close frame too: it is harmless if the client is gone."""
         self.frames.close(1000)
 
     def discard(self) -> int:
-        """Nothing: the connection sends what it has, then the close frame."""
+        """Return 0: the connection sends what it has, then the close frame."""
         return 0
 
 
@@ -127,7 +130,16 @@ def read_frames(
     on_lost: "Callable[[str], None]",
     agreement: "Agreement | None",
 ) -> FrameReceiver:
-    """Read the messages of a WebSocket, compressed ones too if that was agreed on."""
+    """Return what reads the messages of a WebSocket.
+
+    Args:
+        connection: has switched to WebSocket.
+        max_bytes: the longest message that is accepted, after inflating.
+        on_text: takes a text message.
+        on_binary: takes a binary message.
+        on_lost: told the reason when the connection ends.
+        agreement: of both sides to compress; None if there is none.
+    """
     if agreement is None:
         return FrameReceiver(connection, max_bytes, on_text, on_binary, on_lost)
     inflater = Inflater(agreement.client_bits, max_bytes, takeover=agreement.client_takeover)

@@ -1,4 +1,4 @@
-"""Answers that are waited for: those of one socket, and those of all that a broadcast reached."""
+"""Answers that are awaited: of one socket, or of all sockets that a broadcast reached."""
 
 from typing import Any, Final, Protocol
 
@@ -8,34 +8,42 @@ from trio_socketio.acks import Ack
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
-"""How long an answer may take when nobody says otherwise."""
+"""How long an answer may take by default."""
 
 
 class Awaited(Protocol):
-    """What a socket tells the answer to, or its end."""
+    """What a socket tells the answer to a question, or that none will come."""
 
     def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
-        """A client answered; its public id, if it is known."""
+        """Take the answer of a client.
+
+        Args:
+            arguments: the answer.
+            socket_id: the public id of the socket; None if it is not known.
+        """
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """A client is gone."""
+        """Learn that a client has left before it answered."""
 
 
 class AnsweringClient(Protocol):
-    """Is told while answers of it are waited for: they may stand behind what is not read."""
+    """The client whose answers are awaited.
+
+    It counts them, because an answer may stand behind events that are not read for the moment.
+    """
 
     def ack_awaited(self) -> None:
-        """One answer more is waited for."""
+        """One more answer is awaited."""
 
     def ack_over(self) -> None:
-        """One answer less."""
+        """One answer fewer is awaited."""
 
 
 class PendingAcks:
     """Pairs the answers of a socket's client with the questions.
 
     Args:
-        client: of the socket.
+        client: the client of the socket.
     """
 
     __slots__ = ("_client", "_waiting")
@@ -45,30 +53,31 @@ class PendingAcks:
         self._waiting: dict[int, Awaited] = {}
 
     def expect(self, ack_id: int, pending: Awaited) -> None:
-        """Tell pending the answer to an event that was sent."""
+        """Have pending told the answer to an event."""
         self._waiting[ack_id] = pending
         self._client.ack_awaited()
 
     def forget(self, ack_id: int) -> None:
-        """Wait for an answer no longer."""
+        """Await the answer to an event no longer."""
         if self._waiting.pop(ack_id, None) is not None:
             self._client.ack_over()
 
     def receive(self, ack_id: int | None, arguments: list[Any], socket_id: str) -> None:
-        """Hand over an answer. One that nobody waits for is ignored (SIO5-28).
+        """Hand over an answer. One that is not awaited is ignored (SIO5-28).
 
         Args:
             ack_id: of the event that it answers.
-            arguments: the answer.
+            arguments: the answer (SIO5-85).
             socket_id: the public id of the socket.
         """
+        # SIO5-84: only questions to this socket. SURF-07: once, so the first answer counts.
         pending = None if ack_id is None else self._waiting.pop(ack_id, None)
         if pending is not None:
             self._client.ack_over()
             pending.receive(arguments, socket_id)
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """Tell all that wait that no answer will come: the socket has left."""
+        """Tell everybody who waits that no answer will come: the socket has left."""
         waiting, self._waiting = self._waiting, {}
         for pending in waiting.values():
             self._client.ack_over()
@@ -76,10 +85,10 @@ class PendingAcks:
 
 
 class GatheredAcks:
-    """One broadcast that asks everybody whom it reached.
+    """The answers to one broadcast that asks every socket that it reaches.
 
-    Whoever sends it says with `expect` how many answers there will be; an adapter expects one more
-    for as long as a node has not said how many clients it asked.
+    The sender says with `expect` how many answers there will be. An adapter expects one more for as
+    long as a node has not said how many clients it asked.
     """
 
     __slots__ = ("_answers", "_changed", "_gone", "_missing")
@@ -91,18 +100,21 @@ class GatheredAcks:
         self._changed = trio.Event()
 
     def expect(self, count: int) -> None:
-        """So many more have been asked; below zero, fewer."""
+        """Expect so many more answers; a negative count means fewer."""
         self._missing += count
         self._look()
 
     def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
-        """A client answered. Its first argument counts: no more travels between nodes."""
+        """Take the answer of a client (SURF-07).
+
+        Only its first argument counts, as no more travels between nodes.
+        """
         self._missing -= 1
         self._answers.append(Ack(socket_id, arguments[0] if arguments else None))
         self._look()
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """A client left before it answered."""
+        """Note that a client left before it answered."""
         self._missing -= 1
         self._gone += 1
         self._look()
@@ -112,11 +124,13 @@ class GatheredAcks:
             self._changed.set()
 
     async def wait(self, timeout_s: float) -> list[Ack]:
-        """One answer of each client, in the order in which they came.
+        """Wait until every client has answered or left.
 
+        Returns:
+            One answer of each client, in the order in which they came.
         Raises:
-            AckTimeout: some did not answer in time, or have left and cannot any more; the answers
-                of the others are with it.
+            AckTimeout: clients have not answered in time, or have left and cannot any more; the
+                error holds the answers of the others.
         """
         with trio.move_on_after(timeout_s):
             await trio.lowlevel.checkpoint()
@@ -134,11 +148,11 @@ class GatheredAcks:
 
 
 def check_timeout(timeout_s: float) -> float:
-    """A time that something may take.
+    """Return a timeout, in seconds, if it can be one.
 
     Raises:
-        LocalProtocolError: it is no number above zero.
+        LocalProtocolError: it is not above zero.
     """
     if not timeout_s > 0:
-        raise LocalProtocolError(f"a timeout is above zero, not {timeout_s}")
+        raise LocalProtocolError(f"a timeout must be above zero, not {timeout_s}")
     return timeout_s

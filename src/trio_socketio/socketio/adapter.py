@@ -1,10 +1,11 @@
-"""The Adapter: what a namespace asks of the world, and the adapter of a single node.
+"""The adapter: what a namespace asks of its own and of other nodes. Here, of this node alone.
 
 Delivery guarantee: within one node, packets to one socket arrive in the order in which they were
 emitted, each at most once, and all of them while its session lives (volatile packets excepted).
 Local delivery happens inside the call; a remote part may come later, in order.
 
-What has an effect and no answer is plain: an emit never waits. What asks other nodes is async.
+A method that has an effect and no answer is plain, because an emit never waits. A method that asks
+other nodes is async.
 """
 
 import logging
@@ -37,90 +38,98 @@ log = logging.getLogger(__name__)
 
 
 class AdaptedPlace(Protocol):
-    """The namespace of an adapter, as far as the adapter needs it; see Namespace."""
+    """The namespace of an adapter, as far as the adapter needs it."""
 
     rooms: "Rooms[Socket]"
-    """The local sockets, by room."""
+    """The sockets of this node, by room."""
 
     @property
     def name(self) -> str:
-        """Begins with a slash."""
+        """The name; starts with a slash."""
 
     @property
     def _workers(self) -> "Workers":
-        """Run user code."""
+        """The workers that run user code."""
 
     @property
     def _packets(self) -> "PacketWriter":
-        """Writes the packets."""
+        """Writes the packets of the namespace."""
 
     @property
     def _registry(self) -> "Registry":
-        """Knows the handlers."""
+        """What was registered with the namespace."""
 
     @property
     def _recovery(self) -> "NamespaceRecovery | None":
-        """Logs what is sent, while state_recovery is on."""
+        """Logs what is sent; None while state_recovery is off."""
 
     @property
     def _overheard(self) -> set[object]:
-        """The sockets with listeners of what is sent to them."""
+        """The sockets that have listeners of what is sent to them."""
 
     @property
     def _joinings(self) -> "Iterable[Applicant]":
-        """Clients on their way in."""
+        """The clients that are joining."""
 
 
 class Applicant(Protocol):
-    """A client on its way into the namespace: a Joining."""
+    """A client that is joining the namespace; see Joining."""
 
     @property
     def socket(self) -> "Socket | None":
-        """See Joining."""
+        """Its socket; None until the namespace has been found."""
 
 
 class Adapter:
-    """One node, in memory: the default, and the base of those that reach further.
+    """Serves a single node, in memory: the default, and the base of adapters that reach further.
+
+    An adapter for a cluster overrides the methods whose effect goes beyond this node. Local
+    membership is always in memory, so this class states the interface as well as the local part of
+    it.
 
     Args:
-        namespace: whose sockets it serves.
+        namespace: the namespace whose sockets it serves.
     """
 
     def __init__(self, namespace: AdaptedPlace) -> None:
         self._namespace = namespace
 
     async def start(self) -> None:
-        """Reach the other nodes: awaited before anybody joins the namespace. Here, nothing.
+        """Reach the other nodes. Awaited before anybody joins the namespace; does nothing here.
 
         Raises:
-            Exception: it cannot; the server does not start, or the client is refused whose
-                namespace it is.
+            Exception: it cannot. The server does not start, or, if it serves already, the client is
+                refused that wants to join the namespace.
         """
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """The namespace or its server is at its end: nobody is in it, and nothing will be asked.
+        """Release what `start` has opened: the namespace or its server has ended.
 
-        Called once. A server that serves again makes new adapters.
+        Called once, when nobody is in the namespace any more. A server that serves again makes new
+        adapters.
         """
 
-    # -- recovery: where the sessions of lost clients are kept, with the option state_recovery
+    # -- state recovery: where the sessions of lost clients are kept
 
     async def persist_session(self, session: "SavedSession") -> None:
-        """Keep what a client that lost its connection needs to go on: here, in memory."""
+        """Keep what a client that lost its connection needs to go on: here, in memory.
+
+        An adapter that keeps it elsewhere overrides this method without calling it (RECOVER-12).
+        """
         recovery = self._namespace._recovery
         if recovery is not None:
             recovery.keep(session)
         await trio.lowlevel.checkpoint()
 
     async def restore_session(self, pid: str, offset: str | None) -> "SavedSession | None":
-        """Hand out a session that was kept, once; None when it is unknown.
+        """Hand out a session that was kept, once; None if it is unknown.
 
-        Whether its client has missed too much is decided by who asks.
+        Whether the client has missed too much to go on is decided by the caller.
 
         Args:
-            pid: what the client calls it; shaped like one, otherwise unchecked.
-            offset: of the last packet that the client has; None when it names none.
+            pid: names the session; it has the form of a pid, and is otherwise unchecked.
+            offset: of the last packet that the client has; None if it names none.
         """
         recovery = self._namespace._recovery
         session = None if recovery is None else recovery.hand_out(pid)
@@ -130,25 +139,26 @@ class Adapter:
     # -- membership
 
     def add(self, socket: "Socket", room: str) -> None:
-        """A socket joins a room."""
+        """Put a socket into a room."""
         self._namespace.rooms.add(socket, room)
 
     def remove(self, socket: "Socket", room: str) -> None:
-        """A socket leaves a room."""
+        """Take a socket out of a room."""
         self._namespace.rooms.remove(socket, room)
 
     def remove_all(self, socket: "Socket") -> None:
-        """A socket leaves the namespace."""
+        """Take a socket out of all its rooms and out of the namespace."""
         self._namespace.rooms.remove_all(socket)
 
     def on(self, event: str) -> "Callable[[Function], Function]":
-        """Register a plain function that is told of this node's rooms.
+        """Register a plain function that is told about the rooms of this node.
 
         "create_room" and "delete_room" are called with the room, "join_room" and "leave_room" with
         the room and the socket's id. Every socket is in the room of its own id.
 
         Raises:
-            LocalProtocolError: there is no such event, or the function is async.
+            LocalProtocolError: there is no such event, or the function is async or cannot be called
+                so.
         """
         rooms = self._namespace.rooms
         if not isinstance(rooms, WatchedRooms):
@@ -161,12 +171,12 @@ class Adapter:
         """Send an event to the sockets of target.
 
         Args:
-            arguments: the event's name, then what goes with it.
-            target: see Target.
+            arguments: the event's name, then its arguments.
+            target: selects the sockets, and holds the flags.
         Returns:
             How many sockets of this node were selected.
         Raises:
-            LocalProtocolError: the arguments cannot be sent; nothing was.
+            LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
         namespace = self._namespace
         recovery = namespace._recovery
@@ -175,7 +185,8 @@ class Adapter:
             chosen = self._choose(packet, arguments, target)
         else:
             if namespace._overheard:
-                namespace._packets.encode_event(arguments, None)  # unsendable: nobody hears of it
+                # First, so that listeners hear of no event that cannot be sent.
+                namespace._packets.encode_event(arguments, None)
                 self._overhear(arguments, target)
             packet = recovery.log_broadcast(arguments, target)
             chosen = namespace.rooms.select(target.rooms, target.excluded)
@@ -190,13 +201,18 @@ class Adapter:
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float
     ) -> list[Ack]:
-        """Send an event to the sockets of target, and wait until each has answered.
+        """Send an event to the sockets of target, and wait until each client has answered.
 
+        Args:
+            arguments: the event's name, then its arguments.
+            target: selects the sockets, and holds the flags.
+            timeout_s: how long answers may take.
         Returns:
             The answers, in the order in which they came.
         Raises:
-            AckTimeout: see GatheredAcks.
-            LocalProtocolError: see broadcast.
+            AckTimeout: clients have not answered in time, or have left; it holds the answers of the
+                others.
+            LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
         acks = GatheredAcks()
         with self.asking(arguments, target, acks) as count:
@@ -205,20 +221,20 @@ class Adapter:
 
     @contextmanager
     def asking(self, arguments: list[Any], target: Target, acks: Awaited) -> Iterator[int]:
-        """Ask this node's sockets of target; at the end of the block nobody is waited for.
+        """Ask the sockets of target on this node. After the block no answer is awaited any more.
 
-        A volatile question is put to those who can take it at once, and to no others.
+        A volatile question goes only to those that can take it at once.
 
         Args:
-            arguments: see broadcast.
-            target: see Target.
+            arguments: the event's name, then its arguments.
+            target: selects the sockets, and holds the flags.
             acks: told each answer.
         Returns:
-            How many were asked.
+            How many sockets were asked.
         Raises:
-            LocalProtocolError: see broadcast.
+            LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
-        ack_id = self._namespace._packets.next_ack_id()
+        ack_id = self._namespace._packets.next_ack_id()  # SURF-06: one id for all sockets
         packet = self._namespace._packets.encode_event(arguments, ack_id)
         asked: list[Socket] = []
         for socket in self._choose(packet, arguments, target):
@@ -239,30 +255,31 @@ class Adapter:
     ) -> "Collection[Socket]":
         if not target.compress:
             packet.compress = False
-        if self._namespace._overheard:  # before anything is sent: what listens may do anything
+        # Before the sockets are selected, because a listener may do anything, even disconnect them.
+        if self._namespace._overheard:
             self._overhear(arguments, target)
         return self._namespace.rooms.select(target.rooms, target.excluded)
 
     def _overhear(self, arguments: list[Any], target: Target) -> None:
-        """Call who listens to what goes out to the sockets of target."""
+        """Call the listeners of what is sent to the sockets of target."""
         for socket in list(self.select(target)):
             if socket._outgoing is not None:
                 socket._outgoing.overhear(socket, arguments)
 
     def select(self, target: Target) -> "Collection[Socket]":
-        """This node's sockets of target."""
+        """Return the sockets of target on this node."""
         return self._namespace.rooms.select(target.rooms, target.excluded)
 
-    # -- doing something to many
+    # -- changing many sockets
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
-        """Put the sockets of target into rooms, each as far as max_rooms_per_socket lets it."""
+        """Put the sockets of target into rooms, each as far as max_rooms_per_socket allows."""
         rooms = tuple(rooms)
         for socket in list(self.select(target)):
             try:
                 socket.join(rooms)
-            except LocalProtocolError as error:  # the others shall not suffer
-                log.warning("sockets_join: %s", error)
+            except LocalProtocolError as error:  # one that is full must not keep the others out
+                log.warning("sockets_join has left a socket out: %s", error)
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms."""
@@ -272,9 +289,10 @@ class Adapter:
                 socket.leave(room)
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
-        """Put the sockets of target out of the namespace, or with close out of all of them.
+        """Put the sockets of target out of the namespace, or with close out of all namespaces.
 
-        A client that is on its way in counts: it would come in right behind.
+        A client that is joining counts, because otherwise it would come in right afterwards
+        (JOIN-14).
         """
         for joining in tuple(self._namespace._joinings):
             if joining.socket is not None and target.fits(joining.socket._early_rooms):
@@ -282,29 +300,29 @@ class Adapter:
         for socket in list(self.select(target)):
             socket.disconnect(close)
 
-    # -- asking
+    # -- questions about sockets
 
     async def node_count(self) -> int:
-        """How many nodes there are, this one included."""
+        """Return how many nodes there are, this one included."""
         await trio.lowlevel.checkpoint()
         return 1
 
     async def sockets(self, target: Target) -> set[str]:
-        """The public ids of the sockets of target."""
+        """Return the public ids of the sockets of target."""
         await trio.lowlevel.checkpoint()
         return {socket.public_id for socket in self.select(target)}
 
     async def socket_rooms(self, socket_id: str) -> frozenset[str] | None:
-        """The rooms of a socket, its own included; None when nobody knows it."""
+        """Return the rooms of a socket, its own included; None if no node knows the socket."""
         await trio.lowlevel.checkpoint()
         socket = self._namespace.rooms.find(socket_id)
         return None if socket is None else socket.rooms
 
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        """What there is to know of the sockets of target.
+        """Return descriptions of the sockets of target.
 
         Raises:
-            AckTimeout: a node did not answer in time; the sockets of the others are with it.
+            AckTimeout: a node did not answer in time; it holds the sockets of the others.
         """
         await trio.lowlevel.checkpoint()
         return [describe(socket) for socket in self.select(target)]
@@ -314,11 +332,12 @@ class Adapter:
     def receive_server_side(
         self, arguments: list[Any], answer: Callable[[Any], None] | None = None
     ) -> None:
-        """Another node has sent an event: an adapter calls this. Handled in a worker.
+        """Handle an event of another node, in a worker. An adapter for a cluster calls this.
 
         Args:
-            arguments: the event's name, then what goes with it.
-            answer: called with what the handler returns; not if it fails, or there is none.
+            arguments: the event's name, then its arguments.
+            answer: called with what the handler returns; not called if the handler fails or there
+                is none.
         """
         namespace = self._namespace
         namespace._workers.check_thread()
@@ -328,20 +347,23 @@ class Adapter:
             namespace._workers.submit(ServerSideEvent(name, handler, arguments[1:], answer))
 
     def server_side_emit(self, arguments: list[Any]) -> None:
-        """Send an event to the same namespace of every other node: here, of none."""
+        """Send an event to the same namespace of every other node; there is none here."""
 
     async def server_side_emit_with_ack(self, arguments: list[Any], timeout_s: float) -> list[Any]:
-        """Send an event to every other node, and wait for the answer of each: here, none.
+        """Send an event to every other node, and wait for one answer of each; there is none here.
 
         Raises:
-            AckTimeout: a node did not answer in time; the answers of the others are with it.
+            AckTimeout: a node did not answer in time; it holds the answers of the others.
         """
         await trio.lowlevel.checkpoint()
         return []
 
 
 def describe(socket: "Socket") -> SocketDetails:
-    """What other nodes may know of a socket of this one: never its credentials (JOIN-27)."""
+    """Describe a socket of this node for others: never with its credentials (JOIN-27).
+
+    A client 1.x or 2.x is shown by its public id, also in its rooms (JOIN-28).
+    """
     view = socket.handshake
     handshake = HandshakeDetails(
         headers=view.headers,

@@ -1,4 +1,4 @@
-"""Sends to many sockets: an immutable chain that selects them, each step a new one."""
+"""Sends to many sockets: an immutable chain that selects them; each step is a new value."""
 
 from collections.abc import Collection, Iterable
 from threading import get_ident
@@ -18,49 +18,49 @@ if TYPE_CHECKING:
 
 
 class Reaching(Protocol):
-    """What a broadcast asks of an adapter; see Adapter."""
+    """What a broadcast asks of an adapter. The contracts are those of Adapter."""
 
     def broadcast(self, arguments: list[Any], target: Target) -> int:
-        """See Adapter."""
+        """Send an event to the sockets of target."""
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float
     ) -> list[Ack]:
-        """See Adapter."""
+        """Send an event to the sockets of target, and wait for their answers."""
 
     async def fetch_sockets(self, target: Target) -> Collection[SocketDetails]:
-        """See Adapter."""
+        """Return descriptions of the sockets of target."""
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
-        """See Adapter."""
+        """Put the sockets of target into rooms."""
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
-        """See Adapter."""
+        """Take the sockets of target out of rooms."""
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
-        """See Adapter."""
+        """Put the sockets of target out of the namespace, or out of all of them."""
 
 
 class Audience(Protocol):
-    """A namespace, or what stands for many. Its adapter may change until serving begins."""
+    """A namespace, or a parent of namespaces. Its adapter may be replaced until serving begins."""
 
     @property
     def adapter(self) -> Reaching:
-        """Knows its sockets."""
+        """Sends to the sockets."""
 
     @property
     def _workers(self) -> "Workers":
-        """Know the thread that serves."""
+        """Know the thread in which the server serves."""
 
 
 class Broadcast:
-    """A choice of sockets: of a whole namespace, or of some rooms of it.
+    """A selection of sockets: those of a whole namespace, or of some of its rooms.
 
-    A namespace, a parent of namespaces and a server are broadcasts to everybody in them.
+    A namespace, a parent of namespaces and a server are broadcasts to all their sockets.
 
     Args:
-        audience: whose sockets.
-        target: which of them, and the flags.
+        audience: has the sockets.
+        target: selects some of them, and holds the flags.
     """
 
     __slots__ = ("_audience", "_target")
@@ -72,7 +72,7 @@ class Broadcast:
     # -- the receivers
 
     def to(self, rooms: str | Iterable[str]) -> "Broadcast":
-        """The sockets in rooms; in a chain, those too.
+        """Select the sockets in these rooms; in a chain, those too.
 
         Raises:
             LocalProtocolError: a room is not text.
@@ -80,31 +80,35 @@ class Broadcast:
         return self._with(rooms=(*self._target.rooms, *names(rooms)))
 
     def in_(self, rooms: str | Iterable[str]) -> "Broadcast":
-        """The same as to."""
+        """Do the same as `to`."""
         return self.to(rooms)
 
     def except_(self, rooms: str | Iterable[str]) -> "Broadcast":
-        """But not the sockets in rooms. Raises as `to` does."""
+        """Leave out the sockets in these rooms.
+
+        Raises:
+            LocalProtocolError: a room is not text.
+        """
         return self._with(excluded=(*self._target.excluded, *names(rooms)))
 
     @property
     def local(self) -> "Broadcast":
-        """This node's sockets only."""
+        """Select only sockets of this node."""
         return self._with(local=True)
 
     # -- the flags
 
     @property
     def volatile(self) -> "Broadcast":
-        """Drop the event for those who cannot take it at once."""
+        """Drop the event for clients that cannot take it at once."""
         return self._with(volatile=True)
 
     def compress(self, compress: bool) -> "Broadcast":
-        """Whether transports that compress may compress the event; they may, if not told."""
+        """Say whether transports that compress may compress the event. By default they may."""
         return self._with(compress=compress)
 
     def timeout(self, timeout_s: float) -> "Broadcast":
-        """How long answers may take.
+        """Set how long answers may take, in seconds.
 
         Raises:
             LocalProtocolError: it is not above zero.
@@ -134,16 +138,21 @@ class Broadcast:
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Any]:
-        """Send an event to each socket once, and wait for an answer of each.
+        """Send an event to each socket once, and wait for the answer of each client.
 
-        Those who leave meanwhile are not waited for, but are missing in the end. A volatile
-        question is put to those who can take it at once, and to no others.
+        A client that leaves meanwhile is no longer waited for, but its answer is missing in the
+        end. A volatile question goes only to clients that can take it at once.
 
+        Args:
+            event: the name.
+            arguments: of the event.
+            timeout_s: how long answers may take; None means what `timeout` has set, or 20 s.
         Returns:
             The first argument of each answer, in the order in which they came.
         Raises:
-            AckTimeout: some have not answered in time, or have left; ``responses`` are the others'.
-            LocalProtocolError: see emit.
+            AckTimeout: clients have not answered in time, or have left; ``responses`` holds the
+                answers of the others.
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         acks = await self.gather_acks(event, *arguments, timeout_s=timeout_s)
         return [answer for _, answer in acks]
@@ -151,14 +160,19 @@ class Broadcast:
     async def gather_acks(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Ack]:
-        """The same as emit_with_ack, for those who want to know who has answered.
+        """Do the same as `emit_with_ack`, and say which clients have answered.
 
+        Args:
+            event: the name.
+            arguments: of the event.
+            timeout_s: how long answers may take; None means what `timeout` has set, or 20 s.
         Returns:
             The public id and the first argument of each client that answered, in the order in which
             the answers came.
         Raises:
-            AckTimeout: some have not answered in time, or have left; ``acks`` are the others'.
-            LocalProtocolError: see emit.
+            AckTimeout: clients have not answered in time, or have left; ``acks`` holds those of the
+                others.
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         self._audience._workers.check_thread()
         check_event(event)
@@ -170,24 +184,32 @@ class Broadcast:
     # -- the sockets themselves
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
-        """The sockets, on whatever node, as they are now."""
+        """Describe the selected sockets of all nodes, as they are now."""
         self._audience._workers.check_thread()
         everybody = Broadcast(self._audience)
         found = await self._audience.adapter.fetch_sockets(self._target)
         return [RemoteSocket(everybody.to(details.id), details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
-        """Put the sockets into rooms. Raises as `to` does."""
+        """Put the sockets into rooms.
+
+        Raises:
+            LocalProtocolError: a room is not text.
+        """
         self._audience._workers.check_thread()
         self._audience.adapter.add_sockets(self._target, names(rooms))
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
-        """Take the sockets out of rooms. Raises as `to` does."""
+        """Take the sockets out of rooms.
+
+        Raises:
+            LocalProtocolError: a room is not text.
+        """
         self._audience._workers.check_thread()
         self._audience.adapter.remove_sockets(self._target, names(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        """Put the sockets out of the namespace, or with ``close`` out of all, and hang up."""
+        """Put the clients out of the namespace, or with ``close`` out of all, and hang up."""
         self._audience._workers.check_thread()
         self._audience.adapter.disconnect_sockets(self._target, close=close)
 
@@ -196,14 +218,15 @@ class Broadcast:
 
 
 def names(rooms: str | Iterable[str]) -> tuple[str, ...]:
-    """One room or several.
+    """Return one room or several as a tuple.
 
     Raises:
-        LocalProtocolError: a room is not text. Clients would never be found in it.
+        LocalProtocolError: a room is not text, so that no client would ever be found in it
+            (SURF-37).
     """
     if isinstance(rooms, str):
         return (rooms,)
-    given: Any = rooms  # whatever its type says
+    given: Any = rooms  # mypy would call the check unreachable otherwise
     if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
         raise LocalProtocolError(f"a room is text, not {given!r}")
     several = tuple(given)
@@ -214,12 +237,12 @@ def names(rooms: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def check_event(event: str) -> None:
-    """Refuse names that mean something else on the other side, and what is no name at all.
+    """Refuse a name that is reserved, or that is not text.
 
     Raises:
-        LocalProtocolError: it is one of them.
+        LocalProtocolError: an event cannot have this name.
     """
-    if not isinstance(event, str):  # official clients hang up on it
+    if not isinstance(event, str):  # official clients close the connection over such an event
         raise LocalProtocolError(f"an event's name is text, not {event!r}")
-    if event in RESERVED_EVENTS:
+    if event in RESERVED_EVENTS:  # SIO5-18
         raise LocalProtocolError(f"the event name {event!r} is reserved")

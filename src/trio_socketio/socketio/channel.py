@@ -1,4 +1,4 @@
-"""What a program registers with and speaks to: a namespace, or the server for its main one."""
+"""What a program registers with and sends to: a namespace, or the server for its main one."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class Linking(Reaching, Protocol):
-    """What a channel asks of an adapter besides; see Adapter."""
+    """What a channel asks of an adapter besides. The contracts are those of Adapter."""
 
     def server_side_emit(self, arguments: list[Any]) -> None:
-        """See Adapter."""
+        """Send an event to the same namespace of every other node."""
 
     async def server_side_emit_with_ack(self, arguments: list[Any], timeout_s: float) -> list[Any]:
-        """See Adapter."""
+        """Send an event to every other node, and wait for their answers."""
 
 
 class LinkedAudience(Audience, Protocol):
-    """One namespace."""
+    """One namespace, which other nodes may have too."""
 
     @property
     def adapter(self) -> Linking:
-        """Knows its sockets, and the other nodes."""
+        """Sends to the sockets and to the other nodes."""
 
 
 class Channel(Registrar, Broadcast):
@@ -34,7 +34,7 @@ class Channel(Registrar, Broadcast):
 
     Args:
         registry: of the namespace.
-        namespace: it.
+        namespace: the namespace.
     """
 
     def __init__(self, registry: "Registry", namespace: LinkedAudience) -> None:
@@ -43,7 +43,7 @@ class Channel(Registrar, Broadcast):
         self._linked = namespace
 
     def server_side_emit(self, event: str, *arguments: Any) -> None:
-        """Send an event to the namespace on every other node; see on_server_side.
+        """Send an event to this namespace on every other node; see on_server_side.
 
         Raises:
             LocalProtocolError: the name is reserved between servers.
@@ -55,13 +55,15 @@ class Channel(Registrar, Broadcast):
     async def server_side_emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float = DEFAULT_ACK_TIMEOUT_S
     ) -> list[Any]:
-        """Send an event to the namespace on every other node, and wait for their answers.
+        """Send an event to this namespace on every other node, and wait for their answers.
 
         Returns:
-            One answer of each other node; none when there is no other.
+            One answer of each other node; an empty list if there is no other node.
         Raises:
-            AckTimeout: some did not answer in time; ``responses`` are the others'.
-            LocalProtocolError: the name is reserved between servers.
+            AckTimeout: some nodes did not answer in time; ``responses`` holds the answers of the
+                others.
+            LocalProtocolError: the name is reserved between servers, or the timeout is not above
+                zero.
         """
         self._registry.workers.check_thread()
         check_server_side(event)

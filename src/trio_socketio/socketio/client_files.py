@@ -1,4 +1,4 @@
-"""The browser's client, out of an installed npm package."""
+"""The browser's client, served from an npm package that is installed."""
 
 import logging
 from pathlib import Path
@@ -34,21 +34,23 @@ _NOT_INSTALLED: Final = b"the browser's client is not installed on this server"
 
 
 def find_client(given: Path | None) -> Path | None:
-    """The folder with the client's files.
+    """Return the folder with the client's files, or None if there is none.
 
     Args:
-        given: by a person; None looks into the working directory.
+        given: the folder that the options name; None looks below the working directory.
     Raises:
-        ConfigurationError: there is no client in the given folder.
+        ConfigurationError: the given folder holds no client.
     """
     for folder in FOLDERS if given is None else (given,):
         if any((folder / name).is_file() for name in FILES):
             return folder.resolve()
     if given is not None:
-        raise ConfigurationError(f"there is no {FILES[0]} in {given}: it is no client to serve")
+        raise ConfigurationError(
+            f"{given} holds no {FILES[0]}, so it is not a folder of the browser's client"
+        )
     log.info(
-        "the browser's client is not served: npm install socket.io-client, or name its folder"
-        " (client_dist), or leave it (serve_client)"
+        "the browser's client is not served, because it is not installed: npm install"
+        " socket.io-client, name its folder (client_dist), or switch it off (serve_client)"
     )
     return None
 
@@ -60,16 +62,16 @@ def client_routes(
     workers: "FileWorkers",
     poller: "Poller",
 ) -> "dict[str, RequestHandler]":
-    """What answers each URL path of the client's files; nothing if they are not served.
+    """Return the handler of each URL path of the client's files; none if they are not served.
 
     Args:
-        options: see ClientFilesOptions.
+        options: whether they are served, and from which folder.
         path: of Socket.IO: the files are below it.
-        cors: rules for pages of other origins.
+        cors: the rules for pages of other origins.
         workers: read files.
-        poller: goes on with the answers.
+        poller: calls back when a file was read.
     Raises:
-        ConfigurationError: there is no client in the folder that the options name.
+        ConfigurationError: the folder that the options name holds no client.
     """
     if not options.serve:
         return {}

@@ -1,7 +1,7 @@
-"""Authentication by event: the credentials of a client that sends them after its CONNECT.
+"""Authentication by event: a client sends its credentials after its CONNECT was answered.
 
-The CONNECT is answered at once. The first event of an agreed name carries the credentials; what
-stands behind it waits until they have been judged. What comes before it is refused.
+The first event of an agreed name carries the credentials. Events behind it wait until they have
+been judged. Events before it are dropped, and the client is told so.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ NOT_AUTHENTICATED: Final = 5
 
 
 class Credentials:
-    """The credentials of one socket, and the events that stand behind them.
+    """The credentials of one socket, and the events that wait behind them.
 
     Args:
         socket: has been accepted.
@@ -42,34 +42,40 @@ class Credentials:
 
     @property
     def has_room(self) -> bool:
-        """Whether another event may be held."""
+        """Whether another event may wait."""
         return len(self._held) < self._socket.namespace._workers.queue_bound
 
     def receive_event(self, arguments: list[Any], ack_id: int | None, weight: int) -> None:
-        """Take an event of a client that has not been authenticated yet; see Intake for weight."""
-        if self._arguments is not None:
+        """Take an event of a client that has not been authenticated yet.
+
+        Args:
+            arguments: the event's name, then its arguments.
+            ack_id: of the event; None if no answer is asked for.
+            weight: as Intake weighs it.
+        """
+        if self._arguments is not None:  # JOIN-22
             self._held.append((arguments, ack_id, weight))
             client = self._socket._participant
             client.host.intake.add(client, weight)
-            if not self.has_room:
+            if not self.has_room:  # JOIN-26
                 overload = OVERLOAD_FACTOR * self._socket.namespace._workers.queue_bound
                 client.burdened(is_overload=len(self._held) >= overload)
         elif arguments[0] == self._event:
             self._arguments = arguments[1:]
             self._ack_id = ack_id
             self._arrived.set()
-        else:
+        else:  # JOIN-21
             self._socket.namespace._workers.events_dropped += 1
             error = {"errcode": NOT_AUTHENTICATED, "errmsg": "not authenticated"}
             self._socket.emit(ERROR_EVENT, error)
 
     async def wait(self) -> list[Any]:
-        """Wait for the credentials: the arguments of their event."""
+        """Wait for the event with the credentials. Returns its arguments."""
         await self._arrived.wait()
         return self._arguments or []
 
     def acknowledge(self, *arguments: Any) -> None:
-        """Answer the event that carried the credentials, if an answer was asked for.
+        """Answer the event with the credentials, once, if an answer was asked for.
 
         Raises:
             LocalProtocolError: an argument cannot be sent.
@@ -79,13 +85,13 @@ class Credentials:
             self._socket.session.send(self._socket.namespace._packets.encode_ack(arguments, ack_id))
 
     def release(self) -> None:
-        """The socket has joined: hand it the events that waited."""
-        while self._held and self._socket.connected:  # a handler may disconnect it
+        """Hand the events that waited to the socket, which has joined (JOIN-22)."""
+        while self._held and self._socket.connected:  # one of the handlers may disconnect it
             self._socket._open_events().receive(self._socket, *self._take())
         self.drop()
 
     def drop(self) -> None:
-        """The socket has left, or was turned away: count the events that waited."""
+        """Count the events that still wait as dropped: the socket has left or was turned away."""
         self._socket.namespace._workers.events_dropped += len(self._held)
         while self._held:
             self._take()
@@ -99,11 +105,11 @@ class Credentials:
 
 
 def describe_refusal(error: "ConnectRefused", default: int) -> dict[str, Any]:
-    """What an accepted client is told when it is turned away.
+    """Return what an accepted client is told when it is turned away.
 
     Args:
-        error: its data may name an ``errcode`` of its own.
-        default: the errcode otherwise.
+        error: its data may hold an ``errcode``.
+        default: the errcode if it holds none.
     """
     code = error.data.get("errcode") if isinstance(error.data, dict) else None
     return {

@@ -13,91 +13,91 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 Predicate = Callable[[str, dict[str, Any]], bool | Awaitable[bool]]
-"""Called with a name and the payload of the CONNECT; says whether there is such a namespace."""
+"""Called with a name and the payload of the CONNECT; says whether the namespace may exist."""
 
 
 class Keeping(Membering, SessionStore, Protocol):
-    """The adapter of a namespace."""
+    """The adapter of a namespace, which also keeps the sessions of lost clients."""
 
 
 class Hall(Place, Protocol):
-    """A namespace that clients may join; see Namespace."""
+    """A namespace that clients can join; at run time a Namespace."""
 
     @property
     def adapter(self) -> Keeping:
-        """See Namespace."""
+        """Puts sockets into rooms, and keeps sessions."""
 
     @property
     def _joinings(self) -> dict[Any, None]:
-        """Clients on their way in, oldest first."""
+        """The clients that are joining, oldest first."""
 
     @property
     def _adapter_is_started(self) -> bool:
-        """Whether it reaches the other nodes."""
+        """Whether the adapter has reached the other nodes, or need not."""
 
     async def _start_adapter(self) -> None:
-        """See Namespace."""
+        """Have the adapter reach the other nodes, once."""
 
     @property
     def _family(self) -> str:
-        """One name for all children of a parent: clients make up as many as they like."""
+        """The name for the log. Children of a parent share one, as clients make up their names."""
 
 
 class Parent(Protocol):
-    """Stands for namespaces that may come into being; see ParentNamespace."""
+    """Stands for namespaces that clients may bring into being; at run time a ParentNamespace."""
 
     @property
     def name(self) -> str:
-        """Of its pattern or predicate."""
+        """The name of its pattern or predicate."""
 
     @property
     def _ask(self) -> Predicate:
-        """What says whether a name that a client asks for is one of its kind."""
+        """Says whether a name that a client asks for is one of its children."""
 
     @property
     def _is_async(self) -> bool:
-        """Whether that takes its time."""
+        """Whether the predicate is async."""
 
 
 class Directory(Protocol):
-    """The namespaces of a server; see Namespaces."""
+    """The namespaces of a server; at run time its Namespaces."""
 
     @property
     def by_name(self) -> Mapping[str, Hall]:
-        """Those that exist."""
+        """The namespaces that exist."""
 
     @property
     def parents(self) -> Mapping[Any, Parent]:
-        """Those that may bring more into being, in the order in which they are asked."""
+        """The parents, in the order in which they are asked."""
 
     @property
     def everywhere(self) -> "Registry":
         """What was registered with every namespace."""
 
     def create_child(self, parent: Any, name: str) -> Hall | None:
-        """A namespace that a client asked for; None if there are too many such."""
+        """Make a namespace that a client asked for; None if there are too many of them."""
 
 
 class Candidate(SocketClient, Protocol):
-    """A client that joins; see Participant."""
+    """A client that is joining; at run time a Participant."""
 
     @property
     def namespaces(self) -> Directory:
-        """What it may join."""
+        """The namespaces that it may join."""
 
     @property
     def sockets(self) -> "dict[str, Socket]":
-        """Those that have joined, by namespace."""
+        """The sockets that have joined, by namespace."""
 
     @property
     def history(self) -> "History":
-        """The namespaces that it was in."""
+        """The namespaces that it has left."""
 
     def admit(self, joining: Any, socket: "Socket") -> None:
-        """See Participant."""
+        """Take in the socket of a joining that has ended in JOINED."""
 
     def forget_joining(self, joining: Any) -> None:
-        """See Participant."""
+        """Let the client ask again: a joining was decided against it."""
 
     def joining_over(self) -> None:
-        """See Participant."""
+        """Count a joining no longer: nothing of it is at work."""

@@ -1,4 +1,4 @@
-"""The events of a socket on their way to handlers: at once, or in order behind those that wait."""
+"""Dispatches the events of a socket to handlers: at once, or in order behind those that wait."""
 
 import types
 from collections import deque
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 
 class EventSender(Holder, Protocol):
-    """The client whose events these are."""
+    """The client that sends the events."""
 
     @property
     def host(self) -> "Host":
-        """The server, which weighs them."""
+        """The server, whose intake weighs the events."""
 
 
 class EventSocket(Protocol):
-    """The socket whose events these are: the first argument of every handler."""
+    """The socket that receives the events: the first argument of every handler."""
 
     @property
     def id(self) -> str:
-        """See Socket."""
+        """The id of the socket."""
 
     @property
     def session(self) -> "Session":
-        """See Socket."""
+        """The session with the client."""
 
     @property
     def connected(self) -> bool:
-        """See Socket."""
+        """Whether the socket is in its namespace."""
 
     @property
     def _participant(self) -> EventSender:
-        """Its client."""
+        """The client."""
 
 
 class EventPlace(Protocol):
-    """The namespace of that socket."""
+    """The namespace of the socket."""
 
     @property
     def _registry(self) -> "Registry":
-        """Knows the handlers."""
+        """Holds the handlers."""
 
     @property
     def _packets(self) -> "PacketWriter":
@@ -65,21 +65,22 @@ class EventPlace(Protocol):
 
     @property
     def _workers(self) -> "Workers":
-        """Run async handlers."""
+        """The workers that run async handlers."""
 
 
 class Events:
     """Queues the events of one socket, dispatches them to handlers, and answers them.
 
-    It does not refer to the socket, which would be a cycle for the collector: the socket is the
-    first of every event's arguments.
+    It holds no reference to the socket, which would be a cycle for the garbage collector. The
+    socket is the first argument of every event instead.
 
     Args:
         place: the namespace.
 
     Attributes:
-        handlers: where handlers are looked up: the namespace's table, or an Interception.
-        pending: events that wait or run.
+        handlers: the table in which handlers are looked up: that of the namespace, or an
+            Interception.
+        pending: the number of events that wait or are being handled.
     """
 
     __slots__ = ("_place", "_queue", "handlers", "pending")
@@ -88,35 +89,36 @@ class Events:
         self._place = place
         self.handlers: HandlerTable = place._registry.handlers
         self.pending = 0
-        self._queue: deque[_Event] | None = None  # a worker goes through it
+        self._queue: deque[_Event] | None = None  # set while a worker goes through it
 
     def receive(
         self, socket: EventSocket, arguments: list[Any], ack_id: int | None, weight: int = 0
     ) -> None:
-        """An event arrived: call its handler, or queue it behind those that run.
+        """Call the handler of an event that has arrived, or queue the event behind others.
 
         Args:
-            socket: whose.
-            arguments: its name, then what goes with it.
-            ack_id: answered with what the handler returns.
-            weight: see Intake.
+            socket: has received the event.
+            arguments: the event's name, then its arguments. The socket takes the place of the name
+                (SIO5-19).
+            ack_id: of the event; None if no answer is asked for (SIO5-25).
+            weight: as Intake weighs it.
         """
         name = arguments[0]
         handler = self.handlers.get(name) or self._place._registry.unhandled_for(name)
-        if handler is not None:  # SIO5-22: else it is ignored
+        if handler is not None:  # SIO5-22: otherwise it is ignored
             arguments[0] = socket
             self.dispatch(handler, arguments, ack_id, weight)
 
     def dispatch(
         self, handler: Handler, arguments: list[Any], ack_id: int | None = None, weight: int = 0
     ) -> None:
-        """Call a plain handler now if nothing is before it; queue any other.
+        """Call a plain handler now if no event is before it; otherwise queue the event (SIO5-20).
 
         Args:
-            handler: see above.
-            arguments: the socket, then what goes with the event.
-            ack_id: see receive.
-            weight: see receive.
+            handler: of the event.
+            arguments: the socket, then the arguments of the event.
+            ack_id: of the event; None if no answer is asked for.
+            weight: as Intake weighs it.
         """
         if handler.is_async or self.pending:
             self._enqueue(handler, arguments, ack_id, weight)
@@ -126,51 +128,52 @@ class Events:
             result = workers.call(handler, arguments)
         except BaseException as error:
             workers.log_failure(handler, arguments[0].id, error)
-            return
-        if ack_id is not None:
+            return  # SIO5-30: a failure answers nothing, and the client's timeout decides
+        if ack_id is not None:  # SIO5-26
             self._acknowledge(handler, arguments[0], ack_id, result)
 
     def _acknowledge(self, handler: Handler, socket: EventSocket, ack_id: int, result: Any) -> None:
         arguments = result if type(result) is tuple else answer_arguments(result)
         try:
             packet = self._place._packets.encode_ack(arguments, ack_id)
-        except BaseException as error:  # a result may be of any class, and fail while it is read
+        # Any exception, because a result may be of any class, and fail while it is read.
+        except BaseException as error:
             self._place._workers.log_failure(handler, socket.id, error)
             return
         if socket.connected:
             socket.session.send(packet)
 
-    # -- what comes before the handlers
+    # -- listeners and middleware
 
     def intercept(self) -> Interception:
-        """Let listeners and middleware see every event, those that wait included."""
+        """Let listeners and middleware see every event, also those that wait."""
         if not isinstance(self.handlers, Interception):
             self.handlers = Interception(self._place._registry)
         return self.handlers
 
     @property
     def interception(self) -> Interception | None:
-        """What sees every event; None when nothing does."""
+        """What sees every event before its handler; None if nothing does."""
         return self.handlers if isinstance(self.handlers, Interception) else None
 
     def reconsider(self) -> None:
-        """Listeners or middleware have come or gone: what waits passes those that are there now."""
+        """Have events that wait pass the listeners and middleware that are there now."""
         interception = self.interception
         if interception is None:
             return
         if interception.is_idle:
-            self.handlers = self._place._registry.handlers  # nothing is left that would cost
+            self.handlers = self._place._registry.handlers  # an Interception costs a call an event
         queue = self._queue or deque()
-        for _ in range(len(queue)):  # in place: a worker may be going through it
+        for _ in range(len(queue)):  # in place, as a worker may be going through it
             handler, arguments, ack_id, weight = queue.popleft()
             queue.append((interception.wrap(handler), arguments, ack_id, weight))
 
     def intercepted(self, handler: Handler) -> Handler:
-        """A handler that was looked up before, as it is to be called now."""
+        """Return a handler that was looked up earlier as it is to be called now."""
         interception = self.interception
         return handler if interception is None else interception.wrap(handler)
 
-    # -- handlers that take their time
+    # -- the queue
 
     @property
     def has_room(self) -> bool:
@@ -178,13 +181,13 @@ class Events:
         return self.pending < self._place._workers.queue_bound
 
     async def wait_handled(self, socket: EventSocket) -> None:
-        """Wait until the events that are queued now have been handled, one after the other."""
+        """Wait until the events that are queued now have been handled."""
         end = _End()
         self.dispatch(end, [socket])
         try:
             await end.reached.wait()
         except trio.Cancelled:
-            self._withdraw(end)
+            self._withdraw(end)  # it must not be counted as an event that was dropped
             raise
 
     def _withdraw(self, end: "_End") -> None:
@@ -214,14 +217,14 @@ class Events:
             client.burdened(is_overload=self.pending >= overload)
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """See Job: handle what is queued, in order."""
+        """Handle what is queued, in order."""
         return self.handle(workers, self._queue or deque())
 
     def give_up(self) -> int:
-        """See EventJob."""
+        """Drop what is queued, since no worker will run it. Returns how many events those were."""
         queue, self._queue = self._queue or deque(), None
         given_up = list(queue)
-        queue.clear()  # a worker that is still going through it must not handle them after all
+        queue.clear()  # a worker that is going through it must not handle them after all
         events = 0
         for handler, arguments, _, weight in given_up:
             self.put_down(arguments[0], weight)
@@ -232,16 +235,20 @@ class Events:
         return events
 
     def put_down(self, socket: EventSocket, weight: int) -> None:
-        """An event that waited will never be handled."""
+        """Take an event that will never be handled out of the accounts."""
         self.pending -= 1
         if weight:
             socket._participant.host.intake.remove(socket._participant, weight)
 
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
-        """Run handlers in a worker, one after the other, and answer. See Job.run.
+        """Run handlers in a worker, one after the other, and answer.
 
-        One generator for a queue: every call between trio and the handler is paid at each step.
+        One generator does it all, because each call between trio and a handler is paid at every
+        step of a handler that is suspended.
+
+        Returns:
+            Whether the last handler was suspended; see Job.run.
         """
         suspended = False
         try:
@@ -271,7 +278,7 @@ class Events:
                         socket._participant.queue_eased()
                 if queue and not suspended and workers.is_slice_over():
                     yield from workers.rest()
-        except BaseException:  # cancelled: the server has waited long enough
+        except BaseException:  # cancelled, at the end of stop_grace_s: what waits is counted
             workers.give_up(self)
             raise
         finally:
@@ -292,7 +299,7 @@ class _End(Handler):
 
 
 class _ConcurrentEvent:
-    """An event whose handler may run beside others of its socket."""
+    """An event whose handler may run while other events of its socket are handled."""
 
     __slots__ = ("_ack_id", "_arguments", "_events", "_handler", "_weight")
 
@@ -311,12 +318,12 @@ class _ConcurrentEvent:
         self._weight = weight
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """See Job."""
+        """Handle the event."""
         handler = self._events.intercepted(self._handler)
         event = (handler, self._arguments, self._ack_id, self._weight)
         return self._events.handle(workers, deque([event]))
 
     def give_up(self) -> int:
-        """See EventJob."""
+        """Drop the event."""
         self._events.put_down(self._arguments[0], self._weight)
         return 1

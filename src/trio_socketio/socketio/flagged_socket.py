@@ -1,4 +1,4 @@
-"""One socket with flags for what is sent to it: an immutable chain, each step a new one."""
+"""A socket with flags for what is sent to it: an immutable chain; each step is a new value."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,49 +20,49 @@ if TYPE_CHECKING:
 
 
 class Receiver(Protocol):
-    """The socket that a FlaggedSocket sends to."""
+    """The socket that a FlaggedSocket sends to. The contracts are those of Socket."""
 
     @property
     def id(self) -> str:
-        """See Socket."""
+        """The id of the socket."""
 
     @property
     def namespace(self) -> "Place":
-        """See Socket."""
+        """The namespace that it is in."""
 
     @property
     def session(self) -> "Session":
-        """See Socket."""
+        """The session with the client."""
 
     @property
     def connected(self) -> bool:
-        """See Socket."""
+        """Whether it is in its namespace."""
 
     @property
     def _is_reachable(self) -> bool:
-        """See Socket."""
+        """Whether its client knows that it is connected."""
 
     @property
     def _outgoing(self) -> "OutgoingListeners | None":
-        """See Socket."""
+        """The listeners of what is sent to it; None if there are none."""
 
     @property
     def _recovery(self) -> "SocketRecovery | None":
-        """See Socket."""
+        """Its part in state recovery; None while that is off."""
 
     def _open_acks(self) -> "PendingAcks":
-        """See Socket."""
+        """Return what pairs answers with questions; it is made on first use."""
 
     def _closed(self) -> SessionClosed:
-        """See Socket."""
+        """Return the error for a question that no client can answer."""
 
 
 class FlaggedSocket:
-    """Emits to a socket with flags; what it broadcasts to the others has them too.
+    """Emits to a socket with flags, and broadcasts to the other sockets with the same flags.
 
     Args:
-        socket: which.
-        target: the other sockets, with the flags.
+        socket: the socket.
+        target: selects the other sockets, and holds the flags.
     """
 
     __slots__ = ("_socket", "_target")
@@ -73,19 +73,27 @@ class FlaggedSocket:
 
     @property
     def volatile(self) -> "FlaggedSocket":
-        """See Socket.volatile."""
+        """Emit what may be lost if the client cannot take it at once."""
         return FlaggedSocket(self._socket, self.broadcast.volatile._target)
 
     def compress(self, compress: bool) -> "FlaggedSocket":
-        """See Socket.compress."""
+        """Say whether transports that compress may compress the event. By default they may."""
         return FlaggedSocket(self._socket, self.broadcast.compress(compress)._target)
 
     def timeout(self, timeout_s: float) -> "FlaggedSocket":
-        """See Socket.timeout."""
+        """Set how long the answer may take, in seconds.
+
+        Raises:
+            LocalProtocolError: it is not above zero.
+        """
         return FlaggedSocket(self._socket, self.broadcast.timeout(timeout_s)._target)
 
     def emit(self, event: str, *arguments: Any) -> None:
-        """See Socket.emit."""
+        """Send an event to the client with these flags. Never blocks.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
+        """
         socket, target = self._socket, self._target
         socket.namespace._workers.check_thread()
         if socket._recovery is not None:
@@ -109,7 +117,20 @@ class FlaggedSocket:
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> Any:
-        """See Socket.emit_with_ack; AckTimeout at once if it is volatile and cannot leave."""
+        """Send an event and wait for the client's answer.
+
+        Args:
+            event: the name.
+            arguments: of the event.
+            timeout_s: how long the answer may take; None means what `timeout` has set, or 20 s.
+        Returns:
+            None for no argument, the argument itself, or a tuple of several.
+        Raises:
+            AckTimeout: no answer in time; or the event is volatile and the client cannot take it
+                now.
+            SessionClosed: the client is gone.
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
+        """
         socket = self._socket
         socket.namespace._workers.check_thread()
         if timeout_s is None:
@@ -121,7 +142,7 @@ class FlaggedSocket:
             raise socket._closed()
         if self._target.volatile and not socket.session.is_writable:
             socket.session.drop()
-            raise AckTimeout("the volatile question was dropped: the client is behind")
+            raise AckTimeout("the volatile event was dropped, because the client is behind")
         pending = PendingAck()
         socket.session.send(packet)
         acks = socket._open_acks()
@@ -142,20 +163,20 @@ class FlaggedSocket:
 
     @property
     def broadcast(self) -> Broadcast:
-        """See Socket.broadcast."""
+        """All sockets of the namespace except this one, with these flags."""
         return Broadcast(self._socket.namespace, self._target)
 
     @property
     def local(self) -> Broadcast:
-        """See Socket.local."""
+        """The other sockets on this node."""
         return self.broadcast.local
 
     def to(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """See Socket.to."""
+        """The other sockets in these rooms."""
         return self.broadcast.to(rooms)
 
     in_ = to
 
     def except_(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """See Socket.except_."""
+        """The other sockets, except those in these rooms."""
         return self.broadcast.except_(rooms)

@@ -1,9 +1,9 @@
-"""Speaking to a server from threads other than the one that serves.
+"""Calls to a server from threads other than the one in which it serves.
 
-Every public method that changes something refuses to be called from another thread, because the
-server's state has no locks. What is here has the server's own thread make the call, and waits for
-it: threads can never ask for more than the server does, and an error is raised where the call was
-made.
+The server's state has no locks, so every public method that changes something refuses to be called
+from another thread. What is here has the server's own thread make the call, and waits for it.
+Threads therefore cannot ask for more than the server can do, and an error is raised where the call
+was made.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,11 +21,11 @@ from trio_socketio.socketio.broadcast import Broadcast
 if TYPE_CHECKING:
     from trio_socketio.runtime.jobs import Workers
 
-_NOT_SERVING: Final = "the server does not serve, or is stopping: nothing was done"
+_NOT_SERVING: Final = "nothing was done, because the server does not serve or is stopping"
 
 
 class Calls:
-    """Calls that threads have the server's thread make.
+    """Has the server's thread make the calls of other threads.
 
     Args:
         workers: of the server; async functions run there.
@@ -34,40 +34,41 @@ class Calls:
     def __init__(self, workers: "Workers") -> None:
         self._workers = workers
         self._lock = Lock()
-        self._token: trio.lowlevel.TrioToken | None = None  # while calls are taken
+        self._token: trio.lowlevel.TrioToken | None = None  # set while calls are taken
         self._waiting: set[Future[Any]] = set()
 
     def open(self) -> None:
-        """The server serves: take calls."""
+        """Take calls: the server serves."""
         self._token = trio.lowlevel.current_trio_token()
 
     def close(self) -> None:
-        """The server stops: calls that have not begun raise, and so do new ones."""
+        """Take no more calls: the server stops. Calls that have not begun raise."""
         with self._lock:
             self._token = None
 
     def abandon(self) -> None:
-        """The server has ended, however that came about: whoever still waits is told."""
+        """Tell everybody who still waits that the server has ended, whatever has ended it."""
         self.close()
         for call in tuple(self._waiting):
             if not call.done():
                 call.set_exception(LocalProtocolError(_NOT_SERVING))
 
     def make(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Have the server's thread call function, and wait. See FromThread.run."""
+        """Have the server's thread call function, and wait; see FromThread.run."""
         if get_ident() == self._workers.thread:
             raise LocalProtocolError(
                 "from_thread was used in the server's own thread, which would wait for itself: "
                 "call the server directly"
             )
         call: Future[Any] = Future()
-        with self._lock:  # once it is open again, abandon has seen everybody who waits
+        # Under the lock, so that abandon, which takes it too, misses nobody who waits (THREAD-03).
+        with self._lock:
             token = self._token
             if token is None:
                 raise LocalProtocolError(_NOT_SERVING)
             self._waiting.add(call)
         try:
-            token.run_sync_soon(self._begin, call, function, arguments)
+            token.run_sync_soon(self._begin, call, function, arguments)  # THREAD-02: in order
             return call.result()
         except trio.RunFinishedError:
             raise LocalProtocolError(_NOT_SERVING) from None
@@ -87,12 +88,12 @@ class Calls:
                 self._workers.submit(_AsyncCall(call, function, arguments))
             else:
                 call.set_result(self._workers.run(function, *arguments))
-        except BaseException as error:  # it belongs to the thread that asked
+        except BaseException as error:  # it is raised in the calling thread
             call.set_exception(error)
 
 
 class _AsyncCall:
-    """An async function that a thread waits for."""
+    """An async function that another thread waits for."""
 
     __slots__ = ("_arguments", "_call", "_function")
 
@@ -104,10 +105,10 @@ class _AsyncCall:
         self._arguments = arguments
 
     async def run(self, workers: "Workers") -> bool:
-        """See Job."""
+        """Run the function, and hand its result or its exception to the thread."""
         try:
             result = await workers.call_async(self._function, *self._arguments)
-        except BaseException as error:  # it belongs to the thread that asked
+        except BaseException as error:  # it is raised in the calling thread
             failure, unwinding = split_failure(error)
             if not self._call.done():
                 self._call.set_exception(
@@ -121,11 +122,11 @@ class _AsyncCall:
 
 
 class BroadcastFromThread:
-    """Emits to a choice of sockets from another thread. Each call waits until it was made.
+    """Emits to a selection of sockets from another thread. Each call waits until it was made.
 
     Args:
         calls: reach the server's thread.
-        receivers: the choice.
+        receivers: the selection.
     """
 
     __slots__ = ("_calls", "_receivers")
@@ -138,37 +139,37 @@ class BroadcastFromThread:
         return BroadcastFromThread(self._calls, receivers)
 
     def to(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
-        """The sockets in rooms; in a chain, those too."""
+        """Select the sockets in these rooms; in a chain, those too."""
         return self._choose(self._receivers.to(rooms))
 
     def in_(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
-        """The same as to."""
+        """Do the same as `to`."""
         return self.to(rooms)
 
     def except_(self, rooms: str | Iterable[str]) -> "BroadcastFromThread":
-        """But not the sockets in rooms."""
+        """Leave out the sockets in these rooms."""
         return self._choose(self._receivers.except_(rooms))
 
     @property
     def local(self) -> "BroadcastFromThread":
-        """This node's sockets only."""
+        """Select only sockets of this node."""
         return self._choose(self._receivers.local)
 
     @property
     def volatile(self) -> "BroadcastFromThread":
-        """Drop the event for those who cannot take it at once."""
+        """Drop the event for clients that cannot take it at once."""
         return self._choose(self._receivers.volatile)
 
     def compress(self, compress: bool) -> "BroadcastFromThread":
-        """Whether transports that compress may compress the event."""
+        """Say whether transports that compress may compress the event. By default they may."""
         return self._choose(self._receivers.compress(compress))
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event to each socket once.
 
         Raises:
-            LocalProtocolError: the event cannot be sent, the server does not serve, or this is
-                the server's own thread; nothing was sent.
+            LocalProtocolError: the event cannot be sent, the server does not serve, or this is the
+                server's own thread. Nothing was sent.
         """
         self._calls.make(self._receivers.emit, (event, *arguments))
 
@@ -177,37 +178,37 @@ class BroadcastFromThread:
         self.emit("message", *arguments)
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
-        """Put the sockets into rooms. Raises as emit does."""
+        """Put the sockets into rooms. Raises what `emit` does."""
         self._calls.make(self._receivers.sockets_join, (rooms,))
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
-        """Take the sockets out of rooms. Raises as emit does."""
+        """Take the sockets out of rooms. Raises what `emit` does."""
         self._calls.make(self._receivers.sockets_leave, (rooms,))
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        """Put the sockets out of the namespace, or with ``close`` out of all, and hang up.
+        """Put the clients out of the namespace, or with ``close`` out of all, and hang up.
 
-        Raises as emit does.
+        Raises what `emit` does.
         """
         self._calls.make(self._receivers.disconnect_sockets, (close,))
 
 
 class Serving(Protocol):
-    """See Server."""
+    """The server, as far as other threads may use it."""
 
     def of(self, name: str) -> Broadcast:
-        """See Server."""
+        """Return the namespace of that name, which is created if need be."""
 
     def stop(self) -> None:
-        """See Server."""
+        """Begin to stop."""
 
 
 class FromThread(BroadcastFromThread):
-    """The server, as other threads may use it. What is emitted here goes to the main namespace.
+    """The server, as other threads may use it. Broadcasts go to the main namespace.
 
     Args:
-        calls: see BroadcastFromThread.
-        server: that serves.
+        calls: reach the server's thread.
+        server: the server.
         everybody: all sockets of its main namespace.
     """
 
@@ -218,23 +219,24 @@ class FromThread(BroadcastFromThread):
         self._server = server
 
     def of(self, name: str) -> BroadcastFromThread:
-        """Emits to a namespace, which is created if need be; see Server.of. Raises as emit does."""
+        """Return what emits to a namespace, which is created if need be. Raises as `emit` does."""
         namespace: Broadcast = self._calls.make(self._server.of, (name,))
         return self._choose(namespace)
 
     def stop(self) -> None:
-        """See Server.stop; returns as soon as stopping has begun. Raises as emit does."""
+        """Begin to stop the server, and return without waiting for it. Raises what `emit` does."""
         self._calls.make(self._server.stop, ())
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Have the server's thread call function, wait, and give what it returns.
+        """Have the server's thread call function, wait for it, and return what it returns.
 
         Args:
-            function: plain, and quick, as a plain handler is; or async, such as ``emit_with_ack``.
-            arguments: it is called with.
+            function: plain, and as quick as a plain handler has to be; or async, such as
+                ``emit_with_ack``.
+            arguments: those of the call.
         Raises:
-            LocalProtocolError: the server does not serve, stopped before an async function ended,
-                or this is the server's own thread.
+            LocalProtocolError: the server does not serve, it stopped before an async function had
+                ended, or this is the server's own thread.
             BaseException: whatever function raises.
         """
         return self._calls.make(function, arguments)

@@ -8,16 +8,19 @@ from trio_socketio.runtime.verdicts import function_name
 from trio_socketio.signatures import is_async
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-"""What a decorator that registers a function gives back unchanged."""
+"""A decorator that registers a function returns it unchanged."""
 
 
 class Handler:
-    """A function registered for an event.
+    """A function that is registered for an event.
 
     Args:
         name: of the event, for the log.
         function: plain or async.
         concurrent: whether events of one socket may be handled at the same time.
+
+    Raises:
+        LocalProtocolError: the function is concurrent but not async.
     """
 
     __slots__ = ("concurrent", "function", "is_async", "name")

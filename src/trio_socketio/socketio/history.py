@@ -1,4 +1,4 @@
-"""The namespaces that a session has left, and those that it has brought into being."""
+"""Remembers the namespaces that a session has left, and those that it has brought into being."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class History:
-    """What has to be remembered of the namespaces that a session was in. Idle sessions have none.
+    """What has to be remembered of the namespaces that a session was in. It is made on first use.
 
     Args:
-        bound: how many that were left are remembered: dynamic namespaces have endless names.
+        bound: how many namespaces that were left are remembered, since dynamic names have no end.
 
     Attributes:
         departing: sockets that take no more packets, by namespace, until the batch is done.
@@ -27,28 +27,28 @@ class History:
         self.departing: dict[str, Socket] = {}
         self.put_off: list[Packet] = []
         self.founded: list[Any] = []
-        self._leaving: list[Socket] = []  # forgotten, their handlers perhaps not done
+        self._leaving: list[Socket] = []  # handlers of some of them may be at work
         self._left: dict[str, None] = {}
 
     def has_left(self, name: str) -> bool:
-        """Whether packets for that namespace may have crossed our DISCONNECT on their way."""
+        """Whether packets for this namespace may have crossed our DISCONNECT on their way."""
         return name in self._left
 
     def remember_left(self, name: str) -> None:
-        """Packets that cross our DISCONNECT on their way are no offence."""
+        """Tolerate packets for this namespace: they may cross our DISCONNECT on their way."""
         self._left[name] = None
         if len(self._left) > self._bound:
             del self._left[next(iter(self._left))]
 
     def forget_left(self, name: str) -> None:
-        """The client has joined that namespace again."""
+        """Forget that the client has left a namespace: it has joined again (SIO5-34)."""
         self._left.pop(name, None)
 
     def remember_leaving(self, socket: Socket) -> None:
-        """A socket has left while its handlers may go on."""
+        """Remember a socket that has left while its handlers may still be at work."""
         self._leaving.append(socket)
 
     def count_leaving(self) -> int:
-        """Sockets that have left while their handlers go on: they are bounded like the others."""
+        """Return how many of these sockets have handlers at work: they are bounded like others."""
         self._leaving = [one for one in self._leaving if one._events and one._events.pending]
         return len(self._leaving)

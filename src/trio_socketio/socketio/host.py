@@ -22,19 +22,19 @@ log = logging.getLogger(__name__)
 
 
 class Host:
-    """The options of a server, and the parts that namespaces and clients share.
+    """The options of a server, and the parts that its namespaces and clients share.
 
     Args:
-        options: see ServerGroups; those that hold when serving begins are the ones that count.
+        options: by group. They can be changed until serving begins.
         engine: knows the poller and the deadlines while the server serves.
-        parser: of the program's own; None is the one that the options name.
+        parser: one of the program's own; None means the one that the options name.
 
     Attributes:
-        workers: run user code.
+        draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
-        recovery: the log and the sessions of lost clients, while the server serves with
+        recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
-        draw_id: gives a random id of a socket, which is never its sid.
+        workers: run user code.
     """
 
     def __init__(self, options: "ServerGroups", engine: "Engine", parser: "Parser | None") -> None:
@@ -49,16 +49,18 @@ class Host:
         self._own_parser = parser
 
     def begin(self, deadlines: "Deadlines") -> None:
-        """Serving begins: the options hold from here on.
+        """Take the options as they are now: serving begins.
 
         Raises:
-            ConfigurationError: an option asks for what the parser cannot do.
+            ConfigurationError: an option asks for something that the parser cannot do.
         """
         options = self.options
         self.intake.begin(options.sockets)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
         if options.engine.allow_eio3 and self.parser is not JSON:
-            raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
+            raise ConfigurationError(
+                "allow_eio3: clients 1.x and 2.x speak JSON only, so the parser must be json"
+            )
         cross_origin = options.cors.origins or options.origin_checks
         if options.engine.allow_eio3 and cross_origin and not options.cors.credentials:  # SURF-39
             log.warning(
@@ -72,5 +74,6 @@ class Host:
                 options.recovery,
                 deadlines,
                 heartbeat_s + MAX_PAUSE_S,
-                4 * options.connections.output_bound_bytes,  # at 8 times clients are given up
+                # Less than the 8 times at which a client is given up for its output.
+                4 * options.connections.output_bound_bytes,
             )

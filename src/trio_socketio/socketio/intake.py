@@ -2,18 +2,19 @@
 
 Events that wait for handlers are Python objects, many times larger than the text they came from:
 0.9 MB of ``[],[],...`` decodes to 20 MB. So they are weighed by their text, with 64 bytes for every
-container and item. A session that holds its bound stops being read, exactly as when it holds too
-many events.
+container and item. A session that holds its bound is not read any more, exactly as when it holds
+too many events.
 
-When all sessions together hold the server's bound, those that hold more than their share of it stop
-being read, and lighter ones go on. Closing the heaviest sessions instead would free little: their
-handlers keep what they were given until they return, so one client after the other would be closed
-for what a few of them hold. Attachments are the exception. No handler has them yet, so the session
-that has collected the most is closed, which frees them at once. Were its reading stopped, two
+When all sessions together hold the server's bound, those that hold more than their share of it are
+not read any more, and lighter ones go on. Closing the heaviest sessions instead would free little:
+their handlers keep what they were given until they return, so one client after the other would be
+closed for what a few of them hold. Attachments are the exception. No handler has them yet, so the
+session that has collected the most is closed, which frees them at once. If it were only paused, two
 sessions could wait for each other's last attachment.
 
-A large packet takes long to decode (50 ms for the one above). It is put aside as it came, reading
-of its session stops, and one such packet is decoded whenever everybody else has had a turn.
+A large packet takes long to decode (50 ms for the one above). It is put aside as it came, its
+session is not read meanwhile, and one such packet is decoded whenever everybody else has had a
+turn.
 """
 
 import logging
@@ -31,25 +32,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGE_BYTES: Final = 65536
-"""Packets above it are decoded one a turn."""
+"""A packet above this size is decoded on its own, after everybody else has had a turn."""
 SMALL_BYTES: Final = 4096
-"""Packets up to it weigh what they measure, so that most messages cost one comparison."""
+"""A packet up to this size weighs its bytes, so that most messages cost one comparison."""
 
 OVERLOAD_FACTOR: Final = 4
-"""Times a bound: how far what waits may pile up behind a handler that awaits an ack."""
+"""How many times a bound may pile up behind a handler that awaits an acknowledgement (BND-03)."""
 
 _SMALL_WHEN_STRAINED_BYTES: Final = 256
 _ITEM_BYTES: Final = 64
-_SHARES: Final = 4  # a session's share of the whole bound is this fraction of an equal one
-_QUIET_PASSES: Final = 5  # of trio's scheduler, after which nobody else has anything to do
-_LOOKED_AT: Final = 64  # packets that wait, in one pass
+_SHARES: Final = 4  # a session is sure of an equal share of the whole bound, divided by this
+_QUIET_PASSES: Final = 5  # passes of trio's scheduler after which no other task has anything to do
+_LOOKED_AT: Final = 64  # how many packets that wait one pass looks at
 
 Receive = Callable[[bytes, int], None]
 """Takes a packet and its weight, which is above zero."""
 
 
 def weigh_text(packet: bytes) -> int:
-    """About what a JSON packet takes when it is decoded, in bytes."""
+    """Return about how many bytes a JSON packet takes once it is decoded (BND-01)."""
     items = packet.count(b"[") + packet.count(b"{") + packet.count(b",")
     return len(packet) + _ITEM_BYTES * items
 
@@ -58,10 +59,10 @@ _MSGPACK_CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 
 
 def weigh_msgpack(packet: bytes) -> int:
-    """About what a MessagePack packet takes when it is decoded, in bytes.
+    """Return about how many bytes a MessagePack packet takes once it is decoded.
 
-    Bytes inside texts and numbers may look like containers. It weighs too much then, never too
-    little.
+    Bytes inside texts and numbers may look like containers. A packet then weighs too much, but
+    never too little.
     """
     items = len(packet) - len(packet.translate(None, _MSGPACK_CONTAINERS))
     return len(packet) + _ITEM_BYTES * items
@@ -76,40 +77,40 @@ class Reading(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether it is not read at present."""
+        """Whether nothing is handed over at present."""
 
     def pause_reading(self, *, briefly: bool = False) -> None:
         """Hand no further message over until resume_reading."""
 
     def resume_reading(self) -> None:
-        """Hand over what was held back, then read on; in the next turn, never from here."""
+        """Hand over what was held back, then read on: in the next turn, never from here."""
 
     def lose(self, reason: str) -> None:
-        """End at once. Marks only."""
+        """End the session at once. Only marks it."""
 
     def contain(self, error: Exception) -> None:
-        """A packet raised: end the session with the reason that fits."""
+        """End the session because of an exception, with the reason that fits."""
 
 
 class Holder(Protocol):
     """A client whose packets are weighed."""
 
     held: int
-    """Weight of what it has sent and nobody has finished with. Only the Intake changes it."""
+    """The weight of what it has sent and nobody has finished with. Only Intake changes it."""
 
     @property
     def session(self) -> Reading:
-        """Its session."""
+        """The session with the client."""
 
     def burdened(self, *, is_overload: bool) -> None:
-        """It has sent more than it may before its handlers have caught up.
+        """Learn that the client has sent more than it may before its handlers have caught up.
 
         Args:
-            is_overload: it is OVERLOAD_FACTOR times as much.
+            is_overload: it has sent OVERLOAD_FACTOR times as much.
         """
 
     def queue_eased(self) -> None:
-        """It holds less than before; read on if nothing else is in the way."""
+        """Learn that less is held than before: read on if nothing else is in the way."""
 
 
 class Collector(Protocol):
@@ -121,7 +122,7 @@ class Collector(Protocol):
 
     @property
     def collected(self) -> int:
-        """Weight of attachments whose packet is not complete."""
+        """The weight of a packet that is not complete, with the attachments that have come."""
 
     def drop_collected(self) -> None:
         """Give up the packet whose attachments are being collected."""
@@ -138,9 +139,10 @@ class Intake:
     """What the clients of one server have sent and nobody has finished with.
 
     Attributes:
-        held: weight of it all, packets that wait to be decoded included.
-        dropped: packets that waited to be decoded when their clients were lost.
-        weigh_above: bytes of a packet from which on it has to be weighed, and shown to `put_off`.
+        held: the weight of it all, packets that wait to be decoded included.
+        dropped: the number of packets that still waited to be decoded when their clients were lost.
+        weigh_above: the size in bytes above which a packet has to be weighed and shown to
+            `put_off`.
     """
 
     def __init__(self) -> None:
@@ -149,37 +151,37 @@ class Intake:
         self.weigh_above = SMALL_BYTES
         self._session_bound = 0
         self._bound = 0
-        self._holders = 0  # clients that hold anything
-        self._raw = 0  # bytes of the packets that wait to be decoded
+        self._holders = 0  # how many clients hold anything
+        self._raw = 0  # bytes that wait to be decoded
         self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
         self._stalled: dict[Holder, None] = {}  # not read because all together hold too much
         self._collecting: dict[Collector, None] = {}
         self._news = trio.Event()
 
     def begin(self, options: "SocketOptions") -> None:
-        """Serving begins: these bounds hold from here on."""
+        """Take the bounds from the options: serving begins."""
         self._session_bound = options.input_bound_bytes
         self._bound = options.input_bound_all_bytes
 
     # -- what is held
 
     def add(self, holder: Holder, weight: int) -> None:
-        """Something waits for its handler. The holder's reading may stop."""
+        """Count something that waits for its handler. Reading of the holder may stop."""
         before = holder.held
         self._add(holder, weight)
-        if self.held >= self._bound and holder.held > self._share:
+        if self.held >= self._bound and holder.held > self._share:  # BND-04
             self._stalled[holder] = None
             holder.session.pause_reading()
-        elif holder.held >= self._session_bound:
+        elif holder.held >= self._session_bound:  # BND-02
             holder.burdened(is_overload=before >= OVERLOAD_FACTOR * self._session_bound)
 
     def remove(self, holder: Holder, weight: int) -> None:
-        """It was handled, or will never be. Called exactly once for every `add`."""
+        """Count it no longer: it was handled, or never will be. Once for every `add` (BND-06)."""
         before = holder.held
         self._subtract(holder, weight)
         after = holder.held
         if holder.session.paused and (not after or after <= self._session_bound // 2 < before):
-            if not after:  # even if all the others hold too much
+            if not after:  # a session that holds nothing is read, even if the others hold too much
                 self._stalled.pop(holder, None)
             holder.queue_eased()
 
@@ -192,12 +194,12 @@ class Intake:
         )
 
     def keeps_back(self, holder: Holder) -> bool:
-        """Whether the holder must not be read, even if that is where its next answer stands."""
+        """Whether the holder must not be read, even if an answer is awaited from it."""
         return holder in self._waiting or holder in self._stalled
 
     @property
     def _share(self) -> int:
-        """What a session may hold for certain, however much all of them hold together."""
+        """What a session may hold in any case, however much all sessions hold together."""
         return self._bound // (_SHARES * max(self._holders, 1))
 
     def _add(self, holder: Holder, weight: int) -> None:
@@ -206,7 +208,7 @@ class Intake:
         holder.held += weight
         self.held += weight
         if self.held > self._session_bound:
-            # Small packets are worth a look now: 4 KiB of "[],[]," weigh 20 times as much.
+            # Small packets are weighed too now: 4 KiB of "[],[]," take 20 times as much.
             self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
 
     def _subtract(self, holder: Holder, weight: int) -> None:
@@ -222,35 +224,43 @@ class Intake:
     # -- attachments
 
     def collect(self, collector: Collector, weight: int) -> None:
-        """An attachment came whose packet is not complete, or the packet's own text."""
+        """Count an attachment of a packet that is not complete, or that packet's text (BND-05)."""
         self._collecting[collector] = None
         self._add(collector.holder, weight)
         while self.held > self._bound and self._collecting:
             heaviest = max(self._collecting, key=lambda other: other.collected)
             if heaviest.collected <= self._share:
                 break
-            log.debug("a session is closed: nobody has collected more attachments")
+            log.debug("a session is closed, because it has collected the most attachments")
             heaviest.drop_collected()
             heaviest.holder.session.lose("overload")
 
     def stop_collecting(self, collector: Collector, weight: int) -> None:
-        """The packet is complete, or given up. Its weight is all that was collected."""
+        """Count what was collected no longer: the packet is complete, or was given up.
+
+        Args:
+            collector: has collected it.
+            weight: of everything that was collected.
+        """
         del self._collecting[collector]
         self.remove(collector.holder, weight)
 
     # -- packets that wait to be decoded
 
     def put_off(self, holder: Holder, receive: Receive, packet: bytes, weight: int) -> bool:
-        """Put a packet aside if it has to wait; whether it has.
+        """Put a packet aside if it has to wait.
 
-        Nothing more is read of its session until the packet has been received, so order is kept
-        for acks, attachments and DISCONNECT alike.
+        Nothing more is read of its session until the packet has been received, so that acks,
+        attachments and DISCONNECT keep their order too (BND-08).
 
         Args:
             holder: the client.
             receive: takes the packet when it is its turn.
             packet: as it came.
-            weight: of it, decoded.
+            weight: of the packet once it is decoded.
+        Returns:
+            Whether it was put aside, or its client was closed; otherwise the caller receives it
+            now.
         """
         size = len(packet)
         if size <= LARGE_BYTES and (size <= SMALL_BYTES or self.held < self._bound):
@@ -267,7 +277,7 @@ class Intake:
         return True
 
     def discard(self, holder: Holder) -> None:
-        """The client is gone: what waits of it is dropped."""
+        """Drop and count what waits of a client that is gone (BND-10)."""
         self._stalled.pop(holder, None)
         put_off = self._waiting.pop(holder, None)
         if put_off is not None:
@@ -284,7 +294,7 @@ class Intake:
             elif not took_up:
                 self._news = trio.Event()
                 await self._news.wait()
-            await _let_others_run(perf_counter() - began)
+            await _let_others_run(perf_counter() - began)  # BND-07
 
     def _relieve(self) -> None:
         stalled, self._stalled = self._stalled, {}
@@ -292,7 +302,7 @@ class Intake:
             holder.queue_eased()
 
     def _take_up(self) -> bool:
-        """Receive the first packet that there is room for; whether there was one."""
+        """Receive the first packet that there is room for. Returns whether there was one."""
         for _ in range(min(len(self._waiting), _LOOKED_AT)):
             holder, put_off = next(iter(self._waiting.items()))
             del self._waiting[holder]
@@ -300,7 +310,7 @@ class Intake:
                 self._release(holder, put_off)
                 self.dropped += 1
             elif not self._is_room_for(put_off):
-                self._waiting[holder] = put_off  # others may be lighter: it is looked at again
+                self._waiting[holder] = put_off  # at the end: others may be lighter
             else:
                 self._release(holder, put_off)
                 self._receive(holder, put_off)
@@ -318,7 +328,7 @@ class Intake:
         self._subtract(holder, len(put_off.packet))
 
     def _receive(self, holder: Holder, put_off: _PutOff) -> None:
-        # First, as it takes effect in the next turn: the packet itself may stop reading again.
+        # Before the packet is received, because receiving it may pause the session again.
         holder.session.resume_reading()
         try:
             put_off.receive(put_off.packet, put_off.weight)
@@ -327,15 +337,15 @@ class Intake:
 
 
 async def _let_others_run(at_most_s: float) -> None:
-    """Wait until nobody else can run, but not for long: large packets have their share too.
+    """Wait until no other task can run, but not for long: large packets have their share too.
 
     Args:
-        at_most_s: as long as the last packet took, so that others have at least half of the time.
+        at_most_s: how long the last packet took, so that others have at least half of the time.
     """
     ends = perf_counter() + at_most_s
     quiet = 0
     while quiet < _QUIET_PASSES:
         await checkpoint()
-        # Tasks of this pass that run after us are not counted, and may be about to wake others:
-        # a message goes from the poller to a worker and from there to the flush task.
+        # One quiet pass is not enough: tasks that run after us in it are not counted, and may wake
+        # others. A message goes from the poller to a worker, and from there to the flush task.
         quiet = 0 if current_statistics().tasks_runnable and perf_counter() < ends else quiet + 1

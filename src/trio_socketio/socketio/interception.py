@@ -1,7 +1,7 @@
-"""What sees every event of one socket before its handler: catch-all listeners, event middleware.
+"""Shows every event of one socket to catch-all listeners and event middleware, before its handler.
 
-A socket looks its handlers up in a table, the namespace's. One that has listeners or middleware of
-its own looks them up in an `Interception` instead: others pay nothing for it.
+A socket looks its handlers up in the table of its namespace. A socket that has listeners or
+middleware of its own looks them up in an `Interception` instead, so that others pay nothing for it.
 """
 
 from collections.abc import Callable
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 Listener = Callable[..., Any]
 
-_LIFE: Final = ("connection", "disconnecting", "disconnect")  # no events of the client
+_LIFE: Final = ("connection", "disconnecting", "disconnect")  # called by the server itself
 
 
 class HandlerTable(Protocol):
     """Where a socket finds the handler of an event."""
 
     def get(self, event: str | float, /) -> Handler | None:
-        """The handler, or None."""
+        """Return the handler of an event, or None."""
 
 
 class Interception:
-    """Stands in for a namespace's handlers: whatever it is asked for, listeners come first.
+    """Stands in for the handlers of a namespace: listeners and middleware come before each handler.
 
     Args:
         registry: of the namespace.
 
     Attributes:
-        is_async: whether any listener or middleware is.
+        is_async: whether any listener or middleware is async.
         listeners: in the order in which they are called. Do not change the list.
     """
 
@@ -52,7 +52,7 @@ class Interception:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to do in between."""
+        """Whether there is neither a listener nor middleware."""
         return not self.listeners and not self._middleware
 
     def use(self, function: Callable[..., Any]) -> None:
@@ -68,7 +68,7 @@ class Interception:
         self._changed()
 
     def unlisten(self, listener: Listener | None) -> None:
-        """Remove a listener, or all; one that was not registered is ignored."""
+        """Remove a listener, or all if it is None; one that is not registered is ignored."""
         remove_listener(self.listeners, listener)
         self._changed()
 
@@ -76,12 +76,16 @@ class Interception:
         self.is_async = any(map(is_async, (*self.listeners, *self._middleware)))
 
     def get(self, event: str | float, /) -> Handler:
-        """A handler that calls listeners, middleware and the real handler, if there is one."""
+        """Return a handler that calls listeners, middleware and the real handler, if any."""
         handler = self._registry.handlers.get(event) or self._registry.unhandled_for(event)
         return InterceptedHandler(event, self, handler)
 
     def wrap(self, handler: Handler) -> Handler:
-        """The same for a handler that was found already; "disconnect" and its like stay alone."""
+        """Do the same for a handler that was looked up before.
+
+        The handlers of a socket's life, such as "disconnect", are no events of the client: they
+        stay as they are.
+        """
         if handler.name in _LIFE:
             return handler
         if isinstance(handler, InterceptedHandler):
@@ -91,12 +95,17 @@ class Interception:
     def handle(
         self, event: str | float, handler: Handler | None, socket: Any, *arguments: Any
     ) -> Any:
-        """Do it all here and now: nothing on the way is async."""
+        """Call listeners, middleware and handler here and now: none of them is async.
+
+        Raises:
+            EventRefused: there is no handler, so nothing may be answered.
+            Exception: whatever middleware or the handler raises (SURF-05).
+        """
         packet = [event, *arguments]
         listeners, middleware = tuple(self.listeners), tuple(self._middleware)
         for listener in listeners:
             try:
-                _call(listener, *packet)
+                _call(listener, *packet)  # SURF-50: what it returns means nothing
             except BaseException as error:
                 self._log(listener, socket.id, error)
         for function in middleware:
@@ -108,7 +117,7 @@ class Interception:
     async def handle_async(
         self, event: str | float, handler: Handler | None, socket: Any, *arguments: Any
     ) -> Any:
-        """Do it all, in a worker."""
+        """Do the same in a worker, and await what is async."""
         packet = [event, *arguments]
         listeners, middleware = tuple(self.listeners), tuple(self._middleware)
         for listener in listeners:
@@ -128,12 +137,12 @@ class Interception:
 
 
 class InterceptedHandler(Handler):
-    """The handler of one event that others see before it.
+    """The handler of an event that listeners and middleware see first.
 
     Args:
         event: its name.
         interception: calls them.
-        handler: the real one, if there is one.
+        handler: the real handler; None if there is none.
     """
 
     __slots__ = ("inner",)
@@ -149,7 +158,7 @@ class InterceptedHandler(Handler):
         self.inner = handler
 
     def __str__(self) -> str:
-        return str(self.inner or "event middleware")  # the name would be the client's own
+        return str(self.inner or "event middleware")  # clients must not make up kinds of failures
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -168,7 +177,7 @@ async def _call_any(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def remove_listener(listeners: list[Listener], listener: Listener | None) -> None:
-    """Remove a listener, or all; one that was not registered is ignored."""
+    """Remove a listener, or all if it is None; one that is not registered is ignored."""
     if listener is None:
         listeners.clear()
     elif listener in listeners:

@@ -1,6 +1,6 @@
-"""Takes one client into one namespace, or turns it away. The table is protocol/joining.py.
+"""Takes one client into one namespace, or turns it away. The table is in protocol/joining.py.
 
-The stages are one generator, which yields whatever has to be awaited. As long as nothing has, it
+The stages are one generator, which yields whatever has to be awaited. While nothing has to be, it
 runs inside the turn that read the CONNECT. The first async step moves it into a task of its own,
 with one cancel scope that ends when the client leaves.
 """
@@ -33,22 +33,21 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.steps import Step
 
-
 _Stages = Generator[Awaited, Any, None]
 
 
 class Joining:
-    """A client on its way into a namespace. Steps are called with it, observers are told about it.
+    """A client that is joining a namespace. Steps are called with it, and observers are told of it.
 
     Args:
         participant: the client.
-        name: of the namespace that it asks for.
-        auth: the payload of its CONNECT.
+        name: of the namespace that the client asks for.
+        auth: the payload of the CONNECT.
 
     Attributes:
         credentials: of a client that authenticates itself by an event, once it was accepted.
-        socket: None until the namespace has been found.
-        state: changed by this object alone.
+        socket: the client's socket; None until the namespace has been found.
+        state: how far the client has come; changed by this object alone.
     """
 
     __slots__ = (
@@ -75,12 +74,12 @@ class Joining:
         self._participant = participant
         self._namespace: Hall | None = None
         self._registry = participant.namespaces.everywhere  # until the namespace has been found
-        # The pid is a secret of client and server: user code does not see it.
+        # RECOVER-07: taken out of auth before any step runs, so user code does not see the pid.
         recovers = participant.host.recovery is not None and participant.revision.recovers
         self._lost = take_pid(auth) if recovers else None
-        self._at: Step | str = ""  # what is at work, for the log
+        self._at: Step | str = ""  # the step at work, for the log
         self.credentials: Credentials | None = None
-        self._scope: trio.CancelScope | None = None  # of the task, if it takes one
+        self._scope: trio.CancelScope | None = None  # that of the task, once there is one
         self._undos: Undos | None = None
         self._stages: _Stages = self._pass_stages()
 
@@ -90,17 +89,17 @@ class Joining:
     # -- for steps
 
     def undo(self, function: Undo) -> None:
-        """Have function called, once, if the client does not join in the end.
+        """Have function called, once, if the client does not join in the end (JOIN-11).
 
-        Plain or async. The last one registered is called first. They are called after the step
-        that is at work has ended, also when the server stops, and have UNDO_S each.
+        It is plain or async. The last function registered is called first. They are called after
+        the step at work has ended, also when the server stops, and each may take UNDO_S.
         """
         if self._undos is None:
             self._undos = Undos(self._participant.host.workers, f"joining {self.name}")
         self._undos.add(function)
 
     def identify(self, user: str) -> None:
-        """Say who the client is: `Socket.user` from now on.
+        """Say who the client is; `Socket.user` returns it from now on (JOIN-09).
 
         Raises:
             LocalProtocolError: the namespace has not been found yet, or the client has joined.
@@ -110,33 +109,33 @@ class Joining:
         self.socket._user = user
 
     def accept(self, event: str, timeout_s: float) -> Credentials:
-        """Answer the CONNECT before it is known who the client is; its credentials are an event.
+        """Answer the CONNECT before it is known who the client is (JOIN-19).
 
-        For an async step in the stage AUTHENTICATING.
+        The client sends its credentials as an event. For an async step of the stage AUTHENTICATING.
 
         Args:
             event: the name of the event that carries the credentials.
-            timeout_s: how long the client has for sending them, and the step for judging them.
+            timeout_s: how long the client may take to send them, and the step to judge them.
         Returns:
-            What the step waits for.
+            The credentials, for which the step has to wait.
         Raises:
             LocalProtocolError: the client cannot be accepted in this state.
         """
         if self.socket is None or self._scope is None:
             raise LocalProtocolError("only an async step that authenticates can accept a client")
         credentials = Credentials(self.socket, event)
-        if not self._has_ended:  # else the client has left, and the step is about to be cancelled
+        if not self._has_ended:  # otherwise the step is about to be cancelled
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s
             self.credentials = credentials
             accept(self.socket)
         return credentials
 
-    # -- for the client's side
+    # -- for the participant
 
     @property
     def _has_ended(self) -> bool:
-        """Whether it is decided; the task and its undos may still be at work."""
+        """Whether it is decided. The task and the undos may still be at work."""
         return self.state in ENDS
 
     @property
@@ -150,9 +149,9 @@ class Joining:
         return self.credentials is None or self.credentials.has_room
 
     def _begin(self) -> None:
-        """Go as far as plain steps lead; if one is async, a task does the rest."""
+        """Pass the plain steps here and now; from the first async step on, a task does the rest."""
         try:
-            awaited = next(self._stages, None)
+            awaited = next(self._stages, None)  # JOIN-07
         except BaseException as error:
             self._fail(error)
         else:
@@ -167,7 +166,7 @@ class Joining:
         """Take a DISCONNECT, or any packet of a client that was accepted.
 
         Raises:
-            RemoteProtocolError: no client may send it.
+            RemoteProtocolError: no client may send it now.
         """
         kind = packet.type
         if self.socket is None or self.credentials is None or kind is PacketType.DISCONNECT:
@@ -178,17 +177,17 @@ class Joining:
             if self.socket._acks is not None:
                 self.socket._acks.receive(packet.ack_id, packet.data, self.socket.public_id)
         else:
-            raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
+            raise RemoteProtocolError(f"{kind.name} for a namespace that the client is in")
 
     def _abandon(self, reason: str) -> None:
-        """The client has left, or the server stops. Does nothing once it is decided."""
+        """End the joining: the client has left, or the server stops. Ignored once it is decided."""
         if not self._has_ended:
             self._move(State.ABANDONED)
             self._let_go(reason)
             self._registry.observers.abandoned(self)
 
     def _refuse(self, error: ConnectRefused, *, errcode: int = BAD_TOKEN) -> None:
-        """Turn the client away, whatever step is at work. Does nothing once it is decided.
+        """Turn the client away, whatever step is at work. Ignored once it is decided.
 
         Args:
             error: what the client is told.
@@ -203,7 +202,7 @@ class Joining:
     # -- the stages
 
     def _pass_stages(self) -> _Stages:
-        """Everything between CONNECT and JOINED, in order. What is raised refuses the client."""
+        """Pass every stage from CONNECT to JOINED, in order. An exception refuses the client."""
         host = self._participant.host
         namespace = self._participant.namespaces.by_name.get(self.name)
         if namespace is None:
@@ -213,7 +212,7 @@ class Joining:
         self._namespace = namespace
         registry = self._registry = namespace._registry
         namespace._joinings[self] = None
-        if self.state is State.REFUSED:  # by the handler of "new_namespace"
+        if self.state is State.REFUSED:  # a handler of "new_namespace" has disconnected the client
             return
         if not namespace._adapter_is_started:
             self._at = "the start of the adapter"
@@ -234,7 +233,7 @@ class Joining:
         for step in registry.steps.plan:
             if step.takes_socket and skips_middleware:
                 continue
-            if step.stage in TRANSITIONS[self.state]:  # it lies ahead: ACCEPTED authenticates too
+            if step.stage in TRANSITIONS[self.state]:  # not back from ACCEPTED
                 self._move(step.stage)
             self._at = step
             argument = socket if step.takes_socket else self
@@ -246,16 +245,16 @@ class Joining:
             if self._has_ended:
                 return
             check_verdict(verdict, step.function)
-            if not self._participant.session.is_open:  # the step has closed it
+            if not self._participant.session.is_open:  # the step has closed the session
                 self._abandon(self._participant.session.reason)
                 return
         self._join(namespace, socket)
 
     def _search(self) -> Generator[Awaited, Any, "Hall | None"]:
-        """Ask the parents, in order, for a namespace that does not exist.
+        """Ask the parents, in order, for a namespace that does not exist (SURF-01).
 
         Raises:
-            ConnectRefused: there is no such namespace, or there are too many already.
+            ConnectRefused: no parent accepts the name, or there are too many namespaces already.
         """
         host, namespaces = self._participant.host, self._participant.namespaces
         for parent in tuple(namespaces.parents.values()) if is_dynamic_name(self.name) else ():
@@ -267,7 +266,7 @@ class Joining:
                 else:
                     wanted = host.workers.run(parent._ask, self.name, self.auth)
                 if wanted:
-                    check_verdict(wanted, parent._ask)  # an exception that was returned
+                    check_verdict(wanted, parent._ask)  # SURF-33
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -278,16 +277,16 @@ class Joining:
             if wanted:
                 break
         else:
-            raise ConnectRefused("Invalid namespace")
+            raise ConnectRefused("Invalid namespace")  # SIO5-08, SIO4-07
         self._at = "creating a namespace"
-        # Another client may have brought it into being meanwhile.
+        # Another client may have brought it into being while a predicate was awaited.
         namespace = namespaces.by_name.get(self.name)
         return namespace or found_namespace(self._participant, parent, self.name)
 
     def _restore(
         self, namespace: "Hall", recovery: "NamespaceRecovery", lost: tuple[str, str | None]
     ) -> Generator[Awaited, Any, "SavedSession | None"]:
-        """Ask the adapter for the session that the client has lost; undone if it does not join."""
+        """Ask the adapter for the lost session; a failure is logged, no more (RECOVER-09)."""
         self._at = f"recovery in {self.name}"
         timeout_s = self._participant.host.options.engine.hook_timeout_s
         store = namespace.adapter
@@ -314,22 +313,22 @@ class Joining:
     def _join(self, namespace: "Hall", socket: Socket) -> None:
         self._at = "the adapter"
         enter(socket)
-        if self.state is State.REFUSED:  # a hook of a room has put it out
+        if self.state is State.REFUSED:  # a hook of a room has disconnected the socket
             return
         self.state = advance(self.state, State.JOINED)
         self._participant.admit(self, socket)
         registry = self._registry
         if registry.observers.all:
-            registry.observers.joined(socket)
-        if registry.connection is not None:
+            registry.observers.joined(socket)  # JOIN-18: also if it was recovered
+        if registry.connection is not None:  # SIO5-83: events are queued behind it
             socket._open_events().dispatch(registry.connection, [socket])
         if self.credentials is not None:
             self.credentials.release()
 
-    # -- driving them
+    # -- driving the stages
 
     def _resume(self, resume: Callable[[], Awaited]) -> Awaited | None:
-        """Run the stages up to what has to be awaited next; None when they have ended."""
+        """Run the stages until something has to be awaited. Returns that, or None at their end."""
         try:
             return resume()
         except StopIteration:
@@ -339,7 +338,7 @@ class Joining:
             return None
 
     async def _run(self, awaited: Awaited | None) -> None:
-        """The task of a joining that has async steps."""
+        """Drive a joining with async steps, in its own task."""
         try:
             with trio.CancelScope() as self._scope:
                 while awaited is not None and not self._has_ended:
@@ -347,13 +346,13 @@ class Joining:
             if self._scope.cancelled_caught and not self._has_ended:
                 self._time_out()
         finally:
-            self._abandon("server shutting down")  # unless it is decided
+            self._abandon("server shutting down")  # ignored unless the task was cancelled
             self._stages.close()
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
         timeout_s = awaited.timeout_s or self._participant.host.options.engine.hook_timeout_s
-        scope.deadline = trio.current_time() + timeout_s
+        scope.deadline = trio.current_time() + timeout_s  # JOIN-13: each step has its own
         try:
             result = await self._participant.host.workers.call_async(
                 awaited.function, *awaited.arguments
@@ -368,7 +367,7 @@ class Joining:
         return self._resume(partial(self._stages.send, result))
 
     def _fail(self, error: BaseException) -> None:
-        """A step has raised. Anything but ConnectRefused is a defect that clients are not shown."""
+        """Refuse the client: a step has raised. A defect is logged, and clients are not told."""
         if not isinstance(error, ConnectRefused):
             self._log(error)
         refusal = told_refusal(error)
@@ -378,37 +377,37 @@ class Joining:
             self._refuse(ConnectRefused("Internal server error"), errcode=SERVER_ERROR)
 
     def _check_time(self) -> None:
-        """What shields itself ends after its time; it is as late as what can be cancelled."""
+        """Time out after a step that shielded itself for too long: it must not pass (JOIN-13)."""
         if self._scope is not None and self._scope.cancel_called and not self._has_ended:
             self._time_out()
 
     def _time_out(self) -> None:
-        if self.state is State.ACCEPTED:  # what is missing is the client's
+        if self.state is State.ACCEPTED:  # JOIN-25: the client has not sent its credentials
             self._refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
         else:
-            self._log(TimeoutError("it took longer than it may"))
+            self._log(TimeoutError("the step did not end within its time"))
             self._refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
 
     def _log(self, error: BaseException) -> None:
-        # Clients name the children of a parent: all of them are one for the log.
+        # Clients make up the names of children, so the log knows all children of a parent by one.
         name = self.name if self._namespace is None else self._namespace._family
         what = self._at if isinstance(self._at, str) else self._at.describe(name)
         whom = self.name if self.socket is None else self.socket.public_id
         self._participant.host.workers.log_failure(what, whom, error)
 
     def _let_go(self, reason: str) -> None:
-        """It is decided against the client: end what is at work for it."""
+        """Cancel what is at work for the client: it is decided that it does not join."""
         self._participant.forget_joining(self)
         if self.socket is not None:
             stay_out(self.socket, reason)
         if self.credentials is not None:
             self.credentials.drop()
         if self._scope is not None:
-            self._scope.cancel()
+            self._scope.cancel()  # JOIN-31
 
     def _conclude(self) -> None:
-        """Nothing is at work for it any more, but perhaps its undos."""
-        if self._undos is not None and self.state is not State.JOINED:
+        """Count the joining no longer: nothing is at work for it, except perhaps its undos."""
+        if self._undos is not None and self.state is not State.JOINED:  # JOIN-10
             workers = self._participant.host.workers
             if self._undos.has_async and workers.spawn(self._undo_then_conclude):
                 return
@@ -430,11 +429,11 @@ class Joining:
 def _create_socket(
     client: "Candidate", namespace: "Hall", auth: dict[str, Any], restored: "SavedSession | None"
 ) -> Socket:
-    """A socket that is in no room yet."""
+    """Return a socket that is in no room yet."""
     if restored is not None:
-        socket_id = restored.id
+        socket_id = restored.id  # JOIN-18
     elif client.revision.names_sockets:
         socket_id = name_socket(namespace.name, client.session.sid)
     else:
-        socket_id = client.host.draw_id()
+        socket_id = client.host.draw_id()  # SIO5-04, SIO5-34
     return Socket(namespace, client, socket_id, auth, restored)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RESTART: Final = 1012  # WebSocket close code: come back
+_RESTART: Final = 1012  # WebSocket close code "service restart": the client should come back
 _STOPPING: Final = "server shutting down"
-_SLICE_S: Final = 0.05
+_SLICE_S: Final = 0.05  # sleep only when this far ahead, rather than after each session
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Mount:
     """What exists only while a server is mounted.
 
     Args:
-        runtime: carries it.
-        connections: on which its requests come.
+        runtime: drives it.
+        connections: bring its requests.
         engine: of the Socket.IO path.
-        engines: that one and those of mounted paths.
+        engines: that one, and those of mounted paths.
     """
 
     runtime: Runtime
@@ -50,7 +50,7 @@ class Mount:
 
     @asynccontextmanager
     async def serving(self, host: "Host") -> AsyncIterator[None]:
-        """Serve while the block runs; then end sessions, handlers and connections, in order."""
+        """Serve while the block runs; then end sessions, handlers and connections (RUN-02)."""
         stop, poller = host.options.stop, self.runtime.poller
         try:
             async with (
@@ -71,10 +71,13 @@ class Mount:
         finally:
             for engine in self.engines:
                 engine.close_all(_STOPPING, code=_RESTART)
-            poller.settle_all()  # everybody leaves before the adapters are closed
+            poller.settle_all()  # all sockets leave before the adapters are closed
 
     async def _close_sessions(self, window_s: float) -> None:
-        """Close every session, spread over a window: clients come back elsewhere at that rate."""
+        """Close every session, spread over a window.
+
+        Clients connect to another node at the rate at which they are closed here.
+        """
         for engine in self.engines:
             engine.open_no_more()
         sessions: list[Session] = [
@@ -96,13 +99,13 @@ def open_mount(
     runtime: Runtime,
     paths: "Mapping[str, OpenSession]",
 ) -> Mount:
-    """Put a server's parts together; nothing is started.
+    """Put the parts of a server together. Nothing is started.
 
     Args:
-        host: the server.
-        namespaces: its namespaces.
-        runtime: carries it.
-        paths: where bare Engine.IO is served, and by whom.
+        host: the options and parts of the server.
+        namespaces: of the server.
+        runtime: drives it.
+        paths: the further paths where bare Engine.IO is served, and what opens their sessions.
     Raises:
         ConfigurationError: two parts want the same path, or a folder is missing.
     """
@@ -129,8 +132,10 @@ def open_mount(
     engine.newcomers = Newcomers(options.engine, proxies)
     engines = {options.engine.path: engine}
     for path, open_session in paths.items():
-        if path.rstrip("/") == options.engine.path.rstrip("/"):  # it may have changed meanwhile
-            raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
+        if path.rstrip("/") == options.engine.path.rstrip("/"):  # changed after Server.mount
+            raise ConfigurationError(
+                f"{path} is asked for twice: it is mounted by the app, and the path of Socket.IO"
+            )
         engines[path] = EngineServer(options.engine, parts, open_session)
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():

@@ -1,4 +1,4 @@
-"""A namespace: its sockets and rooms, its middleware, its handlers."""
+"""A namespace: its sockets and rooms, its handlers, and its adapter."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,26 +24,27 @@ class Owner(Protocol):
 
     @property
     def host(self) -> "Host":
-        """The server."""
+        """The options of the server, and the parts that are shared."""
 
     def create_adapter(self, namespace: "Namespace") -> Adapter:
-        """The adapter of a namespace."""
+        """Make the adapter of a namespace."""
 
     def remove_child(self, child: "Namespace") -> None:
-        """A namespace that clients had asked for is deserted."""
+        """Forget a namespace that clients had asked for, since nobody is in it any more."""
 
 
 class Namespace(Channel):
-    """A channel of the server that clients join by name. It broadcasts to all who are in it.
+    """A channel of the server that clients join by name. It is a broadcast to all its sockets.
 
     Args:
         owner: the namespaces of the server.
-        name: begins with a slash.
-        family: of a namespace that clients asked for, one name for all that their parent made.
+        name: starts with a slash.
+        family: the name that all namespaces of one parent share in the log; None for a namespace
+            that the program made.
 
     Attributes:
-        adapter: what its rooms and broadcasts reach.
-        name: begins with a slash.
+        adapter: performs its broadcasts and changes of rooms, on whatever node.
+        name: starts with a slash.
         rooms: the rooms of this node's sockets. Do not change them.
     """
 
@@ -70,22 +71,22 @@ class Namespace(Channel):
 
     @property
     def sockets(self) -> "dict[str, Socket]":
-        """Connected sockets of this node, by id. Do not change it."""
+        """The connected sockets of this node, by id. Do not change it."""
         return self.rooms.sockets
 
     # -- serving
 
     def _begin(self) -> None:
-        """Serving begins: the options of the server hold from here on."""
+        """Take the options of the server as they are now: serving begins."""
         self._packets.speak(self._owner.host.parser)
         self._plug_recovery()
-        if self._adapter_is_closed:  # of the last time
+        if self._adapter_is_closed:  # the server has served before
             self.adapter = self._owner.create_adapter(self)
             self._adapter_is_closed = False
             self._adapter_is_started = not _has_start(self.adapter)
 
     async def _start_adapter(self) -> None:
-        """Have the adapter reach the other nodes, once, before anybody joins.
+        """Have the adapter reach the other nodes, once, before anybody joins (RUN-09).
 
         Raises:
             Exception: whatever the adapter raises.
@@ -100,7 +101,10 @@ class Namespace(Channel):
         self._recovery = None if recovery is None else NamespaceRecovery(self, recovery)
 
     def _close_adapter(self) -> None:
-        """The namespace or the server ends. Once for each adapter; contained."""
+        """Close the adapter, once: the namespace or the server ends.
+
+        An exception of the adapter is logged.
+        """
         if self._adapter_is_closed:
             return
         self._adapter_is_closed = True
@@ -112,7 +116,7 @@ class Namespace(Channel):
     # -- its end
 
     def _put_everybody_out(self, reason: str) -> "list[Socket]":
-        """Disconnect all sockets and refuse all clients that are on their way in.
+        """Disconnect all sockets, and refuse all clients that are joining (JOIN-29).
 
         Returns:
             The sockets, whose handlers may still be at work.
@@ -125,7 +129,7 @@ class Namespace(Channel):
         return sockets
 
     def _end_if_deserted(self) -> None:
-        """A child that nobody is in or about to join ends, if the options say so."""
+        """End a dynamic namespace that nobody is in or joins, if the options say so."""
         if (
             self._is_dynamic
             and not self.rooms.sockets
@@ -136,5 +140,8 @@ class Namespace(Channel):
 
 
 def _has_start(adapter: Adapter) -> bool:
-    """Whether an adapter has something to start: a single node has not, and must cost nothing."""
+    """Whether an adapter overrides `start`.
+
+    The adapter of a single node does not, so that joining costs no await there.
+    """
     return type(adapter).start is not Adapter.start

@@ -1,7 +1,7 @@
-"""A namespace's part in state recovery: what is sent is marked and logged, sessions find it again.
+"""A namespace's part in state recovery: it marks and logs what is sent, and finds what was missed.
 
-It is plugged into a namespace while state_recovery is on, and works with any adapter, because each
-node logs what it delivers to its own sockets, wherever it came from. An adapter may keep sessions
+It is plugged into a namespace while state_recovery is on. It works with any adapter, because each
+node logs what it delivers to its own sockets, wherever that came from. An adapter may keep sessions
 elsewhere (`Adapter.persist_session`, `Adapter.restore_session`); what their clients have missed is
 in the log of this node all the same.
 """
@@ -27,15 +27,15 @@ _ALONE: Final = Target()
 
 
 class RecoverablePlace(Protocol):
-    """The namespace."""
+    """The namespace, as far as recovery needs it."""
 
     @property
     def name(self) -> str:
-        """Of the namespace."""
+        """The name of the namespace."""
 
     @property
     def rooms(self) -> "Rooms[Any]":
-        """Know its sockets."""
+        """The index of its sockets and rooms."""
 
     @property
     def _packets(self) -> "PacketWriter":
@@ -43,42 +43,42 @@ class RecoverablePlace(Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """Knows who is told of sessions that expire."""
+        """Holds the handler of expired sessions."""
 
 
 class RecoverableSocket(Protocol):
-    """A socket whose client may come back."""
+    """A socket whose client may come back. The contracts are those of Socket."""
 
     @property
     def id(self) -> str:
-        """See Socket."""
+        """The id of the socket."""
 
     @property
     def connected(self) -> bool:
-        """See Socket."""
+        """Whether it is in its namespace."""
 
     @property
     def session(self) -> "Session":
-        """See Socket."""
+        """The session with the client."""
 
     @property
     def _is_reachable(self) -> bool:
-        """See Socket."""
+        """Whether its client knows that it is connected."""
 
     @property
     def _outgoing(self) -> "OutgoingListeners | None":
-        """See Socket."""
+        """The listeners of what is sent to it; None if there are none."""
 
 
 class NamespaceRecovery:
-    """Marks and logs what is sent to the sockets of one namespace of this node.
+    """Marks and logs what this node sends to the sockets of one namespace.
 
     Args:
         place: the namespace.
-        recovery: the log and the sessions of the server.
+        recovery: the log and the saved sessions of the server.
 
     Attributes:
-        shared: the log and the sessions of the server.
+        shared: the log and the saved sessions of the server.
     """
 
     def __init__(self, place: RecoverablePlace, recovery: "Recovery") -> None:
@@ -90,12 +90,12 @@ class NamespaceRecovery:
     # -- sending
 
     def log_broadcast(self, arguments: list[Any], target: Target) -> "Outgoing":
-        """Write an event for the sockets of target, with its offset, and log it.
+        """Encode an event for the sockets of target, with its offset, and log it.
 
         Raises:
             LocalProtocolError: the arguments cannot be sent; nothing was logged.
         """
-        # RECOVER-11: whatever adapter it came through, this node delivers it now.
+        # RECOVER-11: called for whatever this node delivers, whichever adapter brought it.
         packet = self._mark(arguments, volatile=target.volatile, compress=target.compress)
         if not target.volatile:
             destinations: list[Destination] = [(self._name, room) for room in target.rooms]
@@ -111,19 +111,20 @@ class NamespaceRecovery:
         compress: bool,
         saved_until: float,
     ) -> None:
-        """Send an event to one socket, or to the one that goes on in its place.
+        """Send an event to a socket, or to the socket that has taken its place after a recovery.
 
         Args:
-            socket: which.
-            arguments: the event's name, then what goes with it.
+            socket: the receiver.
+            arguments: the event's name, then its arguments.
             volatile: see Target.
             compress: see Target.
-            saved_until: when its session ends, if it is saved.
+            saved_until: when the session of the socket expires, if it was saved, on trio's clock.
         Raises:
             LocalProtocolError: the arguments cannot be sent.
         """
         if socket._outgoing is not None:
-            self._place._packets.encode_event(arguments, None)  # unsendable: nobody hears of it
+            # First, so that listeners hear of no event that cannot be sent.
+            self._place._packets.encode_event(arguments, None)
             socket._outgoing.overhear(socket, arguments)
         packet = self._mark(arguments, volatile=volatile, compress=compress)
         live = socket if socket.connected else self._place.rooms.sockets.get(socket.id)
@@ -137,9 +138,9 @@ class NamespaceRecovery:
                 live.session.send(packet)
 
     def _mark(self, arguments: list[Any], *, volatile: bool, compress: bool) -> "Outgoing":
-        """Write an event with its offset; a volatile one, which is not logged, has the last.
+        """Encode an event with its offset; a volatile event, which is not logged, has the last one.
 
-        Official clients take any text at the end of an event for its offset.
+        It needs one, because official clients take any text at the end of an event for its offset.
         """
         offset = self._log.offset(self._log.last if volatile else self._log.last + 1)
         packet = self._place._packets.encode_event([*arguments, offset], None)
@@ -155,9 +156,15 @@ class NamespaceRecovery:
         compress: bool,
         received: int,
     ) -> None:
-        """Send to a client that was accepted and has not joined. Nothing of that is recovered.
+        """Send an event to a client that was accepted and has not joined. It is not logged.
 
-        Its offset must not claim that the client has what it will be sent on joining.
+        Args:
+            socket: the receiver.
+            arguments: the event's name, then its arguments.
+            volatile: see Target.
+            compress: see Target.
+            received: number of the packet whose offset the event has. A later offset would claim
+                that the client has what it will be sent only when it joins.
         """
         offset = self._log.offset(received)
         packet = self._place._packets.encode_event([*arguments, offset], None)
@@ -170,15 +177,15 @@ class NamespaceRecovery:
     # -- sessions
 
     def tell_expired(self, session: "SavedSession") -> None:
-        """Nobody will go on with a session that was handed out."""
+        """Tell that a session which was handed out has expired, since its client did not join."""
         self.shared.tell_expired(session, self._place._registry)
 
     def keep(self, session: "SavedSession") -> None:
-        """Keep a session in memory until its client comes back, or its time runs out."""
+        """Keep a session in memory until its client comes back, or it expires."""
         self.shared.keep(session, self._place._registry)
 
     def hand_out(self, pid: str) -> "SavedSession | None":
-        """Give a session that was kept in memory, once (RECOVER-03)."""
+        """Hand out a session that was kept in memory, once (RECOVER-03)."""
         session = self.shared.find(pid)
         if session is None or session.namespace != self._name:
             return None
@@ -186,30 +193,31 @@ class NamespaceRecovery:
         return session
 
     def is_offset(self, offset: str | None) -> bool:
-        """Whether a packet can have had that offset, as far as anybody knows here."""
+        """Whether a packet of this log can have had this offset."""
         return self._log.number_of(offset) <= self._log.last
 
     def can_go_on(self, session: "SavedSession", offset: str | None) -> bool:
-        """Whether all that the client of a session has missed is known. Given up otherwise.
+        """Whether everything that the client of a session has missed is known. If not, it expires.
 
         Args:
-            session: notes what the client has.
-            offset: of the last packet that the client has; None when it names none.
+            session: the session; what the client has is noted in it.
+            offset: of the last packet that the client has; None if it names none.
         """
         shared, log = self.shared, self._log
-        # RECOVER-04: an offset from before the session is of another: official clients keep it.
+        # RECOVER-04: an offset from before this session belongs to another one. Official clients
+        # keep the last offset when they get a new pid.
         received = max(log.number_of(offset), session.received)
         known = max(log.dropped, session.blind)
         session.received = max(received, known)
         missed_bytes = sum(packet.byte_count() for packet in self.missed(session))
-        # RECOVER-05: no gap, rather a new session.
+        # RECOVER-05: a new session rather than a gap.
         if max(received, session.confirmed) < known or missed_bytes > shared.missed_bound_bytes:
             shared.tell_expired(session, self._place._registry)
             return False
         return True
 
     def missed(self, session: "SavedSession") -> "list[Outgoing]":
-        """What was sent to a session, and its client has not got, in order."""
+        """Return what was sent to a session and its client has not got, in order (RECOVER-02)."""
         rooms = {session.id, *session.rooms}
         names = {*rooms, *(change.room for change in session.changes)}
         destinations: list[Destination] = [(self._name, room) for room in names]
@@ -218,7 +226,7 @@ class NamespaceRecovery:
         missed = []
         for logged in reversed(self._log.find(session.received, destinations)):
             while changes and changes[-1].number >= logged.number:
-                change = changes.pop()  # back to what was before
+                change = changes.pop()  # undo it: the rooms become those before the change
                 (rooms.add if change.was_member else rooms.discard)(change.room)
             if logged.is_for(rooms):
                 missed.append(logged.packet)

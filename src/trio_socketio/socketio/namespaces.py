@@ -1,4 +1,4 @@
-"""The namespaces of a server: those that it names, and those that clients ask for."""
+"""The namespaces of a server: those that the program names, and those that clients ask for."""
 
 import logging
 from collections.abc import Callable
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 AdapterFactory = Callable[[Namespace], "Adapter"]
 
 REMOVAL_S: Final = 5.0
-"""How long the handlers of a namespace that is removed may go on."""
+"""How long the handlers of a removed namespace may still take."""
 
 
 class Namespaces:
-    """Makes, finds and ends the namespaces of one server.
+    """Creates, finds and ends the namespaces of one server.
 
     Args:
-        host: the server.
+        host: the options of the server, and the parts that are shared.
         create_adapter: makes the adapter of each namespace.
 
     Attributes:
-        by_name: those that exist.
-        parents: those that may bring more into being, in the order in which they are asked.
-        everywhere: what is registered with every namespace that is there or comes.
-        main: where everybody is whom nobody has asked elsewhere.
+        by_name: the namespaces that exist.
+        everywhere: what is registered with every namespace, also with those that are created later.
+        main: the namespace "/".
+        parents: those that stand for further namespaces, in the order in which they are asked.
     """
 
     def __init__(self, host: "Host", create_adapter: AdapterFactory) -> None:
@@ -51,7 +51,11 @@ class Namespaces:
         self.main = self.find_or_create("/")
 
     def on_created(self, function: Function) -> Function:
-        """Register the handler of "new_namespace"; see Server.on."""
+        """Register the handler of "new_namespace"; see Server.on.
+
+        Raises:
+            LocalProtocolError: it is async, or cannot be called with a namespace.
+        """
         check_function("handler of 'new_namespace'", function, ("namespace",))
         if is_async(function):
             raise LocalProtocolError("the handler of 'new_namespace' is a plain function")
@@ -59,10 +63,14 @@ class Namespaces:
         self._created.append(function)
         return function
 
-    # -- those that the program names
+    # -- namespaces that the program names
 
     def find_or_create(self, name: str) -> Namespace:
-        """The namespace of that name; new if need be. See Server.of."""
+        """Return the namespace of that name, and create it if need be; see Server.of.
+
+        Raises:
+            LocalProtocolError: no namespace can have this name.
+        """
         if not name.startswith("/"):
             name = "/" + name
         namespace = self.by_name.get(name)
@@ -76,14 +84,14 @@ class Namespaces:
         return namespace
 
     def parent_of(self, matcher: Matcher) -> ParentNamespace:
-        """The parent of all that a matcher accepts; new if need be. See Server.of."""
+        """Return the parent of all names that a matcher accepts, and create it if need be."""
         parent = self.parents.get(matcher)
         if parent is None:
             self.host.workers.check_thread()
             parent = self.parents[matcher] = ParentNamespace(self.host.workers, matcher)
         return parent
 
-    @enable_ki_protection  # Ctrl-C is not a handler's failure
+    @enable_ki_protection  # else a Ctrl-C in here would pass for a failure of the handler
     def _create(self, name: str, parent: ParentNamespace | None, family: str | None) -> Namespace:
         namespace = Namespace(self, name, family)
         self.everywhere.bequeath(namespace._registry)
@@ -96,14 +104,14 @@ class Namespaces:
                 workers.run(function, namespace)
             except BaseException as error:
                 if workers.thread is None and not isinstance(error, Exception):
-                    raise  # the program is being built, and may end itself
+                    raise  # nothing serves yet, so SystemExit ends the program
                 workers.log_failure("handler of 'new_namespace'", name, error)
         return namespace
 
-    # -- those that clients ask for
+    # -- namespaces that clients ask for
 
     def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:
-        """A namespace that a client asked for; None if there are too many such.
+        """Create a namespace that a client asked for; None if there are too many of them (SURF-03).
 
         Raises:
             Exception: whatever the adapter's factory raises.
@@ -117,12 +125,12 @@ class Namespaces:
         except BaseException:
             self._dynamic_count -= 1
             raise
-        if self._dynamic_count == bound:  # once, not per refusal
-            log.warning("max_dynamic_namespaces is reached with %r: no more are let in", name)
+        if self._dynamic_count == bound:  # once, not for each refusal
+            log.warning("max_dynamic_namespaces is reached with %r: no more are created", name)
         return child
 
     def remove_child(self, child: Namespace) -> None:
-        """A namespace that clients had asked for is deserted."""
+        """Forget a namespace that clients had asked for, since nobody is in it any more."""
         if self.by_name.get(child.name) is child:
             self._forget(child)
             child._close_adapter()
@@ -130,10 +138,15 @@ class Namespaces:
     # -- ends
 
     async def remove(self, name: str, reason: str) -> None:
-        """End a namespace; see Server.remove."""
+        """End a namespace; see Server.remove.
+
+        Raises:
+            LocalProtocolError: there is no such namespace, or it is the main one.
+        """
         namespace = self.by_name.get(name if name.startswith("/") else "/" + name)
         if namespace is None or namespace is self.main:
             raise LocalProtocolError(f"there is no namespace {name!r} that could be removed")
+        # JOIN-30: `of` makes a new one from now on, and no client finds the old one.
         self._forget(namespace)
         await trio.lowlevel.checkpoint()
         sockets = namespace._put_everybody_out(reason)
@@ -157,11 +170,11 @@ class Namespaces:
     # -- serving
 
     def begin(self) -> None:
-        """Serving begins: the options of the host hold from here on."""
+        """Take the options of the server as they are now: serving begins."""
         for namespace in self.by_name.values():
             namespace._begin()
 
     def close_adapters(self) -> None:
-        """Serving has ended, for everybody."""
+        """Close the adapters of all namespaces: serving has ended."""
         for namespace in tuple(self.by_name.values()):
             namespace._close_adapter()

@@ -1,4 +1,4 @@
-"""Those who see sockets come and go, at the moment itself."""
+"""Tells observers of sockets that come and go, at the moment itself."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
 
 
 class Observing(Protocol):
-    """See Observer, which programs derive from."""
+    """What is told; programs derive from Observer, which has the contracts."""
 
     def joined(self, socket: Any) -> None:
-        """See Observer."""
+        """A socket is in its namespace."""
 
     def left(self, socket: Any, reason: str, recoverable: bool) -> None:
-        """See Observer."""
+        """A socket has left its rooms."""
 
     def refused(self, joining: Any, error: "ConnectRefused") -> None:
-        """See Observer."""
+        """A client that wanted to join was turned away."""
 
     def abandoned(self, joining: Any) -> None:
-        """See Observer."""
+        """A client that wanted to join has left, or the server stops."""
 
 
 class Observers:
-    """The observers of one namespace.
+    """The observers of one namespace. One that raises is logged, and affects nobody else (JOIN-17).
 
     Attributes:
         all: the observers, in the order in which they are told.
@@ -39,11 +39,11 @@ class Observers:
         self.all: tuple[Observing, ...] = ()
 
     def add(self, observers: "Iterable[Observing]") -> None:
-        """Tell these too, from now on."""
+        """Tell these observers too, from now on."""
         self.all = (*self.all, *observers)
 
     def joined(self, socket: Any) -> None:
-        """See Observer."""
+        """Tell that a socket is in its namespace."""
         for observer in self.all:
             try:
                 observer.joined(socket)
@@ -51,7 +51,7 @@ class Observers:
                 self._log(observer, socket.public_id, error)
 
     def left(self, socket: Any, reason: str, recoverable: bool) -> None:
-        """See Observer."""
+        """Tell that a socket has left its rooms."""
         for observer in self.all:
             try:
                 observer.left(socket, reason, recoverable)
@@ -59,7 +59,7 @@ class Observers:
                 self._log(observer, socket.public_id, error)
 
     def refused(self, joining: Any, error: "ConnectRefused") -> None:
-        """See Observer."""
+        """Tell that a client was turned away."""
         for observer in self.all:
             try:
                 observer.refused(joining, error)
@@ -67,7 +67,7 @@ class Observers:
                 self._log(observer, joining.name, fault)
 
     def abandoned(self, joining: Any) -> None:
-        """See Observer."""
+        """Tell that a client has left before it joined, or that the server stops."""
         for observer in self.all:
             try:
                 observer.abandoned(joining)

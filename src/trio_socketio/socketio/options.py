@@ -1,7 +1,7 @@
 """The options of Socket.IO, and those of a whole server: all groups of this floor and below.
 
 Each floor owns its group. `ServerOptions` has the options of all groups under flat names, as
-programs write them; `group_options` takes them apart, and every owner is given its own group.
+programs write them; `group_options` sorts them into groups, and every owner is given its own.
 """
 
 import re
@@ -26,31 +26,31 @@ from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, Stop
 from trio_socketio.signatures import find_misfit
 
 Origin = str | re.Pattern[str] | Callable[[str], bool]
-"""``scheme://host[:port]``, ``"*"``, a pattern for the whole of it, or a plain function of it."""
+"""``scheme://host[:port]``, ``"*"``, a pattern for a whole origin, or a plain function of one."""
 
 
 class SocketOptions(OptionGroup, frozen=True, kw_only=True):
     """How namespaces and their sockets behave.
 
     Args:
-        connect_timeout_s: a client that has joined no namespace by then is closed.
-        attachments_timeout_s: a binary packet whose attachments take longer closes its client.
-        parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients speak
-            the same.
+        connect_timeout_s: when a client that has joined no namespace is closed.
+        attachments_timeout_s: when a client is closed whose binary packet still lacks attachments.
+        parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients of a
+            server have to use the same.
         max_rooms_per_socket: a further join raises.
         max_namespaces_per_session: a further CONNECT is refused.
-        max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
+        max_dynamic_namespaces: how many namespaces clients may bring into being on the whole
+            server; a further CONNECT to a new one is refused.
+        max_namespaces_founded_per_session: how many of those one client may bring into being; a
             further CONNECT to a new one is refused.
-        max_namespaces_founded_per_session: of those, by one client; a further CONNECT to a new one
-            is refused.
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
             when nobody is in it any more.
-        handler_queue: events of one socket that wait for its handler, before reading stops.
-        input_bound_bytes: what one client has sent and its handlers have not finished with, before
-            reading stops. A packet counts its bytes; above 4 KiB also 64 for each array, object and
-            item. One packet is always taken.
-        input_bound_all_bytes: the same of all clients together. Over it, clients are not read that
-            hold more than a quarter of an equal share.
+        handler_queue: how many events of one socket may wait for its handlers before reading stops.
+        input_bound_bytes: how much one client may have sent that its handlers have not finished
+            with, before reading stops. A packet counts its bytes, and above 4 KiB also 64 for each
+            array, object and item. One packet is always taken.
+        input_bound_all_bytes: the same for all clients together. At the bound, clients that hold
+            more than a quarter of an equal share are not read.
     """
 
     connect_timeout_s: float = 45.0
@@ -74,18 +74,18 @@ class SocketOptions(OptionGroup, frozen=True, kw_only=True):
 class RecoveryOptions(OptionGroup, frozen=True, kw_only=True):
     """Connection state recovery: a client that lost its connection may go on with its socket.
 
-    Every event has one argument more then, its offset.
+    While it is enabled, every event has one more argument, its offset.
 
     Args:
-        enabled: whether clients may.
+        enabled: whether clients may go on.
         max_disconnection_s: for how long a client may be away.
-        skip_middlewares: whether it is let in again without asking the middleware.
-        max_packets: that are remembered for all clients, of all namespaces; a client that may have
-            missed others begins anew.
-        max_bytes: of those packets.
-        max_sessions: of clients that are away; the oldest is given up.
-        max_session_bytes: that these sessions hold in rooms and data; the oldest is given up. One
-            that holds more than a 64th of it is not kept.
+        skip_middlewares: whether a client is let in again without asking the middleware.
+        max_packets: how many packets are kept, for the clients of all namespaces together; a client
+            that may have missed older ones starts a new session.
+        max_bytes: how large these packets may be together.
+        max_sessions: how many clients may be away; the one that left first is given up.
+        max_session_bytes: how much the rooms and data of these clients may hold together; the one
+            that left first is given up. One that holds more than a 64th of it is not kept.
     """
 
     enabled: bool = False
@@ -101,12 +101,13 @@ class ServerGroups(NamedTuple):
     """The options of one server, by owner.
 
     Args:
-        runtime, connections, stop: of runtime/.
-        http, cors, client_files: of http/.
-        engine: of engine/.
-        sockets, recovery: of socketio/.
+        runtime, connections, stop: the groups of runtime/.
+        http, cors, client_files: the groups of http/.
+        engine: the group of engine/.
+        sockets, recovery: the groups of socketio/.
         hooks: functions that are asked before a session is opened.
-        origin_checks: patterns and functions that stand beside the origins of cors.
+        origin_checks: patterns and functions that allow origins, besides the origins that cors
+            names.
     """
 
     runtime: RuntimeOptions = RuntimeOptions()
@@ -129,11 +130,11 @@ _OWN_NAMES: Final = {
     ("client_files", "folder"): "client_dist",
 }
 _NOT_FLAT: Final = {("runtime", "deadline_slack_s")}
-"""Follows from the heartbeat, where one server has a runtime of its own."""
+"""`Server.serve`, which has a runtime of its own, derives it from the heartbeat."""
 
 
 def _flat_names() -> "dict[str, dict[str, str]]":
-    """Of each group, the flat name of each of its options."""
+    """Return the flat name of each option, by group and option."""
     names: dict[str, dict[str, str]] = {}
     for group, default in ServerGroups._field_defaults.items():
         if isinstance(default, OptionGroup):
@@ -146,7 +147,7 @@ def _flat_names() -> "dict[str, dict[str, str]]":
 
 
 FLAT_NAMES: Final = _flat_names()
-"""Of each group of ServerGroups, what each of its options is called in ServerOptions."""
+"""The name in ServerOptions of each option, by group of ServerGroups and option."""
 
 _RUNTIME, _CONNECTIONS, _STOP = RuntimeOptions(), ConnectionLimits(), StopOptions()
 _HTTP, _CORS, _FILES = HttpOptions(), CorsOptions(), ClientFilesOptions()
@@ -157,7 +158,7 @@ _ENGINE, _SOCKETS, _RECOVERY = EngineOptions(), SocketOptions(), RecoveryOptions
 class ServerOptions:
     """How a server behaves: the options of all groups, under flat names.
 
-    The defaults are the reference's where it has the option. What each option means is said by the
+    The defaults are the reference's where it has the option. What an option means is said by the
     group that owns it:
 
     - `EngineOptions`: path, add_trailing_slash, transports, allow_upgrades, destroy_upgrade,
@@ -246,19 +247,19 @@ class ServerOptions:
     slow_handler_s: float = _RUNTIME.slow_handler_s
 
     def __post_init__(self) -> None:
-        # An iterator would be empty when it is asked for the second time.
+        # As a tuple, because an iterator would be empty when it is read for the second time.
         object.__setattr__(self, "cors_origins", _list_origins(self.cors_origins))
         groups = group_options(self)
         object.__setattr__(self, "path", groups.engine.path)
 
 
 def group_options(flat: ServerOptions) -> ServerGroups:
-    """Take options apart, so that each owner is given its own group.
+    """Sort options into groups, so that each owner can be given its own.
 
     Args:
-        flat: see ServerOptions.
+        flat: the options of the server.
     Raises:
-        OptionError: an option cannot be used; it has its flat name.
+        OptionError: an option cannot be used; the error has its flat name.
     """
     origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
     hooks = RequestHooks(flat.allow_request, flat.generate_id)
@@ -285,10 +286,12 @@ def _list_origins(origins: object) -> tuple[object, ...]:
 
 
 def _check_of(origin: object) -> Callable[[str], bool]:
-    """The function that says whether an origin is meant by a pattern or by a function."""
+    """Return a function that says whether an origin is meant by a pattern or function."""
     if isinstance(origin, re.Pattern):
         if not isinstance(origin.pattern, str):
-            raise OptionError("cors_origins", f"a pattern of origins is of text, not {origin!r}")
+            raise OptionError(
+                "cors_origins", f"a pattern of origins must match text, not bytes: {origin!r}"
+            )
         pattern: re.Pattern[str] = origin
         return lambda text: pattern.fullmatch(text) is not None
     if not callable(origin) or iscoroutinefunction(origin):

@@ -1,4 +1,4 @@
-"""Listeners of what is sent to one socket, whether it is sent to it alone or broadcast."""
+"""Listeners of what is sent to one socket, whether to it alone or as a broadcast."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Reachable(Protocol):
-    """A socket."""
+    """The socket, as far as its listeners need it."""
 
     @property
     def id(self) -> str:
-        """See Socket."""
+        """The id of the socket."""
 
     @property
     def _is_reachable(self) -> bool:
-        """See Socket."""
+        """Whether its client knows that it is connected."""
 
 
 class OutgoingListeners:
     """The listeners of what is sent to one socket.
 
     Args:
-        workers: run them.
+        workers: run the listeners.
 
     Attributes:
         listeners: in the order in which they are called.
@@ -41,9 +41,10 @@ class OutgoingListeners:
         self._workers = workers
         self.listeners: list[Listener] = []
 
-    @enable_ki_protection  # the program may emit in any task: Ctrl-C is not a listener's failure
+    # The program may emit in any of its tasks, where a Ctrl-C would pass for a listener's failure.
+    @enable_ki_protection
     def overhear(self, socket: Reachable, arguments: list[Any]) -> None:
-        """Tell the listeners what is about to be sent; nothing is, to one who is gone."""
+        """Tell the listeners what is about to be sent, unless the client is gone."""
         if not socket._is_reachable:
             return
         for listener in tuple(self.listeners):
@@ -55,12 +56,12 @@ class OutgoingListeners:
 
 
 def check_outgoing(listener: Listener) -> None:
-    """Refuse what cannot listen.
+    """Refuse what cannot be a listener of what is sent.
 
     Raises:
-        LocalProtocolError: it cannot be called with an event, or it is async, and an emit cannot
-            wait for it.
+        LocalProtocolError: it cannot be called with an event, or it is async, for which an emit
+            could not wait.
     """
     check_function("outgoing listener", listener, ("name",), more=True)
     if is_async(listener):
-        raise LocalProtocolError("a listener of what is sent is a plain function")
+        raise LocalProtocolError("an outgoing listener must be a plain function, not async")

@@ -1,4 +1,4 @@
-"""What was emitted lately: numbered, bounded, and found by whom it was for."""
+"""The packets that were sent lately: numbered, bounded, and found by their receivers."""
 
 import re
 import secrets
@@ -13,23 +13,23 @@ import msgspec
 from trio_socketio.codec.engine_packet import Outgoing
 
 Destination = tuple[str, ...]
-"""A namespace, and what narrows it down: what it is made of is up to the caller."""
+"""A namespace, and perhaps what narrows it down. The log only compares destinations."""
 
 _OFFSET: Final = re.compile(r"([\w-]{8})\.([0-9]{1,16})", re.ASCII).fullmatch
 _COMPACT_AT: Final = 1000
 
 
 class LoggedPacket(msgspec.Struct, frozen=True, gc=False):
-    """A packet, and whom it was for.
+    """A packet and its receivers.
 
     Args:
-        number: of it, one more than the last.
-        at: when it was emitted.
+        number: one more than that of the packet before.
+        at: when it was emitted, on trio's clock.
         packet: with its offset inside.
-        destinations: found by each of them.
-        rooms: one of which its receivers were in; none is everybody.
-        excluded: rooms that they were not in.
-        size_bytes: of it.
+        destinations: it is found by each of them.
+        rooms: each receiver was in one of them; empty for everybody.
+        excluded: no receiver was in any of them.
+        size_bytes: the size of the packet.
     """
 
     number: int
@@ -41,7 +41,7 @@ class LoggedPacket(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int
 
     def is_for(self, rooms: Collection[str]) -> bool:
-        """Whether it was for a socket of its destinations that was in these rooms."""
+        """Whether a socket of its destinations that was in these rooms is a receiver."""
         return (not self.rooms or any(room in rooms for room in self.rooms)) and not any(
             room in rooms for room in self.excluded
         )
@@ -50,15 +50,15 @@ class LoggedPacket(msgspec.Struct, frozen=True, gc=False):
 class PacketLog:
     """The last packets of a server, all namespaces together.
 
-    An offset names a packet to its receivers: it is the last argument of its event.
+    An offset names a packet to its receivers: it is the last argument of the event.
 
     Args:
-        max_packets: older ones are dropped.
-        max_bytes: of all packets; the oldest are dropped.
-        keep_s: older ones are dropped.
+        max_packets: how many are kept; the oldest are dropped.
+        max_bytes: how large they may be together; the oldest are dropped.
+        keep_s: how long each is kept.
 
     Attributes:
-        last: number of the last packet that was added; the first has 1.
+        last: number of the last packet that was added; the first packet has 1.
         dropped: number of the last packet that was dropped.
     """
 
@@ -80,8 +80,8 @@ class PacketLog:
         self._max_packets = max_packets
         self._max_bytes = max_bytes
         self._keep_s = keep_s
-        self._name = secrets.token_urlsafe(6)  # offsets of another life are not taken for ours
-        self._packets: list[LoggedPacket] = []  # what is before _first is dropped
+        self._name = secrets.token_urlsafe(6)  # offsets of another log are not taken for ours
+        self._packets: list[LoggedPacket] = []  # those before _first are dropped
         self._first = 0
         self._by_destination: dict[Destination, deque[LoggedPacket]] = {}
         self._bytes = 0
@@ -94,15 +94,15 @@ class PacketLog:
 
     @property
     def byte_count(self) -> int:
-        """Bytes of all packets."""
+        """The size of all packets."""
         return self._bytes
 
     def offset(self, number: int) -> str:
-        """What the packet of that number is called."""
+        """Return the offset of the packet with this number."""
         return f"{self._name}.{number}"
 
     def number_of(self, offset: str | None) -> int:
-        """The number of the packet that is called so; 0 when none was ever added."""
+        """Return the number of the packet with this offset; 0 if this log never had one."""
         found = None if offset is None else _OFFSET(offset)
         return int(found[2]) if found and found[1] == self._name else 0
 
@@ -114,7 +114,15 @@ class PacketLog:
         excluded: tuple[str, ...],
         now: float,
     ) -> None:
-        """Add a packet, whose offset is that of the next number."""
+        """Add a packet, which holds the offset of the next number.
+
+        Args:
+            packet: encoded, with its offset.
+            destinations: it is found by each of them.
+            rooms: see LoggedPacket.
+            excluded: see LoggedPacket.
+            now: trio's clock.
+        """
         self.last += 1
         size = packet.byte_count()
         unique = tuple(dict.fromkeys(destinations))
@@ -129,9 +137,9 @@ class PacketLog:
         self.trim(now)
 
     def trim(self, now: float) -> None:
-        """Drop what is too old or too much."""
+        """Drop the packets that are too old, too many or too large together."""
         while self._first < len(self._packets) and (
-            self._packets[self._first].at + self._keep_s <= now  # as next_deadline has it
+            self._packets[self._first].at + self._keep_s <= now  # exactly the sum of next_deadline
             or self._bytes > self._max_bytes
             or len(self) > self._max_packets
         ):
@@ -148,23 +156,23 @@ class PacketLog:
         self._bytes -= logged.size_bytes
         for destination in logged.destinations:
             found = self._by_destination[destination]
-            found.popleft()  # the oldest of all is the oldest here
+            found.popleft()  # the oldest packet of all is also the oldest of its destinations
             if not found:
                 del self._by_destination[destination]
 
     def next_deadline(self) -> float:
-        """When the oldest packet is too old; infinity when there is none."""
+        """When the oldest packet is too old; infinity if the log is empty."""
         return self._packets[self._first].at + self._keep_s if len(self) else inf
 
     def position_at(self, time: float) -> int:
-        """The number of the last packet that was added by then; 0 when nobody knows any more."""
+        """Return the number of the last packet added by this time; 0 if that is no longer known."""
         if time < self._dropped_at:
             return 0
         index = bisect_right(self._packets, time, lo=self._first, key=lambda logged: logged.at)
         return self.dropped + index - self._first
 
     def find(self, after: int, destinations: Iterable[Destination]) -> list[LoggedPacket]:
-        """Packets with larger numbers that were for one of these destinations, in order."""
+        """Return the packets after this number that were for one of the destinations, in order."""
         found: dict[int, LoggedPacket] = {}
         for destination in destinations:
             for logged in reversed(self._by_destination.get(destination, ())):

@@ -1,4 +1,4 @@
-"""How the packets of one namespace are written."""
+"""Writes the packets of one namespace."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ class PacketWriter:
         name: of the namespace.
 
     Attributes:
-        encode_connect: writes the CONNECT that tells a client it is connected.
-        encode_event: writes an event: its name and arguments, and the id of the answer or None.
-        encode_ack: writes an answer: its arguments and the id.
+        encode_connect: encodes the CONNECT that tells a client that it is connected.
+        encode_event: encodes an event: its name and arguments, and the id for the answer or None.
+        encode_ack: encodes an answer: its arguments and the id of the event.
     """
 
     __slots__ = ("_ack_id", "_name", "_parser", "encode_ack", "encode_connect", "encode_event")
@@ -31,21 +31,24 @@ class PacketWriter:
         self.speak(parser)
 
     def speak(self, parser: "Parser") -> None:
-        """Write in another parser's way: the server's options hold from the start of serving."""
+        """Use this parser from now on: the options hold as they are when serving begins."""
         self._parser = parser
         self.encode_connect = connect_encoder(parser, self._name)
         self.encode_event = parser.arguments_encoder(PacketType.EVENT, self._name)
         self.encode_ack = parser.arguments_encoder(PacketType.ACK, self._name)
 
     def encode_bare_connect(self) -> "Outgoing":
-        """Write a CONNECT without payload: clients 1.x and 2.x know their id."""
+        """Encode a CONNECT without payload: clients 1.x and 2.x know their id (SIO4-02)."""
         return self._parser.encode_packet(Packet(PacketType.CONNECT, self._name))
 
     def encode_disconnect(self) -> "Outgoing":
-        """Write the DISCONNECT that puts a client out."""
+        """Encode the DISCONNECT that puts a client out."""
         return self._parser.encode_packet(Packet(PacketType.DISCONNECT, self._name))
 
     def next_ack_id(self) -> int:
-        """Number an event that asks for an answer: unique among the sockets of the namespace."""
+        """Return an id for an event that asks for an answer (SIO5-29).
+
+        It is unique in the namespace, because a broadcast has one id for all sockets (SURF-06).
+        """
         self._ack_id += 1
         return self._ack_id - 1

@@ -1,7 +1,7 @@
 """Dynamic namespaces: a parent stands for every name that its matcher accepts.
 
-Children are created when a client asks for one, and inherit what was registered with the parent,
-whenever it was.
+Children are created when a client asks for one. They inherit what is registered with the parent,
+also what is registered later.
 """
 
 import re
@@ -31,10 +31,10 @@ Matcher = re.Pattern[str] | Predicate
 
 
 class ParentNamespace(Registrar, Broadcast):
-    """Namespaces of one kind, created on demand.
+    """Namespaces of one kind, which are created on demand.
 
-    What is registered with it, its children have; what is broadcast from it, all of them get.
-    A child's own handler of an event comes before the parent's.
+    What is registered with it holds for its children, and what is broadcast from it reaches all of
+    them. A child's own handler of an event comes before the parent's.
 
     Args:
         workers: of the server.
@@ -43,7 +43,7 @@ class ParentNamespace(Registrar, Broadcast):
     Attributes:
         adapter: does with every child what is asked of it.
         children: by name. Do not change it.
-        name: of the pattern or predicate.
+        name: the pattern, or the name of the predicate.
     """
 
     def __init__(self, workers: "Workers", matcher: Matcher) -> None:
@@ -59,7 +59,7 @@ class ParentNamespace(Registrar, Broadcast):
         return f"<ParentNamespace {self.name}>"
 
     def server_side_emit(self, event: str, *arguments: Any) -> None:
-        """See Namespace.server_side_emit, of every child."""
+        """Send an event to every child on every other node; see Namespace.server_side_emit."""
         self._workers.check_thread()
         for child in tuple(self.children.values()):
             child.server_side_emit(event, *arguments)
@@ -67,12 +67,15 @@ class ParentNamespace(Registrar, Broadcast):
     # -- children
 
     def _matches(self, name: str) -> bool:
-        """Whether a name is one of its kind by its pattern; a predicate's opinion is not asked."""
+        """Whether a name that the program uses matches the pattern.
+
+        A predicate is not asked, because it judges what clients ask for.
+        """
         return isinstance(self._matcher, re.Pattern) and _fits(self._matcher, name)
 
     @property
     def _ask(self) -> Predicate:
-        """What says whether a name that a client asks for is one of its kind."""
+        """Says whether a name that a client asks for is one of its children."""
         matcher = self._matcher
         if isinstance(matcher, re.Pattern):
             pattern: re.Pattern[str] = matcher
@@ -81,16 +84,16 @@ class ParentNamespace(Registrar, Broadcast):
 
     @property
     def _is_async(self) -> bool:
-        """Whether that takes its time."""
+        """Whether the predicate is async."""
         return not isinstance(self._matcher, re.Pattern) and is_async(self._matcher)
 
     def _adopt(self, child: Namespace) -> None:
-        """Make a namespace one of its children: it has all that was and will be registered here."""
+        """Make a namespace one of the children: what is registered here holds for it."""
         self.children[child.name] = child
         self._registry.bequeath(child._registry)
 
     def _disown(self, child: Namespace) -> None:
-        """A namespace has ended; nothing happens unless it is one of the children."""
+        """Forget a namespace that has ended; one that is no child of this parent is ignored."""
         if self.children.get(child.name) is child:
             del self.children[child.name]
             self._registry.disinherit(child._registry)
@@ -100,7 +103,9 @@ def _name(matcher: Any) -> str:
     if isinstance(matcher, re.Pattern) and isinstance(matcher.pattern, str):
         return matcher.pattern
     if not callable(matcher):
-        raise LocalProtocolError(f"{matcher!r} is no name, pattern of text or predicate")
+        raise LocalProtocolError(
+            f"{matcher!r} is neither a name, nor a compiled pattern of text, nor a predicate"
+        )
     check_function("predicate", matcher, ("name", "auth"))
     return str(getattr(matcher, "__qualname__", repr(matcher)))
 
@@ -110,7 +115,7 @@ def _fits(pattern: re.Pattern[str], name: str) -> bool:
 
 
 class ChildrenAdapter:
-    """Does with every child what a broadcast to their parent asks of an adapter.
+    """Does with every child what a broadcast to the parent asks of an adapter (SURF-04).
 
     Args:
         children: by name.
@@ -123,20 +128,28 @@ class ChildrenAdapter:
         return [child.adapter for child in self._children.values()]
 
     def broadcast(self, arguments: list[Any], target: "Target") -> int:
-        """See Adapter."""
+        """Send an event to the sockets of target in every child."""
         return sum(adapter.broadcast(arguments, target) for adapter in self._adapters())
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: "Target", timeout_s: float
     ) -> list[Ack]:
-        """See Adapter; the children's answers together."""
+        """Ask the sockets of target in every child, all at the same time.
+
+        Returns:
+            The answers from all children together.
+        Raises:
+            AckTimeout: clients have not answered in time, or have left; it holds the answers of the
+                others.
+            LocalProtocolError: the arguments cannot be sent.
+        """
         answers: list[Ack] = []
         failures: list[TrioSocketIOError] = []
 
         async def ask(adapter: "Adapter") -> None:
             try:
                 answers.extend(await adapter.broadcast_with_ack(arguments, target, timeout_s))
-            except TrioSocketIOError as error:  # a nursery would wrap it
+            except TrioSocketIOError as error:  # the nursery would wrap it in a group
                 failures.append(error)
                 if isinstance(error, AckTimeout):
                     answers.extend(Ack(*ack) for ack in error.acks)
@@ -152,25 +165,26 @@ class ChildrenAdapter:
         return answers
 
     def add_sockets(self, target: "Target", rooms: "Iterable[str]") -> None:
-        """See Adapter."""
+        """Put the sockets of target in every child into rooms."""
         for adapter in self._adapters():
             adapter.add_sockets(target, rooms)
 
     def remove_sockets(self, target: "Target", rooms: "Iterable[str]") -> None:
-        """See Adapter."""
+        """Take the sockets of target in every child out of rooms."""
         for adapter in self._adapters():
             adapter.remove_sockets(target, rooms)
 
     def disconnect_sockets(self, target: "Target", *, close: bool) -> None:
-        """See Adapter."""
+        """Put the sockets of target out of every child, or out of all namespaces."""
         for adapter in self._adapters():
             adapter.disconnect_sockets(target, close=close)
 
     async def fetch_sockets(self, target: "Target") -> "list[SocketDetails]":
-        """See Adapter; of this node only, and only if that is asked for.
+        """Describe the sockets of target in every child, of this node only.
 
         Raises:
-            LocalProtocolError: nobody knows the children that other nodes alone have.
+            LocalProtocolError: target is not local. Other nodes may have children that this node
+                does not know, so the list would be incomplete.
         """
         if not target.local:
             raise LocalProtocolError(

@@ -1,4 +1,4 @@
-"""A client as the namespaces know it: its session, and its sockets and joinings by namespace."""
+"""A client as the namespaces know it: its session, its sockets, and what it is joining."""
 
 from functools import partial
 from math import inf
@@ -30,22 +30,23 @@ _BINARY_ACK: Final = PacketType.BINARY_ACK
 
 
 PUT_OUT: Final = "disconnected by the server"
-"""What a client is told that user code disconnects while it is on its way in."""
+"""What a client is told that user code disconnects while it is joining."""
 
 
 class Participant:
     """One client: takes its packets to the sockets of its namespaces.
 
     Args:
-        host: the server.
-        namespaces: of it.
-        session: of the client.
-        revision: of Socket.IO, that the client speaks.
+        host: the options of the server, and the parts that are shared.
+        namespaces: of the server.
+        session: with the client.
+        revision: of Socket.IO that the client speaks.
 
     Attributes:
+        held: the weight of what the client has sent; kept by Intake.
+        join_by: when the client must have joined a namespace, on trio's clock; infinity once it
+            has.
         sockets: those that have joined, by namespace.
-        held: see Holder.
-        join_by: when the client has to have joined something; infinity once it has.
     """
 
     __slots__ = (
@@ -73,8 +74,8 @@ class Participant:
         self.held = 0
         self.sockets: dict[str, Socket] = {}
         self.join_by = trio.current_time() + host.options.sockets.connect_timeout_s
-        self._joinings: dict[str, Joining] | None = None  # undecided ones
-        self._joinings_at_work = 0  # those that are decided included, until their tasks end
+        self._joinings: dict[str, Joining] | None = None  # those that are undecided, by namespace
+        self._joinings_at_work = 0  # also decided ones, until their tasks end
         self._history: History | None = None
         self._acks_awaited = 0
         self._closed = False
@@ -82,7 +83,10 @@ class Participant:
     # -- what the reader hands over
 
     def takes_events(self, name: str) -> bool:
-        """Whether events for that namespace find somebody, so that attachments are collected."""
+        """Whether a socket takes events for this namespace.
+
+        If not, the attachments of a binary event are not worth collecting.
+        """
         joining = self._joinings.get(name) if self._joinings else None
         return name in self.sockets or (joining is not None and joining._is_accepted)
 
@@ -90,26 +94,27 @@ class Participant:
         """Take a packet, its attachments included.
 
         Raises:
-            RemoteProtocolError: no client may send it.
+            RemoteProtocolError: no client may send it now.
         """
         kind = packet.type
-        socket = self.sockets.get(packet.namespace)
+        socket = self.sockets.get(packet.namespace)  # SIO5-11
         if socket is None:
             self._receive_unjoined(packet)
         elif kind is _EVENT or kind is _BINARY_EVENT:
             socket._open_events().receive(socket, packet.data, packet.ack_id, packet.weight)
         elif kind is _ACK or kind is _BINARY_ACK:
-            if socket._acks is not None:  # SIO5-28: else it answers nothing that is awaited
+            if socket._acks is not None:  # SIO5-28: otherwise no answer is awaited; SIO4-20
                 socket._acks.receive(packet.ack_id, packet.data, socket.public_id)
         elif kind is _DISCONNECT:
-            close(socket, "client namespace disconnect")  # SIO5-31
+            close(socket, "client namespace disconnect")  # SIO5-31, SIO4-09
         elif kind is _CONNECT:
-            # SIO5-12: an official client whose disconnect() comes before our answer sends nothing,
-            # and then asks again. Its credentials may be others by now, so it joins anew.
+            # SIO5-12, SIO4-13: an official client whose disconnect() comes before our answer sends
+            # nothing, and then asks again. Its credentials may be others by now, so it joins anew
+            # (SIO5-81); its other namespaces are left alone (SIO5-82).
             close(socket, "client namespace disconnect")
             self._receive_unjoined(packet)
-        else:  # SIO5-13
-            raise RemoteProtocolError(f"{kind.name} for a namespace that was joined already")
+        else:  # SIO5-13, SIO4-08
+            raise RemoteProtocolError(f"{kind.name} for a namespace that the client is in")
 
     def _receive_unjoined(self, packet: Packet) -> None:
         name, history = packet.namespace, self._history
@@ -120,16 +125,17 @@ class Participant:
         elif joining is not None and (joining._is_accepted or packet.type is _DISCONNECT):
             joining._receive_packet(packet)
         elif history is not None and history.departing:
-            # A socket leaves when the batch is done. What follows may ask for its place: to join
-            # again, or to bring another namespace into being than the one that ends with it.
+            # A socket leaves when the batch is done, and the packet may need its place: to join
+            # again, or to bring a namespace into being when another one ends with that socket.
             if not history.put_off:
                 self.host.engine.poller.defer(self._receive_put_off)
             history.put_off.append(packet)
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
-        elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35
+        elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35, SIO4-08
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
-        # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT (SIO5-61)
+        # Otherwise it crossed our DISCONNECT (SIO5-36), or it was for the socket that an earlier
+        # CONNECT has replaced (SIO5-61): it is ignored.
 
     def _receive_put_off(self) -> None:
         history = self._history
@@ -148,24 +154,26 @@ class Participant:
                 self.session.lose("parse error")
 
     def session_closed(self, reason: str) -> None:
-        """The session has ended; called once, after the batch in which it did."""
+        """Let every socket leave: the session has ended. Called once, after the batch."""
         self._closed = True
         self.host.intake.discard(self)
         for joining in tuple((self._joinings or {}).values()):
             joining._abandon(reason)
         for socket in tuple(self.sockets.values()):
             lose(socket, reason)  # SIO5-37
-        self._history = None  # it may hold sockets, which would be a cycle
+        self._history = None  # it may hold sockets, which hold the participant: a cycle
 
     # -- joining
 
     def connect(self, name: str, auth: dict[str, Any]) -> None:
-        """Let the client try to join a namespace.
+        """Let the client try to join a namespace. It is answered exactly once (SIO5-02).
 
         Args:
             name: of the namespace.
-            auth: the payload of the CONNECT.
+            auth: the payload of the CONNECT (SIO5-05).
         """
+        # Sockets whose handlers are still at work count too. Otherwise a client could pile them up
+        # by leaving and joining again.
         count = len(self.sockets) + self._joinings_at_work
         if self._history is not None:
             count += self._history.count_leaving()
@@ -190,10 +198,10 @@ class Participant:
         if self.revision.tells_credentials:
             self.session.send(packets.encode_connect(told))
         else:
-            self.session.send(packets.encode_bare_connect())
+            self.session.send(packets.encode_bare_connect())  # SIO4-02
 
     def admit(self, joining: Joining, socket: "Socket") -> None:
-        """A socket has joined."""
+        """Take in the socket of a joining that has ended in JOINED."""
         assert self._joinings is not None
         del self._joinings[joining.name]
         self.sockets[joining.name] = socket
@@ -201,20 +209,20 @@ class Participant:
             self._history.forget_left(joining.name)
 
     def forget_joining(self, joining: Joining) -> None:
-        """It is decided: the client may ask again, if it was not let in."""
+        """Let the client ask again: a joining was decided against it."""
         if self._joinings is not None and self._joinings.get(joining.name) is joining:
             del self._joinings[joining.name]
 
     def joining_over(self) -> None:
-        """Nothing is at work any more for a joining that was decided."""
+        """Count a joining no longer: nothing of it is at work."""
         self._joinings_at_work -= 1
         if not self._joinings:
-            self._joinings = None  # an idle session holds none
+            self._joinings = None  # so that an idle session holds no dict
 
     # -- leaving
 
     def put_out(self, socket: "Socket", reason: str) -> None:
-        """Put the client out of one namespace; if it is still on its way in, refuse it."""
+        """Put the client out of one namespace, or refuse it if it is still joining."""
         joining = (self._joinings or {}).get(socket.namespace.name)
         if joining is not None and joining.socket is socket:
             joining._refuse(ConnectRefused(PUT_OUT))
@@ -230,13 +238,16 @@ class Participant:
         self.session.close("forced server close")
 
     def departs(self, socket: "Socket") -> None:
-        """A socket takes no more packets; it leaves its namespace when the batch is done."""
+        """Have a socket that takes no more packets leave when the batch is done."""
         name = socket.namespace.name
         self.history.departing[name] = self.sockets.pop(name)
         self.host.engine.poller.defer(partial(leave_namespace, socket))
 
     def forget(self, socket: "Socket") -> None:
-        """A socket has left its namespace; the session goes on, if it has not ended (SIO5-33)."""
+        """Forget a socket that has left its namespace. The session goes on (SIO5-33).
+
+        Packets for the namespace may still be on their way, and are tolerated from now on.
+        """
         name = socket.namespace.name
         if self.sockets.get(name) is socket:
             del self.sockets[name]
@@ -248,7 +259,7 @@ class Participant:
 
     @property
     def history(self) -> History:
-        """What is remembered of the namespaces that the client was in."""
+        """The namespaces that the client has left; made on first use."""
         if self._history is None:
             self._history = History(self.host.options.sockets.max_namespaces_per_session)
         return self._history
@@ -256,14 +267,18 @@ class Participant:
     # -- back-pressure
 
     def burdened(self, *, is_overload: bool) -> None:
-        """See Holder. What a handler awaits is still to be read, so reading goes on (BND-03)."""
+        """Stop reading, unless an answer is awaited, which may be the next thing to read (BND-03).
+
+        Args:
+            is_overload: whether even that is no excuse any more, so that the session is closed.
+        """
         if not self._acks_awaited:
             self.session.pause_reading()
         elif is_overload:
             self.session.lose("overload")
 
     def queue_eased(self) -> None:
-        """A socket has caught up, or less waits for the handlers of all of them."""
+        """Read on, unless a socket, a joining or the client as a whole still holds too much."""
         sockets, joinings = self.sockets.values(), (self._joinings or {}).values()
         if (
             self.host.intake.has_room(self)
@@ -273,11 +288,11 @@ class Participant:
             self.session.resume_reading()
 
     def ack_awaited(self) -> None:
-        """A handler waits for its client: what it waits for may stand behind what is not read."""
+        """Read on: a handler awaits an answer, which may stand behind what is not read."""
         self._acks_awaited += 1
         if not self.host.intake.keeps_back(self):
             self.session.resume_reading()
 
     def ack_over(self) -> None:
-        """One wait is over."""
+        """One answer fewer is awaited."""
         self._acks_awaited -= 1

@@ -16,114 +16,115 @@ if TYPE_CHECKING:
 
 
 class Membering(Reaching, Protocol):
-    """What a socket asks of an adapter; see Adapter."""
+    """What a socket asks of an adapter. The contracts are those of Adapter."""
 
     def add(self, socket: Any, room: str) -> None:
-        """See Adapter."""
+        """Put a socket into a room."""
 
     def remove(self, socket: Any, room: str) -> None:
-        """See Adapter."""
+        """Take a socket out of a room."""
 
     def remove_all(self, socket: Any) -> None:
-        """See Adapter."""
+        """Take a socket out of all its rooms and out of the namespace."""
 
     async def persist_session(self, session: "SavedSession") -> None:
-        """See Adapter."""
+        """Keep what a client that lost its connection needs to go on."""
 
 
 class Place(Audience, Protocol):
-    """The namespace of a socket: what programs may ask of it there, and what the socket needs.
+    """The namespace of a socket: what programs may do with it, and what the socket needs of it.
 
-    At run time it is the Namespace. This module stands below sockets, the Namespace above them. It
-    is long because it repeats what programs may do with any Broadcast.
+    At run time it is the Namespace, which stands above sockets, while this module stands below
+    them. The Protocol is long because it repeats what programs may do with any Broadcast, which has
+    the contracts.
     """
 
     @property
     def name(self) -> str:
-        """Begins with a slash."""
+        """The name; starts with a slash."""
 
     @property
     def adapter(self) -> Membering:
-        """See Namespace."""
+        """Puts sockets into rooms, on whatever node."""
 
     @property
     def rooms(self) -> "Rooms[Any]":
-        """See Namespace."""
+        """The rooms of this node's sockets."""
 
     @property
     def sockets(self) -> dict[str, Any]:
-        """See Namespace."""
+        """The connected sockets of this node, by id."""
 
     # -- what sockets need
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered."""
+        """What was registered with the namespace."""
 
     @property
     def _packets(self) -> "PacketWriter":
-        """Writes its packets."""
+        """Writes the packets of the namespace."""
 
     @property
     def _recovery(self) -> "NamespaceRecovery | None":
-        """Logs what is sent, while state_recovery is on."""
+        """Logs what is sent; None while state_recovery is off."""
 
     @property
     def _overheard(self) -> set[object]:
-        """The sockets with listeners of what is sent to them."""
+        """The sockets that have listeners of what is sent to them."""
 
     def _end_if_deserted(self) -> None:
-        """See Namespace."""
+        """End a dynamic namespace that nobody is in or joins, if the options say so."""
 
     # -- broadcasts; see Broadcast
 
     @property
     def local(self) -> Broadcast:
-        """See Broadcast."""
+        """Select only sockets of this node."""
 
     @property
     def volatile(self) -> Broadcast:
-        """See Broadcast."""
+        """Drop the event for clients that cannot take it at once."""
 
     def to(self, rooms: str | Iterable[str]) -> Broadcast:
-        """See Broadcast."""
+        """Select the sockets in these rooms."""
 
     def in_(self, rooms: str | Iterable[str]) -> Broadcast:
-        """See Broadcast."""
+        """Do the same as `to`."""
 
     def except_(self, rooms: str | Iterable[str]) -> Broadcast:
-        """See Broadcast."""
+        """Leave out the sockets in these rooms."""
 
     def compress(self, compress: bool) -> Broadcast:
-        """See Broadcast."""
+        """Say whether transports that compress may compress the event."""
 
     def timeout(self, timeout_s: float) -> Broadcast:
-        """See Broadcast."""
+        """Set how long answers may take, in seconds."""
 
     def emit(self, event: str, *arguments: Any) -> int:
-        """See Broadcast."""
+        """Send an event to each socket once."""
 
     def send(self, *arguments: Any) -> int:
-        """See Broadcast."""
+        """Emit "message"."""
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Any]:
-        """See Broadcast."""
+        """Send an event to each socket once, and wait for the answer of each client."""
 
     async def gather_acks(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Ack]:
-        """See Broadcast."""
+        """Do the same, and say which clients have answered."""
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
-        """See Broadcast."""
+        """Describe the sockets of all nodes, as they are now."""
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
-        """See Broadcast."""
+        """Put the sockets into rooms."""
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
-        """See Broadcast."""
+        """Take the sockets out of rooms."""
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        """See Broadcast."""
+        """Put the clients out of the namespace, or out of all of them."""

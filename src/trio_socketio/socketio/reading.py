@@ -1,4 +1,4 @@
-"""Reads the packets of one session, by parser and revision, and hands them to its participant."""
+"""Decodes the packets of a session, by parser and revision, and hands them to its participant."""
 
 from math import inf
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ _EVENT = PacketType.EVENT  # looking a member up in its Enum costs as much as de
 
 
 class JsonReader:
-    """Listens to a session whose client speaks JSON: binary follows in messages of its own.
+    """Listens to a session whose client speaks JSON: attachments follow in messages of their own.
 
     Args:
         participant: the client.
@@ -43,14 +43,18 @@ class JsonReader:
     # -- Listener
 
     def receive_text(self, packet: bytes, weight: int = 0) -> None:
-        """See Listener. The hot path.
+        """Decode a packet, and hand it over once its attachments are there. The hot path.
 
         Args:
             packet: as it came.
-            weight: of a packet that was put off and whose turn it is now.
+            weight: of a packet that was put off and whose turn it is now; 0 for any other.
+        Raises:
+            RemoteProtocolError: it is not a packet, or no client may send it now.
         """
         if self._reassembly is not None:  # SIO5-54
-            raise RemoteProtocolError("text before the attachments of a binary packet are complete")
+            raise RemoteProtocolError(
+                "a text message before the attachments of a binary packet are complete"
+            )
         if not weight:
             weight = len(packet)
             if weight > self._intake.weigh_above:
@@ -59,12 +63,13 @@ class JsonReader:
                     return
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
-        if decoded.type is _EVENT and socket is not None:  # as Participant.receive_packet would
+        # Participant.receive_packet and Events.receive would do the same: two calls are saved.
+        if decoded.type is _EVENT and socket is not None:
             events, arguments = socket._events, decoded.data
             if events is None:
                 events = socket._open_events()
             handler = events.handlers.get(arguments[0])
-            if handler is not None:  # as Events.receive would: a call for each event is saved
+            if handler is not None:
                 arguments[0] = socket
                 events.dispatch(handler, arguments, decoded.ack_id, weight)
             else:
@@ -73,16 +78,20 @@ class JsonReader:
         decoded.weight = weight
         if self.holder.revision.has_queries:
             cut_query(decoded)
-        if decoded.attachments:  # SIO5-57: else it is complete
+        if decoded.attachments:  # SIO5-57: otherwise it is complete
             self._expect_attachments(decoded)
         else:
             self.holder.receive_packet(decoded)
 
     def receive_binary(self, data: bytes) -> None:
-        """See Listener."""
+        """Take an attachment, and hand the packet over if that was the last one.
+
+        Raises:
+            RemoteProtocolError: no packet has announced it, or it is too much.
+        """
         reassembly = self._reassembly
         if reassembly is None:  # SIO5-55
-            raise RemoteProtocolError("binary that no packet announced")
+            raise RemoteProtocolError("a binary message that no packet has announced")
         packet = reassembly.receive_attachment(data)
         if packet is None:
             self._intake.collect(self, len(data))
@@ -93,54 +102,54 @@ class JsonReader:
             self.holder.receive_packet(packet)
 
     def session_closed(self, reason: str) -> None:
-        """See Listener."""
+        """Give up attachments, and let the participant leave its namespaces."""
         self.drop_collected()
         self.holder.session_closed(reason)
 
     def next_deadline(self) -> float:
-        """See Listener."""
+        """When the client must have joined, or all attachments must be here."""
         expires_at = inf if self._reassembly is None else self._reassembly.expires_at
         return min(self.holder.join_by, expires_at)
 
     def expire(self, now: float) -> None:
-        """See Listener."""
+        """Close a client that has not joined or not sent its attachments in time."""
         if self.holder.join_by <= now:
             _give_up(self.holder)
         else:
             self.drop_collected()
-            self.holder.session.lose("parse error")
+            self.holder.session.lose("parse error")  # SIO5-80
 
     # -- attachments
 
     def _expect_attachments(self, packet: Packet) -> None:
         participant = self.holder
         if not participant.takes_events(packet.namespace):
-            participant.receive_packet(packet)  # refused, or tolerated without its attachments
+            participant.receive_packet(packet)  # it raises, or ignores the packet
             if not participant.session.is_open:
                 return
         options = participant.host.options
         self._reassembly = Reassembly(
             packet,
             MAX_ATTACHMENTS * options.engine.max_http_buffer_size_bytes,
-            trio.current_time() + options.sockets.attachments_timeout_s,
+            trio.current_time() + options.sockets.attachments_timeout_s,  # SIO5-80: for all of them
         )
         participant.session.reschedule()
         self._intake.collect(self, packet.weight)
 
     @property
     def collected(self) -> int:
-        """See Collector."""
+        """The weight of a packet that is not complete; 0 if there is none."""
         return 0 if self._reassembly is None else self._reassembly.weight
 
     def drop_collected(self) -> None:
-        """See Collector."""
+        """Give up a packet that is not complete."""
         reassembly, self._reassembly = self._reassembly, None
         if reassembly is not None:
             self._intake.stop_collecting(self, reassembly.weight)
 
 
 class WholePacketReader:
-    """Listens to a session whose client speaks another parser: each message is a whole packet.
+    """Listens to a session whose client has another parser: a message is a packet (MSGPACK-04).
 
     Args:
         participant: the client.
@@ -152,19 +161,30 @@ class WholePacketReader:
         self._participant = participant
 
     def receive_text(self, packet: bytes, weight: int = 0) -> None:
-        """See JsonReader."""
+        """Decode a text packet, and hand it over.
+
+        Args:
+            packet: as it came.
+            weight: of a packet that was put off and whose turn it is now; 0 for any other.
+        Raises:
+            RemoteProtocolError: it is not a packet, or no client may send it now.
+        """
         weight = weight or self._weigh(self.receive_text, packet)
         if weight:
             self._receive(self._participant.host.parser.decode_text(packet), weight)
 
     def receive_binary(self, data: bytes, weight: int = 0) -> None:
-        """See JsonReader.receive_text."""
+        """Decode a binary packet, and hand it over; otherwise as `receive_text`.
+
+        Raises:
+            RemoteProtocolError: it is not a packet, or no client may send it now.
+        """
         weight = weight or self._weigh(self.receive_binary, data)
         if weight:
             self._receive(self._participant.host.parser.decode_binary(data), weight)
 
     def _weigh(self, receive: Receive, packet: bytes) -> int:
-        """The weight of a packet; 0 when it was put off."""
+        """Return the weight of a packet, or 0 if it was put off."""
         intake = self._participant.host.intake
         if len(packet) <= intake.weigh_above:
             return len(packet) or 1
@@ -173,35 +193,38 @@ class WholePacketReader:
 
     def _receive(self, packet: Packet, weight: int) -> None:
         if packet.attachments:
-            raise RemoteProtocolError("a packet whose attachments nobody would put in")
+            raise RemoteProtocolError(
+                "a packet that announces attachments, which this parser keeps inside"
+            )
         packet.weight = weight
         self._participant.receive_packet(packet)
 
     def session_closed(self, reason: str) -> None:
-        """See Listener."""
+        """Let the participant leave its namespaces."""
         self._participant.session_closed(reason)
 
     def next_deadline(self) -> float:
-        """See Listener."""
+        """When the client must have joined a namespace."""
         return self._participant.join_by
 
     def expire(self, now: float) -> None:
-        """See Listener."""
+        """Close a client that has not joined a namespace in time."""
         _give_up(self._participant)
 
 
 def _give_up(participant: Participant) -> None:
-    """The client has not joined anything in time (SIO5-10)."""
+    """Close a client that has not joined a namespace in time (SIO5-10)."""
     participant.join_by = inf
     participant.session.close("forced server close")
 
 
 def open_reader(host: "Host", namespaces: "Directory", session: "Session") -> "Listener":
-    """Listen to a session in the way that its client speaks."""
+    """Return the listener of a session: a reader for the parser and revision of its client."""
+    # SIO5-01: these clients are in no namespace before they ask.
     if host.parser is not JSON:
         return WholePacketReader(Participant(host, namespaces, session, REVISION_5))
     if session.protocol != 3:
         return JsonReader(Participant(host, namespaces, session, REVISION_5))
     participant = Participant(host, namespaces, session, REVISION_4)
-    participant.connect("/", {})  # SIO4-01: these clients do not ask for it
+    participant.connect("/", {})  # SIO4-01: these clients join the main namespace without asking
     return JsonReader(participant)

@@ -1,14 +1,17 @@
 """Connection state recovery, in memory: a client that was lost goes on where it was.
 
-What is emitted is logged with whom it was for, and its event tells its offset to the client. When a
-connection breaks, the session is kept: the socket's id, rooms and data. A client that comes back in
-time names its session (the pid, a secret) and the last offset that it has; it gets its socket back,
-and what it missed. Two questions decide whether it can:
+Each packet is logged together with its receivers, and the event tells its offset to the client.
+When a connection breaks, the session is saved: the socket's id, rooms and data. A client that comes
+back in time names its session by the pid, a secret, and the last offset that it has. It gets its
+socket back, and the packets that it missed (RECOVER-01). Two questions decide whether that is
+possible:
 
-- what has it? The offset says so. It may be an old one, though: in a quiet room nothing may have
-  come for hours. But a client that answered a ping has all that was sent before the ping.
-- what is it missing? Packets are logged for as long as a session may need them. If one has been
-  dropped before that, for there were too many, nobody knows, and a new session begins.
+- Which packets does the client have? The offset says so, but it may be old: in a quiet room nothing
+  may have come for hours. A client that answered a ping has everything that was sent before the
+  ping.
+- Which packets is it missing? They are logged for as long as a session may need them. If one of
+  them was dropped earlier, because there were too many, nobody knows, and the client starts a new
+  session.
 """
 
 from math import inf
@@ -31,18 +34,18 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.target import Target
 
 HEAVIEST_SHARE: Final = 64
-"""The part of all saved sessions' bytes that one of them may take."""
+"""One session may take at most this fraction of the bytes for all saved sessions."""
 
 
 class KeptSessions:
-    """The sessions that are kept in memory, oldest first, bounded in number and weight.
+    """The saved sessions that are kept in memory, oldest first, bounded in number and weight.
 
     Args:
         max_sessions: how many there may be.
         max_bytes: how much they may weigh together.
 
     Attributes:
-        byte_count: their weight.
+        byte_count: how much they weigh together.
     """
 
     __slots__ = ("_by_pid", "_max_bytes", "_max_sessions", "byte_count")
@@ -50,7 +53,7 @@ class KeptSessions:
     def __init__(self, max_sessions: int, max_bytes: int) -> None:
         self._max_sessions = max_sessions
         self._max_bytes = max_bytes
-        # With their weights, since the program may change a session's data later.
+        # With its weight, because the program may change the data of a session later.
         self._by_pid: dict[str, tuple[SavedSession, Registry, int]] = {}
         self.byte_count = 0
 
@@ -61,20 +64,25 @@ class KeptSessions:
         return pid in self._by_pid
 
     def __iter__(self) -> "Iterator[str]":
-        """Their pids."""
+        """Iterate over the pids."""
         return iter(self._by_pid)
 
     def get(self, pid: str) -> "SavedSession | None":
-        """The session of that pid."""
+        """Return the session with this pid, or None."""
         kept = self._by_pid.get(pid)
         return None if kept is None else kept[0]
 
     def belongs_to(self, pid: str, registry: "Registry") -> bool:
-        """Whether the session of that pid is one of that namespace."""
+        """Whether the session with this pid is one of the namespace with this registry."""
         return self._by_pid[pid][1] is registry
 
     def add(self, session: "SavedSession", registry: "Registry") -> bool:
-        """Keep a session; whether it is not so heavy that it would cost many others theirs."""
+        """Keep a session.
+
+        Returns:
+            Whether it is light enough; one that is not would cost many other clients their
+            sessions.
+        """
         if session.pid in self._by_pid:
             self.pop(session.pid)
         weight = weigh_session(session)
@@ -93,18 +101,23 @@ class KeptSessions:
         return session, registry
 
     def is_too_much(self) -> bool:
-        """Whether the oldest has to go."""
+        """Whether the oldest session has to go."""
         return len(self._by_pid) > self._max_sessions or self.byte_count > self._max_bytes
 
 
 class Recovery:
-    """The log and the sessions of a server, all namespaces together, while it serves.
+    """The log and the saved sessions of a server, all namespaces together, while it serves.
 
     Args:
-        options: bound them.
-        deadlines: end sessions.
+        options: the bounds.
+        deadlines: wake it when sessions expire.
         heartbeat_s: a live client has answered a ping that was sent no longer ago than this.
-        missed_bound_bytes: what a client may have missed.
+        missed_bound_bytes: how much a client may have missed.
+
+    Attributes:
+        expired: the number of sessions that were given up.
+        recovered: the number of sessions that clients went on with.
+        refused: the number of clients that came back and had to start a new session.
     """
 
     def __init__(
@@ -126,19 +139,19 @@ class Recovery:
         self._sessions = KeptSessions(options.max_sessions, options.max_session_bytes)
         self._deadlines = deadlines
         self._stopped = False
-        self.recovered = 0  # sessions that were gone on with
-        self.expired = 0  # sessions that were given up
-        self.refused = 0  # wishes to go on that were not granted
+        self.recovered = 0
+        self.expired = 0
+        self.refused = 0
         self.deadline_entry: Entry | None = None
 
     @property
     def session_bytes(self) -> int:
-        """What the sessions weigh that may be asked for."""
+        """How much the saved sessions weigh."""
         return self._sessions.byte_count
 
     @property
     def session_count(self) -> int:
-        """Sessions that may be asked for."""
+        """The number of saved sessions."""
         return len(self._sessions)
 
     def log_packet(
@@ -150,11 +163,11 @@ class Recovery:
             self._deadlines.schedule(self)
 
     def keep(self, session: "SavedSession", registry: "Registry") -> None:
-        """Keep a session until it is asked for, or its time runs out.
+        """Keep a session until its client asks for it, or it expires (RECOVER-05, BND-16).
 
         Args:
-            session: it.
-            registry: of its namespace: its handler of expired sessions is told of the end.
+            session: to keep.
+            registry: of its namespace, which holds the handler of expired sessions.
         """
         is_light = self._sessions.add(session, registry)
         if self._stopped or not is_light:
@@ -165,33 +178,36 @@ class Recovery:
         self._deadlines.schedule(self)
 
     def find(self, pid: str) -> "SavedSession | None":
-        """The session of that pid, if its time has not run out."""
+        """Return the session with this pid, unless it has expired."""
         session = self._sessions.get(pid)
         return session if session and session.ends_at > trio.current_time() else None
 
     def release(self, pid: str) -> None:
-        """A session has found its client: nobody else can ask for it."""
+        """Hand a session out to its client: nobody else can ask for it."""
         self._sessions.pop(pid)
 
     def end(self, pid: str) -> None:
-        """Nobody will go on with a session that is kept here any more."""
+        """Give up a session that is kept here."""
         self.tell_expired(*self._sessions.pop(pid))
 
     def tell_expired(self, session: "SavedSession", registry: "Registry") -> None:
-        """Nobody will go on with a session any more, wherever it was kept."""
+        """Count a session that was given up, wherever it was kept, and call the handler."""
         self.expired += 1
         handler = registry.expired
         if handler is not None:
             registry.workers.submit(ServerSideEvent(registry.name, handler, [session], None))
 
     def end_all_of(self, registry: "Registry") -> None:
-        """A namespace is removed: its sessions are not those of another of the same name."""
+        """Give up the sessions of a namespace that is removed.
+
+        They must not be recovered in another namespace of the same name (JOIN-32).
+        """
         for pid in tuple(self._sessions):
             if self._sessions.belongs_to(pid, registry):
                 self.end(pid)
 
     def stop(self) -> None:
-        """End all sessions, and those that come: they would not outlive the server."""
+        """Give up all sessions, and those still to come: they would not outlive the server."""
         self._stopped = True
         for pid in tuple(self._sessions):
             self.end(pid)
@@ -199,12 +215,12 @@ class Recovery:
     # -- Expiring
 
     def next_deadline(self) -> float:
-        """See Expiring."""
+        """When the oldest session expires, or the log's oldest packet is too old."""
         oldest = self._oldest()
         return min(inf if oldest is None else oldest.ends_at, self.log.next_deadline())
 
     def expire(self, now: float) -> None:
-        """See Expiring."""
+        """Drop the packets that are too old, and give up the sessions that have expired."""
         self.log.trim(now)
         while (oldest := self._oldest()) is not None and oldest.ends_at <= now:
             self.end(oldest.pid)

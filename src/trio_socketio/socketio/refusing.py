@@ -1,4 +1,4 @@
-"""How clients are told that they may not join."""
+"""Tells clients that they may not join."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
     """Answer the CONNECT of a client that may not join.
 
     Args:
-        client: it.
+        client: the client.
         name: of the namespace.
         told: the message, and perhaps data.
     Raises:
@@ -38,15 +38,18 @@ def turn_away(
     error: "ConnectRefused",
     errcode: int,
 ) -> None:
-    """Tell a client that it may not join; hang up on one that was accepted for nothing.
+    """Tell a client that it may not join.
+
+    A client whose CONNECT is still unanswered keeps its session, and may join other namespaces
+    (SIO4-05). One that was accepted, and is identified nowhere, is hung up on (JOIN-24).
 
     Args:
-        client: it.
+        client: the client.
         name: of the namespace.
-        socket: in it; None while the namespace has not been found.
-        credentials: of a client whose CONNECT was answered before it is known who it is.
-        error: why.
-        errcode: for a client that has been accepted, unless the error's data has one.
+        socket: its socket; None if the namespace has not been found.
+        credentials: of a client that was accepted before it is known who it is; None for any other.
+        error: why it is turned away.
+        errcode: for a client that was accepted, unless the error's data has one.
     """
     if socket is None or not socket._is_reachable:
         _answer_connect(client, name, error)
@@ -61,13 +64,13 @@ def turn_away(
 
 
 def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:
-    """Answer with an error, whatever that can be sent of it."""
+    """Answer with a CONNECT_ERROR, without what cannot be sent."""
     told = {"message": error.message}  # SIO5-07
     if error.data is not None:
         told["data"] = error.data
     try:
         refuse(client, name, told)
-    except BaseException as fault:  # what it was refused with cannot be sent
+    except BaseException as fault:  # its message or data cannot be sent
         client.host.workers.log_failure(f"refusing a client of {name}", name, fault)
         refuse(client, name, {"message": "Internal server error"})
 

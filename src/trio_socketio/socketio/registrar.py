@@ -1,4 +1,4 @@
-"""The methods with which a program registers what it wants to be called with."""
+"""The methods with which a program registers its functions."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
@@ -19,14 +19,14 @@ _ARGUMENTS: Final[dict[str | float, tuple[str, ...]]] = {
     "disconnecting": ("socket", "reason"),
     "disconnect": ("socket", "reason"),
 }
-"""Of the handlers that the server calls by itself."""
+"""The arguments of the handlers that the server calls by itself."""
 
 
 class Observer:
-    """Override what is of interest. The methods are plain, and are called inside the server's turn.
+    """Told of sockets that come and go. Override the methods that matter to you.
 
-    Every socket is told about with `joined` and later `left`, each once, or else with `refused` or
-    `abandoned`, once.
+    They are plain functions, called inside the server's turn. Every socket is told with `joined`
+    and later `left`, each once, or else with `refused` or `abandoned`, once.
     """
 
     def joined(self, socket: "Socket") -> None:
@@ -37,8 +37,8 @@ class Observer:
 
         Args:
             socket: still knows the rooms that it was in.
-            reason: of its disconnect.
-            recoverable: whether its client may come back to the same id.
+            reason: of the disconnect.
+            recoverable: whether its client may come back to the same socket id.
         """
 
     def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
@@ -49,48 +49,50 @@ class Observer:
 
 
 class Registrar:
-    """What programs register handlers with: a namespace, a parent of several, a server.
+    """What programs register functions with: a namespace, a parent of namespaces, or a server.
 
     Args:
-        registry: keeps them.
+        registry: keeps what is registered.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def use(self, function: Function) -> Function:
-        """Register middleware: called with a socket that wants to join, in order of registration.
+        """Register middleware: a function that is called with every socket that wants to join.
 
-        Plain or async. Raise ConnectRefused to keep the client out.
+        It is plain or async, and runs in order of registration. It raises ConnectRefused to keep
+        the client out.
 
         Raises:
-            LocalProtocolError: it cannot be called so.
+            LocalProtocolError: it cannot be called with a socket.
         """
         check_function("middleware", function, ("socket",))
         self._registry.add_steps((Step(State.MIDDLEWARE, function),))
         return function
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """Ask every client that wants to join from now on; behind the steps of the same stage."""
+        """Have clients that join from now on pass these steps, after others of their stage."""
         self._registry.add_steps(steps)
 
     def observe(self, observer: Observer) -> None:
-        """Have observer told of every socket that comes or goes from now on."""
+        """Tell observer of every socket that comes or goes from now on."""
         self._registry.observe((observer,))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
         """Register the handler of an event, called with the socket and the event's arguments.
 
         "connection" is called with a socket that has joined; "disconnecting" and "disconnect" with
-        the socket and the reason. What a handler returns answers the client's acknowledgement:
-        None no argument, a tuple several, anything else one.
+        the socket and the reason. What a handler returns answers the client's acknowledgement: None
+        means no argument, a tuple several, anything else one.
 
         Args:
             event: its name.
-            concurrent: events of one socket need not wait for each other; for async handlers.
+            concurrent: whether events of one socket may be handled at the same time; for async
+                handlers.
         Raises:
-            LocalProtocolError: the event has a handler already, or a client could never send it; or
-                the handler cannot be called so.
+            LocalProtocolError: the event has a handler already, no client can send it, or the
+                handler cannot be called so.
         """
         check_event_key(event)
         arguments = _ARGUMENTS.get(event)
@@ -107,10 +109,12 @@ class Registrar:
     def on_server_side(self, event: str) -> Callable[[Function], Function]:
         """Register the handler of an event that another node sends with server_side_emit.
 
-        Called with the event's arguments, plain or async. What it returns answers the other node.
+        It is plain or async, and called with the event's arguments. What it returns answers the
+        other node.
 
         Raises:
-            LocalProtocolError: the event has a handler already, or no server can send it.
+            LocalProtocolError: the event has a handler already, no server can send it, or the
+                handler cannot be called so.
         """
         check_event_key(event)
         check_server_side(event)
@@ -123,10 +127,11 @@ class Registrar:
         return register
 
     def on_session_expired(self, function: Function) -> Function:
-        """Register what is called with a SavedSession whose client cannot go on with it any more.
+        """Register the handler of expired sessions, called with a SavedSession.
 
         With state recovery, "disconnect" may be followed by "connection" of a socket that goes on,
-        or by this: its time ran out, it was one too many, or the server stops. Plain or async.
+        or by this: the session's time ran out, there were too many, or the server stops. It is
+        plain or async.
 
         Raises:
             LocalProtocolError: there is one already, or it cannot be called so.
@@ -136,10 +141,10 @@ class Registrar:
         return function
 
     def on_unhandled(self, function: Function) -> Function:
-        """Register what is called with events that have no handler.
+        """Register the handler of events that have no other.
 
-        Called with the socket, the event's name and its arguments, plain or async. What it returns
-        answers the client's acknowledgement.
+        It is plain or async, and called with the socket, the event's name and its arguments. What
+        it returns answers the client's acknowledgement.
 
         Raises:
             LocalProtocolError: there is one already.

@@ -1,7 +1,7 @@
 """What was registered with a namespace: handlers, steps on the way in, observers.
 
-A registry may have heirs. A parent of namespaces passes all that is registered with it on to its
-children, and what holds for every namespace is passed on to every one.
+A registry may have heirs. A parent of namespaces passes on to its children what is registered with
+it, and what is registered with every namespace is passed on to each of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,26 +16,29 @@ from trio_socketio.socketio.steps import Step, Steps
 
 CONNECTION: Final = "connection"
 SERVER_RESERVED: Final = frozenset(("connect", "connection", "new_namespace"))
-"""Names that no server may send to another."""
+"""Names of events that no server may send to another."""
 
 _RESERVED: Final = ("connect", "connect_error", "newListener", "removeListener")
 
 
 class Registry:
-    """Handlers, steps and observers of one namespace. `add_` is asked of it, `inherit_` of heirs.
+    """Handlers, steps and observers of one namespace.
 
-    What is inherited never takes the place of what is there.
+    A program calls the methods that begin with ``add``; heirs are told with those that begin with
+    ``inherit``. What is inherited never replaces what is there.
 
     Args:
         name: of the namespace.
         workers: of the server.
 
     Attributes:
-        handlers: of the client's events, "disconnecting" and "disconnect" included.
+        handlers: of the client's events, and of "disconnecting" and "disconnect".
         connection: handler of a socket that has joined.
         server_side: handlers of events that other nodes send.
-        expired: handler of a session that its client cannot go on with any more.
-        unhandled: handler of the client's events that have none.
+        expired: handler of sessions that have expired.
+        unhandled: handler of the client's events that have no other.
+        observers: told of sockets that come and go.
+        steps: passed by clients that join.
     """
 
     __slots__ = (
@@ -66,8 +69,8 @@ class Registry:
     # -- heirs
 
     def bequeath(self, heir: "Registry") -> None:
-        """Pass everything on to heir, now and later."""
-        self._heirs[heir] = None  # JOIN-08
+        """Pass everything on to heir: what is registered now, and what will be (JOIN-08)."""
+        self._heirs[heir] = None
         heir.add_steps(self.steps.plan)
         heir.observe(self.observers.all)
         if self.connection is not None:
@@ -80,13 +83,13 @@ class Registry:
         heir.inherit_unhandled(self.unhandled)
 
     def disinherit(self, heir: "Registry") -> None:
-        """Pass nothing on to heir any more."""
+        """Pass nothing more on to heir."""
         self._heirs.pop(heir, None)
 
     # -- steps and observers
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """Ask every client that wants to join from now on; behind the steps of the same stage."""
+        """Have clients that join from now on pass these steps, after others of their stage."""
         self.workers.check_thread()
         steps = tuple(steps)
         self.steps.add(steps)
@@ -94,7 +97,7 @@ class Registry:
             heir.add_steps(steps)
 
     def observe(self, observers: Iterable[Observing]) -> None:
-        """Have observers told of every socket that comes or goes from now on."""
+        """Tell the observers of every socket that comes or goes from now on."""
         self.workers.check_thread()
         observers = tuple(observers)
         self.observers.add(observers)
@@ -104,10 +107,10 @@ class Registry:
     # -- handlers
 
     def add_handler(self, handler: Handler) -> None:
-        """Register the handler of a client's event, or of a part of a socket's life.
+        """Register the handler of a client's event, or of a socket's "connection" or "disconnect".
 
         Raises:
-            LocalProtocolError: the event has a handler already, or no client could ever send it.
+            LocalProtocolError: the event has a handler already, or no client can ever send it.
         """
         self.workers.check_thread()
         event = handler.name
@@ -119,7 +122,7 @@ class Registry:
         self.inherit_handler(handler)
 
     def inherit_handler(self, handler: Handler) -> None:
-        """Take a handler over, unless there is one of its event already."""
+        """Take over the handler of an event, unless there is one already."""
         if handler.name == CONNECTION:
             self.connection = self.connection or handler
         else:
@@ -139,7 +142,7 @@ class Registry:
         self.inherit_server_side(event, handler)
 
     def inherit_server_side(self, event: str, handler: Handler) -> None:
-        """Take a server-side handler over, unless there is one of its event already."""
+        """Take over the server-side handler of an event, unless there is one already."""
         self.server_side.setdefault(event, handler)
         for heir in self._heirs:
             heir.inherit_server_side(event, handler)
@@ -156,13 +159,13 @@ class Registry:
         self.inherit_expired(handler)
 
     def inherit_expired(self, handler: Handler | None) -> None:
-        """Take a handler of expired sessions over, unless there is one already."""
+        """Take over a handler of expired sessions, unless there is one already."""
         self.expired = self.expired or handler
         for heir in self._heirs:
             heir.inherit_expired(handler)
 
     def add_unhandled(self, handler: Handler) -> None:
-        """Register the handler of events that have none.
+        """Register the handler of events that have no other.
 
         Raises:
             LocalProtocolError: there is one already.
@@ -173,19 +176,19 @@ class Registry:
         self.inherit_unhandled(handler)
 
     def inherit_unhandled(self, handler: Handler | None) -> None:
-        """Take a handler of unhandled events over, unless there is one already."""
+        """Take over a handler of unhandled events, unless there is one already."""
         self.unhandled = self.unhandled or handler
         for heir in self._heirs:
             heir.inherit_unhandled(handler)
 
     def unhandled_for(self, event: str | float) -> Handler | None:
-        """The handler of unhandled events, made fit for one of them."""
+        """Return the handler of unhandled events, to be called for this one, or None."""
         handler = self.unhandled
         return None if handler is None else Handler(event, _with_name(handler, event))
 
 
 def _with_name(handler: Handler, event: str | float) -> Callable[..., Any]:
-    """Call a handler with the event's name behind the socket."""
+    """Return a function that calls a handler with the event's name after the socket."""
     function = handler.function
     if handler.is_async:
 
@@ -203,10 +206,10 @@ def _with_name(handler: Handler, event: str | float) -> Callable[..., Any]:
 
 
 def check_server_side(event: str) -> None:
-    """Refuse names that servers use among themselves.
+    """Refuse a name that is reserved between servers, or that is not text.
 
     Raises:
-        LocalProtocolError: it is one of them, or not text.
+        LocalProtocolError: no server can send such an event.
     """
     if not isinstance(event, str) or event in SERVER_RESERVED:
         raise LocalProtocolError(f"the event name {event!r} is reserved between servers")

@@ -1,4 +1,4 @@
-"""Clients of any node, as values: what is known of them, and how to reach them."""
+"""Sockets of any node, as values: what is known of a client, and how to reach it."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, Self
@@ -9,16 +9,16 @@ from trio_socketio.errors import SessionClosed
 
 
 class HandshakeDetails(msgspec.Struct, frozen=True):
-    """The handshake of a socket as other nodes may see it; see SocketHandshake.
+    """The handshake of a socket as other nodes may see it; compare SocketHandshake.
 
-    The payload of its CONNECT is not part of it: credentials stay on the node that got them.
+    The payload of its CONNECT is not part of it: credentials stay on the node that received them.
 
     Args:
-        headers: of the request that opened the session; names in lower case.
-        query: of that request.
-        url: of that request.
-        address: the client's.
-        secure: whether it came over TLS.
+        headers: those of the request that opened the session; names in lower case.
+        query: the parameters of that request.
+        url: path and query of that request, as sent.
+        address: the client's, as far as trusted proxies tell.
+        secure: whether the client came over TLS.
         issued_s: when the session was opened, seconds since 1970.
     """
 
@@ -31,14 +31,14 @@ class HandshakeDetails(msgspec.Struct, frozen=True):
 
 
 class SocketDetails(msgspec.Struct, frozen=True):
-    """A socket as it travels from node to node.
+    """A socket as it is described to another node.
 
     Args:
         id: the socket's public id.
         handshake: the request that opened its session.
-        user: the identity of its client; None if there is none.
-        rooms: it is in, its own included.
-        data: what its program remembers of it.
+        rooms: those that the socket is in, its own included.
+        data: what the program remembers of the client.
+        user: the identity of the client; None if there is none.
     """
 
     id: str
@@ -49,34 +49,38 @@ class SocketDetails(msgspec.Struct, frozen=True):
 
 
 class Reach(Protocol):
-    """A Broadcast that has one receiver."""
+    """A Broadcast with one receiver. The contracts are those of Broadcast."""
 
     def emit(self, event: str, *arguments: Any) -> int:
-        """See Broadcast."""
+        """Send an event."""
 
     async def emit_with_ack(
         self, event: str, *arguments: Any, timeout_s: float | None = None
     ) -> list[Any]:
-        """See Broadcast."""
+        """Send an event, and wait for the answer."""
 
     def timeout(self, timeout_s: float) -> Self:
-        """See Broadcast."""
+        """Set how long answers may take, in seconds."""
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
-        """See Broadcast."""
+        """Put the socket into rooms."""
 
     def sockets_leave(self, rooms: str | Iterable[str]) -> None:
-        """See Broadcast."""
+        """Take the socket out of rooms."""
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        """See Broadcast."""
+        """Put the client out of the namespace, or out of all of them."""
 
 
 class RemoteSocket:
-    """A client of any node, as it was when fetch_sockets asked.
+    """A socket of any node, as it was when fetch_sockets asked.
 
-    What it says does not change any more, and changing its data changes nothing. What it does
-    reaches the client through the room of its id, wherever it is connected.
+    Its attributes do not change any more, and changing its data changes nothing elsewhere. Its
+    methods reach the client through the room of its id, on whatever node it is.
+
+    Attributes:
+        id: the socket's public id.
+        handshake, rooms, data, user: see SocketDetails.
     """
 
     __slots__ = ("_reach", "data", "handshake", "id", "rooms", "user")
@@ -93,7 +97,11 @@ class RemoteSocket:
         return f"<RemoteSocket {self.id}>"
 
     def emit(self, event: str, *arguments: Any) -> None:
-        """See Socket.emit."""
+        """Send an event to the client. Never blocks.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
+        """
         self._reach.emit(event, *arguments)
 
     def send(self, *arguments: Any) -> None:
@@ -106,11 +114,11 @@ class RemoteSocket:
         """Send an event and wait for the client's answer.
 
         Returns:
-            Its first argument, or None.
+            Its first argument; None if it has none.
         Raises:
-            AckTimeout: no answer in time, or the client left before it.
+            AckTimeout: no answer came in time, or the client left before it.
             SessionClosed: no node knows the client any more.
-            LocalProtocolError: see Socket.emit.
+            LocalProtocolError: the name is reserved, or an argument cannot be sent.
         """
         answers = await self._reach.emit_with_ack(event, *arguments, timeout_s=timeout_s)
         if not answers:
@@ -118,18 +126,18 @@ class RemoteSocket:
         return answers[0]
 
     def timeout(self, timeout_s: float) -> "RemoteSocket":
-        """The same client, with a time for its answers."""
+        """Return the same socket with a time for its answers, in seconds."""
         details = SocketDetails(self.id, self.handshake, self.rooms, self.data, self.user)
         return RemoteSocket(self._reach.timeout(timeout_s), details)
 
     def join(self, rooms: str | Iterable[str]) -> None:
-        """See Socket.join."""
+        """Put the socket into rooms."""
         self._reach.sockets_join(rooms)
 
     def leave(self, rooms: str | Iterable[str]) -> None:
-        """See Socket.leave."""
+        """Take the socket out of rooms."""
         self._reach.sockets_leave(rooms)
 
     def disconnect(self, close: bool = False) -> None:
-        """See Socket.disconnect."""
+        """Put the client out of this namespace, or with ``close`` out of all, and hang up."""
         self._reach.disconnect_sockets(close)

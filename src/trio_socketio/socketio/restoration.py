@@ -1,4 +1,4 @@
-"""A client comes back, and names the session that it has lost."""
+"""Finds the saved session of a client that comes back, or takes it back if it does not join."""
 
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -13,20 +13,22 @@ _PID: Final = re.compile(r"[\w-]{20}", re.ASCII).fullmatch
 
 
 class SessionStore(Protocol):
-    """Keeps the sessions of lost clients: an Adapter."""
+    """Keeps the sessions of lost clients; at run time an Adapter, which has the contracts."""
 
     async def persist_session(self, session: "SavedSession") -> None:
-        """See Adapter."""
+        """Keep a session."""
 
     async def restore_session(self, pid: str, offset: str | None) -> "SavedSession | None":
-        """See Adapter."""
+        """Hand out a session that was kept, once; None if it is unknown."""
 
 
 def take_pid(auth: dict[str, Any]) -> tuple[str, str | None] | None:
-    """Take the pid and the offset out of a CONNECT: they are a secret of client and server.
+    """Take the pid and the offset out of the payload of a CONNECT.
+
+    They are a secret of client and server, so user code does not see them (RECOVER-07).
 
     Returns:
-        None if they cannot be such.
+        The pid and the offset; None if they cannot be a pid and an offset.
     """
     pid = auth.get("pid")
     if type(pid) is not str or not _PID(pid):
@@ -44,12 +46,12 @@ async def restore_session(
     lost: tuple[str, str | None],
     timeout_s: float,
 ) -> "SavedSession | None":
-    """Find the session that a client has lost; None if it cannot go on with it.
+    """Return the session that a client has lost; None if the client cannot go on with it.
 
     Args:
         store: the adapter.
         recovery: of the namespace.
-        lost: what take_pid gave.
+        lost: the pid and the offset that the client named; see take_pid.
         timeout_s: how long the adapter may take.
     Raises:
         TimeoutError: the adapter did not answer in time.
@@ -68,7 +70,8 @@ async def restore_session(
 async def _ask(
     store: SessionStore, pid: str, offset: str | None, timeout_s: float
 ) -> "SavedSession | None":
-    # It is handed out once, so a client that leaves meanwhile must not cancel this.
+    # Shielded, because a session is handed out once: if a client that leaves cancelled this, the
+    # session would be lost on its way.
     with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout_s):
         return await store.restore_session(pid, offset)
     raise TimeoutError(f"no answer within {timeout_s} s")
@@ -77,13 +80,14 @@ async def _ask(
 async def give_back(
     store: SessionStore, recovery: "NamespaceRecovery", session: "SavedSession", *, is_over: bool
 ) -> None:
-    """Take back a session that was handed out, for its client has not joined.
+    """Take back a session that was handed out to a client that then did not join (RECOVER-08).
 
     Args:
-        store: that handed it out.
+        store: the adapter that handed it out.
         recovery: of the namespace.
-        session: that was not gone on with.
-        is_over: the client was refused: it cannot go on with it any more, and it is not kept.
+        session: the session.
+        is_over: whether the client was refused. It cannot go on with the session then, so the
+            session expires rather than being kept.
     """
     if is_over:
         recovery.tell_expired(session)

@@ -1,4 +1,4 @@
-"""How the revisions of Socket.IO differ: what clients are told when they join, and what ids are."""
+"""The revisions of Socket.IO, and what their clients do differently."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,19 +8,19 @@ from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.http.request import Request
 
 MAX_QUERY: Final = 4096
-"""Characters in the query of a CONNECT."""
+"""How many characters the query of a CONNECT may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What is different between the revisions of Socket.IO.
+    """What clients of one revision of Socket.IO do differently.
 
     Args:
-        recovers: clients can go on with a session that they lost.
-        tells_credentials: the answer to a CONNECT has a payload: the id of the socket.
-        names_sockets: clients put the ids of their sockets together themselves, from the sid, so
-            that such an id must not be shown to others.
-        has_queries: the name of a namespace may have a query behind it.
+        recovers: whether clients can go on with a session that they lost.
+        tells_credentials: whether the answer to a CONNECT has a payload: the id of the socket.
+        names_sockets: whether clients form the ids of their sockets themselves, from the sid. Such
+            an id must not be shown to others.
+        has_queries: whether the name of a namespace may have a query behind it.
     """
 
     recovers: bool
@@ -32,23 +32,23 @@ class Revision:
 REVISION_5: Final = Revision(
     recovers=True, tells_credentials=True, names_sockets=False, has_queries=False
 )
-"""Of clients 3.x and 4.x."""
+"""Spoken by clients 3.x and 4.x."""
 REVISION_4: Final = Revision(
     recovers=False, tells_credentials=False, names_sockets=True, has_queries=True
 )
-"""Of clients 1.x and 2.x."""
+"""Spoken by clients 1.x and 2.x."""
 
 
 def name_socket(namespace: str, sid: str) -> str:
-    """The id of a socket whose client puts it together in the same way (SIO4-06)."""
+    """Return the id of a socket, formed as its client forms it (SIO4-06)."""
     return sid if namespace == "/" else f"{namespace}#{sid}"
 
 
 def cut_query(packet: Packet) -> None:
-    """Cut off what stands behind the namespace's name: the payload of a CONNECT (SIO4-03).
+    """Cut the query off the name of a namespace. It is the payload of a CONNECT (SIO4-03).
 
     Raises:
-        RemoteProtocolError: it is too long.
+        RemoteProtocolError: the query is too long.
     """
     packet.namespace, _, query = packet.namespace.partition("?")
     if len(query) > MAX_QUERY:  # SIO4-12

@@ -1,4 +1,4 @@
-"""Rooms that tell of their comings and goings. A namespace has them once somebody listens."""
+"""Rooms with hooks. They replace the plain rooms of a namespace once a program asks to be told."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,15 +18,15 @@ EVENTS: Final = {
     "join_room": ("room", "socket id"),
     "leave_room": ("room", "socket id"),
 }
-"""And what their hooks are called with."""
+"""The events of rooms, and the arguments of their hooks."""
 
 
 class WatchedRooms(Rooms[Member]):
-    """Takes the place of plain rooms.
+    """Rooms that call hooks when sockets come and go.
 
     Args:
-        rooms: goes on in here.
-        workers: run what listens.
+        rooms: the plain rooms that these replace; their sockets are taken over.
+        workers: run the hooks.
     """
 
     __slots__ = ("_hooks", "_workers")
@@ -40,15 +40,20 @@ class WatchedRooms(Rooms[Member]):
         self._hooks: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
 
     def on(self, event: str) -> "Callable[[Function], Function]":
-        """See Adapter.on."""
+        """Register a hook; see Adapter.on.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function is async or cannot be called
+                so.
+        """
         check_event_key(event)
         if event not in self._hooks:
-            raise LocalProtocolError(f"rooms tell of {', '.join(EVENTS)}, not of {event!r}")
+            raise LocalProtocolError(f"rooms have no event {event!r}, only {', '.join(EVENTS)}")
 
         def register(function: "Function") -> "Function":
             check_function(f"hook of {event}", function, EVENTS[event])
             if is_async(function):
-                raise LocalProtocolError(f"what is told of {event} is a plain function")
+                raise LocalProtocolError(f"a hook of {event} must be a plain function, not async")
             self._workers.check_thread()
             self._hooks[event].append(function)
             return function
@@ -56,7 +61,7 @@ class WatchedRooms(Rooms[Member]):
         return register
 
     def enter(self, socket: Member) -> None:
-        """See Rooms."""
+        """Take a socket into the namespace, and tell of the room of its id."""
         is_new = not self._exists(socket.id)
         super().enter(socket)
         if is_new:
@@ -64,7 +69,7 @@ class WatchedRooms(Rooms[Member]):
         self._tell("join_room", socket, socket.id, socket.id)
 
     def add(self, socket: Member, room: str) -> None:
-        """See Rooms."""
+        """Put a socket into a room, and tell of it if the socket was not in it."""
         was_in = room in (socket._membership.joined or ())
         is_new = not self._exists(room)
         super().add(socket, room)
@@ -74,14 +79,14 @@ class WatchedRooms(Rooms[Member]):
             self._tell("join_room", socket, room, socket.id)
 
     def remove(self, socket: Member, room: str) -> None:
-        """See Rooms."""
+        """Take a socket out of a room, and tell of it if the socket was in it."""
         was_in = room in (socket._membership.joined or ())
         super().remove(socket, room)
         if was_in:
             self._left(socket, room)
 
     def remove_all(self, socket: Member) -> None:
-        """See Rooms."""
+        """Take a socket out of the namespace, and tell of each room that it leaves."""
         was_in = socket.id in self.sockets
         super().remove_all(socket)
         if was_in:

@@ -1,4 +1,4 @@
-"""Which local sockets are in which room. Always in memory; adapters add the other nodes."""
+"""Which sockets of this node are in which room. Always in memory; adapters add the other nodes."""
 
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -8,53 +8,57 @@ if TYPE_CHECKING:
 
 
 class RoomMember(Protocol):
-    """A socket."""
+    """A socket, as far as rooms need it."""
 
     @property
     def id(self) -> str:
-        """See Socket."""
+        """The id of the socket."""
 
     @property
     def public_id(self) -> str:
-        """See Socket."""
+        """The id that others may see."""
 
     @property
     def _membership(self) -> "Membership":
-        """Knows its rooms, too."""
+        """Holds the names of its rooms, which the index keeps up to date."""
 
 
 Member = TypeVar("Member", bound=RoomMember)
 
 
 class Rooms(Generic[Member]):
-    """The membership index of one namespace.
+    """The index of the rooms of one namespace.
 
-    Every socket is alone in the room of its own id, which costs no entry: it is found among the
-    sockets. Others may join that room too.
+    Rooms exist on the server only: nothing is sent when a socket joins or leaves one, and no packet
+    of a client can change them (SIO5-23). Every socket is in the room of its own id. That costs no
+    entry, because the socket is found among the sockets. Others may join that room too.
+
+    Attributes:
+        sockets: those in the namespace, by id.
     """
 
     __slots__ = ("_aliases", "_rooms", "sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, Member] = {}
-        self._aliases: dict[str, Member] = {}  # of those whose public id is not their id
+        self._aliases: dict[str, Member] = {}  # by public id, where that is not the id
         self._rooms: dict[str, dict[Member, None]] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def names(self) -> list[str]:
-        """Rooms that somebody joined."""
+        """Return the rooms that a socket has joined, other than those of ids."""
         return list(self._rooms)
 
     def enter(self, socket: Member) -> None:
         """Take a socket into the namespace, and so into the room of its own id."""
         self.sockets[socket.id] = socket
-        if socket.public_id is not socket.id:  # `to` accepts both
+        if socket.public_id is not socket.id:  # JOIN-28: `to` accepts both
             self._aliases[socket.public_id] = socket
 
     def add(self, socket: Member, room: str) -> None:
-        """Put a socket into a room; a socket that is not connected goes nowhere."""
+        """Put a socket into a room; a socket that is not in the namespace is ignored."""
         if room == socket.id or socket.id not in self.sockets:
             return
         self._rooms.setdefault(room, {})[socket] = None
@@ -64,7 +68,7 @@ class Rooms(Generic[Member]):
         membership.joined.add(room)
 
     def remove(self, socket: Member, room: str) -> None:
-        """Take a socket out of a room; the last one out ends the room."""
+        """Take a socket out of a room. The room ends with its last socket."""
         members = self._rooms.get(room)
         if members is None or members.pop(socket, self) is self:
             return
@@ -83,11 +87,11 @@ class Rooms(Generic[Member]):
             self._aliases.pop(socket.public_id, None)
 
     def find(self, socket_id: str) -> "Member | None":
-        """The socket of an id, public or not."""
+        """Return the socket with this id or public id, or None."""
         return self.sockets.get(socket_id) or self._aliases.get(socket_id)
 
     def members(self, room: str) -> Collection[Member]:
-        """The sockets in a room, each once."""
+        """Return the sockets in a room, each once."""
         joined = self._rooms.get(room)
         own = self.find(room)
         if own is None:
@@ -95,7 +99,12 @@ class Rooms(Generic[Member]):
         return {own: None, **joined} if joined else (own,)
 
     def select(self, rooms: Iterable[str], excluded: Iterable[str]) -> Collection[Member]:
-        """The sockets in any of rooms (all sockets when there is none), without excluded rooms."""
+        """Return the sockets in any of the rooms and in none of the excluded ones, each once.
+
+        Args:
+            rooms: none means all sockets.
+            excluded: rooms whose sockets are left out (SIO5-24).
+        """
         rooms = tuple(rooms)
         chosen: Collection[Member]
         if not rooms:

@@ -1,4 +1,4 @@
-"""What is kept of a socket whose client may come back."""
+"""What is saved of a socket whose client may come back."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import msgspec
 
 
 class RoomChange(msgspec.Struct, frozen=True, gc=False):
-    """A socket joined or left a room.
+    """A socket has joined or left a room.
 
     Args:
-        number: of the last packet before.
-        room: which.
-        was_member: whether it was in it before.
+        number: of the last packet before the change.
+        room: the room.
+        was_member: whether the socket was in the room before.
     """
 
     number: int
@@ -20,19 +20,19 @@ class RoomChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class SavedSession(msgspec.Struct):
-    """What is kept of a socket whose client may come back.
+    """What is saved of a socket whose client may come back.
 
     Args:
-        pid: what the client calls it; a secret.
+        pid: names the session to its client; a secret.
         id: of the socket.
-        namespace: name of it.
-        rooms: that the socket was in, without its own.
+        namespace: its name.
+        rooms: those that the socket was in, without its own.
         data: what the program remembers of the client.
-        received: number of a packet; the client has it and all before it.
-        confirmed: the same, as the heartbeat tells.
-        blind: number of a packet; nobody knows any more in which rooms the socket was before it.
-        changes: of its rooms, in order.
-        ends_at: when it is given up, on trio's clock.
+        received: number of a packet; the client has this packet and all before it.
+        confirmed: the same, according to the heartbeat.
+        blind: number of a packet; in which rooms the socket was before it is no longer known.
+        changes: of the socket's rooms, in order.
+        ends_at: when the session expires, on trio's clock.
     """
 
     pid: str

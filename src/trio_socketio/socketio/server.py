@@ -1,4 +1,4 @@
-"""The server: its namespaces, what it listens on, its start and its end."""
+"""The server: its namespaces, where it listens, how it starts and ends."""
 
 import inspect
 import logging
@@ -37,22 +37,22 @@ from trio_socketio.socketio.steps import Step
 log = logging.getLogger(__name__)
 
 Lifespan = Callable[["Server"], AsyncIterator[None]]
-"""Runs around the time in which a server serves."""
+"""Runs around the time in which a server serves; see Server.lifespan."""
 
 
 class Server(Channel):
-    """A Socket.IO server. What is registered with it, and broadcast from it, is of "/".
+    """A Socket.IO server. What is registered with it, or broadcast from it, is for "/".
 
     Nothing is started before ``await server.serve(...)`` or ``open_server``.
 
     Args:
         options: see ServerOptions.
-        adapter: reaches other nodes; the default serves this one.
-        parser: of your own; None is the one that the options name.
+        adapter: makes the adapter of each namespace; the default one serves a single node.
+        parser: one of your own; None means the one that the options name.
 
     Attributes:
-        engine: middleware and events of the HTTP requests below it.
-        from_thread: emits, and more, from threads other than the one that serves.
+        engine: middleware and events of the HTTP requests below Socket.IO.
+        from_thread: emits, and more, from threads other than the one in which the server serves.
         namespaces: those that exist, by name. Do not change it.
     """
 
@@ -81,7 +81,7 @@ class Server(Channel):
 
     @property
     def options(self) -> ServerOptions:
-        """Those that are there when serving begins are the ones that count."""
+        """The options. They can be changed until serving begins."""
         return self._options
 
     @options.setter
@@ -96,18 +96,19 @@ class Server(Channel):
     def of(self, name: Matcher) -> ParentNamespace: ...
 
     def of(self, name: str | Matcher) -> Namespace | ParentNamespace:
-        """The namespace of that name, or the parent of all that a matcher accepts; new if need be.
+        """Return the namespace of that name, or the parent of all names that a matcher accepts.
 
-        When a client asks for a name that does not exist, the matchers are asked in their order;
-        the first that accepts it is the parent of the new namespace. They say which names there
-        are, not who may join: once a namespace exists, only its middleware is asked.
+        It is created if need be. When a client asks for a name that does not exist, the matchers
+        are asked in their order, and the first that accepts it is the parent of the new namespace.
+        Matchers say which names exist, not who may join: once a namespace exists, only its
+        middleware is asked.
 
         Args:
             name: a leading slash may be left out; or a compiled pattern that the whole name must
                 match; or a predicate, plain or async, called with the name and the CONNECT's
-                payload. One that raises does not accept.
+                payload. One that raises does not accept the name.
         Raises:
-            LocalProtocolError: there can be no such namespace.
+            LocalProtocolError: no namespace can have this name.
         """
         if isinstance(name, str):
             return self._namespaces.find_or_create(name)
@@ -116,31 +117,32 @@ class Server(Channel):
     async def remove(self, name: str, reason: str = "namespace removed") -> None:
         """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
 
-        Clients that ask for it later are told that it does not exist. Saved sessions end with it.
+        Clients that ask for it later are told that it does not exist. Its saved sessions expire.
+        The method returns when everybody is out and the handlers of their events have ended, or
+        have had REMOVAL_S.
 
         Args:
-            name: of a namespace that `of` or a client has made; not of the main one.
-            reason: what "disconnect" handlers are told, and clients that are on their way in.
-        Returns:
-            When everybody is out, and the handlers of their events have ended or had REMOVAL_S.
+            name: of a namespace that `of` or a client has created; not the main one.
+            reason: told to "disconnect" handlers, and to clients that are joining.
         Raises:
             LocalProtocolError: there is no such namespace, or it is the main one.
         """
         await self._namespaces.remove(name, reason)
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """See Namespace.add_steps, of every namespace that is there or comes."""
+        """Add steps to every namespace, also those created later; see Namespace.add_steps."""
         self._namespaces.everywhere.add_steps(steps)
 
     def observe(self, observer: Observer) -> None:
-        """See Namespace.observe, of every namespace that is there or comes."""
+        """Tell observer of the sockets of every namespace, also those created later."""
         self._namespaces.everywhere.observe((observer,))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
-        """See Namespace.on, of the main namespace.
+        """Register the handler of an event of the main namespace; see Namespace.on.
 
-        "new_namespace" is the server's own: a plain function that is called with every namespace
-        that is created from now on, before anybody joins it.
+        The event "new_namespace" is the server's own. Its handlers, of which there may be several,
+        are plain functions that are called with every namespace created from now on, before anybody
+        joins it.
         """
         if event != "new_namespace":
             return super().on(event, concurrent=concurrent)
@@ -151,7 +153,9 @@ class Server(Channel):
 
         Args:
             path: absolute; a trailing slash is added.
-            open_session: called with every new session, returns its Listener.
+            open_session: called with every new session; returns its Listener.
+        Raises:
+            LocalProtocolError: the path is served already.
         """
         self._workers.check_thread()
         path = path.rstrip("/") + "/"
@@ -160,9 +164,9 @@ class Server(Channel):
         self._mounts[path] = open_session
 
     def statistics(self) -> Statistics:
-        """What is going on. Zeros when the server does not serve."""
+        """Return what the server does at the moment; zeros where it does not serve."""
         running, recovery = self._running, self._host.recovery
-        namespaces = tuple(self.namespaces.items())  # a thread that exports figures may ask
+        namespaces = tuple(self.namespaces.items())  # a copy, as another thread may call this
         newcomers = running.engine.newcomers if running else None
         return Statistics(
             connections=len(running.connections) if running else 0,
@@ -189,7 +193,7 @@ class Server(Channel):
     # -- serving
 
     def stop(self) -> None:
-        """Accept nobody new, say goodbye to everybody, and let serve return. Plain."""
+        """Begin to stop: accept no new client, close all sessions, and let `serve` return."""
         self._workers.check_thread()
         self._stopping.set()
 
@@ -203,19 +207,20 @@ class Server(Channel):
         endpoints: Sequence[Endpoint] = (),
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on a runtime of its own until stop is called or the task is cancelled.
+        """Serve on a runtime of its own until `stop` is called or the task is cancelled.
 
         Args:
-            host: a name or address to listen on, or several; "all" is every address of the machine,
-                IPv4 and IPv6.
-            port: the same on all of them; 0 takes a free one.
-            unix_path: listen there instead.
+            host: a name or address to listen at, or several; "all" means every address of the
+                machine, IPv4 and IPv6.
+            port: the same for all of them; 0 takes a free one.
+            unix_path: listen at this Unix socket instead.
             ssl_context: speak TLS.
-            endpoints: listen at all of these instead: TCP, Unix and inherited ones, each with TLS
-                or without.
-            task_status: told the addresses, as socket.getsockname gives them.
+            endpoints: listen at all of these instead: TCP, Unix and inherited ones, each with or
+                without TLS.
+            task_status: told the addresses, as socket.getsockname returns them.
         Raises:
-            ConfigurationError: cannot listen there.
+            ConfigurationError: the server cannot listen there.
+            LocalProtocolError: it is running already.
         """
         if not endpoints:
             tcp = TcpEndpoint(host, port, ssl_context)
@@ -250,7 +255,7 @@ class Server(Channel):
 
     @asynccontextmanager
     async def mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:
-        """Serve on a runtime while the block runs: listen there for what it gives.
+        """Serve on a runtime while the block runs. Listen there for the connections that it yields.
 
         ::
 
@@ -258,12 +263,12 @@ class Server(Channel):
                 async with runtime.listening(connections, TcpEndpoint(port=3000)):
                     await sio.wait_stopping()
 
-        The end of the block is the end of the sessions, then of the handlers, the lifespans and
-        the adapters. Each stage has its time, and the log says what it waits for.
+        At the end of the block the sessions end, then the handlers, the lifespans and the adapters.
+        Each stage has its time, and the log says what it waits for (RUN-02).
 
         Raises:
             ConfigurationError: an option asks for what the adapter or the parser cannot do.
-            LocalProtocolError: it is mounted already.
+            LocalProtocolError: the server is mounted already.
         """
         runtime.check_thread()
         if self._running is not None:
@@ -279,7 +284,7 @@ class Server(Channel):
             self._host.begin(runtime.deadlines)
             self._namespaces.begin()
             async with self._running_adapters(), AsyncExitStack() as lifespans:
-                for lifespan in self._lifespans:
+                for lifespan in self._lifespans:  # RUN-05
                     await lifespans.enter_async_context(lifespan(self))
                 async with running.serving(self._host):
                     self._calls.open()
@@ -307,25 +312,28 @@ class Server(Channel):
             self._namespaces.close_adapters()
 
     async def wait_stopping(self) -> None:
-        """Wait until stop is called."""
+        """Wait until `stop` is called."""
         await self._stopping.wait()
 
     def lifespan(self, function: Lifespan) -> Lifespan:
         """Register what runs around the time in which the server serves: tasks, connections.
 
-        An async generator that yields once. What is before its ``yield`` is done before the server
-        accepts clients; what is behind it, when the last handler has ended. It may emit on both
-        sides, and hold a nursery open. Several are entered in the order of their registration.
+        It is an async generator function that yields once. What is before its ``yield`` is done
+        before the server accepts clients; what is behind it, when the last handler has ended. It
+        may emit on both sides, and hold a nursery open. Several are entered in order of
+        registration, and left in the reverse order.
 
-        What it raises, or a task of it, ends the server.
+        An exception that it raises, or one of its tasks, ends the server.
 
         Raises:
-            LocalProtocolError: the server is running, or it is no async generator function.
+            LocalProtocolError: the server is running, or it is not an async generator function.
         """
         if self._running is not None:
             raise LocalProtocolError("the server is running: register lifespans before it serves")
         if not inspect.isasyncgenfunction(function):
-            raise LocalProtocolError(f"a lifespan is an async generator function, not {function!r}")
+            raise LocalProtocolError(
+                f"a lifespan must be an async generator function, not {function!r}"
+            )
         check_function("lifespan", function, ("server",))
         self._lifespans.append(asynccontextmanager(function))
         return function
@@ -341,10 +349,10 @@ async def open_server(
     ssl_context: ssl.SSLContext | None = None,
     endpoints: Sequence[Endpoint] = (),
 ) -> AsyncIterator[list[Any]]:
-    """Serve while the block runs, then stop in order. Gives the addresses; see Server.serve.
+    """Serve while the block runs, then stop in order. Yields the addresses; see Server.serve.
 
     Raises:
-        ConfigurationError: cannot listen there. It comes alone, not in a group.
+        ConfigurationError: the server cannot listen there. It is raised alone, not in a group.
     """
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class ServerSideEvent:
-    """One that came from another node, on its way to its handler.
+    """An event on its way to a handler: another node has sent it, or a session has expired.
 
     Args:
         namespace: its name, for the log.
         handler: of the event.
-        arguments: without the event's name.
-        answer: called with what the handler returns.
+        arguments: of the event, without its name.
+        answer: called with what the handler returns; None if no answer is asked for.
     """
 
     __slots__ = ("_answer", "_arguments", "_handler", "_namespace")
@@ -33,11 +33,11 @@ class ServerSideEvent:
         self._answer = answer
 
     def give_up(self) -> int:
-        """See EventJob."""
+        """Drop the event."""
         return 1
 
     async def run(self, workers: "Workers") -> bool:
-        """See Job."""
+        """Call the handler, and answer."""
         handler = self._handler
         try:
             if handler.is_async:

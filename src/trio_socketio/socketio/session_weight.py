@@ -1,4 +1,4 @@
-"""How much memory a saved session takes: clients have rooms and data of very different sizes."""
+"""Estimates the memory of a saved session, since rooms and data differ very much in size."""
 
 import sys
 from collections import deque
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.saved_session import SavedSession
 
 MAX_OBJECTS: Final = 10_000
-"""Objects of a session's data that are looked at, so that it takes about a millisecond."""
+"""How many objects of a session's data are looked at: that takes about a millisecond."""
 
-_SESSION_BYTES: Final = 1000  # itself, its id and pid, its place among the others
+_SESSION_BYTES: Final = 1000  # the session with its id, its pid and its entry in KeptSessions
 _ROOM_BYTES: Final = 100
 _CHANGE_BYTES: Final = 150
-_UNSEEN_BYTES: Final = 64  # an object that is not looked at
+_UNSEEN_BYTES: Final = 64  # an object that is not looked into
 
 _CONTAINERS: Final = (list, tuple, set, frozenset, deque)
 
 
 def weigh_session(session: "SavedSession") -> int:
-    """About what it takes, in bytes."""
+    """Return about how many bytes a session takes."""
     rooms = sum(map(len, session.rooms)) + _ROOM_BYTES * len(session.rooms)
     changes = _CHANGE_BYTES * len(session.changes)
     changes += sum(len(change.room) for change in session.changes)
@@ -30,9 +30,10 @@ def weigh_session(session: "SavedSession") -> int:
 
 
 def _weigh_value(value: Any) -> int:
-    """An object and what it contains; what several of them share counts once.
+    """Return about how many bytes an object takes with all that it contains.
 
-    Lists, tuples, dicts and sets are looked into; an object of any other class weighs what it says.
+    What is contained several times counts once. Lists, tuples, dicts, sets and deques are looked
+    into; an object of any other class weighs what it says.
     """
     weight = 0
     seen = {id(value)}
@@ -49,7 +50,7 @@ def _weigh_value(value: Any) -> int:
 
 
 def _queue(waiting: deque[Any], seen: set[int], items: "Iterable[Any]", count: int) -> int:
-    """Have items looked at, as far as that is allowed; the weight of the others."""
+    """Queue items to be looked at, up to MAX_OBJECTS. Returns the weight of the others."""
     left = MAX_OBJECTS - len(seen)
     for item in islice(items, left):
         if id(item) not in seen:
@@ -61,5 +62,5 @@ def _queue(waiting: deque[Any], seen: set[int], items: "Iterable[Any]", count: i
 def _size(item: Any) -> int:
     try:
         return sys.getsizeof(item, _UNSEEN_BYTES)
-    except Exception:  # a class of the program may answer anything
+    except Exception:  # __sizeof__ of a class of the program may do anything
         return _UNSEEN_BYTES

@@ -1,12 +1,12 @@
-"""One session in one namespace: what user code holds of a client.
+"""One session in one namespace: a client, as programs handle it.
 
-A socket is made of parts. `Membership` is how far it has come and the rooms that it is in; an idle
-socket has no other. `Events` queues and dispatches what arrives, `PendingAcks` pairs answers with
-questions, `OutgoingListeners` overhear what is sent; they are made on first use. `SocketRecovery`
-is there while state_recovery is on. socket_life.py takes it into its namespace and out of it.
+A socket is made of parts. `Membership` is its state and rooms; an idle socket has no other part.
+`Events` queues and dispatches what arrives, `PendingAcks` pairs answers with questions, and
+`OutgoingListeners` are told what is sent; they are made on first use. `SocketRecovery` is there
+while state_recovery is on. socket_life.py takes the socket into its namespace and out of it.
 
-No part refers to the socket, which would be a cycle for the collector to find: a client that leaves
-gives its memory back at once. Parts are told the socket where they need it.
+No part refers to the socket, because that would be a cycle for the garbage collector to find: a
+client that leaves gives its memory back at once. Parts are told the socket where they need it.
 """
 
 from threading import get_ident
@@ -43,49 +43,49 @@ _LEFT: Final = Life.LEFT
 
 
 class SocketClient(EventSender, AnsweringClient, Protocol):
-    """The client of a socket: a Participant."""
+    """The client of a socket; at run time a Participant, which has the contracts."""
 
     @property
     def session(self) -> "Session":
-        """See Participant."""
+        """The session with the client."""
 
     @property
     def revision(self) -> "Revision":
-        """Of Socket.IO, that the client speaks."""
+        """The revision of Socket.IO that the client speaks."""
 
     def accept(self, socket: "Socket") -> None:
         """Tell the client that it is connected."""
 
     def departs(self, socket: "Socket") -> None:
-        """See Participant."""
+        """Have a socket that takes no more packets leave when the batch is done."""
 
     def forget(self, socket: "Socket") -> None:
-        """See Participant."""
+        """Forget a socket that has left its namespace."""
 
     def put_out(self, socket: "Socket", reason: str) -> None:
-        """See Participant."""
+        """Put the client out of one namespace, or refuse it if it is still joining."""
 
     def disconnect_all(self) -> None:
-        """See Participant."""
+        """Put the client out of every namespace, and hang up."""
 
 
 class Socket:
     """A client in a namespace.
 
     Args:
-        namespace: where.
+        namespace: the namespace.
         participant: the client, with its session and its other sockets.
         socket_id: 20 characters; public, unlike the sid.
-        auth: the payload of its CONNECT.
-        restored: the session that it goes on with, where state_recovery is on.
+        auth: the payload of the CONNECT.
+        restored: the session that it goes on with; None for a new one.
 
     Attributes:
-        id: the room that it is alone in.
+        id: names the socket; also the room that it is alone in.
         namespace: the Namespace that it is in.
         public_id: what others may see, in lists, answers and logs; `to` takes it like the id. It is
-            the id itself, except for clients 1.x and 2.x: their ids contain the secret of their
+            the id itself except for clients 1.x and 2.x: their ids hold the secret of their
             session.
-        session: the connection with its client, shared with the client's other sockets.
+        session: the connection with the client, shared with the client's other sockets.
     """
 
     __slots__ = (
@@ -141,40 +141,40 @@ class Socket:
 
     @property
     def connected(self) -> bool:
-        """Whether it is in its namespace."""
+        """Whether the socket is in its namespace."""
         return self._membership.life is _JOINED
 
     @property
     def user(self) -> str | None:
-        """The identity of its client; None unless something on its way in has established it."""
+        """The identity of the client; None unless a step of its joining has established it."""
         return self._user
 
     @property
     def handshake(self) -> SocketHandshake:
-        """The request that opened its session, and the payload of its CONNECT."""
+        """The request that opened the session, and the payload of the CONNECT."""
         if self._auth is None:
             self._auth = {}
         return SocketHandshake(self.session.handshake, self._auth)
 
     @property
     def recovered(self) -> bool:
-        """Whether it goes on where the client's last socket has left off: same id, rooms, data."""
+        """Whether it goes on where the client's last socket left off: same id, rooms and data."""
         return self._recovery is not None and self._recovery.recovered
 
     @property
     def data(self) -> dict[str, Any]:
-        """Anything the program wants to remember of this client."""
+        """Anything that the program wants to remember of this client."""
         if self._data is None:
             self._data = {}
         return self._data
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in, its own included; once disconnected, those it was in."""
+        """The rooms that the socket is in, its own included; once disconnected, those it was in."""
         return self._membership.rooms(self.id)
 
     def join(self, rooms: "str | Iterable[str]") -> None:
-        """Enter rooms; in middleware, as soon as it is let in. Does nothing once disconnected.
+        """Enter rooms; in middleware, as soon as the client is let in. Ignored once disconnected.
 
         Raises:
             LocalProtocolError: it would be in more rooms than max_rooms_per_socket, or a room is
@@ -195,7 +195,7 @@ class Socket:
                 membership.join_early(room)
 
     def leave(self, room: str) -> None:
-        """Leave a room; not its own.
+        """Leave a room. The room of the socket's id cannot be left.
 
         Raises:
             LocalProtocolError: the room is not text.
@@ -214,7 +214,7 @@ class Socket:
     def disconnect(self, close: bool = False) -> None:
         """Put the client out of this namespace, or with ``close`` out of all, and hang up.
 
-        One that is still on its way in is refused.
+        A client that is still joining is refused.
         """
         self.namespace._workers.check_thread()
         if self._membership.life is _LEFT:
@@ -238,7 +238,7 @@ class Socket:
         namespace = self.namespace
         if get_ident() != namespace._workers.thread:
             namespace._workers.check_thread()
-        if type(event) is not str or event in RESERVED_EVENTS:
+        if type(event) is not str or event in RESERVED_EVENTS:  # SIO5-18
             check_event(event)
         if self._recovery is not None:
             self._recovery.emit(self, [event, *arguments], volatile=False, compress=True)
@@ -248,7 +248,7 @@ class Socket:
             self._outgoing.overhear(self, [event, *arguments])
         life = self._membership.life
         if life is _JOINED or life is _ACCEPTED:
-            self.session.send(packet)
+            self.session.send(packet)  # SIO5-21: all that is sent to the client goes this way
         else:
             self.session.drop()
 
@@ -264,23 +264,23 @@ class Socket:
         Returns:
             None for no argument, the argument itself, or a tuple of several.
         Raises:
-            AckTimeout: no answer in time.
+            AckTimeout: no answer came in time.
             SessionClosed: the client is gone.
-            LocalProtocolError: see emit.
+            LocalProtocolError: see emit; or the timeout is not above zero.
         """
         return await self._flagged().emit_with_ack(event, *arguments, timeout_s=timeout_s)
 
     @property
     def volatile(self) -> FlaggedSocket:
-        """Emit through it what may be lost when the client cannot take it at once."""
+        """Emits what may be lost if the client cannot take it at once."""
         return self._flagged().volatile
 
     def compress(self, compress: bool) -> FlaggedSocket:
-        """Emit through it what transports that compress may compress, or may not."""
+        """Return what emits events that transports may compress, or may not."""
         return self._flagged().compress(compress)
 
     def timeout(self, timeout_s: float) -> FlaggedSocket:
-        """Ask through it what may take so long to be answered."""
+        """Return what emits with a time for answers, in seconds; it must be above zero."""
         return self._flagged().timeout(timeout_s)
 
     def _flagged(self) -> FlaggedSocket:
@@ -290,7 +290,7 @@ class Socket:
         """Wait until the client has taken what was sent to it.
 
         Raises:
-            SessionClosed: it is gone.
+            SessionClosed: the client is gone.
         """
         self.namespace._workers.check_thread()
         if not self._is_reachable:
@@ -304,35 +304,35 @@ class Socket:
 
     @property
     def broadcast(self) -> Broadcast:
-        """All sockets of the namespace but this one."""
+        """All sockets of the namespace except this one."""
         return Broadcast(self.namespace, Target(excluded=(self.id,)))
 
     @property
     def local(self) -> Broadcast:
-        """The others on this node."""
+        """The other sockets on this node."""
         return self.broadcast.local
 
     def to(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """The others in rooms."""
+        """The other sockets in these rooms."""
         return self.broadcast.to(rooms)
 
     in_ = to
 
     def except_(self, rooms: "str | Iterable[str]") -> Broadcast:
-        """The others, without rooms."""
+        """The other sockets, except those in these rooms."""
         return self.broadcast.except_(rooms)
 
-    # -- seeing every event
+    # -- listeners and middleware for every event
 
     def use(self, function: "Function") -> "Function":
-        """Register event middleware: called with each event, a list of its name and arguments.
+        """Register event middleware: called with each event, as a list of its name and arguments.
 
-        Plain or async, in order of registration, before the handler, which gets the arguments as
-        they are in the list then. What it raises drops the event: EventRefused silently, anything
-        else as a failure. No acknowledgement is sent.
+        It is plain or async, and runs in order of registration, before the handler, which gets the
+        arguments as they are in the list then. An exception drops the event: EventRefused silently,
+        any other as a failure. No acknowledgement is sent.
 
         Raises:
-            LocalProtocolError: it cannot be called so.
+            LocalProtocolError: it cannot be called with a list.
         """
         self.namespace._workers.check_thread()
         events = self._open_events()
@@ -341,21 +341,21 @@ class Socket:
         return function
 
     def on_any(self, listener: "Function") -> "Function":
-        """Register a listener: called with every event's name and arguments, before middleware.
+        """Register a catch-all listener: called with every event's name and arguments.
 
-        Plain or async; the next one and the handler wait for it. What it raises is logged, counted,
-        and harms nobody.
+        It is plain or async, and runs before middleware and the handler, which wait for it. An
+        exception is logged and counted, and stops neither.
         """
         self._listen(len(self.listeners_any()), listener)
         return listener
 
     def prepend_any(self, listener: "Function") -> "Function":
-        """Register a listener before the others; see on_any."""
+        """Register a catch-all listener before the others; see on_any."""
         self._listen(0, listener)
         return listener
 
     def off_any(self, listener: "Listener | None" = None) -> None:
-        """Remove a listener, or all of them; one that was not registered is ignored."""
+        """Remove a catch-all listener, or all of them; one that is not registered is ignored."""
         self.namespace._workers.check_thread()
         interception = None if self._events is None else self._events.interception
         if self._events is not None and interception is not None:
@@ -363,7 +363,7 @@ class Socket:
             self._events.reconsider()
 
     def listeners_any(self) -> "list[Listener]":
-        """The listeners, in the order in which they are called."""
+        """Return the catch-all listeners, in the order in which they are called."""
         interception = None if self._events is None else self._events.interception
         return [] if interception is None else list(interception.listeners)
 
@@ -374,10 +374,10 @@ class Socket:
         events.reconsider()
 
     def on_any_outgoing(self, listener: "Function") -> "Function":
-        """Register a listener of what is sent: called with every event's name and arguments.
+        """Register an outgoing listener: called with the name and arguments of every event sent.
 
-        Plain; broadcasts that reach the socket count, acknowledgements do not. It is called before
-        the event is sent. What it raises is logged, counted, and harms nobody.
+        It is called before the event is sent, for broadcasts that reach the socket too, but not for
+        acknowledgements. An exception is logged and counted, and does not stop the event.
 
         Raises:
             LocalProtocolError: it is async, and an emit cannot wait for it.
@@ -386,12 +386,12 @@ class Socket:
         return listener
 
     def prepend_any_outgoing(self, listener: "Function") -> "Function":
-        """Register a listener of what is sent before the others; see on_any_outgoing."""
+        """Register an outgoing listener before the others; see on_any_outgoing."""
         self._overheard_by(0, listener)
         return listener
 
     def off_any_outgoing(self, listener: "Listener | None" = None) -> None:
-        """Remove a listener of what is sent, or all; one that was not registered is ignored."""
+        """Remove an outgoing listener, or all; one that is not registered is ignored."""
         self.namespace._workers.check_thread()
         if self._outgoing is not None:
             remove_listener(self._outgoing.listeners, listener)
@@ -400,7 +400,7 @@ class Socket:
                 self.namespace._overheard.discard(self)
 
     def listeners_any_outgoing(self) -> "list[Listener]":
-        """The listeners of what is sent, in the order in which they are called."""
+        """Return the outgoing listeners, in the order in which they are called."""
         return [] if self._outgoing is None else list(self._outgoing.listeners)
 
     def _overheard_by(self, place: int, listener: "Listener") -> None:
@@ -412,11 +412,11 @@ class Socket:
         if self.connected:
             self.namespace._overheard.add(self)
 
-    # -- its parts, as the package needs them
+    # -- for the package
 
     @property
     def _early_rooms(self) -> set[str]:
-        """The rooms that it will be in when it joins."""
+        """The rooms that the socket will be in when it joins."""
         return {self.id, self.public_id, *(self._membership.joined or ())}
 
     @property
@@ -425,7 +425,7 @@ class Socket:
         return self._membership.life is _JOINED or self._membership.life is _ACCEPTED
 
     def _closed(self) -> SessionClosed:
-        """What waits for its client is told when that is not reachable."""
+        """Return the error for those who wait for a client that is not reachable."""
         return SessionClosed(self._membership.reason or "the client has not joined yet", self.id)
 
     def _open_events(self) -> Events:

@@ -12,6 +12,9 @@ class SocketHandshake:
     Args:
         request: the handshake of the session.
         auth: the payload of the CONNECT.
+
+    Attributes:
+        auth: the payload of the CONNECT: the client's credentials.
     """
 
     __slots__ = ("_request", "auth")
@@ -22,22 +25,22 @@ class SocketHandshake:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of the request that opened the session; names in lower case."""
+        """The headers of the request; names in lower case."""
         return self._request.headers
 
     @property
     def query(self) -> dict[str, str]:
-        """Of the request that opened the session."""
+        """The parameters of its URL."""
         return self._request.query
 
     @property
     def url(self) -> str:
-        """Of the request that opened the session."""
+        """Its path and query, as sent."""
         return self._request.url
 
     @property
     def address(self) -> str:
-        """The client's, as far as trusted proxies tell."""
+        """The client's address, as far as trusted proxies tell."""
         return self._request.address
 
     @property

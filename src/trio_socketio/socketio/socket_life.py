@@ -1,4 +1,4 @@
-"""Takes sockets into their namespaces and out of them. The table is protocol/socket_life.py."""
+"""Takes sockets into their namespaces and out of them. The table is in protocol/socket_life.py."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,10 @@ _LEFT: Final = Life.LEFT
 
 
 def accept(socket: "Socket") -> None:
-    """Tell a client that it is connected, before it has joined."""
+    """Tell a client that it is connected before it has joined (JOIN-20).
+
+    What is emitted to its socket alone reaches it, but the socket is in no room yet.
+    """
     socket._membership.accept()
     socket._participant.accept(socket)
 
@@ -24,17 +27,22 @@ def accept(socket: "Socket") -> None:
 def enter(socket: "Socket") -> None:
     """Tell a client that it is connected, and put its socket into the namespace and early rooms.
 
+    The CONNECT leaves first, so the client has it before anything that a handler or a broadcast
+    sends (SIO5-14).
+
     Raises:
         Exception: whatever the adapter raises; the socket is in no room then.
     """
     membership, namespace, recovery = socket._membership, socket.namespace, socket._recovery
     if not socket._auth:
-        socket._auth = None  # 64 bytes for each idle socket of a client without credentials
+        socket._auth = None  # an empty dict would take 64 bytes for each idle socket
     if membership.life is _ASKING:
         socket._participant.accept(socket)
     early = membership.enter()
     if recovery is not None:
-        recovery.catch_up(socket.session)  # RECOVER-02
+        # RECOVER-02: after the CONNECT, as clients drop events of namespaces that they are not in,
+        # and before the socket can get anything new.
+        recovery.catch_up(socket.session)
     namespace.rooms.enter(socket)
     if early:
         try:
@@ -45,14 +53,14 @@ def enter(socket: "Socket") -> None:
             raise
     if socket._outgoing is not None:
         namespace._overheard.add(socket)
-    if membership.life is _LEFT:  # a hook of a room has put it out
+    if membership.life is _LEFT:  # a hook of a room has disconnected it
         namespace.adapter.remove_all(socket)
     elif recovery is not None:
         recovery.entered(socket.rooms)
 
 
 def stay_out(socket: "Socket", reason: str) -> None:
-    """A socket will not join: it was refused, or its client has left."""
+    """Note that a socket will not join: it was refused, or its client has left."""
     socket._membership.leave(reason)
     if socket._acks is not None:
         socket._acks.fail(socket._closed())
@@ -68,18 +76,21 @@ def put_out(socket: "Socket", reason: str) -> None:
 
 
 def close(socket: "Socket", reason: str) -> None:
-    """Have a socket leave every room at once, so that no broadcast follows; the rest comes later.
+    """Have a socket leave every room at once, so that no broadcast follows.
 
-    What follows is done after the batch, by leave_namespace.
+    The rest is done by leave_namespace when the batch is done: handlers of the client's earlier
+    events are queued before those of "disconnect".
     """
     if socket._membership.life is _JOINED:
         socket._membership.leave(reason)
-        socket._participant.departs(socket)  # first: whatever fails from here on
+        # First: whatever fails from here on, the participant must forget the socket. Otherwise it
+        # would defer packets for this namespace in every turn for ever.
+        socket._participant.departs(socket)
         _leave_rooms(socket)
 
 
 def lose(socket: "Socket", reason: str) -> None:
-    """A socket's session has ended; called after the batch."""
+    """Have a socket leave whose session has ended. Called after the batch."""
     if socket._membership.life is _JOINED:
         socket._membership.leave(reason)
         _leave_rooms(socket)
@@ -87,7 +98,7 @@ def lose(socket: "Socket", reason: str) -> None:
 
 
 def leave_namespace(socket: "Socket") -> None:
-    """Release what waits for a socket, then tell its handlers, last of all."""
+    """Fail the questions that wait for a socket, then dispatch its disconnect handlers."""
     socket._participant.forget(socket)
     if socket._acks is not None:
         socket._acks.fail(socket._closed())
@@ -103,19 +114,19 @@ def _leave_rooms(socket: "Socket") -> None:
     socket._membership.freeze(socket.id)
     try:
         namespace.adapter.remove_all(socket)
-    except BaseException as error:  # of somebody's adapter: the socket leaves all the same
+    except BaseException as error:  # of a program's adapter: the socket leaves all the same
         namespace.rooms.remove_all(socket)
         namespace._workers.log_failure("the adapter", socket.id, error)
     if socket._outgoing is not None:
         namespace._overheard.discard(socket)
     recoverable = _save(socket)
     observers = namespace._registry.observers
-    if observers.all:  # JOIN-16: now, not when its handlers have ended
+    if observers.all:  # JOIN-16: now, not when the handlers have ended
         observers.left(socket, socket._membership.reason, recoverable)
 
 
 def _save(socket: "Socket") -> bool:
-    """Keep what the client needs to come back; whether it may."""
+    """Save what the client needs to come back. Returns whether it may."""
     namespace, recovery = socket.namespace, socket._recovery
     if recovery is None or socket._membership.reason not in RECOVERABLE:  # RECOVER-06
         return False

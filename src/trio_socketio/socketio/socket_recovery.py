@@ -1,4 +1,4 @@
-"""A socket's part in state recovery: what its client has, and in which rooms it was when."""
+"""A socket's part in state recovery: what its client has, and when it was in which rooms."""
 
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,21 +22,21 @@ RECOVERABLE: Final = frozenset(
         "forced server close",
     )
 )
-"""Reasons of a disconnect after which the client may come back to what it had."""
+"""The disconnect reasons after which a client may go on with its session (RECOVER-06)."""
 
 MAX_CHANGES: Final = 1000
-"""Of a socket's rooms, that are remembered for as long as older packets are logged."""
+"""How many changes of a socket's rooms are noted while older packets are logged."""
 
 
 class Keeper(Protocol):
-    """Keeps sessions: an adapter."""
+    """Keeps sessions; at run time an Adapter."""
 
     async def persist_session(self, session: SavedSession) -> None:
-        """See Adapter."""
+        """Keep a session."""
 
 
 class SocketRecovery:
-    """What has to be known of a socket so that its client can lose the connection, and go on.
+    """What has to be known of a socket so that its client can lose the connection and go on.
 
     Args:
         namespace: logs what is sent to the socket.
@@ -44,9 +44,9 @@ class SocketRecovery:
         pid: of a new session.
 
     Attributes:
-        pid: names the session to the client; a secret.
-        recovered: whether the socket goes on where another has left off.
-        saved_until: when the session ends that was saved when the socket left.
+        pid: names the session to its client; a secret.
+        recovered: whether the socket goes on where another one left off.
+        saved_until: when the session expires that was saved as the socket left, on trio's clock.
     """
 
     __slots__ = (
@@ -77,7 +77,16 @@ class SocketRecovery:
     def emit(
         self, socket: "RecoverableSocket", arguments: list[Any], *, volatile: bool, compress: bool
     ) -> None:
-        """Send an event. While the client may come back, it gets what is sent meanwhile then."""
+        """Send an event. A client that is away gets it when it comes back in time.
+
+        Args:
+            socket: the socket.
+            arguments: the event's name, then its arguments.
+            volatile: see Target.
+            compress: see Target.
+        Raises:
+            LocalProtocolError: the arguments cannot be sent.
+        """
         if socket._is_reachable and not socket.connected:
             session, log = self._restored, self._namespace.shared.log
             received = log.last if session is None else session.received
@@ -92,7 +101,7 @@ class SocketRecovery:
     # -- entering
 
     def catch_up(self, session: "Session") -> None:
-        """Send what the client has missed. It comes before all that is new."""
+        """Send what the client has missed, before anything new."""
         if self._restored is None:
             self._received = self._namespace.shared.log.last
         else:
@@ -101,7 +110,11 @@ class SocketRecovery:
                 session.send(packet)
 
     def entered(self, rooms: frozenset[str]) -> None:
-        """The socket is in its first rooms."""
+        """Begin to note changes of rooms: the socket is in its first ones.
+
+        Args:
+            rooms: those that it is in.
+        """
         session, self._restored = self._restored, None
         changes: dict[tuple[int, str], bool] = {}
         if session is not None:
@@ -109,7 +122,7 @@ class SocketRecovery:
             self._blind = session.blind
             changes = {(c.number, c.room): c.was_member for c in session.changes}
             last = self._namespace.shared.log.last
-            for room in session.rooms ^ (rooms - {session.id}):  # by middleware
+            for room in session.rooms ^ (rooms - {session.id}):  # middleware has changed them
                 changes.setdefault((last, room), room in session.rooms)
         self._changes = changes
         self._entered_at = trio.current_time()
@@ -117,7 +130,7 @@ class SocketRecovery:
     # -- rooms
 
     def note_change(self, room: str, *, was_member: bool) -> None:
-        """The socket is about to join or leave a room."""
+        """Note that the socket is about to join or leave a room."""
         if self._changes is None:
             return
         log = self._namespace.shared.log
@@ -129,7 +142,7 @@ class SocketRecovery:
                 self._changes = {}
 
     def _list_changes(self) -> tuple[RoomChange, ...]:
-        """Changes of rooms that matter to packets in the log."""
+        """Return the changes of rooms that matter for packets in the log."""
         dropped = self._namespace.shared.log.dropped
         return tuple(
             RoomChange(number, room, was_member)
@@ -142,13 +155,13 @@ class SocketRecovery:
     def save(
         self, socket_id: str, namespace: str, rooms: frozenset[str], data: dict[str, Any]
     ) -> SavedSession:
-        """What has to be kept of the socket, which has left for a recoverable reason.
+        """Return what has to be saved of the socket, which has left for a recoverable reason.
 
         Args:
             socket_id: its id.
             namespace: name of its namespace.
-            rooms: that it was in, without its own.
-            data: of it.
+            rooms: those that it was in, without its own.
+            data: what the program remembers of the client.
         """
         shared = self._namespace.shared
         now = trio.current_time()
@@ -174,7 +187,7 @@ class Saving:
 
     Args:
         keeper: keeps it.
-        session: it.
+        session: the session.
     """
 
     __slots__ = ("_keeper", "_session")
@@ -184,7 +197,7 @@ class Saving:
         self._session = session
 
     async def run(self, workers: "Workers") -> bool:
-        """See Job."""
+        """Have the session kept. If that fails, the client has to start a new one (RECOVER-10)."""
         try:
             await workers.call_async(self._keeper.persist_session, self._session)
         except BaseException as error:

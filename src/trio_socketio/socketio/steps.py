@@ -1,4 +1,4 @@
-"""What a client passes on its way into a namespace, stage by stage."""
+"""The steps that a client passes on its way into a namespace, by stage."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,13 +16,16 @@ STEP_STAGES: Final = (State.AUTHENTICATING, State.MIDDLEWARE, State.SEAT)
 
 
 class Step:
-    """One question on the way into a namespace.
+    """A function that is asked whether a client may join.
 
     Args:
         stage: AUTHENTICATING, MIDDLEWARE or SEAT.
         function: plain or async. Middleware is called with the socket, other steps with the
             Joining. It raises ConnectRefused to keep the client out.
-        timeout_s: how long an async one may take; None means hook_timeout_s.
+        timeout_s: how long an async function may take; None means hook_timeout_s.
+
+    Raises:
+        LocalProtocolError: the stage has no steps.
     """
 
     __slots__ = ("function", "is_async", "stage", "timeout_s")
@@ -43,17 +46,17 @@ class Step:
         return self.stage is State.MIDDLEWARE
 
     def describe(self, namespace: str) -> str:
-        """Names the step in the log."""
+        """Return a name of the step for the log."""
         what = "middleware" if self.takes_socket else f"{self.stage.name.lower()} step"
         return f"{what} of {namespace} ({function_name(self.function)})"
 
 
 class Awaited(NamedTuple):
-    """An async step at work, or another question that takes its time.
+    """A call of an async function that the stages of a joining wait for.
 
     Args:
         function: async.
-        arguments: of the function.
+        arguments: those of the call.
         timeout_s: how long it may take; None means hook_timeout_s.
     """
 
@@ -63,7 +66,11 @@ class Awaited(NamedTuple):
 
 
 class Steps:
-    """The steps of one namespace, in the order in which a client passes them."""
+    """The steps of one namespace.
+
+    Attributes:
+        plan: the steps in the order in which a client passes them: by stage, then by registration.
+    """
 
     __slots__ = ("_by_stage", "plan")
 
@@ -72,7 +79,8 @@ class Steps:
         self.plan: tuple[Step, ...] = ()
 
     def add(self, steps: "Iterable[Step]") -> None:
-        """Add steps behind the others of their stages."""
+        """Add steps, each after the others of its stage."""
         for step in steps:
             self._by_stage[step.stage].append(step)
+        # JOIN-06
         self.plan = tuple(step for stage in STEP_STAGES for step in self._by_stage[stage])

@@ -6,17 +6,17 @@ import msgspec
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """Selects the receivers of a broadcast, and carries the flags of its delivery.
+    """Selects the receivers of a broadcast, and holds the flags of its delivery.
 
     It is a value that can travel to other nodes.
 
     Args:
-        rooms: sockets in any of them; none is the whole namespace.
-        excluded: but not sockets in any of these.
-        volatile: drop it for those who cannot take it at once.
-        local: this node only.
-        compress: whether transports that compress may compress it.
-        timeout_s: how long answers may take; None is the default of what asks.
+        rooms: sockets in any of these are selected; none means the whole namespace.
+        excluded: sockets in any of these are left out.
+        volatile: whether the event is dropped for clients that cannot take it at once.
+        local: whether only sockets of this node are selected.
+        compress: whether transports that compress may compress the event.
+        timeout_s: how long answers may take; None means the default of the method that asks.
     """
 
     rooms: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     timeout_s: float | None = None
 
     def fits(self, rooms: AbstractSet[str]) -> bool:
-        """Whether a socket that is in rooms, its own included, is one of the receivers."""
+        """Whether a socket that is in these rooms, its own included, is selected."""
         return (not self.rooms or not rooms.isdisjoint(self.rooms)) and rooms.isdisjoint(
             self.excluded
         )

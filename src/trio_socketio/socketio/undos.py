@@ -1,4 +1,4 @@
-"""What the steps of one joining have done, and how it is taken back."""
+"""Undoes what the steps of a joining have done."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 Undo = Callable[[], Coroutine[Any, Any, None] | None]
 
 UNDO_S: Final = 5.0
-"""How long each of them may take: one that hangs takes no time from the others."""
+"""How long each of them may take. One that hangs takes no time from the others."""
 
 
 class Undos:
-    """Functions that take back what steps have done. Each is called once, the last one first.
+    """Functions that undo what steps have done. Each is called once, the last one first.
 
     Args:
         workers: run them.
-        what: they belong to, for the log.
+        what: the joining that they belong to, for the log.
     """
 
     __slots__ = ("_functions", "_what", "_workers")
@@ -37,18 +37,18 @@ class Undos:
 
     @property
     def has_async(self) -> bool:
-        """Whether a task is needed."""
+        """Whether one of them is async, so that a task is needed."""
         return any(map(is_async, self._functions))
 
     def run(self) -> None:
-        """Call them, none of which is async."""
+        """Call them (JOIN-11, JOIN-12). None of them may be async."""
         while self._functions:
             self._call(self._functions.pop())
 
     async def run_async(self) -> None:
-        """Call them, also while the server is being cancelled: a claim must not outlive it."""
+        """Call them, also while the server is cancelled: a claim must not outlive its client."""
         while self._functions:
-            function: Any = self._functions.pop()
+            function: Any = self._functions.pop()  # popped first, so that none is called twice
             if not is_async(function):
                 self._call(function)
                 continue
@@ -57,7 +57,7 @@ class Undos:
                 with trio.CancelScope(shield=True, deadline=ends) as scope:
                     await self._workers.call_async(function)
                 if scope.cancelled_caught:
-                    raise TimeoutError(f"it took longer than {UNDO_S} s")
+                    raise TimeoutError(f"it took longer than {UNDO_S} s, and was cancelled")
             except BaseException as error:
                 self._log(error)
 
