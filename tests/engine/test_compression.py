@@ -247,6 +247,26 @@ async def test_a_second_get_while_the_first_is_compressed_is_one_too_many(
         assert body_of(await http.receive()) == b"4" + HUGE
 
 
+@pytest.mark.req("EIO4-74")
+@in_trio
+async def test_what_cannot_be_compressed_is_sent_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def encode(coding: str, body: bytes, level: int) -> bytes:
+        raise MemoryError("no room for a window")
+
+    monkeypatch.setattr(compression, "encode_content", encode)
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        for _ in range(2):
+            engine.session.send_text(HUGE)
+            response = await get(engine, polling)
+            assert "content-encoding" not in response.headers
+            assert response.body == b"4" + HUGE
+    assert "no room for a window" in caplog.text
+    caplog.clear()
+
+
 @pytest.mark.parametrize(
     "given",
     [{"level": 0}, {"level": 10}, {"threshold_bytes": -1}],

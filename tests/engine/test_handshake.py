@@ -231,6 +231,13 @@ def test_only_a_trusted_proxy_says_that_tls_was_spoken(
     assert forwarded(request, networks("10.0.0.0/8"))[1] is expected
 
 
+@pytest.mark.parametrize("scope", ["", "%eth0", "%" + "x" * 100])
+def test_an_address_has_a_bound(scope: str) -> None:
+    request = request_of("10.0.0.1", x_forwarded_for=f"fe80::1{scope}")
+    expected = "10.0.0.1" if len(scope) > 10 else f"fe80::1{scope}"
+    assert forwarded(request, networks("10.0.0.0/8"))[0] == expected
+
+
 async def address_seen(engine: Engine) -> tuple[str, bool]:
     headers = [("X-Forwarded-For", "6.6.6.6, 192.0.2.9"), ("X-Forwarded-Proto", "https")]
     await engine.request("GET", POLLING, headers)

@@ -242,6 +242,21 @@ async def test_the_last_connect_of_a_batch_counts_whoever_else_leaves(transport:
         assert the_socket(server, "/b").connected
 
 
+@pytest.mark.req("SIO5-52")
+@trio_test
+async def test_attachments_behind_a_second_connect_are_waited_for(transport: str) -> None:
+    """Until the first socket has left, nobody can tell whether somebody takes the event."""
+    server = Server()
+    server.on("file")(lambda _, data: data == b"bytes")
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        event = '51-7["file",{"_placeholder":true,"num":0}]'
+        await send_batch(client, ["1", "0", event])
+        await client.engine.send(b"bytes")
+        assert (await client.receive())[0].startswith("0{")
+        assert await client.receive() == ("37[true]", [])
+
+
 @pytest.mark.req("SIO5-12")
 @pytest.mark.parametrize("batch", [["1", "0"], ["0"]], ids=["left", "anew"])
 @trio_test

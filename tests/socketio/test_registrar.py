@@ -98,6 +98,31 @@ def test_what_is_there_already_stays(registering: Any) -> None:
     assert registry.expired is not None
 
 
+def test_what_can_never_be_called_is_refused(registering: Any) -> None:
+    registrar, namespace = registering
+
+    class Half:
+        def joined(self, socket: Any) -> None: ...
+
+    class Short(Observer):
+        def left(self, socket: Any) -> None: ...  # type: ignore[override]
+
+    wrong: list[Callable[[], object]] = [
+        lambda: registrar.on_unhandled(5),
+        lambda: registrar.on_unhandled(lambda: None),
+        lambda: registrar.on_unhandled(lambda socket: None),
+        lambda: registrar.observe(object()),
+        lambda: registrar.observe(Half()),
+        lambda: registrar.observe(Short()),
+        lambda: registrar.observe(Observer),
+    ]
+    for register in wrong:
+        with pytest.raises(LocalProtocolError):
+            register()
+    assert namespace._registry.unhandled is None
+    assert not namespace._registry.observers.all
+
+
 def test_a_child_keeps_its_own_handlers() -> None:
     server = Server()
     parent, child = of_parent_before(server)

@@ -136,6 +136,39 @@ async def test_others_are_shown_an_alias_of_its_id(transport: str) -> None:
         assert server.to(alias).emit("news") == 0
 
 
+@pytest.mark.req("JOIN-28")
+@trio_test
+async def test_its_id_is_in_no_log(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is the secret of its session: whoever reads the log must not be able to take it over."""
+    server = make_server()
+
+    @server.on("fail")
+    def fail(socket: Socket) -> None:
+        raise RuntimeError(f"of {socket!r}")
+
+    @server.on("fail later")
+    async def fail_later(socket: Socket) -> None:
+        raise RuntimeError(f"of {socket!r}")
+
+    async with serving(server) as port, in_main(port, transport) as client:
+        sid = sid_of(client)
+        (socket,) = server.of("/").sockets.values()
+        socket.on_any(lambda *_: 1 / 0)
+        socket.on_any_outgoing(lambda *_: 1 / 0)
+        socket.emit("news")
+        assert await client.receive() == ('2["news"]', [])
+        await client.emit("fail")
+        await client.emit("fail later")
+        await client.emit("ping", ack_id=1)
+        assert await client.receive() == ('31["pong"]', [])
+        alias = socket.public_id
+        assert await server.of("/").adapter.socket_rooms(sid) == frozenset((alias,))
+    assert caplog.text.count("failed") >= 4
+    assert alias in caplog.text
+    assert sid not in caplog.text
+    caplog.clear()
+
+
 @pytest.mark.req("SIO4-03")
 @trio_test
 async def test_a_payload_of_a_connect_is_no_auth(transport: str) -> None:

@@ -53,7 +53,7 @@ class Compression:
         coding: str,
         packets: "list[Outgoing]",
         body: bytes,
-        on_encoded: Callable[[bytes], None],
+        on_encoded: Callable[[bytes | None], None],
     ) -> None:
         """Compress a body, and call on_encoded with the result now or in a later turn.
 
@@ -64,7 +64,7 @@ class Compression:
             coding: from `choose`.
             packets: those in the body; none if other clients get the same packet in another body.
             body: uncompressed.
-            on_encoded: takes the compressed body.
+            on_encoded: takes the compressed body; None if it could not be compressed.
         """
         packet = packets[0] if len(packets) == 1 else None
         if packet is not None and packet.coded is not None and coding in packet.coded:
@@ -82,11 +82,12 @@ class Compression:
                 self._awaited[id(packet), coding] = job
             self._workers.submit(job)
 
-    def finish(self, job: "_Job", encoded: bytes) -> None:
-        """Pass a job's result on to everybody who waits for it."""
+    def finish(self, job: "_Job", encoded: bytes | None) -> None:
+        """Pass a job's result on to everybody who waits for it; None if it has failed."""
         if job.packet is not None:
             del self._awaited[id(job.packet), job.coding]
-        _keep(job.packet, job.coding, encoded)
+        if encoded is not None:
+            _keep(job.packet, job.coding, encoded)
         for on_encoded in job.callbacks:
             self._poller.defer(partial(on_encoded, encoded))
 
@@ -114,10 +115,15 @@ class _Job:
         self._compression = compression
         self.packet = packet  # kept alive, so that no other packet gets its id() meanwhile
         self.coding = coding
-        self.callbacks: list[Callable[[bytes], None]] = []
+        self.callbacks: list[Callable[[bytes | None], None]] = []
 
     async def run(self, workers: "HookWorkers") -> bool:
         """Compress the body, and hand the result back."""
-        encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
+        encoded: bytes | None
+        try:
+            encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
+        except Exception as error:  # out of memory: whoever waits gets the body as it is
+            workers.log_failure("compressing an answer", "", error)
+            encoded = None
         self._compression.finish(self, encoded)
         return True

@@ -198,10 +198,13 @@ class PollingTransport:
             return False
         header = (b"Content-Encoding", coding.encode())
 
-        def respond(encoded: bytes) -> None:
+        def respond(encoded: bytes | None) -> None:
             self._encoding = None
             own = self._owner.admission.packet_headers(get)
-            get.respond(200, [*headers, NO_STORE, header, *own], encoded)
+            if encoded is None:
+                get.respond(200, [*headers, NO_STORE, *own], body)
+            else:
+                get.respond(200, [*headers, NO_STORE, header, *own], encoded)
 
         self._encoding = get
         compression.encode(coding, packets if self._payloads.are_shared else [], body, respond)

@@ -1,9 +1,13 @@
 """What trusted proxies tell about the requests that they pass on."""
 
 from ipaddress import ip_address
+from typing import Final
 
 from trio_socketio.http.request import Request
 from trio_socketio.option_checks import Network
+
+MAX_ADDRESS: Final = 64
+"""Characters of an address: the longest of IPv6, and a scope, which may be any text."""
 
 
 def forwarded(request: Request, trusted: tuple[Network, ...]) -> tuple[str, bool]:
@@ -21,7 +25,7 @@ def forwarded(request: Request, trusted: tuple[Network, ...]) -> tuple[str, bool
     for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
         hop = hop.strip()
         try:
-            ip_address(hop)
+            ip_address(hop if len(hop) <= MAX_ADDRESS else "")
         except ValueError:
             break  # no honest proxy writes this, so nothing before it can be believed
         address = hop

@@ -316,7 +316,7 @@ class Adapter:
         """Return the rooms of a socket, its own included; None if no node knows the socket."""
         await trio.lowlevel.checkpoint()
         socket = self._namespace.rooms.find(socket_id)
-        return None if socket is None else socket.rooms
+        return None if socket is None else shown_rooms(socket)
 
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
         """Return descriptions of the sockets of target.
@@ -373,7 +373,12 @@ def describe(socket: "Socket") -> SocketDetails:
         secure=view.secure,
         issued_s=view.issued_s,
     )
-    rooms = socket.rooms
-    if socket.public_id is not socket.id:
-        rooms = rooms - {socket.id} | {socket.public_id}
+    rooms = shown_rooms(socket)
     return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user)
+
+
+def shown_rooms(socket: "Socket") -> frozenset[str]:
+    """Return the rooms of a socket as others may see them: with its public id (JOIN-28)."""
+    if socket.public_id is socket.id:
+        return socket.rooms
+    return socket.rooms - {socket.id} | {socket.public_id}

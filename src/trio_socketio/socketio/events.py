@@ -36,8 +36,8 @@ class EventSocket(Protocol):
     """The socket that receives the events: the first argument of every handler."""
 
     @property
-    def id(self) -> str:
-        """The id of the socket."""
+    def public_id(self) -> str:
+        """The name of the socket in the log."""
 
     @property
     def session(self) -> "Session":
@@ -127,7 +127,7 @@ class Events:
         try:
             result = workers.call(handler, arguments)
         except BaseException as error:
-            workers.log_failure(handler, arguments[0].id, error)
+            workers.log_failure(handler, arguments[0].public_id, error)
             return  # SIO5-30: a failure answers nothing, and the client's timeout decides
         if ack_id is not None:  # SIO5-26
             self._acknowledge(handler, arguments[0], ack_id, result)
@@ -138,7 +138,7 @@ class Events:
             packet = self._place._packets.encode_ack(arguments, ack_id)
         # Any exception, because a result may be of any class, and fail while it is read.
         except BaseException as error:
-            self._place._workers.log_failure(handler, socket.id, error)
+            self._place._workers.log_failure(handler, socket.public_id, error)
             return
         if socket.connected:
             socket.session.send(packet)
@@ -266,7 +266,7 @@ class Events:
                     else:
                         result = workers.call(handler, arguments)
                 except BaseException as error:
-                    workers.log_failure(handler, socket.id, error)
+                    workers.log_failure(handler, socket.public_id, error)
                 else:
                     if ack_id is not None:
                         self._acknowledge(handler, socket, ack_id, result)

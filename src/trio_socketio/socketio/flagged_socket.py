@@ -27,6 +27,10 @@ class Receiver(Protocol):
         """The id of the socket."""
 
     @property
+    def public_id(self) -> str:
+        """What others may see of it, as the log does."""
+
+    @property
     def namespace(self) -> "Place":
         """The namespace that it is in."""
 

@@ -107,7 +107,7 @@ class Interception:
             try:
                 _call(listener, *packet)  # SURF-50: what it returns means nothing
             except BaseException as error:
-                self._log(listener, socket.id, error)
+                self._log(listener, socket.public_id, error)
         for function in middleware:
             check_verdict(_call(function, packet), function)
         if handler is None:
@@ -124,7 +124,7 @@ class Interception:
             try:
                 await _call_any(listener, *packet)
             except BaseException as error:
-                self._log(listener, socket.id, error)
+                self._log(listener, socket.public_id, error)
         for function in middleware:
             check_verdict(await _call_any(function, packet), function)
         if handler is None:

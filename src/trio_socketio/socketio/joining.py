@@ -95,7 +95,7 @@ class Joining:
         the step at work has ended, also when the server stops, and each may take UNDO_S.
         """
         if self._undos is None:
-            self._undos = Undos(self._participant.host.workers, f"joining {self.name}")
+            self._undos = Undos(self._participant.host.workers, self.name)
         self._undos.add(function)
 
     def identify(self, user: str) -> None:

@@ -54,6 +54,10 @@ class RecoverableSocket(Protocol):
         """The id of the socket."""
 
     @property
+    def public_id(self) -> str:
+        """What others may see of it, as the log does."""
+
+    @property
     def connected(self) -> bool:
         """Whether it is in its namespace."""
 

@@ -17,8 +17,8 @@ class Reachable(Protocol):
     """The socket, as far as its listeners need it."""
 
     @property
-    def id(self) -> str:
-        """The id of the socket."""
+    def public_id(self) -> str:
+        """The name of the socket in the log."""
 
     @property
     def _is_reachable(self) -> bool:
@@ -52,7 +52,7 @@ class OutgoingListeners:
                 self._workers.run(listener, *arguments)
             except BaseException as error:
                 name = f"outgoing listener {function_name(listener)}"
-                self._workers.log_failure(name, socket.id, error)
+                self._workers.log_failure(name, socket.public_id, error)
 
 
 def check_outgoing(listener: Listener) -> None:

@@ -85,8 +85,11 @@ class Participant:
     def takes_events(self, name: str) -> bool:
         """Whether a socket takes events for this namespace.
 
-        If not, the attachments of a binary event are not worth collecting.
+        If not, the attachments of a binary event are not worth collecting. While a socket departs,
+        nobody can tell: the event waits, and a CONNECT before it may have a socket join meanwhile.
         """
+        if self._history is not None and self._history.departing:
+            return True
         joining = self._joinings.get(name) if self._joinings else None
         return name in self.sockets or (joining is not None and joining._is_accepted)
 

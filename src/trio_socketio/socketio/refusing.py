@@ -71,7 +71,7 @@ def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> 
     try:
         refuse(client, name, told)
     except BaseException as fault:  # its message or data cannot be sent
-        client.host.workers.log_failure(f"refusing a client of {name}", name, fault)
+        client.host.workers.log_failure("refusing a client", name, fault)
         refuse(client, name, {"message": "Internal server error"})
 
 

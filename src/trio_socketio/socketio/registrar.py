@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
 from trio_socketio.signatures import check_event_key, check_function
 from trio_socketio.socketio.handlers import Function, Handler
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from trio_socketio.errors import ConnectRefused
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
+
+_TOLD: Final = {
+    "joined": ("socket",),
+    "left": ("socket", "reason", "recoverable"),
+    "refused": ("joining", "error"),
+    "abandoned": ("joining",),
+}
+"""The methods of an Observer, and what they are called with."""
 
 _ARGUMENTS: Final[dict[str | float, tuple[str, ...]]] = {
     CONNECTION: ("socket",),
@@ -48,6 +57,21 @@ class Observer:
         """A client that wanted to join has left, or the server stops."""
 
 
+def check_observer(observer: Observer) -> Observer:
+    """Refuse what cannot be told of sockets: it would fail with the first of them.
+
+    Raises:
+        LocalProtocolError: a method is missing, or cannot be called as it will be.
+    """
+    for name, arguments in _TOLD.items():
+        if not hasattr(observer, name):
+            raise LocalProtocolError(
+                f"{observer!r} has no method {name!r}: derive it from Observer"
+            )
+        check_function(f"{name!r} of an observer", getattr(observer, name), arguments)
+    return observer
+
+
 class Registrar:
     """What programs register functions with: a namespace, a parent of namespaces, or a server.
 
@@ -76,8 +100,12 @@ class Registrar:
         self._registry.add_steps(steps)
 
     def observe(self, observer: Observer) -> None:
-        """Tell observer of every socket that comes or goes from now on."""
-        self._registry.observe((observer,))
+        """Tell observer of every socket that comes or goes from now on.
+
+        Raises:
+            LocalProtocolError: it is not an Observer, nor has the methods of one.
+        """
+        self._registry.observe((check_observer(observer),))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
         """Register the handler of an event, called with the socket and the event's arguments.
@@ -147,7 +175,8 @@ class Registrar:
         it returns answers the client's acknowledgement.
 
         Raises:
-            LocalProtocolError: there is one already.
+            LocalProtocolError: there is one already, or the function cannot be called so.
         """
+        check_function("handler of unhandled events", function, ("socket", "event"), more=True)
         self._registry.add_unhandled(Handler("unhandled events", function))
         return function

@@ -211,5 +211,7 @@ def check_server_side(event: str) -> None:
     Raises:
         LocalProtocolError: no server can send such an event.
     """
-    if not isinstance(event, str) or event in SERVER_RESERVED:
+    if not isinstance(event, str):
+        raise LocalProtocolError(f"the name of an event between servers is text, not {event!r}")
+    if event in SERVER_RESERVED:
         raise LocalProtocolError(f"the event name {event!r} is reserved between servers")

@@ -105,4 +105,4 @@ class WatchedRooms(Rooms[Member]):
             try:
                 self._workers.run(hook, *arguments)
             except BaseException as error:
-                self._workers.log_failure(f"hook of {event}", socket.id, error)
+                self._workers.log_failure(f"hook of {event}", socket.public_id, error)

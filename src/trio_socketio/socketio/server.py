@@ -30,7 +30,7 @@ from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
 from trio_socketio.socketio.options import ServerOptions, group_options
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
-from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.registrar import Observer, check_observer
 from trio_socketio.socketio.statistics import Statistics
 from trio_socketio.socketio.steps import Step
 
@@ -135,7 +135,7 @@ class Server(Channel):
 
     def observe(self, observer: Observer) -> None:
         """Tell observer of the sockets of every namespace, also those created later."""
-        self._namespaces.everywhere.observe((observer,))
+        self._namespaces.everywhere.observe((check_observer(observer),))
 
     def on(self, event: str | float, *, concurrent: bool = False) -> Callable[[Function], Function]:
         """Register the handler of an event of the main namespace; see Namespace.on.
@@ -290,6 +290,7 @@ class Server(Channel):
                     self._calls.open()
                     yield running.connections
                     self._calls.close()
+                    dropped_before = self._workers.events_dropped
         finally:
             self._calls.abandon()
             self._running = None

@@ -135,7 +135,7 @@ class Socket:
                 self._membership.joined = set(restored.rooms)
 
     def __repr__(self) -> str:
-        return f"<Socket {self.id} of {self.namespace.name}>"
+        return f"<Socket {self.public_id} of {self.namespace.name}>"
 
     # -- what is known of the client
 
@@ -186,7 +186,7 @@ class Socket:
         for room in names(rooms):
             joined = membership.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:
-                raise LocalProtocolError(f"socket {self.id} is in {limit} rooms already")
+                raise LocalProtocolError(f"socket {self.public_id} is in {limit} rooms already")
             if membership.life is _JOINED:
                 if self._recovery is not None and room not in joined and room != self.id:
                     self._recovery.note_change(room, was_member=False)
@@ -298,7 +298,7 @@ class Socket:
         try:
             await self.session.wait_drained()
         except SessionClosed as error:
-            raise SessionClosed(error.reason, self.id) from None
+            raise SessionClosed(error.reason, self.public_id) from None
 
     # -- sending to the others
 
@@ -426,7 +426,9 @@ class Socket:
 
     def _closed(self) -> SessionClosed:
         """Return the error for those who wait for a client that is not reachable."""
-        return SessionClosed(self._membership.reason or "the client has not joined yet", self.id)
+        return SessionClosed(
+            self._membership.reason or "the client has not joined yet", self.public_id
+        )
 
     def _open_events(self) -> Events:
         if self._events is None:

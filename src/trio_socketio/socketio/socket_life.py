@@ -116,7 +116,7 @@ def _leave_rooms(socket: "Socket") -> None:
         namespace.adapter.remove_all(socket)
     except BaseException as error:  # of a program's adapter: the socket leaves all the same
         namespace.rooms.remove_all(socket)
-        namespace._workers.log_failure("the adapter", socket.id, error)
+        namespace._workers.log_failure("the adapter", socket.public_id, error)
     if socket._outgoing is not None:
         namespace._overheard.discard(socket)
     recoverable = _save(socket)

@@ -21,14 +21,14 @@ class Undos:
 
     Args:
         workers: run them.
-        what: the joining that they belong to, for the log.
+        name: the namespace that the client was joining, for the log.
     """
 
-    __slots__ = ("_functions", "_what", "_workers")
+    __slots__ = ("_functions", "_name", "_workers")
 
-    def __init__(self, workers: "Workers", what: str) -> None:
+    def __init__(self, workers: "Workers", name: str) -> None:
         self._workers = workers
-        self._what = what
+        self._name = name
         self._functions: list[Undo] = []
 
     def add(self, function: Undo) -> None:
@@ -68,4 +68,5 @@ class Undos:
             self._log(error)
 
     def _log(self, error: BaseException) -> None:
-        self._workers.log_failure(f"an undo of {self._what}", self._what, error)
+        # Clients may have made the name up, so it must not be a kind of failure (SURF-34).
+        self._workers.log_failure("an undo of joining", self._name, error)
