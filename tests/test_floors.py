@@ -73,13 +73,6 @@ IMPURE: Final = {
 MAY_IMPORT_ROOT: Final = {"cli"}
 
 
-# Modules that still import one another, by floor. It may only get shorter: a name that is left here
-# although its module is in no circle any more fails the test as well.
-IN_CIRCLES: Final = {
-    "client": {"client", "membership", "namespace"},
-}  # fmt: skip
-
-
 def imported_names(source: str, module: str, *, is_package: bool) -> Iterator[str]:
     """Full dotted names that a module imports, wherever in it, also under TYPE_CHECKING.
 
@@ -174,12 +167,7 @@ def in_circles(imports: dict[str, set[str]]) -> set[str]:
 
 def test_no_modules_import_one_another() -> None:
     """A part that needs something of the whole says what in a Protocol of its own."""
-    known = {
-        f"{PACKAGE}.{floor}.{name}" for floor, modules in IN_CIRCLES.items() for name in modules
-    }
-    found = in_circles(imports_of_modules(SOURCE))
-    assert found - known == set(), "these import one another"
-    assert known - found == set(), "these do not any more: take them off the list"
+    assert in_circles(imports_of_modules(SOURCE)) == set()
 
 
 @pytest.mark.parametrize(

@@ -278,15 +278,16 @@ def test_tests_name_known_requirements() -> None:
     report(problems + unknown(requirements, marks))
 
 
-def test_code_names_the_requirements_that_it_implements() -> None:
+@pytest.mark.parametrize(("floor", "prefix"), [("engine", "EIO"), ("client", "CLI")])
+def test_code_names_the_requirements_that_it_implements(floor: str, prefix: str) -> None:
     """One search for an id finds the rule, the code and the test."""
     requirements, _ = read_requirements(SPEC)
-    folder = ROOT / "src" / PACKAGE / "engine"
+    folder = ROOT / "src" / PACKAGE / floor
     source = "".join(path.read_text() for path in folder.glob("*.py"))
-    named = set(ID.findall(source))
-    ours = {item.id for item in requirements if item.code.startswith("engine.")}
-    assert {name for name in ours if name.startswith("EIO")} <= named
-    assert {name for name in named if name.startswith("EIO")} <= {item.id for item in requirements}
+    named = {name for name in ID.findall(source) if name.startswith(prefix)}
+    ours = {item.id for item in requirements if item.code.startswith(f"{floor}.")}
+    assert {name for name in ours if name.startswith(prefix)} - named == set()
+    assert named - {item.id for item in requirements} == set()
 
 
 # --- that the above finds what it should ---------------------------------------------------------

@@ -230,9 +230,9 @@ class TestPackets:
             await end.stream.send_all(b"\x01\x00")
             for _ in range(20):
                 await end.stream.send_all(b"\x00\x00" * 1000)
-            engine = client.engine
-            assert engine is not None
-            assert engine._transport._parts == []  # type: ignore[union-attr]
+            session = client._link.session
+            assert session is not None
+            assert session._carrier.transport._parts == []  # type: ignore[union-attr]
             await end.stream.send_all(b"\x80\x0842" + b'["x"]' + b" ")
             await wait_all_tasks_blocked()
             assert client.connected
@@ -411,9 +411,10 @@ class TestSilence:
                 stuck.set()
                 await trio.sleep_forever()
 
-            engine = client.engine
-            assert engine is not None
-            engine._transport._stream.send_all = never  # type: ignore[union-attr, method-assign]
+            session = client._link.session
+            assert session is not None
+            stream = session._carrier.transport._stream  # type: ignore[union-attr]
+            stream.send_all = never  # type: ignore[union-attr, method-assign]
             for _ in range(98):
                 client.emit("x", "y" * 1000)
             with pytest.raises(BufferFull):

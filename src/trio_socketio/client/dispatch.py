@@ -1,4 +1,4 @@
-"""What arrives in one namespace, handed to the program: one event at a time, in order.
+"""What arrives in one namespace, handed to the program: one event at a time, in order (CLI-14).
 
 Every event goes to the streams, then to its handlers. Where nothing waits and nobody would have to
 be waited for, that happens here and now, where the event is read. Anything else is queued, and one
@@ -191,8 +191,8 @@ class Dispatcher:
         """Have wait_room return."""
         self._room.set()
 
-    # A real Ctrl-C in a handler would pass for an exception of that handler. Under protection trio
-    # raises it in the main task instead.
+    # A real Ctrl-C in a handler would pass for an exception of that handler (CLI-18). Under
+    # protection trio raises it in the main task instead.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Handle what is queued, until cancelled."""
@@ -235,7 +235,7 @@ class Dispatcher:
                 self._contain(event, handler, error)
 
     def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
-        """Handlers, what to call them with, and whether what they return is an answer."""
+        """Handlers, what to call them with, and whether what they return answers it (CLI-13)."""
         if not isinstance(event, _Hook):
             for handler in self._any:
                 yield handler, [event.name, *event.arguments], False

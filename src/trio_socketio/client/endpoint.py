@@ -46,7 +46,7 @@ class Endpoint:
         return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
 
     def target(self, transport: str, sid: str = "") -> str:
-        """The request target for a transport, of a session if there is one."""
+        """The request target for a transport, of a session if there is one (CLI-01)."""
         query = f"{self.query}&" if self.query else ""
         session = f"&sid={quote(sid, safe='')}" if sid else ""
         return f"{self.path}?{query}EIO=4&transport={transport}{session}"

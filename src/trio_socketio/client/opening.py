@@ -4,11 +4,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from trio_socketio.client.client import Auth, Client
+from trio_socketio.client.client import Client
 from trio_socketio.client.endpoint import Dialer, OpenStream, parse_url
-from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.link import Link
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
+from trio_socketio.client.session import TRANSPORTS
+from trio_socketio.client.settings import Auth, Settings
 from trio_socketio.codec.parsers import PARSERS, Parser
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 
@@ -57,20 +59,22 @@ async def open_client(
         raise ConfigurationError("at least one namespace is needed")
     if not transports or any(name not in TRANSPORTS for name in transports):
         raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
+    # CLI-17: what the server speaks cannot be known before it fails to read us, or we to read it.
     speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
     if speaks is None:
         raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
+    link = Link(dialer, transports, Settings(options, auth, speaks))
     try:
-        client = Client(dialer, names, auth, transports, options, speaks)
+        client = Client(link, names)
     except LocalProtocolError as error:
         raise ConfigurationError(str(error)) from None
     async with open_bare_nursery() as connection:
-        connection.start_soon(client.run)
+        connection.start_soon(link.run)
         try:
-            await client.wait_opened()
+            await link.wait_opened()
             async with open_bare_nursery() as handlers:
-                client.dispatch(handlers)
+                link.memberships.dispatch(handlers)
                 yield client
         finally:
-            await client.aclose()
+            await link.aclose()
