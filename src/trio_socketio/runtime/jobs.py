@@ -77,8 +77,8 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It is larger than most classes: both watch how long each step takes and which handler is at
-    work, and a call between two parts would be paid at every step of every handler.
+    It has 18 attributes and 24 methods: both watch how long each step takes and which handler is
+    at work, and a call between two parts would be paid at every step of every handler.
     """
 
     def __init__(self) -> None:

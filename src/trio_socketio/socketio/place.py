@@ -35,7 +35,7 @@ class Place(Audience, Protocol):
     """The namespace of a socket: what programs may ask of it there, and what the socket needs.
 
     At run time it is the Namespace. This module stands below sockets, the Namespace above them. It
-    is long because it repeats what programs may do with any Broadcast.
+    has 24 methods, as it repeats what programs may do with any Broadcast.
     """
 
     @property
