@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 
 class Ack(NamedTuple):
@@ -37,9 +37,10 @@ class PendingAck:
         self._event.set()
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """No answer will come."""
-        self._error = error
-        self._event.set()
+        """No answer will come; one that has come is kept."""
+        if not self._event.is_set():  # else whoever waits has merely not run since
+            self._error = error
+            self._event.set()
 
     async def wait(self, timeout_s: float) -> Any:
         """The answer: None for no argument, the argument itself, or a tuple of several.
@@ -59,6 +60,21 @@ class PendingAck:
             finally:
                 del error  # with its traceback it would be a cycle, and keep the asker's frames
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
+
+
+def check_timeout(timeout_s: float) -> float:
+    """Look at a time that an answer may take.
+
+    Raises:
+        LocalProtocolError: it is not a number above zero.
+    """
+    try:
+        is_time = timeout_s > 0
+    except TypeError:
+        is_time = False
+    if not is_time:
+        raise LocalProtocolError(f"a timeout is a number of seconds above zero, not {timeout_s!r}")
+    return timeout_s
 
 
 def answer_arguments(result: Any) -> Sequence[Any]:

@@ -438,8 +438,9 @@ class TestTheEnd:
             reasons.append(reason)
 
         async with serving(server) as port:
-            with trio.move_on_after(0.1) as scope:
+            with trio.CancelScope() as scope:
                 async with open_client(f"http://127.0.0.1:{port}", transports=transports):
+                    scope.cancel()
                     await trio.sleep_forever()
             assert scope.cancelled_caught
             await until(lambda: bool(reasons))

@@ -141,7 +141,6 @@ class TestPackets:
             '4511-["x"]',
             '43{"not":"a list"}',
             '40{"no":"sid"}',
-            '44{"message":"now?"}',
             "42[" * 600,
             b"binary that nothing announced",
         ],

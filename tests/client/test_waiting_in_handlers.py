@@ -18,7 +18,7 @@ from trio_socketio import Client, ClientOptions, open_client
 FEW = ClientOptions(handler_queue=4)
 
 
-@pytest.mark.req("CLI-14")
+@pytest.mark.req("CLI-36")
 @trio_test
 async def test_an_answer_in_another_namespace(transports: tuple[str, ...]) -> None:
     server = create_server()
@@ -47,7 +47,7 @@ async def test_an_answer_in_another_namespace(transports: tuple[str, ...]) -> No
     assert got == ["mine", *range(12)]
 
 
-@pytest.mark.req("CLI-14")
+@pytest.mark.req("CLI-36")
 @trio_test
 async def test_joining_another_namespace(transports: tuple[str, ...]) -> None:
     server = create_server()
@@ -72,6 +72,7 @@ async def test_joining_another_namespace(transports: tuple[str, ...]) -> None:
     assert got == list(range(12))
 
 
+@pytest.mark.req("CLI-36")
 @trio_test
 async def test_it_is_bounded_all_the_same(autojump_clock: MockClock) -> None:
     """Four times handler_queue may wait, whichever namespace somebody waits in."""

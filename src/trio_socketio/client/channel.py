@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import trio
 
+from trio_socketio.acks import check_timeout
 from trio_socketio.client.dispatch import Function, ReceivedEvent
 from trio_socketio.client.membership import ClientMembership
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
@@ -100,7 +101,7 @@ class Channel:
             SessionClosed: the namespace was left.
         """
         check_event(event)
-        self._membership.check_not_left()
+        self._membership.check_can_emit()
         self._outbox.emit([event, *arguments])
 
     async def emit_with_ack(
@@ -114,12 +115,13 @@ class Channel:
             AckTimeout: no answer in time.
             SessionClosed: the connection was lost before the answer, or the namespace was left; a
                 refusal by the server is among its reasons.
-            LocalProtocolError: see emit.
+            LocalProtocolError: see emit; or timeout_s is not a number above zero.
             BufferFull: see emit.
         """
         check_event(event)
+        check_timeout(timeout_s)
         membership = self._membership
-        membership.check_not_left()
+        membership.check_can_emit()
         ack_id, pending = self._outbox.ask([event, *arguments])
         membership.link.read_on()
         try:
@@ -179,7 +181,7 @@ class VolatileClient:
             SessionClosed: the namespace was left.
         """
         check_event(event)
-        self._membership.check_not_left()
+        self._membership.check_can_emit()
         self._membership.outbox.emit_volatile([event, *arguments])
 
 

@@ -27,7 +27,7 @@ class Client(Channel):
         options: the ClientOptions that it was opened with.
     """
 
-    def __init__(self, link: Link, namespaces: Sequence[str]) -> None:
+    def __init__(self, link: Link, namespaces: Sequence[object]) -> None:
         names = [check_name(name) for name in namespaces]
         super().__init__(link.memberships.of(names[0]))
         self.options = link.settings.options
@@ -47,6 +47,7 @@ class Client(Channel):
         Raises:
             LocalProtocolError: a namespace cannot be called that.
         """
+        self._link.check_thread()
         name = check_name(name)
         namespace = self._namespaces.get(name)
         if namespace is None:

@@ -148,7 +148,10 @@ class Dispatcher:
     def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
         """A channel that gets every event from now on."""
         sender, receiver = trio.open_memory_channel[ReceivedEvent](self._limit)
-        self._streams.append(sender)
+        if self._stopped:
+            sender.close()
+        else:
+            self._streams.append(sender)
         return receiver
 
     def close_streams(self) -> None:
@@ -207,11 +210,15 @@ class Dispatcher:
                 self._resting = True
                 await self._arrived.wait()
         finally:
-            self._stopped = True
-            self._resting = False
-            self._queue.clear()
-            self._room.set()
-            self._close_streams()
+            self.stop()
+
+    def stop(self) -> None:
+        """Handle nothing any more, and end the streams."""
+        self._stopped = True
+        self._resting = False
+        self._queue.clear()
+        self._room.set()
+        self._close_streams()
 
     async def _handle(self, event: ReceivedEvent) -> None:
         if event is _END:

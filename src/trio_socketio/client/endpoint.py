@@ -1,5 +1,6 @@
 """Where the server is: URLs, and streams to it."""
 
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,11 +12,17 @@ import h11
 import trio
 
 from trio_socketio.errors import ConfigurationError, ConnectFailed
+from trio_socketio.signatures import find_misfit
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _SECURE: Final = ("https", "wss")
+_OURS: Final = re.compile(
+    r"host|connection|upgrade|transfer-encoding|content-(?:type|length)|accept-encoding"
+    r"|sec-websocket-.*"
+).fullmatch
+"""Headers that say how a request or its answer is to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ def parse_url(url: str, path: str) -> Endpoint:
     Raises:
         ConfigurationError: it is no such URL.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a URL is text, not {url!r}")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -101,7 +110,7 @@ class Dialer:
         ssl_context: for TLS; None is the system's defaults.
         open_stream: how to reach it instead of by the endpoint; TLS is its own business.
     Raises:
-        ConfigurationError: a header cannot be sent.
+        ConfigurationError: an argument cannot be used, or a header cannot be sent.
     """
 
     def __init__(
@@ -113,10 +122,16 @@ class Dialer:
     ) -> None:
         self.endpoint = endpoint
         self.authority = endpoint.authority
-        self.headers = tuple(headers.items())
+        self.headers = _check_headers(headers)
         self._cookies: dict[str, str] = {}
         self._ssl_context = ssl_context
         self._open_stream = open_stream
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise ConfigurationError(f"ssl_context is an ssl.SSLContext, not {ssl_context!r}")
+        if open_stream is not None:
+            misfit = find_misfit(open_stream, ())
+            if misfit is not None:
+                raise ConfigurationError(f"open_stream: {misfit}")
         try:
             h11.Request(
                 method="GET",
@@ -130,8 +145,11 @@ class Dialer:
         """The program's own headers, and the cookies of this connection."""
         if not self._cookies:
             return list(self.headers)
-        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        return [*self.headers, ("Cookie", cookies)]
+        # One header for all of them: RFC 6265, section 5.4, allows no second one.
+        cookies = [value for name, value in self.headers if name.lower() == "cookie"]
+        cookies += [f"{name}={value}" for name, value in self._cookies.items()]
+        others = [(name, value) for name, value in self.headers if name.lower() != "cookie"]
+        return [*others, ("Cookie", "; ".join(cookies))]
 
     def keep_cookies(self, set_cookies: list[str]) -> None:
         """Send from now on what the handshake set: load balancers find the session's node by it.
@@ -179,6 +197,17 @@ class Dialer:
             await trio.aclose_forcefully(secured)
             raise
         return secured
+
+
+def _check_headers(headers: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers are a mapping of names to values, not {headers!r}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(f"a header is text, not {name!r}: {value!r}")
+        if _OURS(name.lower()):
+            raise ConfigurationError(f"the header {name} is the client's own")
+    return tuple(headers.items())
 
 
 def first_cause(error: BaseException) -> BaseException:

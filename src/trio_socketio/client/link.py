@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from math import inf
+from threading import get_ident
 
 import trio
 
@@ -13,12 +14,48 @@ from trio_socketio.client.memberships import Memberships
 from trio_socketio.client.packet_reader import PacketReader
 from trio_socketio.client.session import ClientSession, open_session
 from trio_socketio.client.settings import Settings
-from trio_socketio.errors import ConnectFailed
+from trio_socketio.errors import ConnectFailed, LocalProtocolError
 from trio_socketio.protocol.backoff import Backoff
+from trio_socketio.protocol.membership import State
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.failures import FailureLog
 
 log = logging.getLogger(__name__)
+
+
+class FirstConnection:
+    """The attempt that open_client waits for: the program is told of its failure by an exception.
+
+    Later ones are repeated, and their failures go to a hook and the log.
+    """
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has succeeded or failed."""
+        return self._over.is_set()
+
+    def end(self, failure: BaseException | None) -> None:
+        """It has succeeded, or failed."""
+        self._failure = failure
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Wait until it is over.
+
+        Raises:
+            BaseException: the failure.
+        """
+        await self._over.wait()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                failure = None  # it refers to this frame, and this frame to it
 
 
 class Link:
@@ -42,14 +79,14 @@ class Link:
         self.failures = FailureLog()
         self.packets_dropped = 0
         self.memberships = Memberships(self)
+        self._thread = get_ident()
         self._dialer = dialer
         self._transports = transports
         self._asked = trio.Event()  # a namespace is wanted that no connection knows of
         self._lost = ""  # why there is no connection
         # Whatever cancels the program's block, there is time for a goodbye: aclose ends the scope.
         self._scope = trio.CancelScope(shield=True)
-        self._opened = trio.Event()  # the first session is there, or could not be opened
-        self._failure: BaseException | None = None  # why it could not
+        self._first = FirstConnection()
 
     @property
     def server(self) -> str:
@@ -57,6 +94,14 @@ class Link:
         return str(self._dialer.endpoint)
 
     # -- for its memberships
+
+    def check_thread(self) -> None:
+        """See that the caller may use the client; see membership.Link."""
+        if get_ident() != self._thread:  # CLI-33
+            raise LocalProtocolError(
+                "this client runs in another thread, and nothing was done: call "
+                "trio.from_thread.run_sync(client.emit, ...), or run(...) for what is async"
+            )
 
     def count_dropped(self, number: int, why: str) -> None:
         """Count packets that were not sent and will not be; see outbox.Wire."""
@@ -66,6 +111,8 @@ class Link:
 
     async def join(self, membership: ClientMembership) -> None:
         """Have a namespace joined now, or with the next connection; see membership.Link."""
+        if self.memberships.are_closed:
+            raise ConnectFailed("the client is closed: the block of open_client has ended")
         if self.session is not None and self.session.is_open:
             await membership.join(self.session)
         else:
@@ -82,6 +129,7 @@ class Link:
 
     async def wait_drained(self) -> None:
         """Wait until the network has taken what was emitted; returns at once without a session."""
+        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
         if self.session is not None:
             await self.session.output.wait_drained()
 
@@ -94,10 +142,10 @@ class Link:
             try:
                 await self._serve_session(self._first_joined)
             except BaseException as error:
-                if self._opened.is_set():
+                if self._first.is_over:
                     raise
-                self._failure, cancelled = split_failure(error)
-                self._opened.set()
+                failure, cancelled = split_failure(error)
+                self._first.end(failure)
                 if cancelled is not None:
                     raise cancelled from None
                 return
@@ -111,26 +159,19 @@ class Link:
             ConnectRefused: it refuses.
             Exception: whatever the program's auth raises.
         """
-        await self._opened.wait()
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                failure = None  # it refers to this frame, and this frame to it
+        await self._first.wait()
 
     def _first_joined(self) -> None:
         refusal = self.memberships.refusal
         if refusal is not None:
             raise refusal
-        self._opened.set()
+        self._first.end(None)
 
     async def aclose(self) -> None:
         """Say goodbye, within close_timeout_s, and end what run does (CLI-10)."""
-        self.memberships.dispatch_no_more()
         with trio.move_on_after(self.settings.options.close_timeout_s, shield=True):
             session = self.session
-            self.memberships.leave(LEAVING)
+            self.memberships.close(LEAVING)
             if session is not None:
                 await session.wait_ended()
         self._scope.cancel()
@@ -159,7 +200,7 @@ class Link:
                 joined()
                 self.membership_ended()  # all of them may have been left while it opened
             except BaseException:
-                if not self._opened.is_set():
+                if not self._first.is_over:
                     # open_client is about to raise, so the namespaces that did let us in are left.
                     # Later they stay wanted: without a DISCONNECT the server may restore them.
                     self.memberships.leave(LEAVING)  # CLI-27
@@ -171,16 +212,35 @@ class Link:
 
     async def _join_all(self, session: ClientSession) -> None:
         limit_s = self.settings.options.connect_timeout_s
+        wanted = self.memberships.wanted()
         with trio.move_on_after(limit_s) as scope:
-            wanted = self.memberships.wanted()
             for membership in wanted:
                 await membership.join(session)
             for membership in wanted:
                 await membership.wait_settled()
         if scope.cancelled_caught:
-            raise ConnectFailed(f"the server did not answer a CONNECT within {limit_s:g} s")
+            error = ConnectFailed(f"the server did not answer a CONNECT within {limit_s:g} s")
+            self._wait_for_more(wanted, error)
         if session.reason and self.memberships.are_wanted:
             raise ConnectFailed(f"the connection was lost at once: {session.reason}")
+
+    def _wait_for_more(self, wanted: list[ClientMembership], error: ConnectFailed) -> None:
+        """Go on although the server has not answered every CONNECT in time, if that may be.
+
+        Once a program has its client, one namespace that hangs does not take the others with it.
+        It is joined whenever its answer comes (CLI-34).
+
+        Raises:
+            ConnectFailed: the client has never been connected, or no namespace is joined, or the
+                server was not asked for all of them.
+        """
+        states = {membership.machine.state for membership in wanted}
+        if not self._first.is_over or State.JOINED not in states or State.WAITING in states:
+            raise error
+        for membership in wanted:
+            if membership.machine.state is State.JOINING:
+                log.warning("%s is not joined again yet: %s", membership.name, error)
+                membership.dispatcher.call_hook("connect_error", error)
 
     def _session_ended(self, reason: str) -> None:
         """Nothing more will come from the session."""

@@ -6,6 +6,7 @@ with the events that it receives.
 
 import inspect
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import (
     ConnectFailed,
     ConnectRefused,
+    LocalProtocolError,
     RemoteProtocolError,
     SessionClosed,
 )
@@ -41,7 +43,15 @@ class Link(Wire, Protocol):
         """Have a namespace joined now, or with the next connection.
 
         Raises:
+            ConnectFailed: the client has ended.
             Exception: whatever the program's auth raises.
+        """
+
+    def check_thread(self) -> None:
+        """Be called before anything is changed.
+
+        Raises:
+            LocalProtocolError: the client runs in another thread; nothing was done.
         """
 
     def read_on(self) -> None:
@@ -130,8 +140,14 @@ class ClientMembership:
         """Whether somebody waits for what only the server can say."""
         return self.outbox.awaits_answers or self.machine.state is State.JOINING
 
-    def check_not_left(self) -> None:
-        """Raise SessionClosed if nothing that is emitted will be sent."""
+    def check_can_emit(self) -> None:
+        """Be called before anything is emitted.
+
+        Raises:
+            SessionClosed: the namespace was left, so that it would never be sent.
+            LocalProtocolError: the client runs in another thread.
+        """
+        self.link.check_thread()
         if self.machine.state is State.LEFT:
             raise SessionClosed(self.reason)
 
@@ -146,7 +162,8 @@ class ClientMembership:
         """Ask the program for its auth and the server to let us in (CLI-05, CLI-06, CLI-24).
 
         Raises:
-            Exception: whatever the program's auth raises.
+            LocalProtocolError: it gives something that cannot be sent.
+            Exception: whatever it raises.
         """
         auth: Any = self.link.settings.auth
         if callable(auth):
@@ -155,6 +172,8 @@ class ClientMembership:
                 auth = await auth
         if not session.is_open or self.machine.state is not State.WAITING:
             return  # much may have happened while the program thought
+        if auth is not None and not isinstance(auth, Mapping):
+            raise LocalProtocolError(f"auth for {self.name} is an object, not {auth!r}")
         payload = self.machine.connect_payload(dict(auth or {}))
         self._send(session, PacketType.CONNECT, payload)
         self.machine.receive(Input.CONNECT_SENT)
@@ -167,6 +186,8 @@ class ClientMembership:
             ConnectFailed: there is no connection, or no answer, in time.
             Exception: whatever the program's auth raises.
         """
+        self.link.check_thread()
+        await trio.lowlevel.checkpoint()
         asks = not self.is_wanted
         limit_s = self.link.settings.options.connect_timeout_s
         try:
@@ -195,6 +216,7 @@ class ClientMembership:
 
     def leave(self, reason: str) -> None:
         """Say goodbye if there is somebody to say it to, and be out for good. Never blocks."""
+        self.link.check_thread()
         session = self.link.session
         if self.machine.state in (State.JOINED, State.JOINING) and session and session.is_open:
             self._send(session, PacketType.DISCONNECT)  # CLI-10
@@ -212,6 +234,7 @@ class ClientMembership:
 
     async def wait_left(self) -> str:
         """Wait until it was left for good; gives the reason."""
+        await trio.lowlevel.checkpoint()
         while self.is_wanted:
             await self._changed.wait()
         return self.reason
@@ -251,7 +274,7 @@ class ClientMembership:
             log.debug("%s for %s, which is not joined, is ignored", kind.name, self.name)
         elif kind is PacketType.CONNECT:
             self._receive_connect(packet.data)
-        elif kind is PacketType.CONNECT_ERROR and state is State.JOINING:
+        elif kind is PacketType.CONNECT_ERROR:  # also while joined (CLI-35): see TRANSITIONS
             self._receive_refusal(packet.data)
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             if state is State.JOINED:
@@ -261,10 +284,11 @@ class ClientMembership:
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
             if packet.ack_id is not None:  # one without an id answers nothing
                 self.outbox.receive_answer(packet.ack_id, packet.data)
-        elif kind is PacketType.DISCONNECT and state is State.JOINED:
+        elif state is State.JOINED:
             self._end(Input.PUT_OUT, "io server disconnect")  # CLI-09
-        else:  # CLI-40
-            raise RemoteProtocolError(f"{kind.name} for a namespace that is {state.name.lower()}")
+        else:
+            # CLI-35: the server put us out while we left and asked again. It answers neither.
+            log.debug("DISCONNECT for %s, which is being joined, is ignored", self.name)
 
     def _receive_connect(self, data: Any) -> None:
         self.machine.receive_connect(data)
@@ -294,6 +318,7 @@ class ClientMembership:
         self.dispatcher.push(ReceivedEvent(name, rest, acknowledge, has_offset=has_offset))
 
     def _answer(self, ack_id: int, joined_count: int, values: list[Any]) -> None:
+        self.link.check_thread()
         if self.joined_count == joined_count:
             self.outbox.answer(values, ack_id)
         else:

@@ -26,6 +26,12 @@ class Memberships:
         self._link = link
         self._by_name: dict[str, ClientMembership] = {}
         self._nursery: trio.Nursery | None = None  # calls handlers, while the program's block runs
+        self._closed_for = ""  # why no namespace can be joined any more
+
+    @property
+    def are_closed(self) -> bool:
+        """Whether the client has ended for good."""
+        return bool(self._closed_for)
 
     @property
     def are_wanted(self) -> bool:
@@ -48,7 +54,9 @@ class Memberships:
         membership = self._by_name.get(name)
         if membership is None:
             membership = self._by_name[name] = ClientMembership(name, self._link)
-            if self._nursery is not None:
+            if self._closed_for:
+                self._close(membership)
+            elif self._nursery is not None:
                 self._nursery.start_soon(membership.dispatcher.run)
         return membership
 
@@ -62,14 +70,21 @@ class Memberships:
         for membership in self._by_name.values():
             nursery.start_soon(membership.dispatcher.run)
 
-    def dispatch_no_more(self) -> None:
-        """The program's block has ended: start no task for namespaces that are asked for now."""
-        self._nursery = None
-
     def leave(self, reason: str) -> None:
         """Leave all of them. Never blocks."""
         for membership in self._by_name.values():
             membership.leave(reason)
+
+    def close(self, reason: str) -> None:
+        """Leave all of them for good: the program's block has ended (CLI-28)."""
+        self._nursery = None
+        self._closed_for = reason
+        for membership in self._by_name.values():
+            self._close(membership)
+
+    def _close(self, membership: ClientMembership) -> None:
+        membership.leave(self._closed_for)
+        membership.dispatcher.stop()
 
     def lose(self, reason: str) -> None:
         """The connection is gone; another may come."""
@@ -94,9 +109,9 @@ class Memberships:
     async def wait_ready(self) -> None:
         """Wait until handlers have caught up so far that reading may go on.
 
-        While somebody waits for an answer, more may pile up: a handler that waits itself keeps
-        those behind it from being called, and the answer stands behind them on the wire. It does
-        not matter in which namespace it waits, since all of them share the connection.
+        CLI-36: while somebody waits for an answer, more may pile up. A handler that waits itself
+        keeps those behind it from being called, and the answer stands behind them on the wire. It
+        does not matter in which namespace it waits, since all of them share the connection.
         """
         while (full := self._find_full()) is not None:
             await full.dispatcher.wait_room()

@@ -13,6 +13,7 @@ from trio_socketio.client.session import TRANSPORTS
 from trio_socketio.client.settings import Auth, Settings
 from trio_socketio.codec.parsers import PARSERS, Parser
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.signatures import find_misfit
 
 
 @asynccontextmanager
@@ -53,20 +54,18 @@ async def open_client(
         ConnectRefused: it refuses to let us into a namespace, and says why.
         ConfigurationError: an argument cannot be used.
     """
-    options = options or ClientOptions()
-    names = [namespaces] if isinstance(namespaces, str) else list(namespaces)
-    if not names:
-        raise ConfigurationError("at least one namespace is needed")
-    if not transports or any(name not in TRANSPORTS for name in transports):
-        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
-    # CLI-17: what the server speaks cannot be known before it fails to read us, or we to read it.
-    speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
-    if speaks is None:
-        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
+    # CLI-29: all is looked at before anything is opened.
+    if options is None:
+        options = ClientOptions()
+    elif not isinstance(options, ClientOptions):
+        raise ConfigurationError(f"options are ClientOptions, not {options!r}")
+    _check_transports(transports)
+    _check_auth(auth)
+    settings = Settings(options, auth, _find_parser(parser))
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
-    link = Link(dialer, transports, Settings(options, auth, speaks))
+    link = Link(dialer, transports, settings)
     try:
-        client = Client(link, names)
+        client = Client(link, _names(namespaces))
     except LocalProtocolError as error:
         raise ConfigurationError(str(error)) from None
     async with open_bare_nursery() as connection:
@@ -78,3 +77,42 @@ async def open_client(
                 yield client
         finally:
             await link.aclose()
+
+
+def _names(namespaces: object) -> list[object]:
+    if isinstance(namespaces, str):
+        return [namespaces]
+    names = list(namespaces) if isinstance(namespaces, Iterable) else []
+    if not names:
+        raise ConfigurationError(f"namespaces are at least one name, not {namespaces!r}")
+    return names
+
+
+def _check_transports(transports: object) -> None:
+    if (
+        not isinstance(transports, Sequence)
+        or not transports
+        or any(name not in TRANSPORTS for name in transports)
+    ):
+        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
+
+
+def _check_auth(auth: object) -> None:
+    if callable(auth):
+        misfit = find_misfit(auth, ("namespace",))
+        if misfit is not None:
+            raise ConfigurationError(f"auth: {misfit}")
+    elif auth is not None and not isinstance(auth, Mapping):
+        raise ConfigurationError(f"auth is an object or a function that gives one, not {auth!r}")
+
+
+def _find_parser(parser: object) -> Parser:
+    """The parser that the server speaks.
+
+    Which one that is does not show on the wire: another one ends the connection when it cannot read
+    what comes (CLI-17).
+    """
+    found = PARSERS.get(parser) if isinstance(parser, str) else parser
+    if not isinstance(found, Parser):
+        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
+    return found

@@ -23,6 +23,7 @@ from trio_socketio.errors import (
     SessionClosed,
 )
 from trio_socketio.protocol.client import ClientMachine, Input
+from trio_socketio.runtime.barrier import split_failure
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ class ClientSession:
             self._fail(error)
         except trio.TooSlowError:
             self._end("ping timeout")  # CLI-42
-        except Exception as error:
+        except BaseException as error:
             self._contain("reading from the server", "parse error", error)
 
     async def _receive(self) -> None:
@@ -232,7 +233,7 @@ class ClientSession:
             self._fail(error)
         except trio.TooSlowError:
             self._end("transport error")  # CLI-43
-        except Exception as error:
+        except BaseException as error:
             self._contain("writing to the server", "transport error", error)
 
     async def _send_output(self) -> None:
@@ -252,15 +253,19 @@ class ClientSession:
     async def _upgrade(self, candidate: WebSocketTransport) -> None:
         try:
             await upgrade(self._carrier, candidate, self._machine, self._options.connect_timeout_s)
-        except Exception as error:
+        except BaseException as error:
             self._contain("the upgrade", "transport error", error)
 
     # -- its end
 
-    def _contain(self, what: str, reason: str, error: Exception) -> None:
+    def _contain(self, what: str, reason: str, error: BaseException) -> None:
         """A parser, a stream or an open_stream of the program failed, or we have a defect."""
-        log.error("%s failed, which ends the connection", what, exc_info=error)
-        self._end(reason)
+        failure, cancelled = split_failure(error)
+        if failure is not None:  # CLI-18
+            log.error("%s failed, which ends the connection", what, exc_info=failure)
+            self._end(reason)
+        if cancelled is not None:
+            raise cancelled from None
 
     def _fail(self, error: SessionClosed | ConnectFailed | RemoteProtocolError) -> None:
         if isinstance(error, SessionClosed):

@@ -9,6 +9,7 @@ from trio_socketio.client.websocket import WebSocketTransport
 from trio_socketio.codec.engine_packet import PROBE_PING, Outgoing, PacketType
 from trio_socketio.errors import ConnectFailed, RemoteProtocolError, SessionClosed
 from trio_socketio.protocol.client import ClientMachine, Input, State
+from trio_socketio.runtime.barrier import split_failure
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,14 @@ async def upgrade(
         if machine.state is not State.CLOSED:
             log.info("the session stays on polling: %s", error or "the upgrade took too long")
             machine.receive(Input.PROBE_FAILED)
+    except BaseException as error:
+        failure, cancelled = split_failure(error)
+        if failure is not None and machine.state is not State.CLOSED:
+            # CLI-18: an open_stream or a stream of the program failed, or we have a defect.
+            log.error("the upgrade failed, and the session stays on polling", exc_info=failure)
+            machine.receive(Input.PROBE_FAILED)
+        if cancelled is not None:
+            raise cancelled from None
     finally:
         with trio.CancelScope(shield=True):
             await left.aclose()

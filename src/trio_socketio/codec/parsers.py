@@ -5,7 +5,7 @@ Every client of a server speaks its parser; nothing on the wire says which one t
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from trio_socketio.codec import msgpack_packet, socket_packet
 from trio_socketio.codec.engine_packet import Outgoing
@@ -16,6 +16,7 @@ EncodeArguments = Callable[[Sequence[Any], int | None], Outgoing]
 """Writes the arguments of an event or answer, and the id that it asks for or answers."""
 
 
+@runtime_checkable
 class Parser(Protocol):
     """Packets to messages and back. It keeps nothing between two calls."""
 

@@ -59,6 +59,7 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.JOINING, Input.LEAVE): State.LEFT,
     # Left and asked again in a hurry: the answer to the first CONNECT is followed by another.
     (State.JOINED, Input.ACCEPTED): State.JOINED,
+    (State.JOINED, Input.REFUSED): State.LEFT,
     (State.JOINED, Input.PUT_OUT): State.LEFT,
     (State.JOINED, Input.LOST): State.WAITING,
     (State.JOINED, Input.LEAVE): State.LEFT,
