@@ -9,7 +9,7 @@ import trio
 from tests.client.serving import QUICK, connected, create_server
 from tests.codec.test_builtin_values import Pair, Point
 from tests.socketio.serving import serving, the_socket, until
-from trio.testing import trio_test, wait_all_tasks_blocked
+from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import (
     AckTimeout,
@@ -26,6 +26,8 @@ from trio_socketio import (
     Socket,
     open_client,
 )
+from trio_socketio.client.output import Output
+from trio_socketio.codec.engine_packet import Outgoing
 
 Transports = tuple[str, ...]
 VALUES: list[Any] = [
@@ -200,6 +202,26 @@ class TestEvents:
 
 
 class TestBackPressure:
+    @trio_test
+    async def test_several_may_wait_until_all_is_sent(self, autojump_clock: MockClock) -> None:
+        output = Output(1000)
+        output.add(Outgoing(b"42"), bounded=True)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(output.wait_drained)
+            await wait_all_tasks_blocked()
+            packets = output.take()
+            output.add(Outgoing(b"43"), bounded=True)
+            output.sent(packets)
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 3
+            output.sent(output.take())
+            with trio.move_on_after(1) as scope:
+                while nursery.child_tasks:
+                    await trio.sleep(0.1)
+            assert not scope.cancelled_caught
+            nursery.cancel_scope.cancel()
+
     @pytest.mark.req("CLI-14")
     @trio_test
     async def test_a_stream_that_is_not_read_stops_reading_and_loses_nothing(

@@ -70,7 +70,8 @@ class Output:
     async def wait_drained(self) -> None:
         """Wait until nothing waits and nothing is being sent, or the session has ended."""
         while self._bytes and not self._has_ended:
-            self._drained = trio.Event()
+            if self._drained.is_set():  # else others wait for it already
+                self._drained = trio.Event()
             await self._drained.wait()
 
     def end(self) -> None:
