@@ -54,13 +54,13 @@ class Channel:
     def on(self, event: str | float) -> Callable[[Function], Function]:
         """Decorate the handler of an event: plain or async, called with the event's arguments.
 
-        Handlers of a namespace run one after the other, in the order of the events. What one
-        returns answers an event that asks for an acknowledgement: None nothing, a tuple several
-        values. One that raises is logged, and harms nothing else.
+        Handlers of a namespace run one after the other, in the order of the events. If the event
+        asks for an acknowledgement, it is answered with what its handler returns: no value for
+        None, several for a tuple. A handler that raises is logged, and harms nothing else.
 
-        ``connect`` is called with nothing after each joining, ``disconnect`` with the reason
-        after each loss, ``connect_error`` with the exception after each attempt to get back that
-        failed.
+        ``connect`` is called without arguments each time the namespace was joined, ``disconnect``
+        with the reason each time the connection or the namespace was lost or left, and
+        ``connect_error`` with the exception each time an attempt to get back has failed.
 
         Raises:
             LocalProtocolError: the event has a handler already, or its name is reserved; or the
@@ -75,15 +75,19 @@ class Channel:
         return register
 
     def on_any(self, function: Function) -> Function:
-        """Decorate a function that gets every event, name first, before its handler."""
+        """Decorate a function that is called with each event's name and arguments first.
+
+        Raises:
+            LocalProtocolError: it cannot be called so.
+        """
         self._dispatcher.add_any(function)
         return function
 
     def events(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
-        """A channel of the events from now on, over reconnections, to iterate or to receive from.
+        """Open a channel that gets every event from now on, also after reconnections.
 
-        It ends when the namespace is left for good. Read it or close it: where it is full,
-        handlers wait, and reading from the server stops in the end.
+        It ends when the namespace is left for good. Read it or close it: when it is full, handlers
+        have to wait, and in the end nothing more is read from the server.
         """
         return self._dispatcher.open_stream()
 
@@ -92,8 +96,8 @@ class Channel:
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event. Never blocks.
 
-        Until the server has let us in, and while the connection is away, events wait and are then
-        sent in order. When the namespace is left instead, they are dropped, counted and logged.
+        Until the server has let us in, and while there is no connection, events are kept and then
+        sent in order. If the namespace is left instead, they are dropped, counted and logged.
 
         Raises:
             LocalProtocolError: the name is reserved, or an argument cannot be sent.
@@ -112,9 +116,9 @@ class Channel:
         Returns:
             None for no argument, the argument itself, or a tuple of several.
         Raises:
-            AckTimeout: no answer in time.
-            SessionClosed: the connection was lost before the answer, or the namespace was left; a
-                refusal by the server is among its reasons.
+            AckTimeout: no answer came in time.
+            SessionClosed: the connection was lost before the answer came, or the namespace was
+                left, which it also is when the server refuses to let us in.
             LocalProtocolError: see emit; or timeout_s is not a number above zero.
             BufferFull: see emit.
         """
@@ -136,28 +140,34 @@ class Channel:
 
     @property
     def volatile(self) -> "VolatileClient":
-        """Emit through it what may be lost when it cannot be sent at once."""
+        """Emits what may be lost if it cannot be sent at once."""
         return VolatileClient(self._membership)
 
     async def wait_drained(self) -> None:
-        """Wait until the network has taken what was emitted; while there is no connection, not."""
+        """Wait until the network has taken what was emitted.
+
+        What is kept because there is no connection, or because the namespace is not joined, is not
+        waited for.
+        """
         await self._membership.link.wait_drained()
 
     # -- joining and leaving
 
     async def connect(self) -> None:
-        """Join, or join again after it was left; wait until the server has let us in.
+        """Join the namespace, perhaps after it was left; wait until the server has let us in.
 
-        A connection that is away is waited for.
+        If there is no connection at the moment, that is waited for as well.
 
         Raises:
             ConnectRefused: the server does not let us in.
-            ConnectFailed: there is no connection, or no answer, in time.
+            ConnectFailed: there was no connection, or no answer, in time; or the namespace was left
+                meanwhile, or the block of open_client has ended.
+            Exception: whatever auth raises.
         """
         await self._membership.connect()
 
     async def wait_closed(self) -> str:
-        """Wait until the namespace was left for good; gives the reason."""
+        """Wait until the namespace has been left for good; gives the reason."""
         return await self._membership.wait_left()
 
 
@@ -192,4 +202,4 @@ def check_event(event: Any) -> None:
         LocalProtocolError: nothing that is sent can have that name.
     """
     if type(event) is not str or event in RESERVED_EVENTS:
-        raise LocalProtocolError(f"{event!r} is no name of an event")
+        raise LocalProtocolError(f"{event!r} cannot be the name of an event that is sent")

@@ -83,8 +83,9 @@ class Link:
         self._dialer = dialer
         self._transports = transports
         self._asked = trio.Event()  # a namespace is wanted that no connection knows of
-        self._lost = ""  # why there is no connection
-        # Whatever cancels the program's block, there is time for a goodbye: aclose ends the scope.
+        self._lost = ""  # why there is no connection any more
+        # Shielded, so that there is time for a goodbye when the program's block is cancelled. It is
+        # aclose that ends it.
         self._scope = trio.CancelScope(shield=True)
         self._first = FirstConnection()
 
@@ -185,7 +186,7 @@ class Link:
         Args:
             joined: is called when every namespace has its answer.
         Raises:
-            ConnectFailed: it did not come so far.
+            ConnectFailed: no session could be opened, or the server did not answer every CONNECT.
             Exception: whatever the program's auth or joined raises.
         """
         options = self.settings.options

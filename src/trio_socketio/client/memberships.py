@@ -16,7 +16,7 @@ _OVERLOAD_FACTOR: Final = 4
 
 
 class Memberships:
-    """Every namespace that the program has asked for, by name.
+    """The namespaces that the program has asked for, by name.
 
     Args:
         link: the connection that they share.

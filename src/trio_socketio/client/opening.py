@@ -1,4 +1,4 @@
-"""Opening a client: the arguments that a program gives, and the life of what is opened."""
+"""Opens a client, looks at the arguments for it, and ends it with its block."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -31,28 +31,29 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client that is connected, and has joined its namespaces, when the block begins.
 
-    Events that come before the block first awaits something are held: handlers that it registers
-    until then miss nothing. In the block the connection is kept: when it is lost, it is opened
-    again, and what is emitted meanwhile waits. At the end of the block handlers are cancelled, and
-    the client says goodbye.
+    Events that arrive before the block first awaits something are held, so that handlers which it
+    registers until then miss nothing. When the connection is lost, it is opened again, and what is
+    emitted meanwhile waits. At the end of the block handlers are cancelled, and the client says
+    goodbye.
 
     Args:
-        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. A path in it is where
-            Socket.IO answers; its query is sent along with every request.
-        namespaces: to join; the first is the one that methods of the client itself speak of.
-        auth: sent when a namespace is joined. A function, plain or async, is called each time, with
-            the namespace's name.
-        headers: sent with every request.
+        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. Its path, if it has one,
+            is that of Socket.IO, and its query is sent with every request.
+        namespaces: to join. The methods of the client itself concern the first of them.
+        auth: what the server gets when a namespace is joined: an object, or a function, plain or
+            async, that is called with the namespace's name each time.
+        headers: sent with every request. Those that say how a request is to be read are ours.
         transports: the first one opens the connection; with "polling" first, "websocket" among
             them allows the upgrade.
-        ssl_context: for https; the default trusts whom the system trusts.
-        open_stream: opens the stream, through a proxy, say. TLS is its own business.
+        ssl_context: for https; by default, whoever the system trusts is trusted.
+        open_stream: opens the stream, through a proxy for instance, and TLS if it is wanted.
         options: see ClientOptions.
-        parser: "json", "msgpack" or one of your own: what the server speaks.
+        parser: the one that the server speaks: "json", "msgpack" or one of your own.
     Raises:
-        ConnectFailed: the server cannot be reached, or is no Socket.IO server.
-        ConnectRefused: it refuses to let us into a namespace, and says why.
+        ConnectFailed: the server cannot be reached, or is not a Socket.IO server.
+        ConnectRefused: the server does not let us into a namespace, and says why.
         ConfigurationError: an argument cannot be used.
+        Exception: whatever auth raises.
     """
     # CLI-29: all is looked at before anything is opened.
     if options is None:
