@@ -29,7 +29,7 @@ _Decision = tuple[Refusal, str] | None
 
 def needs_hooks(hooks: "Engine", options: "ServerOptions") -> bool:
     """Whether the program has a say in any request."""
-    return bool(hooks.is_used or options.cookie or options.allow_request or options.generate_id)
+    return bool(hooks._is_used or options.cookie or options.allow_request or options.generate_id)
 
 
 class HookedAdmission:
@@ -57,7 +57,7 @@ class HookedAdmission:
         self._hooks = hooks
         self._allow_request = _hook("allow_request", gate.options.allow_request)
         self._generate_id = _hook("generate_id", gate.options.generate_id)
-        self._always_async = any(hook.is_async for hook in hooks.middleware)
+        self._always_async = any(hook.is_async for hook in hooks._middleware)
         self._opening_async = self._always_async or any(
             hook is not None and hook.is_async for hook in (self._allow_request, self._generate_id)
         )
@@ -76,7 +76,7 @@ class HookedAdmission:
 
     async def decide(self, request: "Request", view: EngineRequest) -> _Decision:
         """Ask the hooks. Suspends only where a hook is async."""
-        for hook in self._hooks.middleware:  # EIO4-68: before all other checks
+        for hook in self._hooks._middleware:  # EIO4-68: before all other checks
             try:
                 given = await self._ask(hook, view)
                 _expect_none(given)
@@ -201,7 +201,7 @@ class HookedAdmission:
         self._tell("connection_error", RefusedRequest(view, refusal, context))
 
     def _tell(self, event: str, *arguments: Any) -> None:
-        for hook in self._hooks.listeners[event]:
+        for hook in self._hooks._listeners[event]:
             try:
                 self._workers.run(hook.function, *arguments)
             except BaseException as error:

@@ -122,7 +122,7 @@ class Participant:
         elif history is not None and history.departing:
             # A socket leaves when the batch is done. What follows may ask for its place: to join
             # again, or to bring another namespace into being than the one that ends with it.
-            self.host.engine.poller.defer(partial(self._receive_later, packet))
+            self.host.engine._poller.defer(partial(self._receive_later, packet))
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
         elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35
@@ -222,7 +222,7 @@ class Participant:
         """A socket takes no more packets; it leaves its namespace when the batch is done."""
         name = socket.namespace.name
         self.history.departing[name] = self.sockets.pop(name)
-        self.host.engine.poller.defer(partial(leave_namespace, socket))
+        self.host.engine._poller.defer(partial(leave_namespace, socket))
 
     def forget(self, socket: "Socket") -> None:
         """A socket has left its namespace; the session goes on, if it has not ended (SIO5-33)."""
