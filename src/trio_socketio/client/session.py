@@ -176,7 +176,7 @@ class ClientSession:
             self._receive_packets(self._early)
             while self._machine.transport == "polling":
                 async with self._carrier.reading:
-                    if self._machine.transport == "polling":  # not upgraded while it waited
+                    if self._machine.may_poll():  # not upgraded while it waited for the lock
                         await self._receive()
                 await self._wait_ready()
             while True:

@@ -10,8 +10,8 @@
 
     any but CLOSED --CLOSED--> CLOSED
 
-Between PAUSING and the upgrade packet no poll may be started: a packet must not be fetched by a
-transport that is being left.
+From PAUSING to the upgrade packet no poll may be started, because a transport that is being left
+must not fetch a packet.
 """
 
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 
 class State(Enum):
-    """How far the client is."""
+    """How far the connection is."""
 
     CONNECTING = auto()
     OPEN = auto()
     PROBING = auto()
-    PAUSING = auto()  # the probe was answered; the last poll is still out
+    PAUSING = auto()  # the probe was answered, and the last poll may still be out
     PAUSED = auto()
     CLOSED = auto()
 
 
 class Input(Enum):
-    """What can happen to a client."""
+    """What can happen to the connection."""
 
     OPENED = auto()
     PROBE_SENT = auto()
