@@ -88,7 +88,7 @@ DEFAULTS = {
     "--cors-max-age": "their own choice",
     "--serve-client": "the npm package in the working directory",
     "--max-connections": str(ServerOptions().max_connections),
-    "--max-connections-per-address": "no bound",
+    "--max-connections-per-address": "no limit",
     "--max-unjoined-sessions": str(ServerOptions().max_unjoined_sessions),
     "--max-unjoined-sessions-per-address": str(ServerOptions().max_unjoined_sessions_per_address),
     "--max-dynamic-namespaces": str(ServerOptions().max_dynamic_namespaces),
@@ -336,13 +336,25 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
         (["serve", "--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
         (["serve", "--port", "-1"], "argument --port: '-1' is not a port"),
         (["serve", "--port", "http"], "argument --port: 'http' is not a port"),
-        (["serve", "--ping-interval", "-1"], "argument --ping-interval: '-1' is not a time"),
-        (["serve", "--ping-timeout", "-0.5"], "argument --ping-timeout: '-0.5' is not a time"),
-        (["serve", "--ping-timeout", "0"], "argument --ping-timeout: '0' is not a time"),
-        (["serve", "--connect-timeout", "nan"], "argument --connect-timeout: 'nan' is not a time"),
+        (
+            ["serve", "--ping-interval", "-1"],
+            "argument --ping-interval: '-1' is not a number of seconds",
+        ),
+        (
+            ["serve", "--ping-timeout", "-0.5"],
+            "argument --ping-timeout: '-0.5' is not a number of seconds",
+        ),
+        (
+            ["serve", "--ping-timeout", "0"],
+            "argument --ping-timeout: '0' is not a number of seconds",
+        ),
+        (
+            ["serve", "--connect-timeout", "nan"],
+            "argument --connect-timeout: 'nan' is not a number of seconds",
+        ),
         (
             ["serve", "--upgrade-timeout", "soon"],
-            "argument --upgrade-timeout: 'soon' is not a time",
+            "argument --upgrade-timeout: 'soon' is not a number of seconds",
         ),
         (["serve", "--max-payload", "0"], "argument --max-payload: '0' is not a whole number"),
         (["serve", "--max-payload", "1e6"], "argument --max-payload: '1e6' is not a whole number"),
@@ -371,9 +383,9 @@ def test_arguments_that_make_no_sense(
     ("arguments", "says"),
     [
         (["--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
-        (["--ping-interval", "-1"], "argument --ping-interval: '-1' is not a time"),
+        (["--ping-interval", "-1"], "argument --ping-interval: '-1' is not a number of seconds"),
         (["--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
-        (["--path", "relative"], "path must be an absolute URL path, not 'relative'"),
+        (["--path", "relative"], "path: must be an absolute URL path, not 'relative'"),
     ],
 )
 def test_nonsense_ends_the_process_with_one_line(arguments: list[str], says: str) -> None:
@@ -431,7 +443,7 @@ def test_hosts_that_overlap() -> None:
 
 def test_a_host_and_a_unix_socket(tmp_path: Path) -> None:
     line = refusal("serve", "--host", "127.0.0.1", "--unix", str(tmp_path / "socket"))
-    assert line == "trio-socketio: --unix listens on no host: leave out --unix or --host"
+    assert line == "trio-socketio: --unix does not listen on a host: leave out --unix or --host"
 
 
 @trio_test

@@ -36,7 +36,7 @@ async def test_a_descriptor_of_the_parent_is_served() -> None:
 def test_a_descriptor_stands_alone(other: str) -> None:
     ended = run_cli("serve", "--fd", "3", other, "x")
     assert ended.returncode == 2
-    assert "--fd listens on what was inherited: leave out --host and --unix" in ended.stderr
+    assert "--fd listens on an inherited descriptor: leave out --host and --unix" in ended.stderr
 
 
 def test_a_descriptor_that_is_not_there() -> None:

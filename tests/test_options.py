@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import fields
+from ipaddress import ip_network
 from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,12 +20,28 @@ from trio_socketio import (
     PerMessageDeflate,
     ServerOptions,
 )
+from trio_socketio.option_checks import OptionGroup
+from trio_socketio.socketio.options import FLAT_NAMES, ServerGroups, group_options
 
-KINDS = (ServerOptions, ClientOptions, HttpCompression, PerMessageDeflate, Cookie)
-COUNTS = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type in (int, int | None)]
-TIMES = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type is float]
-SWITCHES = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type is bool]
-TEXTS = [(kind, f.name) for kind in KINDS for f in fields(kind) if f.type in (str, str | None)]
+GROUPS = {
+    name: type(group)
+    for name, group in ServerGroups()._asdict().items()
+    if isinstance(group, OptionGroup)
+}
+KINDS: tuple[type[OptionGroup], ...] = (
+    ClientOptions,
+    HttpCompression,
+    PerMessageDeflate,
+    Cookie,
+    *GROUPS.values(),
+)
+FIELDS: list[tuple[type, str, Any]] = [
+    (ServerOptions, f.name, f.type) for f in fields(ServerOptions)
+] + [(kind, f.name, f.type) for kind in KINDS for f in msgspec.structs.fields(kind)]
+COUNTS = [(kind, name) for kind, name, type_ in FIELDS if type_ in (int, int | None)]
+TIMES = [(kind, name) for kind, name, type_ in FIELDS if type_ is float]
+SWITCHES = [(kind, name) for kind, name, type_ in FIELDS if type_ is bool]
+TEXTS = [(kind, name) for kind, name, type_ in FIELDS if type_ in (str, str | None)]
 
 
 @pytest.mark.parametrize(
@@ -182,3 +200,98 @@ def test_what_no_browser_sends_is_refused_with_the_right_spelling(
 def test_what_is_no_origin_is_refused(origin: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         ServerOptions(cors_origins=origin)
+
+
+# -- groups
+
+
+OTHER: dict[str, Any] = {
+    "path": "/other/",
+    "transports": ("websocket",),
+    "http_compression": HttpCompression(level=9),
+    "per_message_deflate": PerMessageDeflate(),
+    "cookie": Cookie(),
+    "initial_packet": "hello",
+    "cors_origins": ("https://a.example",),
+    "cors_methods": ("GET",),
+    "cors_allowed_headers": ("authorization",),
+    "cors_exposed_headers": ("etag",),
+    "cors_max_age_s": 60,
+    "trusted_proxies": (ip_network("10.0.0.0/8"),),
+    "client_dist": Path("dist"),
+    "max_connections_per_address": 5,
+    "parser": "msgpack",
+}
+"""Other values than the default, of options that are neither switches nor have a number."""
+
+
+def another(name: str) -> Any:
+    default = getattr(ServerOptions(), name)
+    if isinstance(default, bool):
+        return not default
+    return OTHER[name] if name in OTHER else default + 1
+
+
+def test_every_option_has_one_flat_name() -> None:
+    names = [name for of_group in FLAT_NAMES.values() for name in of_group.values()]
+    flat = {field.name for field in fields(ServerOptions)}
+    assert len(names) == len(set(names))
+    assert flat - set(names) == {"allow_request", "generate_id"}  # a file cannot hold functions
+    assert set(names) <= flat
+    assert {group: set(kind.__struct_fields__) for group, kind in GROUPS.items()} == {
+        group: set(of_group) | ({"deadline_slack_s"} if group == "runtime" else set())
+        for group, of_group in FLAT_NAMES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(group, option) for group, names in FLAT_NAMES.items() for option in names],
+)
+def test_an_option_reaches_its_owner(group: str, option: str) -> None:
+    name = FLAT_NAMES[group][option]
+    value = another(name)
+    before, after = ServerGroups(), group_options(ServerOptions(**{name: value}))
+    assert getattr(getattr(after, group), option) == value
+    assert {other for other in GROUPS if getattr(before, other) != getattr(after, other)} == {group}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_is_described_by_its_owner(kind: type[OptionGroup]) -> None:
+    doc = (kind.__doc__ or "").replace("path, domain: ", "path: domain: ")
+    assert [name for name in kind.__struct_fields__ if f" {name}: " not in doc] == [
+        name for name in kind.__struct_fields__ if name == "deadline_slack_s" and name not in doc
+    ]
+
+
+def test_the_flat_names_say_where_they_are_described() -> None:
+    doc = re.split(r"[\s(),.:]+", ServerOptions.__doc__ or "")
+    assert {field.name for field in fields(ServerOptions)} - set(doc) == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"cors_credentials": True, "cors_origins": "*"}, "^cors_credentials: .*origins"),
+        ({"cors_max_age_s": -1}, "^cors_max_age_s: must be zero or more, not -1$"),
+        ({"state_recovery_max_packets": 0}, "^state_recovery_max_packets: must be above zero"),
+        ({"state_recovery": "yes"}, "^state_recovery: expected True or False, not 'yes'$"),
+        ({"serve_client": 1}, "^serve_client: "),
+        ({"transports": ("carrier pigeon",)}, "^transports: .*not 'carrier pigeon'$"),
+        ({"allow_request": lambda: True}, "^allow_request: .*request"),
+    ],
+)
+def test_an_error_has_the_name_that_was_written(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        ServerOptions(**given)
+
+
+def test_origins_are_read_once() -> None:
+    pattern = re.compile("https://[a-z]+")
+    options = ServerOptions(cors_origins=iter(("https://a.example", pattern)))
+    groups = group_options(options)
+    assert groups == group_options(options)._replace(origin_checks=groups.origin_checks)
+    assert groups.cors.origins == ("https://a.example",)
+    (check,) = groups.origin_checks
+    assert check("https://abc")
+    assert not check("https://abc/")

@@ -278,16 +278,27 @@ def test_tests_name_known_requirements() -> None:
     report(problems + unknown(requirements, marks))
 
 
-@pytest.mark.parametrize(("floor", "prefix"), [("engine", "EIO"), ("client", "CLI")])
-def test_code_names_the_requirements_that_it_implements(floor: str, prefix: str) -> None:
+@pytest.mark.parametrize(
+    "floor", ["client", "codec", "engine", "http", "net", "protocol", "runtime"]
+)
+def test_code_names_the_requirements_that_it_implements(floor: str) -> None:
     """One search for an id finds the rule, the code and the test."""
     requirements, _ = read_requirements(SPEC)
-    folder = ROOT / "src" / PACKAGE / floor
-    source = "".join(path.read_text() for path in folder.glob("*.py"))
-    named = {name for name in ID.findall(source) if name.startswith(prefix)}
-    ours = {item.id for item in requirements if item.code.startswith(f"{floor}.")}
-    assert {name for name in ours if name.startswith(prefix)} - named == set()
-    assert named - {item.id for item in requirements} == set()
+    source = "".join(path.read_text() for path in (ROOT / "src" / PACKAGE / floor).glob("*.py"))
+    named = set(ID.findall(source))
+    ours = {item.id for item in requirements if item.code.partition(".")[0] == floor}
+    if floor in ("client", "engine"):  # their other ids are not in the code yet
+        ours = {name for name in ours if name.startswith(("CLI", "EIO"))}
+    assert ours - named == set()
+
+
+def test_code_names_known_requirements() -> None:
+    requirements, _ = read_requirements(SPEC)
+    known = {item.id for item in requirements}
+    kinds = {name.partition("-")[0] for name in known}
+    source = "".join(path.read_text() for path in (ROOT / "src" / PACKAGE).rglob("*.py"))
+    named = {name for name in ID.findall(source) if name.partition("-")[0] in kinds}
+    assert named - known == set()
 
 
 # --- that the above finds what it should ---------------------------------------------------------

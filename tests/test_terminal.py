@@ -88,7 +88,7 @@ async def test_a_conversation() -> None:
             await it.type('echo "text" {"a": [1, null]}', "", "?echo 7", "no json", '"a b" ')
             await until(lambda: len(it.out) == 3 and len(it.err) == 2)
             assert it.out == ['echo "text" {"a": [1, null]}', "echo 7", "?echo 7"]
-            assert "argument 1 is no JSON" in it.err[1]
+            assert "argument 1 is not JSON" in it.err[1]
             socket.emit("two words", b"\0\xff", "\x1b[31m\u00e9")
             socket.emit("#plain")
             await until(lambda: len(it.out) == 5)
@@ -164,7 +164,7 @@ async def test_refused_and_unreachable() -> None:
         (("http://a", "--auth", "{"), "not a JSON object"),
         (("http://a", "--transports", "smoke"), "polling,websocket"),
         (("http://a", "--header", "x"), "not a header"),
-        (("http://a", "--timeout", "-1"), "not a time"),
+        (("http://a", "--timeout", "-1"), "not a number of seconds"),
     ],
 )
 def test_wrong_arguments_are_one_line(

@@ -11,6 +11,7 @@ from trio_socketio.codec.parsers import Parser
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.engine.hooks import Engine, EngineRequest, RefusedRequest, ResponseHeaders
 from trio_socketio.engine.listener import Listener
+from trio_socketio.engine.options import Cookie, EngineOptions, RequestHooks
 from trio_socketio.engine.session import Session
 from trio_socketio.errors import (
     AckTimeout,
@@ -25,11 +26,21 @@ from trio_socketio.errors import (
     SessionClosed,
     TrioSocketIOError,
 )
-from trio_socketio.options import Cookie, HttpCompression, PerMessageDeflate, ServerOptions
+from trio_socketio.http.options import (
+    ClientFilesOptions,
+    CorsOptions,
+    HttpCompression,
+    HttpOptions,
+)
+from trio_socketio.net.options import PerMessageDeflate
+from trio_socketio.runtime.endpoints import InheritedEndpoint, TcpEndpoint, UnixEndpoint
+from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
+from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.options import RecoveryOptions, ServerOptions, SocketOptions
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
@@ -48,17 +59,23 @@ __all__ = [
     "Broadcast",
     "BufferFull",
     "Client",
+    "ClientFilesOptions",
     "ClientNamespace",
     "ClientOptions",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectRefused",
+    "ConnectionLimits",
     "Cookie",
+    "CorsOptions",
     "Engine",
+    "EngineOptions",
     "EngineRequest",
     "EventRefused",
     "HandshakeDetails",
     "HttpCompression",
+    "HttpOptions",
+    "InheritedEndpoint",
     "Joining",
     "Listener",
     "LocalProtocolError",
@@ -72,10 +89,14 @@ __all__ = [
     "PerMessageDeflate",
     "ProtocolError",
     "ReceivedEvent",
+    "RecoveryOptions",
     "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
+    "RequestHooks",
     "ResponseHeaders",
+    "Runtime",
+    "RuntimeOptions",
     "SavedSession",
     "Server",
     "ServerOptions",
@@ -83,10 +104,15 @@ __all__ = [
     "SessionClosed",
     "Socket",
     "SocketDetails",
+    "SocketOptions",
     "Statistics",
+    "StopOptions",
     "Target",
+    "TcpEndpoint",
     "TrioSocketIOError",
+    "UnixEndpoint",
     "__version__",
     "open_client",
+    "open_runtime",
     "open_server",
 ]

@@ -1,4 +1,4 @@
-"""Acknowledgements: one that this side waits for, and what a handler answers."""
+"""Acknowledgements: those that this side waits for, and those that its handlers give."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,8 +12,9 @@ class Ack(NamedTuple):
     """One client's answer to a broadcast.
 
     Args:
-        socket_id: the public id of who answered; None when another server does not say it.
-        answer: its first argument; None when it answered with nothing.
+        socket_id: the public id of the client that answered; None if the client is connected to
+            another server that does not tell.
+        answer: the first argument of the answer; None if the answer has no arguments.
     """
 
     socket_id: str | None
@@ -21,7 +22,7 @@ class Ack(NamedTuple):
 
 
 class PendingAck:
-    """One event that was sent, or waits to be, and asks for an answer."""
+    """An event that asks for an answer, and was sent or waits to be sent."""
 
     __slots__ = ("_answer", "_error", "_event", "sent")
 
@@ -32,22 +33,28 @@ class PendingAck:
         self._error: TrioSocketIOError | None = None
 
     def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
-        """The peer answered; there is only one that can."""
+        """Take the peer's answer. Only one peer can answer, so the id is of no use here."""
         self._answer = arguments
         self._event.set()
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """No answer will come; one that has come is kept."""
-        if not self._event.is_set():  # else whoever waits has merely not run since
+        """Have the waiter raise an error, because no answer will come.
+
+        An answer that has come is kept: its waiter has merely not run since.
+        """
+        if not self._event.is_set():
             self._error = error
             self._event.set()
 
     async def wait(self, timeout_s: float) -> Any:
-        """The answer: None for no argument, the argument itself, or a tuple of several.
+        """Wait for the answer.
 
+        Returns:
+            None for an answer without arguments, the argument if there is one, a tuple if there
+            are several.
         Raises:
-            AckTimeout: none came in time.
-            TrioSocketIOError: why none will come.
+            AckTimeout: no answer came in time.
+            TrioSocketIOError: no answer will come; the error that was given to fail.
         """
         with trio.move_on_after(timeout_s):
             await self._event.wait()
@@ -58,7 +65,7 @@ class PendingAck:
             try:
                 raise error
             finally:
-                del error  # with its traceback it would be a cycle, and keep the asker's frames
+                del error  # its traceback would refer back to it: a cycle that keeps frames alive
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 
@@ -78,7 +85,10 @@ def check_timeout(timeout_s: float) -> float:
 
 
 def answer_arguments(result: Any) -> Sequence[Any]:
-    """What a handler's return value answers: None nothing, a tuple several, else itself."""
+    """The arguments that a handler's return value stands for.
+
+    None stands for no arguments, a tuple for several, and any other value for itself.
+    """
     if result is None:
         return ()
     return result if type(result) is tuple else (result,)

@@ -1,4 +1,4 @@
-"""The standalone server: finds the app, serves it, ends it on a signal."""
+"""The standalone server: finds the app, serves it, and stops it on a signal."""
 
 import importlib
 import importlib.util
@@ -22,8 +22,8 @@ from trio_socketio import lobby
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
-from trio_socketio.options import ServerOptions
 from trio_socketio.runtime.endpoints import InheritedEndpoint
+from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class Listening:
 
     Args:
         hosts: names or addresses, or "all".
-        port: TCP; 0 takes a free one.
-        unix_path: a Unix socket instead of TCP.
-        inherited: listening descriptors instead of all these.
-        certfile: speak TLS with this certificate chain.
-        keyfile: its key, when the chain's file does not hold it.
+        port: the TCP port; 0 takes a free one.
+        unix_path: the path of a Unix socket to listen on instead of TCP.
+        inherited: listening descriptors to use instead of both.
+        certfile: the certificate chain for TLS; None means cleartext.
+        keyfile: its private key; None if certfile holds it.
     """
 
     hosts: tuple[str, ...]
@@ -56,13 +56,14 @@ class Listening:
 
 
 def load_server(spec: str | None, given: Mapping[str, Any]) -> Server:
-    """The server that an app makes.
+    """Load an app, and create its server.
 
     Args:
-        spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None is the lobby.
-        given: options that were given explicitly; they override the app's.
+        spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby.
+        given: the options of the command line, which override the app's.
     Raises:
-        ConfigurationError: there is no such app, it fails, or it is no Server and makes none.
+        ConfigurationError: there is no such app, it fails, or it is neither a Server nor a function
+            that returns one.
     """
     if spec is None:
         return lobby.create(ServerOptions(**given))
@@ -70,7 +71,8 @@ def load_server(spec: str | None, given: Mapping[str, Any]) -> Server:
     module = _import(where, spec)
     found = _find(module, name, spec)
     made = found if isinstance(found, Server) else _make(found, ServerOptions(**given), name, spec)
-    # Options are read when serving begins; a function may have set its own, whatever it was given.
+    # A function may ignore the options that it was given, so they are set here again. The server
+    # reads them only when it begins to serve.
     made.options = replace(made.options, **given)
     return made
 
@@ -90,7 +92,7 @@ def _make(create: Any, options: ServerOptions, name: str, spec: str) -> Server:
 
 
 def _failure(spec: str, what: str, error: Exception) -> ConfigurationError:
-    """One line that says where in the app; the traceback is there for who asks for it."""
+    """Word a failure of the app in one line that names the place; log the traceback at debug."""
     log.debug("--app %s: %s", spec, what, exc_info=error)
     places = [
         f" ({frame.filename}:{frame.lineno})"
@@ -134,9 +136,9 @@ def _find(module: ModuleType, name: str, spec: str) -> Any:
 
 
 async def serve(server: Server, listening: Listening) -> None:
-    """Serve until SIGTERM or SIGINT, then end in order; a second signal ends at once.
+    """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
 
-    Lowers max_connections to what the limit of open files allows.
+    max_connections is lowered to what the limit of open files allows.
 
     Raises:
         ConfigurationError: the address or the certificate cannot be used.
@@ -161,8 +163,8 @@ async def serve(server: Server, listening: Listening) -> None:
     with trio.CancelScope() as scope, _signals(server, scope):
         async with trio.open_nursery() as nursery:
             addresses: list[Any] = await nursery.start(listen)
-            if fitting.change:  # told only now: an address that is wrong is told in one line
-                # Nobody has asked for as many as the default.
+            if fitting.change:  # logged only now, so that the error of a bad address stands alone
+                # Nobody has asked for the default number, so to lower it is worth no warning.
                 asked = wanted != ServerOptions().max_connections
                 log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
             path = server.options.path
@@ -180,14 +182,15 @@ def _url(address: Any, listening: Listening, path: str) -> str:
 
 @contextmanager
 def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
-    """Stop on the first signal, cancel on the second; a third ends the process.
+    """Stop on the first signal, cancel on the second; the third ends the process.
 
-    Handlers run between trio's steps: a plain handler that never returns leaves only the third.
+    What the first two do is run by trio between two steps of its tasks. If a plain handler never
+    returns, only the third has an effect.
 
-    SIGHUP has two meanings. It is how a service is asked to read its configuration again, and that
-    must not end it; and it tells that the terminal was closed from which the server was started,
-    which ends it as SIGTERM does, or it would stay behind and keep its port. Under nohup it is
-    ignored already, and stays so.
+    SIGHUP has two meanings. It asks a service to read its configuration again, and must not end it.
+    It is also sent when the terminal is closed from which the server was started; then it stops the
+    server as SIGTERM does, which would otherwise go on unseen and keep its port. Under nohup it is
+    ignored, and that is left as it is.
     """
     token = trio.lowlevel.current_trio_token()
     received = 0
@@ -221,7 +224,7 @@ def _signals(server: Server, scope: trio.CancelScope) -> Iterator[None]:
 
 
 def _has_terminal() -> bool:
-    """Whether a terminal controls this process; one that was closed does not any more."""
+    """Whether this process has a controlling terminal that has not been closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,28 +1,28 @@
-"""Arguments of the command line: how they are parsed, and what is said of those that are wrong."""
+"""Parses the values of command line arguments, and words the errors about them."""
 
 import argparse
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NoReturn
 
+from trio_socketio.engine.options import Cookie
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import escape
-from trio_socketio.options import Cookie
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line, and options are never guessed from their beginnings."""
+    """A parser whose errors are one line, and which accepts no abbreviated options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """End the program with 2 and one line."""
+        """Print one line and exit with 2."""
         self.exit(2, f"{self.prog}: {escape(message)} (see {self.prog} --help)\n")
 
 
 def unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
-    """What to say of arguments that a parser does not know, with what was probably meant."""
+    """Word the error about arguments that a parser does not know, with what was probably meant."""
     message = f"unrecognized arguments: {' '.join(unknown)}"
     option = unknown[0].partition("=")[0]
     known = [name for name in parser._option_string_actions if name.startswith("--")]
@@ -33,10 +33,10 @@ def unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
 
 
 def port(text: str) -> int:
-    """A TCP port.
+    """Parse a TCP port.
 
     Raises:
-        ArgumentTypeError: the text is not one.
+        ArgumentTypeError: the text is not a port.
     """
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
@@ -44,10 +44,10 @@ def port(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A whole number above zero.
+    """Parse a whole number above zero.
 
     Raises:
-        ArgumentTypeError: the text is not one.
+        ArgumentTypeError: the text is not such a number.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
@@ -55,10 +55,10 @@ def count(text: str) -> int:
 
 
 def cookie(name: str) -> Cookie:
-    """A cookie of that name.
+    """Make a cookie of this name.
 
     Raises:
-        ArgumentTypeError: the text is not one.
+        ArgumentTypeError: a cookie cannot have this name.
     """
     try:
         return Cookie(name=name)
@@ -67,10 +67,10 @@ def cookie(name: str) -> Cookie:
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
-    """An IPv4 or IPv6 network.
+    """Parse an IPv4 or IPv6 network.
 
     Raises:
-        ArgumentTypeError: the text is not one.
+        ArgumentTypeError: the text is not a network.
     """
     try:
         return ip_network(text)
@@ -79,7 +79,7 @@ def network(text: str) -> IPv4Network | IPv6Network:
 
 
 def duration(text: str) -> float:
-    """A time that may be none at all.
+    """Parse a time in seconds that may be zero.
 
     Raises:
         ArgumentTypeError: the text is not a number, or below zero.
@@ -88,7 +88,7 @@ def duration(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A time given on the command line.
+    """Parse a time in seconds.
 
     Raises:
         ArgumentTypeError: the text is not a number above zero.
@@ -98,5 +98,5 @@ def seconds(text: str) -> float:
     except ValueError:
         given = 0
     if not 0 < given < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: seconds above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
     return given

@@ -1,4 +1,4 @@
-"""The command line: arguments, and errors that a person can act on."""
+"""The command line: its arguments, and errors that tell a person what to do."""
 
 import argparse
 import gc
@@ -21,11 +21,14 @@ from trio_socketio.arguments import (
     seconds,
     unrecognized,
 )
+from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.engine.options import TRANSPORTS, Cookie
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.options import PerMessageDeflate
 from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
-from trio_socketio.options import PARSERS, TRANSPORTS, Cookie, PerMessageDeflate, ServerOptions
+from trio_socketio.socketio.options import ServerOptions
 
-# Command line name -> field of ServerOptions; given ones override the app's.
+# The fields of ServerOptions by the names of their arguments, which override the app's if given.
 _OPTIONS = {
     "path": "path",
     "ping_interval": "ping_interval_s",
@@ -70,12 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 after a signal, 2 when what was asked cannot be done, 130 after an
-        interrupt before the server serves. For `connect` see terminal.run.
+        The exit code. Of `serve`: 0 after a signal, 2 if an argument, the app, an address or a
+        certificate cannot be used, 130 after an interrupt before the server has begun to serve. Of
+        `connect`: see terminal.run.
     """
     parser, commands = _parser()
     asked, unknown = parser.parse_known_args(arguments)
-    if unknown:  # told by the command's own parser, whose --help has the options
+    if unknown:  # the command's own parser reports it, because its --help lists the options
         commands[asked.command].error(unrecognized(unknown, commands[asked.command]))
     if asked.command == "connect":
         return terminal.run(asked)
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _freeze()
         trio.run(serve, server, listening)
     except (ConfigurationError, BaseExceptionGroup) as error:
-        # trio wraps what leaves a nursery; a person wants the one line
+        # trio puts what leaves a nursery into groups, but a person needs only the one line.
         fault = error
         while isinstance(fault, BaseExceptionGroup):
             fault = fault.exceptions[0]
@@ -94,23 +98,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"trio-socketio: {escape(str(fault))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before the server took the signal over
+    except KeyboardInterrupt:  # before the server has installed its signal handlers
         return 130
     return 0
 
 
 def _listening(asked: argparse.Namespace) -> Listening:
-    """Where to listen.
+    """Take from the arguments where to listen.
 
     Raises:
         ConfigurationError: two arguments contradict each other.
     """
     if asked.unix is not None and asked.host is not None:
-        raise ConfigurationError("--unix listens on no host: leave out --unix or --host")
+        raise ConfigurationError("--unix does not listen on a host: leave out --unix or --host")
     if asked.keyfile is not None and asked.certfile is None:
         raise ConfigurationError("--keyfile needs --certfile")
     if asked.fd is not None and (asked.unix is not None or asked.host is not None):
-        raise ConfigurationError("--fd listens on what was inherited: leave out --host and --unix")
+        raise ConfigurationError(
+            "--fd listens on an inherited descriptor: leave out --host and --unix"
+        )
     hosts = tuple(asked.host or (_DEFAULT_HOST,))
     inherited = tuple(asked.fd or ())
     return Listening(hosts, asked.port, asked.unix, inherited, asked.certfile, asked.keyfile)
@@ -133,14 +139,17 @@ def _given(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _freeze() -> None:
-    """What is loaded now stays: the collector need not look at it again, nor so often."""
+    """Keep the garbage collector from what is loaded now, and have it run less often.
+
+    Modules and the app stay until the end; to walk them again and again would be wasted time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of everything, and those of the commands."""
+    """Create the parser of the command line, and return it with those of its commands."""
     parser = Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -179,7 +188,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--host",
         action="append",
         help='name or address to listen on; may be given several times; "all" is every address, '
-        f"IPv4 and IPv6 (default: {_DEFAULT_HOST}), which only this machine can reach",
+        f"IPv4 and IPv6; only this machine can reach the default (default: {_DEFAULT_HOST})",
     )
     where.add_argument(
         "--port",
@@ -201,7 +210,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--certfile",
         type=Path,
         metavar="FILE",
-        help="certificate chain in PEM form; with it, TLS is spoken",
+        help="certificate chain in PEM form; turns TLS on",
     )
     where.add_argument(
         "--keyfile",
@@ -210,7 +219,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="its private key, if --certfile does not hold it",
     )
     where.add_argument("--path", help=f"where Socket.IO answers (default: {default.path})")
-    how = command.add_argument_group("how to behave; what is given here overrides the app")
+    how = command.add_argument_group("how to behave (these override the app's own options)")
     for name, what, usual in (
         (
             "--ping-interval",
@@ -253,7 +262,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             name,
             type=count,
             metavar="BYTES",
-            help=f"what {whose} may have sent and handlers not finished with (default: {usual})",
+            help=f"how much {whose} may have sent that handlers have not finished with "
+            f"(default: {usual})",
         )
     how.add_argument(
         "--allow-eio3",
@@ -264,7 +274,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     how.add_argument(
         "--parser",
         choices=PARSERS,
-        help=f"how packets are encoded; all clients must use the same (default: {default.parser})",
+        help="how packets are encoded; all clients must use the same parser "
+        f"(default: {default.parser})",
     )
     how.add_argument(
         "--state-recovery",
@@ -361,14 +372,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--max-connections",
         type=count,
         metavar="N",
-        help="open connections; more are answered 503; fewer are allowed where the limit of open "
-        f"files is lower (default: {default.max_connections})",
+        help="how many connections may be open; further ones are answered 503; lowered to what "
+        f"the limit of open files allows (default: {default.max_connections})",
     )
     how.add_argument(
         "--max-connections-per-address",
         type=count,
         metavar="N",
-        help="the same for one client address (default: no bound)",
+        help="the same for one client address (default: no limit)",
     )
     for name, where_from, bound in (
         ("--max-unjoined-sessions", "", default.max_unjoined_sessions),
@@ -382,38 +393,40 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             name,
             type=count,
             metavar="N",
-            help=f"sessions{where_from} that have joined nothing yet (default: {bound})",
+            help=f"how many sessions{where_from} may have joined no namespace yet "
+            f"(default: {bound})",
         )
     how.add_argument(
         "--max-dynamic-namespaces",
         type=count,
         metavar="N",
-        help="namespaces that clients may bring into being by joining them; more are refused "
+        help="how many namespaces clients may create by joining them; more are refused "
         f"(default: {default.max_dynamic_namespaces})",
     )
     how.add_argument(
         "--max-namespaces-founded-per-session",
         type=count,
         metavar="N",
-        help="of those, by one client; more are refused "
+        help="how many of these one client may create; more are refused "
         f"(default: {default.max_namespaces_founded_per_session})",
     )
     how.add_argument(
         "--cleanup-empty-child-namespaces",
         action=argparse.BooleanOptionalAction,
-        help="end a namespace that a client brought into being when nobody is in it (default: no)",
+        help="end a namespace that a client has created when nobody is in it any more "
+        "(default: no)",
     )
-    logs = command.add_argument_group("what to tell")
+    logs = command.add_argument_group("what to log")
     logs.add_argument(
         "--log-level",
         choices=LEVELS,
         default="info",
-        help="what is below it is not logged (default: %(default)s)",
+        help="the lowest level that is logged (default: %(default)s)",
     )
     logs.add_argument(
         "--log-format",
         choices=FORMATS,
         default="text",
-        help="one line each, or JSON (default: %(default)s)",
+        help="lines of text, or a JSON object a line (default: %(default)s)",
     )
     return parser, commands.choices

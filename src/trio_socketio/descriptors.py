@@ -1,27 +1,27 @@
-"""The limit of open files: raised as far as needed, and the number of connections fitted to it."""
+"""Raises the limit of open files as far as needed, and fits the number of connections to it."""
 
 import sys
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-if sys.platform != "win32":  # where sockets are not files, and no such limit is set
+if sys.platform != "win32":  # on Windows, sockets are not files and have no such limit
     import resource
 
 RESERVE: Final = 128
-"""Descriptors that are no clients' connections: listeners, files, Redis, and connections that are
-being told that there are too many."""
+"""Descriptors for everything but the connections of clients: listeners, files, Redis, and
+connections that are only accepted to be refused."""
 _USUAL_LIMIT: Final = 10_240  # macOS calls its limit infinite and allows this much
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """What fit_descriptors did.
+    """The result of fit_descriptors.
 
     Args:
-        max_connections: how many there is room for.
-        lowered: whether more were wanted.
-        change: one line for the log; empty when nothing has changed.
+        max_connections: how many connections there may be.
+        lowered: whether that is less than was wanted.
+        change: a line for the log; empty if nothing has changed.
     """
 
     max_connections: int
@@ -30,7 +30,7 @@ class Fitting:
 
 
 def fit_descriptors(max_connections: int) -> Fitting:
-    """Raise the soft limit of open files to the hard one if so many connections need it."""
+    """Raise the soft limit of open files as far as this number of connections needs it."""
     if sys.platform == "win32":
         return Fitting(max_connections)
     needed = max_connections + RESERVE
@@ -55,7 +55,7 @@ def fit_descriptors(max_connections: int) -> Fitting:
 
 
 def _raise_limit(soft: float, wanted: float) -> float:
-    """Gives the soft limit that holds from now on."""
+    """Raise the soft limit if possible, and return the one that now holds."""
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         for limit in (wanted, min(wanted, _USUAL_LIMIT)):

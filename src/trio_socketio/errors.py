@@ -1,4 +1,4 @@
-"""Every exception this package raises, in one tree."""
+"""The exceptions that this package raises, in one tree."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,10 +9,24 @@ class TrioSocketIOError(Exception):
 
 
 class ConfigurationError(TrioSocketIOError):
-    """An option, app, address or certificate that a person gave cannot be used.
+    """An option, app, address or certificate cannot be used as it was given.
 
-    The message says what is wrong and what to do; the command line prints it and ends with 2.
+    The message says what is wrong and what to do; the command line prints it and exits with 2.
     """
+
+
+class OptionError(ConfigurationError):
+    """An option has a value that cannot be used.
+
+    Args:
+        option: the name of the option in the place where it was set.
+        reason: what is wrong with the value, and what is expected instead.
+    """
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"{option}: {reason}")
+        self.option = option
+        self.reason = reason
 
 
 class ProtocolError(TrioSocketIOError):
@@ -26,7 +40,7 @@ class LocalProtocolError(ProtocolError):
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol: close that peer, keep serving.
 
-    Where the offence is an HTTP request, ``http_status`` is how it is answered.
+    If an HTTP request is at fault, it is answered with ``http_status``.
     """
 
     http_status: ClassVar[int] = 400
@@ -42,8 +56,8 @@ class SessionClosed(TrioSocketIOError):
     """The session ended before the operation could finish.
 
     Args:
-        reason: why it ended, one of the disconnect reasons ("transport close", ...).
-        socket_id: of the server's socket that has ended; empty elsewhere.
+        reason: one of the disconnect reasons, such as "transport close".
+        socket_id: the id of the socket that ended, if it is one of a server; empty otherwise.
     """
 
     def __init__(self, reason: str, socket_id: str = "") -> None:
@@ -53,9 +67,9 @@ class SessionClosed(TrioSocketIOError):
 
 
 class BufferFull(TrioSocketIOError):
-    """A client was asked to send more than may wait for the server to take it.
+    """A client holds as much unsent output as it may, because the server does not take it.
 
-    What raised it was not accepted. ``wait_drained`` waits for room.
+    The call that raised this has queued nothing. ``wait_drained`` waits until there is room.
     """
 
 
@@ -63,8 +77,9 @@ class AckTimeout(TrioSocketIOError):
     """The peer did not acknowledge an event in time.
 
     Args:
-        message: how long was waited, for whom.
-        acks: of a broadcast: a pair for each client that did, its public id and its answer.
+        message: how long the wait was, and for whom.
+        acks: after a broadcast, a pair for each client that did answer: its public id and its
+            answer.
     """
 
     def __init__(self, message: str, acks: Sequence[tuple[str | None, Any]] = ()) -> None:
@@ -73,28 +88,30 @@ class AckTimeout(TrioSocketIOError):
 
     @property
     def responses(self) -> list[Any]:
-        """The answers of the clients that did acknowledge."""
+        """The answers of the clients that did acknowledge the event."""
         return [answer for _, answer in self.acks]
 
 
 class EventRefused(TrioSocketIOError):
     """Raised by event middleware, or by a handler, to drop an event.
 
-    Nothing is sent to the client: if it asked for an acknowledgement, its timeout decides. Unlike
-    any other exception it is no failure: it is neither counted nor logged above debug.
+    Nothing is sent to the client; if it asked for an acknowledgement, it waits until its own
+    timeout. This exception is not a failure: it is not counted, and it is logged at debug level.
     """
 
 
 class ConnectFailed(TrioSocketIOError):
-    """A client could not connect: nobody answers there, or no Socket.IO server does."""
+    """A client could not connect: nothing answers, or what answers is not a Socket.IO server."""
 
 
 class ConnectRefused(TrioSocketIOError):
-    """Raised by middleware to refuse a client's connection to a namespace, and to that client.
+    """A client may not join a namespace.
+
+    Middleware of a server raises it to refuse a client, and a client raises it when it was refused.
 
     Args:
-        message: sent to the client as ``message``; it shows as the text of ``connect_error``.
-        data: anything JSON can carry; sent to the client as ``data`` when it is not None.
+        message: sent to the client as ``message``; it is the text of its ``connect_error``.
+        data: any value that JSON can carry; sent to the client as ``data`` unless it is None.
     """
 
     def __init__(self, message: str, data: Any = None) -> None:

@@ -1,20 +1,22 @@
-"""The app that is served when none is named: a lobby with rooms, enough to try a client on.
+"""The app that is served if none is named: a lobby with rooms, enough to try a client.
 
-Events from a client, each answered by its acknowledgement:
+These are the events that a client may emit. Each is answered by an acknowledgement, which is an
+object with an ``error`` if the event cannot be handled.
 
-- ``join`` room: enter a room; answers how many are in it. A socket's id is no room.
-- ``leave`` room: leave it; answers how many are left.
-- ``message`` room, anything: to the others in a room that the sender is in; they get ``message``
-  room, sender's id, anything. Answers whether it was sent.
-- ``list``: answers the rooms and how many are in each.
+- ``join`` (room): enters a room. The answer is how many clients are in it. A room cannot have the
+  id of a socket as its name.
+- ``leave`` (room): leaves a room. The answer is how many clients are left in it.
+- ``message`` (room, any values): sends ``message`` (room, sender's id, the values) to the others in
+  a room that the sender is in. The answer is true.
+- ``list``: the answer is an object with the number of clients in each room.
 
-Everybody gets ``joined`` and ``left`` (room, id) of the rooms they are in.
+A client gets ``joined`` (room, id) and ``left`` (room, id) for the rooms that it is in.
 """
 
 from typing import Any, Final
 
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.options import ServerOptions
+from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -22,7 +24,7 @@ MAX_ROOM_NAME: Final = 100
 
 
 def create(options: ServerOptions) -> Server:
-    """A server with the lobby on its main namespace."""
+    """Create a server with the lobby on its main namespace."""
     sio = Server(options)
     rooms = sio.of("/").rooms
 
@@ -40,7 +42,7 @@ def create(options: ServerOptions) -> Server:
         if room not in socket.rooms:
             try:
                 socket.join(room)
-            except LocalProtocolError as error:  # in too many rooms
+            except LocalProtocolError as error:  # the socket is in too many rooms
                 return {"error": str(error)}
             socket.to(room).emit("joined", room, socket.id)
         return len(rooms.members(room))

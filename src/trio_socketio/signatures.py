@@ -1,6 +1,6 @@
-"""Whether a function of the program can be called as it will be: asked when it is registered.
+"""Checks the signatures of functions when the program registers them.
 
-A handler that takes too few arguments would otherwise fail with its first event, in production.
+A handler that takes too few arguments would otherwise fail at its first event, in production.
 """
 
 import inspect
@@ -14,21 +14,23 @@ def find_misfit(function: Any, arguments: Sequence[str], *, more: bool = False) 
     """Say why a function can never be called with these arguments.
 
     Args:
-        function: what a program has registered.
-        arguments: what it will be called with, by position; names for the message.
-        more: others may follow, as many as the other side likes.
+        function: what the program wants to register.
+        arguments: names, for the message, of the positional arguments that it will be given.
+        more: whether any number of further arguments may follow, as the peer chooses.
     Returns:
-        A sentence without a full stop; None if it can be called, or may be for all that is known.
+        A sentence without a full stop, or None if the call is possible or its signature unknown.
     """
     if not callable(function):
         return f"{function!r} is not a function"
     try:
-        # What it wraps does not matter: a wrapper may take other arguments.
+        # The wrapper is what gets called, and it may take other arguments than what it wraps.
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # some of what is written in C tells nothing
+    except (TypeError, ValueError):  # some functions written in C have no signature to inspect
         return None
     given: list[str] = list(arguments)
     if more:
+        # The peer may send as many arguments as the function requires, so this is a misfit only
+        # if not even the right number would do.
         required = sum(
             parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
             and parameter.default is parameter.empty
@@ -39,22 +41,22 @@ def find_misfit(function: Any, arguments: Sequence[str], *, more: bool = False) 
         signature.bind(*given)
     except TypeError as error:
         shown = ", ".join([*arguments, "..."] if more else arguments)
-        return f"{function!r} will be called with ({shown}), and that cannot be: {error}"
+        return f"{function!r} will be called with ({shown}), which it cannot take: {error}"
     return None
 
 
 def check_function(
     what: str, function: Any, arguments: Sequence[str], *, more: bool = False
 ) -> None:
-    """Refuse a function that can never be called so; see find_misfit.
+    """Refuse a function that can never be called with these arguments.
 
     Args:
-        what: is registered, for the message.
+        what: names the thing that is registered, for the message.
         function: see find_misfit.
         arguments: see find_misfit.
         more: see find_misfit.
     Raises:
-        LocalProtocolError: it can never be called so.
+        LocalProtocolError: find_misfit found a reason.
     """
     misfit = find_misfit(function, arguments, more=more)
     if misfit is not None:
@@ -62,10 +64,10 @@ def check_function(
 
 
 def check_event_key(event: Any) -> None:
-    """Look at what a handler is registered for: an event's name, which is text or a number.
+    """Check that a handler is registered for an event's name, which is text or a number.
 
     Raises:
-        LocalProtocolError: it is something else, such as a function under a bare ``@on``.
+        LocalProtocolError: it is something else, such as the function below a bare ``@on``.
     """
     if isinstance(event, (str, int, float)) and not isinstance(event, bool):
         return
@@ -77,7 +79,7 @@ def check_event_key(event: Any) -> None:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether a call of the function returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
+        getattr(function, "__call__", None)  # noqa: B004 - asks whether it is async, not callable
     )

@@ -1,9 +1,9 @@
-"""``trio-socketio connect``: a client for a terminal.
+"""``trio-socketio connect``: a client for the terminal.
 
 A line of input is an event's name and its arguments, each a JSON text: ``move {"x": 1} "fast"``.
-With ``?`` before the name, the server's answer is waited for and printed. A name with spaces or
-quotes is a JSON text itself. Events are printed as lines of the same form, and everything else
-goes to standard error.
+With ``?`` in front of the name, the server's answer is awaited and printed. A name with spaces or
+quotes is written as a JSON text too. Events are printed as lines of the same form, and everything
+else is written to standard error.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _READ: Final = json.JSONDecoder().raw_decode
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """What ``connect`` takes."""
+    """Add the arguments of ``connect`` to its parser."""
     add = command.add_argument
     add("url", metavar="URL", help="http[s]://host[:port], ws[s]://..., or unix:/file")
     add(
@@ -75,13 +75,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     trust.add_argument(
         "--insecure",
         action="store_true",
-        help="trust any certificate: for tests, as anybody on the way can read and change all",
+        help="trust any certificate; only for tests, because others can then read and change "
+        "what is sent",
     )
     add(
         "--parser",
         choices=PARSERS,
         default="json",
-        help="the one that the server speaks (default: %(default)s)",
+        help="the parser of the server (default: %(default)s)",
     )
     add(
         "--timeout",
@@ -93,22 +94,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--no-reconnect",
         action="store_true",
-        help="end when the connection is lost (default: connect again)",
+        help="exit when the connection is lost (default: connect again)",
     )
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Connect, and go on until the input ends, a signal comes, or the server puts us out.
+    """Connect, and go on until the input ends, a signal comes, or the server ends the connection.
 
     Returns:
-        The exit code: 0, or 1 when the server cannot be reached, refuses, or put us out.
-    Raises:
-        ConfigurationError: an argument cannot be used.
+        The exit code: 0; 1 if the server cannot be reached, refuses, or ends the connection; 2 if
+        an argument cannot be used.
     """
     set_up("warning", "text")
     try:
         return trio.run(_main, asked)
-    except BaseExceptionGroup as errors:  # of a signal that came early
+    except BaseExceptionGroup as errors:  # a signal that came before its receiver was open
         if errors.split(KeyboardInterrupt)[1] is not None:
             raise
         return 0
@@ -175,7 +175,7 @@ async def _converse(asked: argparse.Namespace) -> int:
 
 
 def _tls_context(asked: argparse.Namespace) -> ssl.SSLContext | None:
-    """Whom to trust; None is whom the system trusts.
+    """Create the context for --cafile or --insecure; None trusts what the system trusts.
 
     Raises:
         ConfigurationError: the file cannot be used.
@@ -209,7 +209,7 @@ def _is_secure(url: str) -> bool:
 
 
 def _advice(error: TrioSocketIOError, asked: argparse.Namespace) -> str:
-    """Which option, or which other URL, may help."""
+    """Name an option or another URL that may help; empty if there is none."""
     cause, said = first_cause(error), str(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         if "self" in cause.verify_message or "issuer" in cause.verify_message:
@@ -231,7 +231,8 @@ def _register(client: Client) -> None:
 
     @client.on("disconnect")
     def lost(reason: str) -> None:
-        if client.options.reconnect and reason != "io server disconnect":  # else it is the end
+        # Otherwise the client does not connect again, and the end is told when it has ended.
+        if client.options.reconnect and reason != "io server disconnect":
             _tell(f"disconnected: {reason}")
 
     @client.on("connect_error")
@@ -249,7 +250,7 @@ async def _emit_lines(client: Client, timeout_s: float) -> None:
     rest = b""
     async with trio.open_nursery() as answers:
         while True:
-            # A thread: to make standard input non-blocking would do it to the whole terminal.
+            # Read in a thread: O_NONBLOCK would apply to everything that shares the terminal.
             data = await trio.to_thread.run_sync(os.read, 0, 65536, abandon_on_cancel=True)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines if data else [rest]:
@@ -282,7 +283,7 @@ async def _ask(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    task_status.started()  # what follows has sent it before anybody else runs
+    task_status.started()  # the event is still sent before the next line is handled
     try:
         answer = await client.emit_with_ack(name, *arguments, timeout_s=timeout_s)
     except TrioSocketIOError as error:
@@ -292,10 +293,12 @@ async def _ask(
 
 
 def read_line(line: str) -> tuple[str, list[Any]]:
-    """An event's name and arguments.
+    """Parse a line of input.
 
+    Returns:
+        The event's name, and its arguments.
     Raises:
-        ValueError: what is wrong with the line, in words.
+        ValueError: the message says what is wrong with the line.
     """
     line = line.strip()
     if line.startswith('"'):
@@ -319,17 +322,17 @@ def _value(line: str, at: int, what: str) -> tuple[Any, int]:
     try:
         return _READ(line, at)
     except (ValueError, RecursionError):
-        raise ValueError(f'{what} is no JSON (a text is written "text"): {line[at:]!r}') from None
+        raise ValueError(f'{what} is not JSON (text is written "text"): {line[at:]!r}') from None
 
 
 def _line(name: str | float, arguments: Any) -> str:
-    """An event as it could be typed."""
+    """Write an event as it could be typed."""
     plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and name.isprintable()
     return " ".join([str(name) if plain else json.dumps(name), *map(_show, arguments)])
 
 
 def _show(value: Any) -> str:
-    """JSON on one line; binary is shown by its size and beginning."""
+    """Write a value as JSON on one line; binary is shown by its size and its first bytes."""
 
     def binary(data: Any) -> str:
         return f"<{len(data)} bytes: {data[:16].hex()}{'...' if len(data) > 16 else ''}>"
@@ -340,7 +343,8 @@ def _show(value: Any) -> str:
 def _print(line: str) -> None:
     try:
         print(line, flush=True)
-    except BrokenPipeError:  # whoever read it has gone, as `head` does: nobody misses the rest
+    except BrokenPipeError:  # the reader has gone, as `head` does, and wants no more
+        # Output goes nowhere from here on, so that Python's last flush cannot fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.raise_signal(signal.SIGINT)
 

@@ -171,7 +171,7 @@ async def test_failures_of_handlers_are_summed_up(caplog: pytest.LogCaptureFixtu
         client.emit("count", 50)
         await until(lambda: client.handler_failures == 50)
         assert caplog.text.count("Traceback") == IN_FULL
-    assert f"failed {50 - IN_FULL} times more with ValueError" in caplog.text
+    assert f"failed {50 - IN_FULL} more times with ValueError" in caplog.text
 
 
 @pytest.mark.req("CLI-19")

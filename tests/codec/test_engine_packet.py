@@ -94,7 +94,7 @@ def test_padding_may_be_missing(data: bytes) -> None:
     ],
 )
 def test_broken_base64_is_refused(text: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="broken base64"):
+    with pytest.raises(RemoteProtocolError, match="malformed base64"):
         decode_packet(text)
 
 

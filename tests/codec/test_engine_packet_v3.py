@@ -45,7 +45,7 @@ def test_a_binary_message_has_its_type_in_front(data: bytes) -> None:
 
 @pytest.mark.parametrize("packet", [b"", b"\0", b"\2probe", b"\xff"])
 def test_other_binary_packets_are_refused(packet: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="no message"):
+    with pytest.raises(RemoteProtocolError, match="not a message"):
         decode_binary(packet)
 
 

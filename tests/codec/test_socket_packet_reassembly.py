@@ -90,7 +90,7 @@ def test_a_placeholder_that_names_no_attachment_is_refused(header: str, number: 
 @pytest.mark.req("SIO5-16")
 @pytest.mark.parametrize("name", ['{"_placeholder":true,"num":0}'])
 def test_an_attachment_is_no_event_name(name: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="starts with its name"):
+    with pytest.raises(RemoteProtocolError, match="begins with its name"):
         reassemble(f"451-[{name}]".encode(), (b"x",))
     assert reassemble(f"461-3[{name}]".encode(), (b"x",)).data == [b"x"]
 

@@ -12,11 +12,13 @@ import trio
 from tests.net.harness import Peer, settle
 from trio.testing import trio_test
 
+from trio_socketio.http.options import HttpOptions
 from trio_socketio.http.request import Request
 from trio_socketio.http.server import open_http_connections
-from trio_socketio.runtime.connections import ConnectionLimits, Connections
+from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.options import ConnectionLimits
+from trio_socketio.runtime.readiness import create_poller
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -43,11 +45,7 @@ class Clients:
 @asynccontextmanager
 async def open_http(limits: ConnectionLimits) -> AsyncIterator[Clients]:
     poller, deadlines = create_poller(), Deadlines(0.001)
-    clients = Clients(
-        open_http_connections(
-            poller, deadlines, limits, answer, handshake_timeout_s=10, keep_alive_s=65
-        )
-    )
+    clients = Clients(open_http_connections(poller, deadlines, limits, HttpOptions(), answer))
     try:
         async with poller.running(), trio.open_nursery() as nursery:
             nursery.start_soon(deadlines.run)

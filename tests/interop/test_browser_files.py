@@ -9,7 +9,7 @@ from tests.interop.server_process import ServerProcess, assert_clean
 from tests.wire import HttpClient
 from trio.testing import trio_test
 
-from trio_socketio.engine.client_bundle import FILES
+from trio_socketio.socketio.client_files import FILES
 
 DIST = NODE_MODULES / "socket.io-client" / "dist"
 

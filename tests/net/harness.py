@@ -14,7 +14,7 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.frames import FrameReceiver
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.poller import Poller
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.readiness import create_poller
 
 TIMEOUT_S = 10.0
 HANDSHAKE_S = 10.0

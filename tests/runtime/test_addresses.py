@@ -198,11 +198,20 @@ async def test_other_failures_are_errors_and_leave_nothing_open() -> None:
 @pytest.mark.parametrize(
     ("hosts", "says"),
     [
-        (["127.0.0.1", "127.0.0.1"], "hosts '127.0.0.1' and '127.0.0.1' both name 127.0.0.1"),
-        (["127.0.0.1", "localhost"], "hosts '127.0.0.1' and 'localhost' both name 127.0.0.1"),
-        (["::1", "0:0:0:0:0:0:0:1"], "hosts '::1' and '0:0:0:0:0:0:0:1' both name ::1"),
+        (
+            ["127.0.0.1", "127.0.0.1"],
+            "hosts '127.0.0.1' and '127.0.0.1' both name 127.0.0.1",
+        ),
+        (
+            ["127.0.0.1", "localhost"],
+            "hosts '127.0.0.1' and 'localhost' both name 127.0.0.1",
+        ),
+        (
+            ["::1", "0:0:0:0:0:0:0:1"],
+            "hosts '::1' and '0:0:0:0:0:0:0:1' both name ::1",
+        ),
         (["all", "all"], "hosts 'all' and 'all' both name 0.0.0.0"),
-        (["all", "::1"], "hosts 'all' and '::1' overlap: :: is every IPv6 address already"),
+        (["all", "::1"], "hosts 'all' and '::1' overlap: :: already means every IPv6 address"),
         (["127.0.0.1", "0.0.0.0"], "hosts '127.0.0.1' and '0.0.0.0' overlap"),
         ([], "several, not []"),
         ([None], "several, not [None]"),
@@ -223,7 +232,7 @@ async def test_hosts_that_overlap_are_refused_with_both_names(hosts: Any, says: 
 @pytest.mark.parametrize("port", [-1, 65536])
 @trio_test
 async def test_a_port_that_is_none(port: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"port is 0 to 65535, not {port}"):
+    with pytest.raises(ConfigurationError, match=f"port must be 0 to 65535, not {port}"):
         await open_tcp_listeners("127.0.0.1", port)
 
 

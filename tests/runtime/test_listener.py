@@ -77,7 +77,7 @@ class TestUnix:
     def test_a_regular_file_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "s"
         path.write_text("precious")
-        with pytest.raises(ConfigurationError, match="no socket"):
+        with pytest.raises(ConfigurationError, match="not a socket"):
             open_unix_listener(path)
         assert path.read_text() == "precious"
 

@@ -22,7 +22,7 @@ from trio.testing import trio_test
 from trio_socketio.net.connection import Connection
 from trio_socketio.runtime import poller as poller_module
 from trio_socketio.runtime.poller import Poller
-from trio_socketio.runtime.pollers import EpollPoller, PortablePoller, create_poller
+from trio_socketio.runtime.readiness import EpollPoller, PortablePoller, create_poller
 
 CREATORS: list[Callable[[], Poller]] = [PortablePoller]
 if hasattr(select, "epoll"):

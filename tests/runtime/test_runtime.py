@@ -19,7 +19,7 @@ from trio.testing import trio_test
 from trio_socketio import ConfigurationError, LocalProtocolError, Server, ServerOptions, Socket
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.lines import LineReceiver
-from trio_socketio.runtime.connections import ConnectionLimits, Connections
+from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import (
     Endpoint,
     InheritedEndpoint,
@@ -27,6 +27,7 @@ from trio_socketio.runtime.endpoints import (
     UnixEndpoint,
     bind,
 )
+from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 10.0

@@ -81,6 +81,7 @@ class Client:
     heard_all: bool = True  # nothing that was sent to it can have been lost
     current: dict[str, "Attempt"] = field(default_factory=dict)
     departing: set[str] = field(default_factory=set)
+    put_off: list[Given] = field(default_factory=list)
     left: set[str] = field(default_factory=set)
     expected: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
 
@@ -189,19 +190,24 @@ class Model:
         if isinstance(packet, Close):
             client.heard_all = False
             self.close(client, "transport close")
-        elif attempt is None and packet.name in client.departing:
-            # It crosses the end of a socket, and is looked at when that is over.
-            self.after_batch.append(lambda: self._receive(client, given) if client.open else None)
+        elif isinstance(packet, Connect) and attempt is not None and attempt.is_undecided:
+            self._abandon(attempt)
+            self._connect(client, packet)
+        elif isinstance(packet, Connect) and attempt is not None:
+            self.leave(attempt, "client namespace disconnect")
+            self._receive(client, given)
+        elif client.departing and not self._is_for(attempt, packet):
+            # A socket leaves when the batch has been read; whatever needs a place waits for that.
+            if not client.put_off:
+                self.after_batch.append(lambda: self._receive_put_off(client))
+            client.put_off.append(given)
         elif self._is_offence(client, packet):
             given.is_sent = given.rude
             if given.rude:
                 client.heard_all = False
                 self.close(client, "parse error")
         elif isinstance(packet, Connect):
-            if attempt is None:
-                self._connect(client, packet)
-            else:  # joining anew is not played; test_connecting.py has it
-                given.is_sent = False
+            self._connect(client, packet)
         elif attempt is None:
             pass  # it crossed a DISCONNECT
         elif isinstance(packet, Leave):
@@ -216,6 +222,19 @@ class Model:
         elif attempt.is_reachable:
             self._receive_event(attempt, packet)
         # Otherwise it was meant for the socket before.
+
+    def _receive_put_off(self, client: Client) -> None:
+        if client.departing:  # still, or others
+            self.after_batch.append(lambda: self._receive_put_off(client))
+            return
+        packets, client.put_off = client.put_off, []
+        for given in packets:
+            if client.open:
+                self._receive(client, given)
+
+    def _is_for(self, attempt: Attempt | None, packet: Packet) -> bool:
+        """Whether somebody is there who takes it."""
+        return attempt is not None and (attempt.is_reachable or isinstance(packet, Leave))
 
     def _is_offence(self, client: Client, packet: Packet) -> bool:
         attempt = client.current.get(packet.name)
@@ -265,10 +284,22 @@ class Model:
             attempt.todo.insert(0, "restore")
         kind = SPACES[packet.name].kind
         if kind == "pattern" or self._exists(packet.name):
-            attempt.found = True
+            self._find(attempt)
         else:
             attempt.todo.insert(0, "search")
         self._advance(attempt)
+
+    def _find(self, attempt: Attempt) -> None:
+        """Its namespace is there, or comes into being."""
+        is_child = SPACES[attempt.name].kind in ("pattern", "predicate")
+        if is_child and not self.child_exists(attempt.name):
+            self._forget(attempt.name)
+        attempt.found = True
+
+    def _forget(self, name: str) -> None:
+        """A namespace has ended, and who was in it is not in the next one of that name."""
+        for attempt in self.attempts:
+            attempt.found = attempt.found and attempt.name != name
 
     def _exists(self, name: str) -> bool:
         kind = SPACES[name].kind
@@ -371,7 +402,8 @@ class Model:
             self._refuse_late(attempt, position)
         elif position == "search":
             if outcome == "pass" and SPACES[attempt.name].kind == "predicate":
-                attempt.found = attempt.is_undecided
+                if attempt.is_undecided:
+                    self._find(attempt)
             else:
                 self.refuse(attempt, "Invalid namespace")
         elif position == "restore":
@@ -525,8 +557,10 @@ class Model:
         attempt.handled.append(job.label)
 
     def _end(self, attempt: Attempt, job: Job) -> None:
-        if job.action == "kick":
+        if job.action in ("kick", "kick and tell"):
             self.kick(attempt)
+            if job.action == "kick and tell" and attempt.found:
+                self.broadcast(attempt.name, job.label[1])
         elif job.action == "kick all":
             if attempt.state == "joined":
                 self.kick(attempt, everywhere=True)
@@ -601,8 +635,7 @@ class Model:
             if attempt.name == name and attempt.state == "joined":
                 self.emit(attempt, "disconnect")
                 self.leave(attempt, reason)
-        for attempt in self.attempts:
-            attempt.found = attempt.found and attempt.name != name  # not in the next one
+        self._forget(name)
 
     def broadcast(self, name: str, number: int) -> None:
         for attempt in self.attempts:

@@ -14,7 +14,7 @@ CONNECT_S: Final = 45.85
 AWAY_S: Final = 120.95
 UNDO_S: Final = 5.0
 PUT_OUT: Final = "disconnected by the server"
-WIDE: Final = frozenset(("kick all", "close", "kick everybody"))
+WIDE: Final = frozenset(("kick all", "close", "kick everybody", "kick and tell"))
 """Actions that concern more than the socket itself."""
 
 
@@ -124,7 +124,7 @@ class Event:
     """An event for the plain or the async handler.
 
     Args:
-        action: of the handler: "", "kick", WIDE.
+        action: of the handler: "", "kick", "kick and tell" (the others), WIDE.
         gated: whether the handler waits; async ones only.
         ack: whether the client wants an answer.
     """

@@ -87,7 +87,7 @@ class Wire:
         self.closed = False  # the server has said goodbye
         self.received: dict[str, list[tuple[Any, ...]]] = {}
         self.told: dict[str, list[Any]] = {}  # with each CONNECT
-        self.offset: str | None = None
+        self.offsets: dict[str, str] = {}  # the last one by namespace
         self.ack_ids: dict[int, int] = {}  # by question
         self._data = b""
         self._head = True
@@ -154,7 +154,7 @@ class Wire:
                 argument = (argument["errcode"], argument["errmsg"])
             token = ("event", event, argument)
             if offset:
-                (self.offset,) = offset
+                (self.offsets[name],) = offset
             if ack_id is not None:
                 self.ack_ids[argument] = ack_id
         self.received.setdefault(name, []).append(token)
@@ -249,7 +249,7 @@ class World:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._patch = pytest.MonkeyPatch()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # it may hang
         self._thread.start()
         assert self._ready.wait(TIMEOUT_S)
 
@@ -305,13 +305,13 @@ class World:
 
         def plain(socket: Socket, number: int) -> None:
             self.find(socket).handled.append(("event", number))
-            self._act_on(socket, self.events[number].action)
+            self._act_on(socket, self.events[number].action, number)
 
         async def slow(socket: Socket, number: int) -> None:
             self.find(socket).handled.append(("event", number))
             if self.events[number].gated:
                 await self.find(socket).gate(("event", number)).wait()
-            self._act_on(socket, self.events[number].action)
+            self._act_on(socket, self.events[number].action, number)
 
         def disconnecting(socket: Socket, reason: str) -> None:
             self.find(socket).handled.append(("disconnecting", reason))
@@ -398,9 +398,11 @@ class World:
         self._act_on(seen.socket, outcome)
         return False if outcome == "false" else None
 
-    def _act_on(self, socket: Socket, action: str) -> None:
-        if action == "kick":
+    def _act_on(self, socket: Socket, action: str, number: int = 0) -> None:
+        if action in ("kick", "kick and tell"):
             socket.disconnect()
+            if action == "kick and tell":
+                socket.namespace.emit("news", number)
         elif action == "kick all":
             socket.disconnect(close=True)
         elif action == "kick everybody":

@@ -150,7 +150,7 @@ async def test_async_middleware_in_disguise_lets_nothing_through(
         await client.connect("/open")
         assert await ask(client, "ping", namespace="/open") == ["pong"]
     if handler == "plain":
-        assert "gave a coroutine" in caplog.text
+        assert "returned a coroutine" in caplog.text
 
 
 @trio_test

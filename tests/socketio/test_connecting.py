@@ -228,6 +228,33 @@ async def test_connecting_twice_in_one_batch_keeps_the_order(
         assert len(server.of("/").sockets) == 1
 
 
+@pytest.mark.req("SIO5-12", "SIO5-60")
+@trio_test
+async def test_the_last_connect_of_a_batch_counts_whoever_else_leaves(transport: str) -> None:
+    server, seen = watched_server("/a", "/b")
+    async with serving(server) as port, open_client(port, transport) as client:
+        for name in ("/a", "/b"):
+            await client.connect(name)
+        await send_batch(client, ['0/a,{"n":1}', "0/b,", '0/a,{"n":2}'])
+        await seen.wait(8)
+        assert the_socket(server, "/a").handshake.auth == {"n": 2}
+        assert seen.entries[-1][::2] == ("+", {"n": 2})
+        assert the_socket(server, "/b").connected
+
+
+@pytest.mark.req("SIO5-12")
+@pytest.mark.parametrize("batch", [["1", "0"], ["0"]], ids=["left", "anew"])
+@trio_test
+async def test_nobody_joins_once_the_session_has_ended(batch: list[str]) -> None:
+    """A CONNECT that waits until the socket has left may come too late."""
+    server, seen = watched_server()
+    async with serving(server) as port, joined(port, "websocket", "/") as (client, sid):
+        await send_batch(client, [*batch, "9"])  # the last one is no packet
+        await check_closed(client)
+        await until(lambda: not server.statistics().sessions)
+    assert seen.entries == [("+", sid, {}), ("-", sid, "client namespace disconnect")]
+
+
 @pytest.mark.req("SIO5-60")
 @trio_test
 async def test_the_last_connect_that_is_being_decided_is_answered(transport: str) -> None:

@@ -201,7 +201,7 @@ async def test_an_async_predicate_in_disguise_accepts_nothing(
     server.of(lambda name, _: deny(name))
     async with serving(server) as port, open_client(port, transport) as client:
         assert await refusal(client, "/x") == INVALID
-    assert "gave a coroutine" in caplog.text
+    assert "returned a coroutine" in caplog.text
 
 
 @pytest.mark.req("SURF-02")

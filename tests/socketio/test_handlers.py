@@ -404,7 +404,7 @@ async def test_a_plain_handler_that_gives_a_coroutine_is_told(
         await client.emit("after", ack_id=2)
         assert await client.receive() == ('32["alive"]', [])
         assert server.statistics().handler_failures == 1
-    assert "wrapped of 'wrapped' gave a coroutine" in caplog.text
+    assert "wrapped of 'wrapped' returned a coroutine" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["plain", "async", "plain behind a listener"])

@@ -224,7 +224,7 @@ async def test_async_middleware_in_disguise_lets_nobody_in(
     async with serving(server) as port, open_client(port, transport) as client:
         await client.send("0")
         assert (await client.receive())[0] == '4{"message":"Internal server error"}'
-    assert "gave a coroutine" in caplog.text
+    assert "returned a coroutine" in caplog.text
 
 
 @trio_test

@@ -12,7 +12,7 @@ from tests.socketio.serving import (
     serving,
     until,
 )
-from trio.testing import trio_test
+from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
 
@@ -94,6 +94,60 @@ async def test_only_events_count_as_dropped(monkeypatch: pytest.MonkeyPatch) -> 
         await begun.wait()
         await server.remove("/room")
     assert server.statistics().events_dropped == 1
+
+
+@trio_test
+async def test_the_server_ends_while_it_waits() -> None:
+    """Then only events count as dropped, and nobody waits for handlers any longer."""
+    server = Server(ServerOptions(stop_grace_s=0.05))
+    room = server.of("/room")
+    begun = trio.Event()
+
+    @room.on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    room.on("disconnect")(lambda *_: None)
+    with trio.fail_after(4):  # less than a removal waits for handlers
+        async with (
+            trio.open_nursery() as nursery,
+            serving(server) as port,
+            joined(port, "websocket", "/room") as (client, _),
+        ):
+            await client.emit("work", namespace="/room")
+            await begun.wait()
+            nursery.start_soon(server.remove, "/room")
+            assert (await client.receive())[0] == "1/room,"
+            await trio.sleep(0.1)
+    assert server.statistics().events_dropped == 1  # "disconnect"
+
+
+@trio_test
+async def test_catch_all_listeners_see_events_alone() -> None:
+    """And not what the removal has put at the end of the queue."""
+    server = Server()
+    room = server.of("/room")
+    begun, removing, seen = trio.Event(), trio.Event(), Record()
+
+    @room.on("work")
+    async def work(socket: Socket) -> None:
+        begun.set()
+        await removing.wait()
+        socket.on_any(lambda name, *_: seen.add(name))
+
+    async with (
+        serving(server) as port,
+        joined(port, "websocket", "/room") as (client, _),
+        trio.open_nursery() as nursery,
+    ):
+        await client.emit("work", namespace="/room")
+        await begun.wait()
+        nursery.start_soon(server.remove, "/room")
+        assert (await client.receive())[0] == "1/room,"
+        await wait_all_tasks_blocked()
+        removing.set()
+    assert seen.entries == []
 
 
 @pytest.mark.req("JOIN-30")

@@ -1,13 +1,11 @@
 """Settings of a client, frozen, with their units in their names."""
 
-from dataclasses import dataclass
+import msgspec
 
-from trio_socketio.errors import ConfigurationError
-from trio_socketio.option_kinds import check_kinds, check_path
+from trio_socketio.option_checks import OptionGroup, check_path, check_range
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
+class ClientOptions(OptionGroup, frozen=True, kw_only=True):
     """How a client behaves. The defaults are the reference's where it has the option.
 
     Args:
@@ -26,6 +24,8 @@ class ClientOptions:
             stops.
     """
 
+    _may_be_zero = frozenset(("reconnect_jitter",))
+
     path: str = "/socket.io/"
     connect_timeout_s: float = 20.0
     send_timeout_s: float = 20.0
@@ -40,12 +40,7 @@ class ClientOptions:
     handler_queue: int = 256
 
     def __post_init__(self) -> None:
-        check_kinds(self)
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if type(value) in (int, float) and name != "reconnect_jitter" and not value > 0:
-                raise ConfigurationError(f"{name} must be above zero, not {value}")
-        if not 0 <= self.reconnect_jitter <= 1:
-            raise ConfigurationError(f"reconnect_jitter is 0 to 1, not {self.reconnect_jitter}")
+        super().__post_init__()
+        check_range(self, "reconnect_jitter", 0, 1)
         check_path(self.path)
-        object.__setattr__(self, "path", self.path.rstrip("/") + "/")
+        msgspec.structs.force_setattr(self, "path", self.path.rstrip("/") + "/")

@@ -87,7 +87,7 @@ class PollingTransport:
 
 
 def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[bytes]:
-    """Join packets into bodies of at most max_bytes (CLI-04). A packet that is larger goes alone.
+    """Join packets into bodies of at most max_bytes; a larger one goes alone (CLI-04, EIO4-47).
 
     Args:
         packets: in their order.

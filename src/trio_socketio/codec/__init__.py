@@ -1,1 +1,1 @@
-"""Pure functions between bytes and values; time, ids and I/O are somebody else's."""
+"""Pure functions between bytes and values. Nothing here does I/O or asks for the time."""

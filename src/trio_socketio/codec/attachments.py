@@ -1,8 +1,8 @@
-"""Binary inside Socket.IO packets: taken out into attachments, and put back.
+"""Takes binary values out of Socket.IO packets, as attachments, and puts them back.
 
-The reference looks for binary in arrays and objects; here it may also be in what becomes one of
-them: a set, a dataclass, a named tuple. The encoder would write it as base64, which no client
-expects, so all that is no builtin is converted before it is looked through.
+The reference looks for binary in arrays and objects. In Python it may also be inside something
+that becomes one of them, such as a set, a dataclass or a named tuple. msgspec would write that as
+base64, which no client expects, so values that are not builtins are converted before the search.
 """
 
 from typing import Any, Final
@@ -14,7 +14,7 @@ from trio_socketio.codec.json_text import MAX_DEPTH
 from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 MAX_ATTACHMENTS: Final = 10
-"""Per packet, as the reference's decoder has it."""
+"""In one packet; the bound of the reference's decoder."""
 
 _PLAIN: Final = frozenset((str, int, float, bool, type(None), msgspec.Raw))
 _is_plain: Final = _PLAIN.issuperset
@@ -22,7 +22,9 @@ _is_text: Final = frozenset((str,)).issuperset
 
 
 def must_deconstruct(value: Any) -> bool:
-    """Whether bytes are anywhere inside, or what only becomes a builtin, which may hold some.
+    """Whether a value must go through deconstruct before it is encoded.
+
+    That is so if it holds bytes anywhere, or anything that is not a builtin and so may hold some.
 
     Raises:
         LocalProtocolError: the value contains itself, or is nested too deep.
@@ -35,10 +37,10 @@ def must_deconstruct(value: Any) -> bool:
             ):
                 break
         else:
-            return False  # most events: a name, a few plain arguments and flat objects
+            return False  # the common case: a name, a few plain arguments and flat objects
     found = False
     level: list[Any] = [[value]]
-    # To the end even if something was found: what follows relies on the bound.
+    # The walk goes on after a find: deconstruct and the encoder rely on the depth being bounded.
     for left in range(MAX_DEPTH, -1, -1):
         deeper: list[Any] = []
         for container in level:
@@ -46,12 +48,12 @@ def must_deconstruct(value: Any) -> bool:
             if isinstance(container, dict):
                 items = container.values()
                 if not _is_text(map(type, container)):
-                    found = True  # a key may be binary, too
+                    found = True  # a key may be binary too, and to_builtins then refuses it
             for item in items:
                 kind = type(item)
                 if kind in _PLAIN:
                     continue
-                if kind is dict:  # most are flat, and need no turn of their own
+                if kind is dict:  # most dicts are flat, and need not be walked at the next level
                     if not left or not (
                         _is_text(map(type, item)) and _is_plain(map(type, item.values()))
                     ):
@@ -61,34 +63,37 @@ def must_deconstruct(value: Any) -> bool:
                 else:
                     found = True
                     if isinstance(item, BINARY):
-                        deeper.append(())  # its placeholder is one level more
+                        deeper.append(())  # stands for its placeholder, which is one level deeper
         if not deeper:
             return found
-        # Each only once: a list that holds itself twice would double with every turn.
+        # Each container only once: one that holds itself twice would double at every level.
         level = deeper if len(deeper) < 1000 else list({id(item): item for item in deeper}.values())
     raise LocalProtocolError(f"a value to send is nested more than {MAX_DEPTH} deep")
 
 
 def deconstruct(value: Any) -> tuple[Any, tuple[bytes, ...]]:
-    """Take the binary out: a copy with placeholders, and the attachments in their order.
+    """Copy a value with placeholders instead of binary.
 
     Args:
         value: has passed must_deconstruct, so its depth is known to be bounded.
+    Returns:
+        The copy, and the attachments in the order of their placeholders.
     Raises:
-        LocalProtocolError: more than MAX_ATTACHMENTS, which no official peer would accept, or
+        LocalProtocolError: there are more than MAX_ATTACHMENTS, which no official peer accepts, or
             something inside cannot be sent.
 
     Spec: Socket.IO v5, "Packet encoding".
     """
     attachments: list[bytes] = []
     root: list[Any] = [None]
-    waiting: list[tuple[Any, Any, Any]] = [(root, 0, value)]  # last first: the order of the text
+    # A stack, so children are pushed in reverse: attachments are numbered in the order of the text.
+    waiting: list[tuple[Any, Any, Any]] = [(root, 0, value)]
     while waiting:
         parent, key, item = waiting.pop()
         if not _is_known(item):
-            item = to_builtins(item, value)
+            item = to_builtins(item, value)  # SIO5-62
         if isinstance(item, BINARY):
-            parent[key] = {"_placeholder": True, "num": len(attachments)}
+            parent[key] = {"_placeholder": True, "num": len(attachments)}  # SIO5-49
             attachments.append(bytes(item))
         elif isinstance(item, dict):
             parent[key] = copy = dict.fromkeys(item)
@@ -98,7 +103,7 @@ def deconstruct(value: Any) -> tuple[Any, tuple[bytes, ...]]:
             waiting += [(places, at, item[at]) for at in range(len(item) - 1, -1, -1)]
         else:
             parent[key] = item
-    if len(attachments) > MAX_ATTACHMENTS:
+    if len(attachments) > MAX_ATTACHMENTS:  # SIO5-53
         raise LocalProtocolError(
             f"{len(attachments)} binary attachments in one packet; peers accept {MAX_ATTACHMENTS}"
         )
@@ -112,10 +117,12 @@ def _is_known(item: Any) -> bool:
 
 
 def reconstruct(value: Any, attachments: list[bytes]) -> Any:
-    """Put attachments where their placeholders stand; lists and dicts are changed in place.
+    """Replace placeholders by the attachments that they name, in place.
 
+    Returns:
+        The value, or the attachment if the value itself was a placeholder.
     Raises:
-        RemoteProtocolError: a placeholder names no attachment.
+        RemoteProtocolError: a placeholder names an attachment that does not exist.
 
     Spec: Socket.IO v5, "Packet encoding".
     """
@@ -132,6 +139,6 @@ def reconstruct(value: Any, attachments: list[bytes]) -> Any:
 
 
 def _named_attachment(number: Any, attachments: list[bytes]) -> bytes:
-    if type(number) is not int or not 0 <= number < len(attachments):
+    if type(number) is not int or not 0 <= number < len(attachments):  # SIO5-52
         raise RemoteProtocolError("a placeholder names no attachment")
     return attachments[number]

@@ -1,7 +1,7 @@
-"""Python's values as what the wire can carry: dict, list, str, int, float, bool, None, and bytes.
+"""Converts Python values to what the wire can carry: dicts, lists, text, numbers, None and bytes.
 
-README has the table of what may be sent. Most of it is msgspec's own (dataclasses, enums, dates);
-here is the rest, and an error that says where in a value the part is that cannot be sent.
+README has a table of what may be sent. msgspec converts most of it (dataclasses, enums, dates);
+this module adds the rest, and an error that names the part of a value that cannot be sent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ _SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
 def to_builtins(value: Any, whole: Any) -> Any:
-    """The same out of dicts with keys of text, lists, tuples and plain scalars; binary stays.
+    """Rebuild a value out of dicts with text keys, lists, tuples and plain scalars; binary stays.
 
     Args:
         value: any part of what is to be sent.
-        whole: what is to be sent, for the error.
+        whole: all that is to be sent, in which an error locates the part.
     Raises:
-        LocalProtocolError: something inside cannot be sent, or it is nested too deep.
+        LocalProtocolError: something inside cannot be sent, or is nested too deep (SIO5-64).
     """
     try:
         return _convert(value)
@@ -45,8 +45,9 @@ def _convert(value: Any) -> Any:
 
 
 def _convert_foreign(value: Any) -> Any:
-    """What msgspec does not know: subclasses of scalars, numpy's scalars, mappings."""
-    # The methods of the base: a subclass may show itself as something else than it is.
+    """Convert what msgspec does not know: subclasses of scalars, numpy scalars, mappings."""
+    # SIO5-63. The base's own method is called, because a subclass may override __str__ and its
+    # like to show something other than its value.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -62,7 +63,7 @@ def _convert_foreign(value: Any) -> Any:
             return decode_json(bytes(value))
         except RemoteProtocolError as error:
             raise TypeError(f"a msgspec.Raw holds JSON: {error}") from None
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of numpy and its kin
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a numpy scalar or the like
         scalar = value.item()
         if type(scalar) in _SCALARS:
             return scalar
@@ -70,7 +71,7 @@ def _convert_foreign(value: Any) -> Any:
 
 
 def _locate(whole: Any) -> tuple[str, Any]:
-    """The way to the innermost part that cannot be sent, as Python would write it, and the part."""
+    """Find the innermost part that cannot be sent; return its path, in Python's syntax, and it."""
     path, part = "", whole
     while True:
         for step, inner in _parts(part):

@@ -1,4 +1,4 @@
-"""Engine.IO v4 payloads: the packets of one long-polling body, U+001E between them."""
+"""Engine.IO v4 payloads: the packets of one long-polling body, separated by U+001E."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -8,29 +8,31 @@ from trio_socketio.errors import RemoteProtocolError
 
 SEPARATOR: Final = b"\x1e"
 MAX_PACKETS: Final = 10_000
-"""Per body. Official clients send all they have queued in one body: a small bound breaks them."""
+"""In one body. Official clients send all that they have queued as one body, however many packets
+that are, so a small bound would break them."""
 
 
 def decode_payload(body: bytes) -> list[Packet]:
     """Split one long-polling body into packets.
 
     Args:
-        body: packets joined by U+001E; the transport already capped its size.
+        body: packets joined by U+001E; the transport has bounded its size.
     Returns:
         Packets in wire order; never empty.
     Raises:
-        RemoteProtocolError: not UTF-8, more than MAX_PACKETS, or a packet is invalid.
+        RemoteProtocolError: the body is not UTF-8, has more than MAX_PACKETS packets, or one of
+            them is invalid.
 
     Spec: Engine.IO v4, "Packet encoding / HTTP long-polling".
     """
-    if not body.isascii():
+    if not body.isascii():  # EIO4-42
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise RemoteProtocolError(f"payload is not UTF-8: {error}") from None
-    if body.count(SEPARATOR) >= MAX_PACKETS:
+            raise RemoteProtocolError(f"the payload is not UTF-8: {error}") from None
+    if body.count(SEPARATOR) >= MAX_PACKETS:  # EIO4-45
         raise RemoteProtocolError(f"more than {MAX_PACKETS} packets in one payload")
-    return [decode_packet(part) for part in body.split(SEPARATOR)]
+    return [decode_packet(part) for part in body.split(SEPARATOR)]  # EIO4-31
 
 
 def encode_payload(packets: Iterable[Outgoing]) -> bytes:

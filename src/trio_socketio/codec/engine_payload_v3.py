@@ -1,8 +1,8 @@
-"""Engine.IO v3 payloads: the packets of one long-polling body, each after its length.
+"""Engine.IO v3 payloads: the packets of one long-polling body, each with its length in front.
 
-Text is ``<length>:<packet>``, the length in UTF-16 code units, as JavaScript counts. Binary is a
-byte 0 (text) or 1 (binary), the length's decimal digits as bytes 0 to 9, a byte 255, the packet;
-there the length is in bytes.
+In a text body a packet is ``<length>:<packet>``, with the length in UTF-16 code units, which is how
+JavaScript counts. In a binary body it is a byte 0 (text) or 1 (binary), the decimal digits of the
+length as bytes 0 to 9, a byte 255, and the packet; there the length is in bytes.
 """
 
 import re
@@ -36,12 +36,12 @@ def decode_payload(body: bytes) -> list[Packet]:
     """Split one text body into packets.
 
     Args:
-        body: the transport already capped its size.
+        body: the transport has bounded its size.
     Returns:
         Packets in wire order. An empty one (``0:``) is left out, as in the reference.
     Raises:
-        RemoteProtocolError: the body is empty or not UTF-8, a length is missing, leads beyond the
-            end or into a character, there are more than MAX_PACKETS, or a packet is invalid.
+        RemoteProtocolError: the body is empty or not UTF-8, a length is missing, or ends beyond the
+            body or inside a character, there are more than MAX_PACKETS, or a packet is invalid.
 
     Spec: Engine.IO v3, "Payload".
     """
@@ -50,17 +50,19 @@ def decode_payload(body: bytes) -> list[Packet]:
     try:
         if body.isascii():
             return [decode_packet(part) for part in _cut(body, 1)]
-        units = body.decode().encode("utf-16-le")
+        units = body.decode().encode("utf-16-le")  # lengths count its code units (EIO3-09)
         return [decode_packet(part.decode("utf-16-le").encode()) for part in _cut(units, 2)]
     except UnicodeError as error:
-        raise RemoteProtocolError(f"payload is not UTF-8, or cut in a character: {error}") from None
+        raise RemoteProtocolError(
+            f"the payload is not UTF-8, or a length ends inside a character: {error}"
+        ) from None
 
 
 def _cut(units: bytes, width: int) -> Iterator[bytes]:
-    """Packets of a body whose code units are width bytes each."""
+    """Yield the packets of a body whose code units are width bytes each."""
     match_length = _LENGTH if width == 1 else _LENGTH_UTF16
     at, size = 0, len(units)
-    for _ in range(MAX_PACKETS):
+    for _ in range(MAX_PACKETS):  # EIO3-28
         head = match_length(units, at)
         if head is None:
             raise RemoteProtocolError("a packet of the payload has no length")
@@ -76,7 +78,7 @@ def _cut(units: bytes, width: int) -> Iterator[bytes]:
 
 
 def encode_payload(packets: Iterable[Outgoing]) -> bytes:
-    """Join packets into one text body; binary messages go as base64.
+    """Join packets into one text body; binary messages become base64.
 
     Spec: Engine.IO v3, "Payload".
     """
@@ -92,7 +94,7 @@ def _encode_body(packet: Outgoing) -> bytes:
 
 
 def _count_units(text: bytes) -> int:
-    """Length of UTF-8 text as JavaScript has it."""
+    """The length in UTF-16 code units of UTF-8 text."""
     return len(text) if text.isascii() else len(text.decode().encode("utf-16-le")) // 2
 
 
@@ -103,12 +105,12 @@ def decode_binary_payload(body: bytes) -> list[Packet]:
     """Split one binary body into packets.
 
     Args:
-        body: the transport already capped its size.
+        body: the transport has bounded its size.
     Returns:
         Packets in wire order; never empty.
     Raises:
         RemoteProtocolError: the body is empty, a packet is neither text nor binary, its length is
-            missing or leads beyond the end, there are more than MAX_PACKETS, text is not UTF-8, or
+            missing or ends beyond the body, there are more than MAX_PACKETS, text is not UTF-8, or
             a packet is invalid.
 
     Spec: Engine.IO v3, "Payload".
@@ -116,7 +118,7 @@ def decode_binary_payload(body: bytes) -> list[Packet]:
     packets: list[Packet] = []
     at, size = 0, len(body)
     while at < size or not packets:
-        if len(packets) == MAX_PACKETS:
+        if len(packets) == MAX_PACKETS:  # EIO3-28
             raise RemoteProtocolError(f"more than {MAX_PACKETS} packets in one payload")
         separator = body.find(b"\xff", at, at + _MAX_DIGITS + 2)
         digits = body[at + 1 : separator]
@@ -136,7 +138,7 @@ def _decode_packet(kind: int, packet: bytes) -> Packet:
         return Packet(PacketType.MESSAGE, decode_binary(packet), binary=True)
     if kind != 0:
         raise RemoteProtocolError("a packet of the payload is neither text nor binary")
-    # Clients 1.x write half a surrogate pair as if it were a character.
+    # Clients 1.x encode half of a surrogate pair as if it were a character of its own.
     packet = packet if packet.isascii() else _SURROGATE(_REPLACEMENT, packet)
     try:
         packet.decode()
@@ -146,10 +148,11 @@ def _decode_packet(kind: int, packet: bytes) -> Packet:
 
 
 def needs_binary(packets: Iterable[Outgoing]) -> bool:
-    """Whether a client that can read it should get a binary body.
+    """Whether these packets should be sent as a binary body to a client that can read one.
 
-    For binary messages, as in the reference; for text beyond ASCII too, because clients 1.x expect
-    it encoded twice in a text body, and all agree on what it is in a binary one.
+    They should if one of them has binary messages, as in the reference (EIO3-12), or text beyond
+    ASCII: clients 1.x expect such text to be encoded twice in a text body and later ones do not,
+    but in a binary body all of them read the same.
     """
     return any(packet.attachments or not packet.text.isascii() for packet in packets)
 
@@ -170,10 +173,11 @@ def _encode_binary_body(packet: Outgoing) -> bytes:
 
 
 def _frame(kind: bytes, packet: bytes) -> bytes:
-    return b"%b%b\xff%b" % (kind, (b"%d" % len(packet)).translate(_TO_BYTES), packet)
+    return b"%b%b\xff%b" % (kind, (b"%d" % len(packet)).translate(_TO_BYTES), packet)  # EIO3-12
 
 
 def _encodings(packet: Outgoing) -> OutgoingV3:
+    """The packet's encodings for revision 3, made when its first such receiver needs them."""
     encodings = packet.v3
     if encodings is None:
         encodings = packet.v3 = OutgoingV3()

@@ -1,4 +1,4 @@
-"""Payloads as scripts that a page loads, and as forms that it posts: polling before XHR."""
+"""JSONP: polling by scripts that a page loads and forms that it posts, for browsers without XHR."""
 
 import re
 from typing import Final
@@ -12,28 +12,29 @@ _NEWLINE: Final = re.compile(rb"(\\)?\\n").sub
 
 
 def encode_script(index: str, payload: bytes) -> bytes:
-    """The script that hands a payload to the page's callback of that index.
+    """Write the script that gives a payload to one of the page's callbacks.
 
     Args:
-        index: digits only: whoever lets anything else in lets strangers write scripts.
+        index: the number of the callback. The caller has checked that it is digits only: anything
+            else would let whoever chose it run a script in the page.
         payload: UTF-8.
 
     Spec: Engine.IO v3, "JSONP".
     """
     text = encode_json(payload.decode())
-    # Line ends to JavaScript, before 2019 also within a string.
+    # JSON allows these two in a string; before ES2019 they ended a line of JavaScript (EIO3-26).
     text = text.replace("\u2028".encode(), b"\\u2028").replace("\u2029".encode(), b"\\u2029")
-    return b"___eio[%b](%b);" % (index.encode("ascii"), text)
+    return b"___eio[%b](%b);" % (index.encode("ascii"), text)  # EIO3-23
 
 
 def decode_form(body: bytes) -> bytes:
-    r"""The payload that a page posted as the field ``d`` of a form.
+    r"""Read the payload that a page posted as the field ``d`` of a form.
 
-    Browsers change line ends in forms, so clients write a line feed as ``\n``, and ``\\n``
-    for these two characters.
+    Browsers change line ends in forms, so clients write a line feed as the two characters ``\n``,
+    and a backslash before an n as ``\\n``.
 
     Raises:
-        RemoteProtocolError: there is no such field.
+        RemoteProtocolError: the form has no field ``d``.
 
     Spec: Engine.IO v3, "Posting data".
     """
@@ -41,4 +42,4 @@ def decode_form(body: bytes) -> bytes:
     if field is None:
         raise RemoteProtocolError("the form has no field d")
     payload = unquote_to_bytes(field[1].replace(b"+", b" "))
-    return _NEWLINE(lambda escape: b"\\n" if escape[1] else b"\n", payload)
+    return _NEWLINE(lambda escape: b"\\n" if escape[1] else b"\n", payload)  # EIO3-25

@@ -1,8 +1,8 @@
 """Socket.IO v5 packets, as socket.io-msgpack-parser writes them: one binary message each.
 
-A packet is a map: ``{"type": 2, "nsp": "/", "data": ["hello"], "id": 1}``; other keys mean nothing
-to us. Binary stays where it is. The encoder on the other side, notepack.io 2, has three extensions
-of its own, all of type 0: undefined (fixext 1), a Date (fixext 8), an ArrayBuffer (ext 8 to 32).
+A packet is a map, such as ``{"type": 2, "nsp": "/", "data": ["hello"], "id": 1}``; other keys are
+ignored. Binary values stay in place. The clients' encoder, notepack.io 2, has three extensions of
+its own, all of type 0: undefined (fixext 1), a Date (fixext 8), an ArrayBuffer (ext 8 to 32).
 """
 
 import re
@@ -25,7 +25,7 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
 _TYPES: Final = tuple(PacketType)
-_LAST_TYPE: Final = PacketType.CONNECT_ERROR  # binary needs no types of its own
+_LAST_TYPE: Final = PacketType.CONNECT_ERROR  # MessagePack needs no BINARY_EVENT or BINARY_ACK
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_any: Final = msgspec.msgpack.Decoder().decode
@@ -52,7 +52,12 @@ def encode_packet(packet: Packet) -> Outgoing:
 def arguments_encoder(
     packet_type: PacketType, namespace: str
 ) -> Callable[[Sequence[Any], int | None], Outgoing]:
-    """What encodes EVENT or ACK packets of one namespace; see socket_packet.encode_arguments."""
+    """Return a function that encodes the EVENT or ACK packets of one namespace.
+
+    The function takes the arguments and the ack id, as socket_packet.encode_arguments does.
+    """
+    # MSGPACK-01. Type and namespace are encoded once; the first byte says how many entries a map
+    # has, 3 or 4 here, so it is cut off and written anew.
     entries = _encode({"type": int(packet_type), "nsp": namespace})[1:]
     without_id = b"\x83" + entries + b"\xa4data"
     with_id = b"\x84" + entries + b"\xa2id"
@@ -67,11 +72,12 @@ def arguments_encoder(
 
 
 def _encode_value(value: Any) -> bytes:
-    """What JSON would write, but for binary and for numbers that are none."""
+    """Encode a value as JSON would represent it, except that binary, NaN and infinities stay."""
     try:
         if type(value) is dict or not _SCALARS.issuperset(map(type, value)):
-            must_deconstruct(value)  # for its bound on the depth
-            # Dates and their like become text as in JSON; MessagePack's own forms are not read.
+            must_deconstruct(value)  # called only because it bounds the depth
+            # Dates and the like become text, as in JSON: notepack does not read MessagePack's own
+            # timestamps.
             value = to_builtins(value, value)
         return _encode(value)
     except RecursionError:
@@ -93,11 +99,12 @@ class _Envelope(msgspec.Struct, gc=False):
 def decode_packet(message: bytes) -> Packet:
     """Decode one packet.
 
-    Undefined arrives as None, a Date as the text that JSON would have, an ArrayBuffer as bytes.
+    Undefined is decoded as None, a Date as the text that it has in JSON, an ArrayBuffer as bytes.
 
     Raises:
-        RemoteProtocolError: it is not MessagePack, holds an unknown extension or a key that is no
-            text, is nested too deep, or is not what its type carries.
+        RemoteProtocolError: the message is not MessagePack, holds an unknown extension or a key
+            that is not text, is nested too deep, or holds what a packet of its type cannot
+            (MSGPACK-03).
     """
     if _may_hold_small_buffer(message):
         message = _replace_small_buffers(message)
@@ -114,7 +121,7 @@ def decode_packet(message: bytes) -> Packet:
         raise RemoteProtocolError("a namespace is text that begins with a slash")
     packet_type = _TYPES[kind]
     if packet_type is PacketType.ACK and (data is None or _is_never_given_out(ack_id)):
-        ack_id, data = None, [] if data is None else data  # it answers nothing: SIO5-59
+        ack_id, data = None, [] if data is None else data  # it answers nothing (SIO5-59)
     if ack_id is not None and (type(ack_id) is not int or not 0 <= ack_id <= MAX_ACK_ID):
         raise RemoteProtocolError("an ack id is a whole number, at most 2**53 - 1")
     if type(data) is list or type(data) is dict:
@@ -143,15 +150,17 @@ def _is_never_given_out(ack_id: Any) -> bool:
 
 
 def _decode_extension(code: int, data: memoryview) -> Any:
+    """Decode one of notepack's extensions (MSGPACK-02), which are told apart by their size."""
     if code != 0:
-        raise RemoteProtocolError(f"MessagePack's extension {code} is unknown")
+        raise RemoteProtocolError(f"MessagePack extension {code} is unknown")
     if len(data) == 1:
         return None
     if len(data) != 8:
         return bytes(data)
     seconds, milliseconds = divmod(int.from_bytes(data, signed=True), 1000)
     nanoseconds = (milliseconds * 1_000_000).to_bytes(4)
-    try:  # through MessagePack's own form of it
+    # MessagePack's own timestamp of 12 bytes: msgspec checks its range and makes the datetime.
+    try:
         moment = _decode_any(b"\xc7\x0c\xff" + nanoseconds + seconds.to_bytes(8, signed=True))
     except ValueError:
         raise RemoteProtocolError("a date is out of range") from None
@@ -163,20 +172,20 @@ _decode: Final = msgspec.msgpack.Decoder(_Envelope, ext_hook=_decode_extension).
 
 
 def _check_values(value: Any) -> None:
-    """Refuse what JSON could not have brought, binary excepted."""
+    """Refuse values that JSON could not have carried, other than binary."""
     if type(value) is list and _SCALARS.issuperset(map(type, value)):
-        return  # most events: a name and a few plain arguments
+        return  # the common case: a name and a few plain arguments
     level = [value]
     for _ in range(MAX_DEPTH):
         deeper = []
         for container in level:
             if type(container) is dict and any(type(key) is not str for key in container):
-                raise RemoteProtocolError("a key of MessagePack is no text")
+                raise RemoteProtocolError("a key of a MessagePack map is not text")
             for item in container.values() if type(container) is dict else container:
                 if type(item) is list or type(item) is dict:
                     deeper.append(item)
                 elif type(item) not in _SCALARS:
-                    raise RemoteProtocolError("MessagePack's own dates are not read")
+                    raise RemoteProtocolError("MessagePack timestamps are not supported")
         if not deeper:
             return
         level = deeper
@@ -185,13 +194,16 @@ def _check_values(value: Any) -> None:
 
 # -- before reading
 
-# To the decoder an ArrayBuffer of 1 or 8 bytes looks like undefined or a Date.
+# notepack writes an ArrayBuffer of 1 or 8 bytes as ext 8. msgspec gives the hook its type and data,
+# but not its form, so that it would look like undefined or a Date: it must be replaced first.
 _may_hold_small_buffer: Final = re.compile(rb"\xc7[\x01\x08]\x00", re.DOTALL).search
 
-_FIXED: Final = [1] * 256  # bytes of a whole value, by its first; 0 where more must be read
+# The size in bytes of a whole value, by its first byte; 0 if more than that must be read.
+_FIXED: Final = [1] * 256
 _FIXED[0x80:0xA0] = [0] * 32
 _FIXED[0xA0:0xC0] = range(1, 33)
 _FIXED[0xC4:0xE0] = (*[0] * 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, *[0] * 7)
+# How many bytes the length has that follows the first byte.
 _LENGTH_BYTES: Final = {
     0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4,
     0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4,
@@ -200,17 +212,18 @@ _EXT_8: Final = 0xC7
 
 
 def _replace_small_buffers(message: bytes) -> bytes:
-    """The same with plain binary in their place; what is broken stays broken."""
+    """Replace ArrayBuffers in a message by plain binary; a malformed message stays malformed."""
     at, copied = 0, 0
     parts: list[bytes] = []
-    while at < len(message):  # values one after the other: how they are nested does not matter
+    # A container is only a head before its items, so the walk need not know how values nest.
+    while at < len(message):
         first = message[at]
         if _FIXED[first]:
             at += _FIXED[first]
             continue
         start, at = at, at + 1 + _LENGTH_BYTES.get(first, 0)
         if first < 0xA0 or first >= 0xDC:
-            continue  # a container: what it contains follows
+            continue  # an array or a map: its items follow
         length = int.from_bytes(message[start + 1 : at])
         if 0xC7 <= first <= 0xC9:
             if first == _EXT_8 and message[at : at + 1] == b"\0":

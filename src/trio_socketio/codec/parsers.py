@@ -1,6 +1,6 @@
-"""How packets are written: the interface of a parser, and the two that there are.
+"""The interface of a parser, which defines how packets are written, and the two that exist.
 
-Every client of a server speaks its parser; nothing on the wire says which one that is.
+All clients of a server must use its parser, because nothing on the wire says which one is spoken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,87 +13,84 @@ from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import RemoteProtocolError
 
 EncodeArguments = Callable[[Sequence[Any], int | None], Outgoing]
-"""Writes the arguments of an event or answer, and the id that it asks for or answers."""
+"""Writes the arguments of an event or an acknowledgement, and its ack id, which may be None."""
 
 
 @runtime_checkable
 class Parser(Protocol):
-    """Packets to messages and back. It keeps nothing between two calls."""
+    """Translates packets to Engine.IO messages and back. It has no state."""
 
     def encode_packet(self, packet: Packet) -> Outgoing:
-        """Write a packet.
+        """Encode a packet.
 
         Raises:
             LocalProtocolError: the data cannot be sent.
         """
 
     def arguments_encoder(self, packet_type: PacketType, namespace: str) -> EncodeArguments:
-        """What writes EVENT or ACK packets of one namespace; it raises what encode_packet does."""
+        """Return a function that encodes the EVENT or ACK packets of one namespace.
+
+        The function raises the same errors as encode_packet.
+        """
 
     def decode_text(self, text: bytes) -> Packet:
-        """Read an Engine.IO text message, its type character included.
+        """Decode an Engine.IO text message, its type character included.
 
         Raises:
-            RemoteProtocolError: it is no packet.
+            RemoteProtocolError: it is not a packet.
         """
 
     def decode_binary(self, data: bytes) -> Packet:
-        """Read a binary message that is no attachment of a text.
+        """Decode a binary message that is not an attachment of a text message.
 
         Raises:
-            RemoteProtocolError: it is no packet.
+            RemoteProtocolError: it is not a packet.
         """
 
 
 class JsonParser:
-    """JSON, with binary in messages of its own: what clients speak unless they are told."""
+    """The default parser of all clients: JSON, with each binary value in a message of its own."""
 
     def encode_packet(self, packet: Packet) -> Outgoing:
-        """See Parser."""
         return socket_packet.encode_packet(packet)
 
     def arguments_encoder(self, packet_type: PacketType, namespace: str) -> EncodeArguments:
-        """See Parser."""
         header = socket_packet.encode_header(packet_type, namespace)
-        return MethodType(socket_packet.encode_arguments, header)  # costs no call of its own
+        # Unlike a closure, a bound method adds no Python call of its own to each emit.
+        return MethodType(socket_packet.encode_arguments, header)
 
     def decode_text(self, text: bytes) -> Packet:
-        """See Parser; attachments are still to come."""
+        """Decode the text of a packet; its attachments are still to come."""
         return socket_packet.decode_packet(text)
 
     def decode_binary(self, data: bytes) -> Packet:
-        """See Parser."""
-        raise RemoteProtocolError("binary that no packet announced")
+        raise RemoteProtocolError("a binary message that no packet announced")
 
 
 class MsgpackParser:
-    """MessagePack: a packet is one binary message. What socket.io-msgpack-parser speaks."""
+    """The format of socket.io-msgpack-parser: a packet is one binary message of MessagePack."""
 
     def encode_packet(self, packet: Packet) -> Outgoing:
-        """See Parser."""
         return msgpack_packet.encode_packet(packet)
 
     def arguments_encoder(self, packet_type: PacketType, namespace: str) -> EncodeArguments:
-        """See Parser."""
         return msgpack_packet.arguments_encoder(packet_type, namespace)
 
     def decode_text(self, text: bytes) -> Packet:
-        """See Parser."""
-        raise RemoteProtocolError("text, where packets are MessagePack")
+        raise RemoteProtocolError("a text message, but packets are binary with MessagePack")
 
     def decode_binary(self, data: bytes) -> Packet:
-        """See Parser."""
         return msgpack_packet.decode_packet(data)
 
 
 JSON: Final[Parser] = JsonParser()
 PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MsgpackParser()}
-"""By their names in ServerOptions."""
+"""The parsers by their names in ServerOptions."""
 
 
 def connect_encoder(parser: Parser, namespace: str) -> Callable[[dict[str, str]], Outgoing]:
-    """What writes the CONNECT packets of one namespace that a server sends."""
+    """Return a function that encodes the CONNECT packets which a server sends for a namespace."""
     if parser is JSON:
         header = socket_packet.encode_header(PacketType.CONNECT, namespace)
-        return MethodType(socket_packet.encode_connect, header)  # costs no call of its own
+        return MethodType(socket_packet.encode_connect, header)  # see JsonParser
     return lambda payload: parser.encode_packet(Packet(PacketType.CONNECT, namespace, payload))

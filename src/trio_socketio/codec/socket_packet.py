@@ -1,7 +1,9 @@
 """Socket.IO v5 packets, as the default parser writes them.
 
-``<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]``, then the attachments, each a binary
-message of its own. Texts here carry the Engine.IO message type in front: ``42["hello"]``.
+A packet is ``<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]``, followed by its attachments,
+each a binary message of its own. The functions here read and write it with the Engine.IO message
+type in front: ``42["hello"]``. Revision 4 writes events, acknowledgements and attachments in the
+same way (SIO4-10).
 """
 
 from collections.abc import Sequence
@@ -36,7 +38,7 @@ class PacketType(IntEnum):
 RESERVED_EVENTS: Final = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )
-"""Names with a meaning of their own on some side: never on the wire."""
+"""Event names that mean something else on one side or the other, and are never on the wire."""
 
 MAX_ACK_ID: Final = 2**53 - 1
 """The largest integer that every peer can hold exactly."""
@@ -49,21 +51,22 @@ _ACKS: Final = frozenset((int(_ACK), int(_BINARY_ACK)))
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _SLASH: Final = ord("/")
-_MAIN_EVENT: Final = b"42"  # most packets: an event of the main namespace
+_MAIN_EVENT: Final = b"42"  # an event of the main namespace, as most packets are
 
 
 class Packet(msgspec.Struct, gc=False):
     """A decoded packet.
 
     Args:
-        type: what it is.
+        type: the packet's type.
         namespace: begins with a slash.
         data: EVENT: a non-empty list, name first; ACK: a list; CONNECT: a dict or None;
             CONNECT_ERROR: a dict or str; DISCONNECT: None.
-        ack_id: the id to answer with, or that is answered; None in an ACK that answers nothing.
+        ack_id: the id that an EVENT asks to be answered with, or that an ACK answers; None in an
+            ACK that answers nothing.
         attachments: how many binary messages follow and are still missing from ``data``.
-        weight: about the bytes that it takes in memory, its attachments included, if its reader
-            keeps count of them.
+        weight: about how many bytes of memory it takes with its attachments; 0 unless its reader
+            keeps count.
     """
 
     type: PacketType
@@ -75,17 +78,17 @@ class Packet(msgspec.Struct, gc=False):
 
 
 def encode_header(packet_type: PacketType, namespace: str) -> bytes:
-    """What every packet of this type and namespace starts with, if it has no attachments."""
-    return b"4%d" % packet_type + encode_namespace(namespace)
+    """The bytes that every packet of a type and namespace begins with if it has no attachments."""
+    return b"4%d" % packet_type + encode_namespace(namespace)  # SIO5-38
 
 
 def encode_namespace(namespace: str) -> bytes:
-    """The namespace as a packet names it: nothing for the main one."""
-    return b"" if namespace == "/" else namespace.encode() + b","
+    """The bytes by which a packet names its namespace; none for the main namespace."""
+    return b"" if namespace == "/" else namespace.encode() + b","  # SIO5-41
 
 
 def encode_packet(packet: Packet) -> Outgoing:
-    """Encode a packet; EVENT and ACK with binary inside become their BINARY forms.
+    """Encode a packet; an EVENT or ACK that holds binary becomes a BINARY_EVENT or BINARY_ACK.
 
     Raises:
         LocalProtocolError: the data cannot be sent.
@@ -100,7 +103,7 @@ def encode_packet(packet: Packet) -> Outgoing:
     attachments: tuple[bytes, ...] = ()
     if must_deconstruct(data):
         data, attachments = deconstruct(data)
-    if attachments:
+    if attachments:  # SIO5-62
         raise LocalProtocolError(f"a {packet.type.name} packet cannot carry binary")
     body = b"" if data is None else encode_json(data)
     return Outgoing(encode_header(packet.type, packet.namespace) + body)
@@ -111,7 +114,7 @@ def encode_connect(header: bytes, payload: dict[str, str]) -> Outgoing:
 
     Args:
         header: from encode_header, for CONNECT.
-        payload: what the client is told.
+        payload: the ids, by the names that the protocol gives them.
 
     Spec: Socket.IO v5, "Connection to a namespace".
     """
@@ -119,38 +122,41 @@ def encode_connect(header: bytes, payload: dict[str, str]) -> Outgoing:
 
 
 def encode_arguments(header: bytes, arguments: Sequence[Any], ack_id: int | None) -> Outgoing:
-    """Encode an EVENT or ACK whose header was built before.
+    """Encode an EVENT or ACK whose header was encoded before.
 
     Args:
         header: from encode_header, for EVENT or ACK.
         arguments: the list or tuple that is the packet's data.
-        ack_id: asked for (EVENT) or answered (ACK).
+        ack_id: the id that an EVENT asks to be answered with, or that an ACK answers.
     Raises:
         LocalProtocolError: the arguments cannot be sent.
+
+    Spec: Socket.IO v5, "Packet encoding".
     """
     attachments: tuple[bytes, ...] = ()
     if must_deconstruct(arguments):
         arguments, attachments = deconstruct(arguments)
-        if attachments:
+        if attachments:  # SIO5-48: the type becomes its binary form, which is 3 above it
             header = b"4%d%d-%b" % (header[1] - _ZERO + 3, len(attachments), header[2:])
     body = encode_json(arguments)
     if ack_id is None:
         return Outgoing(header + body, attachments)
-    return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)
+    return Outgoing(b"%b%d%b" % (header, ack_id, body), attachments)  # SIO5-40
 
 
 def decode_packet(text: bytes) -> Packet:
-    """Decode the text of a packet; attachments are still to come.
+    """Decode the text of a packet; its attachments are still to come.
 
     Args:
         text: an Engine.IO text message, its type character included.
     Raises:
         RemoteProtocolError: the type is unknown, the attachment count is not in 0..10, the ack id
-            is not one, the JSON is malformed or not what this type carries, or the event's name is
-            reserved or neither string nor number.
+            is too large or malformed, the JSON is malformed or not what a packet of this type
+            carries, or the event's name is reserved or neither text nor a number.
 
-    Spec: Socket.IO v5, "Packet encoding".
+    Spec: Socket.IO v5, "Packet encoding" (SIO5-43).
     """
+    # Fast path. Whatever it does not recognize, malformed packets included, goes the long way.
     if text[:2] == _MAIN_EVENT:
         start = text.find(b"[", 2, _MAX_ACK_DIGITS + 3)
         if start == 2:
@@ -166,15 +172,15 @@ def decode_packet(text: bytes) -> Packet:
     if size < 2 or text[0] != MESSAGE:
         raise RemoteProtocolError("empty Socket.IO packet")
     kind = text[1] - _ZERO
-    if not 0 <= kind <= _BINARY_ACK:
+    if not 0 <= kind <= _BINARY_ACK:  # SIO5-39
         raise RemoteProtocolError(f"unknown Socket.IO packet type {text[1:2]!r}")
     at = 2
     attachments = 0
-    if kind >= _BINARY_EVENT:
+    if kind >= _BINARY_EVENT:  # in any other packet a placeholder is ordinary data (SIO5-58)
         attachments, at = _decode_attachment_count(text)
-    namespace = "/"
+    namespace = "/"  # SIO5-41
     if at < size and text[at] == _SLASH:
-        end = text.find(b",", at)
+        end = text.find(b",", at)  # SIO5-42
         if end < 0:
             end = size
         try:
@@ -198,7 +204,7 @@ def decode_packet(text: bytes) -> Packet:
     if kind == _DISCONNECT:
         valid = at >= size
     elif kind == _CONNECT:
-        valid = at >= size or type(data) is dict
+        valid = at >= size or type(data) is dict  # SIO5-06
     else:
         valid = type(data) is dict or type(data) is str
     if not valid:
@@ -209,25 +215,30 @@ def decode_packet(text: bytes) -> Packet:
 def _decode_attachment_count(text: bytes) -> tuple[int, int]:
     end = text.find(b"-", 2, 5)
     digits = text[2:end]
-    if end < 0 or not digits.isdigit() or int(digits) > MAX_ATTACHMENTS:
+    if end < 0 or not digits.isdigit() or int(digits) > MAX_ATTACHMENTS:  # SIO5-53
         raise RemoteProtocolError(f"a binary packet announces 0 to {MAX_ATTACHMENTS} attachments")
     return int(digits), end + 1
 
 
 def _decode_ack_id(text: bytes, at: int) -> tuple[int, int]:
-    """The digits before the payload, which is an array wherever an id may stand."""
+    """Decode the digits up to the payload, which is an array in every packet that may have an id.
+
+    Returns:
+        The id, and the index at which the array begins.
+    """
     end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
     digits = text[at:end]
-    if end < 0 or not digits.isdigit() or int(digits) > MAX_ACK_ID:
-        raise RemoteProtocolError("an ack id is beyond 2**53 - 1, or no array follows it")
+    if end < 0 or not digits.isdigit() or int(digits) > MAX_ACK_ID:  # SIO5-44
+        raise RemoteProtocolError("an ack id is above 2**53 - 1, or is not followed by an array")
     return int(digits), end
 
 
 def _decode_answer(text: bytes, at: int) -> tuple[int | None, list[Any]]:
-    """The id and the values of an ACK. One that cannot answer anything has no id, and harms nobody.
+    """Decode the id and the values of an ACK; the id is None if it cannot answer anything.
 
-    That is an ACK without an id, without a payload, or with an id that was never given out: the
-    reference ignores the first and the last, and the question's timeout decides (SIO5-59).
+    That is so without an id, without a payload, or with an id above MAX_ACK_ID, which is never
+    given out. The reference ignores the first and the last of these too. Whoever waits for the
+    answer waits until its timeout (SIO5-59).
     """
     end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
     digits = text[at:end]
@@ -238,36 +249,37 @@ def _decode_answer(text: bytes, at: int) -> tuple[int | None, list[Any]]:
 
 
 def _decode_list(text: bytes, at: int) -> list[Any]:
-    if text[at : at + 1] != b"[":
-        raise RemoteProtocolError("the payload of an event or ack is an array")
+    if text[at : at + 1] != b"[":  # SIO5-15, SIO5-27
+        raise RemoteProtocolError("the payload of an event or ack is not an array")
     arguments: list[Any] = decode_json(text[at:])
     return arguments
 
 
 def check_event_name(arguments: list[Any]) -> None:
-    """Look whether the arguments of an event that arrived begin with a name.
+    """Check that the payload of a received event begins with a name.
 
     Raises:
-        RemoteProtocolError: they do not, or the name is reserved.
+        RemoteProtocolError: it does not, or the name is reserved.
     """
-    name = arguments[0] if arguments else None
+    name = arguments[0] if arguments else None  # SIO5-15
     if type(name) is str:
-        if name in RESERVED_EVENTS:
+        if name in RESERVED_EVENTS:  # SIO5-17
             raise RemoteProtocolError(f"the event name {name!r} is reserved")
-    elif type(name) is not int and type(name) is not float:
-        raise RemoteProtocolError("an event is a non-empty array that starts with its name")
+    elif type(name) is not int and type(name) is not float:  # SIO5-16
+        raise RemoteProtocolError("an event is a non-empty array that begins with its name")
 
 
 class Reassembly:
     """A binary packet whose attachments are arriving.
 
     Args:
-        packet: decoded, ``attachments`` above zero.
-        max_bytes: all its attachments together.
-        expires_at: when the peer has been silent about the rest for too long, caller's clock.
+        packet: a decoded packet with ``attachments`` above zero.
+        max_bytes: the bound for all its attachments together.
+        expires_at: when the peer has taken too long to send them, in seconds on the caller's
+            clock.
 
     Attributes:
-        weight: of the packet and of the attachments that have arrived.
+        weight: the weight of the packet and the size of the attachments that have arrived.
     """
 
     __slots__ = ("_attachments", "_bytes_left", "_packet", "expires_at", "weight")
@@ -280,19 +292,22 @@ class Reassembly:
         self.weight = packet.weight
 
     def receive_attachment(self, data: bytes) -> Packet | None:
-        """Take the next attachment; the whole packet once it was the last.
+        """Take the next attachment.
 
+        Returns:
+            The whole packet if this was the last attachment, else None.
         Raises:
-            RemoteProtocolError: too many bytes, or a placeholder names no attachment.
+            RemoteProtocolError: the attachments have too many bytes, or a placeholder names one
+                that does not exist.
         """
         self._bytes_left -= len(data)
-        if self._bytes_left < 0:
+        if self._bytes_left < 0:  # SIO5-56
             raise RemoteProtocolError("the attachments of one packet are too large together")
         self._attachments.append(data)
         packet = self._packet
         if len(self._attachments) < packet.attachments:
             self.weight += len(data)
             return None
-        packet.data = reconstruct(packet.data, self._attachments)
+        packet.data = reconstruct(packet.data, self._attachments)  # SIO5-51
         packet.attachments = 0
         return packet

@@ -1,23 +1,23 @@
 """Who is let in, and what answers carry: decided by the engine alone, or by hooks as well.
 
-`engine/hooked.py` is the admission of a program that has hooks.
+`engine/hook_admission.py` is the admission of a program that has hooks.
 """
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
+    from trio_socketio.engine.options import EngineOptions
     from trio_socketio.engine.session import Session
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Headers, Request
-    from trio_socketio.options import ServerOptions
     from trio_socketio.runtime.poller import Poller
 
 
 class Gate(Protocol):
     """The engine, as far as admission goes."""
 
-    options: "ServerOptions"
+    options: "EngineOptions"
     poller: "Poller"
     cors: "Cors"
     sessions: "dict[str, Session]"

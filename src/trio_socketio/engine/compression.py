@@ -11,8 +11,8 @@ from trio_socketio.http.content_coding import ContentCoder, choose_coding, encod
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.engine.hooks import HookWorkers
+    from trio_socketio.http.options import HttpCompression
     from trio_socketio.http.request import Request
-    from trio_socketio.options import HttpCompression
     from trio_socketio.runtime.poller import Poller
 
 INLINE_BYTES: Final = 32 * 1024
@@ -26,11 +26,15 @@ class Compression:
         options: see HttpCompression.
         workers: do what takes long.
         poller: goes on with it.
+
+    Attributes:
+        threshold_bytes: bodies of that size are offered to it.
     """
 
     def __init__(
         self, options: "HttpCompression", workers: "HookWorkers", poller: "Poller"
     ) -> None:
+        self.threshold_bytes = options.threshold_bytes
         self._level = options.level
         self._workers = workers
         self._poller = poller

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_socketio.options import Cookie
+    from trio_socketio.engine.options import Cookie
 
 
 def encode_cookie(cookie: "Cookie", sid: str) -> str:

@@ -6,14 +6,17 @@ Answers are the reference's: status, JSON code and message.
 import binascii
 from dataclasses import dataclass
 from time import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wsproto.utilities import generate_accept_token
 
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.http.forwarded import forwarded
 from trio_socketio.http.request import Headers, Request
-from trio_socketio.options import ServerOptions
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.options import EngineOptions
+    from trio_socketio.option_checks import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,14 @@ class Handshake:
 
     Args:
         request: the first one.
-        options: say which proxies to believe.
+        trusted_proxies: networks of the proxies that are believed.
     """
 
     __slots__ = ("_head", "address", "issued_s", "secure", "url")
 
-    def __init__(self, request: Request, options: ServerOptions) -> None:
+    def __init__(self, request: Request, trusted_proxies: "tuple[Network, ...]") -> None:
         self.url = request.target
-        self.address, self.secure = forwarded(request, options.trusted_proxies)
+        self.address, self.secure = forwarded(request, trusted_proxies)
         self.issued_s = time()
         self._head = "\n".join([f"{name}:{value}" for name, value in request.headers.items()])
 
@@ -104,7 +107,7 @@ def _split_header(line: str) -> tuple[str, str]:
     return name, value
 
 
-def protocol_of(request: Request, options: ServerOptions) -> int:
+def protocol_of(request: Request, options: "EngineOptions") -> int:
     """The revision of Engine.IO that a request speaks, 4 or 3; 0 for one that is not served.
 
     Without EIO it is revision 3, as in the reference, if that is served (EIO3-01, EIO3-02).

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
     from trio_socketio.runtime.poller import Poller
 
 EVENTS: Final = {
@@ -96,14 +96,14 @@ class EngineRequest:
 
     Args:
         request: the HTTP request that is shown.
-        options: say which proxies to believe.
+        trusted_proxies: networks of the proxies that are believed.
     """
 
     __slots__ = ("_request", "address", "is_upgrade", "new_sid", "response_headers", "secure")
 
-    def __init__(self, request: "Request", options: "ServerOptions") -> None:
+    def __init__(self, request: "Request", trusted_proxies: "tuple[Network, ...]") -> None:
         self._request = request
-        self.address, self.secure = forwarded(request, options.trusted_proxies)
+        self.address, self.secure = forwarded(request, trusted_proxies)
         self.is_upgrade = is_websocket_upgrade(request)
         self.response_headers = ResponseHeaders()
         self.new_sid: str | None = None  # what generate_id gave

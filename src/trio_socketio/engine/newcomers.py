@@ -19,9 +19,10 @@ from trio_socketio.engine.handshake import Refusal
 from trio_socketio.http.forwarded import forwarded
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.options import EngineOptions
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +43,18 @@ class Newcomers:
 
     Args:
         options: bound them.
+        trusted_proxies: networks of the proxies that are believed.
 
     Attributes:
         refused: requests for a session that were refused.
     """
 
-    def __init__(self, options: "ServerOptions") -> None:
+    def __init__(
+        self, options: "EngineOptions", trusted_proxies: "tuple[Network, ...]" = ()
+    ) -> None:
         self.refused = 0
         self._options = options
+        self._trusted_proxies = trusted_proxies
         self._origins: dict[Session, str] = {}
         self._per_origin: dict[str, int] = {}
 
@@ -63,7 +68,7 @@ class Newcomers:
         if len(self._origins) >= options.max_unjoined_sessions:
             refusal = _TOO_MANY
         elif options.max_unjoined_sessions_per_address is not None:
-            origin = _origin(forwarded(request, options.trusted_proxies)[0])
+            origin = _origin(forwarded(request, self._trusted_proxies)[0])
             # A Unix socket has no address: whoever may open it is local.
             there = self._per_origin.get(origin, 0) if origin else 0
             if there >= options.max_unjoined_sessions_per_address:

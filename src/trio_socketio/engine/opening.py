@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
     from trio_socketio.net.connection import Connection
     from trio_socketio.net.deflate import Agreement
+    from trio_socketio.option_checks import Network
 
 _EXTENSIONS: Final = "Sec-WebSocket-Extensions"
 _POLICY_VIOLATION: Final = 1008
@@ -48,14 +49,22 @@ class Opening:
         owner: see Owner.
         open_session: called with every new session.
         node: 4 characters that every sid starts with.
+        trusted_proxies: networks of the proxies that are believed.
     """
 
-    def __init__(self, owner: Owner, open_session: "OpenSession", node: str) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        open_session: "OpenSession",
+        node: str,
+        trusted_proxies: "tuple[Network, ...]",
+    ) -> None:
         options = owner.options
         self.is_closed = False
         self._owner = owner
         self._open_session = open_session
         self._node = node
+        self._trusted_proxies = trusted_proxies
         self._upgrades = (
             ["websocket"] if options.allow_upgrades and "websocket" in options.transports else []
         )
@@ -162,7 +171,7 @@ class Opening:
         sid = owner.admission.name_session(request, sid)
         heartbeat = revision.create_heartbeat(owner.options, trio.current_time())
         session = Session(
-            owner, sid, Handshake(request, owner.options), revision.protocol, heartbeat
+            owner, sid, Handshake(request, self._trusted_proxies), revision.protocol, heartbeat
         )
         owner.session_created(session)
         return session, revision

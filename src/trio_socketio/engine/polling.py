@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Headers, Request
     from trio_socketio.net.connection import Connection
+    from trio_socketio.runtime.options import ConnectionLimits
 
 
 class Owner(engine_session.Owner, Protocol):
@@ -29,8 +30,7 @@ class Owner(engine_session.Owner, Protocol):
 
     admission: "Admission"
     compression: "Compression | None"
-    compress_from_bytes: float
-    """Bodies of that size are offered to compression."""
+    limits: "ConnectionLimits"
 
 
 class PollingTransport:
@@ -71,7 +71,7 @@ class PollingTransport:
         self._session = session
         self._payloads = payloads
         self.inbox = Inbox(owner, session, reader, owner.admission, payloads, self._finish)
-        self._output = Output(owner.options.output_bound_bytes)
+        self._output = Output(owner.limits.output_bound_bytes)
         self._get: Request | None = None
         self._carrier: Connection | None = None  # of the last answer to a GET
         self._encoding: Request | None = None  # a GET whose answer is being compressed
@@ -171,19 +171,26 @@ class PollingTransport:
             return
         self._carrier = get.connection
         headers, body = self._payloads.encode(packets)
-        if len(body) < self._owner.compress_from_bytes or not self._compress(
-            get, packets, headers, body
+        compression = self._owner.compression
+        if (
+            compression is None
+            or len(body) < compression.threshold_bytes
+            or not self._compress(compression, get, packets, headers, body)
         ):
             own = self._owner.admission.packet_headers(get)
             get.respond(200, [*headers, NO_STORE, *own], body)  # EIO4-15
 
     def _compress(
-        self, get: "Request", packets: list[Outgoing], headers: "Headers", body: bytes
+        self,
+        compression: "Compression",
+        get: "Request",
+        packets: list[Outgoing],
+        headers: "Headers",
+        body: bytes,
     ) -> bool:
         """Answer compressed, now or later; whether that is so (EIO4-74)."""
-        compression = self._owner.compression
-        coding = None if compression is None else compression.choose(get, packets)
-        if compression is None or coding is None:
+        coding = compression.choose(get, packets)
+        if coding is None:
             return False
         header = (b"Content-Encoding", coding.encode())
 
@@ -206,14 +213,14 @@ class PollingTransport:
         """See Transport: it may still be taking the answer to its last GET (EIO4-84)."""
         before, self._leaving_bytes = self._leaving_bytes, self._count_leaving()
         if self._leaving_bytes < before:
-            self._slow_at = now + self._owner.options.slow_client_s
+            self._slow_at = now + self._owner.limits.slow_client_s
         else:
             self._session.lose("slow client")
 
     def _give_time(self) -> None:
         if self._slow_at == inf:
             self._leaving_bytes = self._count_leaving()
-            self._slow_at = trio.current_time() + self._owner.options.slow_client_s
+            self._slow_at = trio.current_time() + self._owner.limits.slow_client_s
             self._session.reschedule()
 
     def _give_up(self) -> None:

@@ -14,10 +14,10 @@ from trio_socketio.net.frames import encode_frames
 from trio_socketio.protocol.heartbeat import ClientHeartbeat, Heartbeat
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.options import EngineOptions
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Session
     from trio_socketio.net.deflate import Deflater
-    from trio_socketio.options import ServerOptions
 
 Encode = Callable[[Outgoing], bytes]
 """Makes the WebSocket frames of a packet."""
@@ -38,7 +38,7 @@ class Revision:
     """
 
     protocol: int
-    create_heartbeat: "Callable[[ServerOptions, float], Heartbeat]"
+    create_heartbeat: "Callable[[EngineOptions, float], Heartbeat]"
     create_reader: "Callable[[Session], Reader]"
     choose_encoder: "Callable[[Mapping[str, str], Deflater | None], Encode | None]"
     opens_apart: bool
@@ -47,7 +47,7 @@ class Revision:
 # -- revision 4
 
 
-def _create_heartbeat_v4(options: "ServerOptions", now: float) -> Heartbeat:
+def _create_heartbeat_v4(options: "EngineOptions", now: float) -> Heartbeat:
     interval_s = options.ping_interval_s
     return Heartbeat(interval_s, options.ping_timeout_s, now + interval_s)
 
@@ -59,7 +59,7 @@ def _choose_encoder_v4(query: Mapping[str, str], deflater: "Deflater | None") ->
 # -- revision 3
 
 
-def _create_heartbeat_v3(options: "ServerOptions", now: float) -> Heartbeat:
+def _create_heartbeat_v3(options: "EngineOptions", now: float) -> Heartbeat:
     heartbeat = ClientHeartbeat(options.ping_interval_s, options.ping_timeout_s)
     heartbeat.receive_pong(now)
     return heartbeat

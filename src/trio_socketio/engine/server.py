@@ -2,8 +2,7 @@
 
 import logging
 import secrets
-from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -22,25 +21,50 @@ from trio_socketio.engine.handshake import (
     websocket_headers,
     websocket_refusal,
 )
-from trio_socketio.engine.hooked import HookedAdmission, needs_hooks
+from trio_socketio.engine.hook_admission import HookedAdmission, needs_hooks
 from trio_socketio.engine.ids import RandomText
 from trio_socketio.engine.jsonp import is_index, name_page
 from trio_socketio.engine.opening import Opening
 from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.http.cors import Cors
 
 if TYPE_CHECKING:
     from trio_socketio.engine.admission import Admission
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
+    from trio_socketio.engine.options import EngineOptions, RequestHooks
     from trio_socketio.engine.session import OpenSession, Session
+    from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
     from trio_socketio.runtime.deadlines import Deadlines
+    from trio_socketio.runtime.options import ConnectionLimits
     from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
+
+
+class EngineParts(NamedTuple):
+    """What the engines of one server share.
+
+    Args:
+        poller, deadlines, limits: of the runtime.
+        workers: do what takes long.
+        cors: of the server.
+        trusted_proxies: networks of the proxies that are believed.
+        hooks, asked: of the program.
+        node: 4 characters that every sid starts with.
+    """
+
+    poller: "Poller"
+    deadlines: "Deadlines"
+    limits: "ConnectionLimits"
+    workers: "HookWorkers"
+    cors: "Cors"
+    trusted_proxies: "tuple[Network, ...]"
+    hooks: "Engine"
+    asked: "RequestHooks"
+    node: str
 
 
 class EngineServer:
@@ -50,12 +74,9 @@ class EngineServer:
     parts or what parts share.
 
     Args:
-        options: see ServerOptions.
-        poller, deadlines: shared by the whole server.
+        options: see EngineOptions.
+        parts: shared by the engines of the server.
         open_session: called with every new session.
-        node: 4 characters that every sid starts with.
-        workers: do what takes long.
-        hooks: of the program.
 
     Attributes:
         packets_dropped: packets for sessions that were gone or too far behind.
@@ -64,33 +85,29 @@ class EngineServer:
 
     def __init__(
         self,
-        options: "ServerOptions",
-        poller: "Poller",
-        deadlines: "Deadlines",
+        options: "EngineOptions",
+        parts: EngineParts,
         open_session: "OpenSession",
-        node: str,
-        workers: "HookWorkers",
-        hooks: "Engine",
     ) -> None:
         self.options = options
-        self.poller = poller
-        self.deadlines = deadlines
-        self.cors = Cors(options, workers)
+        self.limits = parts.limits
+        self.poller = poller = parts.poller
+        self.deadlines = parts.deadlines
+        self.cors = parts.cors
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
         self.packets_dropped = 0
         self.compression: Compression | None = None
-        self.compress_from_bytes: float = inf
         if options.http_compression is not None:
-            self.compression = Compression(options.http_compression, workers, poller)
-            self.compress_from_bytes = options.http_compression.threshold_bytes
+            self.compression = Compression(options.http_compression, parts.workers, poller)
+        hooks, asked, proxies = parts.hooks, parts.asked, parts.trusted_proxies
         self.admission: Admission = (
-            HookedAdmission(self, workers, hooks)
-            if needs_hooks(hooks, options)
+            HookedAdmission(self, parts.workers, hooks, asked, proxies)
+            if needs_hooks(hooks, asked, options)
             else PlainAdmission(self)
         )
-        self._opening = Opening(self, open_session, node)
+        self._opening = Opening(self, open_session, parts.node, proxies)
         self._all_ended = trio.Event()
 
     # -- requests

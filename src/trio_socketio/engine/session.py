@@ -22,9 +22,9 @@ from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Handshake
+    from trio_socketio.engine.options import EngineOptions
     from trio_socketio.engine.transport import Transport, Upgrade
     from trio_socketio.net.connection import Connection
-    from trio_socketio.options import ServerOptions
     from trio_socketio.protocol.heartbeat import Heartbeat
     from trio_socketio.runtime.deadlines import Deadlines, Entry
     from trio_socketio.runtime.poller import Poller
@@ -43,7 +43,7 @@ class Newcomers(Protocol):
 class Owner(Protocol):
     """What a session belongs to."""
 
-    options: "ServerOptions"
+    options: "EngineOptions"
     poller: "Poller"
     deadlines: "Deadlines"
     packets_dropped: int

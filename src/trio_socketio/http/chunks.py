@@ -1,8 +1,9 @@
-"""The framing of a chunked body, watched while it arrives. h11 takes the data out of it.
+"""Checks the framing of a chunked body as it arrives; h11 takes the data out of it.
 
-h11 looks at a line when it is whole, accepts sizes of 20 digits, and bounds a single line only.
-This is stricter: a size that is too long is refused before its line ends, what is neither data nor
-a size is bounded over the whole body, and lines end as every proxy on the way reads them.
+h11 looks at a line only when it is whole, accepts sizes of 20 digits, and bounds each line but not
+their sum. The checks here are stricter: a size that is too long is refused before its line ends,
+extensions and trailers are bounded over the whole body, and all lines must end in CRLF, so that
+every proxy on the way reads the body alike.
 """
 
 import re
@@ -12,7 +13,7 @@ import h11
 
 MAX_SIZE_DIGITS: Final = 16
 MAX_SPARE_BYTES: Final = 16 * 1024
-"""Of chunk extensions and trailers in one body."""
+"""How many bytes of chunk extensions and trailers one body may have."""
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n").fullmatch
 _SIZE_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t\r;]|\Z)").match
@@ -22,26 +23,28 @@ _CRLF_BYTES: Final = 2
 
 
 class ChunkFraming:
-    """Where the chunks of one body begin and end.
+    """Follows where the chunks of one body begin and end. Spec: RFC 9112, section 7.1.
 
-    Spec: RFC 9112, section 7.1 (HTTP-20 to HTTP-23).
+    Attributes:
+        ended: whether the body is complete.
     """
 
     __slots__ = ("_data_bytes", "_in_trailers", "_line", "_spare_bytes", "ended")
 
     def __init__(self) -> None:
-        self._line = b""  # the part of a line that has arrived
-        self._data_bytes = 0  # of the chunk in hand, with the line break behind them
+        self._line = b""  # the part of the current line that has arrived
+        self._data_bytes = 0  # what is left of the current chunk, with its line break
         self._spare_bytes = MAX_SPARE_BYTES
         self._in_trailers = False
         self.ended = False
 
     def receive(self, data: bytes) -> None:
-        """Look at the next bytes of the body; those of the request behind it are ignored.
+        """Check the next bytes of the body, in whatever pieces they come (HTTP-20).
+
+        Bytes after the end of the body belong to the next request, and are ignored.
 
         Raises:
-            h11.RemoteProtocolError: the body is not framed as it must be, or spends too many bytes
-                on it.
+            h11.RemoteProtocolError: the framing is malformed, or takes too many bytes.
         """
         at = 0
         while at < len(data) and not self.ended:
@@ -67,23 +70,23 @@ class ChunkFraming:
         if over > self._spare_bytes:
             raise h11.RemoteProtocolError("too many bytes of chunk extensions")  # HTTP-22
         if not whole:
-            if not _SIZE_SO_FAR(line):  # HTTP-21: what follows is not waited for
+            if not _SIZE_SO_FAR(line):  # HTTP-21: refused without waiting for the rest of the line
                 raise h11.RemoteProtocolError("this is not the size of a chunk")
             return
         match = _SIZE(line)
-        if match is None:
+        if match is None:  # HTTP-57
             raise h11.RemoteProtocolError("this is not the size of a chunk")
         if over > 0:
             self._spare_bytes -= over
         size = int(match[1], 16)
         if size:
-            self._data_bytes = size + _CRLF_BYTES
+            self._data_bytes = size + _CRLF_BYTES  # h11 refuses anything but CRLF there: HTTP-58
         else:
             self._in_trailers = True
 
     def _look_at_trailer(self, *, whole: bool) -> None:
         line = self._line
-        if len(line) > self._spare_bytes:
+        if len(line) > self._spare_bytes:  # HTTP-23
             raise h11.RemoteProtocolError(
                 "the trailers of the body are too large", error_status_hint=431
             )

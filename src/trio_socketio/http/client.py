@@ -1,4 +1,4 @@
-"""Requests over HTTP/1.1, one after the other on a connection that is kept alive."""
+"""A client of HTTP/1.1, which sends one request at a time on a connection that is kept alive."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,38 +15,39 @@ from trio_socketio.errors import (
 )
 
 IDLE_S: Final = 2.0
-"""A connection that rested for longer is not used again: the server may be about to close it, and
-a POST that fails then can be neither taken for lost nor repeated. Node closes after five."""
+"""A connection that was idle for longer is not used again. The server may be about to close it
+(Node does after 5 s), and a POST that fails then may or may not have been received, so that it can
+be neither given up nor repeated."""
 
 CHUNK_BYTES: Final = 65536
 
 
 class Dialer(Protocol):
-    """Reaches one server."""
+    """Opens connections to one server."""
 
     @property
     def authority(self) -> str:
-        """Host and port, as the Host header names them."""
+        """Host and port in the form of the Host header."""
 
     async def open_stream(self) -> trio.abc.Stream:
-        """A new connection.
+        """Open a new connection.
 
         Raises:
             ConnectFailed: the server cannot be reached.
         """
 
     def request_headers(self) -> list[tuple[str, str]]:
-        """Headers of every request, besides those that say how it is to be read."""
+        """The headers of every request, besides those that describe its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, read to its end.
+    """A response that was read to its end.
 
     Args:
-        status: of HTTP.
-        set_cookies: values of its Set-Cookie headers.
-        body: as it came.
+        status: the HTTP status code.
+        set_cookies: the values of its Set-Cookie headers.
+        body: the body, which may be empty.
     """
 
     status: int
@@ -55,11 +56,11 @@ class Response:
 
 
 class HttpConnection:
-    """One connection to the server at a time, opened when it is needed.
+    """Holds at most one connection to the server, opened when it is needed.
 
     Args:
-        dialer: opens streams.
-        max_body_bytes: of an answer.
+        dialer: opens the connections.
+        max_body_bytes: the largest body of a response.
     """
 
     def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
@@ -70,12 +71,16 @@ class HttpConnection:
         self._idle_since = 0.0
 
     async def request(self, method: str, target: str, body: bytes | None = None) -> Response:
-        """Send a request and read its answer. The caller bounds the time.
+        """Send a request and read its response. The caller bounds the time.
 
+        Args:
+            method: the HTTP method.
+            target: path and query.
+            body: text in UTF-8; None for a request without a body.
         Raises:
             ConnectFailed: the server cannot be reached.
-            SessionClosed: it went away.
-            RemoteProtocolError: it does not speak HTTP, or its answer is too large.
+            SessionClosed: the server has closed the connection.
+            RemoteProtocolError: the server does not speak HTTP, or its response is too large.
         """
         dialer = self._dialer
         headers = [("Host", dialer.authority), ("Accept-Encoding", "identity")]
@@ -95,7 +100,7 @@ class HttpConnection:
         except trio.BrokenResourceError as error:
             raise SessionClosed("transport error") from error
         except h11.ProtocolError as error:
-            raise RemoteProtocolError(f"the answer is not HTTP: {error}") from None
+            raise RemoteProtocolError(f"the response is not HTTP: {error}") from None
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._idle_since = trio.current_time()
@@ -104,7 +109,7 @@ class HttpConnection:
         return response
 
     async def aclose(self) -> None:
-        """Close at once."""
+        """Close the connection at once, if there is one."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -145,7 +150,7 @@ class HttpConnection:
 
 
 def refusal(status: int, body: bytes) -> ConnectFailed:
-    """What a handshake that was not answered with success says."""
+    """Make the error for a handshake that the server has not answered with success."""
     try:
         answer = decode_json(body)
     except RemoteProtocolError:

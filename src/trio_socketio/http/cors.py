@@ -1,74 +1,78 @@
-"""Pages of other origins: who may talk to us, and what lets a page read our answers.
+"""Which pages of other origins may connect, and the headers that let them read our answers.
 
-A page that was not allowed is refused, WebSocket included: browsers send cookies with both, and
-leave it to the server to look at Origin.
+The requests of any other page are refused, and its WebSockets too: browsers send cookies with both,
+and leave it to the server to check the Origin.
 """
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from trio_socketio.http.forwarded import is_within, nearest
+from trio_socketio.option_checks import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from trio_socketio.http.options import CorsOptions
     from trio_socketio.http.request import Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
 
 _ORIGIN: Final = re.compile(r"[!-~]+").fullmatch
-"""Browsers write hosts in ASCII. What else a header may hold is not repeated in an answer."""
+"""Browsers write origins in visible ASCII. Nothing else is passed on to checks or repeated in an
+answer."""
 
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
 _VARY: Final = (b"Vary", b"Origin")
 
 
 class FailureLog(Protocol):
-    """Is told what user code raises."""
+    """Counts and logs what user code raises."""
 
     def log_failure(self, whose: str, socket_id: str, error: BaseException, /) -> None:
-        """A function raised: that is counted and logged."""
+        """Count and log a failure."""
 
 
 class Cors:
-    """The rules of one server, made of its options.
+    """The rules of one server.
 
     Args:
-        options: see ServerOptions.
-        workers: are told of checks that fail.
+        options: the origins that are allowed by name, and what their pages may do.
+        workers: logs the failures of checks.
+        checks: plain functions that return True for further origins that are allowed.
+        trusted_proxies: the networks of proxies whose X-Forwarded-Host is believed.
     """
 
-    def __init__(self, options: "ServerOptions", workers: FailureLog) -> None:
+    def __init__(
+        self,
+        options: "CorsOptions",
+        workers: FailureLog,
+        checks: "Sequence[Callable[[str], bool]]" = (),
+        trusted_proxies: "tuple[Network, ...]" = (),
+    ) -> None:
         self._workers = workers
-        origins = cast(
-            "tuple[str | re.Pattern[str] | Callable[[str], bool], ...]", options.cors_origins
-        )
-        self.is_configured = bool(origins)
-        self._any = "*" in origins
-        self._names = frozenset(origin for origin in origins if isinstance(origin, str))
-        self._checks = [
-            origin if callable(origin) else _whole(origin)
-            for origin in origins
-            if not isinstance(origin, str)
-        ]
-        self._trusted_proxies = options.trusted_proxies
+        self.is_configured = bool(options.origins or checks)
+        self._any = "*" in options.origins
+        self._names = frozenset(options.origins)
+        self._checks = checks
+        self._trusted_proxies = trusted_proxies
         self._always: list[tuple[bytes, bytes]] = []
-        if options.cors_credentials:
+        if options.credentials:
             self._always.append((b"Access-Control-Allow-Credentials", b"true"))
         self._exposed = list(self._always)
-        if options.cors_exposed_headers:
+        if options.exposed_headers:
             self._exposed.append(
-                (b"Access-Control-Expose-Headers", ",".join(options.cors_exposed_headers).encode())
+                (b"Access-Control-Expose-Headers", ",".join(options.exposed_headers).encode())
             )
-        self._preflight = [
-            (b"Access-Control-Allow-Methods", ",".join(options.cors_methods).encode())
-        ]
-        if options.cors_max_age_s is not None:
-            self._preflight.append((b"Access-Control-Max-Age", b"%d" % options.cors_max_age_s))
-        self._allowed_headers = options.cors_allowed_headers
+        self._preflight = [(b"Access-Control-Allow-Methods", ",".join(options.methods).encode())]
+        if options.max_age_s is not None:
+            self._preflight.append((b"Access-Control-Max-Age", b"%d" % options.max_age_s))
+        self._allowed_headers = options.allowed_headers
 
     def allows(self, request: "Request") -> bool:
-        """Whether the page that makes this request may talk to us; no Origin is no page."""
+        """Whether a request is allowed by its Origin (EIO4-66).
+
+        Only browsers send an Origin; a request without one comes from no page, and is allowed.
+        """
         origin = request.headers.get("origin")
         if origin is None or self._any or self._names_origin(origin):
             return True
@@ -78,11 +82,11 @@ class Cors:
         return _is_same_host(origin, host)
 
     def headers(self, request: "Request") -> list[tuple[bytes, bytes]]:
-        """What lets the page read our answer; nothing for pages of our own origin."""
+        """The headers that let the page which sent a request read our answer."""
         return self.headers_for(request.headers.get("origin"))
 
     def headers_for(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What lets a page of that origin read our answer; None is an origin that is unknown."""
+        """The headers that let pages of an origin read our answer; None for an unknown origin."""
         if not self.is_configured:
             return []
         return self._origin_headers(origin, self._exposed)
@@ -93,10 +97,11 @@ class Cors:
         headers = [*self._origin_headers(origin, self._always), *self._preflight]
         if self._allowed_headers is None:
             asked = request.headers.get("access-control-request-headers")
-            # A list that holds anything but names is not repeated: the browser refuses then. A
-            # repeated header was joined, and may end in the blank before an empty last one.
+            # A list that holds anything but names is not repeated, and the browser then refuses the
+            # request itself. Repeated headers were joined by ", ", so an item may be empty or have
+            # blanks around it.
             if asked is not None and all(
-                _TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
+                TOKEN(name.strip(" \t") or "-") for name in asked.split(",")
             ):
                 headers.append((b"Access-Control-Allow-Headers", asked.strip().encode("ascii")))
         else:
@@ -120,15 +125,11 @@ class Cors:
         if not _ORIGIN(origin):
             return False
         try:
-            # True itself: a coroutine, for one, would count as true.
+            # Only True allows: a coroutine, for one, is truthy.
             return any(check(origin) is True for check in self._checks)
-        except BaseException as error:  # the origin is refused
+        except BaseException as error:  # a check that fails allows nothing
             self._workers.log_failure("the check of an origin in cors_origins", "", error)
             return False
-
-
-def _whole(pattern: "re.Pattern[str]") -> "Callable[[str], bool]":
-    return lambda origin: pattern.fullmatch(origin) is not None
 
 
 def _is_same_host(origin: str, host: str) -> bool:
@@ -142,5 +143,5 @@ def _is_same_host(origin: str, host: str) -> bool:
             and page.hostname == here.hostname
             and (page.port or default) == (here.port or default)
         )
-    except ValueError:  # no URL: "null", or nonsense
+    except ValueError:  # the origin or the Host is malformed
         return False

@@ -1,4 +1,4 @@
-"""Answers to what cannot be read as a request. They repeat nothing of what the peer sent."""
+"""Answers to what cannot be read as a request. They repeat nothing that the peer sent (HTTP-24)."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Final
 from trio_socketio.http.request import Headers
 
 ErrorHeaders = Callable[[str | None], Headers]
-"""The headers that let a page of an origin read an error; None stands for an unknown origin."""
+"""Gives the headers that let pages of an origin read an error; None stands for an unknown one."""
 
 PHRASES: Final = {
     101: b"Switching Protocols",
@@ -30,26 +30,26 @@ PHRASES: Final = {
 
 _TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 _QUOTED: Final = re.compile(r"[:(]? *\b(?:bytearray\()?b['\"]")
-"""Where the message of an h11 error begins to quote the peer."""
+"""Matches where the message of an h11 error begins to quote the peer."""
 
 
 def no_headers(_: str | None) -> Headers:
-    """No page of another origin may read an error."""
+    """Give no headers, so that no page of another origin can read an error."""
     return ()
 
 
 def explain(error: Exception) -> str:
-    """The message of an error that h11 raised, without the bytes that it quotes."""
-    return _QUOTED.split(str(error), maxsplit=1)[0]
+    """Return the message of an h11 error without the bytes of the peer that it quotes."""
+    return _QUOTED.split(str(error), maxsplit=1)[0]  # HTTP-24
 
 
 def encode_error(status: int, reason: str, headers: Headers = ()) -> bytes:
-    """A whole answer that ends its connection.
+    """Encode a whole answer, after which the connection is closed.
 
     Args:
-        status: one of PHRASES; another one is written as 400's phrase.
-        reason: the body, in ASCII; an empty one has no content type.
-        headers: that the answer carries as well.
+        status: one of PHRASES; any other is sent with the phrase of 400.
+        reason: the body, in ASCII; with an empty one there is no content type.
+        headers: further headers, such as those of CORS (HTTP-25).
     """
     body = reason.encode("ascii", "backslashreplace")
     every = [*([_TEXT] if body else []), *headers, (b"Content-Length", b"%d" % len(body))]

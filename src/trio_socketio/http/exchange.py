@@ -1,8 +1,8 @@
-"""HTTP/1.1 requests of one connection, in turn, over h11.
+"""The HTTP/1.1 requests of one connection, one after the other.
 
-A request is handed over when its head is complete. Whoever takes it either answers, or asks for the
-body (`Request.read_body`), or takes the connection away (`Request.switch_protocols`). The next
-request is looked at when this one is answered; until then a bounded amount is read ahead.
+A request is handed over when its head is complete. Whoever takes it answers it, asks for its body
+(`Request.read_body`), or takes the connection over (`Request.switch_protocols`). The next request
+is not looked at before this one is answered; until then, a bounded amount is read ahead.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from trio_socketio.net.connection import Connection
 READ_AHEAD_BYTES: Final = 64 * 1024
 STEPS_PER_TURN: Final = 16
 MIN_BODY_BYTES_PER_S: Final = 500
-"""A body that keeps coming at this rate is never cut off by a deadline."""
+"""A body that arrives at this rate is not cut off by a deadline."""
 
 _CLOSE_LINE: Final = b"Connection: close\r\n"
 
@@ -43,12 +43,13 @@ class HttpReceiver:
     """Reads requests off a connection until it switches to another protocol or ends.
 
     Args:
-        connection: freshly accepted.
-        on_request: called with each request, in turn.
-        handshake_timeout_s: for a head to arrive, counted from the connection's first moment or
-            from the first byte of a later request; also the patience with a body that stalls.
-        keep_alive_s: how long to wait for a next request.
-        error_headers: of the errors that are answered here.
+        connection: a connection that was just accepted.
+        on_request: called with each request, one after the other.
+        handshake_timeout_s: how long a head may take to arrive, from the connection's first moment
+            or from the first byte of a later request; and how far a body may fall behind
+            MIN_BODY_BYTES_PER_S.
+        keep_alive_s: how long to wait for the next request.
+        error_headers: gives the headers of the errors that are answered here.
     """
 
     __slots__ = (
@@ -90,20 +91,19 @@ class HttpReceiver:
         self._request: Request | None = None  # the one that is being read or answered
         self._on_body: Callable[[bytes | None], None] | None = None
         self._max_body_bytes = 0
-        self._body = bytearray()  # however small the chunks that it comes in
+        self._body = bytearray()  # one buffer, as a list of tiny chunks would take far more memory
         self._body_began = 0.0
         self._ahead = 0  # bytes that h11 holds while an answer is pending
-        self._busy = False
-        self._is_first = True  # no request has come yet: the connection's own deadline runs
-        self._chunks: ChunkFraming | None = None  # of the body of the request in hand
+        self._busy = False  # _advance is running
+        self._is_first = True  # no request has come yet, and the connection's first deadline runs
+        self._chunks: ChunkFraming | None = None  # the framing of the current body, if chunked
         self._switched = False
-        self._resting = True  # h11 has no bytes, and waits for a new request
-        self._head: Head | None = None  # of a request that was read without h11
-        self._plain_body: bytes | None = None  # of the request in hand, if so read
+        self._resting = True  # h11 holds no bytes, and waits for a new request
+        self._head: Head | None = None  # the head of a request that was read without h11
+        self._plain_body: bytes | None = None  # the body of the current request, if read so
         connection.set_deadline(trio.current_time() + handshake_timeout_s)
 
     def receive_data(self, data: bytes) -> None:
-        """See Receiver."""
         if self._resting and self._request is None:
             self._head = head = parse_head(data, MAX_HEAD_BYTES)
             if head is not None:
@@ -113,7 +113,7 @@ class HttpReceiver:
         h11_ = self._h11
         self._resting = False
         if self._request is None:
-            # HTTP-03: the time for a head is not begun anew by more of it.
+            # HTTP-03: only the first bytes of a head begin its time, and more of them do not.
             if not self._is_first and not h11_.trailing_data[0]:
                 self.connection.set_deadline(trio.current_time() + self._handshake_timeout_s)
         else:
@@ -125,17 +125,15 @@ class HttpReceiver:
                     return
             if self._on_body is None:
                 self._ahead += len(data)
-                if self._ahead > READ_AHEAD_BYTES:
+                if self._ahead > READ_AHEAD_BYTES:  # HTTP-29
                     self.connection.pause_reading(self._keep_alive_s)
         h11_.receive_data(data)
         self._advance()
 
     def receive_more(self) -> None:
-        """See Receiver: an answer was given outside our own loop."""
         self._advance()
 
     def connection_lost(self, reason: str) -> None:
-        """See Receiver."""
         request, self._request = self._request, None
         if request is not None and not request.answered:
             request.answered = True
@@ -143,15 +141,15 @@ class HttpReceiver:
                 request.on_abort()
 
     def _advance(self) -> None:
-        """Take events out of h11 for as long as there are any and nobody has to be waited for."""
+        """Take steps until bytes or an answer must be waited for, or others need their turn."""
         if self._busy:
-            return  # an answer given from inside the loop: the loop goes on by itself
+            return  # the request was answered inside the loop below, which goes on by itself
         self._busy = True
         steps = STEPS_PER_TURN
         try:
             while not (self._switched or self.connection.closed) and self._step():
                 steps -= 1
-                if steps == 0:  # others want their turn
+                if steps == 0:  # other connections need their turn
                     self.connection.hold_reading()
                     self.connection.call_again()
                     return
@@ -169,9 +167,9 @@ class HttpReceiver:
             self._busy = False
 
     def _refuse_body(self) -> None:
-        """Answer 413 with nothing, as the reference does (EIO4-80)."""
+        """Answer 413 without a body, as the reference does (EIO4-80)."""
         on_body, self._on_body = self._on_body, None
-        request, self._request = self._request, None  # the answer is ours
+        request, self._request = self._request, None  # on_body cannot answer it any more
         origin = None
         if on_body is not None and request is not None:
             origin = request.headers.get("origin")
@@ -180,33 +178,37 @@ class HttpReceiver:
         self._refuse(PayloadTooLarge.http_status, "", origin)
 
     def _step(self) -> bool:
+        """Take the next step with the bytes at hand; return whether another one may follow."""
         if self._head is not None:
             self._begin_plain(self._head)
             return False
         request = self._request
-        if self._plain_body is not None and self._on_body is not None:  # it was asked for late
+        # The body of a request that was read without h11 is at hand when it is asked for.
+        if self._plain_body is not None and self._on_body is not None:
             on_body, self._on_body = self._on_body, None
             on_body(self._plain_body)
             return False
         if request is not None and self._on_body is None:
-            return False  # its answer is pending
+            return False  # the answer is pending, and the next request has to wait (HTTP-15)
         if request is None and self._h11.our_state is self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
         if self._h11.their_state is h11.IDLE:
             return self._begin()
-        event = self._h11.next_event()
+        event = self._h11.next_event()  # knows where the body ends: HTTP-55, HTTP-56
         if type(event) is h11.Data:
             self._take(event.data)
         elif type(event) is h11.EndOfMessage:
             self._complete()
-        else:  # nothing more has come, or nothing will
+        else:  # h11 needs more data, or the request is complete
             return False
         return True
 
     def _begin(self) -> bool:
-        """Take the head of a request out of h11; whether there was one."""
+        """Take the head of a request out of h11; return whether it was complete and acceptable."""
         data = self._h11.trailing_data[0]
         try:
+            # h11 refuses what is not a request of HTTP/1 (HTTP-11, HTTP-12, HTTP-26, HTTP-50,
+            # HTTP-51, HTTP-54); check_head and read_head refuse more.
             event = self._h11.next_event()
             if type(event) is not h11.Request:
                 self._resting = not data
@@ -241,25 +243,24 @@ class HttpReceiver:
         self._on_request(request)
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
-        """See Request."""
         request = self._request
         if request is None:
-            return  # the peer went away before it was asked
+            return  # the peer has gone in the meantime
         self._on_body = on_body
         length = request.headers.get("content-length", "0")
         if int(length) > max_bytes:
             if self._busy:
-                raise PayloadTooLarge  # to whoever handed the request over
+                raise PayloadTooLarge  # _advance, which handed the request over, answers it
             self._refuse_body()
             return
-        if not self._busy:  # what was read ahead belongs to the body, or the body is there
+        if not self._busy:  # bytes that were read ahead are part of the body, or all of it
             self.connection.call_again()
         if self._plain_body is not None:
             return
         self._max_body_bytes = max_bytes
         self._body_began = trio.current_time()
         self.connection.set_deadline(self._body_began + self._handshake_timeout_s)
-        if self._h11.they_are_waiting_for_100_continue:
+        if self._h11.they_are_waiting_for_100_continue:  # HTTP-18; never with HTTP/1.0: HTTP-64
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             self.connection.write(self._h11.send(go_on) or b"")
 
@@ -267,7 +268,7 @@ class HttpReceiver:
         if len(self._body) + len(data) > self._max_body_bytes:
             raise PayloadTooLarge
         self._body += data
-        patience = self._handshake_timeout_s + len(self._body) / MIN_BODY_BYTES_PER_S
+        patience = self._handshake_timeout_s + len(self._body) / MIN_BODY_BYTES_PER_S  # HTTP-28
         self.connection.set_deadline(self._body_began + patience)
 
     def _complete(self) -> None:
@@ -281,30 +282,32 @@ class HttpReceiver:
             on_body(body)
 
     def respond(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
-        """See Request."""
         if request is not self._request or self.connection.closed:
-            return  # the peer went away, or is being answered an error already
+            return  # the peer has gone, or was sent an error instead
         self._request = None
         self._on_body = None
         if self._plain_body is not None:
             self._respond_plain(request, status, headers, body)
             return
         h11_ = self._h11
+        # An unread body stands before the next request, so there can be none (HTTP-63).
         unread = h11_.their_state is h11.SEND_BODY and self._body_is_expected(request)
         response = h11.Response(
             status_code=status,
             reason=PHRASES[status],
             headers=[
                 *headers,
+                # To HEAD too (HTTP-61), but not with 304, which has no body to count (HTTP-62).
                 *([(b"Content-Length", b"%d" % len(body))] if status != 304 else ()),
                 *([(b"Connection", b"close")] if unread or _is_upgrade(request) else ()),
             ],
         )
         parts = [h11_.send(response) or b""]
-        if body and request.method != "HEAD":
+        if body and request.method != "HEAD":  # HTTP-17
             parts.append(h11_.send(h11.Data(data=body)) or b"")
         parts.append(h11_.send(h11.EndOfMessage()) or b"")
         self.connection.write(b"".join(parts))
+        # h11 is DONE if both sides keep the connection (HTTP-16, HTTP-59, HTTP-60).
         if unread or h11_.our_state is not h11.DONE:
             self.connection.finish()
             return
@@ -313,16 +316,16 @@ class HttpReceiver:
             self.connection.call_again()
 
     def _wait_for_next(self) -> None:
-        """Give the peer its time: for a request, or for the rest of one that has begun."""
+        """Set the deadline for the next request, or for the rest of one that has begun already."""
         patience = self._handshake_timeout_s if self._ahead else self._keep_alive_s
         self.connection.set_deadline(trio.current_time() + patience)
 
     def _respond_plain(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
-        """What h11 would send."""
+        """Answer a request that was read without h11, with the bytes that h11 would send."""
         self._plain_body = None
         closes = _is_upgrade(request)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if status == 304:  # has no body, and its length would be told of the one that it stands for
+        if status == 304:  # without a Content-Length: HTTP-62
             self.connection.write(b"HTTP/1.1 304 %b\r\n%b\r\n" % (PHRASES[304], lines))
         else:
             self.connection.write(
@@ -343,11 +346,10 @@ class HttpReceiver:
         )
 
     def switch_protocols(self, headers: Headers) -> tuple[Connection, bytes]:
-        """See Request."""
         self._request = None
         self._switched = True
         connection = self.connection
-        connection.resume_reading()  # requests before this one may have held it
+        connection.resume_reading()  # it may be held, if many requests came before this one
         head = [b"HTTP/1.1 101 Switching Protocols"]
         head += [b"%b: %b" % header for header in headers]
         connection.set_deadline(float("inf"))
@@ -357,7 +359,11 @@ class HttpReceiver:
     def _refuse(self, status: int, reason: str, origin: str | None = None) -> None:
         """Answer what cannot be read as a request, or a body that is too long; then close.
 
-        The origin is that of the page that asks; a request that is in hand knows it better.
+        Args:
+            status: the status of the answer.
+            reason: its body, for a person.
+            origin: the origin of the page that sent it, for the CORS headers (HTTP-25); a request
+                whose head was read has its own.
         """
         request, self._request = self._request, None
         self._on_body = None

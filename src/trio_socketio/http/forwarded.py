@@ -1,12 +1,20 @@
-"""What proxies tell of a request that they passed on, as far as they are trusted."""
+"""What trusted proxies tell about the requests that they pass on."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from trio_socketio.http.request import Request
+from trio_socketio.option_checks import Network
 
 
-def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
-    """The client's address and whether it came over TLS, as far as trusted proxies tell."""
+def forwarded(request: Request, trusted: tuple[Network, ...]) -> tuple[str, bool]:
+    """Find out where a request came from, as far as trusted proxies tell.
+
+    Args:
+        request: the request.
+        trusted: the networks of the trusted proxies.
+    Returns:
+        The client's address, and whether the client used TLS.
+    """
     address, secure = request.address, request.secure
     if not trusted or not is_within(address, trusted):
         return address, secure
@@ -15,7 +23,7 @@ def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) 
         try:
             ip_address(hop)
         except ValueError:
-            break  # what an honest proxy never writes: stop believing here
+            break  # no honest proxy writes this, so nothing before it can be believed
         address = hop
         if not is_within(hop, trusted):
             break
@@ -23,14 +31,14 @@ def forwarded(request: Request, trusted: tuple[IPv4Network | IPv6Network, ...]) 
 
 
 def nearest(request: Request, header: str) -> str:
-    """What the proxy next to us wrote; those before it only had their say."""
+    """The last value of a header, which the proxy next to us wrote; the client may forge others."""
     return request.headers.get(header, "").rpartition(",")[2].strip()
 
 
-def is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    """Whether the address is one of those networks."""
+def is_within(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address is in one of the networks."""
     if not address:
-        return True  # a Unix socket: whoever may open it is local
+        return True  # a Unix socket, which only local processes with permission can open
     parsed = ip_address(address.partition("%")[0])
     if parsed.version == 6 and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped

@@ -1,4 +1,4 @@
-"""A request, as whoever answers it sees it."""
+"""A request, as the code that answers it sees it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from trio_socketio.net.connection import Connection
 
 _PLAIN_QUERY: Final = re.compile(r"[-A-Za-z0-9_.=&]*").fullmatch
-"""A query string in which nothing is escaped."""
+"""Matches a query string in which nothing is escaped."""
 
 _AUTHORITY: Final = re.compile(r"\*|[^/?]*://[^/?]*/?")
 
@@ -17,29 +17,34 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Exchange(Protocol):
-    """What a request came by, and its answer leaves by."""
+    """The part of HTTP that has read a request and writes its answer."""
 
     connection: "Connection"
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
-        """See Request."""
+        """Read the body of the current request, as Request.read_body does."""
 
     def respond(self, request: "Request", status: int, headers: Headers, body: bytes) -> None:
-        """See Request."""
+        """Answer a request, or do nothing if it is not the current one any more."""
 
     def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
-        """See Request."""
+        """Answer the current request with 101, as Request.switch_protocols does."""
 
 
 class Request:
     """One request whose head has arrived.
 
     Args:
-        method, target: as sent, ASCII.
-        headers: names in lower case; a repeated header is joined with a comma.
-        address, secure: of the connection.
-        on_abort: called once when the peer goes away, or sends nonsense, before the answer.
-        attached: for whoever took the request to keep what belongs to it; not set by us.
+        http: reads the body, and sends the answer.
+        method, target: as they were sent, in ASCII.
+        headers: by their names in lower case; the values of a repeated header are joined by commas.
+
+    Attributes:
+        address, secure: those of the connection.
+        path, query_text: the parts of the target, as they were sent.
+        answered: whether it was answered, or cannot be any more.
+        on_abort: called once if the peer goes away, or sends nonsense, before the answer.
+        attached: set and read only by the code that took the request, to keep something with it.
     """
 
     __slots__ = (
@@ -67,45 +72,54 @@ class Request:
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
         self.attached: Any
-        if not target.startswith("/"):  # absolute form, as to a proxy
+        if not target.startswith("/"):  # the absolute form, which clients of a proxy send
             target = "/" + _AUTHORITY.sub("", target)
         self.path, _, self.query_text = target.partition("?")
         self._query: dict[str, str] | None = None
 
     @property
     def connection(self) -> "Connection":
-        """What carries it; other requests too."""
+        """The connection, which may carry other requests too."""
         return self._http.connection
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the target; the last of a repeated name counts, as in the reference."""
+        """The query's parameters; of a repeated name the last counts, as in the reference."""
         if self._query is None:
             self._query = self.parse_query(self.query_text)
         return self._query
 
     @staticmethod
     def parse_query(text: str) -> dict[str, str]:
-        """Parameters of a query string."""
+        """Decode the parameters of a query string; of a repeated name the last counts."""
         if _PLAIN_QUERY(text):
             pairs = [pair.partition("=") for pair in text.split("&") if pair]
             return {name: value for name, _, value in pairs}
         return dict(parse_qsl(text, keep_blank_values=True))
 
     def read_body(self, max_bytes: int, on_body: Callable[[bytes | None], None]) -> None:
-        """Ask for the body. on_body is called once, unless on_abort is: with None for a longer one.
+        """Ask for the body.
 
-        That is answered 413 here.
+        Args:
+            max_bytes: a longer body is refused with 413, which ends the connection.
+            on_body: called once with the body, or with None if it was refused. It is not called if
+                on_abort is.
         """
         self._http.read_body(max_bytes, on_body)
 
     def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
-        """Answer. Content-Length is added, but to 304. Does nothing when the peer has gone."""
+        """Answer the request. Does nothing if it was answered before, or the peer has gone.
+
+        Args:
+            status: one of error_answers.PHRASES.
+            headers: without Content-Length, which is added unless the status is 304.
+            body: not sent to HEAD.
+        """
         if not self.answered:
             self.answered = True
             self._http.respond(self, status, headers, body)
 
     def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
-        """Answer 101, and give the connection away with what was read ahead."""
+        """Answer 101; return the connection, and the bytes that were read after the request."""
         self.answered = True
         return self._http.switch_protocols(headers)

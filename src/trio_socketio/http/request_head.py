@@ -1,12 +1,12 @@
-"""Requests of the common shape, read without h11.
+"""Reads requests of the common form without h11, and checks what h11 has read.
 
-h11 costs 30 to 40 us a request, which is most of a long-polling round trip. What is read here is a
-part of what h11 accepts, and means the same: `tests/net/test_request_head.py` feeds both. Anything
-unusual is left to h11: a request that is not whole, another method or version, transfer codings,
-`Expect`, `Connection: close`, repeated headers.
+h11 takes 30 to 40 us for a request, which is most of a long-polling round trip. `parse_head` reads
+a part of what h11 accepts, with the same meaning; `tests/http/test_request_head.py` gives the same
+requests to both. Anything unusual is left to h11: a request that is not whole, another method or
+version, transfer codings, `Expect`, `Connection: close`, repeated headers.
 
-What h11 reads is checked here once more (`check_head`): it accepts control characters in values,
-lines that end in LF alone, and a head of any size that arrives whole.
+What h11 reads is checked by `check_head` and `read_head`, because h11 accepts control characters in
+values, lines that end in LF alone, and a head of any size if it arrives whole.
 """
 
 import re
@@ -17,13 +17,13 @@ import h11
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 
-# One way to match each byte: no backtracking, whatever is sent.
+# There is only one way to match each byte, so this does not backtrack, whatever is sent.
 _HEAD: Final = re.compile(
     rb"(GET|POST) (/[!-~]*) HTTP/1\.1\r\n"
     rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[ \t!-~\x80-\xff]*\r\n){1,64})\r\n"
 )
 _UNSAFE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-"""A bare LF or CR, a folded header, any other control character but the tab."""
+"""Finds a bare LF or CR, a folded header, or any other control character but the tab."""
 
 _TARGET: Final = re.compile(r"(?:/|[A-Za-z][-+.0-9A-Za-z]*://([^/?#]+)(?:[/?#]|\Z)).*").fullmatch
 _HOST: Final = re.compile(
@@ -36,13 +36,13 @@ _MAX_LENGTH_DIGITS: Final = 9
 
 
 class Head(NamedTuple):
-    """The head of a whole request.
+    """The head of a request.
 
     Args:
-        method: GET or POST.
-        target: path and query, ASCII.
-        headers: names in lower case.
-        size: bytes of the head; the body is what follows.
+        method: the method; GET or POST if it was read by parse_head.
+        target: the target as it was sent, in ASCII.
+        headers: by their names in lower case.
+        size: the length of the head in bytes; 0 if it was read by h11.
     """
 
     method: str
@@ -52,13 +52,13 @@ class Head(NamedTuple):
 
 
 def parse_head(data: bytes, max_bytes: int) -> Head | None:
-    """Read a request that data holds whole, with nothing after it.
+    """Read the head of a request that is whole, with nothing after it.
 
     Args:
         data: all that has arrived.
         max_bytes: the largest head.
     Returns:
-        None when it is not such a request, or not of the common shape.
+        None if data is not one whole request of the common form.
 
     Spec: RFC 9112, sections 2 to 6.
     """
@@ -86,7 +86,7 @@ def parse_head(data: bytes, max_bytes: int) -> Head | None:
 
 
 def _stays_open(headers: dict[str, str]) -> bool:
-    """Whether the connection is kept, or becomes a WebSocket."""
+    """Whether the connection is kept for the next request, or becomes a WebSocket."""
     connection = headers.get("connection")
     if "upgrade" in headers:
         return connection == "Upgrade" and headers["upgrade"].lower() == "websocket"
@@ -94,32 +94,32 @@ def _stays_open(headers: dict[str, str]) -> bool:
 
 
 def check_head(head: bytes) -> None:
-    """Refuse a head that h11 accepts and others read differently, or that is too large.
+    """Refuse a head that is too large, or that h11 accepts and other programs read differently.
 
     Raises:
-        h11.RemoteProtocolError: why.
+        h11.RemoteProtocolError: the head is refused.
 
     Spec: RFC 9112, sections 2.2 and 5; RFC 9110, section 5.5; RFC 6585, section 5.
     """
     if len(head) > MAX_HEAD_BYTES:  # HTTP-01
         raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
-    if _UNSAFE(head) is not None:  # HTTP-04, HTTP-05
+    if _UNSAFE(head) is not None:  # HTTP-04, HTTP-05, HTTP-52
         raise h11.RemoteProtocolError("the head has a control character or a folded line")
 
 
 def read_head(event: h11.Request) -> Head:
-    """The head of a request that h11 has read; its size is unknown.
+    """Take the head of a request over from h11.
 
     Raises:
-        h11.RemoteProtocolError: h11 accepts it, and it is not one to be answered.
+        h11.RemoteProtocolError: h11 accepts the request, but it is refused.
 
     Spec: RFC 9112, sections 2 to 6.
     """
     if len(event.headers) > MAX_HEADERS:  # HTTP-02
         raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
-    if event.http_version not in (b"1.0", b"1.1"):
+    if event.http_version not in (b"1.0", b"1.1"):  # HTTP-14
         raise h11.RemoteProtocolError("HTTP/1.1 is spoken here", error_status_hint=505)
-    if event.method == b"CONNECT":
+    if event.method == b"CONNECT":  # HTTP-13
         raise h11.RemoteProtocolError("this is not a proxy", error_status_hint=405)
     headers: dict[str, str] = {}
     for name, value in event.headers:
@@ -128,7 +128,7 @@ def read_head(event: h11.Request) -> Head:
     if "transfer-encoding" in headers and (
         "content-length" in headers or event.http_version < b"1.1"
     ):
-        raise h11.RemoteProtocolError("where the body ends is ambiguous")  # HTTP-10
+        raise h11.RemoteProtocolError("where the body ends is ambiguous")  # HTTP-10, HTTP-53
     if event.http_version < b"1.1":
         headers.pop("upgrade", None)  # HTTP-09
     method, target = event.method.decode("ascii"), event.target.decode("ascii")
@@ -144,9 +144,10 @@ def read_head(event: h11.Request) -> Head:
 
 
 def find_origin(head: bytes) -> str | None:
-    """The origin that a head names which could not be read, as far as it has arrived.
+    """Find the origin in a head that could not be read, as far as it has arrived.
 
-    None when it names none, or several.
+    Returns:
+        None if it names no origin, or several.
     """
     end = head.find(b"\r\n\r\n")
     origins = _ORIGIN(head if end < 0 else head[: end + 2])

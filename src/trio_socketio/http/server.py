@@ -5,10 +5,12 @@ from typing import Final
 
 from trio_socketio.http.error_answers import ErrorHeaders, encode_error, no_headers
 from trio_socketio.http.exchange import HttpReceiver
+from trio_socketio.http.options import HttpOptions
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
-from trio_socketio.runtime.connections import ConnectionLimits, Connections
+from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
 
 _RETRY: Final = (b"Retry-After", b"5")
@@ -18,29 +20,32 @@ def open_http_connections(
     poller: Poller,
     deadlines: Deadlines,
     limits: ConnectionLimits,
+    options: HttpOptions,
     on_request: Callable[[Request], None],
-    *,
-    handshake_timeout_s: float,
-    keep_alive_s: float,
     error_headers: ErrorHeaders = no_headers,
 ) -> Connections:
-    """Connections whose requests are handed to on_request, each in its connection's turn.
+    """Create a group of connections that speak HTTP.
 
     Args:
-        poller: of the runtime.
-        deadlines: of the runtime.
-        limits: see ConnectionLimits.
-        on_request: answers.
-        handshake_timeout_s: for a head to arrive; also the patience with a body that stalls.
-        keep_alive_s: how long to wait for a next request.
-        error_headers: of the errors that are answered before there is a request.
+        poller: the runtime's.
+        deadlines: the runtime's.
+        limits: the bounds of the group.
+        options: how requests are read.
+        on_request: called with each request, in its connection's turn.
+        error_headers: gives the headers of errors that are answered before there is a request.
     """
 
     def serve(connection: Connection) -> None:
         connection.set_receiver(
-            HttpReceiver(connection, on_request, handshake_timeout_s, keep_alive_s, error_headers)
+            HttpReceiver(
+                connection,
+                on_request,
+                options.handshake_timeout_s,
+                options.keep_alive_s,
+                error_headers,
+            )
         )
 
-    # Nothing is read of a connection that is one too many, so its origin is unknown.
+    # A connection that is refused is not read, so the origin of its page is unknown.
     busy = encode_error(503, "too many connections", [_RETRY, *error_headers(None)])
     return Connections(poller, deadlines, limits, serve, busy)

@@ -1,1 +1,1 @@
-"""The only floor that touches a file descriptor, TLS, h11 or wsproto."""
+"""Bytes: connections, TLS and WebSocket frames. Nothing here knows HTTP or Engine.IO sessions."""

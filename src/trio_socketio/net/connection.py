@@ -1,7 +1,8 @@
-"""Bytes in, bytes out, bounded: one accepted connection on the poller.
+"""One accepted connection on the poller: bytes in and bytes out, within bounds.
 
-Closing is two steps: `close` and `abort` only mark and silence the connection; the descriptor is
-closed after the batch. Nothing is ever called back from inside `write` or `close`.
+A connection is closed in two steps. `abort` only marks and silences it; its descriptor is closed
+after the poller's batch, in which the number might otherwise be reused. `write` and `abort` never
+call back: whatever goes wrong in them is deferred to the end of the turn.
 """
 
 import socket
@@ -19,41 +20,47 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
-"""How long a connection that was finished may go on sending what nobody will read."""
+"""How long the peer may go on sending after we have sent all; what it sends is thrown away."""
 
 HARD_BOUND_FACTOR: Final = 8
-"""Times the output bound: a client so far behind is not given time."""
-EARLY_FLUSH_BYTES: Final = 1 << 18  # gathered in one turn: past it, the kernel is asked at once
+"""A client with this many times its output bound waiting is closed at once."""
+EARLY_FLUSH_BYTES: Final = 1 << 18
+"""Output above this is sent within the turn, so that the bounds hold within a turn too: BND-11."""
 
 
 class Owner(Protocol):
-    """What a connection belongs to: its poller, its deadlines, its bounds, its end."""
+    """The group that a connection belongs to; see runtime.connections.Connections."""
 
     @property
     def poller(self) -> Poller:
-        """Drives it."""
+        """The poller that drives the connection."""
 
     @property
     def deadlines(self) -> Timetable:
-        """Watches its deadlines."""
+        """The timetable that watches its deadlines."""
 
     output_bound_bytes: int
     slow_client_s: float
     writes_dropped: int
-    """Writes to connections that were given up for being too far behind."""
+    """How many writes were dropped because their connections were too far behind."""
 
     def connection_released(self, connection: "Connection") -> None:
-        """Its descriptor is closed."""
+        """Take note that the connection's descriptor is closed."""
 
 
 class Connection:
     """A non-blocking stream socket.
 
     Args:
-        owner: see Owner.
-        sock: connected and non-blocking; belongs to the connection from now on.
-        address: the peer's, as text; empty for a Unix socket.
-        secure: whether the peer came over TLS.
+        owner: the group that the connection belongs to.
+        sock: connected and non-blocking; the connection closes it.
+        address: the peer's address as text; empty for a Unix socket.
+        secure: whether the peer uses TLS.
+
+    Attributes:
+        closed: whether it was aborted; its descriptor may be open until the end of the batch.
+        was_behind: whether the kernel has ever refused output.
+        on_drained: called once, when all output has been given to the kernel.
     """
 
     __slots__ = (
@@ -98,46 +105,46 @@ class Connection:
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._unsent: memoryview | None = None  # what the kernel refused
-        self._queued = False  # in the poller's dirty list, or waiting for WRITE
-        self._blocked = False
-        self.was_behind = False  # it has never had to be waited for
-        self._left_bytes = 0  # that the peer had not confirmed when it was last looked at
+        self._queued = False  # on the poller's list of dirty items, or waiting for WRITE
+        self._blocked = False  # waiting for WRITE
+        self.was_behind = False
+        self._left_bytes = 0  # bytes that the peer had not confirmed at the last look
         self._paused = False
-        self._held = False  # paused, but only until what was read is worked on
+        self._held = False  # paused, but only until what was read has been handled
         self._finishing = False
         self._heard_all = False  # the peer will send nothing more
-        self._over = False  # over the hard bound: given up after this turn
-        self._slow_at = inf
-        self.on_drained: Callable[[], None] | None = None  # called once, when all output has left
+        self._over = False  # over the hard bound, and lost at the end of the turn
+        self._slow_at = inf  # when the peer is given up for taking nothing
+        self.on_drained: Callable[[], None] | None = None
 
     def set_receiver(self, receiver: Receiver) -> None:
-        """Hand the bytes from now on to receiver."""
+        """Hand what is read from now on to a receiver."""
         self._receiver = receiver
         self._receive = receiver.receive_data
 
     def fileno(self) -> int:
-        """The descriptor; -1 once released."""
+        """The descriptor; -1 once it is closed."""
         return self._sock.fileno()
 
     # -- reading
 
     def on_ready(self, events: int) -> None:
-        """See Pollable."""
-        if self.closed:
+        if self.closed:  # by another connection of the same batch
             return
         if events & WRITE:
             self._on_writable()
             if events == WRITE:
                 return
         if self._paused:
-            # A Unix socket hangs up as soon as its peer has closed, with bytes still to be read.
+            # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left
+            # to read. While it is held, the receiver still works on these and reads on afterwards.
             if events & HANG_UP and not self._held:
                 self.lose("transport close")
             return
         self.on_readable()
 
     def on_readable(self) -> bool:
-        """Read what is there and pass it on; whether there was anything."""
+        """Read once and hand over what came; return whether there was anything."""
         try:
             data = self._sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -152,21 +159,24 @@ class Connection:
         return False
 
     def on_more(self) -> None:
-        """See Pollable."""
         if not self.closed:
             self._receiver.receive_more()
 
     def call_again(self) -> None:
-        """Have the receiver's receive_more called in the next turn."""
+        """Have the receiver's receive_more called in the poller's next turn."""
         self._poller.call_again(self)
 
     @property
     def turn_ends(self) -> float:
-        """See Poller: whoever has more to do then should call again."""
+        """When this turn should end; a receiver that has more to do then should call again."""
         return self._poller.turn_ends
 
     def pause_reading(self, user_timeout_s: float) -> None:
-        """Stop reading; only a reset is noticed, or a dead peer after user_timeout_s."""
+        """Stop reading until resume_reading.
+
+        Meanwhile only a reset by the peer is noticed, and a peer that confirms nothing of our
+        output for user_timeout_s.
+        """
         if self.closed:
             return
         self.hold_reading()
@@ -174,9 +184,10 @@ class Connection:
         set_user_timeout(self._sock, user_timeout_s)
 
     def hold_reading(self) -> None:
-        """Stop reading for the moment: what was read is still being worked on.
+        """Stop reading while what was read is still being handled.
 
-        The caller goes on in the next turn, until it resumes or pauses. A hang-up waits for that.
+        The caller goes on in the next turn, and in the end calls resume_reading or pause_reading. A
+        hang-up of the peer is not noticed before.
         """
         self._held = True
         if not self._paused and not self.closed:
@@ -184,7 +195,7 @@ class Connection:
             self._watch()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Read again after hold_reading or pause_reading."""
         self._held = False
         if self._paused and not self.closed:
             self._paused = False
@@ -192,14 +203,17 @@ class Connection:
 
     @property
     def is_held(self) -> bool:
-        """Whether what was read is still being worked on; see hold_reading."""
+        """Whether what was read is still being handled; see hold_reading."""
         return self._held
 
     # -- writing
 
     @property
     def leaving_bytes(self) -> int:
-        """Output that the peer has not confirmed, as far as the system tells: costs a call."""
+        """Bytes of output that the peer has not confirmed, as far as the system tells.
+
+        Asking costs a system call.
+        """
         return 0 if self.closed else self.waiting_bytes + count_unconfirmed(self._sock)
 
     @property
@@ -209,15 +223,18 @@ class Connection:
 
     @property
     def waiting_bytes(self) -> int:
-        """Output that has not left."""
+        """Bytes of output that the kernel has not accepted."""
         return self._out_bytes + (0 if self._unsent is None else len(self._unsent))
 
     def write(self, data: bytes) -> None:
-        """Gather data; it leaves at the end of the turn. Ignored once closed. Never raises."""
+        """Add to the output, which is sent at the end of the turn. Does nothing once closed.
+
+        Never raises in trio's thread.
+        """
         if not self._queued:
             if self.closed:
                 return
-            self._poller.mark_dirty(self)  # raises in another thread: nothing has changed
+            self._poller.mark_dirty(self)  # first, because it raises in another thread
             self._queued = True
         elif self._blocked and not self._within_hard_bound():
             return
@@ -228,14 +245,15 @@ class Connection:
 
     def _flush_early(self) -> None:
         try:
-            self.flush()  # what the kernel refuses is bounded for the rest of the turn, too
+            self.flush()  # if the kernel refuses some, the bounds apply to the next write already
         except Exception as error:
             self.fail(error)
-        self._queued = True  # the poller still has it on its list
+        self._queued = True  # the connection is still on the poller's list
 
     def flush(self) -> None:
-        """See Flushable: send what was gathered with one call."""
-        if self._blocked:  # an earlier flush of this turn was refused: it leaves behind that
+        if (
+            self._blocked
+        ):  # the kernel refused an earlier flush of this turn, and output is in order
             return
         self._queued = False
         out = self._out
@@ -247,6 +265,7 @@ class Connection:
         self._send(self._seal(data))
 
     def _seal(self, data: bytes) -> bytes:
+        """What to send for data; TLS makes records of it."""
         return data
 
     def _send(self, data: bytes | memoryview) -> None:
@@ -296,21 +315,22 @@ class Connection:
                 self._watch()
 
     def _prolong(self) -> None:
-        """A peer that takes what we send is not late, however long it takes (HTTP-40)."""
+        """Move the deadline of a peer that takes our output: it is not late (HTTP-40)."""
         if self._deadline < inf and not self._heard_all:
             self._deadline = max(self._deadline, trio.current_time() + self._owner.slow_client_s)
 
     def _is_taking(self) -> bool:
         """Whether the peer has confirmed anything since the last look or partial send.
 
-        The kernel says that it has room only when a third of its buffer is free, which takes a
-        steady peer too long; and what it accepts unasked is no measure, for its buffers grow.
+        Progress cannot be told by when the kernel accepts more: it says that it has room only when
+        a third of its buffer is free, which a slow but steady peer may not reach in time; and it
+        accepts data without any progress of the peer while it enlarges the buffer.
         """
         before, self._left_bytes = self._left_bytes, self.leaving_bytes
         return self._left_bytes < before
 
     def _within_hard_bound(self) -> bool:
-        """A client that is hopelessly behind loses what is written, then its connection."""
+        """Whether a blocked connection may have more output; above the hard bound it is lost."""
         if self.closed:
             return False
         if self._over:
@@ -321,7 +341,8 @@ class Connection:
                 self._slow_at = trio.current_time() + self._owner.slow_client_s
                 self._owner.deadlines.schedule(self)
             return True
-        self._over = True  # the caller may be iterating: nobody is closed from here
+        # HTTP-41. Deferred, because the caller may be a broadcast that iterates over its receivers.
+        self._over = True
         self._owner.writes_dropped += 1
         self._poller.defer(lambda: self.lose("slow client"))
         return False
@@ -329,17 +350,15 @@ class Connection:
     # -- ending
 
     def set_deadline(self, at: float) -> None:
-        """Give the peer until then (trio's clock); infinity takes it back."""
+        """Lose the connection at this time on trio's clock; infinity sets no deadline."""
         self._deadline = at
         self._owner.deadlines.schedule(self)
 
     def next_deadline(self) -> float:
-        """See Expiring."""
         return min(self._deadline, self._slow_at)
 
     def expire(self, now: float) -> None:
-        """See Expiring."""
-        if self._blocked and self._is_taking():
+        if self._blocked and self._is_taking():  # HTTP-40
             self._prolong()
             if self._slow_at <= now:
                 self._slow_at = now + self._owner.slow_client_s
@@ -350,23 +369,25 @@ class Connection:
         self._deadline = self._slow_at = inf
 
     def lose(self, reason: str) -> None:
-        """Give the connection up, and tell the receiver."""
+        """Abort the connection, and tell its receiver the reason."""
         if not self.closed:
             receiver = self._receiver
             self.abort()
             receiver.connection_lost(reason)
 
     def fail(self, error: BaseException) -> None:
-        """See Flushable."""
         self._poller.defer(lambda: self.lose("transport error"))
 
     def finish(self, *, heard_all: bool = False) -> None:
-        """Send what was written, then close: our direction first, and for good within DRAIN_S.
+        """Send all output, then close the connection; nothing is handed to the receiver any more.
 
-        A peer that takes nothing for slow_client_s is given up.
+        First only our direction is closed, and what the peer still sends is thrown away for up to
+        DRAIN_S: to close both at once with bytes unread would reset the connection, and the peer
+        might lose our last output (HTTP-19). A peer that takes nothing for slow_client_s is lost.
 
         Args:
-            heard_all: the peer said that nothing follows, so there is nothing to wait for.
+            heard_all: whether the peer has said that it sends nothing more, so that the connection
+                can be closed at once when the output is sent.
         """
         if self.closed or self._finishing:
             return
@@ -391,13 +412,13 @@ class Connection:
         self.set_deadline(min(self._deadline, trio.current_time() + DRAIN_S))
 
     def abort(self) -> None:
-        """Close without sending what was written."""
+        """Close the connection, and drop its output. The receiver is not told."""
         if self.closed:
             return
         self.closed = True
         self._receiver = NOBODY
         self._receive = NOBODY.receive_data
-        self._queued = self._blocked = False  # writes find it closed
+        self._queued = self._blocked = False  # so that write looks at closed
         self._out.clear()
         self._out_bytes = 0
         self._unsent = None
@@ -406,7 +427,6 @@ class Connection:
         self._poller.close_later(self)
 
     def release(self) -> None:
-        """See Pollable."""
         self._sock.close()
         self._owner.connection_released(self)
 

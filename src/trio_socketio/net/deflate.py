@@ -1,8 +1,9 @@
-"""permessage-deflate: WebSocket messages compressed, within bounds.
+"""permessage-deflate: compressed WebSocket messages, within bounds.
 
-What is received is inflated in steps and never beyond the largest message. What is sent without
-context takeover is compressed once for all its receivers, by one compressor of the server: a full
-flush makes it forget what came before, so that no message tells of another.
+A received message is inflated in steps, and never beyond the largest size of a message. A message
+that is sent without context takeover is compressed once for all its receivers. One compressor of
+the server does that for all messages; a full flush after each makes it forget what came before, so
+that the size of one message tells nothing about another.
 
 Spec: RFC 7692.
 """
@@ -27,19 +28,20 @@ from trio_socketio.net.frames import (
     encode_frames,
     is_utf8,
 )
-from trio_socketio.options import PerMessageDeflate
+from trio_socketio.net.options import PerMessageDeflate
 
 NAME: Final = "permessage-deflate"
 MAX_OFFERS: Final = 8
 MAX_STREAMS: Final = 1024
-"""Final blocks in one message: after each zlib begins anew, which costs more than its two bytes."""
+"""The most final blocks in one message. After each of them zlib must begin anew, which costs far
+more than the two bytes that such a block takes."""
 
 _RESERVED: Final = 0x70
 _COMPRESSED: Final = 0x40
 _FINAL: Final = 0x80
-_TAIL: Final = b"\x00\x00\xff\xff"  # of what a flush writes; left out on the wire
+_TAIL: Final = b"\x00\x00\xff\xff"  # the end of what a flush writes, which is not sent
 _STEP_BYTES: Final = 16 * 1024
-_WEIGHED_BYTES: Final = 4 * 1024  # inflating that much takes as long as a small message
+_WEIGHED_BYTES: Final = 4 * 1024  # to inflate this much takes as long as to handle a small message
 _BITS: Final = re.compile(r"[89]|1[0-5]").fullmatch
 _ZLIB_MIN_BITS: Final = 9
 
@@ -48,9 +50,9 @@ class Agreement(NamedTuple):
     """What client and server agreed on.
 
     Args:
-        server_bits, client_bits: the window of what either sends, as a power of two.
-        server_takeover, client_takeover: whether either keeps its window between messages.
-        answer: the value of the header that says so.
+        server_bits, client_bits: the window of what the side sends, as a power of two.
+        server_takeover, client_takeover: whether the side keeps its window between messages.
+        answer: the value of Sec-WebSocket-Extensions in the server's response.
     """
 
     server_bits: int
@@ -69,13 +71,16 @@ class Deflate:
 
     def __init__(self, options: PerMessageDeflate) -> None:
         self._options = options
-        self._shared: dict[int, RawDeflate] = {}  # by window, for connections without takeover
+        # By window; WS-04: connections without takeover share a compressor.
+        self._shared: dict[int, RawDeflate] = {}
 
     def negotiate(self, header: str) -> Agreement | None:
-        """Take the first offer that is well formed and can be met; None goes without.
+        """Accept the first offer that is well formed and can be met (WS-01).
 
         Args:
-            header: Sec-WebSocket-Extensions of the client.
+            header: the client's Sec-WebSocket-Extensions.
+        Returns:
+            None if there is no such offer: the connection then opens without the extension.
 
         Spec: RFC 7692, section 7.1.
         """
@@ -91,7 +96,7 @@ class Deflate:
         options = self._options
         server_bits = min(options.server_max_window_bits, offer.get("server_max_window_bits", 15))
         client_bits = 15
-        if server_bits < _ZLIB_MIN_BITS:
+        if server_bits < _ZLIB_MIN_BITS:  # zlib cannot write it, so the offer cannot be met
             return None
         server_takeover = not (
             options.server_no_context_takeover or "server_no_context_takeover" in offer
@@ -115,7 +120,7 @@ class Deflate:
         )
 
     def sender(self, agreement: Agreement) -> "Deflater":
-        """What encodes packets for a connection."""
+        """Return what encodes packets for a connection with this agreement."""
         options, bits = self._options, agreement.server_bits
         if agreement.server_takeover:
             raw = RawDeflate(options.level, bits, options.memory_level, takeover=True)
@@ -126,7 +131,10 @@ class Deflate:
 
 
 def _parse_offer(text: str) -> dict[str, int] | None:
-    """Parameters of one offer, 15 where a window has no value; None unless well formed."""
+    """The parameters of one offer, or None if it is not well formed (WS-02).
+
+    A window without a value is 15.
+    """
     name, *parts = [part.strip() for part in text.split(";")]
     if name.lower() != NAME:
         return None
@@ -156,7 +164,7 @@ class RawDeflate:
     """A compressor of messages.
 
     Args:
-        level, bits, memory_level: of zlib.
+        level, bits, memory_level: see zlib.compressobj.
         takeover: whether a message may refer to those before it.
     """
 
@@ -170,17 +178,18 @@ class RawDeflate:
         self._zlib = zlib.compressobj(level, zlib.DEFLATED, -bits, memory_level)
 
     def compress(self, data: bytes) -> bytes:
-        """Blocks that end at a byte, the last one an empty stored block."""
+        """Compress data into blocks that end at a byte, the last of them an empty stored block."""
         return self._zlib.compress(data) + self._zlib.flush(self._flush)
 
 
 class Deflater:
-    """Encodes packets for connections that agreed alike.
+    """Encodes packets for all connections with the same agreement.
 
     Args:
         raw: the compressor.
-        threshold_bytes: smaller messages go as they are.
-        form: names what it makes in `Outgoing.coded`; None when it is good for one connection.
+        threshold_bytes: smaller messages are not compressed.
+        form: the name of its frames in `Outgoing.coded`; None if they are of use to one connection
+            only.
     """
 
     __slots__ = ("_form", "_raw", "_threshold_bytes")
@@ -191,12 +200,12 @@ class Deflater:
         self._form = form
 
     def encode(self, packet: Outgoing) -> bytes:
-        """All frames of a packet. See net.frames.encode_frames."""
+        """Encode a packet as frames, as net.frames.encode_frames does."""
         if packet.byte_count() < self._threshold_bytes or not packet.compress:
             return packet.frames or encode_frames(packet)
         if self._form is None:
             return self._encode(packet)
-        if packet.coded is None:
+        if packet.coded is None:  # WS-04: what is made is kept for the next receiver
             packet.coded = {}
         frames = packet.coded.get(self._form)
         if frames is None:
@@ -209,9 +218,10 @@ class Deflater:
         return b"".join(frames)
 
     def _encode_message(self, first_byte: int, message: bytes) -> bytes:
-        if len(message) >= self._threshold_bytes:
+        if len(message) >= self._threshold_bytes:  # WS-03
             deflated = self._raw.compress(message)[: -len(_TAIL)]
-            # With takeover the client must see whatever went through the window.
+            # With takeover the client must inflate whatever went through the window, or its own
+            # window would differ from ours.
             if self._raw.takeover or len(deflated) < len(message):
                 return encode_frame(first_byte | _COMPRESSED, deflated)
         return encode_frame(first_byte, message)
@@ -221,9 +231,9 @@ class Inflater:
     """Inflates messages up to a size.
 
     Args:
-        bits: the client's window.
+        bits: the client's window, as a power of two.
         takeover: whether a message may refer to those before it.
-        max_bytes: the largest message.
+        max_bytes: the largest message after it was inflated.
     """
 
     __slots__ = ("_bits", "_fed", "_left", "_max_bytes", "_parts", "_streams", "_takeover", "_zlib")
@@ -235,15 +245,15 @@ class Inflater:
         self._left = max_bytes
         self._parts: list[bytes] = []
         self._fed = False  # whether the message has any bytes yet
-        self._streams = 0  # that final blocks have ended within this message
+        self._streams = 0  # how many final blocks this message has had
         self._zlib: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of a message.
+        """Inflate the next bytes of a message.
 
         Raises:
-            PayloadTooLarge: it grows above max_bytes.
-            zlib.error: it was not compressed so, or has more than MAX_STREAMS final blocks.
+            PayloadTooLarge: the message is larger than max_bytes.
+            zlib.error: the data cannot be inflated, or has more than MAX_STREAMS final blocks.
         """
         self._fed = self._fed or bool(data)
         for at in range(0, len(data), _STEP_BYTES):
@@ -252,23 +262,26 @@ class Inflater:
                 rest = self._inflate(rest)
 
     def _inflate(self, data: bytes) -> bytes | None:
-        """Inflate one step of data; what is left of it, None when that is nothing.
+        """Inflate one step of data.
 
-        Every call takes bytes off data, or makes some of the message: feed's loop is bounded by
-        the size of both, whatever the peer has sent.
+        Every call consumes bytes of data or produces bytes of the message, so that feed's loop ends
+        whatever the peer has sent (WS-09).
+
+        Returns:
+            What is left of data; None if there is nothing more to do.
         """
         inflate = self._zlib
         if inflate is None or inflate.eof:
             inflate = self._zlib = zlib.decompressobj(-self._bits)
         part = inflate.decompress(data, _STEP_BYTES)
         self._left -= len(part)
-        if self._left < 0:
+        if self._left < 0:  # WS-07
             raise PayloadTooLarge(f"a message above the limit of {self._max_bytes} bytes")
         if part:
             self._parts.append(part)
         if inflate.eof:
-            # A block follows at the next byte, or nothing does (RFC 7692, section 7.2.1; WS-09).
-            # zlib takes nothing more: unconsumed_tail stays, and unused_data would grow.
+            # Another block may follow at the next byte (RFC 7692, section 7.2.3.4; WS-09). This
+            # decompressor takes no more: fed again, it would only add to its unused_data for ever.
             self._streams += 1
             if self._streams > MAX_STREAMS:
                 raise zlib.error(f"more than {MAX_STREAMS} final blocks in a message")
@@ -277,13 +290,14 @@ class Inflater:
         return rest if rest or len(part) == _STEP_BYTES else None  # zlib may hold back more
 
     def finish(self) -> bytes:
-        """The message is whole.
+        """End the message and return it.
 
         Raises:
             PayloadTooLarge, zlib.error: see feed.
         """
-        # Without bytes there is no block to complete: zlib writes none for an empty message that
-        # follows a flush. After a final block there is none either.
+        # The tail that the sender left out completes the last block. An empty message has no block
+        # to complete, because zlib writes none right after a flush; nor is there one after a final
+        # block.
         if self._fed and (self._zlib is None or not self._zlib.eof):
             self.feed(_TAIL)
         if self._zlib is not None and (self._zlib.eof or not self._takeover):
@@ -297,14 +311,15 @@ class Inflater:
 
 
 class DeflateReceiver(FrameReceiver):
-    """Takes compressed messages too; see FrameReceiver.
+    """A FrameReceiver that takes compressed messages too.
 
-    A whole compressed frame is inflated here. The frames of a fragmented message go through wsproto
-    as if they were binary, and are inflated when it has checked and unmasked them; wsproto's own
-    extension inflates without bound, and loses its state to a ping between two fragments.
+    A message in one frame is inflated here. The frames of a fragmented message are given to wsproto
+    as if they were binary, and inflated after it has checked and unmasked them. wsproto's own
+    extension is not used, because it inflates without a bound and a ping between two fragments
+    makes it forget that the message is compressed (WS-06).
 
     Args:
-        inflater: of this connection.
+        inflater: the inflater of this connection.
     """
 
     __slots__ = ("_inflated", "_inflater", "_is_compressed", "_opcode")
@@ -320,12 +335,13 @@ class DeflateReceiver(FrameReceiver):
     ) -> None:
         super().__init__(connection, max_bytes, on_text, on_binary, on_lost)
         self._inflater = inflater
-        self._inflated = 0  # bytes of the last message, until they are weighed
+        self._inflated = 0  # bytes of the last message that _weigh has not counted yet
         self._is_compressed = False
         self._opcode = Opcode.BINARY
 
     def _receive_by_wsproto(self, frame: bytes) -> bool:
         opcode = frame[0] & 0x0F
+        # Any other frame with a reserved bit goes to wsproto as it is, which refuses it: WS-08.
         if frame[0] & _RESERVED == _COMPRESSED and opcode in (Opcode.TEXT, Opcode.BINARY):
             self._opcode = Opcode(opcode)
             start = _whole_frame(frame)
@@ -336,7 +352,7 @@ class DeflateReceiver(FrameReceiver):
         return super()._receive_by_wsproto(frame)
 
     def _weigh(self) -> int:
-        # However little was read: what it inflates to takes its time.
+        # A small frame may inflate to a large message, which takes time accordingly.
         inflated, self._inflated = self._inflated, 0
         return inflated // _WEIGHED_BYTES
 
@@ -365,10 +381,11 @@ class DeflateReceiver(FrameReceiver):
         except (PayloadTooLarge, zlib.error) as error:
             return self._refuse(error)
         self._is_compressed = False
-        self._fragments = 0
+        self._fragments = 0  # WS-20
         return self._hand_over(message)
 
     def _hand_over(self, message: bytes) -> bool:
+        """Give away an inflated message as any other (WS-05); return whether to go on."""
         self._inflated = len(message)
         if self._opcode is Opcode.BINARY:
             self._on_binary(message)
@@ -388,7 +405,10 @@ class DeflateReceiver(FrameReceiver):
 
 
 def _whole_frame(frame: bytes) -> int:
-    """Where the payload of a final, masked frame of the shortest form starts; 0 for any other."""
+    """Where the payload of a final, masked frame begins; 0 if the frame is not such a one.
+
+    The result is 0 too if the length is written in more bytes than it needs: wsproto refuses that.
+    """
     size = frame[1]
     if not frame[0] & _FINAL or size < 0x80:
         return 0

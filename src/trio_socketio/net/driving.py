@@ -1,86 +1,87 @@
-"""What a connection needs of whoever drives it: a poller, and a timetable of deadlines."""
+"""What a connection needs to be driven: the interfaces of the poller and of the deadlines."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-# The values of epoll, used with every poller.
+# The values of epoll, which every poller uses.
 READ: Final = 0x001
 WRITE: Final = 0x004
-HANG_UP: Final = 0x018  # error or both directions closed; reported unasked
+HANG_UP: Final = 0x018  # an error, or both directions are closed; reported without being asked for
 
 
 class Flushable(Protocol):
     """Something that gathers output during a turn."""
 
     def flush(self) -> None:
-        """Send what was gathered; called once per mark_dirty."""
+        """Send what was gathered. Called once for each mark_dirty."""
 
     def fail(self, error: BaseException) -> None:
-        """A defect of ours or of a handler surfaced: give this one up. Never raises."""
+        """Give up, because one of the other methods raised. Never raises."""
 
 
 class Resumable(Protocol):
     """Something that has more to do than fits into a turn."""
 
     def on_more(self) -> None:
-        """Asked for with Poller.call_again: go on with what is read already."""
+        """Go on with what was read before. Called once for each Poller.call_again."""
 
     def fail(self, error: BaseException) -> None:
-        """See Flushable."""
+        """Give up, because one of the other methods raised. Never raises."""
 
 
 class Pollable(Flushable, Resumable, Protocol):
     """A connection, as the poller sees it."""
 
     def fileno(self) -> int:
-        """Its descriptor."""
+        """The descriptor."""
 
     def on_ready(self, events: int) -> None:
-        """Something of READ, WRITE, HANG_UP happened; may come once more after closing."""
+        """Handle some of READ, WRITE and HANG_UP. May be called once more after closing."""
 
     def release(self) -> None:
-        """Close the descriptor; called once, after a turn. Never raises."""
+        """Close the descriptor. Called once, at the end of a turn. Never raises."""
 
 
 class Poller(Protocol):
-    """Drives connections; see runtime/poller.py."""
+    """Drives connections in turns; see runtime/poller.py."""
 
     turn_ends: float
+    """When this turn should end, on perf_counter's clock."""
 
     def watch(self, connection: Pollable, events: int) -> None:
-        """Change what a connection is watched for."""
+        """Change the events that a registered connection is watched for."""
 
     def mark_dirty(self, item: Flushable) -> None:
-        """Have item.flush called at the end of this turn, or soon outside one."""
+        """Have item.flush called at the end of this turn, or soon if there is none."""
 
     def defer(self, callback: Callable[[], None]) -> None:
-        """Call back when this turn's batch is done; never from here."""
+        """Call back when this turn's batch is done, or soon if there is none; never from here."""
 
     def call_again(self, item: Resumable) -> None:
         """Have item.on_more called in the next turn."""
 
     def close_later(self, connection: Pollable) -> None:
-        """Release a connection when the batch is done."""
+        """Have connection.release called when this turn's batch is done."""
 
 
 class Expiring(Protocol):
-    """Something with a deadline that moves."""
+    """Something with a deadline that may move."""
 
     deadline_entry: Any
-    """Kept by the timetable, None at first."""
+    """Belongs to the timetable; None at first."""
 
     def next_deadline(self) -> float:
-        """Seconds on trio's clock; infinity for none."""
+        """The deadline, in seconds on trio's clock; infinity for none."""
 
     def expire(self, now: float) -> None:
-        """Called at or after next_deadline."""
+        """Act on the deadline. Called at next_deadline or somewhat later."""
 
 
 class Timetable(Protocol):
     """Watches deadlines; see runtime/deadlines.py."""
 
     def schedule(self, item: Expiring) -> None:
-        """Tell that item's deadline may have come nearer."""
+        """Take note that the item's deadline may have come nearer."""
 
     def forget(self, item: Expiring) -> None:
-        """Watch it no longer."""
+        """Stop watching the item's deadline, and drop the reference to it."""

@@ -1,8 +1,9 @@
-"""WebSocket frames of one connection: a fast path for what is common, wsproto for the rest.
+"""WebSocket frames of one connection: a fast path for common frames, wsproto for all others.
 
-A whole, final, masked text or binary frame is decoded here. Any other whole frame goes to wsproto,
-which keeps the rules of RFC 6455 for fragments and control frames; its state lives only while a
-message is open. Lengths are looked at in the header, so nothing too large is ever gathered.
+A whole, final, masked text or binary frame is decoded here. Any other whole frame is given to
+wsproto, which keeps the rules of RFC 6455 for fragments and control frames; its state exists only
+while a message is open. The length is checked as soon as a frame's header has arrived, so nothing
+too large is ever gathered.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ except ImportError:  # no compiled form for this platform
     from websockets.utils import apply_mask as apply_mask
 
 MAX_FRAGMENTS: Final = 1024
+"""In one message. Fragments may be empty, so the bound on a message's size does not bound them."""
 MESSAGES_PER_TURN: Final = 64
 
 TEXT: Final = 0x81
@@ -38,8 +40,15 @@ _LENGTH_64: Final = Struct("!BBQ").pack
 
 
 def encode_frame(first_byte: int, payload: bytes) -> bytes:
-    """One final, unmasked frame. Spec: RFC 6455, section 5.2."""
-    size = len(payload)
+    """Encode one final, unmasked frame.
+
+    Args:
+        first_byte: FIN, the reserved bits and the opcode (WSP-28).
+        payload: of any length.
+
+    Spec: RFC 6455, section 5.2.
+    """
+    size = len(payload)  # written in as few bytes as it can be: WSP-29
     if size < 126:
         return bytes((first_byte, size)) + payload
     if size < 65536:
@@ -48,7 +57,7 @@ def encode_frame(first_byte: int, payload: bytes) -> bytes:
 
 
 def encode_frames(packet: Outgoing) -> bytes:
-    """All frames of a packet, made once for all its receivers. Spec: Engine.IO v4, "WebSocket"."""
+    """Encode a packet as frames, once for all its receivers. Spec: Engine.IO v4, "WebSocket"."""
     frames = packet.frames
     if frames is None:
         text = packet.text
@@ -66,12 +75,12 @@ class FrameReceiver:
     """Cuts frames out of a connection and hands over whole messages.
 
     Args:
-        connection: has switched to WebSocket.
+        connection: a connection that has switched to WebSocket.
         max_bytes: the largest message.
-        on_text: called with the UTF-8 bytes of a text message.
-        on_binary: called with a binary message.
-        on_lost: called once when the peer has closed, gone or broken the protocol, with the
-            disconnect reason; not after close.
+        on_text: called with the UTF-8 bytes of each text message.
+        on_binary: called with each binary message.
+        on_lost: called once with the disconnect reason, when the peer has closed, is gone, or has
+            broken the protocol; not called after close.
     """
 
     __slots__ = (
@@ -104,9 +113,9 @@ class FrameReceiver:
         self._on_binary = on_binary
         self._on_lost: Callable[[str], None] | None = on_lost
         self._rest: bytearray | None = None  # bytes of a frame that is not whole yet
-        self._need = 0  # bytes of _rest before it is worth another look
-        self._stopped = False  # nothing may be handed over: paused or closing
-        self._held = False  # not reading until what was read is handed over
+        self._need = 0  # how long _rest must be before another look at it is of use
+        self._stopped = False  # nothing may be handed over, because we are paused or closing
+        self._held = False  # reading is held until what was read has been handed over
         self._wsproto: FrameProtocol | None = None
         self._message: list[bytes] = []  # fragments of the open message
         self._message_bytes = 0
@@ -114,7 +123,6 @@ class FrameReceiver:
         connection.set_receiver(self)
 
     def receive_data(self, data: bytes) -> None:
-        """See Receiver."""
         rest = self._rest
         if rest is not None:
             rest += data
@@ -128,14 +136,12 @@ class FrameReceiver:
         self._cut(data)
 
     def receive_more(self) -> None:
-        """See Receiver."""
         rest = self._rest
         if rest is not None and len(rest) >= self._need and not self._stopped:
             self._rest = None
             self._cut(bytes(rest))
 
     def connection_lost(self, reason: str) -> None:
-        """See Receiver."""
         self._lose(reason)
 
     def set_handlers(
@@ -144,11 +150,11 @@ class FrameReceiver:
         on_binary: Callable[[bytes], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        """Hand messages to somebody else from the next read on."""
+        """Call other functions than before, from the next read on."""
         self._on_text, self._on_binary, self._on_lost = on_text, on_binary, on_lost
 
     def pause(self, user_timeout_s: float) -> None:
-        """Hand nothing over after the current message, and stop reading."""
+        """Hand nothing over after the current message; see Connection.pause_reading."""
         self._stopped = True
         self._connection.pause_reading(user_timeout_s)
 
@@ -158,7 +164,7 @@ class FrameReceiver:
         self._connection.hold_reading()
 
     def resume(self) -> None:
-        """Hand over what is buffered, in the next turn; then read on."""
+        """In the next turn, hand over what is buffered; then read again."""
         if self._on_lost is None:
             return
         self._stopped = False
@@ -171,9 +177,9 @@ class FrameReceiver:
             self._connection.call_again()
 
     def close(self, code: int) -> None:
-        """Send a close frame and end the connection as Connection.finish does.
+        """Send a close frame and finish the connection (WSP-31).
 
-        Nothing is handed over any more. on_lost is not called.
+        Nothing more is handed over, and on_lost is not called.
         """
         if self._on_lost is None:
             return
@@ -184,7 +190,7 @@ class FrameReceiver:
         self._connection.finish()
 
     def _cut(self, data: bytes) -> None:
-        """Take whole frames off data and keep what is left."""
+        """Handle the whole frames in data, and keep what is left."""
         at = 0
         size = len(data)
         on_text = self._on_text
@@ -193,7 +199,8 @@ class FrameReceiver:
         while size - at >= 2:
             if self._stopped:
                 break
-            # The clock is looked at after the first message, and then after every fourth.
+            # The clock is looked at after the first message and then after every fourth; to look
+            # after each costs a tenth of a small message.
             if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
                 self._held = True
                 self._need = 0
@@ -219,7 +226,7 @@ class FrameReceiver:
                 if start == 0:
                     break
                 plain = data[at + 1] == 0xFF and length > 65535
-            if length > self._max_bytes:
+            if length > self._max_bytes:  # EIO4-46
                 self._break_off(CloseReason.MESSAGE_TOO_BIG)
                 return
             end = start + length
@@ -229,7 +236,7 @@ class FrameReceiver:
             if plain and first == TEXT and self._wsproto is None:
                 payload = apply_mask(data[start:end], data[start - 4 : start])
                 if not payload.isascii() and not is_utf8(payload):
-                    self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
+                    self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
                     return
                 on_text(payload)
             elif plain and first == BINARY and self._wsproto is None:
@@ -254,7 +261,7 @@ class FrameReceiver:
             self._keep(data, at, 0)
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
-        """Nothing more can be cut: wait for bytes, or for being resumed."""
+        """Keep what no whole frame can be cut from, until more bytes come or resume is called."""
         self._need = need
         self._rest = bytearray(data[at:]) if at < len(data) else None
         if self._held and not self._stopped:
@@ -262,36 +269,39 @@ class FrameReceiver:
             self._connection.resume_reading()
 
     def _receive_by_wsproto(self, frame: bytes) -> bool:
-        """Whether to go on with the next frame."""
+        """Handle a whole frame by wsproto's rules; return whether to go on with the next one."""
         wsproto = self._wsproto
         if wsproto is None:
             wsproto = self._wsproto = FrameProtocol(client=False, extensions=[])
         try:
+            # wsproto refuses whatever breaks a rule of RFC 6455, and says with which code to close
+            # the connection (WSP-10, WSP-11, WSP-12, WSP-13, WSP-14, WSP-15, WSP-18, WSP-19,
+            # WSP-25, WSP-26, WSP-27).
             wsproto.receive_bytes(frame)
             for received in wsproto.received_frames():
                 payload = received.payload
                 if isinstance(payload, tuple):
                     code = payload[0]
                     no_code = code == CloseReason.NO_STATUS_RCVD
-                    answer = CloseReason.NORMAL_CLOSURE if no_code else code
-                    self._end(answer, "transport close", heard_all=True)
+                    answer = CloseReason.NORMAL_CLOSURE if no_code else code  # WSP-24
+                    self._end(answer, "transport close", heard_all=True)  # WSP-23
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
-                    self._connection.write(encode_frame(_PONG, data))
-                elif received.opcode is not Opcode.PONG and not self._gather(
+                    self._connection.write(encode_frame(_PONG, data))  # WSP-20
+                elif received.opcode is not Opcode.PONG and not self._gather(  # WSP-21
                     received.opcode, data, finished=received.message_finished
                 ):
                     return False
         except ParseFailed as error:
             self._break_off(error.code)
             return False
-        if not self._fragments:
+        if not self._fragments:  # else the message goes on after a control frame: WSP-22
             self._wsproto = None
         return True
 
     def _weigh(self) -> int:
-        """For how many more messages of a turn the last rare frame counts."""
+        """How many messages more than one the last frame counts for in this turn."""
         return 0
 
     def _gather(self, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
@@ -299,9 +309,9 @@ class FrameReceiver:
         self._message_bytes += len(data)
         self._fragments += 1
         if self._message_bytes > self._max_bytes or self._fragments > MAX_FRAGMENTS:
-            self._break_off(CloseReason.MESSAGE_TOO_BIG)
+            self._break_off(CloseReason.MESSAGE_TOO_BIG)  # EIO4-46, WSP-30
             return False
-        if finished:
+        if finished:  # WSP-16
             message = b"".join(self._message)
             self._message.clear()
             self._message_bytes = self._fragments = 0
@@ -309,7 +319,7 @@ class FrameReceiver:
         return True
 
     def _break_off(self, code: int) -> None:
-        """The peer broke the protocol."""
+        """Close the connection, because the peer broke the protocol."""
         self._end(code, "transport error")
 
     def _end(self, code: int, reason: str, *, heard_all: bool = False) -> None:
@@ -330,7 +340,11 @@ class FrameReceiver:
 
 
 def _measure(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of a rare frame starts, and its length; (0, 0) when unknown yet."""
+    """Read the header of a frame of an uncommon form.
+
+    Returns:
+        Where its payload begins, and its length; (0, 0) if the header is not whole yet.
+    """
     length = data[at + 1] & 0x7F
     start = at + 2
     if length >= 126:
@@ -343,7 +357,7 @@ def _measure(data: bytes, at: int) -> tuple[int, int]:
 
 
 def is_utf8(payload: bytes) -> bool:
-    """Whether it is text."""
+    """Whether a payload is valid UTF-8."""
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Lines of text on a connection, one at a time: what a control socket speaks."""
+"""Lines of text on a connection, handed over one at a time; a control socket speaks them."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,10 +13,10 @@ class LineReceiver:
     """Cuts what arrives on a connection into lines.
 
     Args:
-        connection: freshly accepted.
+        connection: a connection that was just accepted.
         on_line: called with each line, without its line feed, in the connection's turn.
-        on_lost: called once when the peer has gone, or sent a line that is too long.
-        max_line_bytes: a longer line ends the connection.
+        on_lost: called once with a reason, when the peer has gone or sent too long a line.
+        max_line_bytes: the longest line; a longer one ends the connection (RUN-08).
     """
 
     __slots__ = ("_buffer", "_connection", "_max_line_bytes", "_on_line", "_on_lost", "_searched")
@@ -33,15 +33,13 @@ class LineReceiver:
         self._on_lost = on_lost
         self._max_line_bytes = max_line_bytes
         self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer that hold no line feed
+        self._searched = 0  # how many bytes of the buffer are known to hold no line feed
 
     def receive_data(self, data: bytes) -> None:
-        """See Receiver."""
         self._buffer += data
         self.receive_more()
 
     def receive_more(self) -> None:
-        """See Receiver."""
         connection, buffer = self._connection, self._buffer
         for _ in range(_LINES_PER_TURN):
             if connection.closed:
@@ -49,7 +47,7 @@ class LineReceiver:
             end = buffer.find(b"\n", self._searched)
             if end < 0:
                 self._searched = len(buffer)
-                if self._searched > self._max_line_bytes:
+                if self._searched > self._max_line_bytes:  # RUN-08
                     connection.lose("line too long")
                 else:
                     connection.resume_reading()
@@ -61,10 +59,9 @@ class LineReceiver:
             del buffer[: end + 1]
             self._searched = 0
             self._on_line(line)
-        connection.hold_reading()  # others want their turn
+        connection.hold_reading()  # so that other connections get their turn
         connection.call_again()
 
     def connection_lost(self, reason: str) -> None:
-        """See Receiver."""
         self._buffer.clear()
         self._on_lost(reason)

@@ -1,32 +1,38 @@
-"""What reads a connection."""
+"""The interface of what handles the bytes that arrive on a connection."""
 
 from typing import Final, Protocol
 
 
 class Receiver(Protocol):
-    """What reads a connection. Its methods are called in a turn, inside the poller's barrier."""
+    """Handles what a connection reads.
+
+    Its methods are called in a turn of the poller, which contains what they raise.
+    """
 
     def receive_data(self, data: bytes) -> None:
-        """Bytes arrived; never empty."""
+        """Take bytes that arrived; never none."""
 
     def receive_more(self) -> None:
-        """Go on with bytes that an earlier call left: asked for by Connection.call_again."""
+        """Go on with what earlier calls left. Called once for each Connection.call_again."""
 
     def connection_lost(self, reason: str) -> None:
-        """The peer is gone or was given up; called once, not after close or abort."""
+        """Take note that the peer is gone, or was given up.
+
+        Called at most once, and not after Connection.finish or abort.
+        """
 
 
 class _Nobody:
-    """Receives for a connection that is being closed."""
+    """The receiver of a connection that is being closed; it throws everything away."""
 
     def receive_data(self, data: bytes) -> None:
-        """Thrown away: the connection was answered and is draining."""
+        """Throw the bytes away: the connection is only drained."""
 
     def receive_more(self) -> None:
-        """Nothing was left."""
+        """Do nothing."""
 
     def connection_lost(self, reason: str) -> None:
-        """Expected."""
+        """Do nothing: the end was expected."""
 
 
 NOBODY: Final = _Nobody()

@@ -1,4 +1,4 @@
-"""What a socket can be told and asked where the system has it."""
+"""Options of sockets that only some systems have."""
 
 import socket
 import sys
@@ -8,7 +8,7 @@ if sys.platform == "linux":
     import termios
 
     def count_unconfirmed(sock: socket.socket) -> int:
-        """Bytes in the kernel that the peer has not confirmed."""
+        """Count the bytes that the kernel holds and the peer has not confirmed."""
         try:
             answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # SIOCOUTQ of sockets
         except OSError:
@@ -18,11 +18,11 @@ if sys.platform == "linux":
 else:
 
     def count_unconfirmed(sock: socket.socket) -> int:
-        """Not known here: what the kernel has taken counts as confirmed."""
+        """Return 0: this system does not tell, so what the kernel has taken counts as confirmed."""
         return 0
 
 
 def set_user_timeout(sock: socket.socket, timeout_s: float) -> None:
-    """Have a TCP connection end whose peer confirms nothing for so long."""
+    """Have the kernel end a TCP connection whose peer confirms none of our data for this long."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))

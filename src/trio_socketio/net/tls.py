@@ -1,4 +1,4 @@
-"""TLS without a stream: an SSLObject between the descriptor and the receiver."""
+"""TLS on the poller: an SSLObject stands between the descriptor and the receiver."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ from trio_socketio.net.receiver import Receiver
 class TlsConnection(Connection):
     """A connection whose bytes are TLS records.
 
-    A handshake takes the processor for a millisecond or two; the poller's turn ends after it.
+    A handshake computes for a millisecond or two, so the poller's turn ends after it.
     """
 
     __slots__ = ("_cleartext", "_incoming", "_outgoing", "_tls", "_up")
@@ -28,7 +28,6 @@ class TlsConnection(Connection):
         self._up = False
 
     def set_receiver(self, receiver: Receiver) -> None:
-        """See Connection."""
         super().set_receiver(receiver)
         self._cleartext = self._receive
         self._receive = self._receive_records
@@ -50,7 +49,7 @@ class TlsConnection(Connection):
         except ssl.SSLZeroReturnError:
             self.lose("transport close")
         except ssl.SSLError:
-            self._send_records()  # the alert that says why
+            self._send_records()  # the alert, which tells the peer why
             self.lose("transport error")
             return
         self._send_records()
@@ -60,19 +59,19 @@ class TlsConnection(Connection):
         self._send_records()
 
     def _send_records(self) -> None:
-        """Handshake and control records, which no write made."""
+        """Send the records of handshakes and the like, which no write has caused."""
         if self._outgoing.pending and not self.closed and not self._queued:
             self._send(self._outgoing.read())
 
     def _shut_down(self) -> None:
         with suppress(ssl.SSLError):
-            self._tls.unwrap()  # our close_notify; the peer's is not waited for
+            self._tls.unwrap()  # writes our close_notify; we do not wait for the peer's
         with suppress(OSError):
             self._sock.send(self._outgoing.read())
         super()._shut_down()
 
     def _flush_early(self) -> None:
-        if self._up:  # before that, only the end of the turn may find that it can be sealed
+        if self._up:  # until the handshake is done, nothing can be sealed
             super()._flush_early()
 
     def _seal(self, data: bytes) -> bytes:
@@ -81,10 +80,13 @@ class TlsConnection(Connection):
 
 
 def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
-    """A server's context.
+    """Create the context of a server.
 
+    Args:
+        certfile: a certificate chain in PEM form.
+        keyfile: its private key; None if certfile holds it.
     Raises:
-        ConfigurationError: a file is missing or not what it should be.
+        ConfigurationError: a file is missing or cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
@@ -93,6 +95,7 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
             what = "certificate" if path is certfile else "key"
             raise ConfigurationError(f"{what} file not found: {path}")
     try:
+        # Without a password function, OpenSSL asks for the one of an encrypted key on the terminal.
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigurationError(

@@ -1,1 +1,1 @@
-"""What operators see."""
+"""What the operators of a server see of it."""

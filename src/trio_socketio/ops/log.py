@@ -1,4 +1,4 @@
-"""Log lines for people at night and for machines; nothing in one can forge another."""
+"""The formats of the log, for people and for machines. No message can forge another line."""
 
 import json
 import logging
@@ -11,10 +11,13 @@ FORMATS: Final = ("text", "json")
 
 
 class TextFormatter(logging.Formatter):
-    """``time LEVEL logger: message``, control characters escaped; a traceback is indented."""
+    """Writes ``time LEVEL logger: message`` with control characters escaped.
+
+    The lines of a traceback are indented, so that none of them looks like a line of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """See logging.Formatter."""
+        """Format a record as text."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = f"{at} {record.levelname} {record.name}: {escape(record.getMessage())}"
         if record.exc_info:
@@ -24,10 +27,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and exception if there is one."""
+    """Writes a JSON object a line: time, level, logger, message, and exception if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See logging.Formatter."""
+        """Format a record as JSON."""
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -40,14 +43,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def escape(text: str) -> str:
-    """Make control characters visible, so that what a client sent cannot look like our words."""
+    """Escape control characters, so that text of a client cannot look like a line of ours."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def set_up(level: str, style: str) -> None:
-    """Send the program's log to standard error.
+    """Write the program's log to standard error.
 
     Args:
         level: one of LEVELS.

@@ -1,1 +1,1 @@
-"""Pure state machines of the protocol; time is an argument, in seconds on the caller's clock."""
+"""Pure state machines of the protocol. Time is an argument, in seconds on the caller's clock."""

@@ -10,8 +10,8 @@
 
     any but CLOSED --CLOSED--> CLOSED
 
-From PAUSING to the upgrade packet no poll may be started, because a transport that is being left
-must not fetch a packet.
+From PAUSING until the upgrade packet is sent no poll may be started (EIO4-59), so that no packet is
+fetched by a transport that is about to be left.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 
 class State(Enum):
-    """How far the connection is."""
+    """The states of the connection."""
 
     CONNECTING = auto()
     OPEN = auto()
     PROBING = auto()
-    PAUSING = auto()  # the probe was answered, and the last poll may still be out
+    PAUSING = auto()  # the probe was answered; the last poll has not returned yet
     PAUSED = auto()
     CLOSED = auto()
 
@@ -64,9 +64,9 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
 
 @dataclass(slots=True)
 class ClientMachine:
-    """One client connection: handshake, heartbeat and upgrade.
+    """The handshake, heartbeat and upgrade of a client's connection.
 
-    The handshake's values are zero or empty until it arrives. All times: seconds on the caller's
+    The handshake's values are zero or empty until it arrives. Times are in seconds on the caller's
     clock.
 
     Spec: Engine.IO v4, "Handshake", "Heartbeat" and "Upgrade".
@@ -97,11 +97,14 @@ class ClientMachine:
             self.dead_at = inf
 
     def receive_handshake(self, handshake: Any, now: float) -> None:
-        """Take the JSON of the open packet.
+        """Take the handshake, which is the JSON of the open packet (EIO4-58).
 
+        Args:
+            handshake: the decoded JSON, of any type.
+            now: when it arrived.
         Raises:
-            RemoteProtocolError: a field is missing or is not what the specification says.
-            LocalProtocolError: the client is open already.
+            RemoteProtocolError: a field is missing or has another type than the specification says.
+            LocalProtocolError: the connection is open already.
         """
         if type(handshake) is not dict:
             raise RemoteProtocolError("the handshake is not an object")
@@ -109,7 +112,7 @@ class ClientMachine:
         upgrades = handshake.get("upgrades")
         interval: Any = handshake.get("pingInterval")
         timeout: Any = handshake.get("pingTimeout")
-        max_payload = handshake.get("maxPayload", 0)  # absent before Engine.IO 6.2
+        max_payload = handshake.get("maxPayload", 0)  # servers before Engine.IO 6.2 send none
         if type(sid) is not str or not sid:
             raise RemoteProtocolError("the handshake has no sid")
         if type(upgrades) is not list or any(type(name) is not str for name in upgrades):
@@ -123,11 +126,12 @@ class ClientMachine:
         self._expect_ping(now)
 
     def receive_ping(self, now: float) -> None:
-        """The server is alive. The caller answers with a pong."""
+        """Note that the server is alive. The caller answers it with a pong."""
         self._expect_ping(now)
 
     def may_poll(self) -> bool:
         """Whether a poll may be started now."""
+        # EIO4-59: not in PAUSING and PAUSED.
         return self.transport == "polling" and self.state in (State.OPEN, State.PROBING)
 
     def is_dead(self, now: float) -> bool:
@@ -135,8 +139,8 @@ class ClientMachine:
         return now >= self.dead_at
 
     def _expect_ping(self, now: float) -> None:
-        self.dead_at = now + self.ping_interval_s + self.ping_timeout_s
+        self.dead_at = now + self.ping_interval_s + self.ping_timeout_s  # EIO4-38
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53  # what JavaScript can hold exactly
+    return type(value) is int and 0 <= value < 2**53  # beyond, JavaScript's numbers are not exact

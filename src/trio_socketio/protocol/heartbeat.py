@@ -16,7 +16,7 @@ from trio_socketio.codec.engine_packet import NOOP, PING, Outgoing
 
 
 class Beat(Enum):
-    """What a tick of the clock asks of the session."""
+    """What the session has to do after a tick of the clock."""
 
     NOTHING = auto()
     PING = auto()
@@ -25,37 +25,37 @@ class Beat(Enum):
 
 @dataclass(slots=True)
 class Heartbeat:
-    """When to ping and when to give up. All times: seconds on the caller's clock.
+    """When to ping and when to give up. Times are in seconds on the caller's clock.
 
-    Deadlines count from when a ping was *due*: a clock that ticks late makes the ping late, but
-    never gives the peer more time than the handshake announced.
+    Deadlines are counted from the time at which a ping was *due*. A tick that comes late makes the
+    ping late, but does not give the peer more time than the handshake announced. An upgrade
+    changes nothing here, so it puts no ping off (EIO4-116).
 
     Spec: Engine.IO v4, "Heartbeat".
     """
 
     reassurance: ClassVar[Outgoing] = PING
-    """What the peer is sent while we do not read, so that it does not give us up."""
+    """What the peer is sent while we do not read from it, so that it does not give us up."""
 
     interval_s: float
     timeout_s: float
     ping_at: float
+    """When the next ping is due; infinity while a pong is awaited."""
     dead_at: float = inf
+    """When the awaited pong is overdue; infinity while none is awaited."""
     postponed: bool = False
-    """Whether the peer was given its timeout once more since it was last heard."""
+    """Whether the peer was given its timeout a second time since it was last heard."""
 
     def next_deadline(self) -> float:
-        """When tick has something to do."""
+        """When tick will next have something to do."""
         return min(self.ping_at, self.dead_at)
 
     def is_dead(self, now: float) -> bool:
-        """Whether the pong is overdue, also when the ping itself could not be sent in time.
-
-        EIO4-17, EIO3-07
-        """
-        return now >= min(self.dead_at, self.ping_at + self.timeout_s)
+        """Whether the pong is overdue, or would be if the ping had been sent when it was due."""
+        return now >= min(self.dead_at, self.ping_at + self.timeout_s)  # EIO4-17, EIO3-07
 
     def tick(self, now: float) -> Beat:
-        """Move the clock; says what to do."""
+        """Move the clock to now, and return what has to be done."""
         if self.is_dead(now):
             return Beat.DEAD
         if now < self.ping_at:
@@ -65,54 +65,56 @@ class Heartbeat:
         return Beat.PING  # EIO4-35
 
     def excuse(self, now: float) -> None:
-        """We do not read, or did not until now: a pong that is due counts as having come.
+        """Count an awaited pong as received, because we do not read, or did not until now (BND-09).
 
-        The next ping is not put off by it, as the peer waits for that.
+        The next ping is due when it would have been after a punctual pong. It must not be put off
+        further, because the peer gives us up when it gets no ping.
         """
         if self.dead_at < inf:
             self.ping_at = self.dead_at - self.timeout_s + self.interval_s
             self.dead_at = inf
 
     def pause(self, now: float) -> None:
-        """We stop reading; see excuse."""
+        """Note that we stop reading from the peer, which cannot be overdue while we do."""
         self.excuse(now)
 
     def reassure(self, now: float) -> None:
-        """The peer was sent a ping, whose pong will not be read before long."""
-        self.receive_pong(now)
+        """Note that the peer was sent a ping whose pong cannot be read until we read again."""
+        self.receive_pong(now)  # or the peer would be overdue for a pong that lies unread
 
     def receive_pong(self, now: float) -> None:
-        """The peer is alive; a pong that nobody asked for counts too, as in the reference."""
+        """Note that the peer is alive. An unasked pong counts too, as in the reference."""
         self.dead_at = inf
-        self.ping_at = now + self.interval_s
+        self.ping_at = now + self.interval_s  # EIO4-115
         self.postponed = False
 
     def postpone(self, now: float) -> None:
-        """Give an overdue peer its timeout once more: what has come of it may hold the pong.
+        """Give an overdue peer its timeout once more, because what it has sent may be the pong.
 
-        Once only: a peer that sends everything but pongs is dead in the end (EIO4-83).
+        It is given only once until the next pong, so that a peer that sends everything but pongs is
+        dead in the end (EIO4-83).
         """
         if not self.postponed and self.is_dead(now):
             self.postponed = True
             self.wait_on(now)
 
     def wait_on(self, now: float) -> None:
-        """Give an overdue peer its timeout once more, for a reason that bounds itself."""
+        """Give an overdue peer its timeout once more; the caller's reason bounds how often."""
         if self.ping_at < inf:
-            self.ping_at = now  # it was never asked
+            self.ping_at = now  # no ping was sent yet, so it could not answer
         else:
             self.dead_at = now + self.timeout_s
 
 
 @dataclass(slots=True)
 class ClientHeartbeat(Heartbeat):
-    """Engine.IO v3 liveness: the client pings (EIO3-06), and whatever it sends shows that it lives.
+    """Engine.IO v3 liveness: the client pings (EIO3-06), and anything it sends shows that it lives.
 
     ::
 
         heard --interval + timeout--> dead
 
-    While it is not read, ``ping_at`` is when it has to hear something from us instead.
+    While we do not read from it, ``ping_at`` is when it must be sent something instead.
 
     Spec: Engine.IO v3, "Timeouts".
     """
@@ -122,21 +124,25 @@ class ClientHeartbeat(Heartbeat):
     ping_at: float = inf
 
     def receive_pong(self, now: float) -> None:
-        """The peer was heard, or is judged anew from now on."""
+        """Note that the peer is alive; its time begins anew."""
         self.ping_at = inf
         self.dead_at = now + self.interval_s + self.timeout_s
         self.postponed = False
 
     def excuse(self, now: float) -> None:
-        """It was not read: it is judged anew from now on."""
+        """Begin the peer's time anew, because we did not read what it has sent until now."""
         self.receive_pong(now)
 
     def pause(self, now: float) -> None:
-        """It is not read: it cannot be dead, and its own ping may be unanswered since now."""
+        """Note that we stop reading: the peer cannot be overdue, but may give us up.
+
+        A ping that it has just sent stays unanswered, so it is sent something in half of the time
+        that it waits.
+        """
         self.ping_at = now + self.timeout_s / 2
         self.dead_at = inf
         self.postponed = False
 
     def reassure(self, now: float) -> None:
-        """It has heard something from us, and has to again before long."""
+        """Note that the peer was sent something; the next is due as after a pause."""
         self.pause(now)

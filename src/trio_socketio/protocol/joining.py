@@ -7,8 +7,8 @@
         +-----------+-------------+------------+--------------+---------+--> REFUSED
                                                                         +--> ABANDONED
 
-A stage that has nothing to do is skipped. Every stage but JOINED may end in REFUSED, and the client
-is told why; or in ABANDONED, because the client has left or the server stops.
+A stage that has nothing to do is skipped (JOIN-01). Every stage may end in REFUSED, and then the
+client is told why, or in ABANDONED, because the client has left or the server stops (JOIN-02).
 """
 
 from enum import Enum, auto
@@ -18,14 +18,16 @@ from trio_socketio.errors import LocalProtocolError
 
 
 class State(Enum):
-    """How far a client has come."""
+    """The stages of a joining, and its ends."""
 
-    SEARCHING = auto()  # its namespace does not exist yet: the parents are asked
-    RESTORING = auto()  # it names a session that it lost
-    AUTHENTICATING = auto()  # who it is
-    ACCEPTED = auto()  # its CONNECT was answered; its credentials come as an event
-    MIDDLEWARE = auto()  # the program is asked
-    SEAT = auto()  # the last word: after it, only a client that leaves does not join
+    SEARCHING = auto()  # the namespace does not exist, and parent namespaces may make it
+    RESTORING = auto()  # the client wants back a session that it lost
+    AUTHENTICATING = auto()  # finds out who the client is
+    ACCEPTED = auto()  # the CONNECT was answered, and the client sends its credentials as an event
+    MIDDLEWARE = auto()  # the program's middleware decides
+    SEAT = (
+        auto()
+    )  # the last step that can refuse; after it, only a client that leaves does not join
     JOINED = auto()
     REFUSED = auto()
     ABANDONED = auto()
@@ -39,22 +41,25 @@ STAGES: Final = (
     State.MIDDLEWARE,
     State.SEAT,
 )
-"""The states in which something is still to be decided, in order."""
+"""The states in which something is still to be decided, in their order."""
 
 ENDS: Final = frozenset((State.JOINED, State.REFUSED, State.ABANDONED))
+"""The states that a joining never leaves (JOIN-03)."""
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     stage: frozenset((*STAGES[number + 1 :], *ENDS)) for number, stage in enumerate(STAGES)
 } | {end: frozenset() for end in ENDS}
-"""What may follow each state."""
+"""The states that may follow each state."""
 
 
 def advance(state: State, to: State) -> State:
     """Go from one state to another.
 
+    Returns:
+        The new state.
     Raises:
-        LocalProtocolError: it does not follow; a joining that has ended stays as it ended.
+        LocalProtocolError: the new state cannot follow; nothing follows the end of a joining.
     """
-    if to not in TRANSITIONS[state]:
+    if to not in TRANSITIONS[state]:  # JOIN-01, JOIN-02, JOIN-03
         raise LocalProtocolError(f"a joining that is {state.name} cannot become {to.name}")
     return to

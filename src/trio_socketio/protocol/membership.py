@@ -10,8 +10,8 @@
                 |                +-------- LOST ------------|----------------+   |
                 +------------------ REFUSED, PUT_OUT -------+--------------------+
 
-NEW was never asked for; what the program emits waits, as in every state but LEFT. WAITING wants to
-be in as soon as there is a connection; NEW and LEFT do not.
+In NEW the program has not asked for the namespace yet. WAITING sends a CONNECT as soon as there is
+a connection; NEW and LEFT do not. Events that the program emits in NEW, WAITING or JOINING wait.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 
 class State(Enum):
-    """How far the client is."""
+    """The states of a membership."""
 
     NEW = auto()
-    LEFT = auto()  # left, refused or put out
+    LEFT = auto()  # the client left, was refused, or was put out by the server
     WAITING = auto()
     JOINING = auto()
     JOINED = auto()
@@ -57,7 +57,7 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.JOINING, Input.REFUSED): State.LEFT,
     (State.JOINING, Input.LOST): State.WAITING,
     (State.JOINING, Input.LEAVE): State.LEFT,
-    # Left and asked again in a hurry: the answer to the first CONNECT is followed by another.
+    # A client that left and asked again at once gets the answers to both of its CONNECTs.
     (State.JOINED, Input.ACCEPTED): State.JOINED,
     (State.JOINED, Input.REFUSED): State.LEFT,
     (State.JOINED, Input.PUT_OUT): State.LEFT,
@@ -68,14 +68,14 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
 
 @dataclass(slots=True)
 class Membership:
-    """One namespace: whether the client is in it, as whom, and what it needs to recover.
+    """Whether the client is in a namespace, under which id, and what it needs to recover.
 
     Args:
-        state: see above.
-        socket_id: the public name that the server gave; empty while not joined.
-        pid: the private name of a session that the server may restore; None where it does not.
-        offset: what the last packet that counts for recovery was marked with.
-        recovered: whether the server restored the session the last time.
+        state: see the diagram above.
+        socket_id: the public id that the server gave; empty while not joined.
+        pid: the private id by which the server restores the session; None if it does not.
+        offset: the mark of the last packet received that counts for recovery; None before one.
+        recovered: whether the server restored the session with its last CONNECT.
 
     Spec: Socket.IO v5, "Connection to a namespace"; "Connection state recovery".
     """
@@ -98,46 +98,46 @@ class Membership:
         self.state = state
         if state is not State.JOINED:
             self.socket_id = ""
-        if state is State.LEFT:  # who goes, or is sent away, does not come back to the same session
+        if state is State.LEFT:  # a client that has left does not get the same session back: CLI-31
             self.pid = self.offset = None
 
     def connect_payload(self, auth: dict[str, Any]) -> dict[str, Any] | None:
-        """What a CONNECT carries: the application's auth, and what names a session to restore."""
+        """The payload of a CONNECT: the application's auth, and the session to restore if any."""
         if self.pid is None:
             return auth or None
         recovery = {"pid": self.pid}
         if self.offset is not None:
             recovery["offset"] = self.offset
-        return auth | recovery
+        return auth | recovery  # CLI-30
 
     def receive_connect(self, data: Any) -> None:
-        """The server let us in.
+        """Take the payload of the server's CONNECT, which lets the client in.
 
         Raises:
-            RemoteProtocolError: it does not say as whom.
+            RemoteProtocolError: it has no sid, or a pid that is not text.
         """
         socket_id = data.get("sid") if type(data) is dict else None
         pid = data.get("pid") if type(data) is dict else None
-        if type(socket_id) is not str or not socket_id:
-            # What servers for clients 1.x and 2.x send.
+        if type(socket_id) is not str or not socket_id:  # CLI-08
+            # Servers of Socket.IO 1.x and 2.x answer in this way.
             raise RemoteProtocolError("a CONNECT without a sid: is the server older than 3.0?")
         if pid is not None and type(pid) is not str:
             raise RemoteProtocolError("the pid of a CONNECT is not a string")
         self.receive(Input.ACCEPTED)
         self.socket_id = socket_id
-        self.recovered = pid is not None and pid == self.pid
+        self.recovered = pid is not None and pid == self.pid  # CLI-30
         if not self.recovered:
-            self.offset = None  # it was of another session, and means nothing in this one
+            self.offset = None  # it marks a packet of another session: CLI-31
         self.pid = pid
 
     def receive_event(self, arguments: list[Any], ack_id: int | None) -> bool:
-        """An event came: keep its offset, if it has one.
+        """Keep the offset of a received event, if it has one.
 
-        A server that restores sessions adds an offset to what it stores, which is never an event
-        that asks for an acknowledgement.
+        A server that restores sessions adds an offset as the last argument of each packet that it
+        stores. It never stores an event that asks for an acknowledgement (CLI-32).
 
         Args:
-            arguments: name first.
+            arguments: the event's name, then its arguments.
             ack_id: of the event.
         Returns:
             Whether the last argument was taken for an offset.

@@ -6,7 +6,7 @@
       |                          |
       +------- PEER_LOST --------+-------------------------> CLOSED
 
-CLOSING is a polling session whose client still has to fetch the close packet.
+CLOSING is the state of a polling session whose client has yet to fetch the close packet.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from typing import Final
 from trio_socketio.errors import LocalProtocolError
 
 CLOSE_WAIT_S: Final = 30.0
-"""How long a polling session that was closed waits for a GET with the close packet (EIO4-56)."""
+"""How long a closed polling session waits for the GET that fetches its close packet (EIO4-56)."""
 
 
 class State(Enum):
-    """Whether packets may pass."""
+    """The states of a session. Packets pass only in OPEN."""
 
     OPEN = auto()
     CLOSING = auto()
@@ -34,7 +34,7 @@ class Input(Enum):
     CLOSE_REQUESTED = auto()
     FLUSHED = auto()
     EXPIRED = auto()
-    PEER_LOST = auto()  # gone, silent, or broke the protocol
+    PEER_LOST = auto()  # the peer is gone or silent, or broke the protocol
 
 
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
@@ -48,7 +48,7 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
 
 @dataclass(slots=True)
 class SessionMachine:
-    """One session's life. Spec: Engine.IO v4, "Protocol"."""
+    """The life of one session. Spec: Engine.IO v4, "Protocol"."""
 
     state: State = State.OPEN
     expires_at: float = inf
@@ -57,7 +57,7 @@ class SessionMachine:
         """Apply one input.
 
         Raises:
-            LocalProtocolError: it cannot happen in this state: the caller did not look.
+            LocalProtocolError: it cannot happen in this state; the caller should have checked.
         """
         state = TRANSITIONS.get((self.state, event))
         if state is None:

@@ -1,4 +1,4 @@
-"""The life of a socket: one client in one namespace.
+"""The life of a socket, which is one client in one namespace.
 
 ::
 
@@ -7,8 +7,8 @@
       |  +--ACCEPT--> ACCEPTED --LEAVE---+
       +-----------------LEAVE------------+
 
-ASKING is a client that waits for the answer to its CONNECT. ACCEPTED has got the answer, but is not
-in the namespace before it has authenticated itself: events reach it, broadcasts do not.
+In ASKING the client waits for the answer to its CONNECT. In ACCEPTED it has the answer, but is not
+in the namespace until it has authenticated itself: it gets events sent to it, but no broadcasts.
 """
 
 from enum import Enum, auto
@@ -18,7 +18,7 @@ from trio_socketio.errors import LocalProtocolError
 
 
 class Life(Enum):
-    """Where a socket stands."""
+    """The states of a socket."""
 
     ASKING = auto()
     ACCEPTED = auto()
@@ -29,7 +29,7 @@ class Life(Enum):
 class Input(Enum):
     """What can happen to a socket."""
 
-    ACCEPT = auto()  # its CONNECT is answered before it is known who it is
+    ACCEPT = auto()  # the CONNECT is answered before the client has authenticated itself
     ENTER = auto()
     LEAVE = auto()
 
@@ -50,7 +50,7 @@ def advance(life: Life, event: Input) -> Life:
     Raises:
         LocalProtocolError: it cannot happen in this state.
     """
-    following = TRANSITIONS.get((life, event))
+    following = TRANSITIONS.get((life, event))  # JOIN-04; nothing leads out of LEFT: JOIN-05
     if following is None:
         raise LocalProtocolError(f"{event.name} of a socket that is {life.name}")
     return following

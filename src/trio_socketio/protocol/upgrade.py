@@ -2,13 +2,15 @@
 
 ::
 
-                +---------- ProbeFailed -----------+
-                v                                  |
-    POLLING --CandidateOpened--> CANDIDATE --ProbeReceived--> PROBED --UpgradeReceived--> UPGRADED
-                ^                    |                          |
-                +--- ProbeFailed ----+           (a second probe is answered again)
+       +----------------------- PROBE_FAILED ----------------------+
+       v                                                           |
+    POLLING --CANDIDATE_OPENED--> CANDIDATE --PROBE_RECEIVED--> PROBED
+       ^                            |   |                          |
+       +------- PROBE_FAILED -------+   +---- UPGRADE_RECEIVED ----+--> UPGRADED
 
-A candidate is a WebSocket that names the session and has not taken over yet.
+A second probe is answered again: PROBE_RECEIVED leads from PROBED to PROBED.
+
+A candidate is a WebSocket that was opened for the session and has not taken it over yet.
 """
 
 from dataclasses import dataclass
@@ -20,11 +22,11 @@ from trio_socketio.errors import RemoteProtocolError
 
 
 class State(Enum):
-    """What carries the session."""
+    """The states of an upgrade."""
 
     POLLING = auto()
-    CANDIDATE = auto()  # a WebSocket is open and has not probed
-    PROBED = auto()  # probe answered, polling not yet retired
+    CANDIDATE = auto()  # a WebSocket is open and has sent no probe yet
+    PROBED = auto()  # the probe was answered; polling still carries the session
     UPGRADED = auto()
 
 
@@ -40,21 +42,21 @@ class Input(Enum):
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.POLLING, Input.CANDIDATE_OPENED): State.CANDIDATE,
     (State.CANDIDATE, Input.PROBE_RECEIVED): State.PROBED,  # EIO4-48
-    (State.CANDIDATE, Input.PROBE_FAILED): State.POLLING,  # EIO4-52
-    # EIO4-53: the reference completes an upgrade whose probe was left out; so do we.
+    (State.CANDIDATE, Input.PROBE_FAILED): State.POLLING,  # EIO4-52, EIO4-122
+    # EIO4-53: like the reference, we complete an upgrade whose probe was left out.
     (State.CANDIDATE, Input.UPGRADE_RECEIVED): State.UPGRADED,
     (State.PROBED, Input.PROBE_RECEIVED): State.PROBED,
     (State.PROBED, Input.UPGRADE_RECEIVED): State.UPGRADED,
-    (State.PROBED, Input.PROBE_FAILED): State.POLLING,
+    (State.PROBED, Input.PROBE_FAILED): State.POLLING,  # EIO4-52, EIO4-122
 }
 
 
 @dataclass(slots=True)
 class UpgradeMachine:
-    """One session's upgrade. Spec: Engine.IO v4, "Upgrade".
+    """The upgrade of one session. Spec: Engine.IO v4, "Upgrade".
 
     Args:
-        timeout_s: from the candidate's opening to the upgrade packet.
+        timeout_s: how long a candidate may take from its opening to its upgrade packet.
     """
 
     timeout_s: float
@@ -72,7 +74,7 @@ class UpgradeMachine:
             raise RemoteProtocolError(f"{event.name} while the upgrade is {self.state.name}")
         self.state = state
         if event is Input.CANDIDATE_OPENED:
-            self.expires_at = now + self.timeout_s
+            self.expires_at = now + self.timeout_s  # EIO4-121
         elif state in (State.POLLING, State.UPGRADED):
             self.expires_at = inf
 

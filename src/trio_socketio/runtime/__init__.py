@@ -1,1 +1,1 @@
-"""What every part of a serving program stands on: user code and its failures."""
+"""What runs a serving program: the poller, deadlines, listeners, and the barrier for user code."""

@@ -1,50 +1,33 @@
-"""Accepted connections that belong together: bounded in number, and ended together."""
+"""A group of accepted connections, which are bounded in number and ended together."""
 
 import logging
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
 from trio_socketio.runtime.deadlines import Deadlines
+from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """Bounds on one group of connections.
-
-    Args:
-        max_connections: open ones; more are refused.
-        max_connections_per_address: the same for one client address; None means no limit.
-        output_bound_bytes: output of one connection that the kernel refused.
-        slow_client_s: how long a peer over that bound may make no progress.
-    """
-
-    max_connections: int = 100_000
-    max_connections_per_address: int | None = None
-    output_bound_bytes: int = 1 << 20
-    slow_client_s: float = 10.0
-
-
 class Connections:
-    """One group of connections. It owns no task: poller and deadlines drive them.
+    """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
     Args:
-        poller, deadlines: of the runtime.
-        limits: see ConnectionLimits.
-        serve: gives every new connection its receiver.
-        busy_answer: sent to a connection that is one too many, unless it speaks TLS.
+        poller, deadlines: those of the runtime.
+        limits: the bounds of this group.
+        serve: called with every new connection, to give it its receiver.
+        busy_answer: sent to a connection that is refused, unless it uses TLS.
 
     Attributes:
-        refused: connections that were one too many.
-        writes_dropped: writes to connections that were given up for being too far behind.
+        refused: how many connections were refused because there were too many.
+        writes_dropped: how many writes were dropped because their connections were too far behind.
     """
 
     def __init__(
@@ -74,14 +57,14 @@ class Connections:
     def accept(
         self, sock: socket.socket, address: str, context: ssl.SSLContext | None = None
     ) -> None:
-        """Take a connected socket; it is closed if that fails.
+        """Take a connected socket, and close it if that fails (SYS-02).
 
         Args:
-            sock: non-blocking.
-            address: the peer's; empty for a Unix socket.
-            context: for TLS.
+            sock: a non-blocking socket.
+            address: the peer's address; empty for a Unix socket.
+            context: for TLS; None for cleartext.
         Raises:
-            Exception: the system or TLS cannot take one more: that one is lost, no other.
+            Exception: the system or TLS cannot take one more. Only this connection is lost.
         """
         try:
             if context is None:
@@ -96,12 +79,12 @@ class Connections:
         if len(self._open) >= self._limits.max_connections or (
             bound is not None and there >= bound and address
         ):
-            self.refused += 1
+            self.refused += 1  # HTTP-27
             if context is None and self._busy_answer:
                 try:
                     sock.send(self._busy_answer)
                 except OSError:
-                    log.debug("a refused client did not wait for its answer")
+                    log.debug("a client that was refused had already gone")
             sock.close()
             return
         self._open.add(connection)
@@ -109,13 +92,12 @@ class Connections:
             self._per_address[address] = there + 1
         try:
             self._serve(connection)
-            self.poller.register(connection)  # out of memory, or of the user's epoll watches
+            self.poller.register(connection)  # raises without memory, or without epoll watches left
         except BaseException:
             connection.abort()
             raise
 
     def connection_released(self, connection: Connection) -> None:
-        """See Owner."""
         self._open.discard(connection)
         if not self._open:
             self._empty.set()
@@ -134,11 +116,11 @@ class Connections:
             await self._empty.wait()
 
     def finish_all(self) -> None:
-        """Send what was written on every connection, then close it."""
+        """Send all output of every connection, then close it."""
         for connection in list(self._open):
             connection.finish()
 
     def abort_all(self) -> None:
-        """Close every connection as it is."""
+        """Close every connection at once, without sending its output."""
         for connection in list(self._open):
             connection.abort()

@@ -1,4 +1,8 @@
-"""Every deadline of the server, walked by one task: no timer, task or cancel scope each."""
+"""All deadlines of the server, in one heap that one task walks.
+
+Nearly all of them move away before they come, so a timer or cancel scope for each would cost far
+more than an entry that is queued anew when its time comes.
+"""
 
 import heapq
 import logging
@@ -16,11 +20,11 @@ log = logging.getLogger(__name__)
 _SLICE: Final = 128
 _RETRY_S: Final = 10.0
 _SWEEP_AT: Final = 1000
-"""Emptied entries are swept out when there are more of them, and they are most of the heap."""
+"""With more emptied entries than this, and more than half of the heap empty, it is rebuilt."""
 
 
 class Entry:
-    """A place in the heap; emptied rather than searched for when its owner is done."""
+    """An entry of the heap. It is emptied when its owner is done, as to find it takes too long."""
 
     __slots__ = ("at", "item", "number")
 
@@ -34,23 +38,27 @@ class Entry:
 
 
 class Deadlines:
-    """A heap of deadlines. An entry whose owner's deadline moved away is queued anew when met.
+    """A heap of deadlines.
+
+    An entry stays where it is when its owner's deadline moves away. The walk that comes to it then
+    queues it anew.
 
     Args:
-        coalesce_s: between two walks: deadlines that lie close are met together, up to this late.
-            Whoever needs an exact judgement (is this session dead?) compares times instead.
+        coalesce_s: the time between two walks, so that deadlines which lie close are met together,
+            up to this much late. Code that must be exact, such as the check whether a session is
+            still alive, compares times instead.
     """
 
     def __init__(self, coalesce_s: float) -> None:
         self._coalesce_s = coalesce_s
         self._heap: list[Entry] = []
         self._number = count()
-        self._emptied = 0  # entries in the heap whose owner is gone
-        self._wakes_at = -inf  # run has not started: nobody to wake
+        self._emptied = 0  # how many entries of the heap are empty
+        self._wakes_at = -inf  # when run wakes by itself; -inf while it is not asleep
         self._wake = trio.Event()
 
     def schedule(self, item: Expiring) -> None:
-        """Tell that item's deadline may have come nearer. Costs nothing when it has not."""
+        """Take note that an item's deadline may have come nearer; costs little if it has not."""
         at = item.next_deadline()
         entry = item.deadline_entry
         if entry is not None:
@@ -65,7 +73,7 @@ class Deadlines:
             self._wake.set()
 
     def forget(self, item: Expiring) -> None:
-        """Drop item's entry; it holds item no longer."""
+        """Empty the item's entry, which no longer refers to it."""
         if item.deadline_entry is not None:
             self._empty(item.deadline_entry)
             item.deadline_entry = None
@@ -80,11 +88,12 @@ class Deadlines:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self, read_ready: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Expire what is due, until cancelled.
+        """Expire the items that are due, until cancelled.
 
         Args:
-            read_ready: reads all that has arrived. It is awaited between looking at the clock and
-                judging by it: nobody is given up for what lies unread because we were late.
+            read_ready: reads all that has arrived. It is awaited after the clock was read and
+                before anything is judged by it, so that nobody is given up while the answer lies
+                unread in the kernel because this process was late (EIO4-82).
         """
         while True:
             now = trio.current_time()
@@ -114,9 +123,9 @@ class Deadlines:
             if item.next_deadline() <= now:
                 item.expire(now)
             at = item.next_deadline()
-        except BaseException:  # one owner's defect is not the others'
+        except BaseException:  # the other deadlines must be met all the same
             log.exception("a deadline of %r failed: this is a defect of trio-socketio", item)
-            at = now + _RETRY_S  # it is not forgotten: nothing else would ever end it
+            at = now + _RETRY_S  # tried again, because nothing else would ever end the item
         if item.deadline_entry is None and at < inf:
             self._push(at, item)
 

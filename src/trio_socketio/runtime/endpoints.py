@@ -1,4 +1,4 @@
-"""Where a program listens: TCP, Unix sockets, and sockets that it has inherited."""
+"""The kinds of places where a program can listen: TCP, Unix sockets, inherited sockets."""
 
 import os
 import socket
@@ -20,13 +20,13 @@ class Endpoint(Protocol):
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """TLS is spoken with it; None means cleartext."""
+        """The context for TLS; None means cleartext."""
 
     def listen(self) -> AbstractAsyncContextManager[list[socket.socket]]:
-        """Listen while the block runs.
+        """Listen while the block runs, which is given the listening sockets.
 
         Raises:
-            ConfigurationError: that is not possible.
+            ConfigurationError: it is not possible to listen there.
         """
 
 
@@ -36,8 +36,8 @@ class TcpEndpoint:
 
     Args:
         host: a name or address, or several; "all" is every address, IPv4 and IPv6.
-        port: the same on all of them; 0 takes a free one.
-        tls: speak TLS.
+        port: the port, the same on all addresses; 0 takes a free one.
+        tls: the context for TLS; None means cleartext.
     """
 
     host: str | Sequence[str] = "127.0.0.1"
@@ -46,7 +46,7 @@ class TcpEndpoint:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
-        """See Endpoint."""
+        """Listen on all addresses of the host while the block runs."""
         listeners = await open_tcp_listeners(self.host, self.port)
         try:
             yield listeners
@@ -56,12 +56,12 @@ class TcpEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class UnixEndpoint:
-    """A Unix socket. A file left behind by a process that died is replaced.
+    """A Unix socket. A file that was left behind by a process that died is replaced.
 
     Args:
-        path: of its file, which is removed at the end.
-        mode: of the file.
-        tls: speak TLS.
+        path: the path of its file, which is removed at the end.
+        mode: the file's permissions.
+        tls: the context for TLS; None means cleartext.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class UnixEndpoint:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
-        """See Endpoint."""
+        """Listen on the Unix socket while the block runs."""
         listener = open_unix_listener(self.path, self.mode)
         try:
             ours = os.stat(self.path)
@@ -78,7 +78,8 @@ class UnixEndpoint:
             yield [listener]
         finally:
             listener.close()
-            with suppress(OSError):  # a server that came after us has put its own file there
+            with suppress(OSError):  # the file may be gone already
+                # A server that started after us may have put its own file there.
                 if os.path.samestat(os.stat(self.path), ours):
                     os.unlink(self.path)
 
@@ -88,8 +89,8 @@ class InheritedEndpoint:
     """A listening socket that a parent process or systemd has opened.
 
     Args:
-        fileno: its descriptor, which is this program's own from now on.
-        tls: speak TLS.
+        fileno: its descriptor, which is closed at the end.
+        tls: the context for TLS; None means cleartext.
     """
 
     fileno: int
@@ -97,7 +98,7 @@ class InheritedEndpoint:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
-        """See Endpoint."""
+        """Listen on the inherited socket while the block runs."""
         try:
             listener = socket.socket(fileno=self.fileno)
         except OSError as error:
@@ -105,7 +106,7 @@ class InheritedEndpoint:
                 f"cannot listen on the inherited descriptor {self.fileno}: {error.strerror}"
             ) from error
         try:
-            if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # RUN-06
                 raise ConfigurationError(
                     f"the inherited descriptor {self.fileno} is a socket that does not listen"
                 )
@@ -118,20 +119,20 @@ class InheritedEndpoint:
 
 @asynccontextmanager
 async def bind(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
-    """Open an endpoint's sockets now, and give one to listen at later.
+    """Open an endpoint's sockets now, for a block in which they are listened on later.
 
-    An address that cannot be used is known before anything else is started. Clients that come
-    meanwhile wait until they are accepted.
+    So an address that cannot be used is an error before anything else is started (RUN-07). Clients
+    that connect in the meantime wait in the backlog.
 
     Raises:
-        ConfigurationError: cannot listen there.
+        ConfigurationError: it is not possible to listen there.
     """
     async with endpoint.listen() as listeners:
         yield _Bound(listeners, endpoint.tls)
 
 
 class _Bound:
-    """An endpoint whose sockets are open."""
+    """An endpoint whose sockets are open already."""
 
     def __init__(self, listeners: list[socket.socket], tls: ssl.SSLContext | None) -> None:
         self._listeners = listeners
@@ -139,7 +140,7 @@ class _Bound:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
-        """See Endpoint. Clients that come after the block are refused at once."""
+        """Listen while the block runs; clients that come after it are refused at once."""
         try:
             await trio.lowlevel.checkpoint()
             yield self._listeners

@@ -1,4 +1,4 @@
-"""What user code raises: kept away from the program, and logged without filling the log."""
+"""Logs the failures of user code without filling the log."""
 
 import logging
 from collections.abc import Callable
@@ -10,30 +10,30 @@ from trio_socketio.runtime.verdicts import RefusalReturned
 log = logging.getLogger(__name__)
 
 IN_FULL: Final = 5
-"""Failures of one kind that are told with their traceback; later ones are summed up."""
+"""How many failures of one kind are logged with their traceback; later ones are summed up."""
 INTERVAL_S: Final = 60.0
-"""Between two such sums; after so long without a failure, tracebacks are told again."""
+"""The time between two such sums. After as long without a failure, tracebacks are logged again."""
 MAX_KINDS: Final = 1000
-"""Kinds that are told apart, for names of dynamic namespaces have no end."""
+"""How many kinds are remembered; the one that began first is summed up and forgotten first."""
 
 
 class _Kind:
-    """Failures of one handler with one class of exception."""
+    """The failures of one function with one class of exception."""
 
     __slots__ = ("in_full", "last_at", "sum_at", "untold")
 
     def __init__(self) -> None:
-        self.in_full = 0  # told with a traceback
-        self.untold = 0  # since the last line
+        self.in_full = 0  # how many were logged with a traceback
+        self.untold = 0  # how many were not logged since the last line
         self.last_at = 0.0
         self.sum_at = 0.0
 
 
 class FailureLog:
-    """Tells failures. Who calls it counts them.
+    """Logs failures. Its callers count them.
 
     Args:
-        clock: in seconds; handlers may fail where no trio runs.
+        clock: in seconds. It is not trio's, because handlers may fail where trio does not run.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -41,12 +41,12 @@ class FailureLog:
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def tell(self, whose: str, socket_id: str, error: BaseException) -> None:
-        """Tell a failure now, or with the next sum.
+        """Log a failure now, or count it in the next sum (SURF-34).
 
         Args:
-            whose: the function that failed, as the program knows it: one client must not be able to
-                make up new ones, for each is told in full at first.
-            socket_id: whom it failed for; empty where there is no socket.
+            whose: the function that failed, by a name that the program has given. A name that a
+                client can choose must not be in it, because a new name is logged in full at first.
+            socket_id: the id of the socket for which it was called; empty if there is none.
             error: what it raised.
         """
         now = self._clock()
@@ -59,7 +59,7 @@ class FailureLog:
             kind.in_full += 1
             kind.sum_at = now + INTERVAL_S
             whom = f" for socket {socket_id}" if socket_id else ""
-            if isinstance(error, RefusalReturned):  # its message names the place
+            if isinstance(error, RefusalReturned):  # its message says all that a traceback would
                 log.error("%s failed%s: %s", whose, whom, error)
             else:
                 log.error("%s failed%s", whose, whom, exc_info=error)
@@ -72,7 +72,7 @@ class FailureLog:
                 _sum_up(key, kind)
 
     def flush(self) -> None:
-        """Tell what is left, and forget everything."""
+        """Log the sums of what was not logged yet, and forget everything."""
         for key, kind in self._kinds.items():
             _sum_up(key, kind)
         self._kinds.clear()
@@ -90,5 +90,5 @@ class FailureLog:
 
 def _sum_up(key: tuple[str, str], kind: _Kind) -> None:
     if kind.untold:
-        log.error("%s failed %d times more with %s", key[0], kind.untold, key[1])
+        log.error("%s failed %d more times with %s", key[0], kind.untold, key[1])
         kind.untold = 0

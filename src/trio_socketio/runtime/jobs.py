@@ -1,10 +1,10 @@
-"""The job pool: how user code is run, and in which order.
+"""The job pool, which runs user code.
 
-A plain function is called where the event is read. An async one runs in a worker, a task of the
-server that takes the events of one socket one after the other. One worker, the *taker*, takes job
-after job for as long as no handler suspends; one that does passes the rest on to another worker
-first. So no event waits for another socket's handler, and handlers that never suspend cost no task
-switch each. Workers are reused, and started whenever none is free.
+A plain function is called where the event is read. An async function runs in a worker: a task of
+the server that takes the events of one socket one after the other. One worker, the *taker*, runs
+job after job for as long as no handler suspends. When one does, another worker becomes the taker
+of the remaining jobs. So no event waits for another socket's handler, and handlers that never
+suspend do not cost a task switch each. Workers are reused, and started whenever none is free.
 """
 
 import contextvars
@@ -30,19 +30,19 @@ _SLICE_S: Final = 0.001
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
-    """A plain function gave what nobody would await: what it has to say would never be heard.
+    """Refuse a coroutine that a plain function has returned, because nobody would await it.
 
     Raises:
         LocalProtocolError: always.
     """
     result.close()
-    raise LocalProtocolError(f"{whose} gave a coroutine, but is no async function")
+    raise LocalProtocolError(f"{whose} returned a coroutine, but is not an async function")
 
 
 def _is_own_end(error: BaseException, socket_id: str) -> bool:
-    """Whether a handler ended because the very socket left whose event it handled.
+    """Whether a handler ended because the socket has left whose event it handled (SURF-35).
 
-    That is how a handler stops waiting for its client, and no failure of anybody.
+    Its wait for an answer of that client then ends with this error, which is nobody's failure.
     """
     if isinstance(error, SessionClosed):
         return error.socket_id == socket_id != ""
@@ -52,57 +52,64 @@ def _is_own_end(error: BaseException, socket_id: str) -> bool:
 
 
 class Callee(Protocol):
-    """A function of the program, with a name for the log."""
+    """A function of the program; its text is its name for the log."""
 
     @property
     def function(self) -> Callable[..., Any]:
-        """Plain or async."""
+        """The function, plain or async."""
 
 
 class Job(Protocol):
     """Work for a worker."""
 
     def run(self, workers: "Workers") -> Awaitable[bool]:
-        """Do it; whether others ran just before its end. Raises nothing but Cancelled."""
+        """Do the work; return whether other tasks ran just before its end.
+
+        Raises nothing but Cancelled.
+        """
 
 
 @runtime_checkable
 class EventJob(Job, Protocol):
-    """Events that wait for their handlers."""
+    """A job that consists of events which wait for their handlers."""
 
     def give_up(self) -> int:
-        """The server stops, and nobody will run it; how many events that are."""
+        """Drop the events, because the server stops; return how many there are."""
 
 
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 18 attributes and 24 methods: both watch how long each step takes and which handler is
-    at work, and a call between two parts would be paid at every step of every handler.
+    It has 18 attributes and 24 methods. Both of its tasks need to know how long each step takes and
+    which handler is running, and a call from one part to another would be paid at every step of
+    every handler.
     """
 
     def __init__(self) -> None:
         self.failed = 0
         self.failures = FailureLog()
-        self.events_dropped = 0  # that waited when the server stopped
+        self.events_dropped = 0  # how many events were waiting when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
-        self.queue_bound = 0  # events of one socket that may wait or run
+        self.queue_bound = 0  # how many events of one socket may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
         self._taker: trio.lowlevel.Task | None = None
-        self._taker_starts = False  # a taker was sent for that has no task yet
+        self._taker_starts = False  # a task that will be the taker was started and has not run yet
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.Context()
         self._busy = 0
         self._all_idle = trio.Event()
         self._step_began = 0.0
         self._slice_ends = 0.0
-        self.thread: int | None = None  # that serves; None while no thread does
+        self.thread: int | None = None  # the thread that serves; None while the server does not
         self.running: Callee | None = None  # the handler that was called last
-        self.suspended: Any = object()  # the function that `begin` left unfinished last
+        self.suspended: Any = object()  # what `begin` returned last for a function that suspended
 
     def check_thread(self) -> None:
-        """Called first by whatever changes something. Where each call counts, callers compare.
+        """Refuse a call from another thread, before anything has changed (THREAD-01).
+
+        Every public method that changes something calls this first; those on the path of a message
+        compare the thread themselves, to save the call.
 
         Raises:
             LocalProtocolError: the server serves in another thread; nothing was done.
@@ -114,7 +121,7 @@ class Workers:
             )
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Run in nursery from now on; its owner cancels it."""
+        """Start workers in this nursery from now on. Its owner cancels it."""
         self._nursery = nursery
         self._context = contextvars.copy_context()
         self._busy = 0
@@ -122,7 +129,7 @@ class Workers:
         self._taker_starts = False
 
     def stop(self) -> None:
-        """Take no more jobs: the server ends, and nobody would run them."""
+        """Take no more jobs, and give up those that wait: the server ends."""
         self._nursery = None
         for job in self._ready:
             self.give_up(job)
@@ -130,12 +137,12 @@ class Workers:
         self._busy = 0
 
     def give_up(self, job: Job) -> None:
-        """A job will not be run, or not to its end: events are counted."""
+        """Give up a job that will not run, or not to its end, and count its events as dropped."""
         if isinstance(job, EventJob):
             self.events_dropped += job.give_up()
 
     def submit(self, job: Job) -> None:
-        """Have job run in the next scheduler pass. Plain; once stopped, it is given up."""
+        """Have a job run in the next scheduler pass; after stop it is given up."""
         if self._nursery is None:
             self.give_up(job)
             return
@@ -153,7 +160,7 @@ class Workers:
             self._context.run(nursery.start_soon, self._work)
 
     def _pass_on(self) -> None:
-        """The worker that runs is about to be suspended by a handler."""
+        """Let another worker be the taker if this one is, because its handler suspends now."""
         if self._taker is not None and self._taker is trio.lowlevel.current_task():
             self._taker = None
             if self._ready and self._nursery is not None:
@@ -175,7 +182,7 @@ class Workers:
         return result
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a plain function that is no handler, such as middleware, likewise."""
+        """Call a plain function that is not a handler, such as middleware, in the same way."""
         try:
             result = self._context.copy().run(function, *arguments)
         except GeneratorExit as error:
@@ -187,15 +194,16 @@ class Workers:
     async def call_async(
         self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> Any:
-        """Call an async function in a context of its own, every step of it."""
+        """Call an async function, each step of it in the same context of its own."""
         result = self.begin(function, arguments)
         return await result if result is self.suspended else result
 
     def begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
-        """Call an async function in a worker, up to where it suspends first.
+        """Call an async function in a worker, up to the point where it first suspends.
 
         Returns:
-            What it returns, or what is ``suspended`` now: await that for the rest, at once.
+            The function's result; or, if it has suspended, an awaitable for the rest, which is
+            also in ``suspended`` and must be awaited at once.
         """
         context = self._context.copy()
         coroutine = context.run(function, *arguments)
@@ -212,7 +220,10 @@ class Workers:
     def _go_on(
         self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], trap: Any
     ) -> Generator[Any, Any, Any]:
-        """Go on with what suspended, each step in its context; transparent otherwise."""
+        """Go on with a suspended function: relay what it yields to trio, and trio's replies to it.
+
+        Each of its steps runs in its context, and is timed.
+        """
         handler = self.running
         self.is_slice_over()
         self._pass_on()
@@ -220,7 +231,7 @@ class Workers:
             step: Callable[[Any], Any] = coroutine.send
             try:
                 value = yield trap
-            except BaseException as error:  # handed on to the handler, which sees it as its own
+            except BaseException as error:  # thrown into the handler, where trio meant it to go
                 step, value = coroutine.throw, error
             self._step_began = perf_counter()
             self.running = handler
@@ -236,7 +247,7 @@ class Workers:
             self.is_slice_over()
 
     def is_slice_over(self) -> bool:
-        """Look at the clock after a step: was it slow, and is it somebody else's turn?"""
+        """Look at the clock after a step: log one that was slow, and tell if others should run."""
         now = perf_counter()
         elapsed_s = now - self._step_began
         if elapsed_s > self.slow_handler_s:
@@ -246,7 +257,7 @@ class Workers:
         return now > self._slice_ends
 
     async def rest(self) -> None:
-        """Let others run: handlers that never suspend must not take over."""
+        """Let other tasks run, as handlers that never suspend would not, and begin a new slice."""
         await trio.lowlevel.checkpoint()
         self._begin_slice()
 
@@ -255,10 +266,10 @@ class Workers:
         self._slice_ends = self._step_began + _SLICE_S
 
     def log_failure(self, handler: Callee | str, socket_id: str, error: BaseException) -> None:
-        """User code raised: that is counted and told, and harms nobody else.
+        """Count and log what user code has raised (CODE-01).
 
         Raises:
-            BaseException: what of error unwinds the task; see split_failure.
+            BaseException: the part of error that unwinds the task; see split_failure.
         """
         if isinstance(error, EventRefused):
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
@@ -274,7 +285,7 @@ class Workers:
             raise unwinding
 
     def log_slow(self, elapsed_s: float) -> None:
-        """The poller found that something held it up."""
+        """Log that a turn of the poller took long, with the handler that was called last."""
         log.warning(
             "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
             elapsed_s * 1000,
@@ -282,7 +293,7 @@ class Workers:
         )
 
     def spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
-        """Run an async function in a task of its own. False when the server has stopped."""
+        """Run an async function in a task of its own; return False if the server has stopped."""
         nursery = self._nursery
         if nursery is None:
             return False
@@ -297,7 +308,7 @@ class Workers:
         self._begin_slice()
         try:
             await function(*arguments)
-        except Exception:  # what is spawned contains what user code raises: this is ours
+        except Exception:  # it contains what user code raises itself, so the defect is ours
             self.failed += 1
             log.exception("a task failed: this is a defect of trio-socketio")
         finally:
@@ -310,7 +321,7 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Jobs that run or wait."""
+        """How many jobs run or wait."""
         return max(self._busy, 0)
 
     async def wait_idle(self) -> None:
@@ -336,7 +347,8 @@ class Workers:
                 rested = False
                 try:
                     rested = await self._ready.popleft().run(self)
-                except BaseException as error:  # a job contains what user code raises: this is ours
+                # A job contains what user code raises itself, so the defect is ours.
+                except BaseException as error:
                     if split_failure(error)[1] is not None:
                         raise
                     self.failed += 1

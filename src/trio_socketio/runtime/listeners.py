@@ -1,4 +1,4 @@
-"""Listening sockets, TCP and Unix, and an accept loop that survives exhaustion."""
+"""Listening sockets, and an accept loop that outlives a lack of memory or descriptors."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ BACKLOG: Final = 4096
 _ACCEPTS_PER_LOOK: Final = 64
 _RETRY_S: Final = 0.1
 TELL_S: Final = 10.0
-"""Between two lines about failures of the same kind: clients can cause them at will."""
+"""The time between two log lines about failures of one kind, which clients can cause at will."""
 
 _CLIENT_GONE: Final = frozenset(
     getattr(errno, name)
@@ -31,25 +31,26 @@ _CLIENT_GONE: Final = frozenset(
     )
     if hasattr(errno, name)
 )  # fmt: skip
-"""Errors of the connection that was to be accepted; Linux hands them on. The next may be fine."""
+"""Errors of the connection that was to be accepted, which Linux reports by accept. The next
+connection may be fine."""
 _NOT_HERE: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 _FREE_PORT_ATTEMPTS: Final = 20
 
 
 async def open_tcp_listeners(host: str | Sequence[str], port: int) -> list[socket.socket]:
-    """Listen on every address that the hosts name, all on the same port.
+    """Listen on every address that the hosts name, all on the same port (CMD-01).
 
     An address that this machine does not have, such as ``::1`` where IPv6 is off, is left out with
-    a line in the log, as long as its host has another one.
+    a line in the log if its host has another one.
 
     Args:
-        host: one name or address or several; "all" is every address, IPv4 and IPv6.
-        port: 0 takes one that is free on all of them.
+        host: a name or address, or several; "all" is every address, IPv4 and IPv6.
+        port: the port; 0 takes one that is free on all addresses.
     Raises:
-        ConfigurationError: the port is taken or not ours to take, or a host has no address.
+        ConfigurationError: the port is taken or may not be taken, or a host has no address.
     """
     if not 0 <= port <= 65535:
-        raise ConfigurationError(f"port is 0 to 65535, not {port}")
+        raise ConfigurationError(f"port must be 0 to 65535, not {port}")
     addresses = await resolve_hosts(host)
     attempts_left = 1 if port else _FREE_PORT_ATTEMPTS
     while True:
@@ -57,12 +58,13 @@ async def open_tcp_listeners(host: str | Sequence[str], port: int) -> list[socke
         try:
             return _listen_on_all(addresses, port)
         except _PortTaken:
-            if not attempts_left:  # what is free on one address need not be on the others
+            # Port 0: the one that the system chose for the first address is taken on another.
+            if not attempts_left:
                 raise
 
 
 class _PortTaken(ConfigurationError):
-    """Another program listens there; another port may be free."""
+    """Another program listens on this port; another port may be free."""
 
 
 def _listen_on_all(addresses: list[Address], port: int) -> list[socket.socket]:
@@ -75,7 +77,7 @@ def _listen_on_all(addresses: list[Address], port: int) -> list[socket.socket]:
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise _complaint(address, port, error) from error
-                missing.append(address)
+                missing.append(address)  # CMD-02
             else:
                 port = port or listeners[0].getsockname()[1]
         there = {address.host for address in addresses if address not in missing}
@@ -97,7 +99,7 @@ def _listen(address: Address, port: int) -> socket.socket:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:
-            # Without it [::] would take the IPv4 port too, on most systems and not on all.
+            # Otherwise [::] would take the IPv4 port too on most systems, though not on all.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address.to_bind(port))
         listener.listen(BACKLOG)
@@ -121,13 +123,16 @@ def _complaint(address: Address, port: int, error: OSError) -> ConfigurationErro
 
 
 def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
-    """Listen on a Unix socket; a file left behind by a process that died is replaced.
+    """Listen on a Unix socket; a file that was left behind by a process that died is replaced.
 
+    Args:
+        path: the path of the socket's file.
+        mode: the file's permissions.
     Raises:
-        ConfigurationError: the path is taken by a live server or by something else.
+        ConfigurationError: a running server has the path, it is not a socket, or it cannot be used.
     """
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-        raise ConfigurationError(f"cannot listen on {path}: there is a file that is no socket")
+        raise ConfigurationError(f"cannot listen on {path}: there is a file that is not a socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists():
@@ -139,7 +144,7 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
                 raise ConfigurationError(f"cannot listen on {path}: another program has it")
         listener.setblocking(False)
         listener.bind(str(path))
-        os.chmod(path, mode)
+        os.chmod(path, mode)  # before listen: until then nobody can connect
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -154,14 +159,15 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
 async def accept_forever(
     listener: socket.socket, on_accept: Callable[[socket.socket, str], None]
 ) -> None:
-    """Hand over connections with the peer's address until cancelled.
+    """Accept connections, and hand them over, until cancelled.
 
-    What fails costs at most the one connection. Out of descriptors or memory, it waits and tries
-    again: clients wait in the backlog.
+    A failure costs at most the one connection (SYS-02). Without descriptors or memory the loop
+    waits and tries again; clients wait in the backlog in the meantime.
 
     Args:
-        listener: non-blocking.
-        on_accept: owns the socket from then on, and closes it if it raises.
+        listener: a non-blocking socket.
+        on_accept: called with each connection and its peer's address, which is empty for a Unix
+            socket. It owns the connection, and closes it if it raises.
     """
     exhausted, lost = (
         _Complaint("cannot accept connections: %s; trying again%s"),
@@ -170,7 +176,7 @@ async def accept_forever(
     while True:
         try:
             await trio.lowlevel.wait_readable(listener)
-        except OSError as error:  # trio's own epoll object had no memory or slot for it
+        except OSError as error:  # the kernel has no memory or epoll watch for trio's own epoll
             exhausted.tell(error)
             await trio.sleep(_RETRY_S)
             continue
@@ -197,16 +203,16 @@ def _prepare(sock: socket.socket) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:  # such as a connection that was reset meanwhile
+    except OSError:  # for one, the connection may have been reset by now
         sock.close()
         raise
 
 
 class _Complaint:
-    """Tells failures of one kind, the first at once, then how many there were every TELL_S.
+    """Logs failures of one kind: the first at once, then their number every TELL_S (SYS-03).
 
     Args:
-        line: for the log; takes the last error, and how many there were.
+        line: the format of the line; it takes the last error and the number.
     """
 
     def __init__(self, line: str) -> None:
@@ -215,7 +221,7 @@ class _Complaint:
         self._untold = 0
 
     def tell(self, error: BaseException) -> None:
-        """One more."""
+        """Log or count one more failure."""
         self._untold += 1
         now = trio.current_time()
         if now - self._told_at >= TELL_S:

@@ -1,13 +1,12 @@
 """One task drives every connection.
 
-A *turn* is what happens between two scheduler passes of trio: connections that are ready are
-called, one after the other; what they wrote is gathered and sent once per connection; what they
-marked for closing is closed. A turn ends after TURN_S and the rest goes on in the next, so other
-tasks of the program are never kept waiting for long.
+A *turn* is what happens between two scheduler passes of trio. Connections that are ready are
+called, one after the other; then each one's output is sent as a whole, and those that were marked
+for closing are closed. A turn ends after TURN_S, and what is left is done in the next, so that the
+other tasks of the program never wait for long.
 
-Nothing here knows what a connection does with its bytes. Whatever it raises ends that connection
-alone, SystemExit and its like included; Ctrl-C is never raised here, because what calls connections
-runs under trio's KeyboardInterrupt protection.
+Whatever a connection raises ends that connection alone, SystemExit and its like included. Ctrl-C is
+never raised here, because connections are called under trio's protection from KeyboardInterrupt.
 """
 
 import logging
@@ -29,46 +28,47 @@ log = logging.getLogger(__name__)
 
 TURN_S: Final = 0.001
 GATHER_S: Final = 0.0005
-"""How long output of tasks is kept for more of it, while there are tasks to run: a send costs as
-much as a handler, and a peer that is sent less often also asks in larger pieces."""
+"""For how long at most the output of tasks is kept while other tasks can run, which may add to it.
+A send costs as much as a handler does, and a peer that is sent several answers at once sends its
+next questions at once too."""
 
 _SENDS_PER_LOOK: Final = 64
-_SEND_S: Final = 8e-6  # about what sending to one connection costs
+_SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 
 
 class Poller(ABC):
-    """What both pollers share: dirty output, deferred calls, two-step closing."""
+    """What both pollers share: gathered output, deferred calls, and closing in two steps."""
 
     def __init__(self) -> None:
         self.turn_ends = 0.0
-        """When whoever runs in this turn should let others go on, on perf_counter's clock."""
+        """When this turn should end, on perf_counter's clock."""
         self._in_turn = False
         self._dirty: list[Flushable] = []
-        self._gathered: list[Flushable] = []  # made dirty outside a turn
+        self._gathered: list[Flushable] = []  # marked dirty outside a turn
         self._deferred: deque[Callable[[], None]] = deque()
         self._again: deque[Resumable] = deque()
         self._released: list[Pollable] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._failures = 0
-        self._thread: int | None = None  # that drives, while one does
+        self._thread: int | None = None  # the thread that drives; None while the poller is idle
         self._slow_turn_s = float("inf")
         self._log_slow: Callable[[float], None] = _ignore
 
     def on_slow_turn(self, threshold_s: float, callback: Callable[[float], None]) -> None:
-        """Have callback told how long a turn took that took longer than threshold_s."""
+        """Have callback called with the length in seconds of each turn longer than threshold_s."""
         self._slow_turn_s = threshold_s
         self._log_slow = callback
 
     @property
     def failures(self) -> int:
-        """How many exceptions stopped at a barrier: each is a defect, and was logged."""
+        """How many exceptions were contained here. Each was logged, and shows a defect."""
         return self._failures
 
     def check_thread(self) -> None:
-        """Whoever is about to change something may be in another thread.
+        """Refuse a call from another thread, before anything has changed.
 
         Raises:
-            LocalProtocolError: it is; nothing was done.
+            LocalProtocolError: the poller runs in another thread; nothing was done.
         """
         if self._thread is not None and get_ident() != self._thread:
             raise LocalProtocolError(
@@ -81,32 +81,33 @@ class Poller(ABC):
 
     @abstractmethod
     def watch(self, connection: Pollable, events: int) -> None:
-        """Change what a registered connection is watched for."""
+        """Change the events that a registered connection is watched for."""
 
     @abstractmethod
     def unregister(self, connection: Pollable) -> None:
-        """Forget it; its descriptor is still open."""
+        """Stop watching a connection, whose descriptor is still open."""
 
     @abstractmethod
     def _registered(self) -> list[Pollable]:
-        """What is watched."""
+        """The connections that are watched."""
 
     @abstractmethod
     async def read_ready(self) -> None:
-        """Have every connection read that has something to be read now, once.
+        """Have each connection that has something to read do so once.
 
-        What arrived before the call has been seen when it returns, however late the program is.
+        When this returns, all that had arrived before the call has been read, however late this
+        process was.
         """
 
-    def _close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what is held, when nothing runs any more."""
+    def _close(self) -> None:  # noqa: B027 - a poller need not hold anything
+        """Release what the poller holds, when nothing runs any more."""
 
     @abstractmethod
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         """Drive the connections until cancelled."""
 
     def mark_dirty(self, item: Flushable) -> None:
-        """Have item.flush called at the end of this turn, or within GATHER_S outside one."""
+        """Have item.flush called at the end of this turn, or within GATHER_S if there is none."""
         if self._in_turn:
             self._dirty.append(item)
         else:
@@ -114,7 +115,7 @@ class Poller(ABC):
             self._gathered.append(item)
 
     def defer(self, callback: Callable[[], None]) -> None:
-        """Call back when this turn's batch is done, or at once outside a turn; never from here."""
+        """Call back when this turn's batch is done, or soon if there is none; never from here."""
         if not self._in_turn:
             self._wake()
         self._deferred.append(callback)
@@ -126,25 +127,29 @@ class Poller(ABC):
         self._again.append(item)
 
     def close_later(self, connection: Pollable) -> None:
-        """Release a connection when the batch is done: its number cannot come back within it."""
+        """Have connection.release called when this turn's batch is done.
+
+        Were the descriptor closed at once, its number could be reused within the batch, and the new
+        connection be given the old one's events.
+        """
         if not self._in_turn:
             self._wake()
         self._released.append(connection)
 
     def settle_all(self) -> None:
-        """Do now what was deferred, however long it takes: for the end, where nobody may wait."""
+        """Do now all that was deferred, however long it takes; for the end of a program."""
         self._settle_all()
         self._in_turn = False
 
     async def wait_settled(self) -> None:
-        """Wait until what was deferred before has been called."""
+        """Wait until everything that is deferred so far has been called."""
         settled = trio.Event()
         self.defer(settled.set)
         await settled.wait()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Drive connections while the block runs; what is open at its end is released."""
+        """Drive connections while the block runs; those still open at its end are released."""
         self._thread = get_ident()
         try:
             async with trio.open_nursery() as nursery:
@@ -159,18 +164,18 @@ class Poller(ABC):
                     nursery.cancel_scope.cancel()
         finally:
             self._thread = None
-            self._close()  # last: whoever is cancelled from outside still releases connections
+            self._close()  # last, because a block that is cancelled still releases connections
 
     def _wake(self) -> None:
         flusher = self._flusher
         if flusher is not None:
-            # First what another thread cannot do: it raises there, and nothing has changed.
+            # First, because this raises in another thread, and then nothing has changed.
             trio.lowlevel.reschedule(flusher)
             self._flusher = None
 
     @enable_ki_protection
     async def _flush_forever(self) -> None:
-        """Output made outside a turn leaves when no task can add to it, or after GATHER_S."""
+        """Send output that was made outside a turn, and go on with what turns have left."""
         task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -185,7 +190,8 @@ class Poller(ABC):
                 await self._gather()
             self._begin_turn()
             self._take_gathered()
-            if not self._deferred:  # what was closed is over before anybody reads on
+            # What was deferred may end sessions, and comes before more of their bytes are handled.
+            if not self._deferred:
                 self._go_on()
             await self._finish_turn()
             if self._again:
@@ -193,11 +199,11 @@ class Poller(ABC):
 
     @property
     def _has_work(self) -> bool:
-        """Whether a turn left something behind, or something was asked for outside one."""
+        """Whether turns have left something, or something but output was asked for outside one."""
         return bool(self._dirty or self._deferred or self._released or self._again)
 
     async def _gather(self) -> None:
-        """Let tasks write more, for as long as there are any to run."""
+        """Let tasks add to the output, while any can run and for GATHER_S at most."""
         ends = perf_counter() + GATHER_S
         while current_statistics().tasks_runnable and not self._has_work:
             await checkpoint()
@@ -213,7 +219,7 @@ class Poller(ABC):
         self.turn_ends = perf_counter() + TURN_S
 
     def _go_on(self) -> None:
-        """Call those that were promised another call; bounded by the turn."""
+        """Call the items that have called call_again, until the turn should end."""
         for _ in range(len(self._again)):
             item = self._again.popleft()
             try:
@@ -224,7 +230,7 @@ class Poller(ABC):
                 break
 
     async def _finish_turn(self) -> None:
-        """Do what the turn left behind, in as many turns as that takes."""
+        """Do all that the turn has left, in as many turns as that takes."""
         if self._again:
             await self._read_on()
         while not self._settle():
@@ -232,10 +238,10 @@ class Poller(ABC):
             self._begin_turn()
 
     async def _read_on(self) -> None:
-        """Let those that were interrupted go on, a turn each, before what they wrote is sent.
+        """Let interrupted items go on, in turns of their own, before their output is sent.
 
-        Several messages of one read fill many a turn when each is a broadcast. Their output is
-        still joined, but it waits no longer than sending it takes.
+        If several messages of one read are broadcasts, each fills a turn. The output of all of them
+        is joined into one send for each receiver, but waits no longer than the sending will take.
         """
         ends = perf_counter() + len(self._dirty) * _SEND_S
         while self._again and not self._deferred and perf_counter() < ends:
@@ -251,10 +257,7 @@ class Poller(ABC):
             self._log_slow(over_s + TURN_S)
 
     def _settle(self) -> bool:
-        """Do what the turn left behind, for as long as it lasts; whether all is done.
-
-        Ends the turn either way.
-        """
+        """Do what the turn has left until it should end, and end it; return whether all is done."""
         self._tell_slow()
         done = self._settle_until(self.turn_ends)
         self._in_turn = False
@@ -275,7 +278,9 @@ class Poller(ABC):
                 if perf_counter() > ends:
                     return False
             sends = 0
-            for item in dirty:  # grows while polling transports turn packets into responses
+            for (
+                item
+            ) in dirty:  # the list may grow, as flushing a polling transport writes a response
                 sends += 1
                 try:
                     item.flush()
@@ -310,4 +315,4 @@ class Poller(ABC):
 
 
 def _ignore(_: float) -> None:
-    """Nobody asked to be told."""
+    """The callback for slow turns before on_slow_turn is called."""

@@ -1,22 +1,20 @@
-"""What a serving program stands on: the poller, the deadlines, the job pool, and their rings.
+"""The runtime of a serving program: its poller, its deadlines, and the rings of its tasks.
 
-The rings nest, and their order is the order of the end: ::
+The rings are nurseries inside each other. A program ends from the innermost outwards: ::
 
     services                 Redis, stores, control: started first, ended last
     └─ connections           the poller and the deadlines
        └─ handlers           job pools
-          └─ listeners       accept nobody any more: the first thing at the end
+          └─ listeners       the first to end, so that no new clients come
 
-A service that fails ends the program with its error. A client's fault never does.
+A service that fails ends the program with its error. No fault of a client does.
 """
 
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from math import inf
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -28,7 +26,8 @@ from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
-from trio_socketio.runtime.pollers import create_poller
+from trio_socketio.runtime.options import RuntimeOptions
+from trio_socketio.runtime.readiness import create_poller
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +36,18 @@ class Service(Protocol):
     """An async function that runs for as long as the program serves."""
 
     def __call__(self, *, task_status: trio.TaskStatus[Any]) -> Awaitable[None]:
-        """Call task_status.started as soon as others may rely on it; then run until cancelled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
-    """How a runtime behaves.
-
-    Args:
-        slow_handler_s: user code that blocks for longer is logged; infinity logs nothing.
-        deadline_slack_s: deadlines that lie so close together are met together.
-    """
-
-    slow_handler_s: float = inf
-    deadline_slack_s: float = 0.05
+        """Call task_status.started when others may rely on it; then run until cancelled."""
 
 
 class Runtime:
-    """See the module. Opened with `open_runtime`.
+    """What a serving program runs on; listeners of several kinds share it (RUN-01).
+
+    Programs get one from `open_runtime`.
 
     Attributes:
         poller: drives every connection of the program.
-        deadlines: watches every deadline.
+        deadlines: watches every deadline of the program.
+        options: the options that the runtime was opened with.
     """
 
     def __init__(self, options: RuntimeOptions, services: trio.Nursery) -> None:
@@ -72,7 +61,7 @@ class Runtime:
         """Refuse a call from another thread, before anything has changed.
 
         Raises:
-            LocalProtocolError: it is one.
+            LocalProtocolError: the runtime belongs to another thread; nothing was done.
         """
         if get_ident() != self._thread:
             raise LocalProtocolError("the runtime belongs to another thread, and nothing was done")
@@ -81,23 +70,24 @@ class Runtime:
         """Run a service until the runtime ends; return when it has started.
 
         Args:
-            name: for the log.
-            service: see Service.
+            name: the name of the service for the log.
+            service: the function that runs the service.
         Returns:
-            What it gave to task_status.started.
+            What the service passed to task_status.started.
         Raises:
-            Exception: whatever it raises before that. What it raises later ends the program.
+            Exception: what the service raises before it has started. What it raises later ends the
+                program.
         """
         self.check_thread()
         return await self._services.start(partial(_run_service, name, service))
 
     @asynccontextmanager
     async def running_jobs(self, jobs: Workers, *, grace_s: float) -> AsyncIterator[None]:
-        """Run a job pool in the handlers' ring while the block runs.
+        """Run a job pool while the block runs, in the ring of handlers.
 
         Args:
             jobs: the pool.
-            grace_s: how long jobs may go on after the block; then they are cancelled.
+            grace_s: how long jobs may go on after the block, before they are cancelled.
         """
         jobs.slow_handler_s = self.options.slow_handler_s
         self.poller.on_slow_turn(self.options.slow_handler_s, jobs.log_slow)
@@ -121,7 +111,8 @@ class Runtime:
 
         Args:
             connections: the group.
-            flush_s: how long peers may take to accept the last bytes after the block.
+            flush_s: how long peers may take to accept their last bytes after the block, before
+                their connections are aborted.
         """
         try:
             yield
@@ -141,10 +132,12 @@ class Runtime:
     async def listening(
         self, connections: Connections, *endpoints: Endpoint
     ) -> AsyncIterator[list[Any]]:
-        """Accept connections into a group while the block runs. Gives the addresses.
+        """Accept connections into a group while the block runs.
+
+        The block is given the addresses of the listening sockets.
 
         Raises:
-            ConfigurationError: cannot listen there.
+            ConfigurationError: it is not possible to listen at an endpoint.
         """
         self.check_thread()
         async with AsyncExitStack() as stack, trio.open_nursery() as listeners:
@@ -171,16 +164,16 @@ async def _run_service(
         await service(task_status=task_status)
     except Exception:
         log.error("the service %s has failed: the program ends", name)
-        raise
+        raise  # RUN-04
 
 
 @asynccontextmanager
 async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[Runtime]:
-    """A runtime that belongs to the calling thread, while the block runs.
+    """Open a runtime for the block; it belongs to the calling thread.
 
     Raises:
-        Exception: what ended it, of the block or of a service; one exception comes alone, not in a
-            group.
+        Exception: what the block or a service has raised. A single exception is raised as itself
+            and not in a group.
     """
     try:
         async with trio.open_nursery() as services:
@@ -189,13 +182,13 @@ async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[R
                 walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
                 yield runtime
                 walks.cancel_scope.cancel()
-            services.cancel_scope.cancel()
+            services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted
     except BaseExceptionGroup as group:
         raise _only_one(group) from None
 
 
 def _only_one(error: BaseException) -> BaseException:
-    """What is in a group that holds one exception: trio wraps what leaves a nursery."""
+    """Unwrap a group that holds one exception, as trio makes of each that leaves a nursery."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -1,7 +1,8 @@
-"""What middleware decides: it refuses by raising.
+"""The verdicts of middleware, which refuses by raising an exception.
 
-Elsewhere middleware returns False, or an error, to keep somebody out. One that was written in that
-way must not let everybody in here: its answer counts as a refusal, and the log says what to change.
+In other frameworks middleware returns False, or an error, to keep somebody out. Middleware that was
+written in that way must not let everybody in here: what it returns counts as a refusal, and the log
+says what to change.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from trio_socketio.errors import ConnectRefused, LocalProtocolError
 
 
 class RefusalReturned(LocalProtocolError):
-    """Middleware returned its refusal where it had to raise it.
+    """Middleware returned a refusal that it should have raised.
 
     Args:
         function: the middleware.
@@ -23,24 +24,24 @@ class RefusalReturned(LocalProtocolError):
         what = result if result is False or isinstance(result, type) else type(result)
         shown = what.__name__ if isinstance(what, type) else repr(what)
         super().__init__(
-            f"{function_name(function)} returned {shown}, which refuses as an exception would: "
-            "raise ConnectRefused(message), or EventRefused for an event, instead"
+            f"{function_name(function)} returned {shown}, which counts as a refusal: raise "
+            "ConnectRefused(message) instead, or EventRefused for an event"
         )
         self.returned = result
 
 
 def check_verdict(result: Any, function: Callable[..., Any]) -> None:
-    """Refuse what middleware returned if it means a refusal elsewhere (SURF-30 to SURF-33).
+    """Refuse what middleware returned if it would mean a refusal in other frameworks.
 
     Args:
-        result: of the call.
+        result: what the middleware returned.
         function: the middleware, for the message.
     Raises:
-        RefusalReturned: it is False, an exception or a class of exceptions.
+        RefusalReturned: the result is False, an exception or a class of exceptions.
     """
     if result is None:
         return
-    if (
+    if (  # SURF-30, SURF-31, SURF-32
         result is False
         or isinstance(result, BaseException)
         or (isinstance(result, type) and issubclass(result, BaseException))
@@ -49,14 +50,14 @@ def check_verdict(result: Any, function: Callable[..., Any]) -> None:
 
 
 def told_refusal(error: BaseException) -> ConnectRefused | None:
-    """The refusal that the client is told of; None if it only learns that something went wrong."""
+    """The refusal to send to the client; None if it is only told that something went wrong."""
     if isinstance(error, RefusalReturned):
         error = error.returned
     return error if isinstance(error, ConnectRefused) else None
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """A function's name for the log: the same for all partials and objects of one kind."""
+    """A function's name for the log, which is the same for all partials and objects of one kind."""
     while isinstance(function, partial):
         function = function.func
     name = getattr(function, "__qualname__", None)

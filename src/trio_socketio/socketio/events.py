@@ -179,18 +179,17 @@ class Events:
 
     async def wait_handled(self, socket: EventSocket) -> None:
         """Wait until the events that are queued now have been handled, one after the other."""
-        handled = trio.Event()
-        end = Handler("the end of the queue", lambda _: handled.set())
+        end = _End()
         self.dispatch(end, [socket])
         try:
-            await handled.wait()
+            await end.reached.wait()
         except trio.Cancelled:
-            self._withdraw(end)  # it is not an event, and must not be counted as a dropped one
+            self._withdraw(end)
             raise
 
-    def _withdraw(self, handler: Handler) -> None:
+    def _withdraw(self, end: "_End") -> None:
         for number, (queued, *_) in enumerate(self._queue or ()):
-            if queued is handler and self._queue is not None:
+            if queued is end and self._queue is not None:
                 del self._queue[number]
                 self.pending -= 1
                 break
@@ -221,11 +220,16 @@ class Events:
     def give_up(self) -> int:
         """See EventJob."""
         queue, self._queue = self._queue or deque(), None
-        events = list(queue)
+        given_up = list(queue)
         queue.clear()  # a worker that is still going through it must not handle them after all
-        for _, arguments, _, weight in events:
+        events = 0
+        for handler, arguments, _, weight in given_up:
             self.put_down(arguments[0], weight)
-        return len(events)
+            if isinstance(handler, _End):
+                handler.reached.set()  # nothing is before it any more
+            else:
+                events += 1
+        return events
 
     def put_down(self, socket: EventSocket, weight: int) -> None:
         """An event that waited will never be handled."""
@@ -274,6 +278,17 @@ class Events:
             if queue is self._queue:
                 self._queue = None
         return suspended
+
+
+class _End(Handler):
+    """Stands in a queue behind the events that were there before it. It is not an event itself."""
+
+    __slots__ = ("reached",)
+
+    def __init__(self) -> None:
+        # Of that name, as catch-all listeners must not see it either.
+        super().__init__("disconnect", lambda _: self.reached.set())
+        self.reached = trio.Event()
 
 
 class _ConcurrentEvent:

@@ -28,7 +28,7 @@ def found_namespace(client: "Candidate", parent: "Parent", name: str) -> "Hall":
     """
     namespaces, history = client.namespaces, client.history
     living = [one for one in history.founded if namespaces.by_name.get(one.name) is one]
-    if len(living) >= client.host.options.max_namespaces_founded_per_session:
+    if len(living) >= client.host.options.sockets.max_namespaces_founded_per_session:
         raise ConnectRefused("Too many new namespaces for one client")
     namespace = namespaces.create_child(parent, name)
     if namespace is None:

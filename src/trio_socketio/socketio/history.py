@@ -1,8 +1,11 @@
 """The namespaces that a session has left, and those that it has brought into being."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trio_socketio.socketio.socket import Socket
+
+if TYPE_CHECKING:
+    from trio_socketio.codec.socket_packet import Packet
 
 
 class History:
@@ -13,14 +16,16 @@ class History:
 
     Attributes:
         departing: sockets that take no more packets, by namespace, until the batch is done.
+        put_off: packets that wait until none departs any more, in order.
         founded: namespaces that the client has brought into being; some may have ended since.
     """
 
-    __slots__ = ("_bound", "_leaving", "_left", "departing", "founded")
+    __slots__ = ("_bound", "_leaving", "_left", "departing", "founded", "put_off")
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self.departing: dict[str, Socket] = {}
+        self.put_off: list[Packet] = []
         self.founded: list[Any] = []
         self._leaving: list[Socket] = []  # forgotten, their handlers perhaps not done
         self._left: dict[str, None] = {}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_socketio.codec.parsers import JSON, PARSERS
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
+from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.socketio.intake import Intake
@@ -14,8 +15,8 @@ from trio_socketio.socketio.recovery import Recovery
 if TYPE_CHECKING:
     from trio_socketio.codec.parsers import Parser
     from trio_socketio.engine.hooks import Engine
-    from trio_socketio.options import ServerOptions
     from trio_socketio.runtime.deadlines import Deadlines
+    from trio_socketio.socketio.options import ServerGroups
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Host:
     """The options of a server, and the parts that namespaces and clients share.
 
     Args:
-        options: see ServerOptions; those that hold when serving begins are the ones that count.
+        options: see ServerGroups; those that hold when serving begins are the ones that count.
         engine: knows the poller and the deadlines while the server serves.
         parser: of the program's own; None is the one that the options name.
 
@@ -36,13 +37,13 @@ class Host:
         draw_id: gives a random id of a socket, which is never its sid.
     """
 
-    def __init__(self, options: "ServerOptions", engine: "Engine", parser: "Parser | None") -> None:
+    def __init__(self, options: "ServerGroups", engine: "Engine", parser: "Parser | None") -> None:
         self.options = options
         self.engine = engine
-        self.parser = parser or PARSERS[options.parser]
+        self.parser = parser or PARSERS[options.sockets.parser]
         self.workers = Workers()
         self.intake = Intake()
-        self.intake.begin(options)
+        self.intake.begin(options.sockets)
         self.recovery: Recovery | None = None
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
         self._own_parser = parser
@@ -54,13 +55,22 @@ class Host:
             ConfigurationError: an option asks for what the parser cannot do.
         """
         options = self.options
-        self.intake.begin(options)
-        self.parser = self._own_parser or PARSERS[options.parser]
-        if options.allow_eio3 and self.parser is not JSON:
+        self.intake.begin(options.sockets)
+        self.parser = self._own_parser or PARSERS[options.sockets.parser]
+        if options.engine.allow_eio3 and self.parser is not JSON:
             raise ConfigurationError("allow_eio3: clients 1.x and 2.x speak JSON only")
-        if options.allow_eio3 and options.cors_origins and not options.cors_credentials:  # SURF-39
+        cross_origin = options.cors.origins or options.origin_checks
+        if options.engine.allow_eio3 and cross_origin and not options.cors.credentials:  # SURF-39
             log.warning(
                 "allow_eio3: clients 1.x and 2.x poll with credentials, and browsers let pages of "
                 "cors_origins do that only with cors_credentials=True and origins by name"
             )
-        self.recovery = Recovery(options, deadlines) if options.state_recovery else None
+        self.recovery = None
+        if options.recovery.enabled:
+            heartbeat_s = options.engine.ping_interval_s + 2 * options.engine.ping_timeout_s
+            self.recovery = Recovery(
+                options.recovery,
+                deadlines,
+                heartbeat_s + MAX_PAUSE_S,
+                4 * options.connections.output_bound_bytes,  # at 8 times clients are given up
+            )

@@ -26,7 +26,7 @@ import trio
 from trio.lowlevel import checkpoint, current_statistics
 
 if TYPE_CHECKING:
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.socketio.options import SocketOptions
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Intake:
         self._collecting: dict[Collector, None] = {}
         self._news = trio.Event()
 
-    def begin(self, options: "ServerOptions") -> None:
+    def begin(self, options: "SocketOptions") -> None:
         """Serving begins: these bounds hold from here on."""
         self._session_bound = options.input_bound_bytes
         self._bound = options.input_bound_all_bytes

@@ -289,7 +289,7 @@ class Joining:
     ) -> Generator[Awaited, Any, "SavedSession | None"]:
         """Ask the adapter for the session that the client has lost; undone if it does not join."""
         self._at = f"recovery in {self.name}"
-        timeout_s = self._participant.host.options.hook_timeout_s
+        timeout_s = self._participant.host.options.engine.hook_timeout_s
         store = namespace.adapter
         session: SavedSession | None
         try:
@@ -352,7 +352,7 @@ class Joining:
             await self._undo_then_conclude()
 
     async def _await(self, awaited: Awaited, scope: trio.CancelScope) -> Awaited | None:
-        timeout_s = awaited.timeout_s or self._participant.host.options.hook_timeout_s
+        timeout_s = awaited.timeout_s or self._participant.host.options.engine.hook_timeout_s
         scope.deadline = trio.current_time() + timeout_s
         try:
             result = await self._participant.host.workers.call_async(

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.engine.client_bundle import ClientBundle, find_client
 from trio_socketio.engine.newcomers import Newcomers
-from trio_socketio.engine.server import EngineServer, new_node_name
+from trio_socketio.engine.server import EngineParts, EngineServer, new_node_name
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import open_http_connections
-from trio_socketio.runtime.connections import ConnectionLimits, Connections
+from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.runtime import Runtime
+from trio_socketio.socketio.client_files import client_routes
 from trio_socketio.socketio.reading import open_reader
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.listener import Listener
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.namespaces import Namespaces
@@ -50,20 +51,20 @@ class Mount:
     @asynccontextmanager
     async def serving(self, host: "Host") -> AsyncIterator[None]:
         """Serve while the block runs; then end sessions, handlers and connections, in order."""
-        options, poller = host.options, self.runtime.poller
+        stop, poller = host.options.stop, self.runtime.poller
         try:
             async with (
-                self.runtime.holding(self.connections, flush_s=options.stop_flush_s),
+                self.runtime.holding(self.connections, flush_s=stop.flush_s),
                 trio.open_nursery() as tasks,
             ):
                 tasks.start_soon(host.intake.run)
-                async with self.runtime.running_jobs(host.workers, grace_s=options.stop_grace_s):
+                async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):
                     yield
-                    await self._close_sessions(options.stop_window_s)
+                    await self._close_sessions(stop.window_s)
                     await poller.wait_settled()
                     if host.recovery is not None:
                         host.recovery.stop()
-                with trio.move_on_after(options.stop_flush_s):
+                with trio.move_on_after(stop.flush_s):
                     for engine in self.engines:
                         await engine.wait_ended()
                 tasks.cancel_scope.cancel()
@@ -107,39 +108,42 @@ def open_mount(
     """
     options, workers = host.options, host.workers
     poller, deadlines = runtime.poller, runtime.deadlines
-    node = new_node_name()
+    proxies = options.http.trusted_proxies
+    cors = Cors(options.cors, workers, options.origin_checks, proxies)
+    parts = EngineParts(
+        poller,
+        deadlines,
+        options.connections,
+        workers,
+        cors,
+        proxies,
+        host.engine,
+        options.hooks,
+        new_node_name(),
+    )
 
-    def create(open_session: "OpenSession") -> EngineServer:
-        return EngineServer(options, poller, deadlines, open_session, node, workers, host.engine)
+    def open_socketio(session: "Session") -> "Listener":
+        return open_reader(host, namespaces, session)
 
-    engine = create(lambda session: open_reader(host, namespaces, session))
-    engine.newcomers = Newcomers(options)
-    engines = {options.path: engine}
+    engine = EngineServer(options.engine, parts, open_socketio)
+    engine.newcomers = Newcomers(options.engine, proxies)
+    engines = {options.engine.path: engine}
     for path, open_session in paths.items():
-        if path.rstrip("/") == options.path.rstrip("/"):  # it may have changed meanwhile
+        if path.rstrip("/") == options.engine.path.rstrip("/"):  # it may have changed meanwhile
             raise ConfigurationError(f"{path} is asked for twice: by an app and as the path")
-        engines[path] = create(open_session)
-    cors = Cors(options, workers)
-    routes = Routes(destroy_upgrade=options.destroy_upgrade, error_headers=cors.headers_for)
+        engines[path] = EngineServer(options.engine, parts, open_session)
+    routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():
         routes.add_tree(path, target.receive_request)
-    if options.serve_client:
-        bundle = ClientBundle(find_client(options.client_dist), cors, workers, poller)
-        for path, handler in bundle.handlers(options.path).items():
-            routes.add(path, handler)
-    limits = ConnectionLimits(
-        max_connections=options.max_connections,
-        max_connections_per_address=options.max_connections_per_address,
-        output_bound_bytes=options.output_bound_bytes,
-        slow_client_s=options.slow_client_s,
-    )
+    client = client_routes(options.client_files, options.engine.path, cors, workers, poller)
+    for path, handler in client.items():
+        routes.add(path, handler)
     connections = open_http_connections(
         poller,
         deadlines,
-        limits,
+        options.connections,
+        options.http,
         routes.receive_request,
-        handshake_timeout_s=options.handshake_timeout_s,
-        keep_alive_s=options.keep_alive_s,
-        error_headers=cors.headers_for,
+        cors.headers_for,
     )
     return Mount(runtime, connections, engine, tuple(engines.values()))

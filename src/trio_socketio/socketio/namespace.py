@@ -130,7 +130,7 @@ class Namespace(Channel):
             self._is_dynamic
             and not self.rooms.sockets
             and not self._joinings
-            and self._owner.host.options.cleanup_empty_child_namespaces
+            and self._owner.host.options.sockets.cleanup_empty_child_namespaces
         ):
             self._owner.remove_child(self)
 

@@ -108,7 +108,7 @@ class Namespaces:
         Raises:
             Exception: whatever the adapter's factory raises.
         """
-        bound = self.host.options.max_dynamic_namespaces
+        bound = self.host.options.sockets.max_dynamic_namespaces
         if self._dynamic_count >= bound:  # SURF-03
             return None
         self._dynamic_count += 1

@@ -72,7 +72,7 @@ class Participant:
         self.revision = revision
         self.held = 0
         self.sockets: dict[str, Socket] = {}
-        self.join_by = trio.current_time() + host.options.connect_timeout_s
+        self.join_by = trio.current_time() + host.options.sockets.connect_timeout_s
         self._joinings: dict[str, Joining] | None = None  # undecided ones
         self._joinings_at_work = 0  # those that are decided included, until their tasks end
         self._history: History | None = None
@@ -122,15 +122,26 @@ class Participant:
         elif history is not None and history.departing:
             # A socket leaves when the batch is done. What follows may ask for its place: to join
             # again, or to bring another namespace into being than the one that ends with it.
-            self.host.engine._poller.defer(partial(self._receive_later, packet))
+            if not history.put_off:
+                self.host.engine._poller.defer(self._receive_put_off)
+            history.put_off.append(packet)
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
         elif history is None or not history.has_left(name):  # SIO5-09, SIO5-35
             raise RemoteProtocolError(f"{packet.type.name} for a namespace that was not joined")
         # else: it crossed our DISCONNECT, or our answer to an earlier CONNECT (SIO5-61)
 
-    def _receive_later(self, packet: Packet) -> None:
-        if not self._closed:
+    def _receive_put_off(self) -> None:
+        history = self._history
+        if history is None:  # the session has ended
+            return
+        if history.departing:  # another socket leaves in this batch: packets keep their order
+            self.host.engine._poller.defer(self._receive_put_off)
+            return
+        packets, history.put_off = history.put_off, []
+        for packet in packets:
+            if not self.session.is_open:  # nobody joins behind what ended it
+                return
             try:
                 self.receive_packet(packet)
             except RemoteProtocolError:
@@ -158,7 +169,7 @@ class Participant:
         count = len(self.sockets) + self._joinings_at_work
         if self._history is not None:
             count += self._history.count_leaving()
-        if count >= self.host.options.max_namespaces_per_session:
+        if count >= self.host.options.sockets.max_namespaces_per_session:
             refuse(self, name, {"message": "Too many namespaces"})
             return
         if self._joinings is None:
@@ -239,7 +250,7 @@ class Participant:
     def history(self) -> History:
         """What is remembered of the namespaces that the client was in."""
         if self._history is None:
-            self._history = History(self.host.options.max_namespaces_per_session)
+            self._history = History(self.host.options.sockets.max_namespaces_per_session)
         return self._history
 
     # -- back-pressure

@@ -121,8 +121,8 @@ class JsonReader:
         options = participant.host.options
         self._reassembly = Reassembly(
             packet,
-            MAX_ATTACHMENTS * options.max_http_buffer_size_bytes,
-            trio.current_time() + options.attachments_timeout_s,
+            MAX_ATTACHMENTS * options.engine.max_http_buffer_size_bytes,
+            trio.current_time() + options.sockets.attachments_timeout_s,
         )
         participant.session.reschedule()
         self._intake.collect(self, packet.weight)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.socketio.packet_log import Destination, PacketLog
 from trio_socketio.socketio.server_side import ServerSideEvent
 from trio_socketio.socketio.session_weight import weigh_session
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from trio_socketio.codec.engine_packet import Outgoing
-    from trio_socketio.options import ServerOptions
     from trio_socketio.runtime.deadlines import Deadlines, Entry
+    from trio_socketio.socketio.options import RecoveryOptions
     from trio_socketio.socketio.registry import Registry
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.target import Target
@@ -104,22 +103,27 @@ class Recovery:
     Args:
         options: bound them.
         deadlines: end sessions.
+        heartbeat_s: a live client has answered a ping that was sent no longer ago than this.
+        missed_bound_bytes: what a client may have missed.
     """
 
-    def __init__(self, options: "ServerOptions", deadlines: "Deadlines") -> None:
-        self.skip_middlewares = options.state_recovery_skip_middlewares
-        self.disconnection_s = options.state_recovery_max_disconnection_s
-        # A live client has answered a ping that was sent no longer ago than this.
-        self.heartbeat_s = options.ping_interval_s + 2 * options.ping_timeout_s + MAX_PAUSE_S
-        self.missed_bound_bytes = 4 * options.output_bound_bytes  # at 8 clients are given up
+    def __init__(
+        self,
+        options: "RecoveryOptions",
+        deadlines: "Deadlines",
+        heartbeat_s: float,
+        missed_bound_bytes: int,
+    ) -> None:
+        self.skip_middlewares = options.skip_middlewares
+        self.disconnection_s = options.max_disconnection_s
+        self.heartbeat_s = heartbeat_s
+        self.missed_bound_bytes = missed_bound_bytes
         self.log = PacketLog(
-            options.state_recovery_max_packets,
-            options.state_recovery_max_bytes,
+            options.max_packets,
+            options.max_bytes,
             self.disconnection_s + self.heartbeat_s,
         )
-        self._sessions = KeptSessions(
-            options.state_recovery_max_sessions, options.state_recovery_max_session_bytes
-        )
+        self._sessions = KeptSessions(options.max_sessions, options.max_session_bytes)
         self._deadlines = deadlines
         self._stopped = False
         self.recovered = 0  # sessions that were gone on with

@@ -10,15 +10,15 @@ from threading import get_ident
 from typing import Any, overload
 
 import trio
+from msgspec.structs import replace
 
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
-from trio_socketio.options import ServerOptions
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
-from trio_socketio.runtime.runtime import Runtime, RuntimeOptions, open_runtime
+from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.channel import Channel
@@ -28,6 +28,7 @@ from trio_socketio.socketio.host import Host
 from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
+from trio_socketio.socketio.options import ServerOptions, group_options
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.statistics import Statistics
@@ -68,7 +69,8 @@ class Server(Channel):
         self._lifespans: list[Callable[[Server], AbstractAsyncContextManager[None]]] = []
         self._stopping = trio.Event()
         self._serving = False
-        self._host = Host(options or ServerOptions(), self.engine, parser)
+        self._options = options or ServerOptions()
+        self._host = Host(group_options(self._options), self.engine, parser)
         self._namespaces = Namespaces(self._host, adapter)
         self.namespaces = self._namespaces.by_name
         main = self._namespaces.main
@@ -80,11 +82,12 @@ class Server(Channel):
     @property
     def options(self) -> ServerOptions:
         """Those that are there when serving begins are the ones that count."""
-        return self._host.options
+        return self._options
 
     @options.setter
     def options(self, options: ServerOptions) -> None:
-        self._host.options = options
+        self._options = options
+        self._host.options = group_options(options)
 
     @overload
     def of(self, name: str) -> Namespace: ...
@@ -229,13 +232,11 @@ class Server(Channel):
     async def _serve(
         self, endpoints: Sequence[Endpoint], task_status: trio.TaskStatus[list[Any]]
     ) -> None:
-        options = self.options
-        quickest_s = min(options.ping_interval_s, options.ping_timeout_s)
-        runtime_options = RuntimeOptions(
-            slow_handler_s=options.slow_handler_s, deadline_slack_s=min(0.05, quickest_s / 40)
-        )
+        engine, stop = self._host.options.engine, self._host.options.stop
+        quickest_s = min(engine.ping_interval_s, engine.ping_timeout_s)
+        options = replace(self._host.options.runtime, deadline_slack_s=min(0.05, quickest_s / 40))
         async with (
-            open_runtime(runtime_options) as runtime,
+            open_runtime(options) as runtime,
             AsyncExitStack() as opened,
         ):
             bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
@@ -243,9 +244,9 @@ class Server(Channel):
             addresses = await opened.enter_async_context(runtime.listening(connections, *bound))
             task_status.started(addresses)
             await self._stopping.wait()
-            if options.stop_delay_s:
-                log.info("stopping: new clients are served for %g s more", options.stop_delay_s)
-                await trio.sleep(options.stop_delay_s)
+            if stop.delay_s:
+                log.info("stopping: new clients are served for %g s more", stop.delay_s)
+                await trio.sleep(stop.delay_s)
 
     @asynccontextmanager
     async def mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:

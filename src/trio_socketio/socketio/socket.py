@@ -182,7 +182,7 @@ class Socket:
         """
         self.namespace._workers.check_thread()
         membership = self._membership
-        limit = self._participant.host.options.max_rooms_per_socket
+        limit = self._participant.host.options.sockets.max_rooms_per_socket
         for room in names(rooms):
             joined = membership.joined or ()
             if len(joined) >= limit and room not in joined and room != self.id:

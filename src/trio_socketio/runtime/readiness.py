@@ -1,4 +1,4 @@
-"""The two ways to learn which connections are ready."""
+"""Two pollers, which differ in how they learn what connections are ready."""
 
 import select
 import sys
@@ -16,7 +16,7 @@ _HANG_UP_LOOK_S: Final = 1.0
 
 
 class EpollPoller(Poller):
-    """All connections in one epoll object, awaited by one task."""
+    """Watches all connections with one epoll object, for which one task waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,17 +24,14 @@ class EpollPoller(Poller):
         self._connections: dict[int, Pollable] = {}
 
     def register(self, connection: Pollable) -> None:
-        """See Poller."""
         number = connection.fileno()
         self._epoll.register(number, READ)
         self._connections[number] = connection
 
     def watch(self, connection: Pollable, events: int) -> None:
-        """See Poller."""
         self._epoll.modify(connection.fileno(), events)
 
     def unregister(self, connection: Pollable) -> None:
-        """See Poller."""
         number = connection.fileno()
         if self._connections.pop(number, None) is not None:
             self._epoll.unregister(number)
@@ -53,16 +50,16 @@ class EpollPoller(Poller):
             await self._read_batch(BATCH)
 
     async def read_ready(self) -> None:
-        """See Poller."""
         await self._read_batch(max(1, len(self._connections)))
 
     async def _read_batch(self, most: int) -> None:
-        """Call up to that many of the connections that are ready."""
-        while self._deferred:  # the flush task was interrupted: as in _flush_forever
+        """Call up to this many of the connections that are ready."""
+        # The flush task may have left deferred calls for later, and they come before any reading.
+        while self._deferred:
             self._begin_turn()
             await self._end_turn()
         connections = self._connections
-        # Objects, not numbers: a number may be closed and reused before its turn comes.
+        # Connections and not their numbers, because a number may be reused before its turn comes.
         batch = [(connections[number], events) for number, events in self._epoll.poll(0, most)]
         self._begin_turn()
         for connection, events in batch:
@@ -75,29 +72,27 @@ class EpollPoller(Poller):
         await self._finish_turn()
 
     async def _end_turn(self) -> None:
-        """Let everybody else have a go in the middle of a batch."""
+        """Let other tasks run in the middle of a batch."""
         await self._finish_turn()
         await checkpoint()
         self._begin_turn()
 
 
 class PortablePoller(Poller):
-    """A task per connection, where there is no epoll."""
+    """Watches each connection with tasks of its own, on systems without epoll."""
 
     def __init__(self) -> None:
         super().__init__()
         self._watches: dict[Pollable, _Watch] = {}
-        self._pass = 0  # of trio's scheduler, as far as it was noticed
+        self._pass = 0  # counts the passes of trio's scheduler in which a connection was ready
         self._pass_ends = 0.0
         self._nursery: trio.Nursery | None = None
 
     def register(self, connection: Pollable) -> None:
-        """See Poller."""
         self._watches[connection] = _Watch()
         self.watch(connection, READ)
 
     def watch(self, connection: Pollable, events: int) -> None:
-        """See Poller."""
         assert self._nursery is not None, "the poller is not running"
         watch = self._watches[connection]
         watch.events = events
@@ -110,7 +105,6 @@ class PortablePoller(Poller):
             self._nursery.start_soon(self._look_for_hang_up, connection, watch)
 
     def unregister(self, connection: Pollable) -> None:
-        """See Poller."""
         watch = self._watches.pop(connection, None)
         if watch is not None:
             watch.closed = True
@@ -120,7 +114,6 @@ class PortablePoller(Poller):
         return list(self._watches)
 
     async def read_ready(self) -> None:
-        """See Poller."""
         for connection, watch in self._find_ready():
             await self._wait_turn()
             if not watch.closed and watch.events & READ:
@@ -132,7 +125,7 @@ class PortablePoller(Poller):
             for connection, watch in self._watches.items()
             if watch.events & READ and not watch.closed
         }
-        if not hasattr(select, "poll"):  # reading finds out
+        if not hasattr(select, "poll"):  # all are tried: those that are not ready read nothing
             return list(readers.values())
         looker = select.poll()
         for number in readers:
@@ -156,13 +149,13 @@ class PortablePoller(Poller):
                     break
                 await self._call(connection, direction)
         except (trio.ClosedResourceError, OSError):
-            pass  # released while it waited
+            pass  # the connection was released while its task waited
         finally:
             watch.waiting &= ~direction
 
     @enable_ki_protection
     async def _look_for_hang_up(self, connection: Pollable, watch: "_Watch") -> None:
-        """Nothing can be awaited for a hang-up alone: look now and then."""
+        """Look now and then for a hang-up, because trio cannot wait for that alone."""
         while not watch.events & READ and not watch.closed:
             looker = select.poll()
             looker.register(connection.fileno(), 0)
@@ -172,19 +165,22 @@ class PortablePoller(Poller):
         watch.waiting &= ~HANG_UP
 
     async def _gather(self) -> None:
-        """Let tasks write more, in this pass only.
+        """Let tasks add to the output, in one pass of the scheduler only.
 
-        To ask trio whether any can run costs a walk over all descriptors that are waited for, and
-        here every connection has one.
+        To ask trio whether any can run, as the base class does, walks over all descriptors that are
+        waited for, which are those of all connections here.
         """
         await checkpoint()
 
     async def _wait_turn(self) -> None:
-        """All tasks whose connections are ready share one turn in each scheduler pass."""
+        """Wait until this pass of the scheduler has time left.
+
+        All tasks whose connections are ready share TURN_S in each pass.
+        """
         while perf_counter() > self._pass_ends:
             seen = self._pass
             await checkpoint()
-            if self._pass == seen:  # the first of this pass
+            if self._pass == seen:  # this task is the first one to run in the new pass
                 self._pass += 1
                 self._pass_ends = perf_counter() + TURN_S
 
@@ -198,7 +194,7 @@ class PortablePoller(Poller):
 
 
 class _Watch:
-    """What one connection is watched for, and which directions have a task."""
+    """What one connection is watched for, and for which events a task is waiting."""
 
     __slots__ = ("closed", "events", "waiting")
 
@@ -209,5 +205,5 @@ class _Watch:
 
 
 def create_poller() -> Poller:
-    """The fastest poller that this system has."""
+    """Create the fastest poller that this system supports."""
     return EpollPoller() if sys.platform == "linux" else PortablePoller()

@@ -16,9 +16,10 @@ from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 if TYPE_CHECKING:
     from trio_socketio.engine.admission import Gate
     from trio_socketio.engine.hooks import Engine, HookWorkers
+    from trio_socketio.engine.options import EngineOptions, RequestHooks
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Headers, Request
-    from trio_socketio.options import ServerOptions
+    from trio_socketio.option_checks import Network
 
 _SID: Final = re.compile(r"[-A-Za-z0-9._~]{1,128}").fullmatch
 """Needs no escaping in a query or a cookie (EIO4-69)."""
@@ -27,9 +28,9 @@ _Decision = tuple[Refusal, str] | None
 """How a request is refused, and in which context; None admits it."""
 
 
-def needs_hooks(hooks: "Engine", options: "ServerOptions") -> bool:
+def needs_hooks(hooks: "Engine", asked: "RequestHooks", options: "EngineOptions") -> bool:
     """Whether the program has a say in any request."""
-    return bool(hooks._is_used or options.cookie or options.allow_request or options.generate_id)
+    return bool(hooks._is_used or any(asked) or options.cookie)
 
 
 class HookedAdmission:
@@ -39,6 +40,8 @@ class HookedAdmission:
         gate: see Gate.
         workers: run what is async.
         hooks: of the program.
+        asked: more of them, which were given as options.
+        trusted_proxies: networks of the proxies that are believed.
     """
 
     __slots__ = (
@@ -48,15 +51,24 @@ class HookedAdmission:
         "_generate_id",
         "_hooks",
         "_opening_async",
+        "_trusted_proxies",
         "_workers",
     )
 
-    def __init__(self, gate: "Gate", workers: "HookWorkers", hooks: "Engine") -> None:
+    def __init__(
+        self,
+        gate: "Gate",
+        workers: "HookWorkers",
+        hooks: "Engine",
+        asked: "RequestHooks",
+        trusted_proxies: "tuple[Network, ...]",
+    ) -> None:
         self._gate = gate
         self._workers = workers
         self._hooks = hooks
-        self._allow_request = _hook("allow_request", gate.options.allow_request)
-        self._generate_id = _hook("generate_id", gate.options.generate_id)
+        self._trusted_proxies = trusted_proxies
+        self._allow_request = _hook("allow_request", asked.allow_request)
+        self._generate_id = _hook("generate_id", asked.generate_id)
         self._always_async = any(hook.is_async for hook in hooks._middleware)
         self._opening_async = self._always_async or any(
             hook is not None and hook.is_async for hook in (self._allow_request, self._generate_id)
@@ -66,7 +78,7 @@ class HookedAdmission:
 
     def receive(self, request: "Request", *, upgrade: bool) -> None:
         """See Admission."""
-        request.attached = view = EngineRequest(request, self._gate.options)
+        request.attached = view = EngineRequest(request, self._trusted_proxies)
         if self._always_async or (self._opening_async and view.sid is None):
             job = _Job(self, request, view)
             request.on_abort = job.abort
@@ -197,7 +209,7 @@ class HookedAdmission:
 
     def request_refused(self, request: "Request", refusal: Refusal, context: str) -> None:
         """See Admission. Hooks may not have seen the request before."""
-        view = _view(request) or EngineRequest(request, self._gate.options)
+        view = _view(request) or EngineRequest(request, self._trusted_proxies)
         self._tell("connection_error", RefusedRequest(view, refusal, context))
 
     def _tell(self, event: str, *arguments: Any) -> None:

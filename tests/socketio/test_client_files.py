@@ -9,9 +9,10 @@ import pytest
 from tests.engine.harness import Engine, in_trio, open_engine, settle
 from tests.wire import Response
 
-from trio_socketio.engine import client_bundle
-from trio_socketio.engine.client_bundle import FILES, find_client, load_bundle
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.http import files
+from trio_socketio.http.files import load_bundle
+from trio_socketio.socketio.client_files import FILES, FOLDERS, find_client
 
 SCRIPT = b"var io = 'hello'; " * 500
 GZIP = ("Accept-Encoding", "gzip, deflate, br")
@@ -125,11 +126,11 @@ async def test_a_file_is_read_once_however_many_ask(
 ) -> None:
     read: list[str] = []
 
-    def load(file: Path) -> client_bundle.Bundle:
+    def load(file: Path) -> files.Bundle:
         read.append(file.name)
         return load_bundle(file)
 
-    monkeypatch.setattr(client_bundle, "load_bundle", load)
+    monkeypatch.setattr(files, "load_bundle", load)
     async with open_engine(client_dist=dist) as engine:
         clients = [engine.http() for _ in range(5)]
         for http in clients:
@@ -146,7 +147,7 @@ async def test_a_file_that_is_missing_or_too_large_is_not_found(
     dist: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (dist / FILES[0]).unlink()
-    monkeypatch.setattr(client_bundle, "MAX_FILE_BYTES", len(SCRIPT) + len(FILES[1]) - 1)
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", len(SCRIPT) + len(FILES[1]) - 1)
     async with open_engine(client_dist=dist) as engine:
         with caplog.at_level(logging.CRITICAL):
             assert (await get(engine, FILES[0])).status == 404
@@ -166,7 +167,7 @@ async def test_pages_of_other_origins_may_load_it_and_read_it_if_allowed(dist: P
         assert response.headers["access-control-allow-origin"] == origin[1]
 
 
-@pytest.mark.parametrize("folder", client_bundle.FOLDERS)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_it_is_found_in_the_working_directory(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

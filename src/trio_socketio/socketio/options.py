@@ -1,0 +1,302 @@
+"""The options of Socket.IO, and those of a whole server: all groups of this floor and below.
+
+Each floor owns its group. `ServerOptions` has the options of all groups under flat names, as
+programs write them; `group_options` takes them apart, and every owner is given its own group.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.engine.options import Cookie, EngineOptions, RequestHooks
+from trio_socketio.errors import OptionError
+from trio_socketio.http.options import (
+    ClientFilesOptions,
+    CorsOptions,
+    HttpCompression,
+    HttpOptions,
+)
+from trio_socketio.net.options import PerMessageDeflate
+from trio_socketio.option_checks import Network, OptionGroup
+from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
+from trio_socketio.signatures import find_misfit
+
+Origin = str | re.Pattern[str] | Callable[[str], bool]
+"""``scheme://host[:port]``, ``"*"``, a pattern for the whole of it, or a plain function of it."""
+
+
+class SocketOptions(OptionGroup, frozen=True, kw_only=True):
+    """How namespaces and their sockets behave.
+
+    Args:
+        connect_timeout_s: a client that has joined no namespace by then is closed.
+        attachments_timeout_s: a binary packet whose attachments take longer closes its client.
+        parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients speak
+            the same.
+        max_rooms_per_socket: a further join raises.
+        max_namespaces_per_session: a further CONNECT is refused.
+        max_dynamic_namespaces: namespaces of the whole server that clients may bring into being; a
+            further CONNECT to a new one is refused.
+        max_namespaces_founded_per_session: of those, by one client; a further CONNECT to a new one
+            is refused.
+        cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
+            when nobody is in it any more.
+        handler_queue: events of one socket that wait for its handler, before reading stops.
+        input_bound_bytes: what one client has sent and its handlers have not finished with, before
+            reading stops. A packet counts its bytes; above 4 KiB also 64 for each array, object and
+            item. One packet is always taken.
+        input_bound_all_bytes: the same of all clients together. Over it, clients are not read that
+            hold more than a quarter of an equal share.
+    """
+
+    connect_timeout_s: float = 45.0
+    attachments_timeout_s: float = 10.0
+    parser: str = "json"
+    max_rooms_per_socket: int = 10_000
+    max_namespaces_per_session: int = 100
+    max_dynamic_namespaces: int = 10_000
+    max_namespaces_founded_per_session: int = 10
+    cleanup_empty_child_namespaces: bool = False
+    handler_queue: int = 256
+    input_bound_bytes: int = 4 << 20
+    input_bound_all_bytes: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parser not in PARSERS:
+            raise OptionError("parser", f"must be {' or '.join(PARSERS)}, not {self.parser!r}")
+
+
+class RecoveryOptions(OptionGroup, frozen=True, kw_only=True):
+    """Connection state recovery: a client that lost its connection may go on with its socket.
+
+    Every event has one argument more then, its offset.
+
+    Args:
+        enabled: whether clients may.
+        max_disconnection_s: for how long a client may be away.
+        skip_middlewares: whether it is let in again without asking the middleware.
+        max_packets: that are remembered for all clients, of all namespaces; a client that may have
+            missed others begins anew.
+        max_bytes: of those packets.
+        max_sessions: of clients that are away; the oldest is given up.
+        max_session_bytes: that these sessions hold in rooms and data; the oldest is given up. One
+            that holds more than a 64th of it is not kept.
+    """
+
+    enabled: bool = False
+    max_disconnection_s: float = 120.0
+    skip_middlewares: bool = True
+    max_packets: int = 100_000
+    max_bytes: int = 64 << 20
+    max_sessions: int = 100_000
+    max_session_bytes: int = 128 << 20
+
+
+class ServerGroups(NamedTuple):
+    """The options of one server, by owner.
+
+    Args:
+        runtime, connections, stop: of runtime/.
+        http, cors, client_files: of http/.
+        engine: of engine/.
+        sockets, recovery: of socketio/.
+        hooks: functions that are asked before a session is opened.
+        origin_checks: patterns and functions that stand beside the origins of cors.
+    """
+
+    runtime: RuntimeOptions = RuntimeOptions()
+    connections: ConnectionLimits = ConnectionLimits()
+    stop: StopOptions = StopOptions()
+    http: HttpOptions = HttpOptions()
+    cors: CorsOptions = CorsOptions()
+    client_files: ClientFilesOptions = ClientFilesOptions()
+    engine: EngineOptions = EngineOptions()
+    sockets: SocketOptions = SocketOptions()
+    recovery: RecoveryOptions = RecoveryOptions()
+    hooks: RequestHooks = RequestHooks()
+    origin_checks: tuple[Callable[[str], bool], ...] = ()
+
+
+_PREFIXES: Final = {"cors": "cors_", "stop": "stop_", "recovery": "state_recovery_"}
+_OWN_NAMES: Final = {
+    ("recovery", "enabled"): "state_recovery",
+    ("client_files", "serve"): "serve_client",
+    ("client_files", "folder"): "client_dist",
+}
+_NOT_FLAT: Final = {("runtime", "deadline_slack_s")}
+"""Follows from the heartbeat, where one server has a runtime of its own."""
+
+
+def _flat_names() -> "dict[str, dict[str, str]]":
+    """Of each group, the flat name of each of its options."""
+    names: dict[str, dict[str, str]] = {}
+    for group, default in ServerGroups._field_defaults.items():
+        if isinstance(default, OptionGroup):
+            names[group] = {
+                option: _OWN_NAMES.get((group, option), _PREFIXES.get(group, "") + option)
+                for option in default.__struct_fields__
+                if (group, option) not in _NOT_FLAT
+            }
+    return names
+
+
+FLAT_NAMES: Final = _flat_names()
+"""Of each group of ServerGroups, what each of its options is called in ServerOptions."""
+
+_RUNTIME, _CONNECTIONS, _STOP = RuntimeOptions(), ConnectionLimits(), StopOptions()
+_HTTP, _CORS, _FILES = HttpOptions(), CorsOptions(), ClientFilesOptions()
+_ENGINE, _SOCKETS, _RECOVERY = EngineOptions(), SocketOptions(), RecoveryOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server behaves: the options of all groups, under flat names.
+
+    The defaults are the reference's where it has the option. What each option means is said by the
+    group that owns it:
+
+    - `EngineOptions`: path, add_trailing_slash, transports, allow_upgrades, destroy_upgrade,
+      ping_interval_s, ping_timeout_s, upgrade_timeout_s, max_http_buffer_size_bytes,
+      http_compression, per_message_deflate, cookie, initial_packet, allow_eio3, hook_timeout_s,
+      max_unjoined_sessions, max_unjoined_sessions_per_address.
+    - `RequestHooks`: allow_request, generate_id.
+    - `CorsOptions`, with cors_ before the name: cors_origins, cors_credentials, cors_methods,
+      cors_allowed_headers, cors_exposed_headers, cors_max_age_s. Here cors_origins may also be, or
+      hold, a compiled pattern that the whole origin must match, or a plain function of the origin.
+    - `HttpOptions`: handshake_timeout_s, keep_alive_s, trusted_proxies.
+    - `ClientFilesOptions`: serve_client, client_dist (its folder).
+    - `ConnectionLimits`: max_connections, max_connections_per_address, output_bound_bytes,
+      slow_client_s.
+    - `SocketOptions`: connect_timeout_s, attachments_timeout_s, parser, max_rooms_per_socket,
+      max_namespaces_per_session, max_dynamic_namespaces, max_namespaces_founded_per_session,
+      cleanup_empty_child_namespaces, handler_queue, input_bound_bytes, input_bound_all_bytes.
+    - `RecoveryOptions`: state_recovery (enabled); the others with state_recovery_ before the name:
+      state_recovery_max_disconnection_s, state_recovery_skip_middlewares,
+      state_recovery_max_packets, state_recovery_max_bytes, state_recovery_max_sessions,
+      state_recovery_max_session_bytes.
+    - `StopOptions`, with stop_ before the name: stop_delay_s, stop_window_s, stop_grace_s,
+      stop_flush_s.
+    - `RuntimeOptions`: slow_handler_s.
+
+    Raises:
+        ConfigurationError: an option cannot be used; the message names it.
+    """
+
+    path: str = _ENGINE.path
+    add_trailing_slash: bool = _ENGINE.add_trailing_slash
+    transports: tuple[str, ...] = _ENGINE.transports
+    allow_upgrades: bool = _ENGINE.allow_upgrades
+    destroy_upgrade: bool = _ENGINE.destroy_upgrade
+    ping_interval_s: float = _ENGINE.ping_interval_s
+    ping_timeout_s: float = _ENGINE.ping_timeout_s
+    upgrade_timeout_s: float = _ENGINE.upgrade_timeout_s
+    max_http_buffer_size_bytes: int = _ENGINE.max_http_buffer_size_bytes
+    http_compression: HttpCompression | None = _ENGINE.http_compression
+    per_message_deflate: PerMessageDeflate | None = _ENGINE.per_message_deflate
+    cookie: Cookie | None = _ENGINE.cookie
+    initial_packet: str | bytes | None = _ENGINE.initial_packet
+    allow_eio3: bool = _ENGINE.allow_eio3
+    hook_timeout_s: float = _ENGINE.hook_timeout_s
+    max_unjoined_sessions: int = _ENGINE.max_unjoined_sessions
+    max_unjoined_sessions_per_address: int | None = _ENGINE.max_unjoined_sessions_per_address
+    allow_request: Callable[[Any], Any] | None = None
+    generate_id: Callable[[Any], Any] | None = None
+    cors_origins: Origin | Iterable[Origin] = _CORS.origins
+    cors_credentials: bool = _CORS.credentials
+    cors_methods: tuple[str, ...] = _CORS.methods
+    cors_allowed_headers: tuple[str, ...] | None = _CORS.allowed_headers
+    cors_exposed_headers: tuple[str, ...] = _CORS.exposed_headers
+    cors_max_age_s: int | None = _CORS.max_age_s
+    handshake_timeout_s: float = _HTTP.handshake_timeout_s
+    keep_alive_s: float = _HTTP.keep_alive_s
+    trusted_proxies: tuple[Network, ...] = _HTTP.trusted_proxies
+    serve_client: bool = _FILES.serve
+    client_dist: Path | None = _FILES.folder
+    max_connections: int = _CONNECTIONS.max_connections
+    max_connections_per_address: int | None = _CONNECTIONS.max_connections_per_address
+    output_bound_bytes: int = _CONNECTIONS.output_bound_bytes
+    slow_client_s: float = _CONNECTIONS.slow_client_s
+    connect_timeout_s: float = _SOCKETS.connect_timeout_s
+    attachments_timeout_s: float = _SOCKETS.attachments_timeout_s
+    parser: str = _SOCKETS.parser
+    max_rooms_per_socket: int = _SOCKETS.max_rooms_per_socket
+    max_namespaces_per_session: int = _SOCKETS.max_namespaces_per_session
+    max_dynamic_namespaces: int = _SOCKETS.max_dynamic_namespaces
+    max_namespaces_founded_per_session: int = _SOCKETS.max_namespaces_founded_per_session
+    cleanup_empty_child_namespaces: bool = _SOCKETS.cleanup_empty_child_namespaces
+    handler_queue: int = _SOCKETS.handler_queue
+    input_bound_bytes: int = _SOCKETS.input_bound_bytes
+    input_bound_all_bytes: int = _SOCKETS.input_bound_all_bytes
+    state_recovery: bool = _RECOVERY.enabled
+    state_recovery_max_disconnection_s: float = _RECOVERY.max_disconnection_s
+    state_recovery_skip_middlewares: bool = _RECOVERY.skip_middlewares
+    state_recovery_max_packets: int = _RECOVERY.max_packets
+    state_recovery_max_bytes: int = _RECOVERY.max_bytes
+    state_recovery_max_sessions: int = _RECOVERY.max_sessions
+    state_recovery_max_session_bytes: int = _RECOVERY.max_session_bytes
+    stop_delay_s: float = _STOP.delay_s
+    stop_window_s: float = _STOP.window_s
+    stop_grace_s: float = _STOP.grace_s
+    stop_flush_s: float = _STOP.flush_s
+    slow_handler_s: float = _RUNTIME.slow_handler_s
+
+    def __post_init__(self) -> None:
+        # An iterator would be empty when it is asked for the second time.
+        object.__setattr__(self, "cors_origins", _list_origins(self.cors_origins))
+        groups = group_options(self)
+        object.__setattr__(self, "path", groups.engine.path)
+
+
+def group_options(flat: ServerOptions) -> ServerGroups:
+    """Take options apart, so that each owner is given its own group.
+
+    Args:
+        flat: see ServerOptions.
+    Raises:
+        OptionError: an option cannot be used; it has its flat name.
+    """
+    origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
+    hooks = RequestHooks(flat.allow_request, flat.generate_id)
+    hooks.check()
+    checks = tuple(_check_of(origin) for origin in origins if not isinstance(origin, str))
+    groups: dict[str, Any] = {}
+    for group, names in FLAT_NAMES.items():
+        given = {option: getattr(flat, name) for option, name in names.items()}
+        if group == "cors":
+            given["origins"] = tuple(origin for origin in origins if isinstance(origin, str))
+        try:
+            groups[group] = type(ServerGroups._field_defaults[group])(**given)
+        except OptionError as error:
+            raise OptionError(names[error.option], error.reason) from None
+    return ServerGroups(hooks=hooks, origin_checks=checks, **groups)
+
+
+def _list_origins(origins: object) -> tuple[object, ...]:
+    if isinstance(origins, (str, re.Pattern)) or callable(origins):
+        return (origins,)
+    if not isinstance(origins, Iterable):
+        raise OptionError("cors_origins", f"expected origins, not {origins!r}")
+    return tuple(origins)
+
+
+def _check_of(origin: object) -> Callable[[str], bool]:
+    """The function that says whether an origin is meant by a pattern or by a function."""
+    if isinstance(origin, re.Pattern):
+        if not isinstance(origin.pattern, str):
+            raise OptionError("cors_origins", f"a pattern of origins is of text, not {origin!r}")
+        pattern: re.Pattern[str] = origin
+        return lambda text: pattern.fullmatch(text) is not None
+    if not callable(origin) or iscoroutinefunction(origin):
+        raise OptionError(
+            "cors_origins",
+            f"an origin is text, a compiled pattern or a plain function, not {origin!r}",
+        )
+    misfit = find_misfit(origin, ("origin",))
+    if misfit is not None:
+        raise OptionError("cors_origins", misfit)
+    return origin
