@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,20 @@ class TestUnix:
                 open_unix_listener(path)
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
+
+    def test_a_live_socket_whose_backlog_is_full_is_refused_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as busy, ExitStack() as waiting:
+            busy.bind(str(path))
+            busy.listen(0)
+            for _ in range(3):
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                with suppress(BlockingIOError):
+                    client.connect(str(path))
+            with pytest.raises(ConfigurationError, match="another program has it"):
+                open_unix_listener(path)
+            assert path.exists()
 
     def test_a_regular_file_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "s"

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,7 +28,7 @@ from trio_socketio.runtime.endpoints import (
     UnixEndpoint,
     bind,
 )
-from trio_socketio.runtime.options import ConnectionLimits
+from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 10.0
@@ -222,6 +223,35 @@ async def test_what_the_block_raises_comes_alone() -> None:
     with pytest.raises(KeyError, match="mine"):
         async with open_runtime():
             raise KeyError("mine")
+
+
+@trio_test
+async def test_a_slow_turn_is_told_of_every_server_that_may_have_caused_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They share one poller; neither may speak for the other."""
+    first, second = Server(), Server()
+
+    @first.on("hog")
+    def hog(_: Socket) -> None:
+        time.sleep(0.05)
+
+    @second.on("idle")
+    def idle(_: Socket) -> None:
+        pass
+
+    async with (
+        open_runtime(RuntimeOptions(slow_handler_s=0.02)) as runtime,
+        first.mounted(runtime) as connections,
+        runtime.listening(connections, TcpEndpoint(port=0)) as addresses,
+        second.mounted(runtime) as others,
+        runtime.listening(others, TcpEndpoint(port=0)),
+        open_client(addresses[0][1]) as client,
+    ):
+        await client.connect()
+        await ask(client, "hog")
+    assert "hog" in caplog.text
+    caplog.clear()
 
 
 @trio_test

@@ -157,6 +157,21 @@ async def test_a_file_that_is_missing_or_too_large_is_not_found(
 
 
 @in_trio
+async def test_whoever_waits_for_a_file_is_answered_whatever_fails(
+    dist: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(file: Path) -> files.Bundle:
+        raise MemoryError(f"{file.name} is too much")
+
+    monkeypatch.setattr(files, "load_bundle", load)
+    async with open_engine(client_dist=dist) as engine:
+        for _ in range(2):
+            assert (await get(engine, FILES[0])).status == 404
+    assert "is too much" in caplog.text
+    caplog.clear()
+
+
+@in_trio
 async def test_pages_of_other_origins_may_load_it_and_read_it_if_allowed(dist: Path) -> None:
     origin = ("Origin", "https://friend.example")
     async with open_engine(client_dist=dist) as engine:

@@ -101,11 +101,12 @@ class HttpConnection:
             raise SessionClosed("transport error") from error
         except h11.ProtocolError as error:
             raise RemoteProtocolError(f"the response is not HTTP: {error}") from None
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-            self._idle_since = trio.current_time()
-        else:
-            await self.aclose()
+        finally:
+            if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+                self._http.start_next_cycle()
+                self._idle_since = trio.current_time()
+            else:  # the rest of a response would be taken for the beginning of the next
+                await self.aclose()
         return response
 
     async def aclose(self) -> None:

@@ -159,7 +159,7 @@ class _Load:
     async def run(self, workers: FileWorkers) -> bool:
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
-        except OSError as error:
+        except Exception as error:  # not OSError alone: whoever waits for the file is answered
             log.warning("a file cannot be served: %s", error)
             loaded = None
         self._files.loaded(self._file, loaded)

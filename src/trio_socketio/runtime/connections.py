@@ -66,14 +66,6 @@ class Connections:
         Raises:
             Exception: the system or TLS cannot take one more. Only this connection is lost.
         """
-        try:
-            if context is None:
-                connection = Connection(self, sock, address, secure=False)
-            else:
-                connection = TlsConnection(self, sock, address, context)
-        except BaseException:
-            sock.close()
-            raise
         bound = self._limits.max_connections_per_address
         there = self._per_address.get(address, 0)
         if len(self._open) >= self._limits.max_connections or (
@@ -87,6 +79,14 @@ class Connections:
                     log.debug("a client that was refused had already gone")
             sock.close()
             return
+        try:
+            if context is None:
+                connection = Connection(self, sock, address, secure=False)
+            else:
+                connection = TlsConnection(self, sock, address, context)
+        except BaseException:
+            sock.close()
+            raise
         self._open.add(connection)
         if address:
             self._per_address[address] = there + 1

@@ -74,6 +74,10 @@ class UnixEndpoint:
         listener = open_unix_listener(self.path, self.mode)
         try:
             ours = os.stat(self.path)
+        except OSError as error:  # somebody has removed the file at once
+            listener.close()
+            raise ConfigurationError(f"cannot listen on {self.path}: {error.strerror}") from error
+        try:
             await trio.lowlevel.checkpoint()
             yield [listener]
         finally:

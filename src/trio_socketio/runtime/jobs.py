@@ -284,14 +284,6 @@ class Workers:
         if unwinding is not None:
             raise unwinding
 
-    def log_slow(self, elapsed_s: float) -> None:
-        """Log that a turn of the poller took long, with the handler that was called last."""
-        log.warning(
-            "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
-            elapsed_s * 1000,
-            self.running or "handler is unknown",
-        )
-
     def spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> bool:
         """Run an async function in a task of its own; return False if the server has stopped."""
         nursery = self._nursery

@@ -134,15 +134,19 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         raise ConfigurationError(f"cannot listen on {path}: there is a file that is not a socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
     try:
         if path.exists():
             try:
                 listener.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+            except FileNotFoundError:
+                log.debug("%s has vanished: the program that had it has just ended", path)
+            except BlockingIOError as error:  # somebody listens there, and its backlog is full
+                raise _taken(path) from error
             else:
-                raise ConfigurationError(f"cannot listen on {path}: another program has it")
-        listener.setblocking(False)
+                raise _taken(path)
         listener.bind(str(path))
         os.chmod(path, mode)  # before listen: until then nobody can connect
         listener.listen(BACKLOG)
@@ -153,6 +157,10 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _taken(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"cannot listen on {path}: another program has it")
 
 
 @trio.lowlevel.enable_ki_protection

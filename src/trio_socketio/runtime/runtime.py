@@ -56,6 +56,20 @@ class Runtime:
         self.deadlines = Deadlines(options.deadline_slack_s)
         self._services = services
         self._thread = get_ident()
+        self._pools: list[Workers] = []
+        self.poller.on_slow_turn(options.slow_handler_s, self._log_slow_turn)
+
+    def _log_slow_turn(self, elapsed_s: float) -> None:
+        """Log that a turn of the poller took long, with the handlers that were called last.
+
+        Several servers share the poller, and any of them may have called the one that blocked.
+        """
+        last = [str(pool.running) for pool in self._pools if pool.running]
+        log.warning(
+            "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
+            elapsed_s * 1000,
+            " or ".join(last) or "handler is unknown",
+        )
 
     def check_thread(self) -> None:
         """Refuse a call from another thread, before anything has changed.
@@ -90,7 +104,7 @@ class Runtime:
             grace_s: how long jobs may go on after the block, before they are cancelled.
         """
         jobs.slow_handler_s = self.options.slow_handler_s
-        self.poller.on_slow_turn(self.options.slow_handler_s, jobs.log_slow)
+        self._pools.append(jobs)
         try:
             async with trio.open_nursery() as nursery:
                 jobs.start(nursery)
@@ -104,6 +118,7 @@ class Runtime:
                 nursery.cancel_scope.cancel()
         finally:
             jobs.stop()
+            self._pools.remove(jobs)
 
     @asynccontextmanager
     async def holding(self, connections: Connections, *, flush_s: float) -> AsyncIterator[None]:
