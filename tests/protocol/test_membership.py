@@ -18,6 +18,7 @@ DIAGRAM: Final = {
     ("JOINING", "ACCEPTED"): "JOINED",
     ("JOINING", "REFUSED"): "LEFT",
     ("JOINED", "ACCEPTED"): "JOINED",
+    ("JOINED", "REFUSED"): "LEFT",
     ("JOINED", "PUT_OUT"): "LEFT",
     ("LEFT", "LOST"): "LEFT",
     ("WAITING", "LOST"): "WAITING",

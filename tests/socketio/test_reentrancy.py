@@ -176,7 +176,7 @@ def test_the_poller_survives_every_script(
                 async with joined(port, "websocket") as (witness, _):
                     await fence(witness)
                 await chaos.server._workers.wait_idle()
-                await chaos.server.engine.poller.wait_settled()
+                await chaos.server.engine._poller.wait_settled()
                 await chaos.server._workers.wait_idle()
                 chaos.check()
             async with joined(port, transport) as (witness, _):

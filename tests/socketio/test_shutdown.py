@@ -494,4 +494,4 @@ def test_nothing_runs_before_serve() -> None:
     server.stop()
     check_zero(server)
     with pytest.raises(LocalProtocolError, match="not running"):
-        _: Any = server.engine.poller
+        _: Any = server.engine.sessions

@@ -1,9 +1,9 @@
-"""What arrives in one namespace, handed to the program: one event at a time, in order.
+"""Hands the events of one namespace to the program, one at a time and in order (CLI-14).
 
-Every event goes to the streams, then to its handlers. Where nothing waits and nobody would have to
-be waited for, that happens here and now, where the event is read. Anything else is queued, and one
-task takes from the queue and runs each handler to its end. Nothing a handler raises goes further
-than the log, whatever its class; only a cancellation does.
+Each event goes to the streams first and then to its handlers. If the queue is empty and neither a
+handler nor a stream would have to be waited for, this happens where the event is read. Otherwise
+the event is queued, and one task takes events from the queue and runs each handler to its end.
+Whatever a handler raises ends in the log; only a cancellation is passed on.
 """
 
 import inspect
@@ -27,7 +27,7 @@ HOOKS: Final[dict[str | float, tuple[str, ...]]] = {
     "disconnect": ("reason",),
     "connect_error": ("error",),
 }
-"""Names that the client itself calls handlers by, and with what: the wire does not carry them."""
+"""Events that the client itself makes, with the arguments that their handlers get."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Acknowledge = Callable[[list[Any]], None]
@@ -38,9 +38,15 @@ class ReceivedEvent:
 
     Args:
         name: of the event.
-        arguments: what came with it; bytes where binary was sent. Where the server restores
-            sessions, the last may be the offset that it marks its packets with.
+        arguments: what came with it; bytes where binary was sent. If the server restores sessions,
+            the last argument may be the offset that it marks its packets with.
         acknowledge: sends the answer; None if the server asks for none.
+        has_offset: whether the last argument was taken for an offset.
+
+    Attributes:
+        name: see above.
+        arguments: see above.
+        has_offset: see above.
     """
 
     __slots__ = ("_acknowledge", "arguments", "has_offset", "name")
@@ -63,14 +69,15 @@ class ReceivedEvent:
 
     @property
     def wants_answer(self) -> bool:
-        """Whether the server waits for an acknowledgement that was not given yet."""
+        """Whether the server waits for an acknowledgement that has not been given yet."""
         return self._acknowledge is not None
 
     def answer(self, *values: Any) -> None:
-        """Acknowledge it. Plain.
+        """Acknowledge the event. Never blocks.
 
         Raises:
-            LocalProtocolError: nobody asked, it was answered, or a value cannot be sent.
+            LocalProtocolError: the server did not ask, the event was answered before, a value
+                cannot be sent, or the client runs in another thread.
         """
         acknowledge = self._acknowledge
         if acknowledge is None:
@@ -104,8 +111,11 @@ class Dispatcher:
 
     Args:
         namespace: its name, for the log.
-        limit: events that may wait before reading stops.
+        limit: how many events may wait before reading stops.
         failures: is told what handlers raise.
+
+    Attributes:
+        failed: how many calls of handlers have failed.
     """
 
     def __init__(self, namespace: str, limit: int, failures: FailureLog) -> None:
@@ -119,14 +129,15 @@ class Dispatcher:
         self._queue: deque[ReceivedEvent] = deque()
         self._arrived = trio.Event()
         self._room = trio.Event()
-        self._resting = False  # the task is there and has nothing to do
+        self._resting = False  # the task runs and has nothing to do
         self._stopped = False
 
     def add_handler(self, name: str | float, function: Callable[..., Any]) -> None:
-        """Call function for events of that name, or for a hook.
+        """Call function for the events of that name, or as a hook.
 
         Raises:
-            LocalProtocolError: the name has a handler, or nothing can have that name.
+            LocalProtocolError: the name has a handler, or is reserved; or function cannot be called
+                with what it will get.
         """
         arguments = HOOKS.get(name)
         check_function(f"handler of {name!r}", function, arguments or (), more=arguments is None)
@@ -140,26 +151,26 @@ class Dispatcher:
         """Call function with the name and arguments of every event, before its handler.
 
         Raises:
-            LocalProtocolError: it cannot be called so.
+            LocalProtocolError: function cannot be called so.
         """
         check_function("catch-all listener", function, ("name",), more=True)
         self._any.append(Handler(function))
 
     def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
-        """A channel that gets every event from now on."""
+        """Make a channel that gets every event from now on; once stopped, one that has ended."""
         sender, receiver = trio.open_memory_channel[ReceivedEvent](self._limit)
-        self._streams.append(sender)
+        if self._stopped:
+            sender.close()
+        else:
+            self._streams.append(sender)
         return receiver
 
     def close_streams(self) -> None:
-        """Nothing more will come: whoever iterates gets what is there, and then the end.
-
-        It takes its turn behind the events that wait.
-        """
+        """End the streams behind the events that wait: whoever iterates gets these first."""
         self._enqueue(_END)
 
     def push(self, event: ReceivedEvent) -> None:
-        """Handle an event now, or queue it. Plain; dropped once the program's block has ended."""
+        """Handle an event now, or queue it; drop it once the program's block has ended."""
         if self._resting and self._can_handle_now(event):
             for sender in tuple(self._streams):
                 self._feed_now(sender, event)
@@ -175,24 +186,28 @@ class Dispatcher:
             self._arrived.set()
 
     def call_hook(self, name: str, *arguments: Any) -> None:
-        """Queue the call of a hook behind the events that wait. Plain."""
+        """Queue the call of a hook behind the events that wait."""
         self._enqueue(_Hook(name, list(arguments)))
 
     def is_full(self, factor: int = 1) -> bool:
-        """Whether reading should stop; factor: times the limit."""
+        """Whether so many events wait that reading should stop.
+
+        Args:
+            factor: times the limit.
+        """
         return len(self._queue) >= self._limit * factor
 
     async def wait_room(self) -> None:
-        """Wait until something was taken from the queue, or poke was called."""
+        """Wait until an event is taken from the queue, or poke is called."""
         self._room = trio.Event()
         await self._room.wait()
 
     def poke(self) -> None:
-        """Have wait_room return."""
+        """Have wait_room return although nothing was taken."""
         self._room.set()
 
-    # A real Ctrl-C in a handler would pass for an exception of that handler. Under protection trio
-    # raises it in the main task instead.
+    # A real Ctrl-C in a handler would pass for an exception of that handler (CLI-18). Under
+    # protection trio raises it in the main task instead.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Handle what is queued, until cancelled."""
@@ -207,11 +222,15 @@ class Dispatcher:
                 self._resting = True
                 await self._arrived.wait()
         finally:
-            self._stopped = True
-            self._resting = False
-            self._queue.clear()
-            self._room.set()
-            self._close_streams()
+            self.stop()
+
+    def stop(self) -> None:
+        """Handle nothing any more, and end the streams."""
+        self._stopped = True
+        self._resting = False
+        self._queue.clear()
+        self._room.set()
+        self._close_streams()
 
     async def _handle(self, event: ReceivedEvent) -> None:
         if event is _END:
@@ -221,7 +240,7 @@ class Dispatcher:
             for sender in tuple(self._streams):
                 try:
                     await sender.send(event)
-                except trio.BrokenResourceError:  # nobody reads it any more
+                except trio.BrokenResourceError:  # the program has closed it
                     self._streams.remove(sender)
         for handler, arguments, answers in self._calls(event):
             if not handler.is_async:
@@ -235,7 +254,7 @@ class Dispatcher:
                 self._contain(event, handler, error)
 
     def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
-        """Handlers, what to call them with, and whether what they return is an answer."""
+        """The handlers, their arguments, and whether what they return is the answer (CLI-13)."""
         if not isinstance(event, _Hook):
             for handler in self._any:
                 yield handler, [event.name, *event.arguments], False
@@ -243,7 +262,7 @@ class Dispatcher:
         if found is not None:
             arguments = event.arguments
             if event.has_offset and len(arguments) == found.arity + 1:
-                arguments = arguments[:-1]  # it has no parameter for the offset
+                arguments = arguments[:-1]  # the handler has no parameter for the offset
             yield found, arguments, True
 
     def _can_handle_now(self, event: ReceivedEvent) -> bool:
@@ -258,7 +277,7 @@ class Dispatcher:
     ) -> None:
         try:
             sender.send_nowait(event)
-        except trio.BrokenResourceError:  # nobody reads it any more
+        except trio.BrokenResourceError:  # the program has closed it
             self._streams.remove(sender)
 
     def _call_now(
@@ -268,18 +287,18 @@ class Dispatcher:
             result = handler.function(*arguments)
             if isinstance(result, types.CoroutineType):
                 result.close()
-                raise LocalProtocolError(f"{handler} gave a coroutine, but is no async function")
+                raise LocalProtocolError(f"{handler} gave a coroutine, but is not async")
             if answers and event.wants_answer:
                 event.answer(*answer_arguments(result))
         except BaseException as error:
             self._contain(event, handler, error)
 
     def _contain(self, event: ReceivedEvent, handler: Handler, error: BaseException) -> None:
-        """A handler raised: log and count it; only a cancellation goes on."""
+        """Log and count what a handler raised; pass on a cancellation."""
         failure, cancelled = split_failure(error)
         if failure is not None:
             self.failed += 1
-            # A catch-all is named without the event: the server could fill the log with new names.
+            # A catch-all is named without the event, as the server could fill the log with names.
             of = "any event" if handler in self._any else repr(event.name)
             self._failures.tell(f"{handler} of {of}{self._where}", "", failure)
         if cancelled is not None:
@@ -292,7 +311,7 @@ class Dispatcher:
 
 
 class _Hook(ReceivedEvent):
-    """Looks like an event, so that it keeps its place among them; streams do not see it."""
+    """The call of a hook, which is queued among the events; streams do not get it."""
 
     __slots__ = ()
 
@@ -301,10 +320,10 @@ _END: Final = _Hook("", [])
 
 
 def _arity(function: Callable[..., Any]) -> float:
-    """How many positional arguments it takes at most."""
+    """How many positional arguments a function takes at most."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some of what is written in C
+    except (TypeError, ValueError):  # some functions written in C do not tell
         return inf
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return inf

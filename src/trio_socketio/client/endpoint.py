@@ -1,5 +1,6 @@
-"""Where the server is: URLs, and streams to it."""
+"""Where the server is, and how streams to it are opened."""
 
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,11 +12,17 @@ import h11
 import trio
 
 from trio_socketio.errors import ConfigurationError, ConnectFailed
+from trio_socketio.signatures import find_misfit
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _SECURE: Final = ("https", "wss")
+_OURS: Final = re.compile(
+    r"host|connection|upgrade|transfer-encoding|content-(?:type|length)|accept-encoding"
+    r"|sec-websocket-.*"
+).fullmatch
+"""Headers that say how a request or its answer is to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +30,13 @@ class Endpoint:
     """Where one server answers.
 
     Args:
-        host: a name or address; empty for a Unix socket.
-        port: TCP.
-        unix_path: the Unix socket's file; empty for TCP.
+        host: a name or an address; empty for a Unix socket.
+        port: of TCP; 0 for a Unix socket.
+        unix_path: the file of the Unix socket; empty for TCP.
         secure: whether to speak TLS.
-        authority: what the Host header says.
-        path: where Socket.IO answers; ends with a slash.
-        query: of the URL, sent with every request.
+        authority: the value of the Host header.
+        path: of Socket.IO; ends with a slash.
+        query: of the URL; sent with every request.
     """
 
     host: str
@@ -46,7 +53,7 @@ class Endpoint:
         return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
 
     def target(self, transport: str, sid: str = "") -> str:
-        """The request target for a transport, of a session if there is one."""
+        """The request target for a transport, and for a session if there is one (CLI-01)."""
         query = f"{self.query}&" if self.query else ""
         session = f"&sid={quote(sid, safe='')}" if sid else ""
         return f"{self.path}?{query}EIO=4&transport={transport}{session}"
@@ -56,24 +63,26 @@ def parse_url(url: str, path: str) -> Endpoint:
     """Read a URL: ``http[s]://host[:port][/path][?query]``, ``ws[s]://...`` or ``unix:/file``.
 
     Args:
-        url: its path, if it has one, is where Socket.IO answers; it names no namespace.
-        path: where Socket.IO answers if the URL does not say.
+        url: its path, if it has one, is that of Socket.IO; it does not name a namespace.
+        path: of Socket.IO, if the URL has none.
     Raises:
-        ConfigurationError: it is no such URL.
+        ConfigurationError: it is not such a URL.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a URL is text, not {url!r}")
     try:
         parts = urlsplit(url)
         port = parts.port
         host = (parts.hostname or "").encode("idna").decode()
     except ValueError as error:  # UnicodeError is one
-        raise ConfigurationError(f"{url!r} is no URL: {error}") from None
+        raise ConfigurationError(f"{url!r} is not a URL: {error}") from None
     if parts.scheme == "unix":
         file = parts.netloc + parts.path
         if not file:
             raise ConfigurationError(f"{url!r} names no file: unix:/path/to/socket")
         return Endpoint("", 0, file, False, "localhost", path, parts.query)
     if parts.scheme not in _PORTS or not host:
-        raise ConfigurationError(f"{url!r} is no URL such as http://localhost:3000")
+        raise ConfigurationError(f"{url!r} is not a URL such as http://localhost:3000")
     if "@" in parts.netloc:
         raise ConfigurationError("credentials in a URL are not sent: use auth, or headers")
     usual = _PORTS[parts.scheme]
@@ -93,15 +102,15 @@ def parse_url(url: str, path: str) -> Endpoint:
 
 
 class Dialer:
-    """Opens streams to an endpoint, and knows what every request to it carries.
+    """Opens streams to an endpoint, and knows the headers of every request to it.
 
     Args:
-        endpoint: where.
+        endpoint: the server.
         headers: sent with every request.
-        ssl_context: for TLS; None is the system's defaults.
-        open_stream: how to reach it instead of by the endpoint; TLS is its own business.
+        ssl_context: for TLS; None means the defaults of the system.
+        open_stream: opens the stream instead, TLS included if there is any.
     Raises:
-        ConfigurationError: a header cannot be sent.
+        ConfigurationError: an argument cannot be used, or a header cannot be sent.
     """
 
     def __init__(
@@ -113,10 +122,16 @@ class Dialer:
     ) -> None:
         self.endpoint = endpoint
         self.authority = endpoint.authority
-        self.headers = tuple(headers.items())
+        self.headers = _check_headers(headers)
         self._cookies: dict[str, str] = {}
         self._ssl_context = ssl_context
         self._open_stream = open_stream
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise ConfigurationError(f"ssl_context is an ssl.SSLContext, not {ssl_context!r}")
+        if open_stream is not None:
+            misfit = find_misfit(open_stream, ())
+            if misfit is not None:
+                raise ConfigurationError(f"open_stream: {misfit}")
         try:
             h11.Request(
                 method="GET",
@@ -130,14 +145,17 @@ class Dialer:
         """The program's own headers, and the cookies of this connection."""
         if not self._cookies:
             return list(self.headers)
-        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        return [*self.headers, ("Cookie", cookies)]
+        # One header for all of them: RFC 6265, section 5.4, allows no second one.
+        cookies = [value for name, value in self.headers if name.lower() == "cookie"]
+        cookies += [f"{name}={value}" for name, value in self._cookies.items()]
+        others = [(name, value) for name, value in self.headers if name.lower() != "cookie"]
+        return [*others, ("Cookie", "; ".join(cookies))]
 
     def keep_cookies(self, set_cookies: list[str]) -> None:
-        """Send from now on what the handshake set: load balancers find the session's node by it.
+        """Send from now on the cookies that came with the handshake.
 
-        A connection is one session with one path of one server: where and for how long a cookie
-        holds does not matter here.
+        Load balancers find the node of the session by them. Path, domain and age of a cookie do not
+        matter: all requests of a session go to one path of one server.
         """
         self._cookies = {}
         for text in set_cookies:
@@ -146,10 +164,10 @@ class Dialer:
                 self._cookies[name.strip()] = value.strip()
 
     async def open_stream(self) -> trio.abc.Stream:
-        """A stream to the server, TLS and all. The caller bounds the time.
+        """Open a stream to the server, TLS included. The caller bounds the time.
 
         Raises:
-            ConnectFailed: it cannot be reached.
+            ConnectFailed: the server cannot be reached.
         """
         endpoint = self.endpoint
         if self._open_stream is not None:
@@ -181,15 +199,26 @@ class Dialer:
         return secured
 
 
+def _check_headers(headers: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers are a mapping of names to values, not {headers!r}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(f"a header is text, not {name!r}: {value!r}")
+        if _OURS(name.lower()):
+            raise ConfigurationError(f"the header {name} is the client's own")
+    return tuple(headers.items())
+
+
 def first_cause(error: BaseException) -> BaseException:
-    """What the system said: trio wraps it, once for TLS, in a group for several addresses."""
+    """The error of the system, which trio wraps: for TLS, or in a group for several addresses."""
     if isinstance(error, BaseExceptionGroup):
         return first_cause(error.exceptions[0])
     return error if error.__cause__ is None else first_cause(error.__cause__)
 
 
 def _explain(error: BaseException, endpoint: Endpoint) -> str:
-    """What went wrong, in words that lead a person to what is to be changed."""
+    """Say what went wrong in words that show a person what to change."""
     cause = first_cause(error)
     if isinstance(cause, socket.gaierror):
         return f"unknown host {endpoint.host!r}: {cause.strerror}"
@@ -200,5 +229,5 @@ def _explain(error: BaseException, endpoint: Endpoint) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the certificate of the server is not trusted: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed, the server may not speak it there: {cause.reason or cause}"
+        return f"TLS failed; perhaps the server does not speak it there: {cause.reason or cause}"
     return str(cause)

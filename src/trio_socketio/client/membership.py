@@ -1,208 +1,302 @@
-"""A client's place in one namespace: how it is joined and left, and what passes meanwhile."""
+"""A client's membership of one namespace: how it is joined and left, and what arrives meanwhile.
+
+`protocol.membership.Membership` is its table, `Outbox` what it sends, `Dispatcher` what is done
+with the events that it receives.
+"""
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, Protocol
 
 import trio
 
-from trio_socketio.acks import PendingAck
 from trio_socketio.client.dispatch import Dispatcher, ReceivedEvent
-from trio_socketio.client.outbox import Outbox
-from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.client.outbox import Outbox, Wire
+from trio_socketio.client.session import ClientSession
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import (
+    ConnectFailed,
     ConnectRefused,
     LocalProtocolError,
     RemoteProtocolError,
     SessionClosed,
 )
 from trio_socketio.protocol.membership import Input, Membership, State
-
-if TYPE_CHECKING:
-    from trio_socketio.client.client import Client
-    from trio_socketio.client.engine import Engine
+from trio_socketio.runtime.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
-_OVERLOAD_FACTOR: Final = 4
-"""Times the queue's limit: how far events may pile up behind a handler that awaits an ack."""
+LEAVING: Final = "io client disconnect"
+"""The reason when the program itself leaves."""
+
+
+class Link(Wire, Protocol):
+    """The client's connection, as a membership needs it."""
+
+    @property
+    def failures(self) -> FailureLog:
+        """Is told what handlers raise."""
+
+    async def join(self, membership: "ClientMembership", /) -> None:
+        """Have a namespace joined now, or with the next connection.
+
+        Raises:
+            ConnectFailed: the client has ended.
+            Exception: whatever the program's auth raises.
+        """
+
+    def check_thread(self) -> None:
+        """Be called before anything is changed.
+
+        Raises:
+            LocalProtocolError: the client runs in another thread; nothing was done.
+        """
+
+    def read_on(self) -> None:
+        """Somebody waits for an answer of the server, which may stand behind what is not read."""
+
+    def membership_ended(self) -> None:
+        """A namespace was left: with the last of them the connection has no use any more."""
+
+    async def wait_drained(self) -> None:
+        """Wait until the network has taken what was emitted; returns at once without a session."""
+
+
+class EarlyEvents:
+    """Events that came before the CONNECT that they belong to (CLI-16).
+
+    The reference sends what a restored session has missed before the CONNECT, and python-socketio
+    what a connect handler emits.
+
+    Args:
+        bound_bytes: of all of them together.
+    """
+
+    def __init__(self, bound_bytes: int) -> None:
+        self._bound_bytes = bound_bytes
+        self._packets: list[Packet] = []
+        self._bytes = 0
+
+    def keep(self, packet: Packet, size_bytes: int) -> None:
+        """Keep an event.
+
+        Raises:
+            RemoteProtocolError: the server sends too much.
+        """
+        self._bytes += size_bytes
+        if self._bytes > self._bound_bytes:  # CLI-41
+            raise RemoteProtocolError("too much came before the CONNECT")
+        self._packets.append(packet)
+
+    def take(self) -> list[Packet]:
+        """Hand over all of them, in order."""
+        packets, self._packets, self._bytes = self._packets, [], 0
+        return packets
 
 
 class ClientMembership:
-    """The part of a namespace that the client drives; ClientNamespace is what user code sees.
+    """A namespace that the program has asked for, whether it is joined or not.
 
     Args:
-        client: whose connection it uses.
         name: begins with a slash.
+        link: the connection of the client.
+
+    Attributes:
+        machine: the state, and what the server has told of us.
+        dispatcher: calls handlers and feeds streams.
+        outbox: sends events, and waits for their answers.
+        joined_count: how often the server has let us in.
+        reason: why it was left the last time.
+        refusal: why the server did not let us in the last time.
     """
 
-    def __init__(self, client: "Client", name: str) -> None:
+    def __init__(self, name: str, link: Link) -> None:
+        options = link.settings.options
         self.name = name
-        self.joined_count = 0  # times the server has let us in
-        self.dispatcher = Dispatcher(name, client.options.handler_queue, client.failures)
-        self._client = client
-        self._parser = client.parser
-        self._encode_event = client.parser.arguments_encoder(PacketType.EVENT, name)
-        self._encode_ack = client.parser.arguments_encoder(PacketType.ACK, name)
-        self._machine = Membership()
-        self._reason = "not joined"
-        self._refusal: ConnectRefused | None = None
+        self.machine = Membership()
+        self.dispatcher = Dispatcher(name, options.handler_queue, link.failures)
+        self.outbox = Outbox(name, self.machine, link)
+        self.joined_count = 0
+        self.reason = "not joined"
+        self.refusal: ConnectRefused | None = None
+        self.link = link
+        self._early = EarlyEvents(options.max_message_bytes)
         self._changed = trio.Event()
-        self._outbox = Outbox(client.options.output_bound_bytes)
-        self._early: list[Packet] = []  # events that came before the CONNECT
-        self._early_bytes = 0
 
     @property
-    def connected(self) -> bool:
+    def is_joined(self) -> bool:
         """Whether the server has let us in, and the connection is there."""
-        return self._machine.state is State.JOINED
-
-    # -- how it is joined and left
+        return self.machine.state is State.JOINED
 
     @property
     def is_wanted(self) -> bool:
         """Whether the program wants to be in."""
-        return self._machine.state not in (State.NEW, State.LEFT)
+        return self.machine.state not in (State.NEW, State.LEFT)
 
     @property
-    def refusal(self) -> ConnectRefused | None:
-        """Why the server did not let us in the last time."""
-        return self._refusal
+    def awaits_answer(self) -> bool:
+        """Whether somebody waits for what only the server can say."""
+        return self.outbox.awaits_answers or self.machine.state is State.JOINING
+
+    def check_can_emit(self) -> None:
+        """Be called before anything is emitted.
+
+        Raises:
+            SessionClosed: the namespace was left, so that it would never be sent.
+            LocalProtocolError: the client runs in another thread.
+        """
+        self.link.check_thread()
+        if self.machine.state is State.LEFT:
+            raise SessionClosed(self.reason)
+
+    # -- joining
 
     def ask(self) -> None:
         """Want to be in."""
-        self._machine.receive(Input.ASK)
-        self._refusal = None
+        self.machine.receive(Input.ASK)
+        self.refusal = None
 
-    async def join(self, engine: "Engine") -> None:
-        """Ask the application for its auth, and the server to let us in.
+    async def join(self, session: ClientSession) -> None:
+        """Ask the program for its auth and the server to let us in (CLI-05, CLI-06, CLI-24).
 
         Raises:
-            Exception: whatever the application raises.
+            LocalProtocolError: it gives something that cannot be sent.
+            Exception: whatever it raises.
         """
-        auth: Any = self._client.auth
+        auth: Any = self.link.settings.auth
         if callable(auth):
             auth = auth(self.name)
             if inspect.isawaitable(auth):
                 auth = await auth
-        if not engine.is_open or self._machine.state is not State.WAITING:
-            return  # much may have happened meanwhile
-        payload = self._machine.connect_payload(dict(auth or {}))
-        packet = self._parser.encode_packet(Packet(PacketType.CONNECT, self.name, payload))
-        self._machine.receive(Input.CONNECT_SENT)
-        engine.send(packet, bounded=False)
+        if not session.is_open or self.machine.state is not State.WAITING:
+            return  # much may have happened while the program thought
+        if auth is not None and not isinstance(auth, Mapping):
+            raise LocalProtocolError(f"auth for {self.name} is an object, not {auth!r}")
+        payload = self.machine.connect_payload(dict(auth or {}))
+        self._send(session, PacketType.CONNECT, payload)
+        self.machine.receive(Input.CONNECT_SENT)
+
+    async def connect(self) -> None:
+        """Join, or join again after it was left; wait until the server has let us in.
+
+        Raises:
+            ConnectRefused: the server does not let us in.
+            ConnectFailed: there is no connection, or no answer, in time.
+            Exception: whatever the program's auth raises.
+        """
+        self.link.check_thread()
+        await trio.lowlevel.checkpoint()
+        asks = not self.is_wanted
+        limit_s = self.link.settings.options.connect_timeout_s
+        try:
+            with trio.fail_after(limit_s):
+                if asks:
+                    self.ask()
+                    await self.link.join(self)
+                self.link.read_on()
+                while self.is_wanted and not self.is_joined:
+                    await self._changed.wait()
+        except BaseException as error:
+            if asks:
+                self.leave(LEAVING)  # CLI-26
+            if isinstance(error, trio.TooSlowError):
+                raise ConnectFailed(f"{self.name} was not joined within {limit_s:g} s") from None
+            raise
+        if not self.is_joined:
+            raise self.refusal or ConnectFailed(f"{self.name} was left: {self.reason}")
 
     async def wait_settled(self) -> None:
         """Wait until the server has let us in or not, or the connection is lost."""
-        while self._machine.state is State.JOINING:
+        while self.machine.state is State.JOINING:
             await self._changed.wait()
 
+    # -- leaving
+
     def leave(self, reason: str) -> None:
-        """Say goodbye if there is somebody to say it to, and be out for good. Plain."""
-        if self._machine.state in (State.JOINED, State.JOINING):
-            engine = self._client.engine
-            if engine is not None and engine.is_open:
-                packet = self._parser.encode_packet(Packet(PacketType.DISCONNECT, self.name))
-                engine.send(packet, bounded=False)
+        """Say goodbye if there is somebody to say it to, and be out for good. Never blocks."""
+        self.link.check_thread()
+        session = self.link.session
+        if self.machine.state in (State.JOINED, State.JOINING) and session and session.is_open:
+            self._send(session, PacketType.DISCONNECT)  # CLI-10
         self._end(Input.LEAVE, reason)
 
     def lose(self, reason: str) -> None:
         """The connection is gone; another may come."""
-        was_connected = self.connected
-        self._machine.receive(Input.LOST)
-        self._forget_early()
-        self._outbox.fail_sent(reason)
-        if was_connected:
+        was_joined = self.is_joined
+        self.machine.receive(Input.LOST)
+        self._early.take()
+        self.outbox.fail_sent(reason)
+        if was_joined:
             self.dispatcher.call_hook("disconnect", reason)
         self._wake()
+
+    async def wait_left(self) -> str:
+        """Wait until it was left for good; gives the reason."""
+        await trio.lowlevel.checkpoint()
+        while self.is_wanted:
+            await self._changed.wait()
+        return self.reason
+
+    def _end(self, event: Input, reason: str) -> None:
+        if self.machine.state is State.LEFT:
+            return
+        was_joined = self.is_joined
+        was_new = self.machine.state is State.NEW
+        self.machine.receive(event)
+        self.reason = reason
+        self._early.take()
+        unsent = self.outbox.fail_all(reason)
+        if unsent:
+            what = "was never joined" if was_new else f"was left: {reason}"
+            self.link.count_dropped(unsent, f"{self.name} {what}")
+        if was_joined:
+            self.dispatcher.call_hook("disconnect", reason)
+        self.dispatcher.close_streams()
+        self._wake()
+        self.link.membership_ended()
+
+    def _send(self, session: ClientSession, kind: PacketType, payload: Any = None) -> None:
+        packet = self.link.settings.parser.encode_packet(Packet(kind, self.name, payload))
+        session.send(packet, bounded=False)
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _end(self, event: Input, reason: str) -> None:
-        if self._machine.state is State.LEFT:
-            return
-        was_connected = self.connected
-        was_new = self._machine.state is State.NEW
-        self._machine.receive(event)
-        self._reason = reason
-        self._forget_early()
-        unsent = self._outbox.fail_all(reason)
-        if unsent:
-            what = "was never joined" if was_new else f"was left: {reason}"
-            self._client.count_dropped(unsent, f"{self.name} {what}")
-        if was_connected:
-            self.dispatcher.call_hook("disconnect", reason)
-        self.dispatcher.close_streams()
-        self._wake()
-        self._client.namespace_left()
-
     # -- what arrives
 
     def receive_packet(self, packet: Packet, size_bytes: int) -> None:
-        """A packet for this namespace arrived, whole.
-
-        Args:
-            packet: decoded.
-            size_bytes: as it came, attachments included.
-        Raises:
-            RemoteProtocolError: it has no place here.
-        """
-        kind, state = packet.type, self._machine.state
+        """Take a packet for this namespace; see packet_reader.Receiver."""
+        kind, state = packet.type, self.machine.state
         if state in (State.NEW, State.LEFT, State.WAITING):
             log.debug("%s for %s, which is not joined, is ignored", kind.name, self.name)
         elif kind is PacketType.CONNECT:
             self._receive_connect(packet.data)
-        elif kind is PacketType.CONNECT_ERROR and state is State.JOINING:
+        elif kind is PacketType.CONNECT_ERROR:  # also while joined (CLI-35): see TRANSITIONS
             self._receive_refusal(packet.data)
         elif kind is PacketType.EVENT or kind is PacketType.BINARY_EVENT:
             if state is State.JOINED:
                 self._receive_event(packet.data, packet.ack_id)
             else:
-                self._keep_early(packet, size_bytes)
+                self._early.keep(packet, size_bytes)
         elif kind is PacketType.ACK or kind is PacketType.BINARY_ACK:
-            if packet.ack_id is not None:  # else it answers nothing
-                self._outbox.receive_answer(packet.ack_id, packet.data)
-        elif kind is PacketType.DISCONNECT and state is State.JOINED:
-            self._end(Input.PUT_OUT, "io server disconnect")
+            if packet.ack_id is not None:  # one without an id answers nothing
+                self.outbox.receive_answer(packet.ack_id, packet.data)
+        elif state is State.JOINED:
+            self._end(Input.PUT_OUT, "io server disconnect")  # CLI-09
         else:
-            raise RemoteProtocolError(f"{kind.name} for a namespace that is {state.name.lower()}")
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many events wait that reading should stop."""
-        return self.dispatcher.is_full(_OVERLOAD_FACTOR if self._outbox.awaits_answers else 1)
-
-    def _keep_early(self, packet: Packet, size_bytes: int) -> None:
-        """Keep an event until the CONNECT that it belongs to.
-
-        The reference sends what a restored session has missed before the CONNECT, python-socketio
-        what a connect handler emits.
-        """
-        self._early_bytes += size_bytes
-        if self._early_bytes > self._client.options.max_message_bytes:
-            raise RemoteProtocolError("too much came before the CONNECT")
-        self._early.append(packet)
-
-    def _forget_early(self) -> list[Packet]:
-        early, self._early, self._early_bytes = self._early, [], 0
-        return early
+            # CLI-35: the server put us out while we left and asked again. It answers neither.
+            log.debug("DISCONNECT for %s, which is being joined, is ignored", self.name)
 
     def _receive_connect(self, data: Any) -> None:
-        self._machine.receive_connect(data)
+        self.machine.receive_connect(data)
         self.joined_count += 1
         self.dispatcher.call_hook("connect")
-        for early in self._forget_early():
+        for early in self._early.take():
             self._receive_event(early.data, early.ack_id)
-        for packet, pending in self._outbox.take():
-            try:
-                self._send_now(packet, pending, bounded=False)
-            except LocalProtocolError as error:  # too large for this server
-                self._client.count_dropped(1, str(error))
-                if pending is not None:
-                    pending.fail(error)
+        self.outbox.flush()
         self._wake()
 
     def _receive_refusal(self, data: Any) -> None:
@@ -211,40 +305,21 @@ class ClientMembership:
             error = ConnectRefused(message if type(message) is str else "", data.get("data"))
         else:
             error = ConnectRefused(str(data))
-        self._refusal = error
+        self.refusal = error  # CLI-07
         self.dispatcher.call_hook("connect_error", error)
         self._end(Input.REFUSED, f"refused: {error.message}")
 
     def _receive_event(self, arguments: list[Any], ack_id: int | None) -> None:
-        has_offset = self._machine.receive_event(arguments, ack_id)
+        has_offset = self.machine.receive_event(arguments, ack_id)
         acknowledge = None
         if ack_id is not None:
-            joined_count = self.joined_count
-
-            def acknowledge(values: list[Any]) -> None:
-                packet = self._encode_ack(values, ack_id)
-                if self.connected and self.joined_count == joined_count:
-                    self._send_now(packet, None)
-                else:  # the id means nothing to another session
-                    self._client.count_dropped(1, "an answer came after the connection was lost")
-
+            acknowledge = partial(self._answer, ack_id, self.joined_count)
         name, *rest = arguments
         self.dispatcher.push(ReceivedEvent(name, rest, acknowledge, has_offset=has_offset))
 
-    # -- what is sent
-
-    def _send(self, packet: Outgoing, pending: PendingAck | None) -> None:
-        if self.connected:
-            self._send_now(packet, pending)
+    def _answer(self, ack_id: int, joined_count: int, values: list[Any]) -> None:
+        self.link.check_thread()
+        if self.joined_count == joined_count:
+            self.outbox.answer(values, ack_id)
         else:
-            self._outbox.keep(packet, pending)
-
-    def _send_now(
-        self, packet: Outgoing, pending: PendingAck | None, *, bounded: bool = True
-    ) -> None:
-        engine = self._client.engine
-        if engine is None or not engine.is_open:
-            raise SessionClosed("io client disconnect")
-        engine.send(packet, bounded=bounded)
-        if pending is not None:
-            pending.sent = True
+            self.outbox.drop_answer()  # the id means nothing in another session

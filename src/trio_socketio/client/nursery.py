@@ -1,4 +1,4 @@
-"""A nursery for tasks that raise nothing: what its block raises comes out alone, in no group."""
+"""A nursery for tasks that raise nothing: an exception of its block is not put into a group."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +8,10 @@ import trio
 
 @asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """Run tasks while the block runs; they are cancelled at its end.
+    """Run tasks while the block runs, and cancel them at its end.
 
     Raises:
-        Exception: what the block raises.
+        BaseException: whatever the block raises.
     """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -26,4 +26,4 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
         try:
             raise failure
         finally:
-            failure = None  # it holds this frame, and this frame it
+            failure = None  # it refers to this frame, and this frame to it

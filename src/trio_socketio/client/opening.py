@@ -1,16 +1,19 @@
-"""Opening a client: the arguments that a program gives, and the life of what is opened."""
+"""Opens a client, looks at the arguments for it, and ends it with its block."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from trio_socketio.client.client import Auth, Client
+from trio_socketio.client.client import Client
 from trio_socketio.client.endpoint import Dialer, OpenStream, parse_url
-from trio_socketio.client.engine import TRANSPORTS
+from trio_socketio.client.link import Link
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
+from trio_socketio.client.session import TRANSPORTS
+from trio_socketio.client.settings import Auth, Settings
 from trio_socketio.codec.parsers import PARSERS, Parser
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.signatures import find_misfit
 
 
 @asynccontextmanager
@@ -28,49 +31,89 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client that is connected, and has joined its namespaces, when the block begins.
 
-    Events that come before the block first awaits something are held: handlers that it registers
-    until then miss nothing. In the block the connection is kept: when it is lost, it is opened
-    again, and what is emitted meanwhile waits. At the end of the block handlers are cancelled, and
-    the client says goodbye.
+    Events that arrive before the block first awaits something are held, so that handlers which it
+    registers until then miss nothing. When the connection is lost, it is opened again, and what is
+    emitted meanwhile waits. At the end of the block handlers are cancelled, and the client says
+    goodbye.
 
     Args:
-        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. A path in it is where
-            Socket.IO answers; its query is sent along with every request.
-        namespaces: to join; the first is the one that methods of the client itself speak of.
-        auth: sent when a namespace is joined. A function, plain or async, is called each time, with
-            the namespace's name.
-        headers: sent with every request.
+        url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. Its path, if it has one,
+            is that of Socket.IO, and its query is sent with every request.
+        namespaces: to join. The methods of the client itself concern the first of them.
+        auth: what the server gets when a namespace is joined: an object, or a function, plain or
+            async, that is called with the namespace's name each time.
+        headers: sent with every request. Those that say how a request is to be read are ours.
         transports: the first one opens the connection; with "polling" first, "websocket" among
             them allows the upgrade.
-        ssl_context: for https; the default trusts whom the system trusts.
-        open_stream: opens the stream, through a proxy, say. TLS is its own business.
+        ssl_context: for https; by default, whoever the system trusts is trusted.
+        open_stream: opens the stream, through a proxy for instance, and TLS if it is wanted.
         options: see ClientOptions.
-        parser: "json", "msgpack" or one of your own: what the server speaks.
+        parser: the one that the server speaks: "json", "msgpack" or one of your own.
     Raises:
-        ConnectFailed: the server cannot be reached, or is no Socket.IO server.
-        ConnectRefused: it refuses to let us into a namespace, and says why.
+        ConnectFailed: the server cannot be reached, or is not a Socket.IO server.
+        ConnectRefused: the server does not let us into a namespace, and says why.
         ConfigurationError: an argument cannot be used.
+        Exception: whatever auth raises.
     """
-    options = options or ClientOptions()
-    names = [namespaces] if isinstance(namespaces, str) else list(namespaces)
-    if not names:
-        raise ConfigurationError("at least one namespace is needed")
-    if not transports or any(name not in TRANSPORTS for name in transports):
-        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
-    speaks = PARSERS.get(parser) if isinstance(parser, str) else parser
-    if speaks is None:
-        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
+    # CLI-29: all is looked at before anything is opened.
+    if options is None:
+        options = ClientOptions()
+    elif not isinstance(options, ClientOptions):
+        raise ConfigurationError(f"options are ClientOptions, not {options!r}")
+    _check_transports(transports)
+    _check_auth(auth)
+    settings = Settings(options, auth, _find_parser(parser))
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
+    link = Link(dialer, transports, settings)
     try:
-        client = Client(dialer, names, auth, transports, options, speaks)
+        client = Client(link, _names(namespaces))
     except LocalProtocolError as error:
         raise ConfigurationError(str(error)) from None
     async with open_bare_nursery() as connection:
-        connection.start_soon(client.run)
+        connection.start_soon(link.run)
         try:
-            await client.wait_opened()
+            await link.wait_opened()
             async with open_bare_nursery() as handlers:
-                client.dispatch(handlers)
+                link.memberships.dispatch(handlers)
                 yield client
         finally:
-            await client.aclose()
+            await link.aclose()
+
+
+def _names(namespaces: object) -> list[object]:
+    if isinstance(namespaces, str):
+        return [namespaces]
+    names = list(namespaces) if isinstance(namespaces, Iterable) else []
+    if not names:
+        raise ConfigurationError(f"namespaces are at least one name, not {namespaces!r}")
+    return names
+
+
+def _check_transports(transports: object) -> None:
+    if (
+        not isinstance(transports, Sequence)
+        or not transports
+        or any(name not in TRANSPORTS for name in transports)
+    ):
+        raise ConfigurationError(f"transports are some of {TRANSPORTS}, not {transports!r}")
+
+
+def _check_auth(auth: object) -> None:
+    if callable(auth):
+        misfit = find_misfit(auth, ("namespace",))
+        if misfit is not None:
+            raise ConfigurationError(f"auth: {misfit}")
+    elif auth is not None and not isinstance(auth, Mapping):
+        raise ConfigurationError(f"auth is an object or a function that gives one, not {auth!r}")
+
+
+def _find_parser(parser: object) -> Parser:
+    """The parser that the server speaks.
+
+    Which one that is does not show on the wire: another one ends the connection when it cannot read
+    what comes (CLI-17).
+    """
+    found = PARSERS.get(parser) if isinstance(parser, str) else parser
+    if not isinstance(found, Parser):
+        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
+    return found

@@ -9,18 +9,19 @@ class ClientOptions(OptionGroup, frozen=True, kw_only=True):
     """How a client behaves. The defaults are the reference's where it has the option.
 
     Args:
-        path: where Socket.IO answers, unless the URL has a path; a trailing slash is added.
-        connect_timeout_s: for a connection to open and for every namespace to answer.
-        send_timeout_s: for the server to take what is sent to it.
-        close_timeout_s: for saying goodbye.
+        path: of Socket.IO, unless the URL has a path; a trailing slash is added.
+        connect_timeout_s: how long opening a connection may take, and then joining the namespaces.
+        send_timeout_s: how long the server may take nothing of what is sent to it.
+        close_timeout_s: how long saying goodbye may take.
         reconnect: whether to connect again when the connection is lost.
-        reconnect_attempts: in a row, before it gives up; None is no bound.
-        reconnect_delay_s: before the first attempt; doubles with each.
-        reconnect_delay_max_s: the longest, before jitter.
+        reconnect_attempts: how many attempts in a row are made; None means no bound.
+        reconnect_delay_s: the delay before the first attempt; it doubles with each.
+        reconnect_delay_max_s: the longest delay, before jitter.
         reconnect_jitter: how far a delay may be from its middle, 0 to 1.
-        max_message_bytes: one message from the server with its attachments, or one polling body.
-        output_bound_bytes: what may wait to be sent; an emit over it raises BufferFull.
-        handler_queue: events of one namespace that wait for handlers, before reading stops.
+        max_message_bytes: of one message from the server with its attachments, or one polling body.
+        output_bound_bytes: how much may wait to be sent; an emit above it raises BufferFull.
+        handler_queue: how many events of one namespace may wait for handlers before reading
+            stops.
     """
 
     _may_be_zero = frozenset(("reconnect_jitter",))

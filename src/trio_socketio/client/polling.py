@@ -1,4 +1,4 @@
-"""HTTP long-polling from the client's side: a GET that waits for packets, POSTs that bring them."""
+"""HTTP long-polling from the client's side: GETs that wait for packets, and POSTs with packets."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -10,7 +10,7 @@ from trio_socketio.errors import SessionClosed
 from trio_socketio.http.client import HttpConnection, refusal
 
 MAX_PACKETS: Final = 16
-"""In one POST: more is refused by python-engineio, unless it was told otherwise."""
+"""In one POST. python-engineio refuses more unless it is configured otherwise."""
 
 
 class PollingTransport:
@@ -35,8 +35,8 @@ class PollingTransport:
 
         Raises:
             ConnectFailed: the server refuses, or cannot be reached.
-            SessionClosed: it went away.
-            RemoteProtocolError: it does not speak the protocol.
+            SessionClosed: the server went away.
+            RemoteProtocolError: the server does not speak the protocol.
         """
         response = await self._getter.request("GET", self._dialer.endpoint.target("polling"))
         if response.status != 200:
@@ -45,7 +45,7 @@ class PollingTransport:
         return decode_payload(response.body)
 
     def opened(self, sid: str, max_payload_bytes: int) -> None:
-        """The handshake has come."""
+        """Take from the handshake what later requests need."""
         self._target = self._dialer.endpoint.target("polling", sid)
         self._max_payload_bytes = max_payload_bytes
 
@@ -63,7 +63,7 @@ class PollingTransport:
         return decode_payload(response.body)
 
     async def send(self, packets: list[Outgoing]) -> None:
-        """Bring packets, in as few POSTs as the server's maxPayload allows.
+        """Send packets, in as few POSTs as the server's maxPayload allows.
 
         Raises:
             ConnectFailed: the server cannot be reached any more.
@@ -76,22 +76,22 @@ class PollingTransport:
                 raise SessionClosed("transport error")
 
     async def say_goodbye(self) -> bool:
-        """End the session; whether the server will say so as well."""
+        """Send a close packet. Returns whether the server will answer it, which it does not."""
         await self.send([CLOSE])
         return False
 
     async def aclose(self) -> None:
-        """Close at once."""
+        """Close both connections at once."""
         await self._getter.aclose()
         await self._poster.aclose()
 
 
 def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[bytes]:
-    """Join packets into bodies of at most max_bytes; one that is larger goes alone.
+    """Join packets into bodies of at most max_bytes; a larger one goes alone (CLI-04, EIO4-47).
 
     Args:
         packets: in their order.
-        max_bytes: zero is no bound.
+        max_bytes: zero means no bound.
     """
     waiting: list[bytes] = []
     size = 0

@@ -1,4 +1,7 @@
-"""A WebSocket from the client's side. Compression is not offered: see spec/decisions."""
+"""A WebSocket from the client's side.
+
+No compression is offered, because wsproto inflates without a bound.
+"""
 
 from typing import Final
 
@@ -47,12 +50,16 @@ class WebSocketTransport:
         self._end: Exception | None = None  # what the next call raises
 
     async def open(self, sid: str = "") -> list[Packet]:
-        """Open it, for a session if there is one; gives the packets that came at once.
+        """Open the WebSocket.
 
+        Args:
+            sid: of the session that it is to carry; empty to open a session.
+        Returns:
+            The packets that came together with the server's answer.
         Raises:
             ConnectFailed: the server refuses, or cannot be reached.
-            SessionClosed: it went away.
-            RemoteProtocolError: it does not speak the protocol.
+            SessionClosed: the server went away.
+            RemoteProtocolError: the server does not speak the protocol.
         """
         self._stream = await self._dialer.open_stream()
         request = Request(
@@ -82,8 +89,8 @@ class WebSocketTransport:
         """Wait for packets.
 
         Raises:
-            SessionClosed: the server has closed, or went away.
-            RemoteProtocolError: a frame or packet is invalid, or too large.
+            SessionClosed: the server has closed the WebSocket, or went away.
+            RemoteProtocolError: a frame or a packet is invalid, or too large.
         """
         while True:
             if self._end is not None:
@@ -106,13 +113,13 @@ class WebSocketTransport:
         await self._send(b"".join(frames))
 
     async def say_goodbye(self) -> bool:
-        """End the session; whether the server will say so as well."""
+        """Send a close frame. Returns whether the server will answer it, which it should."""
         if self._ws.state is ConnectionState.OPEN:
             await self._send(self._ws.send(CloseConnection(1000)))
         return True
 
     async def aclose(self) -> None:
-        """Close at once."""
+        """Close the stream at once."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -145,7 +152,7 @@ class WebSocketTransport:
             self._ws.receive_data(bytes(data))
             return list(self._ws.events())
         except ForeignProtocolError as error:
-            raise RemoteProtocolError(f"the answer is no WebSocket: {error}") from None
+            raise RemoteProtocolError(f"the answer is not that of a WebSocket: {error}") from None
 
     async def _receive_events(self, events: list[Event]) -> list[Packet]:
         packets: list[Packet] = []
@@ -170,14 +177,14 @@ class WebSocketTransport:
         return packets
 
     def _collect(self, part: bytes, *, finished: bool) -> bytes | None:
-        """The whole message once its last part has come."""
+        """Gather the parts of a message; gives the whole message once its last part has come."""
         self._size += len(part)
         if self._size > self._max_message_bytes:
             raise PayloadTooLarge(f"a message of more than {self._max_message_bytes} bytes")
         if finished and not self._parts:
             self._size = 0
             return part
-        if part:  # an empty one would cost memory that no limit counts
+        if part:  # an empty part would take memory that no bound counts
             self._parts.append(part)
         if not finished:
             return None

@@ -5,7 +5,7 @@ All clients of a server must use its parser, because nothing on the wire says wh
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from trio_socketio.codec import msgpack_packet, socket_packet
 from trio_socketio.codec.engine_packet import Outgoing
@@ -16,6 +16,7 @@ EncodeArguments = Callable[[Sequence[Any], int | None], Outgoing]
 """Writes the arguments of an event or an acknowledgement, and its ack id, which may be None."""
 
 
+@runtime_checkable
 class Parser(Protocol):
     """Translates packets to Engine.IO messages and back. It has no state."""
 

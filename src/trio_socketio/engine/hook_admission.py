@@ -30,7 +30,7 @@ _Decision = tuple[Refusal, str] | None
 
 def needs_hooks(hooks: "Engine", asked: "RequestHooks", options: "EngineOptions") -> bool:
     """Whether requests have to pass `HookedAdmission`: the program has a hook or a cookie."""
-    return bool(hooks.is_used or any(asked) or options.cookie)
+    return bool(hooks._is_used or any(asked) or options.cookie)
 
 
 class HookedAdmission:
@@ -69,7 +69,7 @@ class HookedAdmission:
         self._trusted_proxies = trusted_proxies
         self._allow_request = _hook("allow_request", asked.allow_request)
         self._generate_id = _hook("generate_id", asked.generate_id)
-        self._always_async = any(hook.is_async for hook in hooks.middleware)
+        self._always_async = any(hook.is_async for hook in hooks._middleware)
         self._opening_async = self._always_async or any(
             hook is not None and hook.is_async for hook in (self._allow_request, self._generate_id)
         )
@@ -88,7 +88,7 @@ class HookedAdmission:
 
     async def decide(self, request: "Request", view: EngineRequest) -> _Decision:
         """Ask the hooks. Suspends only where a hook is async."""
-        for hook in self._hooks.middleware:  # EIO4-68: before all other checks
+        for hook in self._hooks._middleware:  # EIO4-68: before all other checks
             try:
                 given = await self._ask(hook, view)
                 _expect_none(given)
@@ -222,7 +222,7 @@ class HookedAdmission:
         self._tell("connection_error", RefusedRequest(view, refusal, context))
 
     def _tell(self, event: str, *arguments: Any) -> None:
-        for hook in self._hooks.listeners[event]:
+        for hook in self._hooks._listeners[event]:
             try:
                 self._workers.run(hook.function, *arguments)
             except BaseException as error:

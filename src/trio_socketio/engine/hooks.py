@@ -12,11 +12,9 @@ from trio_socketio.signatures import check_event_key, check_function, is_async
 
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Refusal
-    from trio_socketio.engine.ids import RandomText
     from trio_socketio.engine.session import Session
     from trio_socketio.http.request import Request
     from trio_socketio.option_checks import Network
-    from trio_socketio.runtime.deadlines import Deadlines
     from trio_socketio.runtime.poller import Poller
 
 EVENTS: Final = {
@@ -213,8 +211,6 @@ class Running(Protocol):
     """The engine of the Socket.IO path while the server serves."""
 
     poller: "Poller"
-    deadlines: "Deadlines"
-    ids: "RandomText"
     sessions: "dict[str, Session]"
 
 
@@ -226,8 +222,8 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self.middleware: list[Hook] = []
-        self.listeners: dict[str, list[Hook]] = {event: [] for event in EVENTS}
+        self._middleware: list[Hook] = []
+        self._listeners: dict[str, list[Hook]] = {event: [] for event in EVENTS}
         self._running: Running | None = None
 
     def use(self, function: Function) -> Function:
@@ -241,7 +237,7 @@ class Engine:
         """
         self._check_stopped()
         check_function("engine middleware", function, ("request",))
-        self.middleware.append(Hook("engine middleware", function))
+        self._middleware.append(Hook("engine middleware", function))
         return function
 
     def on(self, event: str) -> Callable[[Function], Function]:
@@ -268,7 +264,7 @@ class Engine:
             hook = Hook(f"engine listener of {event!r}", function)
             if hook.is_async:
                 raise LocalProtocolError(f"{hook.what} is async, and nothing would wait for it")
-            self.listeners[event].append(hook)
+            self._listeners[event].append(hook)
             return function
 
         return register
@@ -278,36 +274,26 @@ class Engine:
         """The number of sessions of the Socket.IO path; 0 while the server does not serve."""
         return 0 if self._running is None else len(self._running.sessions)
 
-    # -- for the package
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any hook is registered."""
-        return bool(self.middleware or any(self.listeners.values()))
-
-    def set_running(self, running: Running | None) -> None:
-        """Note that the server begins to serve, or that it has ended."""
-        self._running = running
-
-    @property
-    def poller(self) -> "Poller":
-        """The poller that drives the server; available only while it serves."""
-        return self._serving().poller
-
-    @property
-    def deadlines(self) -> "Deadlines":
-        """The deadlines of the server; available only while it serves."""
-        return self._serving().deadlines
-
     @property
     def sessions(self) -> "dict[str, Session]":
         """The sessions by sid; available only while the server serves. Do not change it."""
         return self._serving().sessions
 
+    # -- what the parts below and above need
+
     @property
-    def ids(self) -> "RandomText":
-        """Draws the names of sessions and sockets; available only while the server serves."""
-        return self._serving().ids
+    def _is_used(self) -> bool:
+        """Whether any hook is registered."""
+        return bool(self._middleware or any(self._listeners.values()))
+
+    def _set_running(self, running: Running | None) -> None:
+        """Note that the server begins to serve, or that it has ended."""
+        self._running = running
+
+    @property
+    def _poller(self) -> "Poller":
+        """The poller that drives the server; available only while it serves."""
+        return self._serving().poller
 
     def _serving(self) -> Running:
         if self._running is None:

@@ -59,6 +59,7 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.JOINING, Input.LEAVE): State.LEFT,
     # A client that left and asked again at once gets the answers to both of its CONNECTs.
     (State.JOINED, Input.ACCEPTED): State.JOINED,
+    (State.JOINED, Input.REFUSED): State.LEFT,
     (State.JOINED, Input.PUT_OUT): State.LEFT,
     (State.JOINED, Input.LOST): State.WAITING,
     (State.JOINED, Input.LEAVE): State.LEFT,

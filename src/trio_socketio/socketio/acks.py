@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from trio_socketio.acks import Ack
-from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, TrioSocketIOError
 
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 """How long an answer may take by default."""
@@ -145,14 +145,3 @@ class GatheredAcks:
                 self._answers,
             )
         return self._answers
-
-
-def check_timeout(timeout_s: float) -> float:
-    """Return a timeout, in seconds, if it can be one.
-
-    Raises:
-        LocalProtocolError: it is not above zero.
-    """
-    if not timeout_s > 0:
-        raise LocalProtocolError(f"a timeout must be above zero, not {timeout_s}")
-    return timeout_s

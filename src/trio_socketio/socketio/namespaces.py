@@ -154,7 +154,7 @@ class Namespaces:
             self.host.recovery.end_all_of(namespace._registry)
         with trio.move_on_after(REMOVAL_S):
             if sockets:
-                await self.host.engine.poller.wait_settled()
+                await self.host.engine._poller.wait_settled()
             for socket in sockets:
                 await socket._open_events().wait_handled(socket)
         namespace._close_adapter()

@@ -131,7 +131,7 @@ class Participant:
             # A socket leaves when the batch is done, and the packet may need its place: to join
             # again, or to bring a namespace into being when another one ends with that socket.
             if not history.put_off:
-                self.host.engine.poller.defer(self._receive_put_off)
+                self.host.engine._poller.defer(self._receive_put_off)
             history.put_off.append(packet)
         elif packet.type is _CONNECT:
             self.connect(name, packet.data or {})
@@ -145,7 +145,7 @@ class Participant:
         if history is None:  # the session has ended
             return
         if history.departing:  # another socket leaves in this batch: packets keep their order
-            self.host.engine.poller.defer(self._receive_put_off)
+            self.host.engine._poller.defer(self._receive_put_off)
             return
         packets, history.put_off = history.put_off, []
         for packet in packets:
@@ -244,7 +244,7 @@ class Participant:
         """Have a socket that takes no more packets leave when the batch is done."""
         name = socket.namespace.name
         self.history.departing[name] = self.sockets.pop(name)
-        self.host.engine.poller.defer(partial(leave_namespace, socket))
+        self.host.engine._poller.defer(partial(leave_namespace, socket))
 
     def forget(self, socket: "Socket") -> None:
         """Forget a socket that has left its namespace. The session goes on (SIO5-33).

@@ -35,7 +35,7 @@ class Place(Audience, Protocol):
     """The namespace of a socket: what programs may do with it, and what the socket needs of it.
 
     At run time it is the Namespace, which stands above sockets, while this module stands below
-    them. The Protocol is long because it repeats what programs may do with any Broadcast, which has
+    them. It has 24 methods because it repeats what programs may do with any Broadcast, which has
     the contracts.
     """
 

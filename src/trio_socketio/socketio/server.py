@@ -280,7 +280,7 @@ class Server(Channel):
             running = self._running = open_mount(
                 self._host, self._namespaces, runtime, self._mounts
             )
-            self.engine.set_running(running.engine)
+            self.engine._set_running(running.engine)
             self._host.begin(runtime.deadlines)
             self._namespaces.begin()
             async with self._running_adapters(), AsyncExitStack() as lifespans:
@@ -295,7 +295,7 @@ class Server(Channel):
             self._calls.abandon()
             self._running = None
             self._stopping = trio.Event()
-            self.engine.set_running(None)
+            self.engine._set_running(None)
             self._workers.thread = None
             self._workers.failures.flush()
             dropped = self._workers.events_dropped - dropped_before
