@@ -305,7 +305,7 @@ async def test_undos_run_backwards_and_a_failing_one_stops_no_other(
         await client.send("0")
         await client.receive()
         assert undone == [2, 1, 0]
-    assert "an undo of joining /" in caplog.text
+    assert "an undo of joining failed for socket /" in caplog.text
     assert server.statistics().handler_failures == 1
 
 
