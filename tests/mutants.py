@@ -71,7 +71,7 @@ TARGETS: Final = (
     ),
     Target(
         ("net/frames.py",),
-        ("tests/net/test_frames*.py",),
+        ("tests/net/test_frame*.py",),
         ("tests/engine/test_websocket.py", "tests/net/test_deflate.py"),
         at_most=250,
     ),
@@ -87,14 +87,24 @@ TARGETS: Final = (
     ),
     Target(
         ("http/exchange.py", "http/error_answers.py"),
-        ("tests/http/test_http*.py",),
+        ("tests/http/test_http*.py", "tests/net/test_http_rules.py"),
         ("tests/engine/test_error_answers.py", "tests/engine/test_polling.py"),
         at_most=150,
     ),
     Target(
-        ("socketio/joining.py", "socketio/undos.py", "socketio/credentials.py"),
+        (
+            "socketio/joining.py",
+            "socketio/undos.py",
+            "socketio/credentials.py",
+            "socketio/socket_life.py",
+            "socketio/refusing.py",
+        ),
         ("tests/socketio/test_joining.py",),
-        ("tests/socketio/test_connecting.py", "tests/socketio/test_middleware.py"),
+        (
+            "tests/socketio/test_connecting.py",
+            "tests/socketio/test_middleware.py",
+            "tests/socketio/test_restoring.py",
+        ),
         at_most=150,
     ),
 )

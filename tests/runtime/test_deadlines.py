@@ -1,13 +1,17 @@
 """One task walks every deadline."""
 
+import heapq
 import logging
 from math import inf
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.net.harness import settle
 from trio.testing import MockClock, trio_test
 
+from trio_socketio.runtime import deadlines as deadlines_module
 from trio_socketio.runtime.deadlines import Deadlines, Entry
 
 
@@ -312,3 +316,98 @@ async def test_what_was_met_empty_is_not_counted_any_more(mock_clock: MockClock)
     assert len(deadlines._heap) == 1000
     forget_some(deadlines, 1)
     assert deadlines._heap == []
+
+
+@trio_test
+async def test_deadlines_that_lie_close_are_met_together(mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    deadlines = Deadlines(0.05)
+    items = [Item(1.0), Item(1.01), Item(1.049), Item(1.06)]
+    async with trio.open_nursery() as nursery:
+        for item in items:
+            deadlines.schedule(item)
+        nursery.start_soon(deadlines.run)
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+    assert [round(item.expired[0], 3) for item in items] == [1.0, 1.05, 1.05, 1.1]
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of one kind of task."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += self._name in task.name
+
+
+@trio_test
+async def test_a_walk_sleeps_until_something_is_due(mock_clock: MockClock) -> None:
+    """A server with a thousand idle clients must not wake twenty times a second."""
+    mock_clock.autojump_threshold = 0
+    deadlines = Deadlines(0.01)
+    item = Item(50)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.run)
+        await trio.sleep(1)
+        deadlines.schedule(item)  # wakes it once
+        await trio.sleep(1)
+        steps = Steps("Deadlines.run")
+        trio.lowlevel.add_instrument(steps)
+        await trio.sleep(40)
+        assert steps.count == 0
+        deadlines.schedule(Item(60))  # later than the next: it need not wake
+        await trio.sleep(1)
+        assert steps.count == 0
+        await trio.sleep(100)
+        trio.lowlevel.remove_instrument(steps)
+        assert item.expired
+        assert steps.count < 10
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_what_is_due_this_very_moment_is_judged_after_reading(mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    deadlines = Deadlines(0.01)
+    order: list[str] = []
+
+    class Judged(Item):
+        def expire(self, now: float) -> None:
+            super().expire(now)
+            order.append("judged")
+            assert trio.lowlevel.currently_ki_protected()  # Ctrl-C is not an item's failure
+
+    async def read_ready() -> None:
+        order.append("read")
+        await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        deadlines.schedule(Judged(5))
+        nursery.start_soon(deadlines.run, read_ready)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert order == ["read", "judged"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=60))
+def test_they_are_met_in_order_whatever_is_swept(scheduled: list[tuple[int, bool]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deadlines_module, "_SWEEP_AT", 1)
+        deadlines = Deadlines(0.01)
+        kept = []
+        for at, stays in scheduled:
+            item = Item(at)
+            deadlines.schedule(item)
+            if stays:
+                kept.append(item)
+            else:
+                deadlines.forget(item)
+        met = []
+        while deadlines._heap:
+            entry = heapq.heappop(deadlines._heap)
+            if entry.item is not None:
+                met.append(entry.item)
+    assert met == sorted(kept, key=Item.next_deadline)  # stable: those of one time by their number

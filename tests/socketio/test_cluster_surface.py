@@ -152,9 +152,9 @@ async def test_alone_there_is_nobody_to_hear_or_answer() -> None:
 async def test_names_that_servers_use_are_barred(name: Any) -> None:
     server = Server()
     for emit in (server.server_side_emit, server.of(re.compile("/x")).on_server_side):
-        with pytest.raises(LocalProtocolError, match="reserved|is text"):
+        with pytest.raises(LocalProtocolError, match=r"reserved|is text"):
             emit(name)
-    with pytest.raises(LocalProtocolError, match="reserved|is text"):
+    with pytest.raises(LocalProtocolError, match=r"reserved|is text"):
         await server.server_side_emit_with_ack(name)
 
 

@@ -66,7 +66,6 @@ class Deadlines:
                 return
             self._empty(entry)
         if at == inf:
-            item.deadline_entry = None
             return
         self._push(at, item)
         if at < self._wakes_at:
