@@ -132,6 +132,60 @@ async def test_extensions_are_bounded_over_the_whole_body(size: int) -> None:
         assert received.startswith(b"HTTP/1.1 400 ")
 
 
+SPARE = 16 * 1024  # bytes of extensions and trailers
+LONGEST_SIZE = 18  # a line with sixteen digits
+
+
+def size_line(length: int) -> bytes:
+    return b"1;" + b"x" * (length - 4) + b"\r\n"
+
+
+@pytest.mark.req("HTTP-22")
+@pytest.mark.parametrize("lines", [1, 2, 3])
+@pytest.mark.parametrize("torn", [False, True])
+def test_extensions_are_counted_to_the_byte(lines: int, torn: bool) -> None:
+    share = SPARE // lines
+    exact = [LONGEST_SIZE + share] * (lines - 1) + [LONGEST_SIZE + SPARE - share * (lines - 1)]
+    for more in (0, 1):
+        framing = ChunkFraming()
+        for length in exact[:-1]:
+            framing.receive(size_line(length) + b"z\r\n")
+        last = size_line(exact[-1] + more)
+        if torn:
+            last = last[:-1]  # it is refused before it ends
+        if more:
+            with pytest.raises(h11.RemoteProtocolError, match="extensions"):
+                framing.receive(last + (b"x" if torn else b""))
+        else:
+            framing.receive(last)
+
+
+@pytest.mark.req("HTTP-22", "HTTP-23")
+def test_lines_no_longer_than_a_size_cost_nothing() -> None:
+    framing = ChunkFraming()
+    framing.receive((size_line(LONGEST_SIZE) + b"z\r\n") * 2000)
+    framing.receive(size_line(LONGEST_SIZE + 1) + b"z\r\n")  # this costs one byte
+    with pytest.raises(h11.RemoteProtocolError, match="extensions"):
+        framing.receive(size_line(LONGEST_SIZE + SPARE))
+
+
+@pytest.mark.req("HTTP-23")
+@pytest.mark.parametrize("more", [0, 1])
+def test_trailers_are_counted_to_the_byte(more: int) -> None:
+    framing = ChunkFraming()
+    framing.receive(b"0\r\n" + b"X: y\r\n" * 100)
+    rest = SPARE - 600 - len(b"Y: \r\n\r\n") + more
+    trailer = b"Y: " + b"z" * rest + b"\r\n\r\n"
+    if more:
+        with pytest.raises(h11.RemoteProtocolError, match="trailers") as caught:
+            framing.receive(trailer)
+        assert caught.value.error_status_hint == 431
+        assert not framing.ended
+    else:
+        framing.receive(trailer)
+        assert framing.ended
+
+
 @pytest.mark.req("HTTP-22")
 @trio_test
 async def test_an_extension_without_end_is_refused() -> None:

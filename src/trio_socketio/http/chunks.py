@@ -15,8 +15,9 @@ MAX_SIZE_DIGITS: Final = 16
 MAX_SPARE_BYTES: Final = 16 * 1024
 """How many bytes of chunk extensions and trailers one body may have."""
 
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n").fullmatch
-_SIZE_SO_FAR: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t\r;]|\Z)").match
+_DIGITS: Final = rb"[0-9A-Fa-f]{1,%d}" % MAX_SIZE_DIGITS
+_SIZE: Final = re.compile(rb"(" + _DIGITS + rb")[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n").fullmatch
+_SIZE_SO_FAR: Final = re.compile(_DIGITS + rb"(?:[ \t\r;]|\Z)").match
 _TRAILER: Final = re.compile(rb"[\t -~\x80-\xff]*\r\n").fullmatch
 _SIZE_LINE_BYTES: Final = MAX_SIZE_DIGITS + 2
 _CRLF_BYTES: Final = 2
