@@ -204,6 +204,50 @@ async def test_an_async_hook_has_a_deadline_and_keeps_nobody_waiting(
 
 
 @pytest.mark.req("EIO4-67")
+@on_mock_clock
+async def test_a_hook_that_shields_itself_is_late_all_the_same(
+    clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    async def allow(request: EngineRequest) -> bool:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(HOOK_S + 1)
+        return True
+
+    async with open_engine(allow_request=allow, hook_timeout_s=HOOK_S) as engine:
+        waiting = engine.http()
+        await waiting.send("GET", POLLING)
+        await settle()
+        clock.jump(HOOK_S + 2)
+        assert_refused(await waiting.receive(), 4)
+        assert not engine.listeners
+
+
+@pytest.mark.req("EIO4-67")
+@in_trio
+async def test_a_refusal_in_a_group_of_one_is_that_refusal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it leaves a nursery, which is how programs on trio wait for two things at once."""
+
+    async def refuse() -> None:
+        raise ConnectRefused("not today")
+
+    async def allow(request: EngineRequest) -> bool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refuse)
+        return True
+
+    async with open_engine(allow_request=allow) as engine:
+        response = await engine.request("GET", POLLING)
+        assert response.status == 403
+        assert response.json() == {"code": 4, "message": "not today"}
+        assert engine.server.statistics().handler_failures == 0
+    assert caplog.records == []
+
+
+@pytest.mark.req("EIO4-67")
 @in_trio
 async def test_requests_of_one_connection_wait_for_a_hook_and_are_answered_in_turn() -> None:
     go_on = trio.Event()

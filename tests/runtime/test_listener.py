@@ -95,7 +95,7 @@ class TestUnix:
             open_unix_listener(path)
         assert path.read_text() == "precious"
 
-    @pytest.mark.parametrize("name", ["missing/s", "x" * 200])
+    @pytest.mark.parametrize("name", ["missing/s", "x" * 200, "x" * 5000, "nul\0"])
     def test_a_path_that_cannot_be_is_an_error(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(ConfigurationError, match="cannot listen on"):
             open_unix_listener(tmp_path / name)

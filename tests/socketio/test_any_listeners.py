@@ -202,6 +202,8 @@ async def test_events_that_wait_already_are_seen_too(
 
     def refuse(packet: list[Any]) -> None:
         seen.add(packet[0])
+        if packet[0] == "plain":
+            raise ExceptionGroup("of a nursery", [EventRefused()])
         raise EventRefused
 
     @server.on("connection")
@@ -214,6 +216,7 @@ async def test_events_that_wait_already_are_seen_too(
         assert sorted(await seen.wait(2)) == ["early", "plain"]
         await trio.testing.wait_all_tasks_blocked()
         assert handled.entries == []
+        assert server.statistics().handler_failures == 0
 
 
 # --- what comes in -------------------------------------------------------------------------------

@@ -165,9 +165,9 @@ async def test_whoever_waits_for_a_file_is_answered_whatever_fails(
 
     monkeypatch.setattr(files, "load_bundle", load)
     async with open_engine(client_dist=dist) as engine:
-        for _ in range(2):
+        for _ in range(3):
             assert (await get(engine, FILES[0])).status == 404
-    assert "is too much" in caplog.text
+    assert caplog.text.count("is too much") == 1  # clients cannot fill the log
     caplog.clear()
 
 

@@ -66,6 +66,7 @@ async def test_middleware_runs_in_order_before_the_socket_is_connected(
     ("error", "answer"),
     [
         (ConnectRefused("no"), {"message": "no"}),
+        (ExceptionGroup("of a nursery", [ConnectRefused("no")]), {"message": "no"}),
         (ConnectRefused("no", data={"retry": [1]}), {"message": "no", "data": {"retry": [1]}}),
         (ConnectRefused("no", data=0), {"message": "no", "data": 0}),
     ],

@@ -181,7 +181,7 @@ async def test_a_unix_socket_has_no_address(tmp_path: Path) -> None:
 
 
 @trio_test
-async def test_bare_engine_sessions_do_not_count() -> None:
+async def test_bare_engine_sessions_count_until_the_app_knows_them() -> None:
     server = Server(ServerOptions(stop_flush_s=QUICK_S, max_unjoined_sessions=1))
     sessions: list[Any] = []
 
@@ -200,8 +200,15 @@ async def test_bare_engine_sessions_do_not_count() -> None:
 
     server.mount("/bare/", open_session)
     async with serving(server) as port, http_client(port) as http:
+        bare = "/bare/?EIO=4&transport=polling"
+        assert (await http.request("GET", bare)).status == 200
+        check_told(await http.request("GET", bare), *OF_ALL)
+        check_told(await get(http), *OF_ALL)
         for _ in range(3):
-            assert (await http.request("GET", "/bare/?EIO=4&transport=polling")).status == 200
+            sessions[-1].joined()  # the app knows who it is
+            assert (await http.request("GET", bare)).status == 200
+        assert server.statistics().sessions_unjoined == 1
+        sessions[-1].joined()
         assert (await get(http)).status == 200
         for session in sessions:
             session.lose("transport close")

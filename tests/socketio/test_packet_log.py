@@ -50,6 +50,10 @@ def test_it_is_the_end_of_a_list(
         assert log.byte_count == sum(entry[2] for entry in kept)
         for after in range(number + 1):
             found = log.find(after, [(room,) for room in wanted])
+            assert found is not None
+            if found:
+                assert log.find(after, [(room,) for room in wanted], len(found) - 1) is None
+            assert log.find(after, [(room,) for room in wanted], len(found)) == found
             assert [logged.number for logged in found] == [
                 entry[0] for entry in kept if entry[0] > after and set(entry[3]) & set(wanted)
             ]

@@ -18,6 +18,7 @@ from trio_socketio import (
     Socket,
 )
 from trio_socketio.protocol.joining import State
+from trio_socketio.socketio.namespace_recovery import MAX_MISSED
 from trio_socketio.socketio.socket_recovery import RECOVERABLE
 from trio_socketio.socketio.steps import Step
 
@@ -29,6 +30,7 @@ class FaultyAdapter(Adapter):
     after: trio.Event | None = None
     restore_fails = False
     persist_fails = False
+    persist_hangs = False
     waits: trio.Event | None = None  # set when a session is asked for
 
     async def restore_session(self, pid: str, offset: str | None) -> SavedSession | None:
@@ -44,6 +46,8 @@ class FaultyAdapter(Adapter):
         return session
 
     async def persist_session(self, session: SavedSession) -> None:
+        if self.persist_hangs:
+            await trio.sleep_forever()
         if self.persist_fails:
             raise RuntimeError("the store is away")
         await super().persist_session(session)
@@ -199,6 +203,36 @@ async def test_a_session_that_cannot_be_given_back_is_logged(
             adapter.after.set()
             await until(lambda: server.statistics().joining == 0)
     assert "an undo of joining failed for socket /" in caplog.text
+
+
+@pytest.mark.req("RECOVER-10")
+@trio_test
+async def test_a_store_that_keeps_one_waiting_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """How many clients are lost is not ours to choose, and each of them waits in a task."""
+    server, adapter = faulty_server(hook_timeout_s=0.05)
+    adapter.persist_hangs = True
+    async with serving(server) as port:
+        for _ in range(3):
+            await lose_one(server, port)
+        await until(lambda: server.statistics().handler_failures == 3)
+    assert "keeping a session" in caplog.text
+
+
+@pytest.mark.req("RECOVER-05")
+@trio_test
+async def test_a_client_that_has_missed_too_many_packets_begins_anew() -> None:
+    server, _ = faulty_server()
+    async with serving(server) as port:
+        for count, goes_on in ((MAX_MISSED, True), (MAX_MISSED + 1, False)):
+            client = await lose_one(server, port)
+            await until(lambda: saved(server) >= 1)
+            for number in range(count):
+                server.emit("news", number)
+            async with arriving(port, "websocket") as again:
+                await again.connect(client.credentials())
+                assert (again.sid == client.sid) is goes_on
 
 
 @pytest.mark.req("JOIN-32")

@@ -176,6 +176,10 @@ async def test_more_rooms_than_allowed_raise(transport: str) -> None:
         socket.leave("x")
         socket.join("z")
         assert socket.rooms == {sid, "y", "z"}
+        socket.leave("y")
+        with pytest.raises(LocalProtocolError, match="2 rooms"):
+            socket.join(["a", "b", "c"])
+        assert socket.rooms == {sid, "z"}  # none of them was entered
 
 
 @trio_test

@@ -11,6 +11,7 @@ from trio_socketio.engine.cookie import encode_cookie
 from trio_socketio.engine.handshake import BAD_REQUEST, FORBIDDEN, UNSUPPORTED_PROTOCOL, Refusal
 from trio_socketio.engine.hooks import EngineRequest, Hook, RefusedRequest
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
+from trio_socketio.runtime.barrier import sole_error
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 
 if TYPE_CHECKING:
@@ -132,8 +133,11 @@ class HookedAdmission:
     async def _ask(self, hook: Hook, view: EngineRequest) -> Any:
         if not hook.is_async:
             return self._workers.run(hook.function, view)
-        with trio.fail_after(self._gate.options.hook_timeout_s):  # EIO4-67
-            return await self._workers.call_async(hook.function, view)
+        with trio.fail_after(self._gate.options.hook_timeout_s) as scope:  # EIO4-67
+            given = await self._workers.call_async(hook.function, view)
+        if scope.cancel_called:  # it has shielded itself, and is late all the same
+            raise trio.TooSlowError
+        return given
 
     def admit_later(self, request: "Request", view: EngineRequest, refused: _Decision) -> None:
         """Have the decision take effect in a turn of the poller, as if the request had just come.
@@ -172,7 +176,7 @@ class HookedAdmission:
 
     def _explain(self, hook: Hook, error: BaseException, refusal: Refusal) -> Refusal:
         """Return the refusal that the client is told, with the program's message if it gave one."""
-        if not isinstance(error, ConnectRefused):
+        if not isinstance(sole_error(error), ConnectRefused):
             self._log_failure(hook, error)
         refused = told_refusal(error)
         if refused is None:

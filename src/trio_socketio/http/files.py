@@ -74,6 +74,7 @@ class StaticFiles:
         self._workers = workers
         self._poller = poller
         self._loaded: dict[Path, Bundle] = {}
+        self._missed: set[Path] = set()  # those that could not be read
         self._waiting: dict[Path, list[Request]] = {}
 
     def receive_request(self, request: "Request") -> None:
@@ -102,6 +103,12 @@ class StaticFiles:
                 self._poller.defer(partial(self._answer, request, bundle))
             else:
                 self._poller.defer(partial(self._answer_missing, request))
+
+    def complain(self, file: Path, error: Exception) -> None:
+        """Log that a file cannot be served: once, however often it is asked for."""
+        if file not in self._missed:
+            self._missed.add(file)
+            log.warning("a file cannot be served: %s", error)
 
     def _answer_missing(self, request: "Request") -> None:
         request.respond(404, [_PLAIN, *self._cors.headers(request)], self._missing)
@@ -160,7 +167,7 @@ class _Load:
         try:
             loaded = await workers.call_async(trio.to_thread.run_sync, load_bundle, self._file)
         except Exception as error:  # not OSError alone: whoever waits for the file is answered
-            log.warning("a file cannot be served: %s", error)
+            self._files.complain(self._file, error)
             loaded = None
         self._files.loaded(self._file, loaded)
         return True

@@ -37,3 +37,10 @@ def disown(error: GeneratorExit, whose: object) -> RuntimeError:
     StopIteration that is raised inside a generator.
     """
     return RuntimeError(f"{whose} raised {error!r}")
+
+
+def sole_error(error: BaseException) -> BaseException:
+    """Return the exception in a group of one, however deep: user code may have used a nursery."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 import trio
 
 from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
-from trio_socketio.runtime.barrier import disown, split_failure
+from trio_socketio.runtime.barrier import disown, sole_error, split_failure
 from trio_socketio.runtime.failures import FailureLog
 
 log = logging.getLogger(__name__)
@@ -271,7 +271,7 @@ class Workers:
         Raises:
             BaseException: the part of error that unwinds the task; see split_failure.
         """
-        if isinstance(error, EventRefused):
+        if isinstance(sole_error(error), EventRefused):
             log.debug("%s refused an event of socket %s: %s", handler, socket_id, error)
             return
         if _is_own_end(error, socket_id):

@@ -131,7 +131,13 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
     Raises:
         ConfigurationError: a running server has the path, it is not a socket, or it cannot be used.
     """
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+    if "\0" in str(path):  # the system would take what is before it for the path
+        raise ConfigurationError(f"cannot listen on {str(path)!r}: a path has no NUL")
+    try:
+        is_taken = path.exists() and not stat.S_ISSOCK(path.stat().st_mode)
+    except OSError as error:  # too long, or not permitted
+        raise ConfigurationError(f"cannot listen on {path}: {error.strerror}") from error
+    if is_taken:
         raise ConfigurationError(f"cannot listen on {path}: there is a file that is not a socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.setblocking(False)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from trio_socketio.errors import ConnectRefused, LocalProtocolError
+from trio_socketio.runtime.barrier import sole_error
 
 
 class RefusalReturned(LocalProtocolError):
@@ -51,6 +52,7 @@ def check_verdict(result: Any, function: Callable[..., Any]) -> None:
 
 def told_refusal(error: BaseException) -> ConnectRefused | None:
     """The refusal to send to the client; None if it is only told that something went wrong."""
+    error = sole_error(error)
     if isinstance(error, RefusalReturned):
         error = error.returned
     return error if isinstance(error, ConnectRefused) else None

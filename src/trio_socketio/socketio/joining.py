@@ -14,7 +14,7 @@ import trio
 from trio_socketio.codec.socket_packet import PacketType
 from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProtocolError
 from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
-from trio_socketio.runtime.barrier import split_failure
+from trio_socketio.runtime.barrier import sole_error, split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
@@ -368,7 +368,7 @@ class Joining:
 
     def _fail(self, error: BaseException) -> None:
         """Refuse the client: a step has raised. A defect is logged, and clients are not told."""
-        if not isinstance(error, ConnectRefused):
+        if not isinstance(sole_error(error), ConnectRefused):
             self._log(error)
         refusal = told_refusal(error)
         if refusal is not None:

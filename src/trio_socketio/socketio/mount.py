@@ -129,14 +129,15 @@ def open_mount(
         return open_reader(host, namespaces, session)
 
     engine = EngineServer(options.engine, parts, open_socketio)
-    engine.newcomers = Newcomers(options.engine, proxies)
+    engine.newcomers = newcomers = Newcomers(options.engine, proxies)
     engines = {options.engine.path: engine}
     for path, open_session in paths.items():
         if path.rstrip("/") == options.engine.path.rstrip("/"):  # changed after Server.mount
             raise ConfigurationError(
                 f"{path} is asked for twice: it is mounted by the app, and the path of Socket.IO"
             )
-        engines[path] = EngineServer(options.engine, parts, open_session)
+        engines[path] = other = EngineServer(options.engine, parts, open_session)
+        other.newcomers = newcomers  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():
         routes.add_tree(path, target.receive_request)

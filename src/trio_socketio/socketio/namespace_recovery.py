@@ -6,6 +6,7 @@ elsewhere (`Adapter.persist_session`, `Adapter.restore_session`); what their cli
 in the log of this node all the same.
 """
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.registry import Registry
     from trio_socketio.socketio.rooms import Rooms
     from trio_socketio.socketio.saved_session import SavedSession
+
+MAX_MISSED: Final = 10_000
+"""Packets of the log that are looked at for one client: more would hold up all the others."""
 
 _ALONE: Final = Target()
 
@@ -213,22 +217,35 @@ class NamespaceRecovery:
         received = max(log.number_of(offset), session.received)
         known = max(log.dropped, session.blind)
         session.received = max(received, known)
-        missed_bytes = sum(packet.byte_count() for packet in self.missed(session))
+        missed = self.missed(session, MAX_MISSED)
         # RECOVER-05: a new session rather than a gap.
-        if max(received, session.confirmed) < known or missed_bytes > shared.missed_bound_bytes:
+        if (
+            missed is None
+            or max(received, session.confirmed) < known
+            or sum(packet.byte_count() for packet in missed) > shared.missed_bound_bytes
+        ):
             shared.tell_expired(session, self._place._registry)
             return False
         return True
 
-    def missed(self, session: "SavedSession") -> "list[Outgoing]":
-        """Return what was sent to a session and its client has not got, in order (RECOVER-02)."""
+    def missed(self, session: "SavedSession", at_most: float = inf) -> "list[Outgoing] | None":
+        """Return what was sent to a session and its client has not got, in order (RECOVER-02).
+
+        Args:
+            session: the session.
+            at_most: how many packets of the log are looked at; if there are more, the answer is
+                None.
+        """
         rooms = {session.id, *session.rooms}
         names = {*rooms, *(change.room for change in session.changes)}
         destinations: list[Destination] = [(self._name, room) for room in names]
         destinations += [(self._name,), (self._name, session.id, "")]
         changes = list(session.changes)
+        found = self._log.find(session.received, destinations, at_most)
+        if found is None:
+            return None
         missed = []
-        for logged in reversed(self._log.find(session.received, destinations)):
+        for logged in reversed(found):
             while changes and changes[-1].number >= logged.number:
                 change = changes.pop()  # undo it: the rooms become those before the change
                 (rooms.add if change.was_member else rooms.discard)(change.room)

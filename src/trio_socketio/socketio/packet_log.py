@@ -171,12 +171,22 @@ class PacketLog:
         index = bisect_right(self._packets, time, lo=self._first, key=lambda logged: logged.at)
         return self.dropped + index - self._first
 
-    def find(self, after: int, destinations: Iterable[Destination]) -> list[LoggedPacket]:
-        """Return the packets after this number that were for one of the destinations, in order."""
+    def find(
+        self, after: int, destinations: Iterable[Destination], at_most: float = inf
+    ) -> list[LoggedPacket] | None:
+        """Return the packets after this number that were for one of the destinations, in order.
+
+        Args:
+            after: the number.
+            destinations: a packet is found if it was for any of them.
+            at_most: how many are looked at; if there are more, the answer is None.
+        """
         found: dict[int, LoggedPacket] = {}
         for destination in destinations:
             for logged in reversed(self._by_destination.get(destination, ())):
                 if logged.number <= after:
                     break
                 found[logged.number] = logged
+                if len(found) > at_most:
+                    return None
         return [found[number] for number in sorted(found)]

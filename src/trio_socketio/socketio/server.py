@@ -151,6 +151,9 @@ class Server(Channel):
     def mount(self, path: str, open_session: OpenSession) -> None:
         """Serve bare Engine.IO at another path of the same port.
 
+        Its sessions count as sessions that have joined nothing (`max_unjoined_sessions`), until the
+        app calls `session.joined()` because it knows the client.
+
         Args:
             path: absolute; a trailing slash is added.
             open_session: called with every new session; returns its Listener.

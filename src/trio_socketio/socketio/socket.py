@@ -183,10 +183,15 @@ class Socket:
         self.namespace._workers.check_thread()
         membership = self._membership
         limit = self._participant.host.options.sockets.max_rooms_per_socket
-        for room in names(rooms):
+        rooms = names(rooms)
+        joined = membership.joined or ()
+        new = {room for room in rooms if room not in joined and room != self.id}
+        if new and len(joined) + len(new) > limit:  # before any of them is entered
+            raise LocalProtocolError(
+                f"socket {self.public_id} would be in more than {limit} rooms, max_rooms_per_socket"
+            )
+        for room in rooms:
             joined = membership.joined or ()
-            if len(joined) >= limit and room not in joined and room != self.id:
-                raise LocalProtocolError(f"socket {self.public_id} is in {limit} rooms already")
             if membership.life is _JOINED:
                 if self._recovery is not None and room not in joined and room != self.id:
                     self._recovery.note_change(room, was_member=False)

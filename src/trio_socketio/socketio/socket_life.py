@@ -132,5 +132,6 @@ def _save(socket: "Socket") -> bool:
         return False
     rooms = socket.rooms - {socket.id}
     session = recovery.save(socket.id, namespace.name, rooms, socket.data)
-    namespace._workers.submit(Saving(namespace.adapter, session))
+    timeout_s = socket._participant.host.options.engine.hook_timeout_s
+    namespace._workers.submit(Saving(namespace.adapter, session, timeout_s))
     return True

@@ -106,7 +106,7 @@ class SocketRecovery:
             self._received = self._namespace.shared.log.last
         else:
             self._namespace.shared.recovered += 1
-            for packet in self._namespace.missed(self._restored):
+            for packet in self._namespace.missed(self._restored) or ():
                 session.send(packet)
 
     def entered(self, rooms: frozenset[str]) -> None:
@@ -188,18 +188,22 @@ class Saving:
     Args:
         keeper: keeps it.
         session: the session.
+        timeout_s: how long that may take. The number of lost clients is not ours to choose, and
+            each of them has a task that waits.
     """
 
-    __slots__ = ("_keeper", "_session")
+    __slots__ = ("_keeper", "_session", "_timeout_s")
 
-    def __init__(self, keeper: Keeper, session: SavedSession) -> None:
+    def __init__(self, keeper: Keeper, session: SavedSession, timeout_s: float) -> None:
         self._keeper = keeper
         self._session = session
+        self._timeout_s = timeout_s
 
     async def run(self, workers: "Workers") -> bool:
         """Have the session kept. If that fails, the client has to start a new one (RECOVER-10)."""
         try:
-            await workers.call_async(self._keeper.persist_session, self._session)
+            with trio.fail_after(self._timeout_s):
+                await workers.call_async(self._keeper.persist_session, self._session)
         except BaseException as error:
             workers.log_failure("keeping a session", self._session.id, error)
         return True
