@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import trio
@@ -52,6 +53,14 @@ async def test_too_large_a_head_is_431_in_any_pieces(where: str, over: int, size
     room = MAX_HEAD_BYTES - len(head(0))
     assert (await answer_in_pieces(head(room), size)).startswith(b"HTTP/1.1 200 ")
     assert (await answer_in_pieces(head(room + over), size)).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.req("HTTP-01", "HTTP-02")
+def test_the_limits_are_those_that_the_readme_names() -> None:
+    readme = Path("README.md").read_text(encoding="utf-8")
+    (told,) = [line for line in readme.splitlines() if line.startswith("| request head |")]
+    assert told.split("|")[2].strip() == "16 KiB, 64 headers, 10 s"
+    assert (MAX_HEAD_BYTES, MAX_HEADERS) == (16 * 1024, 64)
 
 
 @pytest.mark.req("HTTP-02")

@@ -17,7 +17,14 @@ import trustme
 from tests.socketio.serving import ask, check_closed, open_client
 from trio.testing import trio_test
 
-from trio_socketio import ConfigurationError, LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio import (
+    ConfigurationError,
+    LocalProtocolError,
+    Server,
+    ServerOptions,
+    Socket,
+    open_server,
+)
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.lines import LineReceiver
 from trio_socketio.runtime.connections import Connections
@@ -455,3 +462,12 @@ async def test_a_line_that_is_too_long_ends_its_connection_alone(
                     """The kernel tells it in this way, too."""
                 await bystander.send_all(b"x" * 1000 + b"\n")
                 assert await bystander.receive_some(2000) == b"X" * 1000 + b"\n"
+
+
+@trio_test
+async def test_what_has_no_effect_beside_endpoints_is_refused(authority: trustme.CA) -> None:
+    """A context that is left unused would mean cleartext where the program believes in TLS."""
+    for given in ({"ssl_context": server_context(authority)}, {"unix_path": Path("x")}):
+        with pytest.raises(ConfigurationError, match="no effect beside endpoints"):
+            async with open_server(Server(), endpoints=[TcpEndpoint(port=0)], **given):
+                pass

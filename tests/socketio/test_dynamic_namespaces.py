@@ -238,6 +238,25 @@ async def test_clients_cannot_make_endless_namespaces(transport: str) -> None:
             assert set(server.of(ROOM).children) == {"/room-1", "/room-2", "/room-9"}
 
 
+@pytest.mark.req("BND-18")
+@trio_test
+async def test_a_client_that_comes_and_goes_does_not_use_up_all_namespaces(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = room_server(ServerOptions(max_dynamic_namespaces=2))
+    async with serving(server) as port, open_client(port, transport) as other:
+        await other.connect("/room-1")
+        for number in range(2, 6):
+            async with joined(port, transport, f"/room-{number}"):
+                assert set(server.of(ROOM).children) == {"/room-1", f"/room-{number}"}
+            await until(lambda: server.statistics().sessions == 1)
+        await other.connect("/room-6")
+        assert set(server.of(ROOM).children) == {"/room-1", "/room-6"}
+        assert await refusal(other, "/room-7") == {"message": "Too many namespaces"}
+    assert caplog.text.count("max_dynamic_namespaces (2) is reached") == 1
+    caplog.clear()
+
+
 TOO_MANY_OF_ONE = {"message": "Too many new namespaces for one client"}
 
 

@@ -670,3 +670,33 @@ async def test_a_pong_behind_a_large_packet_counts(transport: str) -> None:
                 await slow.done.wait(2)
             nursery.cancel_scope.cancel()
         assert socket.connected
+
+
+@pytest.mark.req("BND-17")
+@trio_test
+async def test_clients_that_are_there_come_before_those_that_have_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A handler that takes long keeps what its client sent behind it, also when that one left."""
+    slow = Slow(input_bound_all_bytes=1 << 20)
+    slow.server.on("size")(lambda _, text: len(text))
+    large = "x" * 100_000
+    async with serving(slow.server) as port:
+        for _ in range(2):
+            async with joined(port, "websocket") as (client, _):
+                before = slow.held
+                await client.emit("work", 1)
+                for number in (2, 3):
+                    await client.emit("work", number, large)
+                await until(lambda before=before: slow.held > before + 2 * len(large))  # type: ignore[misc]
+        await until(lambda: len(slow.server.of("/").sockets) == 0)
+        assert slow.held > 400_000
+        async with joined(port, "websocket") as (client, _):
+            assert await ask(client, "size", large + large) == [2 * len(large)]
+            assert slow.held < 1000  # the events at work
+            assert slow.server.statistics().events_dropped == 4
+            slow.go_on.set()
+            await slow.ended.wait(2)  # what the server has queued itself is not dropped
+            await slow.done.wait(2)
+        await until(lambda: slow.held == 0)
+    assert "4 events of clients that have left were dropped" in caplog.text

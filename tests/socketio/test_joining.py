@@ -674,6 +674,22 @@ async def test_a_client_authenticates_by_event(transport: str) -> None:
         assert watcher.told == [("joined", sid)]
 
 
+@pytest.mark.req("JOIN-22")
+@trio_test
+async def test_events_behind_credentials_are_weighed(transport: str) -> None:
+    door = Door()
+    door.decide = trio.Event()
+    server, _ = guarded_server(door)
+    async with serving(server) as port, open_client(port, transport) as client:
+        await client.connect()
+        await send_batch(client, ['2["auth",{"name":"ann"}]', '27["ping"]', '28["ping"]'])
+        await until(lambda: server.statistics().input_held > 0)
+        assert server.statistics().input_held == 2 * len('428["ping"]')
+        door.decide.set()
+        assert [(await client.receive())[0] for _ in range(2)] == ['37["pong"]', '38["pong"]']
+        assert server.statistics().input_held == 0
+
+
 @pytest.mark.req("JOIN-20")
 @trio_test
 async def test_an_accepted_socket_is_in_no_room_and_no_broadcast(transport: str) -> None:

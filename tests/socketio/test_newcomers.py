@@ -1,5 +1,6 @@
 """Sessions that have joined nothing are bounded, in all and for each address."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -12,7 +13,15 @@ from tests.socketio.serving import joined, open_client, serving, until
 from tests.wire import HttpClient, PollingEngine, Response, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
 
-from trio_socketio import ConnectRefused, Server, ServerOptions, Socket, open_server
+from trio_socketio import (
+    ConfigurationError,
+    ConnectRefused,
+    LocalProtocolError,
+    Server,
+    ServerOptions,
+    Socket,
+    open_server,
+)
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -212,6 +221,34 @@ async def test_bare_engine_sessions_count_until_the_app_knows_them() -> None:
         assert (await get(http)).status == 200
         for session in sessions:
             session.lose("transport close")
+
+
+@trio_test
+async def test_an_app_that_fails_to_open_a_session_costs_that_session(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(ServerOptions(stop_flush_s=QUICK_S))
+    server.mount("/bad/", lambda session: 1 / 0)  # type: ignore[arg-type,return-value]
+    server.mount("/none/", lambda session: None)  # type: ignore[arg-type,return-value]
+    for path in ("relative", "/a b/"):
+        with pytest.raises(ConfigurationError, match="path"):
+            server.mount(path, lambda session: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(LocalProtocolError, match="open_session"):
+        server.mount("/five/", 5)  # type: ignore[arg-type]
+    async with serving(server) as port, http_client(port) as http:
+        for path in ("/bad/", "/none/"):
+            response = await http.request("GET", f"{path}?EIO=4&transport=polling")
+            assert response.status == 200
+            sid = json.loads(response.body.partition(b"\x1e")[0][1:])["sid"]
+            gone = await http.request("GET", f"{path}?EIO=4&transport=polling&sid={sid}")
+            assert gone.status == 400
+        assert (await get(http)).status == 200
+        await until(lambda: server.statistics().sessions == 1)
+        assert server.statistics().handler_failures == 2
+        assert server.statistics().defects == 0
+    assert "open_session of /bad/" in caplog.text
+    assert "which has no receive_text" in caplog.text
+    caplog.clear()
 
 
 @pytest.mark.alone

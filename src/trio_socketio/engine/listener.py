@@ -1,7 +1,9 @@
 """The interface to which a session hands its messages."""
 
 from math import inf
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
+
+from trio_socketio.errors import LocalProtocolError
 
 
 class Listener(Protocol):
@@ -48,3 +50,15 @@ class _Nobody:
 
 NOBODY: Final = _Nobody()
 """The listener of every session that has none of its own."""
+
+
+def check_listener(listener: object) -> Listener:
+    """Return a listener, or refuse what lacks a method that is going to be called.
+
+    Raises:
+        LocalProtocolError: a method is missing.
+    """
+    for name in ("receive_text", "receive_binary", "session_closed", "next_deadline", "expire"):
+        if not callable(getattr(listener, name, None)):
+            raise LocalProtocolError(f"open_session returned {listener!r}, which has no {name}")
+    return cast("Listener", listener)

@@ -212,7 +212,8 @@ class Opening:
             session.lose("transport error")
             raise
         session.reschedule()
-        self._owner.admission.session_opened(session)
+        if session.is_open:  # whoever opens it may have closed it at once
+            self._owner.admission.session_opened(session)
 
 
 def _encode_message(message: str | bytes | None) -> Outgoing | None:

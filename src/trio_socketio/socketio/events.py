@@ -234,6 +234,24 @@ class Events:
                 events += 1
         return events
 
+    def drop_waiting(self) -> int:
+        """Drop the client's events that no handler has begun with. Returns how many they were.
+
+        What the server has queued itself, such as "disconnect", stays.
+        """
+        dropped = 0
+        for _ in range(len(self._queue or ())):
+            assert self._queue is not None
+            event = self._queue.popleft()
+            _, arguments, _, weight = event
+            if weight:
+                self.put_down(arguments[0], weight)
+                dropped += 1
+            else:
+                self._queue.append(event)
+        self._place._workers.events_dropped += dropped
+        return dropped
+
     def put_down(self, socket: EventSocket, weight: int) -> None:
         """Take an event that will never be handled out of the accounts."""
         self.pending -= 1

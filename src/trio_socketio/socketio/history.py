@@ -48,6 +48,11 @@ class History:
         """Remember a socket that has left while its handlers may still be at work."""
         self._leaving.append(socket)
 
+    @property
+    def leaving(self) -> list[Socket]:
+        """The sockets that have left or are about to; handlers of their events may go on."""
+        return [*self.departing.values(), *self._leaving]
+
     def count_leaving(self) -> int:
         """Return how many of these sockets have handlers at work: they are bounded like others."""
         self._leaving = [one for one in self._leaving if one._events and one._events.pending]

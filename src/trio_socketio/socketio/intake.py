@@ -18,7 +18,7 @@ turn.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
@@ -128,6 +128,13 @@ class Collector(Protocol):
         """Give up the packet whose attachments are being collected."""
 
 
+class Waiting(Protocol):
+    """The events of one socket; see Events."""
+
+    def drop_waiting(self) -> int:
+        """Drop the client's events that no handler has begun with. Returns how many they were."""
+
+
 @dataclass(slots=True)
 class _PutOff:
     receive: Receive
@@ -156,6 +163,7 @@ class Intake:
         self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
         self._stalled: dict[Holder, None] = {}  # not read because all together hold too much
         self._collecting: dict[Collector, None] = {}
+        self._gone: dict[Holder, Sequence[Waiting]] = {}  # those that have left, and still hold
         self._news = trio.Event()
 
     def begin(self, options: "SocketOptions") -> None:
@@ -216,6 +224,7 @@ class Intake:
         self.held -= weight
         if not holder.held:
             self._holders -= 1
+            self._gone.pop(holder, None)
         if self.held <= self._session_bound:
             self.weigh_above = SMALL_BYTES
         if self._waiting or self._stalled:
@@ -276,8 +285,17 @@ class Intake:
         holder.session.pause_reading(briefly=True)
         return True
 
-    def discard(self, holder: Holder) -> None:
-        """Drop and count what waits of a client that is gone (BND-10)."""
+    def discard(self, holder: Holder, waiting: Sequence[Waiting]) -> None:
+        """Drop and count what was put off of a client that is gone (BND-10).
+
+        Its events that wait for handlers still get their turn, unless others need the room.
+
+        Args:
+            holder: the client.
+            waiting: the events of its sockets.
+        """
+        if waiting and holder.held:
+            self._gone[holder] = waiting
         self._stalled.pop(holder, None)
         put_off = self._waiting.pop(holder, None)
         if put_off is not None:
@@ -309,13 +327,25 @@ class Intake:
             if not holder.session.is_open:
                 self._release(holder, put_off)
                 self.dropped += 1
-            elif not self._is_room_for(put_off):
-                self._waiting[holder] = put_off  # at the end: others may be lighter
-            else:
+            elif self._is_room_for(put_off) or self._can_make_room_for(put_off):
                 self._release(holder, put_off)
                 self._receive(holder, put_off)
                 return True
+            else:
+                self._waiting[holder] = put_off  # at the end: others may be lighter
         return False
+
+    def _can_make_room_for(self, put_off: _PutOff) -> bool:
+        """Drop what clients have left behind; return whether there is room then (BND-17)."""
+        gone, self._gone = self._gone, {}
+        dropped = sum(events.drop_waiting() for waiting in gone.values() for events in waiting)
+        if dropped:
+            log.warning(
+                "%d events of clients that have left were dropped, because their handlers take "
+                "long and other clients need the room (input_bound_all_bytes)",
+                dropped,
+            )
+        return self._is_room_for(put_off)
 
     def _is_room_for(self, put_off: _PutOff) -> bool:
         """Whether it can be decoded. Half of the bound is kept for packets that are not large."""

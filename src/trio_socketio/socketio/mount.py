@@ -4,10 +4,12 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_socketio.engine.listener import NOBODY, check_listener
 from trio_socketio.engine.newcomers import Newcomers
 from trio_socketio.engine.server import EngineParts, EngineServer, new_node_name
 from trio_socketio.errors import ConfigurationError
@@ -22,6 +24,7 @@ from trio_socketio.socketio.reading import open_reader
 if TYPE_CHECKING:
     from trio_socketio.engine.listener import Listener
     from trio_socketio.engine.session import OpenSession, Session
+    from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.namespaces import Namespaces
 
@@ -93,6 +96,18 @@ class Mount:
             session.close(_STOPPING, code=_RESTART)
 
 
+def _open_checked(
+    workers: "Workers", path: str, open_session: "OpenSession", session: "Session"
+) -> "Listener":
+    """Have the app open a session. If it fails, that is its failure, and costs this session."""
+    try:
+        return check_listener(open_session(session))
+    except BaseException as error:
+        session.lose("transport error")
+        workers.log_failure(f"open_session of {path}", "", error)
+        return NOBODY
+
+
 def open_mount(
     host: "Host",
     namespaces: "Namespaces",
@@ -136,7 +151,8 @@ def open_mount(
             raise ConfigurationError(
                 f"{path} is asked for twice: it is mounted by the app, and the path of Socket.IO"
             )
-        engines[path] = other = EngineServer(options.engine, parts, open_session)
+        opens = partial(_open_checked, workers, path, open_session)
+        engines[path] = other = EngineServer(options.engine, parts, opens)
         other.newcomers = newcomers  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():

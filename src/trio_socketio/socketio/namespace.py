@@ -29,8 +29,8 @@ class Owner(Protocol):
     def create_adapter(self, namespace: "Namespace") -> Adapter:
         """Make the adapter of a namespace."""
 
-    def remove_child(self, child: "Namespace") -> None:
-        """Forget a namespace that clients had asked for, since nobody is in it any more."""
+    def child_deserted(self, child: "Namespace") -> None:
+        """Take note that nobody is in a namespace that clients had asked for."""
 
 
 class Namespace(Channel):
@@ -128,15 +128,15 @@ class Namespace(Channel):
             put_out(socket, reason)
         return sockets
 
+    @property
+    def _is_deserted(self) -> bool:
+        """Whether nobody is in it or on the way in."""
+        return not self.rooms.sockets and not self._joinings
+
     def _end_if_deserted(self) -> None:
-        """End a dynamic namespace that nobody is in or joins, if the options say so."""
-        if (
-            self._is_dynamic
-            and not self.rooms.sockets
-            and not self._joinings
-            and self._owner.host.options.sockets.cleanup_empty_child_namespaces
-        ):
-            self._owner.remove_child(self)
+        """Tell the owner if clients had asked for this namespace, and nobody is in it any more."""
+        if self._is_dynamic and self._is_deserted:
+            self._owner.child_deserted(self)
 
 
 def _has_start(adapter: Adapter) -> bool:

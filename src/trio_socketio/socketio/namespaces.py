@@ -48,6 +48,8 @@ class Namespaces:
         self._created: list[Callable[[Namespace], Any]] = []
         self.create_adapter = create_adapter
         self._dynamic_count = 0
+        self._is_full = False  # that max_dynamic_namespaces is reached was told
+        self._deserted: dict[Namespace, None] = {}  # perhaps not any more
         self.main = self.find_or_create("/")
 
     def on_created(self, function: Function) -> Function:
@@ -117,7 +119,7 @@ class Namespaces:
             Exception: whatever the adapter's factory raises.
         """
         bound = self.host.options.sockets.max_dynamic_namespaces
-        if self._dynamic_count >= bound:  # SURF-03
+        if self._dynamic_count >= bound and not self._end_deserted():  # SURF-03
             return None
         self._dynamic_count += 1
         try:
@@ -125,12 +127,40 @@ class Namespaces:
         except BaseException:
             self._dynamic_count -= 1
             raise
-        if self._dynamic_count == bound:  # once, not for each refusal
-            log.warning("max_dynamic_namespaces is reached with %r: no more are created", name)
+        if self._dynamic_count == bound and not self._is_full:  # once, not for each refusal
+            self._is_full = True
+            log.warning(
+                "max_dynamic_namespaces (%d) is reached with %r: from now on an empty one is ended "
+                "for each that a client asks for, and clients are refused when none is empty",
+                bound,
+                name,
+            )
         return child
 
-    def remove_child(self, child: Namespace) -> None:
-        """Forget a namespace that clients had asked for, since nobody is in it any more."""
+    def child_deserted(self, child: Namespace) -> None:
+        """Take note that nobody is in a namespace that clients had asked for.
+
+        It ends, if the options say so; otherwise as soon as its place is needed.
+        """
+        if self.host.options.sockets.cleanup_empty_child_namespaces:
+            self._remove_child(child)
+        else:
+            self._deserted[child] = None
+
+    def _end_deserted(self) -> bool:
+        """End one namespace that nobody is in, to make room (BND-18); return whether there was one.
+
+        Without this, a client that comes and goes could use up all places for everybody.
+        """
+        while self._deserted:
+            child = next(iter(self._deserted))
+            del self._deserted[child]
+            if child._is_deserted and self.by_name.get(child.name) is child:
+                self._remove_child(child)
+                return True
+        return False
+
+    def _remove_child(self, child: Namespace) -> None:
         if self.by_name.get(child.name) is child:
             self._forget(child)
             child._close_adapter()
@@ -164,6 +194,7 @@ class Namespaces:
         self.everywhere.disinherit(namespace._registry)
         if namespace._is_dynamic:
             self._dynamic_count -= 1
+            self._deserted.pop(namespace, None)
         for parent in self.parents.values():
             parent._disown(namespace)
 

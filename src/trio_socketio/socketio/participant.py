@@ -159,7 +159,9 @@ class Participant:
     def session_closed(self, reason: str) -> None:
         """Let every socket leave: the session has ended. Called once, after the batch."""
         self._closed = True
-        self.host.intake.discard(self)
+        sockets = (*self.sockets.values(), *(self._history.leaving if self._history else ()))
+        waiting = [one._events for one in sockets if one._events is not None]
+        self.host.intake.discard(self, waiting)
         for joining in tuple((self._joinings or {}).values()):
             joining._abandon(reason)
         for socket in tuple(self.sockets.values()):

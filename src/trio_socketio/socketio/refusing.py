@@ -72,7 +72,10 @@ def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> 
         refuse(client, name, told)
     except BaseException as fault:  # its message or data cannot be sent
         client.host.workers.log_failure("refusing a client", name, fault)
-        refuse(client, name, {"message": "Internal server error"})
+        try:
+            refuse(client, name, {"message": error.message})
+        except LocalProtocolError:
+            refuse(client, name, {"message": "Internal server error"})
 
 
 def _turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:

@@ -16,6 +16,7 @@ from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.option_checks import check_path
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
 from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -161,6 +162,8 @@ class Server(Channel):
             LocalProtocolError: the path is served already.
         """
         self._workers.check_thread()
+        check_path(path)
+        check_function("open_session", open_session, ("session",))
         path = path.rstrip("/") + "/"
         if path in self._mounts or path.rstrip("/") == self.options.path.rstrip("/"):
             raise LocalProtocolError(f"{path} is served already")
@@ -225,6 +228,11 @@ class Server(Channel):
             ConfigurationError: the server cannot listen there.
             LocalProtocolError: it is running already.
         """
+        if endpoints and (ssl_context is not None or unix_path is not None):
+            raise ConfigurationError(
+                "ssl_context and unix_path have no effect beside endpoints: give each endpoint its "
+                "own, as in TcpEndpoint(port=443, tls=context)"
+            )
         if not endpoints:
             tcp = TcpEndpoint(host, port, ssl_context)
             endpoints = (tcp if unix_path is None else UnixEndpoint(unix_path, tls=ssl_context),)
