@@ -86,8 +86,14 @@ TARGETS: Final = (
         at_most=150,
     ),
     Target(
-        ("http/exchange.py", "http/error_answers.py"),
-        ("tests/http/test_http*.py",),
+        (
+            "http/exchange.py",
+            "http/framing.py",
+            "http/h11_framing.py",
+            "http/incoming_body.py",
+            "http/error_answers.py",
+        ),
+        ("tests/http/test_http*.py", "tests/http/test_framing.py", "tests/http/test_incoming*.py"),
         ("tests/engine/test_error_answers.py", "tests/engine/test_polling.py"),
         at_most=150,
     ),
