@@ -86,8 +86,19 @@ TARGETS: Final = (
         at_most=150,
     ),
     Target(
-        ("http/exchange.py", "http/error_answers.py"),
-        ("tests/http/test_http*.py", "tests/net/test_http_rules.py"),
+        (
+            "http/exchange.py",
+            "http/framing.py",
+            "http/h11_framing.py",
+            "http/incoming_body.py",
+            "http/error_answers.py",
+        ),
+        (
+            "tests/http/test_http*.py",
+            "tests/http/test_framing.py",
+            "tests/http/test_incoming*.py",
+            "tests/net/test_http_rules.py",
+        ),
         ("tests/engine/test_error_answers.py", "tests/engine/test_polling.py"),
         at_most=150,
     ),

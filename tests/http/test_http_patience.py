@@ -121,3 +121,22 @@ class TestDraining:
             http.peer.sock.shutdown(1)
             await settle()
             assert http.connection.fileno() == -1
+
+    @trio_test
+    async def test_the_chunks_of_a_body_that_is_not_wanted_are_drained(self) -> None:
+        """However many came with the head: they are not counted as steps of a turn."""
+
+        def take(request: Request) -> None:
+            if request.path == "/wanted":
+                request.read_body(1000, lambda _: request.respond(200))
+            else:
+                request.respond(403)
+
+        async with open_net() as net:
+            http = net.http(take)
+            await http.peer.send(b"PUT /wanted HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok")
+            head = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await http.peer.send(head + b"1\r\nz\r\n" * 40)
+            assert b"HTTP/1.1 403 " in http.peer.read_nowait()
+            await http.peer.send(bytes(2_000_000))
+            assert http.connection.fileno() >= 0
