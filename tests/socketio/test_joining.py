@@ -909,7 +909,6 @@ async def test_an_adapter_that_cannot_be_started() -> None:
         assert await ask(client, "ping") == ["pong"]
     server = Server(adapter=Failing)
     server.of("/early")
-    with pytest.raises(BaseExceptionGroup) as raised:
+    with pytest.raises(OSError, match="cannot be reached"):
         async with serving(server):
             """Never reached."""
-    assert raised.group_contains(OSError, match="cannot be reached")

@@ -24,6 +24,7 @@ from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
 from trio_socketio.runtime.options import RuntimeOptions
@@ -106,7 +107,7 @@ class Runtime:
         jobs.slow_handler_s = self.options.slow_handler_s
         self._pools.append(jobs)
         try:
-            async with trio.open_nursery() as nursery:
+            async with alone(trio.open_nursery()) as nursery:
                 jobs.start(nursery)
                 yield
                 if jobs.count:
@@ -153,9 +154,10 @@ class Runtime:
 
         Raises:
             ConfigurationError: it is not possible to listen at an endpoint.
+            Exception: what the block has raised, as itself and not in a group.
         """
         self.check_thread()
-        async with AsyncExitStack() as stack, trio.open_nursery() as listeners:
+        async with AsyncExitStack() as stack, alone(trio.open_nursery()) as listeners:
             addresses: list[Any] = []
             for endpoint in endpoints:
                 for listener in await stack.enter_async_context(endpoint.listen()):
@@ -190,20 +192,10 @@ async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[R
         Exception: what the block or a service has raised. A single exception is raised as itself
             and not in a group.
     """
-    try:
-        async with trio.open_nursery() as services:
-            runtime = Runtime(options or RuntimeOptions(), services)
-            async with runtime.poller.running(), trio.open_nursery() as walks:
-                walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
-                yield runtime
-                walks.cancel_scope.cancel()
-            services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted
-    except BaseExceptionGroup as group:
-        raise _only_one(group) from None
-
-
-def _only_one(error: BaseException) -> BaseException:
-    """Unwrap a group that holds one exception, as trio makes of each that leaves a nursery."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    async with alone(trio.open_nursery()) as services:
+        runtime = Runtime(options or RuntimeOptions(), services)
+        async with alone(runtime.poller.running()), alone(trio.open_nursery()) as walks:
+            walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
+            yield runtime
+            walks.cancel_scope.cancel()
+        services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted

@@ -15,6 +15,7 @@ from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import open_http_connections
 from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime
 from trio_socketio.socketio.client_files import client_routes
 from trio_socketio.socketio.reading import open_reader
@@ -55,7 +56,7 @@ class Mount:
         try:
             async with (
                 self.runtime.holding(self.connections, flush_s=stop.flush_s),
-                trio.open_nursery() as tasks,
+                alone(trio.open_nursery()) as tasks,
             ):
                 tasks.start_soon(host.intake.run)
                 async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.session import OpenSession
-from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
@@ -285,7 +286,7 @@ class Server(Channel):
             self._namespaces.begin()
             async with self._running_adapters(), AsyncExitStack() as lifespans:
                 for lifespan in self._lifespans:  # RUN-05
-                    await lifespans.enter_async_context(lifespan(self))
+                    await lifespans.enter_async_context(alone(lifespan(self)))
                 async with running.serving(self._host):
                     self._calls.open()
                     yield running.connections
@@ -353,7 +354,9 @@ async def open_server(
     """Serve while the block runs, then stop in order. Yields the addresses; see Server.serve.
 
     Raises:
-        ConfigurationError: the server cannot listen there. It is raised alone, not in a group.
+        ConfigurationError: the server cannot listen there.
+        Exception: what the block or the server has raised. A single exception is raised as itself
+            and not in a group.
     """
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
@@ -366,14 +369,7 @@ async def open_server(
             task_status=task_status,
         )
 
-    unusable: ConfigurationError | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            addresses: list[Any] = await nursery.start(serve)
-        except ConfigurationError as error:
-            unusable = error
-        else:
-            yield addresses
-            server.stop()
-    if unusable is not None:
-        raise unusable
+    async with alone(trio.open_nursery()) as nursery:
+        addresses: list[Any] = await nursery.start(serve)
+        yield addresses
+        server.stop()
