@@ -94,7 +94,7 @@ class Runtime:
                 program.
         """
         self.check_thread()
-        return await self._services.start(partial(_run_service, name, service))
+        return await self._services.start(partial(_run_service, name, service), name=name)
 
     @asynccontextmanager
     async def running_jobs(self, jobs: Workers, *, grace_s: float) -> AsyncIterator[None]:
@@ -112,7 +112,7 @@ class Runtime:
                 yield
                 if jobs.count:
                     log.info("waiting up to %g s for %d handlers", grace_s, jobs.count)
-                with trio.move_on_after(grace_s):
+                with trio.move_on_after(grace_s):  # RUN-21
                     await jobs.wait_idle()
                 if jobs.count:
                     log.warning("%d handlers took longer and are cancelled", jobs.count)
@@ -139,7 +139,7 @@ class Runtime:
                     flush_s,
                     len(connections),
                 )
-            with trio.move_on_after(flush_s):
+            with trio.move_on_after(flush_s):  # RUN-22
                 await connections.wait_empty()
         finally:
             connections.abort_all()
@@ -198,4 +198,7 @@ async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[R
             walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
             yield runtime
             walks.cancel_scope.cancel()
+        if services.child_tasks:  # RUN-25
+            names = sorted(task.name for task in services.child_tasks)
+            log.info("ending the services %s", ", ".join(names))
         services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted

@@ -75,7 +75,7 @@ class Mount:
             poller.settle_all()  # all sockets leave before the adapters are closed
 
     async def _close_sessions(self, window_s: float) -> None:
-        """Close every session, spread over a window.
+        """Close every session, spread over a window (RUN-20).
 
         Clients connect to another node at the rate at which they are closed here.
         """

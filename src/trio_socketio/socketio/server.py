@@ -1,10 +1,9 @@
 """The server: its namespaces, where it listens, how it starts and ends."""
 
-import inspect
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any, overload
@@ -20,12 +19,13 @@ from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime, open_runtime
-from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.from_thread import Calls, FromThread
 from trio_socketio.socketio.handlers import Function
 from trio_socketio.socketio.host import Host
+from trio_socketio.socketio.lifecycle import Lifecycle
+from trio_socketio.socketio.lifespans import Lifespans
 from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
@@ -67,9 +67,8 @@ class Server(Channel):
         self.engine = Engine()
         self._mounts: dict[str, OpenSession] = {}
         self._running: Mount | None = None
-        self._lifespans: list[Callable[[Server], AbstractAsyncContextManager[None]]] = []
-        self._stopping = trio.Event()
-        self._serving = False
+        self._lifespans = Lifespans()
+        self._lifecycle = Lifecycle()
         self._options = options or ServerOptions()
         self._host = Host(group_options(self._options), self.engine, parser)
         self._namespaces = Namespaces(self._host, adapter)
@@ -82,13 +81,19 @@ class Server(Channel):
 
     @property
     def options(self) -> ServerOptions:
-        """The options. They can be changed until serving begins."""
+        """The options. They can be changed while the server does not serve.
+
+        Raises:
+            LocalProtocolError: they are set while it serves; nothing was changed.
+        """
         return self._options
 
     @options.setter
     def options(self, options: ServerOptions) -> None:
-        self._options = options
+        if not self._lifecycle.is_idle:  # RUN-28
+            raise LocalProtocolError("the server is running: set its options before it serves")
         self._host.options = group_options(options)
+        self._options = options
 
     @overload
     def of(self, name: str) -> Namespace: ...
@@ -194,9 +199,13 @@ class Server(Channel):
     # -- serving
 
     def stop(self) -> None:
-        """Begin to stop: accept no new client, close all sessions, and let `serve` return."""
+        """Begin to stop: accept no new client, close all sessions, and let `serve` return.
+
+        A stop is never lost. While the server starts, it stops as soon as it has started. While it
+        does not serve, the stop is kept, and the next `serve` ends as soon as it has started.
+        """
         self._workers.check_thread()
-        self._stopping.set()
+        self._lifecycle.stop()
 
     async def serve(
         self,
@@ -226,14 +235,8 @@ class Server(Channel):
         if not endpoints:
             tcp = TcpEndpoint(host, port, ssl_context)
             endpoints = (tcp if unix_path is None else UnixEndpoint(unix_path, tls=ssl_context),)
-        if self._serving:
-            raise LocalProtocolError("the server is running already")
-        self._serving = True
-        self._stopping = trio.Event()
-        try:
+        with self._lifecycle.running():
             await self._serve(endpoints, task_status)
-        finally:
-            self._serving = False
 
     async def _serve(
         self, endpoints: Sequence[Endpoint], task_status: trio.TaskStatus[list[Any]]
@@ -246,10 +249,10 @@ class Server(Channel):
             AsyncExitStack() as opened,
         ):
             bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
-            connections = await opened.enter_async_context(self.mounted(runtime))
+            connections = await opened.enter_async_context(self._mounted(runtime))
             addresses = await opened.enter_async_context(runtime.listening(connections, *bound))
             task_status.started(addresses)
-            await self._stopping.wait()
+            await self.wait_stopping()
             if stop.delay_s:
                 log.info("stopping: new clients are served for %g s more", stop.delay_s)
                 await trio.sleep(stop.delay_s)
@@ -272,8 +275,12 @@ class Server(Channel):
             LocalProtocolError: the server is mounted already.
         """
         runtime.check_thread()
-        if self._running is not None:
-            raise LocalProtocolError("the server is running already")
+        with self._lifecycle.running():
+            async with self._mounted(runtime) as connections:
+                yield connections
+
+    @asynccontextmanager
+    async def _mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:
         self._workers.thread = get_ident()
         dropped_before = self._workers.events_dropped
         try:
@@ -284,18 +291,20 @@ class Server(Channel):
             self.engine._set_running(running.engine)
             self._host.begin(runtime.deadlines)
             self._namespaces.begin()
-            async with self._running_adapters(), AsyncExitStack() as lifespans:
-                for lifespan in self._lifespans:  # RUN-05
-                    await lifespans.enter_async_context(alone(lifespan(self)))
-                async with running.serving(self._host):
-                    self._calls.open()
-                    yield running.connections
-                    self._calls.close()
-                    dropped_before = self._workers.events_dropped
+            async with (
+                self._running_adapters(),
+                self._lifespans.entered(self, self._host.options.stop.grace_s),
+                running.serving(self._host),
+            ):
+                self._calls.open()
+                self._lifecycle.started()
+                yield running.connections
+                self._lifecycle.stop()
+                self._calls.close()
+                dropped_before = self._workers.events_dropped
         finally:
             self._calls.abandon()
             self._running = None
-            self._stopping = trio.Event()
             self.engine._set_running(None)
             self._workers.thread = None
             self._workers.failures.flush()
@@ -314,8 +323,11 @@ class Server(Channel):
             self._namespaces.close_adapters()
 
     async def wait_stopping(self) -> None:
-        """Wait until `stop` is called."""
-        await self._stopping.wait()
+        """Wait until `stop` is called, or the server ends without that.
+
+        It may be called before the server serves, and then waits for the end of the next serving.
+        """
+        await self._lifecycle.wait_stopping()
 
     def lifespan(self, function: Lifespan) -> Lifespan:
         """Register what runs around the time in which the server serves: tasks, connections.
@@ -323,21 +335,17 @@ class Server(Channel):
         It is an async generator function that yields once. What is before its ``yield`` is done
         before the server accepts clients; what is behind it, when the last handler has ended. It
         may emit on both sides, and hold a nursery open. Several are entered in order of
-        registration, and left in the reverse order.
+        registration, and left in the reverse order. Each may take stop_grace_s behind its
+        ``yield``; one that takes longer is cancelled, and the log says so (RUN-23).
 
         An exception that it raises, or one of its tasks, ends the server.
 
         Raises:
             LocalProtocolError: the server is running, or it is not an async generator function.
         """
-        if self._running is not None:
+        if not self._lifecycle.is_idle:
             raise LocalProtocolError("the server is running: register lifespans before it serves")
-        if not inspect.isasyncgenfunction(function):
-            raise LocalProtocolError(
-                f"a lifespan must be an async generator function, not {function!r}"
-            )
-        check_function("lifespan", function, ("server",))
-        self._lifespans.append(asynccontextmanager(function))
+        self._lifespans.add(function)
         return function
 
 
@@ -358,8 +366,10 @@ async def open_server(
         Exception: what the block or the server has raised. A single exception is raised as itself
             and not in a group.
     """
+    has_ended = False
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
+        nonlocal has_ended
         await server.serve(
             host=host,
             port=port,
@@ -368,8 +378,10 @@ async def open_server(
             endpoints=endpoints,
             task_status=task_status,
         )
+        has_ended = True
 
     async with alone(trio.open_nursery()) as nursery:
         addresses: list[Any] = await nursery.start(serve)
         yield addresses
-        server.stop()
+        if not has_ended:  # else the stop would be kept for the next time
+            server.stop()
