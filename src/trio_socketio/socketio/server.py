@@ -125,7 +125,11 @@ class Server(Channel):
 
         Clients that ask for it later are told that it does not exist. Its saved sessions expire.
         The method returns when everybody is out and the handlers of their events have ended, or
-        have had REMOVAL_S.
+        have had REMOVAL_S. A handler of the namespace may call it, and is not waited for then; but
+        it must not wait for another task that calls it, since that task waits for the handler.
+
+        If it is cancelled, either nothing has changed, or everybody is out and the adapter is
+        closed.
 
         Args:
             name: of a namespace that `of` or a client has created; not the main one.
@@ -317,7 +321,7 @@ class Server(Channel):
         """Start the adapters before anything else, and close them last."""
         try:
             for namespace in tuple(self.namespaces.values()):
-                await namespace._start_adapter()
+                await namespace._adapter_life.start(self._host.options.engine.hook_timeout_s)
             yield
         finally:
             self._namespaces.close_adapters()
