@@ -92,8 +92,8 @@ MEMBERS = {
     "Ack": "answer socket_id",
     "AckTimeout": "responses",
     "Adapter": """add add_sockets asking broadcast broadcast_with_ack close disconnect_sockets
-        fetch_sockets node_count on persist_session receive_server_side remove remove_all
-        remove_sockets restore_session select server_side_emit server_side_emit_with_ack
+        fetch_sockets needs_start node_count on persist_session receive_server_side remove
+        remove_all remove_sockets restore_session select server_side_emit server_side_emit_with_ack
         socket_rooms sockets start""",
     "Broadcast": BROADCAST,
     "BufferFull": "",

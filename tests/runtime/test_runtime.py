@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import trio
 import trustme
-from tests.socketio.serving import ask, check_closed, open_client
-from trio.testing import trio_test
+from tests.socketio.serving import ask, check_closed, open_client, until
+from trio.testing import MockClock, trio_test
 
 from trio_socketio import (
+    Adapter,
     ConfigurationError,
     LocalProtocolError,
     Server,
@@ -72,7 +73,7 @@ async def request(stream: trio.abc.Stream) -> bytes:
     return bytes(await stream.receive_some(4096))
 
 
-@pytest.mark.req("RUN-01", "RUN-02", "RUN-03")
+@pytest.mark.req("RUN-01", "RUN-03")
 @trio_test
 async def test_one_program_with_many_listeners(
     tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
@@ -156,6 +157,87 @@ async def test_one_program_with_many_listeners(
 
 @pytest.mark.req("RUN-02")
 @trio_test
+async def test_a_stop_goes_in_stages() -> None:
+    told: list[str] = []
+
+    class Closing(Adapter):
+        def close(self) -> None:
+            told.append("adapter")
+
+    sio = Server(adapter=Closing)
+
+    @sio.lifespan
+    async def lifespan(_: Server) -> AsyncIterator[None]:
+        yield
+        told.append(f"lifespan, {sio.statistics().connections} connections")
+
+    @sio.on("disconnect")
+    async def disconnected(_: Socket, __: str) -> None:
+        sessions = sio.statistics().sessions
+        try:
+            await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            told.append(f"handler, {sessions} sessions")
+
+    async def service(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            told.append("service")
+
+    with trio.fail_after(TIMEOUT_S):
+        async with AsyncExitStack() as clients, open_runtime() as runtime:
+            await runtime.start_service("test", service)
+            async with (
+                sio.mounted(runtime) as connections,
+                runtime.listening(connections, TcpEndpoint(port=0)) as ((_, port),),
+            ):
+                client = await clients.enter_async_context(open_client(port))
+                await client.connect()
+    assert told == ["handler, 0 sessions", "lifespan, 0 connections", "adapter", "service"]
+
+
+@pytest.mark.req("RUN-20")
+@trio_test
+async def test_sessions_are_closed_over_a_window() -> None:
+    sio = Server(ServerOptions(stop_window_s=0.3))
+    closed_at: list[float] = []
+    sio.on("disconnect")(lambda *_: closed_at.append(trio.current_time()))
+    async with open_server(sio) as addresses, AsyncExitStack() as clients:
+        for _ in range(3):
+            client = await clients.enter_async_context(open_client(addresses[0][1]))
+            await client.connect()
+        sio.stop()
+        await check_closed(client)
+    assert len(closed_at) == 3
+    assert 0.1 < closed_at[2] - closed_at[0] < 2
+
+
+@pytest.mark.req("RUN-22")
+@trio_test
+async def test_peers_that_do_not_take_their_last_bytes_are_not_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_runtime() as runtime:
+        lines = shouting(runtime)
+        async with (
+            runtime.listening(lines, TcpEndpoint(port=0)) as ((_, port),),
+            await trio.open_tcp_stream("127.0.0.1", port) as stream,
+        ):
+            with trio.fail_after(TIMEOUT_S):
+                async with runtime.holding(lines, flush_s=0.1):
+                    await stream.send_all(b"x\n")
+                    assert await stream.receive_some(10) == b"X\n"
+                    (connection,) = lines._open
+                    connection.write(b"x" * 20_000_000)  # more than the kernel takes
+                await until(lambda: len(lines) == 0)
+    assert "waiting up to 0.1 s for 1 connections to take their last bytes" in caplog.messages
+
+
+@pytest.mark.req("RUN-25")
+@trio_test
 async def test_the_log_says_what_a_stop_waits_for(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     sio = Server(ServerOptions(stop_grace_s=0.1, stop_window_s=0.1, stop_delay_s=0.01))
@@ -166,6 +248,16 @@ async def test_the_log_says_what_a_stop_waits_for(caplog: pytest.LogCaptureFixtu
         began.set()
         await trio.sleep_forever()
 
+    @sio.lifespan
+    async def life(_: Server) -> AsyncIterator[None]:
+        yield
+
+    async def service(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with open_runtime() as runtime:
+        await runtime.start_service("redis", service)
     async with trio.open_nursery() as nursery:
         (address,) = await nursery.start(partial(sio.serve, port=0))
         async with open_client(address[1]) as client, open_client(address[1]) as other:
@@ -180,6 +272,8 @@ async def test_the_log_says_what_a_stop_waits_for(caplog: pytest.LogCaptureFixtu
     assert "closing 2 sessions over 0.1 s" in messages
     assert any(message.startswith("waiting up to 0.1 s for") for message in messages)
     assert any("handlers took longer and are cancelled" in message for message in messages)
+    assert any(message.startswith("waiting up to 0.1 s for the lifespan") for message in messages)
+    assert "ending the services redis" in messages
 
 
 @pytest.mark.req("RUN-04")
@@ -325,6 +419,48 @@ async def test_a_lifespan_that_fails_ends_the_server(when: str) -> None:
 
     with trio.fail_after(TIMEOUT_S), pytest.raises(ValueError, match=when):
         await run()
+
+
+@pytest.mark.req("RUN-23")
+@pytest.mark.parametrize("fails", ["block", "nothing"])
+def test_a_lifespan_that_does_not_end_is_cancelled(
+    fails: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sio = Server(ServerOptions(stop_grace_s=3))
+    told: list[str] = []
+
+    @sio.lifespan
+    async def first(_: Server) -> AsyncIterator[None]:
+        async with trio.open_nursery():
+            try:
+                yield
+            finally:
+                await trio.sleep(2)
+                told.append("first ends")
+
+    @sio.lifespan
+    async def database(_: Server) -> AsyncIterator[None]:
+        async with trio.open_nursery():
+            try:
+                yield
+            finally:
+                await trio.sleep_forever()
+
+    async def run() -> None:
+        async with open_runtime() as runtime, sio.mounted(runtime):
+            if fails == "block":
+                raise ValueError(fails)
+
+    clock = MockClock(autojump_threshold=0.05)
+    if fails == "block":
+        with pytest.raises(ValueError, match=fails):
+            trio.run(run, clock=clock)
+    else:
+        trio.run(run, clock=clock)
+    assert told == ["first ends"]
+    assert clock.current_time() == pytest.approx(5, abs=0.5)
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert "database took longer and was cancelled" in warning.getMessage()
 
 
 @trio_test

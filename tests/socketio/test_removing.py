@@ -14,7 +14,7 @@ from tests.socketio.serving import (
 )
 from trio.testing import trio_test, wait_all_tasks_blocked
 
-from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio import Adapter, LocalProtocolError, Server, ServerOptions, Socket
 
 
 @pytest.mark.req("JOIN-29")
@@ -148,6 +148,84 @@ async def test_catch_all_listeners_see_events_alone() -> None:
         await wait_all_tasks_blocked()
         removing.set()
     assert seen.entries == []
+
+
+class Watched(Adapter):
+    """Remembers which of them were closed."""
+
+    closed: list[str]
+
+    def close(self) -> None:
+        self.closed.append(self._namespace.name)
+
+
+@trio_test
+async def test_a_removal_that_is_cancelled_at_once_changes_nothing() -> None:
+    Watched.closed = []
+    server = Server(adapter=Watched)
+    server.of("/room").on("ping")(lambda _: "pong")
+    async with serving(server) as port, joined(port, "websocket", "/room") as (client, _):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await server.remove("/room")
+        assert "/room" in server.namespaces
+        assert Watched.closed == []
+        assert await ask(client, "ping", namespace="/room") == ["pong"]
+        await server.remove("/room")
+        assert Watched.closed == ["/room"]
+
+
+@trio_test
+async def test_a_removal_that_is_cancelled_while_it_waits_is_complete() -> None:
+    Watched.closed = []
+    server = Server(ServerOptions(stop_grace_s=0.05), adapter=Watched)
+    begun = trio.Event()
+
+    @server.of("/room").on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with serving(server) as port, joined(port, "websocket", "/room") as (client, _):
+        await client.emit("work", namespace="/room")
+        await begun.wait()
+        with trio.move_on_after(0.1) as scope:
+            await server.remove("/room")
+        assert scope.cancelled_caught
+        assert Watched.closed == ["/room"]
+        assert "/room" not in server.namespaces
+        assert (await client.receive())[0] == "1/room,"
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+@trio_test
+async def test_a_handler_of_the_namespace_may_remove_it(concurrent: bool) -> None:
+    """It waits for the handlers of the other clients, and not for itself."""
+    server = Server()
+    room = server.of("/room")
+    begun, ended = trio.Event(), Record()
+
+    @room.on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep(0.1)
+        ended.add("work")
+
+    @room.on("close", concurrent=concurrent)
+    async def close(_: Socket) -> None:
+        await server.remove("/room")
+        ended.add("close")
+
+    async with (
+        serving(server) as port,
+        joined(port, "websocket", "/room") as (client, _),
+        joined(port, "websocket", "/room") as (other, _),
+    ):
+        await other.emit("work", namespace="/room")
+        await begun.wait()
+        await client.emit("close", namespace="/room")
+        with trio.fail_after(3):  # less than a removal waits for handlers
+            assert await ended.wait(2) == ["work", "close"]
 
 
 @pytest.mark.req("JOIN-30")

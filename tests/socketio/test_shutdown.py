@@ -139,6 +139,7 @@ async def test_what_was_emitted_before_the_stop_arrives(transport: str) -> None:
         await check_closed(client)
 
 
+@pytest.mark.req("RUN-21")
 @trio_test
 async def test_handler_that_does_not_end_is_cancelled_after_the_grace() -> None:
     server, _ = stopping_server()
@@ -435,6 +436,7 @@ async def test_server_serves_once_at_a_time() -> None:
         server.stop()
 
 
+@pytest.mark.req("RUN-26")
 @trio_test
 async def test_stop_counts_while_the_server_starts() -> None:
     server, _ = stopping_server()

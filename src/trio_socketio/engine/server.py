@@ -111,7 +111,7 @@ class EngineServer:
             else PlainAdmission(self)
         )
         self._opening = Opening(self, open_session, parts.node, proxies)
-        self._all_ended = trio.Event()
+        self._waiting_ended = trio.lowlevel.ParkingLot()
 
     # -- requests
 
@@ -223,7 +223,7 @@ class EngineServer:
             self.newcomers.remove(session)
         self.sessions.pop(session.sid, None)
         if not self.sessions:
-            self._all_ended.set()
+            self._waiting_ended.unpark_all()
 
     def contain(self, session: "Session", error: BaseException) -> None:
         """Close a session in which an exception was raised.
@@ -247,8 +247,7 @@ class EngineServer:
         over.
         """
         while self.sessions:
-            self._all_ended = trio.Event()
-            await self._all_ended.wait()
+            await self._waiting_ended.park()
 
     def open_no_more(self) -> None:
         """Refuse new sessions from now on: the server stops."""

@@ -49,7 +49,7 @@ class Connections:
         self._busy_answer = busy_answer
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
-        self._empty = trio.Event()
+        self._waiting_empty = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -100,7 +100,7 @@ class Connections:
     def connection_released(self, connection: Connection) -> None:
         self._open.discard(connection)
         if not self._open:
-            self._empty.set()
+            self._waiting_empty.unpark_all()
         address = connection.address
         if address:
             left = self._per_address[address] - 1
@@ -112,8 +112,7 @@ class Connections:
     async def wait_empty(self) -> None:
         """Wait until no connection is open."""
         while self._open:
-            self._empty = trio.Event()
-            await self._empty.wait()
+            await self._waiting_empty.park()
 
     def finish_all(self) -> None:
         """Send all output of every connection, then close it."""

@@ -98,7 +98,7 @@ class Workers:
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.Context()
         self._busy = 0
-        self._all_idle = trio.Event()
+        self._waiting_idle = trio.lowlevel.ParkingLot()
         self._step_began = 0.0
         self._slice_ends = 0.0
         self.thread: int | None = None  # the thread that serves; None while the server does not
@@ -135,6 +135,7 @@ class Workers:
             self.give_up(job)
         self._ready.clear()
         self._busy = 0
+        self._waiting_idle.unpark_all()
 
     def give_up(self, job: Job) -> None:
         """Give up a job that will not run, or not to its end, and count its events as dropped."""
@@ -308,8 +309,8 @@ class Workers:
 
     def _job_done(self) -> None:
         self._busy -= 1
-        if self._busy <= 0:
-            self._all_idle.set()
+        if self._busy <= 0 and self._waiting_idle:
+            self._waiting_idle.unpark_all()
 
     @property
     def count(self) -> int:
@@ -319,8 +320,7 @@ class Workers:
     async def wait_idle(self) -> None:
         """Wait until no job is left."""
         while self._busy > 0:
-            self._all_idle = trio.Event()
-            await self._all_idle.wait()
+            await self._waiting_idle.park()
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:

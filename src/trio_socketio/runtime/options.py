@@ -40,7 +40,8 @@ class StopOptions(OptionGroup, frozen=True, kw_only=True):
         delay_s: how long it goes on accepting clients after it was told to stop, so that load
             balancers can take notice.
         window_s: over how long its sessions are closed after that.
-        grace_s: how long handlers may then go on, "disconnect" handlers included.
+        grace_s: how long handlers may then go on, "disconnect" handlers included, and after them
+            each lifespan behind its yield.
         flush_s: how long clients may take at the end to accept their last bytes.
     """
 

@@ -24,6 +24,7 @@ from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
 from trio_socketio.runtime.options import RuntimeOptions
@@ -93,7 +94,7 @@ class Runtime:
                 program.
         """
         self.check_thread()
-        return await self._services.start(partial(_run_service, name, service))
+        return await self._services.start(partial(_run_service, name, service), name=name)
 
     @asynccontextmanager
     async def running_jobs(self, jobs: Workers, *, grace_s: float) -> AsyncIterator[None]:
@@ -106,12 +107,12 @@ class Runtime:
         jobs.slow_handler_s = self.options.slow_handler_s
         self._pools.append(jobs)
         try:
-            async with trio.open_nursery() as nursery:
+            async with alone(trio.open_nursery()) as nursery:
                 jobs.start(nursery)
                 yield
                 if jobs.count:
                     log.info("waiting up to %g s for %d handlers", grace_s, jobs.count)
-                with trio.move_on_after(grace_s):
+                with trio.move_on_after(grace_s):  # RUN-21
                     await jobs.wait_idle()
                 if jobs.count:
                     log.warning("%d handlers took longer and are cancelled", jobs.count)
@@ -138,7 +139,7 @@ class Runtime:
                     flush_s,
                     len(connections),
                 )
-            with trio.move_on_after(flush_s):
+            with trio.move_on_after(flush_s):  # RUN-22
                 await connections.wait_empty()
         finally:
             connections.abort_all()
@@ -153,9 +154,10 @@ class Runtime:
 
         Raises:
             ConfigurationError: it is not possible to listen at an endpoint.
+            Exception: what the block has raised, as itself and not in a group.
         """
         self.check_thread()
-        async with AsyncExitStack() as stack, trio.open_nursery() as listeners:
+        async with AsyncExitStack() as stack, alone(trio.open_nursery()) as listeners:
             addresses: list[Any] = []
             for endpoint in endpoints:
                 for listener in await stack.enter_async_context(endpoint.listen()):
@@ -190,20 +192,13 @@ async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[R
         Exception: what the block or a service has raised. A single exception is raised as itself
             and not in a group.
     """
-    try:
-        async with trio.open_nursery() as services:
-            runtime = Runtime(options or RuntimeOptions(), services)
-            async with runtime.poller.running(), trio.open_nursery() as walks:
-                walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
-                yield runtime
-                walks.cancel_scope.cancel()
-            services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted
-    except BaseExceptionGroup as group:
-        raise _only_one(group) from None
-
-
-def _only_one(error: BaseException) -> BaseException:
-    """Unwrap a group that holds one exception, as trio makes of each that leaves a nursery."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    async with alone(trio.open_nursery()) as services:
+        runtime = Runtime(options or RuntimeOptions(), services)
+        async with alone(runtime.poller.running()), alone(trio.open_nursery()) as walks:
+            walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
+            yield runtime
+            walks.cancel_scope.cancel()
+        if services.child_tasks:  # RUN-25
+            names = sorted(task.name for task in services.child_tasks)
+            log.info("ending the services %s", ", ".join(names))
+        services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted

@@ -94,12 +94,22 @@ class Adapter:
     def __init__(self, namespace: AdaptedPlace) -> None:
         self._namespace = namespace
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether `start` has to be awaited: by default, whether a subclass overrides it.
+
+        The adapter of a single node does not, so that joining costs no await there.
+        """
+        return type(self).start is not Adapter.start
+
     async def start(self) -> None:
         """Reach the other nodes. Awaited before anybody joins the namespace; does nothing here.
 
+        It may take hook_timeout_s, and is cancelled if the namespace ends before.
+
         Raises:
-            Exception: it cannot. The server does not start, or, if it serves already, the client is
-                refused that wants to join the namespace.
+            Exception: it cannot. The server does not start, or, if it serves already, the clients
+                are refused that want to join the namespace; for the next client it is called again.
         """
         await trio.lowlevel.checkpoint()
 

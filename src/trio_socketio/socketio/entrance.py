@@ -8,6 +8,7 @@ from trio_socketio.socketio.restoration import SessionStore
 from trio_socketio.socketio.socket import SocketClient
 
 if TYPE_CHECKING:
+    from trio_socketio.socketio.adapter_life import AdapterLife
     from trio_socketio.socketio.history import History
     from trio_socketio.socketio.registry import Registry
     from trio_socketio.socketio.socket import Socket
@@ -32,11 +33,8 @@ class Hall(Place, Protocol):
         """The clients that are joining, oldest first."""
 
     @property
-    def _adapter_is_started(self) -> bool:
-        """Whether the adapter has reached the other nodes, or need not."""
-
-    async def _start_adapter(self) -> None:
-        """Have the adapter reach the other nodes, once."""
+    def _adapter_life(self) -> "AdapterLife":
+        """Starts the adapter before anybody joins."""
 
     @property
     def _family(self) -> str:

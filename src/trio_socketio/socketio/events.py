@@ -83,13 +83,14 @@ class Events:
         pending: the number of events that wait or are being handled.
     """
 
-    __slots__ = ("_place", "_queue", "handlers", "pending")
+    __slots__ = ("_place", "_queue", "_task", "handlers", "pending")
 
     def __init__(self, place: EventPlace) -> None:
         self._place = place
         self.handlers: HandlerTable = place._registry.handlers
         self.pending = 0
         self._queue: deque[_Event] | None = None  # set while a worker goes through it
+        self._task: trio.lowlevel.Task | None = None  # that worker, once a handler has suspended
 
     def receive(
         self, socket: EventSocket, arguments: list[Any], ack_id: int | None, weight: int = 0
@@ -179,6 +180,11 @@ class Events:
     def has_room(self) -> bool:
         """Whether another event may be queued."""
         return self.pending < self._place._workers.queue_bound
+
+    @property
+    def is_handled_here(self) -> bool:
+        """Whether an event of the queue is being handled by a handler that runs in this task."""
+        return self._task is trio.lowlevel.current_task()
 
     async def wait_handled(self, socket: EventSocket) -> None:
         """Wait until the events that are queued now have been handled."""
@@ -280,6 +286,8 @@ class Events:
                         result = workers.begin(handler.function, arguments)
                         if result is workers.suspended:
                             suspended = True
+                            if queue is self._queue:
+                                self._task = trio.lowlevel.current_task()
                             result = yield from result
                     else:
                         result = workers.call(handler, arguments)
@@ -301,7 +309,7 @@ class Events:
             raise
         finally:
             if queue is self._queue:
-                self._queue = None
+                self._queue = self._task = None
         return suspended
 
 

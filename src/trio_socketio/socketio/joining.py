@@ -16,6 +16,7 @@ from trio_socketio.errors import ConnectRefused, LocalProtocolError, RemoteProto
 from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.runtime.barrier import sole_error, split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
+from trio_socketio.socketio.adapter_life import State as AdapterState
 from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
 from trio_socketio.socketio.refusing import turn_away
@@ -214,9 +215,10 @@ class Joining:
         namespace._joinings[self] = None
         if self.state is State.REFUSED:  # a handler of "new_namespace" has disconnected the client
             return
-        if not namespace._adapter_is_started:
+        if namespace._adapter_life.state is not AdapterState.STARTED:  # RUN-09
             self._at = "the start of the adapter"
-            yield Awaited(namespace._start_adapter, ())
+            timeout_s = host.options.engine.hook_timeout_s
+            yield Awaited(namespace._adapter_life.wait_started, (timeout_s,))
             if self._has_ended:
                 return
         restored = None

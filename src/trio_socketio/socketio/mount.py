@@ -17,6 +17,7 @@ from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import open_http_connections
 from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime
 from trio_socketio.socketio.client_files import client_routes
 from trio_socketio.socketio.reading import open_reader
@@ -58,7 +59,7 @@ class Mount:
         try:
             async with (
                 self.runtime.holding(self.connections, flush_s=stop.flush_s),
-                trio.open_nursery() as tasks,
+                alone(trio.open_nursery()) as tasks,
             ):
                 tasks.start_soon(host.intake.run)
                 async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):
@@ -77,7 +78,7 @@ class Mount:
             poller.settle_all()  # all sockets leave before the adapters are closed
 
     async def _close_sessions(self, window_s: float) -> None:
-        """Close every session, spread over a window.
+        """Close every session, spread over a window (RUN-20).
 
         Clients connect to another node at the rate at which they are closed here.
         """

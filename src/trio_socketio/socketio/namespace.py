@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-import trio
-
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.adapter import Adapter
+from trio_socketio.socketio.adapter_life import AdapterLife, State
 from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
 from trio_socketio.socketio.packets import PacketWriter
@@ -62,9 +61,7 @@ class Namespace(Channel):
         self._recovery: NamespaceRecovery | None = None
         self._plug_recovery()
         self.adapter = owner.create_adapter(self)
-        self._adapter_is_closed = False
-        self._adapter_is_started = not _has_start(self.adapter)
-        self._starting = trio.Lock()
+        self._adapter_life = AdapterLife(self.adapter, name, self._workers)
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
@@ -80,38 +77,13 @@ class Namespace(Channel):
         """Take the options of the server as they are now: serving begins."""
         self._packets.speak(self._owner.host.parser)
         self._plug_recovery()
-        if self._adapter_is_closed:  # the server has served before
+        if self._adapter_life.state is State.CLOSED:  # the server has served before
             self.adapter = self._owner.create_adapter(self)
-            self._adapter_is_closed = False
-            self._adapter_is_started = not _has_start(self.adapter)
-
-    async def _start_adapter(self) -> None:
-        """Have the adapter reach the other nodes, once, before anybody joins (RUN-09).
-
-        Raises:
-            Exception: whatever the adapter raises.
-        """
-        async with self._starting:
-            if not self._adapter_is_started:
-                await self.adapter.start()
-                self._adapter_is_started = True
+            self._adapter_life = AdapterLife(self.adapter, self.name, self._workers)
 
     def _plug_recovery(self) -> None:
         recovery = self._owner.host.recovery
         self._recovery = None if recovery is None else NamespaceRecovery(self, recovery)
-
-    def _close_adapter(self) -> None:
-        """Close the adapter, once: the namespace or the server ends.
-
-        An exception of the adapter is logged.
-        """
-        if self._adapter_is_closed:
-            return
-        self._adapter_is_closed = True
-        try:
-            self.adapter.close()
-        except BaseException as error:
-            self._workers.log_failure("closing the adapter", self.name, error)
 
     # -- its end
 
@@ -137,11 +109,3 @@ class Namespace(Channel):
         """Tell the owner if clients had asked for this namespace, and nobody is in it any more."""
         if self._is_dynamic and self._is_deserted:
             self._owner.child_deserted(self)
-
-
-def _has_start(adapter: Adapter) -> bool:
-    """Whether an adapter overrides `start`.
-
-    The adapter of a single node does not, so that joining costs no await there.
-    """
-    return type(adapter).start is not Adapter.start

@@ -163,7 +163,7 @@ class Namespaces:
     def _remove_child(self, child: Namespace) -> None:
         if self.by_name.get(child.name) is child:
             self._forget(child)
-            child._close_adapter()
+            child._adapter_life.close()
 
     # -- ends
 
@@ -173,21 +173,27 @@ class Namespaces:
         Raises:
             LocalProtocolError: there is no such namespace, or it is the main one.
         """
+        self.host.workers.check_thread()
+        # The only checkpoint before all is done: a removal is cancelled here, or is complete.
+        await trio.lowlevel.checkpoint()
         namespace = self.by_name.get(name if name.startswith("/") else "/" + name)
         if namespace is None or namespace is self.main:
             raise LocalProtocolError(f"there is no namespace {name!r} that could be removed")
         # JOIN-30: `of` makes a new one from now on, and no client finds the old one.
         self._forget(namespace)
-        await trio.lowlevel.checkpoint()
         sockets = namespace._put_everybody_out(reason)
         if self.host.recovery is not None:
             self.host.recovery.end_all_of(namespace._registry)
-        with trio.move_on_after(REMOVAL_S):
-            if sockets:
-                await self.host.engine._poller.wait_settled()
-            for socket in sockets:
-                await socket._open_events().wait_handled(socket)
-        namespace._close_adapter()
+        try:
+            with trio.move_on_after(REMOVAL_S):
+                if sockets:
+                    await self.host.engine._poller.wait_settled()
+                for socket in sockets:
+                    events = socket._open_events()
+                    if not events.is_handled_here:  # else this handler would wait for itself
+                        await events.wait_handled(socket)
+        finally:
+            namespace._adapter_life.close()
 
     def _forget(self, namespace: Namespace) -> None:
         del self.by_name[namespace.name]
@@ -208,4 +214,4 @@ class Namespaces:
     def close_adapters(self) -> None:
         """Close the adapters of all namespaces: serving has ended."""
         for namespace in tuple(self.by_name.values()):
-            namespace._close_adapter()
+            namespace._adapter_life.close()

@@ -1,10 +1,9 @@
 """The server: its namespaces, where it listens, how it starts and ends."""
 
-import inspect
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any, overload
@@ -19,6 +18,7 @@ from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.option_checks import check_path
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
@@ -26,6 +26,8 @@ from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.from_thread import Calls, FromThread
 from trio_socketio.socketio.handlers import Function
 from trio_socketio.socketio.host import Host
+from trio_socketio.socketio.lifecycle import Lifecycle
+from trio_socketio.socketio.lifespans import Lifespans
 from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
@@ -67,9 +69,8 @@ class Server(Channel):
         self.engine = Engine()
         self._mounts: dict[str, OpenSession] = {}
         self._running: Mount | None = None
-        self._lifespans: list[Callable[[Server], AbstractAsyncContextManager[None]]] = []
-        self._stopping = trio.Event()
-        self._serving = False
+        self._lifespans = Lifespans()
+        self._lifecycle = Lifecycle()
         self._options = options or ServerOptions()
         self._host = Host(group_options(self._options), self.engine, parser)
         self._namespaces = Namespaces(self._host, adapter)
@@ -82,13 +83,19 @@ class Server(Channel):
 
     @property
     def options(self) -> ServerOptions:
-        """The options. They can be changed until serving begins."""
+        """The options. They can be changed while the server does not serve.
+
+        Raises:
+            LocalProtocolError: they are set while it serves; nothing was changed.
+        """
         return self._options
 
     @options.setter
     def options(self, options: ServerOptions) -> None:
-        self._options = options
+        if not self._lifecycle.is_idle:  # RUN-28
+            raise LocalProtocolError("the server is running: set its options before it serves")
         self._host.options = group_options(options)
+        self._options = options
 
     @overload
     def of(self, name: str) -> Namespace: ...
@@ -120,7 +127,11 @@ class Server(Channel):
 
         Clients that ask for it later are told that it does not exist. Its saved sessions expire.
         The method returns when everybody is out and the handlers of their events have ended, or
-        have had REMOVAL_S.
+        have had REMOVAL_S. A handler of the namespace may call it, and is not waited for then; but
+        it must not wait for another task that calls it, since that task waits for the handler.
+
+        If it is cancelled, either nothing has changed, or everybody is out and the adapter is
+        closed.
 
         Args:
             name: of a namespace that `of` or a client has created; not the main one.
@@ -199,9 +210,13 @@ class Server(Channel):
     # -- serving
 
     def stop(self) -> None:
-        """Begin to stop: accept no new client, close all sessions, and let `serve` return."""
+        """Begin to stop: accept no new client, close all sessions, and let `serve` return.
+
+        A stop is never lost. While the server starts, it stops as soon as it has started. While it
+        does not serve, the stop is kept, and the next `serve` ends as soon as it has started.
+        """
         self._workers.check_thread()
-        self._stopping.set()
+        self._lifecycle.stop()
 
     async def serve(
         self,
@@ -236,14 +251,8 @@ class Server(Channel):
         if not endpoints:
             tcp = TcpEndpoint(host, port, ssl_context)
             endpoints = (tcp if unix_path is None else UnixEndpoint(unix_path, tls=ssl_context),)
-        if self._serving:
-            raise LocalProtocolError("the server is running already")
-        self._serving = True
-        self._stopping = trio.Event()
-        try:
+        with self._lifecycle.running():
             await self._serve(endpoints, task_status)
-        finally:
-            self._serving = False
 
     async def _serve(
         self, endpoints: Sequence[Endpoint], task_status: trio.TaskStatus[list[Any]]
@@ -256,10 +265,10 @@ class Server(Channel):
             AsyncExitStack() as opened,
         ):
             bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
-            connections = await opened.enter_async_context(self.mounted(runtime))
+            connections = await opened.enter_async_context(self._mounted(runtime))
             addresses = await opened.enter_async_context(runtime.listening(connections, *bound))
             task_status.started(addresses)
-            await self._stopping.wait()
+            await self.wait_stopping()
             if stop.delay_s:
                 log.info("stopping: new clients are served for %g s more", stop.delay_s)
                 await trio.sleep(stop.delay_s)
@@ -282,8 +291,12 @@ class Server(Channel):
             LocalProtocolError: the server is mounted already.
         """
         runtime.check_thread()
-        if self._running is not None:
-            raise LocalProtocolError("the server is running already")
+        with self._lifecycle.running():
+            async with self._mounted(runtime) as connections:
+                yield connections
+
+    @asynccontextmanager
+    async def _mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:
         self._workers.thread = get_ident()
         dropped_before = self._workers.events_dropped
         try:
@@ -294,18 +307,20 @@ class Server(Channel):
             self.engine._set_running(running.engine)
             self._host.begin(runtime.deadlines)
             self._namespaces.begin()
-            async with self._running_adapters(), AsyncExitStack() as lifespans:
-                for lifespan in self._lifespans:  # RUN-05
-                    await lifespans.enter_async_context(lifespan(self))
-                async with running.serving(self._host):
-                    self._calls.open()
-                    yield running.connections
-                    self._calls.close()
-                    dropped_before = self._workers.events_dropped
+            async with (
+                self._running_adapters(),
+                self._lifespans.entered(self, self._host.options.stop.grace_s),
+                running.serving(self._host),
+            ):
+                self._calls.open()
+                self._lifecycle.started()
+                yield running.connections
+                self._lifecycle.stop()
+                self._calls.close()
+                dropped_before = self._workers.events_dropped
         finally:
             self._calls.abandon()
             self._running = None
-            self._stopping = trio.Event()
             self.engine._set_running(None)
             self._workers.thread = None
             self._workers.failures.flush()
@@ -318,14 +333,17 @@ class Server(Channel):
         """Start the adapters before anything else, and close them last."""
         try:
             for namespace in tuple(self.namespaces.values()):
-                await namespace._start_adapter()
+                await namespace._adapter_life.start(self._host.options.engine.hook_timeout_s)
             yield
         finally:
             self._namespaces.close_adapters()
 
     async def wait_stopping(self) -> None:
-        """Wait until `stop` is called."""
-        await self._stopping.wait()
+        """Wait until `stop` is called, or the server ends without that.
+
+        It may be called before the server serves, and then waits for the end of the next serving.
+        """
+        await self._lifecycle.wait_stopping()
 
     def lifespan(self, function: Lifespan) -> Lifespan:
         """Register what runs around the time in which the server serves: tasks, connections.
@@ -333,21 +351,17 @@ class Server(Channel):
         It is an async generator function that yields once. What is before its ``yield`` is done
         before the server accepts clients; what is behind it, when the last handler has ended. It
         may emit on both sides, and hold a nursery open. Several are entered in order of
-        registration, and left in the reverse order.
+        registration, and left in the reverse order. Each may take stop_grace_s behind its
+        ``yield``; one that takes longer is cancelled, and the log says so (RUN-23).
 
         An exception that it raises, or one of its tasks, ends the server.
 
         Raises:
             LocalProtocolError: the server is running, or it is not an async generator function.
         """
-        if self._running is not None:
+        if not self._lifecycle.is_idle:
             raise LocalProtocolError("the server is running: register lifespans before it serves")
-        if not inspect.isasyncgenfunction(function):
-            raise LocalProtocolError(
-                f"a lifespan must be an async generator function, not {function!r}"
-            )
-        check_function("lifespan", function, ("server",))
-        self._lifespans.append(asynccontextmanager(function))
+        self._lifespans.add(function)
         return function
 
 
@@ -364,10 +378,14 @@ async def open_server(
     """Serve while the block runs, then stop in order. Yields the addresses; see Server.serve.
 
     Raises:
-        ConfigurationError: the server cannot listen there. It is raised alone, not in a group.
+        ConfigurationError: the server cannot listen there.
+        Exception: what the block or the server has raised. A single exception is raised as itself
+            and not in a group.
     """
+    has_ended = False
 
     async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
+        nonlocal has_ended
         await server.serve(
             host=host,
             port=port,
@@ -376,15 +394,10 @@ async def open_server(
             endpoints=endpoints,
             task_status=task_status,
         )
+        has_ended = True
 
-    unusable: ConfigurationError | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            addresses: list[Any] = await nursery.start(serve)
-        except ConfigurationError as error:
-            unusable = error
-        else:
-            yield addresses
+    async with alone(trio.open_nursery()) as nursery:
+        addresses: list[Any] = await nursery.start(serve)
+        yield addresses
+        if not has_ended:  # else the stop would be kept for the next time
             server.stop()
-    if unusable is not None:
-        raise unusable
