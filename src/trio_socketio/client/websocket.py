@@ -24,7 +24,7 @@ from wsproto.utilities import ProtocolError as ForeignProtocolError
 from trio_socketio.client.endpoint import Dialer
 from trio_socketio.codec.engine_packet import Outgoing, Packet, PacketType, decode_packet
 from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError, SessionClosed
-from trio_socketio.http.client import CHUNK_BYTES, refusal
+from trio_socketio.http.client import CHUNK_BYTES, close_stream, refusal
 
 _MAX_REFUSAL_BYTES: Final = 4096
 
@@ -122,7 +122,7 @@ class WebSocketTransport:
         """Close the stream at once."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            await trio.aclose_forcefully(stream)
+            await close_stream(stream)
 
     def _frame(self, message: TextMessage | BytesMessage) -> bytes:
         if self._ws.state is not ConnectionState.OPEN:
@@ -166,7 +166,9 @@ class WebSocketTransport:
                 if data is not None:
                     packets.append(Packet(PacketType.MESSAGE, data, binary=True))
             elif isinstance(event, Ping):
-                await self._send(self._ws.send(event.response()))
+                # CLI-44: an answer must not follow our close frame, and need not follow theirs.
+                if self._ws.state is ConnectionState.OPEN:
+                    await self._send(self._ws.send(event.response()))
             elif isinstance(event, CloseConnection):
                 self._end = SessionClosed("transport close")
                 if self._ws.state is ConnectionState.OPEN:  # wsproto's own: a frame was invalid
