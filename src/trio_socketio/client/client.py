@@ -67,8 +67,20 @@ class Client(Channel):
         return self._link.memberships.handler_failures
 
     @property
+    def events_dropped(self) -> int:
+        """How many events had arrived and were not handled when the block of open_client ended.
+
+        An event counts if it had a handler, or if there was a catch-all or a stream.
+        """
+        return self._link.memberships.events_dropped
+
+    @property
     def packets_dropped(self) -> int:
-        """How many packets of all namespaces were not sent and will not be."""
+        """How many packets of all namespaces were not sent, and will not be.
+
+        Packets that were being sent when the connection broke are among them, although some of
+        them may have arrived.
+        """
         return self._link.packets_dropped
 
     def disconnect(self) -> None:

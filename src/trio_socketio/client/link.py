@@ -177,6 +177,9 @@ class Link:
                 await session.wait_ended()
         self._scope.cancel()
         self.failures.flush()  # CLI-19
+        dropped = self.memberships.events_dropped
+        if dropped:  # CLI-46
+            log.warning("%d events were not handled: the block of open_client has ended", dropped)
 
     # -- connecting
 
@@ -191,25 +194,35 @@ class Link:
         """
         options = self.settings.options
         reader = PacketReader(self.memberships, self.settings.parser, options.max_message_bytes)
-        async with open_session(
-            self._dialer, options, self._transports, reader, self._session_ended
-        ) as session:
-            self.session = session
-            self._asked = trio.Event()
-            try:
-                await self._join_all(session)
-                joined()
-                self.membership_ended()  # all of them may have been left while it opened
-            except BaseException:
-                if not self._first.is_over:
-                    # open_client is about to raise, so the namespaces that did let us in are left.
-                    # Later they stay wanted: without a DISCONNECT the server may restore them.
-                    self.memberships.leave(LEAVING)  # CLI-27
-                session.close()
-                with trio.move_on_after(options.close_timeout_s):
-                    await session.wait_ended()
-                raise
-            await session.wait_ended()
+        session: ClientSession | None = None
+        try:
+            async with open_session(
+                self._dialer, options, self._transports, reader, self._session_ended
+            ) as session:
+                self.session = session
+                self._asked = trio.Event()
+                await self._use_session(session, joined)
+        finally:
+            # CLI-45: not before its tasks have ended, as an answer to a POST may just have come.
+            if session is not None and session.output.unsent:
+                lost = f"the connection was lost: {session.reason}"
+                self.count_dropped(session.output.unsent, lost)
+
+    async def _use_session(self, session: ClientSession, joined: Callable[[], None]) -> None:
+        try:
+            await self._join_all(session)
+            joined()
+            self.membership_ended()  # all of them may have been left while it opened
+        except BaseException:
+            if not self._first.is_over:
+                # open_client is about to raise, so the namespaces that did let us in are left.
+                # Later they stay wanted: without a DISCONNECT the server may restore them.
+                self.memberships.leave(LEAVING)  # CLI-27
+            session.close()
+            with trio.move_on_after(self.settings.options.close_timeout_s):
+                await session.wait_ended()
+            raise
+        await session.wait_ended()
 
     async def _join_all(self, session: ClientSession) -> None:
         limit_s = self.settings.options.connect_timeout_s
@@ -246,9 +259,7 @@ class Link:
     def _session_ended(self, reason: str) -> None:
         """Nothing more will come from the session."""
         self._lost = reason
-        session, self.session = self.session, None
-        if session is not None and session.output.unsent:
-            self.count_dropped(session.output.unsent, f"the connection was lost: {reason}")
+        self.session = None
         self.memberships.lose(reason)
 
     async def _reconnect(self) -> None:

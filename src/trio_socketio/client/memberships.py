@@ -49,6 +49,11 @@ class Memberships:
         """How many calls of handlers have failed."""
         return sum(membership.dispatcher.failed for membership in self._by_name.values())
 
+    @property
+    def events_dropped(self) -> int:
+        """How many events were not handled because the program's block has ended."""
+        return sum(membership.dispatcher.dropped for membership in self._by_name.values())
+
     def of(self, name: str) -> ClientMembership:
         """The membership of a namespace; a new one is not wanted yet."""
         membership = self._by_name.get(name)

@@ -1,9 +1,14 @@
 """What one session has to send, in order and bounded."""
 
+from typing import Final
+
 import trio
 
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.errors import BufferFull
+
+PONG: Final = Outgoing(b"3")
+"""The answer to an Engine.IO ping. It is the session's own, and the program does not miss it."""
 
 
 class Output:
@@ -16,15 +21,24 @@ class Output:
     def __init__(self, bound_bytes: int) -> None:
         self._bound_bytes = bound_bytes
         self._waiting: list[Outgoing] = []
+        self._sending: list[Outgoing] = []
         self._bytes = 0  # those that are being sent included
         self._work = trio.Event()
         self._drained = trio.Event()
         self._has_ended = False
 
     @property
+    def has_work(self) -> bool:
+        """Whether a packet waits for the transport."""
+        return bool(self._waiting)
+
+    @property
     def unsent(self) -> int:
-        """The number of packets that no transport has taken."""
-        return len(self._waiting)
+        """The number of packets that the network has not taken, as far as is known; no PONG counts.
+
+        Some of those that a transport was sending when it failed may have arrived.
+        """
+        return sum(packet is not PONG for packet in (*self._sending, *self._waiting))
 
     @property
     def is_empty(self) -> bool:
@@ -48,13 +62,15 @@ class Output:
         self._work.set()
 
     def take(self) -> list[Outgoing]:
-        """Hand over all that waits. The caller sends it and then calls `sent`."""
+        """Hand over all that waits. The caller sends it, and calls `sent` as it goes."""
         packets, self._waiting = self._waiting, []
+        self._sending = packets
         return packets
 
-    def sent(self, packets: list[Outgoing]) -> None:
-        """The network has taken these packets."""
-        self._bytes -= sum(packet.byte_count() for packet in packets)
+    def sent(self, number: int) -> None:
+        """Note that the network has taken that many of the packets that were handed over."""
+        self._bytes -= sum(packet.byte_count() for packet in self._sending[:number])
+        self._sending = self._sending[number:]
         if not self._bytes:
             self._drained.set()
 

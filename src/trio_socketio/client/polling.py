@@ -1,6 +1,6 @@
 """HTTP long-polling from the client's side: GETs that wait for packets, and POSTs with packets."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from trio_socketio.client.endpoint import Dialer
@@ -62,18 +62,26 @@ class PollingTransport:
             raise SessionClosed("transport error")
         return decode_payload(response.body)
 
-    async def send(self, packets: list[Outgoing]) -> None:
+    async def send(
+        self, packets: list[Outgoing], sent: Callable[[int], None] | None = None
+    ) -> None:
         """Send packets, in as few POSTs as the server's maxPayload allows.
 
+        Args:
+            packets: in their order.
+            sent: is called after each POST that was answered, with the number of packets of which
+                it carried the last part.
         Raises:
             ConnectFailed: the server cannot be reached any more.
             SessionClosed: it has ended the session, or went away.
             RemoteProtocolError: see open.
         """
-        for body in payloads(packets, self._max_payload_bytes):
+        for body, ended in payloads(packets, self._max_payload_bytes):
             response = await self._poster.request("POST", self._target, body)
             if response.status != 200:
                 raise SessionClosed("transport error")
+            if sent is not None:
+                sent(ended)
 
     async def say_goodbye(self) -> bool:
         """Send a close packet. Returns whether the server will answer it, which it does not."""
@@ -86,25 +94,28 @@ class PollingTransport:
         await self._poster.aclose()
 
 
-def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[bytes]:
+def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Join packets into bodies of at most max_bytes; a larger one goes alone (CLI-04, EIO4-47).
 
     Args:
         packets: in their order.
         max_bytes: zero means no bound.
+    Returns:
+        Each body, and the number of packets of which it has the last part.
     """
     waiting: list[bytes] = []
-    size = 0
+    size = ended = 0
     for packet in packets:
         for part in _parts(packet):
             grown = size + len(part) + bool(waiting)
             if waiting and (len(waiting) == MAX_PACKETS or grown > max_bytes > 0):
-                yield SEPARATOR.join(waiting)
-                waiting, grown = [], len(part)
+                yield SEPARATOR.join(waiting), ended
+                waiting, grown, ended = [], len(part), 0
             waiting.append(part)
             size = grown
+        ended += 1
     if waiting:
-        yield SEPARATOR.join(waiting)
+        yield SEPARATOR.join(waiting), ended
 
 
 def _parts(packet: Outgoing) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import trio
 from trio_socketio.client.endpoint import Dialer
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.client.output import Output
+from trio_socketio.client.output import PONG, Output
 from trio_socketio.client.polling import PollingTransport
 from trio_socketio.client.upgrade import Carrier, upgrade
 from trio_socketio.client.websocket import WebSocketTransport
@@ -28,8 +28,6 @@ from trio_socketio.runtime.barrier import split_failure
 log = logging.getLogger(__name__)
 
 TRANSPORTS: Final = ("polling", "websocket")
-
-_PONG: Final = Outgoing(b"3")
 
 
 class Reader(Protocol):
@@ -211,7 +209,7 @@ class ClientSession:
                 self._reader.receive_text(b"4" + packet.data)
             elif kind is PacketType.PING:  # CLI-42
                 self._machine.receive_ping(trio.current_time())
-                self.send(_PONG, bounded=False)
+                self.send(PONG, bounded=False)
             elif kind is PacketType.CLOSE:
                 raise SessionClosed("transport close")
             elif kind is not PacketType.NOOP:  # CLI-40
@@ -222,11 +220,11 @@ class ClientSession:
         output = self.output
         try:
             while True:
-                while not output.unsent and not self._closing:
+                while not output.has_work and not self._closing:
                     await output.wait_work()
                 async with self._carrier.writing:
                     await self._send_output()
-                    if self._closing and not output.unsent:
+                    if self._closing and not output.has_work:
                         await self._say_goodbye()
                         return
         except (SessionClosed, ConnectFailed, RemoteProtocolError) as error:
@@ -240,8 +238,7 @@ class ClientSession:
         packets = self.output.take()
         if packets:
             with trio.fail_after(self._options.send_timeout_s):
-                await self._carrier.transport.send(packets)
-        self.output.sent(packets)
+                await self._carrier.transport.send(packets, self.output.sent)
 
     async def _say_goodbye(self) -> None:
         with trio.move_on_after(self._options.close_timeout_s):

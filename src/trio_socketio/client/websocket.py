@@ -3,6 +3,7 @@
 No compression is offered, because wsproto inflates without a bound.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -25,6 +26,8 @@ from trio_socketio.client.endpoint import Dialer
 from trio_socketio.codec.engine_packet import Outgoing, Packet, PacketType, decode_packet
 from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError, SessionClosed
 from trio_socketio.http.client import CHUNK_BYTES, close_stream, refusal
+
+Sent = Callable[[int], None]
 
 _MAX_REFUSAL_BYTES: Final = 4096
 
@@ -99,9 +102,12 @@ class WebSocketTransport:
             if packets:
                 return packets
 
-    async def send(self, packets: list[Outgoing]) -> None:
+    async def send(self, packets: list[Outgoing], sent: Sent | None = None) -> None:
         """Send packets.
 
+        Args:
+            packets: in their order.
+            sent: is called with their number when the network has taken them.
         Raises:
             SessionClosed: the server went away.
         """
@@ -111,6 +117,8 @@ class WebSocketTransport:
                 frames.append(self._frame(TextMessage(packet.text.decode())))
             frames += [self._frame(BytesMessage(data)) for data in packet.attachments]
         await self._send(b"".join(frames))
+        if sent is not None:
+            sent(len(packets))
 
     async def say_goodbye(self) -> bool:
         """Send a close frame. Returns whether the server will answer it, which it should."""
