@@ -1,18 +1,16 @@
 """What a program speaks to: a namespace, or the client for its first one."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import trio
 
-from trio_socketio.acks import check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.client.dispatch import Function, ReceivedEvent
 from trio_socketio.client.membership import ClientMembership
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import AckTimeout, LocalProtocolError
 from trio_socketio.signatures import check_event_key
-
-DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 
 
 class Channel:
