@@ -155,7 +155,7 @@ class Streams:
         self._senders.clear()
 
     def close(self) -> None:
-        """End all of them, but let are_open go on telling whether there were any."""
+        """End all of them for good. `are_open` still says whether there were any."""
         for sender in self._senders:
             sender.close()
 
@@ -167,12 +167,12 @@ class _State(Enum):
 
 
 class Dispatcher:
-    """The handlers and streams of one namespace, and what waits for them.
+    """The handlers and streams of one namespace, and the events that wait for them.
 
     Args:
         namespace: its name, for the log.
         limit: how many events may wait before reading stops.
-        failures: is told what handlers raise.
+        failures: logs what handlers raise.
 
     Attributes:
         failed: how many calls of handlers have failed.
@@ -194,11 +194,11 @@ class Dispatcher:
         self._state = _State.BUSY
 
     def add_handler(self, name: str | float, function: Callable[..., Any]) -> None:
-        """Call function for the events of that name, or as a hook.
+        """Call function for the events of a name, or as a hook.
 
         Raises:
             LocalProtocolError: the name has a handler, or is reserved; or function cannot be called
-                with what it will get.
+                with the arguments that it will get.
         """
         arguments = HOOKS.get(name)
         check_function(f"handler of {name!r}", function, arguments or (), more=arguments is None)
@@ -218,18 +218,18 @@ class Dispatcher:
         self._any.append(Handler(function))
 
     def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
-        """Make a channel that gets every event from now on; once stopped, one that has ended."""
+        """Make a channel that gets every event from now on. After `stop` it has ended already."""
         receiver = self._streams.open()
         if self._state is _State.STOPPED:
             self._streams.end()
         return receiver
 
     def close_streams(self) -> None:
-        """End the streams behind the events that wait: whoever iterates gets these first."""
+        """End the streams after the events that wait now, which they still get."""
         self._enqueue(_END)
 
     def push(self, event: ReceivedEvent) -> None:
-        """Handle an event now, or queue it; drop and count it once the block has ended."""
+        """Handle an event now, or queue it. Once the block has ended, drop and count it."""
         if self._state is _State.RESTING and self._can_handle_now(event):
             self._streams.feed_now(event)
             for handler, arguments, answers in self._calls(event):
@@ -270,14 +270,14 @@ class Dispatcher:
         await self._room.wait()
 
     def poke(self) -> None:
-        """Have wait_room return although nothing was taken."""
+        """Make wait_room return although nothing was taken."""
         self._room.set()
 
     # A real Ctrl-C in a handler would pass for an exception of that handler (CLI-18). Under
     # protection trio raises it in the main task instead.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Handle what is queued, until cancelled."""
+        """Handle queued events until cancelled."""
         try:
             while True:
                 while self._queue:
@@ -292,7 +292,7 @@ class Dispatcher:
             self.stop()
 
     def stop(self) -> None:
-        """Handle nothing any more, and end the streams."""
+        """Drop the events that wait and all that will come, and end the streams."""
         self._state = _State.STOPPED
         for event in self._queue:
             self._drop(event)
@@ -322,7 +322,7 @@ class Dispatcher:
                 self._contain(event, handler, error)
 
     def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
-        """The handlers, their arguments, and whether what they return is the answer (CLI-13)."""
+        """Yield each handler, its arguments, and whether its result is the answer (CLI-13)."""
         if not isinstance(event, _Hook):
             for handler in self._any:
                 yield handler, [event.name, *event.arguments], False
@@ -353,7 +353,7 @@ class Dispatcher:
             self._contain(event, handler, error)
 
     def _contain(self, event: ReceivedEvent, handler: Handler, error: BaseException) -> None:
-        """Log and count what a handler raised; pass on a cancellation."""
+        """Log and count what a handler raised, but raise a cancellation again."""
         failure, cancelled = split_failure(error)
         if failure is not None:
             self.failed += 1

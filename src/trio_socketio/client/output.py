@@ -1,4 +1,4 @@
-"""What one session has to send, in order and bounded."""
+"""The queue of packets that a session has to send."""
 
 from typing import Final
 
@@ -8,14 +8,14 @@ from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.errors import BufferFull
 
 PONG: Final = Outgoing(b"3")
-"""The answer to an Engine.IO ping. It is the session's own, and the program does not miss it."""
+"""The answer to an Engine.IO ping. The program has not sent it, so its loss is not counted."""
 
 
 class Output:
     """Packets that wait for the transport, and those that it is sending.
 
     Args:
-        bound_bytes: of both together; a packet above it is refused.
+        bound_bytes: the limit for both together; a packet above it is refused.
     """
 
     def __init__(self, bound_bytes: int) -> None:
@@ -34,7 +34,7 @@ class Output:
 
     @property
     def unsent(self) -> int:
-        """The number of packets that the network has not taken, as far as is known; no PONG counts.
+        """The number of packets that the network has not taken as far as we know, without PONGs.
 
         Some of those that a transport was sending when it failed may have arrived.
         """
@@ -49,7 +49,7 @@ class Output:
         """Queue a packet.
 
         Args:
-            packet: goes out after those that wait.
+            packet: is sent after those that wait.
             bounded: whether it counts against the bound; if not, it was counted before.
         Raises:
             BufferFull: too much waits already.
@@ -62,7 +62,7 @@ class Output:
         self._work.set()
 
     def take(self) -> list[Outgoing]:
-        """Hand over all that waits. The caller sends it, and calls `sent` as it goes."""
+        """Hand over all packets that wait. The caller sends them, and calls `sent` as it goes."""
         packets, self._waiting = self._waiting, []
         self._sending = packets
         return packets
@@ -75,7 +75,7 @@ class Output:
             self._drained.set()
 
     def wake(self) -> None:
-        """Have `wait_work` return although nothing waits."""
+        """Make `wait_work` return although nothing waits."""
         self._work.set()
 
     async def wait_work(self) -> None:
@@ -91,6 +91,6 @@ class Output:
             await self._drained.wait()
 
     def end(self) -> None:
-        """The session has ended: nobody waits for the network any longer."""
+        """Note that the session has ended, and wake the tasks in `wait_drained`."""
         self._has_ended = True
         self._drained.set()

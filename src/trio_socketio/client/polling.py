@@ -20,7 +20,7 @@ class PollingTransport:
 
     Args:
         dialer: opens streams.
-        max_body_bytes: of one answer.
+        max_body_bytes: the limit for one response.
     """
 
     def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
@@ -31,7 +31,7 @@ class PollingTransport:
         self._max_payload_bytes = 0
 
     async def open(self) -> list[Packet]:
-        """Ask for a session; gives the packets of the first answer.
+        """Open a session, and return the packets of the first response.
 
         Raises:
             ConnectFailed: the server refuses, or cannot be reached.
@@ -45,7 +45,7 @@ class PollingTransport:
         return decode_payload(response.body)
 
     def opened(self, sid: str, max_payload_bytes: int) -> None:
-        """Take from the handshake what later requests need."""
+        """Note what later requests need from the handshake."""
         self._target = self._dialer.endpoint.target("polling", sid)
         self._max_payload_bytes = max_payload_bytes
 
@@ -84,7 +84,7 @@ class PollingTransport:
                 sent(ended)
 
     async def say_goodbye(self) -> bool:
-        """Send a close packet. Returns whether the server will answer it, which it does not."""
+        """Send a close packet, and return False, because the server will not answer it."""
         await self.send([CLOSE])
         return False
 

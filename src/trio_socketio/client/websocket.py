@@ -39,7 +39,7 @@ class WebSocketTransport:
 
     Args:
         dialer: opens streams.
-        max_message_bytes: of one message.
+        max_message_bytes: the limit for one message.
     """
 
     def __init__(self, dialer: Dialer, max_message_bytes: int) -> None:
@@ -121,7 +121,7 @@ class WebSocketTransport:
             sent(len(packets))
 
     async def say_goodbye(self) -> bool:
-        """Send a close frame. Returns whether the server will answer it, which it should."""
+        """Send a close frame, and return True, because the server should answer it."""
         if self._ws.state is ConnectionState.OPEN:
             await self._send(self._ws.send(CloseConnection(1000)))
         return True
@@ -187,7 +187,7 @@ class WebSocketTransport:
         return packets
 
     def _collect(self, part: bytes, *, finished: bool) -> bytes | None:
-        """Gather the parts of a message; gives the whole message once its last part has come."""
+        """Gather the parts of a message, and return the whole message when its last part comes."""
         self._size += len(part)
         if self._size > self._max_message_bytes:
             raise PayloadTooLarge(f"a message of more than {self._max_message_bytes} bytes")
