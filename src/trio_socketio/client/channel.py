@@ -134,7 +134,7 @@ class Channel:
             name = membership.name
             raise AckTimeout(f"{error}: {name} is not joined, call its connect()") from None
         finally:
-            self._outbox.forget(ack_id, pending)
+            self._outbox.forget(ack_id, pending)  # CLI-47
 
     @property
     def volatile(self) -> "VolatileClient":

@@ -1,4 +1,4 @@
-"""Sends the events of one namespace, and keeps those who wait for answers."""
+"""Sends the events of one namespace, and knows which acknowledgements are awaited."""
 
 from collections import deque
 from typing import Any, Protocol
