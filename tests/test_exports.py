@@ -97,7 +97,7 @@ MEMBERS = {
         socket_rooms sockets start""",
     "Broadcast": BROADCAST,
     "BufferFull": "",
-    "Client": f"{CLIENT} handler_failures of packets_dropped transport",
+    "Client": f"{CLIENT} events_dropped handler_failures of packets_dropped transport",
     "ClientNamespace": CLIENT,
     "ClientOptions": """close_timeout_s connect_timeout_s handler_queue max_message_bytes
         output_bound_bytes path reconnect reconnect_attempts reconnect_delay_max_s

@@ -1,11 +1,14 @@
 """Acknowledgements: those that this side waits for, and those that its handlers give."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import trio
 
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
+
+DEFAULT_ACK_TIMEOUT_S: Final = 20.0
+"""How long an answer may take by default."""
 
 
 class Ack(NamedTuple):
@@ -61,16 +64,25 @@ class PendingAck:
         if not self._event.is_set():
             raise AckTimeout(f"no acknowledgement within {timeout_s} s")
         if self._error is not None:
-            error, self._error = self._error, None
+            error, self._error = self._error, _copy(self._error)
             try:
                 raise error
             finally:
-                del error  # its traceback would refer back to it: a cycle that keeps frames alive
+                # Its traceback will refer to this frame and to that of the caller, and so to this
+                # object. Had it stayed here, that would be a cycle that keeps frames alive.
+                del error
         return self._answer[0] if len(self._answer) == 1 else tuple(self._answer) or None
 
 
+def _copy(error: TrioSocketIOError) -> TrioSocketIOError:
+    """The same error without a traceback. Its __init__ is not called: it has made the message."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
 def check_timeout(timeout_s: float) -> float:
-    """Look at a time that an answer may take.
+    """Check how long an answer may take.
 
     Raises:
         LocalProtocolError: it is not a number above zero.

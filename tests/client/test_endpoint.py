@@ -1,6 +1,7 @@
 """URLs, and the ways to reach a server: TLS, a Unix socket, a stream of the program's own."""
 
 import ssl
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,18 @@ class TestPayloads:
     def test_bodies_are_within_the_limit_and_nothing_is_lost(
         self, packets: list[Outgoing], max_bytes: int
     ) -> None:
-        bodies = list(payloads(packets, max_bytes))
+        bodies = [body for body, _ in payloads(packets, max_bytes)]
         parts = [body.split(SEPARATOR) for body in bodies]
-        whole = list(payloads(packets, 0))
+        whole = [body for body, _ in payloads(packets, 0)]
         assert [part for body in parts for part in body] == [
             part for body in whole for part in body.split(SEPARATOR)
         ]
+        gone = gone_packets = 0  # parts and packets that have left with a body
+        ends = list(accumulate(1 + len(packet.attachments) for packet in packets))
+        for body, ended in payloads(packets, max_bytes):
+            gone += len(body.split(SEPARATOR))
+            gone_packets += ended
+            assert gone_packets == sum(end <= gone for end in ends)
         for body, inside in zip(bodies, parts, strict=True):
             assert len(inside) <= MAX_PACKETS
             assert not max_bytes or len(body) <= max_bytes or len(inside) == 1

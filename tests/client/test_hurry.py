@@ -8,10 +8,12 @@ import trio
 from tests.client.fake_server import FakeServer, FakeWebSocket, options
 from tests.client.test_reconnecting import joined
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
-from wsproto.events import TextMessage
+from wsproto.events import CloseConnection, TextMessage
 
 from trio_socketio import ClientNamespace, ConnectFailed, ConnectRefused, SessionClosed
 from trio_socketio.acks import PendingAck
+
+PING = b"\x89\x00"
 
 
 async def connect(namespace: ClientNamespace, told: list[Any]) -> None:
@@ -101,8 +103,49 @@ async def test_what_waits_is_told_the_first_thing_that_happens() -> None:
     assert await answered.wait(1) == 1
     failed.fail(SessionClosed("gone"))
     failed.receive([1])
-    with pytest.raises(SessionClosed, match="gone"):
-        await failed.wait(1)
+    for _ in range(3):  # an error is no success when it is asked for again
+        with pytest.raises(SessionClosed, match=r"^the session is closed: gone$") as caught:
+            await failed.wait(1)
+        assert (caught.value.reason, caught.value.socket_id) == ("gone", "")
+    assert await answered.wait(1) == 1
+
+
+@pytest.mark.req("CLI-44")
+@trio_test
+async def test_a_ping_that_crosses_with_our_close_frame(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = FakeServer()
+    async with trio.open_nursery() as nursery:
+        async with joined(fake) as (_, end, _):
+            end.closed = True  # the test answers the close frame itself
+
+            @nursery.start_soon
+            async def serve() -> None:
+                while await end.receive() != "closed":
+                    pass
+                await end.stream.send_all(PING)
+                await trio.sleep(0.1)
+                await end.close()
+
+            began = trio.current_time()
+        assert trio.current_time() - began == pytest.approx(0.1)
+    assert caplog.records == []
+
+
+@pytest.mark.req("CLI-44")
+@trio_test
+async def test_a_ping_that_comes_with_a_close_frame(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = FakeServer()
+    async with joined(fake, options=options(reconnect=False)) as (client, end, hooks):
+        await end.stream.send_all(PING + end.ws.send(CloseConnection(1000)))
+        assert await client.wait_closed() == "transport close"
+        end.closed = True
+        assert await end.receive() == "closed"
+        assert [what for _, _, what in hooks.told] == ["", "transport close"]
+    assert caplog.records == []
 
 
 class TestOneThatIsNotAnswered:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import trio
 from tests.client.fake_server import FakeServer, options
-from tests.client.serving import QUICK, connected, create_server
+from tests.client.serving import QUICK, connected, create_server, wait_transport
 from tests.socketio.serving import serving, until
 from tests.wire import TIMEOUT_S
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import open_client
+from trio_socketio import ConnectFailed, open_client
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.failures import IN_FULL
@@ -336,6 +336,76 @@ async def test_an_open_stream_that_raises_is_a_failed_attempt() -> None:
             client.on("connect_error")(lambda _: None)
             await client.connect()
             assert await client.emit_with_ack("echo", 2) == 2
+
+
+class BadlyClosed(trio.abc.Stream):
+    """A stream of the program, which raises when it is closed."""
+
+    def __init__(self, stream: trio.abc.Stream, failure: BaseException) -> None:
+        self._stream = stream
+        self._failure = failure
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            raise self._failure
+
+
+@pytest.mark.req("CLI-18")
+@pytest.mark.parametrize("failure", [*FAILURES, lambda: OSError(5, "close failed")])
+@trio_test
+async def test_a_stream_that_raises_when_it_is_closed(
+    failure: Callable[[], BaseException], transports: tuple[str, ...]
+) -> None:
+    """The first session is treated like all others, and each stream is closed."""
+    server = create_server()
+    async with serving(server) as port:
+
+        async def open_stream() -> trio.abc.Stream:
+            return BadlyClosed(await trio.open_tcp_stream("127.0.0.1", port), failure())
+
+        async with open_client(
+            "http://fake.example", open_stream=open_stream, options=QUICK, transports=transports
+        ) as client:
+            reasons: list[str] = []
+            client.on("disconnect")(reasons.append)
+            client.on("connect_error")(lambda error: reasons.append(str(error)))
+            for _ in range(2):
+                await wait_transport(client, transports[-1])
+                assert await client.emit_with_ack("echo", 1) == 1
+                client.emit("put me out", True)
+                await client.wait_closed()
+                await client.connect()
+            await wait_transport(client, transports[-1])
+            assert client.joined_count == 3
+            assert reasons == ["io server disconnect"] * 2
+        await until(lambda: server.statistics().connections == 0)
+
+
+@pytest.mark.req("CLI-18")
+@trio_test
+async def test_a_stream_that_raises_when_it_is_closed_after_it_was_refused() -> None:
+    """The program is told why it was not connected, not what came of closing."""
+    server = create_server()
+    async with serving(server) as port:
+
+        async def open_stream() -> trio.abc.Stream:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            return BadlyClosed(stream, OSError(5, "close failed"))
+
+        with pytest.raises(ConnectFailed, match="404"):
+            async with open_client("http://fake.example/wrong/", open_stream=open_stream):
+                raise AssertionError("never")
 
 
 def connected_by(open_stream: Any) -> Any:

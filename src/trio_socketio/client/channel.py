@@ -1,18 +1,16 @@
-"""What a program speaks to: a namespace, or the client for its first one."""
+"""The interface that a client and each of its namespaces offer to the program."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import trio
 
-from trio_socketio.acks import check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.client.dispatch import Function, ReceivedEvent
 from trio_socketio.client.membership import ClientMembership
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import AckTimeout, LocalProtocolError
 from trio_socketio.signatures import check_event_key
-
-DEFAULT_ACK_TIMEOUT_S: Final = 20.0
 
 
 class Channel:
@@ -27,26 +25,26 @@ class Channel:
         self._outbox = membership.outbox
         self._dispatcher = membership.dispatcher
 
-    # -- what is known of it
+    # -- its state
 
     @property
     def connected(self) -> bool:
-        """Whether the server has let us in, and the connection is there."""
+        """Whether the connection is open and the server has let us into the namespace."""
         return self._membership.is_joined
 
     @property
     def id(self) -> str:
-        """Our socket's public name on the server; empty while not connected."""
+        """The id that the server has given our socket; empty while not connected."""
         return self._membership.machine.socket_id
 
     @property
     def recovered(self) -> bool:
-        """Whether the server restored the session when it was joined last."""
+        """Whether the server restored our session when the namespace was last joined."""
         return self._membership.machine.recovered
 
     @property
     def joined_count(self) -> int:
-        """How often it was joined: more than once after a reconnection."""
+        """How often the namespace has been joined: more than once after a reconnection."""
         return self._membership.joined_count
 
     # -- what arrives
@@ -75,7 +73,7 @@ class Channel:
         return register
 
     def on_any(self, function: Function) -> Function:
-        """Decorate a function that is called with each event's name and arguments first.
+        """Decorate a function that gets the name and arguments of each event before its handler.
 
         Raises:
             LocalProtocolError: it cannot be called so.
@@ -86,8 +84,8 @@ class Channel:
     def events(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
         """Open a channel that gets every event from now on, also after reconnections.
 
-        It ends when the namespace is left for good. Read it or close it: when it is full, handlers
-        have to wait, and in the end nothing more is read from the server.
+        It ends when the namespace is left for good. A channel that is neither read nor closed
+        becomes full. Then handlers have to wait, and in the end reading from the server stops.
         """
         return self._dispatcher.open_stream()
 
@@ -136,27 +134,28 @@ class Channel:
             name = membership.name
             raise AckTimeout(f"{error}: {name} is not joined, call its connect()") from None
         finally:
-            self._outbox.forget(ack_id, pending)
+            self._outbox.forget(ack_id, pending)  # CLI-47
 
     @property
     def volatile(self) -> "VolatileClient":
-        """Emits what may be lost if it cannot be sent at once."""
+        """Emits events that are dropped if they cannot be sent at once."""
         return VolatileClient(self._membership)
 
     async def wait_drained(self) -> None:
         """Wait until the network has taken what was emitted.
 
-        What is kept because there is no connection, or because the namespace is not joined, is not
-        waited for.
+        It does not wait for events that are kept because there is no connection, or because the
+        namespace is not joined.
         """
         await self._membership.link.wait_drained()
 
     # -- joining and leaving
 
     async def connect(self) -> None:
-        """Join the namespace, perhaps after it was left; wait until the server has let us in.
+        """Join the namespace, and wait until the server has let us in.
 
-        If there is no connection at the moment, that is waited for as well.
+        A namespace that was left is joined again. If there is no connection at the moment, this
+        waits for one.
 
         Raises:
             ConnectRefused: the server does not let us in.
@@ -167,12 +166,12 @@ class Channel:
         await self._membership.connect()
 
     async def wait_closed(self) -> str:
-        """Wait until the namespace has been left for good; gives the reason."""
+        """Wait until the namespace has been left for good, and return the reason."""
         return await self._membership.wait_left()
 
 
 class VolatileClient:
-    """Emits what may be lost.
+    """Emits events that may be lost.
 
     Args:
         membership: of the namespace.
@@ -196,10 +195,10 @@ class VolatileClient:
 
 
 def check_event(event: Any) -> None:
-    """Look at the name of an event that a program emits.
+    """Check the name of an event that a program emits.
 
     Raises:
-        LocalProtocolError: nothing that is sent can have that name.
+        LocalProtocolError: no event can be sent under that name.
     """
     if type(event) is not str or event in RESERVED_EVENTS:
         raise LocalProtocolError(f"{event!r} cannot be the name of an event that is sent")

@@ -17,7 +17,7 @@ from trio_socketio.errors import LocalProtocolError
 class Client(Channel):
     """A connection to a server and its namespaces; made by ``open_client``.
 
-    What it has in common with a ClientNamespace concerns the first namespace that was asked for.
+    The methods that it shares with ClientNamespace concern the first namespace that was asked for.
 
     Args:
         link: keeps the connection.
@@ -40,7 +40,7 @@ class Client(Channel):
         return f"<Client of {self._link.server}>"
 
     def of(self, name: str) -> ClientNamespace:
-        """A namespace. One that open_client was not asked for is joined by its ``connect``.
+        """Return a namespace; its ``connect`` joins it if open_client was not asked for it.
 
         Args:
             name: a leading slash may be left out.
@@ -57,7 +57,7 @@ class Client(Channel):
 
     @property
     def transport(self) -> str:
-        """What carries the connection now: "polling", "websocket", or nothing."""
+        """The transport in use: "polling" or "websocket"; empty while there is no connection."""
         session = self._link.session
         return "" if session is None else session.transport
 
@@ -67,8 +67,20 @@ class Client(Channel):
         return self._link.memberships.handler_failures
 
     @property
+    def events_dropped(self) -> int:
+        """How many events had arrived and were not handled when the block of open_client ended.
+
+        An event counts if it had a handler, or if there was a catch-all or a stream.
+        """
+        return self._link.memberships.events_dropped
+
+    @property
     def packets_dropped(self) -> int:
-        """How many packets of all namespaces were not sent and will not be."""
+        """How many packets of all namespaces were not sent, and will not be.
+
+        Packets that were being sent when the connection broke are among them, although some of
+        them may have arrived.
+        """
         return self._link.packets_dropped
 
     def disconnect(self) -> None:
@@ -77,7 +89,7 @@ class Client(Channel):
 
 
 def check_name(name: object) -> str:
-    """The name of a namespace; a leading slash may be left out.
+    """Return the full name of a namespace; the caller may leave out the leading slash.
 
     Raises:
         LocalProtocolError: a namespace cannot be called that.

@@ -10,6 +10,7 @@ import inspect
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from math import inf
 from typing import Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.barrier import split_failure
 from trio_socketio.runtime.failures import FailureLog
-from trio_socketio.signatures import check_function
+from trio_socketio.signatures import check_function, is_async
 
 HOOKS: Final[dict[str | float, tuple[str, ...]]] = {
     "connect": (),
@@ -98,46 +99,106 @@ class Handler:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.arity = _arity(function)
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not its being there
-        )
+        self.is_async = is_async(function)
 
     def __str__(self) -> str:
         return f"handler {getattr(self.function, '__qualname__', repr(self.function))}"
 
 
+class Streams:
+    """The channels through which a program iterates over events.
+
+    Args:
+        limit: how many events a channel holds that the program has not read yet.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._senders: list[trio.MemorySendChannel[ReceivedEvent]] = []
+
+    @property
+    def are_open(self) -> bool:
+        """Whether the program has opened any that was not ended or closed."""
+        return bool(self._senders)
+
+    @property
+    def have_room(self) -> bool:
+        """Whether each of them can take an event at once."""
+        states = [sender.statistics() for sender in self._senders]
+        return all(state.current_buffer_used < state.max_buffer_size for state in states)
+
+    def open(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
+        """Make a channel that gets every event from now on."""
+        sender, receiver = trio.open_memory_channel[ReceivedEvent](self._limit)
+        self._senders.append(sender)
+        return receiver
+
+    def feed_now(self, event: ReceivedEvent) -> None:
+        """Hand an event to all of them, which must have room."""
+        for sender in tuple(self._senders):
+            try:
+                sender.send_nowait(event)
+            except trio.BrokenResourceError:  # the program has closed it
+                self._senders.remove(sender)
+
+    async def feed(self, event: ReceivedEvent) -> None:
+        """Hand an event to all of them, and wait for those that are full."""
+        for sender in tuple(self._senders):
+            try:
+                await sender.send(event)
+            except trio.BrokenResourceError:  # the program has closed it
+                self._senders.remove(sender)
+
+    def end(self) -> None:
+        """End all of them. What they hold can still be read."""
+        self.close()
+        self._senders.clear()
+
+    def close(self) -> None:
+        """End all of them for good. `are_open` still says whether there were any."""
+        for sender in self._senders:
+            sender.close()
+
+
+class _State(Enum):
+    BUSY = auto()  # events wait or are being handled, or the task does not run yet
+    RESTING = auto()  # the task has nothing to do
+    STOPPED = auto()  # the program's block has ended
+
+
 class Dispatcher:
-    """The handlers and streams of one namespace, and what waits for them.
+    """The handlers and streams of one namespace, and the events that wait for them.
 
     Args:
         namespace: its name, for the log.
         limit: how many events may wait before reading stops.
-        failures: is told what handlers raise.
+        failures: logs what handlers raise.
 
     Attributes:
         failed: how many calls of handlers have failed.
+        dropped: how many events were not handled because the program's block has ended.
     """
 
     def __init__(self, namespace: str, limit: int, failures: FailureLog) -> None:
         self.failed = 0
+        self.dropped = 0
         self._where = "" if namespace == "/" else f" in {namespace}"
         self._limit = limit
         self._failures = failures
         self._handlers: dict[str | float, Handler] = {}
         self._any: list[Handler] = []
-        self._streams: list[trio.MemorySendChannel[ReceivedEvent]] = []
+        self._streams = Streams(limit)
         self._queue: deque[ReceivedEvent] = deque()
         self._arrived = trio.Event()
         self._room = trio.Event()
-        self._resting = False  # the task runs and has nothing to do
-        self._stopped = False
+        self._state = _State.BUSY
 
     def add_handler(self, name: str | float, function: Callable[..., Any]) -> None:
-        """Call function for the events of that name, or as a hook.
+        """Call function for the events of a name, or as a hook.
 
         Raises:
             LocalProtocolError: the name has a handler, or is reserved; or function cannot be called
-                with what it will get.
+                with the arguments that it will get.
         """
         arguments = HOOKS.get(name)
         check_function(f"handler of {name!r}", function, arguments or (), more=arguments is None)
@@ -157,33 +218,39 @@ class Dispatcher:
         self._any.append(Handler(function))
 
     def open_stream(self) -> trio.MemoryReceiveChannel[ReceivedEvent]:
-        """Make a channel that gets every event from now on; once stopped, one that has ended."""
-        sender, receiver = trio.open_memory_channel[ReceivedEvent](self._limit)
-        if self._stopped:
-            sender.close()
-        else:
-            self._streams.append(sender)
+        """Make a channel that gets every event from now on. After `stop` it has ended already."""
+        receiver = self._streams.open()
+        if self._state is _State.STOPPED:
+            self._streams.end()
         return receiver
 
     def close_streams(self) -> None:
-        """End the streams behind the events that wait: whoever iterates gets these first."""
+        """End the streams after the events that wait now, which they still get."""
         self._enqueue(_END)
 
     def push(self, event: ReceivedEvent) -> None:
-        """Handle an event now, or queue it; drop it once the program's block has ended."""
-        if self._resting and self._can_handle_now(event):
-            for sender in tuple(self._streams):
-                self._feed_now(sender, event)
+        """Handle an event now, or queue it. Once the block has ended, drop and count it."""
+        if self._state is _State.RESTING and self._can_handle_now(event):
+            self._streams.feed_now(event)
             for handler, arguments, answers in self._calls(event):
                 self._call_now(event, handler, arguments, answers=answers)
         else:
             self._enqueue(event)
 
     def _enqueue(self, event: ReceivedEvent) -> None:
-        if not self._stopped:
-            self._resting = False
+        if self._state is _State.STOPPED:
+            self._drop(event)
+        else:
+            self._state = _State.BUSY
             self._queue.append(event)
             self._arrived.set()
+
+    def _drop(self, event: ReceivedEvent) -> None:
+        """Count an event that will not be handled (CLI-46), if anything would have handled it."""
+        if not isinstance(event, _Hook) and (
+            self._streams.are_open or self._any or event.name in self._handlers
+        ):
+            self.dropped += 1
 
     def call_hook(self, name: str, *arguments: Any) -> None:
         """Queue the call of a hook behind the events that wait."""
@@ -203,14 +270,14 @@ class Dispatcher:
         await self._room.wait()
 
     def poke(self) -> None:
-        """Have wait_room return although nothing was taken."""
+        """Make wait_room return although nothing was taken."""
         self._room.set()
 
     # A real Ctrl-C in a handler would pass for an exception of that handler (CLI-18). Under
     # protection trio raises it in the main task instead.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Handle what is queued, until cancelled."""
+        """Handle queued events until cancelled."""
         try:
             while True:
                 while self._queue:
@@ -219,29 +286,30 @@ class Dispatcher:
                     await self._handle(event)
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self._arrived = trio.Event()
-                self._resting = True
+                self._state = _State.RESTING
                 await self._arrived.wait()
         finally:
             self.stop()
 
     def stop(self) -> None:
-        """Handle nothing any more, and end the streams."""
-        self._stopped = True
-        self._resting = False
+        """Drop the events that wait and all that will come, and end the streams."""
+        self._state = _State.STOPPED
+        for event in self._queue:
+            self._drop(event)
         self._queue.clear()
         self._room.set()
-        self._close_streams()
+        self._streams.close()
 
     async def _handle(self, event: ReceivedEvent) -> None:
         if event is _END:
-            self._close_streams()
+            self._streams.end()
             return
         if not isinstance(event, _Hook):
-            for sender in tuple(self._streams):
-                try:
-                    await sender.send(event)
-                except trio.BrokenResourceError:  # the program has closed it
-                    self._streams.remove(sender)
+            try:
+                await self._streams.feed(event)
+            except trio.Cancelled:
+                self._drop(event)
+                raise
         for handler, arguments, answers in self._calls(event):
             if not handler.is_async:
                 self._call_now(event, handler, arguments, answers=answers)
@@ -254,7 +322,7 @@ class Dispatcher:
                 self._contain(event, handler, error)
 
     def _calls(self, event: ReceivedEvent) -> Iterator[tuple[Handler, list[Any], bool]]:
-        """The handlers, their arguments, and whether what they return is the answer (CLI-13)."""
+        """Yield each handler, its arguments, and whether its result is the answer (CLI-13)."""
         if not isinstance(event, _Hook):
             for handler in self._any:
                 yield handler, [event.name, *event.arguments], False
@@ -269,16 +337,7 @@ class Dispatcher:
         handler = self._handlers.get(event.name)
         if (handler is not None and handler.is_async) or any(any_.is_async for any_ in self._any):
             return False
-        states = [sender.statistics() for sender in self._streams]
-        return all(state.current_buffer_used < state.max_buffer_size for state in states)
-
-    def _feed_now(
-        self, sender: trio.MemorySendChannel[ReceivedEvent], event: ReceivedEvent
-    ) -> None:
-        try:
-            sender.send_nowait(event)
-        except trio.BrokenResourceError:  # the program has closed it
-            self._streams.remove(sender)
+        return self._streams.have_room
 
     def _call_now(
         self, event: ReceivedEvent, handler: Handler, arguments: list[Any], *, answers: bool
@@ -294,7 +353,7 @@ class Dispatcher:
             self._contain(event, handler, error)
 
     def _contain(self, event: ReceivedEvent, handler: Handler, error: BaseException) -> None:
-        """Log and count what a handler raised; pass on a cancellation."""
+        """Log and count what a handler raised, but raise a cancellation again."""
         failure, cancelled = split_failure(error)
         if failure is not None:
             self.failed += 1
@@ -303,11 +362,6 @@ class Dispatcher:
             self._failures.tell(f"{handler} of {of}{self._where}", "", failure)
         if cancelled is not None:
             raise cancelled from None
-
-    def _close_streams(self) -> None:
-        for sender in self._streams:
-            sender.close()
-        self._streams.clear()
 
 
 class _Hook(ReceivedEvent):

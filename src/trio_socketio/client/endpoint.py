@@ -27,7 +27,7 @@ _OURS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one server answers.
+    """The address of a server, and the path of Socket.IO there.
 
     Args:
         host: a name or an address; empty for a Unix socket.
@@ -102,7 +102,7 @@ def parse_url(url: str, path: str) -> Endpoint:
 
 
 class Dialer:
-    """Opens streams to an endpoint, and knows the headers of every request to it.
+    """Opens streams to an endpoint, and holds the headers of every request to it.
 
     Args:
         endpoint: the server.
@@ -152,10 +152,10 @@ class Dialer:
         return [*others, ("Cookie", "; ".join(cookies))]
 
     def keep_cookies(self, set_cookies: list[str]) -> None:
-        """Send from now on the cookies that came with the handshake.
+        """Send the cookies that came with the handshake from now on.
 
-        Load balancers find the node of the session by them. Path, domain and age of a cookie do not
-        matter: all requests of a session go to one path of one server.
+        Load balancers find the node of a session by them. The path, domain and age of a cookie do
+        not matter, because all requests of a session go to one path of one server.
         """
         self._cookies = {}
         for text in set_cookies:
@@ -211,14 +211,14 @@ def _check_headers(headers: object) -> tuple[tuple[str, str], ...]:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The error of the system, which trio wraps: for TLS, or in a group for several addresses."""
+    """Find the system's error, which trio wraps: for TLS, or in a group for several addresses."""
     if isinstance(error, BaseExceptionGroup):
         return first_cause(error.exceptions[0])
     return error if error.__cause__ is None else first_cause(error.__cause__)
 
 
 def _explain(error: BaseException, endpoint: Endpoint) -> str:
-    """Say what went wrong in words that show a person what to change."""
+    """Describe an error so that the reader sees what to change."""
     cause = first_cause(error)
     if isinstance(cause, socket.gaierror):
         return f"unknown host {endpoint.host!r}: {cause.strerror}"

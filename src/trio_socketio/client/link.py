@@ -1,4 +1,4 @@
-"""What keeps a client connected: one session after the other, with its namespaces joined."""
+"""Keeps a client connected: opens one session after the other, and joins its namespaces."""
 
 import logging
 import random
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class FirstConnection:
-    """The attempt that open_client waits for: the program is told of its failure by an exception.
+    """The attempt to connect that open_client waits for. It raises what makes this attempt fail.
 
-    Later ones are repeated, and their failures go to a hook and the log.
+    Later attempts are repeated, and their failures go to a hook and the log.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class FirstConnection:
         return self._over.is_set()
 
     def end(self, failure: BaseException | None) -> None:
-        """It has succeeded, or failed."""
+        """Note that it has succeeded, or failed."""
         self._failure = failure
         self._over.set()
 
@@ -64,12 +64,12 @@ class Link:
     Args:
         dialer: opens streams.
         transports: see open_client.
-        settings: what all parts of the client go by.
+        settings: what the program asked for.
 
     Attributes:
         memberships: the namespaces of the client.
-        session: the one that is there; None while there is no connection.
-        failures: is told what code of the program raises.
+        session: the current one; None while there is no connection.
+        failures: logs what code of the program raises.
         packets_dropped: packets that were not sent and will not be.
     """
 
@@ -91,13 +91,13 @@ class Link:
 
     @property
     def server(self) -> str:
-        """Where it is."""
+        """The address of the server."""
         return str(self._dialer.endpoint)
 
     # -- for its memberships
 
     def check_thread(self) -> None:
-        """See that the caller may use the client; see membership.Link."""
+        """Check that the caller runs in the client's thread; see membership.Link."""
         if get_ident() != self._thread:  # CLI-33
             raise LocalProtocolError(
                 "this client runs in another thread, and nothing was done: call "
@@ -111,7 +111,7 @@ class Link:
             log.warning("%d packets were not sent: %s", number, why)
 
     async def join(self, membership: ClientMembership) -> None:
-        """Have a namespace joined now, or with the next connection; see membership.Link."""
+        """Join a namespace now, or with the next connection; see membership.Link."""
         if self.memberships.are_closed:
             raise ConnectFailed("the client is closed: the block of open_client has ended")
         if self.session is not None and self.session.is_open:
@@ -120,7 +120,7 @@ class Link:
             self._asked.set()
 
     def read_on(self) -> None:
-        """Read more than usual, as somebody waits for an answer of the server."""
+        """Read more than usual, because a task waits for an answer of the server."""
         self.memberships.read_on()
 
     def membership_ended(self) -> None:
@@ -138,7 +138,7 @@ class Link:
 
     @trio.lowlevel.enable_ki_protection  # it calls the program's auth: see Dispatcher.run
     async def run(self) -> None:
-        """Connect, and again whenever the connection is lost, until aclose."""
+        """Connect, and connect again whenever the connection is lost, until aclose."""
         with self._scope:
             try:
                 await self._serve_session(self._first_joined)
@@ -169,7 +169,7 @@ class Link:
         self._first.end(None)
 
     async def aclose(self) -> None:
-        """Say goodbye, within close_timeout_s, and end what run does (CLI-10)."""
+        """Say goodbye within close_timeout_s, and end `run` (CLI-10)."""
         with trio.move_on_after(self.settings.options.close_timeout_s, shield=True):
             session = self.session
             self.memberships.close(LEAVING)
@@ -177,6 +177,9 @@ class Link:
                 await session.wait_ended()
         self._scope.cancel()
         self.failures.flush()  # CLI-19
+        dropped = self.memberships.events_dropped
+        if dropped:  # CLI-46
+            log.warning("%d events were not handled: the block of open_client has ended", dropped)
 
     # -- connecting
 
@@ -187,29 +190,39 @@ class Link:
             joined: is called when every namespace has its answer.
         Raises:
             ConnectFailed: no session could be opened, or the server did not answer every CONNECT.
-            Exception: whatever the program's auth or joined raises.
+            Exception: whatever the program's auth or `joined` raises.
         """
         options = self.settings.options
         reader = PacketReader(self.memberships, self.settings.parser, options.max_message_bytes)
-        async with open_session(
-            self._dialer, options, self._transports, reader, self._session_ended
-        ) as session:
-            self.session = session
-            self._asked = trio.Event()
-            try:
-                await self._join_all(session)
-                joined()
-                self.membership_ended()  # all of them may have been left while it opened
-            except BaseException:
-                if not self._first.is_over:
-                    # open_client is about to raise, so the namespaces that did let us in are left.
-                    # Later they stay wanted: without a DISCONNECT the server may restore them.
-                    self.memberships.leave(LEAVING)  # CLI-27
-                session.close()
-                with trio.move_on_after(options.close_timeout_s):
-                    await session.wait_ended()
-                raise
-            await session.wait_ended()
+        session: ClientSession | None = None
+        try:
+            async with open_session(
+                self._dialer, options, self._transports, reader, self._session_ended
+            ) as session:
+                self.session = session
+                self._asked = trio.Event()
+                await self._use_session(session, joined)
+        finally:
+            # CLI-45: not before its tasks have ended, as an answer to a POST may just have come.
+            if session is not None and session.output.unsent:
+                lost = f"the connection was lost: {session.reason}"
+                self.count_dropped(session.output.unsent, lost)
+
+    async def _use_session(self, session: ClientSession, joined: Callable[[], None]) -> None:
+        try:
+            await self._join_all(session)
+            joined()
+            self.membership_ended()  # all of them may have been left while it opened
+        except BaseException:
+            if not self._first.is_over:
+                # open_client is about to raise, so the namespaces that did let us in are left.
+                # Later they stay wanted: without a DISCONNECT the server may restore them.
+                self.memberships.leave(LEAVING)  # CLI-27
+            session.close()
+            with trio.move_on_after(self.settings.options.close_timeout_s):
+                await session.wait_ended()
+            raise
+        await session.wait_ended()
 
     async def _join_all(self, session: ClientSession) -> None:
         limit_s = self.settings.options.connect_timeout_s
@@ -226,7 +239,7 @@ class Link:
             raise ConnectFailed(f"the connection was lost at once: {session.reason}")
 
     def _wait_for_more(self, wanted: list[ClientMembership], error: ConnectFailed) -> None:
-        """Go on although the server has not answered every CONNECT in time, if that may be.
+        """Go on, if possible, although the server has not answered every CONNECT in time.
 
         Once a program has its client, one namespace that hangs does not take the others with it.
         It is joined whenever its answer comes (CLI-34).
@@ -244,15 +257,13 @@ class Link:
                 membership.dispatcher.call_hook("connect_error", error)
 
     def _session_ended(self, reason: str) -> None:
-        """Nothing more will come from the session."""
+        """Tell the namespaces that the session has ended."""
         self._lost = reason
-        session, self.session = self.session, None
-        if session is not None and session.output.unsent:
-            self.count_dropped(session.output.unsent, f"the connection was lost: {reason}")
+        self.session = None
         self.memberships.lose(reason)
 
     async def _reconnect(self) -> None:
-        """Connect again and again (CLI-20)."""
+        """Connect again whenever a namespace is wanted, until cancelled (CLI-20)."""
         options = self.settings.options
         attempts = inf if options.reconnect_attempts is None else options.reconnect_attempts
         limit = attempts if options.reconnect else 0
@@ -285,7 +296,7 @@ class Link:
                     self._tell(failure)
 
     def _tell(self, error: BaseException) -> None:
-        """An attempt to connect again has failed."""
+        """Log that an attempt to connect again has failed, and call the hooks."""
         log.info("connecting again failed: %s", error)
         self._lost = str(error)
         self.memberships.call_hook("connect_error", error)

@@ -1,7 +1,7 @@
 """A client's membership of one namespace: how it is joined and left, and what arrives meanwhile.
 
-`protocol.membership.Membership` is its table, `Outbox` what it sends, `Dispatcher` what is done
-with the events that it receives.
+`protocol.membership.Membership` is its state machine. `Outbox` sends its events, and `Dispatcher`
+handles those that it receives.
 """
 
 import inspect
@@ -37,10 +37,10 @@ class Link(Wire, Protocol):
 
     @property
     def failures(self) -> FailureLog:
-        """Is told what handlers raise."""
+        """Logs what handlers raise."""
 
     async def join(self, membership: "ClientMembership", /) -> None:
-        """Have a namespace joined now, or with the next connection.
+        """Join a namespace now, or with the next connection.
 
         Raises:
             ConnectFailed: the client has ended.
@@ -48,17 +48,17 @@ class Link(Wire, Protocol):
         """
 
     def check_thread(self) -> None:
-        """Be called before anything is changed.
+        """Check that the caller runs in the client's thread. It is called before any change.
 
         Raises:
             LocalProtocolError: the client runs in another thread; nothing was done.
         """
 
     def read_on(self) -> None:
-        """Somebody waits for an answer of the server, which may stand behind what is not read."""
+        """Read on although handlers are behind: the answer that a task waits for may come next."""
 
     def membership_ended(self) -> None:
-        """A namespace was left: with the last of them the connection has no use any more."""
+        """Note that a namespace was left. The connection is closed with the last one."""
 
     async def wait_drained(self) -> None:
         """Wait until the network has taken what was emitted; returns at once without a session."""
@@ -91,7 +91,7 @@ class EarlyEvents:
         self._packets.append(packet)
 
     def take(self) -> list[Packet]:
-        """Hand over all of them, in order."""
+        """Return all of them in order, and keep none."""
         packets, self._packets, self._bytes = self._packets, [], 0
         return packets
 
@@ -104,7 +104,7 @@ class ClientMembership:
         link: the connection of the client.
 
     Attributes:
-        machine: the state, and what the server has told of us.
+        machine: the state, and what the server has said about us.
         dispatcher: calls handlers and feeds streams.
         outbox: sends events, and waits for their answers.
         joined_count: how often the server has let us in.
@@ -127,21 +127,21 @@ class ClientMembership:
 
     @property
     def is_joined(self) -> bool:
-        """Whether the server has let us in, and the connection is there."""
+        """Whether the connection is open and the server has let us in."""
         return self.machine.state is State.JOINED
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the program wants to be in."""
+        """Whether the program wants the namespace to be joined."""
         return self.machine.state not in (State.NEW, State.LEFT)
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether somebody waits for what only the server can say."""
+        """Whether a task waits for an answer of the server."""
         return self.outbox.awaits_answers or self.machine.state is State.JOINING
 
     def check_can_emit(self) -> None:
-        """Be called before anything is emitted.
+        """Check that an event may be emitted.
 
         Raises:
             SessionClosed: the namespace was left, so that it would never be sent.
@@ -154,16 +154,16 @@ class ClientMembership:
     # -- joining
 
     def ask(self) -> None:
-        """Want to be in."""
+        """Note that the program wants the namespace to be joined."""
         self.machine.receive(Input.ASK)
         self.refusal = None
 
     async def join(self, session: ClientSession) -> None:
-        """Ask the program for its auth and the server to let us in (CLI-05, CLI-06, CLI-24).
+        """Get the auth from the program, and send a CONNECT (CLI-05, CLI-06, CLI-24).
 
         Raises:
-            LocalProtocolError: it gives something that cannot be sent.
-            Exception: whatever it raises.
+            LocalProtocolError: the auth cannot be sent.
+            Exception: whatever the program's auth raises.
         """
         auth: Any = self.link.settings.auth
         if callable(auth):
@@ -171,7 +171,7 @@ class ClientMembership:
             if inspect.isawaitable(auth):
                 auth = await auth
         if not session.is_open or self.machine.state is not State.WAITING:
-            return  # much may have happened while the program thought
+            return  # it may have been left while auth was running
         if auth is not None and not isinstance(auth, Mapping):
             raise LocalProtocolError(f"auth for {self.name} is an object, not {auth!r}")
         payload = self.machine.connect_payload(dict(auth or {}))
@@ -179,7 +179,7 @@ class ClientMembership:
         self.machine.receive(Input.CONNECT_SENT)
 
     async def connect(self) -> None:
-        """Join, or join again after it was left; wait until the server has let us in.
+        """Join the namespace if it is not wanted yet, and wait until the server has let us in.
 
         Raises:
             ConnectRefused: the server does not let us in.
@@ -208,14 +208,14 @@ class ClientMembership:
             raise self.refusal or ConnectFailed(f"{self.name} was left: {self.reason}")
 
     async def wait_settled(self) -> None:
-        """Wait until the server has let us in or not, or the connection is lost."""
+        """Wait until the server has answered the CONNECT, or the connection is lost."""
         while self.machine.state is State.JOINING:
             await self._changed.wait()
 
     # -- leaving
 
     def leave(self, reason: str) -> None:
-        """Say goodbye if there is somebody to say it to, and be out for good. Never blocks."""
+        """Leave for good, and tell the server if there is a connection. Never blocks."""
         self.link.check_thread()
         session = self.link.session
         if self.machine.state in (State.JOINED, State.JOINING) and session and session.is_open:
@@ -223,7 +223,7 @@ class ClientMembership:
         self._end(Input.LEAVE, reason)
 
     def lose(self, reason: str) -> None:
-        """The connection is gone; another may come."""
+        """Note that the connection is lost. Another may follow."""
         was_joined = self.is_joined
         self.machine.receive(Input.LOST)
         self._early.take()
@@ -233,7 +233,7 @@ class ClientMembership:
         self._wake()
 
     async def wait_left(self) -> str:
-        """Wait until it was left for good; gives the reason."""
+        """Wait until the namespace is left for good, and return the reason."""
         await trio.lowlevel.checkpoint()
         while self.is_wanted:
             await self._changed.wait()

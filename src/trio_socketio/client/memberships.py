@@ -12,7 +12,7 @@ from trio_socketio.errors import ConnectRefused
 log = logging.getLogger(__name__)
 
 _OVERLOAD_FACTOR: Final = 4
-"""Times handler_queue: how far events may pile up while somebody waits for an answer."""
+"""While a task waits for an answer, this many times handler_queue events may wait."""
 
 
 class Memberships:
@@ -35,12 +35,12 @@ class Memberships:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether the program wants to be in any of them."""
+        """Whether the program wants any of them to be joined."""
         return any(membership.is_wanted for membership in self._by_name.values())
 
     @property
     def refusal(self) -> ConnectRefused | None:
-        """Why the server did not let us into one of them."""
+        """The answer of a server that did not let us into one of them; None if there is none."""
         refusals = (membership.refusal for membership in self._by_name.values())
         return next((refusal for refusal in refusals if refusal is not None), None)
 
@@ -49,8 +49,13 @@ class Memberships:
         """How many calls of handlers have failed."""
         return sum(membership.dispatcher.failed for membership in self._by_name.values())
 
+    @property
+    def events_dropped(self) -> int:
+        """How many events were not handled because the program's block has ended."""
+        return sum(membership.dispatcher.dropped for membership in self._by_name.values())
+
     def of(self, name: str) -> ClientMembership:
-        """The membership of a namespace; a new one is not wanted yet."""
+        """Return the membership of a namespace. A new one is not wanted yet."""
         membership = self._by_name.get(name)
         if membership is None:
             membership = self._by_name[name] = ClientMembership(name, self._link)
@@ -61,11 +66,11 @@ class Memberships:
         return membership
 
     def wanted(self) -> list[ClientMembership]:
-        """Those that the program wants to be in."""
+        """Return those that the program wants to be joined."""
         return [membership for membership in self._by_name.values() if membership.is_wanted]
 
     def dispatch(self, nursery: trio.Nursery) -> None:
-        """Begin to call handlers, in tasks of nursery."""
+        """Begin to call handlers, in tasks of the nursery."""
         self._nursery = nursery
         for membership in self._by_name.values():
             nursery.start_soon(membership.dispatcher.run)
@@ -76,7 +81,7 @@ class Memberships:
             membership.leave(reason)
 
     def close(self, reason: str) -> None:
-        """Leave all of them for good: the program's block has ended (CLI-28)."""
+        """Leave all of them for good, because the program's block has ended (CLI-28)."""
         self._nursery = None
         self._closed_for = reason
         for membership in self._by_name.values():
@@ -87,12 +92,12 @@ class Memberships:
         membership.dispatcher.stop()
 
     def lose(self, reason: str) -> None:
-        """The connection is gone; another may come."""
+        """Note that the connection is lost. Another may follow."""
         for membership in self._by_name.values():
             membership.lose(reason)
 
     def call_hook(self, name: str, *arguments: object) -> None:
-        """Call a hook in those that the program wants to be in."""
+        """Call a hook in those that the program wants to be joined."""
         for membership in self.wanted():
             membership.dispatcher.call_hook(name, *arguments)
 
@@ -109,15 +114,16 @@ class Memberships:
     async def wait_ready(self) -> None:
         """Wait until handlers have caught up so far that reading may go on.
 
-        CLI-36: while somebody waits for an answer, more may pile up. A handler that waits itself
-        keeps those behind it from being called, and the answer stands behind them on the wire. It
-        does not matter in which namespace it waits, since all of them share the connection.
+        CLI-36: while a task waits for an answer, more events may wait than usual. If that task is a
+        handler, the handlers after it are not called before the answer comes, and the answer may
+        come after their events. It does not matter in which namespace the task waits, because all
+        of them share the connection.
         """
         while (full := self._find_full()) is not None:
             await full.dispatcher.wait_room()
 
     def read_on(self) -> None:
-        """Have wait_ready look again."""
+        """Make wait_ready check again."""
         for membership in self._by_name.values():
             membership.dispatcher.poke()
 

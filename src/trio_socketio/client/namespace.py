@@ -5,7 +5,7 @@ from trio_socketio.client.membership import LEAVING, ClientMembership
 
 
 class ClientNamespace(Channel):
-    """One namespace of a client; got from ``Client.of``.
+    """One namespace of a client; returned by ``Client.of``.
 
     Args:
         membership: of the namespace.
@@ -22,5 +22,5 @@ class ClientNamespace(Channel):
         return f"<ClientNamespace {self.name} {self._membership.machine.state.name.lower()}>"
 
     def disconnect(self) -> None:
-        """Leave the namespace; the connection and other namespaces stay. Never blocks."""
+        """Leave the namespace. The others stay joined. Never blocks."""
         self._membership.leave(LEAVING)

@@ -1,4 +1,4 @@
-"""A nursery for tasks that raise nothing: an exception of its block is not put into a group."""
+"""A nursery that raises what its block has raised, and no group around it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,19 +11,26 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
     """Run tasks while the block runs, and cancel them at its end.
 
     Raises:
-        BaseException: whatever the block raises.
+        BaseException: what the block has raised, also if it was cancelled at the same time. A
+            group is raised only if a task has failed as well.
     """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except trio.Cancelled:
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            finally:
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # CLI-37: besides the failure there are only the Cancelled of tasks. They may be left out,
+        # because whoever is cancelled gets another one at the next checkpoint.
+        failures = [each for each in group.exceptions if not isinstance(each, trio.Cancelled)]
+        if len(failures) != 1:
             raise
-        except BaseException as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
+        failure = failures.pop()
+        context = failure.__context__
+        del group
         try:
             raise failure
         finally:
-            failure = None  # it refers to this frame, and this frame to it
+            failure.__context__ = context  # the statement above has put the group there
+            del failure, context  # a traceback refers to this frame: they would be a cycle

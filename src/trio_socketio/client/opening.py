@@ -1,4 +1,4 @@
-"""Opens a client, looks at the arguments for it, and ends it with its block."""
+"""Opens a client after checking its arguments, and closes it at the end of its block."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ async def open_client(
     options: ClientOptions | None = None,
     parser: str | Parser = "json",
 ) -> AsyncIterator[Client]:
-    """A client that is connected, and has joined its namespaces, when the block begins.
+    """Open a client. It is connected and has joined its namespaces when the block begins.
 
     Events that arrive before the block first awaits something are held, so that handlers which it
     registers until then miss nothing. When the connection is lost, it is opened again, and what is
@@ -38,24 +38,25 @@ async def open_client(
 
     Args:
         url: ``http[s]://host[:port]``, ``ws[s]://...`` or ``unix:/file``. Its path, if it has one,
-            is that of Socket.IO, and its query is sent with every request.
+            is used as the path of Socket.IO, and its query is sent with every request.
         namespaces: to join. The methods of the client itself concern the first of them.
         auth: what the server gets when a namespace is joined: an object, or a function, plain or
             async, that is called with the namespace's name each time.
-        headers: sent with every request. Those that say how a request is to be read are ours.
+        headers: sent with every request. Those that describe the request itself, such as Host and
+            Content-Length, are not allowed.
         transports: the first one opens the connection; with "polling" first, "websocket" among
             them allows the upgrade.
-        ssl_context: for https; by default, whoever the system trusts is trusted.
-        open_stream: opens the stream, through a proxy for instance, and TLS if it is wanted.
-        options: see ClientOptions.
-        parser: the one that the server speaks: "json", "msgpack" or one of your own.
+        ssl_context: for https; by default, the certificates that the system trusts are trusted.
+        open_stream: opens each stream, through a proxy for instance, TLS included if it is wanted.
+        options: times and bounds.
+        parser: the parser of the server: "json", "msgpack" or one of your own.
     Raises:
         ConnectFailed: the server cannot be reached, or is not a Socket.IO server.
         ConnectRefused: the server does not let us into a namespace, and says why.
         ConfigurationError: an argument cannot be used.
         Exception: whatever auth raises.
     """
-    # CLI-29: all is looked at before anything is opened.
+    # CLI-29: all arguments are checked before anything is opened.
     if options is None:
         options = ClientOptions()
     elif not isinstance(options, ClientOptions):
@@ -108,10 +109,10 @@ def _check_auth(auth: object) -> None:
 
 
 def _find_parser(parser: object) -> Parser:
-    """The parser that the server speaks.
+    """Find the parser.
 
-    Which one that is does not show on the wire: another one ends the connection when it cannot read
-    what comes (CLI-17).
+    The handshake does not tell which parser a server has. A wrong one ends the connection as soon
+    as it cannot decode what arrives (CLI-17).
     """
     found = PARSERS.get(parser) if isinstance(parser, str) else parser
     if not isinstance(found, Parser):

@@ -1,4 +1,4 @@
-"""What one namespace of a client sends, and the answers that it waits for."""
+"""Sends the events of one namespace, and knows which acknowledgements are awaited."""
 
 from collections import deque
 from typing import Any, Protocol
@@ -13,15 +13,15 @@ from trio_socketio.protocol.membership import Membership, State
 
 
 class Wire(Protocol):
-    """The connection of the client, which may be away."""
+    """The connection of the client, as an outbox needs it."""
 
     @property
     def settings(self) -> Settings:
-        """What the client goes by."""
+        """What the program asked for."""
 
     @property
     def session(self) -> ClientSession | None:
-        """The session; None while there is no connection."""
+        """The current session; None while there is no connection."""
 
     def count_dropped(self, number: int, why: str) -> None:
         """Count packets that were not sent and will not be.
@@ -37,8 +37,8 @@ class Outbox:
 
     Args:
         name: of the namespace.
-        machine: says whether it is joined.
-        wire: see Wire.
+        machine: knows whether the namespace is joined.
+        wire: the connection.
     """
 
     def __init__(self, name: str, machine: Membership, wire: Wire) -> None:
@@ -81,8 +81,9 @@ class Outbox:
     def answer(self, values: list[Any], ack_id: int) -> None:
         """Acknowledge an event of the server.
 
-        The caller sees to it that the event came in this session: in another one the id may belong
-        to another event. An answer that cannot be sent any more is counted and logged as dropped.
+        The caller makes sure that the event came in this session, because in another one the id may
+        belong to another event. An answer that cannot be sent any more is dropped, counted and
+        logged.
 
         Raises:
             LocalProtocolError: see emit.
@@ -96,11 +97,11 @@ class Outbox:
             session.send(packet)
 
     def drop_answer(self) -> None:
-        """An answer came after the loss of the connection on which the event had come (CLI-23)."""
+        """Count an answer whose event had come on a connection that is lost (CLI-23)."""
         self._wire.count_dropped(1, "an answer came after the connection was lost")
 
     def flush(self) -> None:
-        """Send what was kept: the namespace has been joined (CLI-22, CLI-25)."""
+        """Send what was kept, because the namespace has been joined (CLI-22, CLI-25)."""
         kept, self._kept, self._kept_bytes = self._kept, deque(), 0
         session = self._open_session()
         for packet, pending in kept:
@@ -118,7 +119,7 @@ class Outbox:
                     pending.sent = True
 
     def _open_session(self) -> ClientSession | None:
-        """The session, if what is sent now may arrive in the namespace (CLI-05)."""
+        """Return the session if what is sent now may arrive in the namespace (CLI-05)."""
         session = self._wire.session
         joined = self._machine.state is State.JOINED
         return session if joined and session is not None and session.is_open else None
@@ -140,11 +141,11 @@ class Outbox:
         self._kept.append((packet, pending))
         self._kept_bytes += size
 
-    # -- answers that are waited for
+    # -- acknowledgements
 
     @property
     def awaits_answers(self) -> bool:
-        """Whether somebody waits for an acknowledgement."""
+        """Whether a task waits for an acknowledgement."""
         return bool(self._pending)
 
     def ask(self, arguments: list[Any]) -> tuple[int, PendingAck]:
@@ -165,7 +166,7 @@ class Outbox:
         return ack_id, pending
 
     def forget(self, ack_id: int, pending: PendingAck) -> None:
-        """Nobody waits for it any longer. If its event was not sent, it need not be."""
+        """Stop waiting for an answer. If its event was not sent yet, it will not be sent."""
         del self._pending[ack_id]
         if pending.sent:
             return
@@ -176,7 +177,7 @@ class Outbox:
                 return
 
     def receive_answer(self, ack_id: int, arguments: list[Any]) -> None:
-        """The server has answered. An answer that nobody waits for is late, and ignored."""
+        """Hand an answer to the task that waits for it. A late one is ignored."""
         pending = self._pending.get(ack_id)
         if pending is not None:  # CLI-15
             pending.receive(arguments)
@@ -184,13 +185,13 @@ class Outbox:
     # -- the end
 
     def fail_sent(self, reason: str) -> None:
-        """The connection is lost: what was sent on it will not be answered (CLI-23)."""
+        """Fail what was sent and not answered, because the connection is lost (CLI-23)."""
         for pending in self._pending.values():
             if pending.sent:
                 pending.fail(SessionClosed(reason))
 
     def fail_all(self, reason: str) -> int:
-        """Nothing will be sent or answered any more.
+        """Fail all that waits for an answer, and drop what was kept.
 
         Returns:
             How many packets were kept and have never been sent.

@@ -1,4 +1,4 @@
-"""The messages of one session, put together to packets."""
+"""Puts the messages of one session together to packets."""
 
 from math import inf
 from typing import Protocol
@@ -9,10 +9,10 @@ from trio_socketio.errors import RemoteProtocolError
 
 
 class Receiver(Protocol):
-    """Is handed the packets."""
+    """Receives the packets of a session."""
 
     def receive_packet(self, packet: Packet, size_bytes: int) -> None:
-        """A packet has arrived, whole.
+        """Take a packet that has arrived with all its attachments.
 
         Args:
             packet: decoded.
@@ -22,16 +22,16 @@ class Receiver(Protocol):
         """
 
     async def wait_ready(self) -> None:
-        """Return when more may be handed over."""
+        """Wait until it can take more packets."""
 
 
 class PacketReader:
     """Decodes messages and gives each packet its attachments (CLI-12).
 
     Args:
-        receiver: is handed the packets.
-        parser: that the server speaks.
-        max_message_bytes: of one packet with its attachments.
+        receiver: gets the packets.
+        parser: the parser of the server.
+        max_message_bytes: the limit for a packet with its attachments.
     """
 
     def __init__(self, receiver: Receiver, parser: Parser, max_message_bytes: int) -> None:
@@ -69,5 +69,5 @@ class PacketReader:
             self._receiver.receive_packet(packet, self._size)
 
     async def wait_ready(self) -> None:
-        """Return when more may be handed over."""
+        """Wait until the receiver can take more packets."""
         await self._receiver.wait_ready()

@@ -1,6 +1,6 @@
 """HTTP long-polling from the client's side: GETs that wait for packets, and POSTs with packets."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from trio_socketio.client.endpoint import Dialer
@@ -20,7 +20,7 @@ class PollingTransport:
 
     Args:
         dialer: opens streams.
-        max_body_bytes: of one answer.
+        max_body_bytes: the limit for one response.
     """
 
     def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
@@ -31,7 +31,7 @@ class PollingTransport:
         self._max_payload_bytes = 0
 
     async def open(self) -> list[Packet]:
-        """Ask for a session; gives the packets of the first answer.
+        """Open a session, and return the packets of the first response.
 
         Raises:
             ConnectFailed: the server refuses, or cannot be reached.
@@ -45,7 +45,7 @@ class PollingTransport:
         return decode_payload(response.body)
 
     def opened(self, sid: str, max_payload_bytes: int) -> None:
-        """Take from the handshake what later requests need."""
+        """Note what later requests need from the handshake."""
         self._target = self._dialer.endpoint.target("polling", sid)
         self._max_payload_bytes = max_payload_bytes
 
@@ -62,21 +62,29 @@ class PollingTransport:
             raise SessionClosed("transport error")
         return decode_payload(response.body)
 
-    async def send(self, packets: list[Outgoing]) -> None:
+    async def send(
+        self, packets: list[Outgoing], sent: Callable[[int], None] | None = None
+    ) -> None:
         """Send packets, in as few POSTs as the server's maxPayload allows.
 
+        Args:
+            packets: in their order.
+            sent: is called after each POST that was answered, with the number of packets of which
+                it carried the last part.
         Raises:
             ConnectFailed: the server cannot be reached any more.
             SessionClosed: it has ended the session, or went away.
             RemoteProtocolError: see open.
         """
-        for body in payloads(packets, self._max_payload_bytes):
+        for body, ended in payloads(packets, self._max_payload_bytes):
             response = await self._poster.request("POST", self._target, body)
             if response.status != 200:
                 raise SessionClosed("transport error")
+            if sent is not None:
+                sent(ended)
 
     async def say_goodbye(self) -> bool:
-        """Send a close packet. Returns whether the server will answer it, which it does not."""
+        """Send a close packet, and return False, because the server will not answer it."""
         await self.send([CLOSE])
         return False
 
@@ -86,25 +94,28 @@ class PollingTransport:
         await self._poster.aclose()
 
 
-def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[bytes]:
+def payloads(packets: Iterable[Outgoing], max_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Join packets into bodies of at most max_bytes; a larger one goes alone (CLI-04, EIO4-47).
 
     Args:
         packets: in their order.
         max_bytes: zero means no bound.
+    Returns:
+        Each body, and the number of packets of which it has the last part.
     """
     waiting: list[bytes] = []
-    size = 0
+    size = ended = 0
     for packet in packets:
         for part in _parts(packet):
             grown = size + len(part) + bool(waiting)
             if waiting and (len(waiting) == MAX_PACKETS or grown > max_bytes > 0):
-                yield SEPARATOR.join(waiting)
-                waiting, grown = [], len(part)
+                yield SEPARATOR.join(waiting), ended
+                waiting, grown, ended = [], len(part), 0
             waiting.append(part)
             size = grown
+        ended += 1
     if waiting:
-        yield SEPARATOR.join(waiting)
+        yield SEPARATOR.join(waiting), ended
 
 
 def _parts(packet: Outgoing) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""One Engine.IO session: its handshake, its heartbeat, what it sends and receives, and its end."""
+"""One Engine.IO session of a client, from its handshake to its end."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,7 +10,7 @@ import trio
 from trio_socketio.client.endpoint import Dialer
 from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
-from trio_socketio.client.output import Output
+from trio_socketio.client.output import PONG, Output
 from trio_socketio.client.polling import PollingTransport
 from trio_socketio.client.upgrade import Carrier, upgrade
 from trio_socketio.client.websocket import WebSocketTransport
@@ -29,28 +29,26 @@ log = logging.getLogger(__name__)
 
 TRANSPORTS: Final = ("polling", "websocket")
 
-_PONG: Final = Outgoing(b"3")
-
 
 class Reader(Protocol):
-    """Is handed what arrives."""
+    """Receives the messages of a session."""
 
     def receive_text(self, packet: bytes) -> None:
-        """A text message has arrived, its type character included.
+        """Take a text message, its type character included.
 
         Raises:
             RemoteProtocolError: it is invalid or out of place; the session ends.
         """
 
     def receive_binary(self, data: bytes) -> None:
-        """A binary message has arrived.
+        """Take a binary message.
 
         Raises:
             RemoteProtocolError: it is invalid or out of place; the session ends.
         """
 
     async def wait_ready(self) -> None:
-        """Return when more may be handed over."""
+        """Wait until it can take more messages."""
 
 
 class ClientSession:
@@ -60,14 +58,14 @@ class ClientSession:
 
     Args:
         dialer: opens streams.
-        options: its times and bounds.
+        options: times and bounds.
         transports: the first opens it; "websocket" anywhere after "polling" allows the upgrade.
-        reader: is handed what arrives.
-        ended: is called once with the reason, in the moment in which the session ends.
+        reader: gets the messages.
+        ended: is called once with the reason, at the moment when the session ends.
 
     Attributes:
         reason: why it ended; empty while it has not.
-        output: what it has to send.
+        output: the packets that it has to send.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class ClientSession:
 
     @property
     def transport(self) -> str:
-        """The name of what carries it now: "polling" or "websocket"."""
+        """The name of the transport that carries it now: "polling" or "websocket"."""
         return self._machine.transport
 
     @property
@@ -122,19 +120,19 @@ class ClientSession:
         self.output.add(packet, bounded=bounded)
 
     def close(self) -> None:
-        """Send what waits, say goodbye, and end. Never blocks."""
+        """Begin to end the session: send what waits, then say goodbye. Never blocks."""
         self._closing = True
         self.output.wake()
 
     async def wait_ended(self) -> str:
-        """Wait for the end; gives the reason."""
+        """Wait for the end of the session, and return the reason."""
         await self._ended.wait()
         return self.reason
 
     # -- for open_session
 
     async def open(self) -> None:
-        """Get the handshake done. The caller bounds the time.
+        """Do the handshake. The caller bounds the time.
 
         Raises:
             ConnectFailed: see open_session.
@@ -156,14 +154,14 @@ class ClientSession:
             transport.opened(self._machine.sid, self._machine.max_payload_bytes)
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Begin to read, to write, and to upgrade."""
+        """Start the tasks that read, write and upgrade."""
         nursery.start_soon(self._read)
         nursery.start_soon(self._write)
         if self._candidate is not None and "websocket" in self._machine.upgrades:
             nursery.start_soon(self._upgrade, self._candidate)
 
     async def aclose(self) -> None:
-        """End at once, whatever waits."""
+        """End at once, even if packets wait."""
         self._end("forced close")
         with trio.CancelScope(shield=True):
             await self._carrier.transport.aclose()
@@ -195,7 +193,7 @@ class ClientSession:
         self._receive_packets(packets)
 
     async def _wait_ready(self) -> None:
-        """Stop reading while handlers are behind; that time is not held against the server."""
+        """Stop reading while handlers are behind. Its heartbeat is not due in that time."""
         began = trio.current_time()
         await self._reader.wait_ready()
         self._machine.dead_at += trio.current_time() - began
@@ -211,7 +209,7 @@ class ClientSession:
                 self._reader.receive_text(b"4" + packet.data)
             elif kind is PacketType.PING:  # CLI-42
                 self._machine.receive_ping(trio.current_time())
-                self.send(_PONG, bounded=False)
+                self.send(PONG, bounded=False)
             elif kind is PacketType.CLOSE:
                 raise SessionClosed("transport close")
             elif kind is not PacketType.NOOP:  # CLI-40
@@ -222,11 +220,11 @@ class ClientSession:
         output = self.output
         try:
             while True:
-                while not output.unsent and not self._closing:
+                while not output.has_work and not self._closing:
                     await output.wait_work()
                 async with self._carrier.writing:
                     await self._send_output()
-                    if self._closing and not output.unsent:
+                    if self._closing and not output.has_work:
                         await self._say_goodbye()
                         return
         except (SessionClosed, ConnectFailed, RemoteProtocolError) as error:
@@ -240,8 +238,7 @@ class ClientSession:
         packets = self.output.take()
         if packets:
             with trio.fail_after(self._options.send_timeout_s):
-                await self._carrier.transport.send(packets)
-        self.output.sent(packets)
+                await self._carrier.transport.send(packets, self.output.sent)
 
     async def _say_goodbye(self) -> None:
         with trio.move_on_after(self._options.close_timeout_s):
@@ -259,7 +256,7 @@ class ClientSession:
     # -- its end
 
     def _contain(self, what: str, reason: str, error: BaseException) -> None:
-        """A parser, a stream or an open_stream of the program failed, or we have a defect."""
+        """End the session: the program's parser or stream has failed, or we have a defect."""
         failure, cancelled = split_failure(error)
         if failure is not None:  # CLI-18
             log.error("%s failed, which ends the connection", what, exc_info=failure)
@@ -294,7 +291,7 @@ async def open_session(
     reader: Reader,
     ended: Callable[[str], None],
 ) -> AsyncIterator[ClientSession]:
-    """A session that is open while the block runs; see ClientSession.
+    """Open a session, and close it at the end of the block; see ClientSession.
 
     Raises:
         ConnectFailed: the server cannot be reached, refuses, or is no Engine.IO server.
@@ -313,7 +310,7 @@ async def open_session(
 
 
 def _largest_part(packet: Outgoing, transport: str) -> int:
-    """Bytes of the largest message that a packet is sent in."""
+    """Return the size in bytes of the largest message of a packet."""
     largest = max(map(len, packet.attachments), default=0)
     if transport == "polling" and largest:
         largest = 1 + (largest + 2) // 3 * 4  # base64

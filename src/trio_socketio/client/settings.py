@@ -12,7 +12,7 @@ Auth = Mapping[str, Any] | Callable[[str], Mapping[str, Any] | Awaitable[Mapping
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all parts of one client go by.
+    """What all parts of one client use.
 
     Args:
         options: times and bounds.

@@ -36,7 +36,7 @@ class Carrier:
 async def upgrade(
     carrier: Carrier, candidate: WebSocketTransport, machine: ClientMachine, timeout_s: float
 ) -> None:
-    """Have a WebSocket carry the session. When that fails in any way, polling goes on.
+    """Move the session to a WebSocket. If that fails in any way, polling goes on.
 
     Args:
         carrier: its transport is replaced, and the one that is not used any more is closed.

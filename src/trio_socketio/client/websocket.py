@@ -3,6 +3,7 @@
 No compression is offered, because wsproto inflates without a bound.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -24,7 +25,9 @@ from wsproto.utilities import ProtocolError as ForeignProtocolError
 from trio_socketio.client.endpoint import Dialer
 from trio_socketio.codec.engine_packet import Outgoing, Packet, PacketType, decode_packet
 from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError, SessionClosed
-from trio_socketio.http.client import CHUNK_BYTES, refusal
+from trio_socketio.http.client import CHUNK_BYTES, close_stream, refusal
+
+Sent = Callable[[int], None]
 
 _MAX_REFUSAL_BYTES: Final = 4096
 
@@ -36,7 +39,7 @@ class WebSocketTransport:
 
     Args:
         dialer: opens streams.
-        max_message_bytes: of one message.
+        max_message_bytes: the limit for one message.
     """
 
     def __init__(self, dialer: Dialer, max_message_bytes: int) -> None:
@@ -99,9 +102,12 @@ class WebSocketTransport:
             if packets:
                 return packets
 
-    async def send(self, packets: list[Outgoing]) -> None:
+    async def send(self, packets: list[Outgoing], sent: Sent | None = None) -> None:
         """Send packets.
 
+        Args:
+            packets: in their order.
+            sent: is called with their number when the network has taken them.
         Raises:
             SessionClosed: the server went away.
         """
@@ -111,9 +117,11 @@ class WebSocketTransport:
                 frames.append(self._frame(TextMessage(packet.text.decode())))
             frames += [self._frame(BytesMessage(data)) for data in packet.attachments]
         await self._send(b"".join(frames))
+        if sent is not None:
+            sent(len(packets))
 
     async def say_goodbye(self) -> bool:
-        """Send a close frame. Returns whether the server will answer it, which it should."""
+        """Send a close frame, and return True, because the server should answer it."""
         if self._ws.state is ConnectionState.OPEN:
             await self._send(self._ws.send(CloseConnection(1000)))
         return True
@@ -122,7 +130,7 @@ class WebSocketTransport:
         """Close the stream at once."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            await trio.aclose_forcefully(stream)
+            await close_stream(stream)
 
     def _frame(self, message: TextMessage | BytesMessage) -> bytes:
         if self._ws.state is not ConnectionState.OPEN:
@@ -166,7 +174,9 @@ class WebSocketTransport:
                 if data is not None:
                     packets.append(Packet(PacketType.MESSAGE, data, binary=True))
             elif isinstance(event, Ping):
-                await self._send(self._ws.send(event.response()))
+                # CLI-44: an answer must not follow our close frame, and need not follow theirs.
+                if self._ws.state is ConnectionState.OPEN:
+                    await self._send(self._ws.send(event.response()))
             elif isinstance(event, CloseConnection):
                 self._end = SessionClosed("transport close")
                 if self._ws.state is ConnectionState.OPEN:  # wsproto's own: a frame was invalid
@@ -177,7 +187,7 @@ class WebSocketTransport:
         return packets
 
     def _collect(self, part: bytes, *, finished: bool) -> bytes | None:
-        """Gather the parts of a message; gives the whole message once its last part has come."""
+        """Gather the parts of a message, and return the whole message when its last part comes."""
         self._size += len(part)
         if self._size > self._max_message_bytes:
             raise PayloadTooLarge(f"a message of more than {self._max_message_bytes} bytes")

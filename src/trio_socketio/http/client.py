@@ -1,5 +1,6 @@
 """A client of HTTP/1.1, which sends one request at a time on a connection that is kept alive."""
 
+import logging
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,6 +14,9 @@ from trio_socketio.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
+from trio_socketio.runtime.barrier import split_failure
+
+log = logging.getLogger(__name__)
 
 IDLE_S: Final = 2.0
 """A connection that was idle for longer is not used again. The server may be about to close it
@@ -113,7 +117,7 @@ class HttpConnection:
         """Close the connection at once, if there is one."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            await trio.aclose_forcefully(stream)
+            await close_stream(stream)
 
     async def _usable_stream(self) -> trio.abc.Stream:
         if self._stream is not None and trio.current_time() - self._idle_since > IDLE_S:
@@ -148,6 +152,22 @@ class HttpConnection:
                 return Response(status, cookies, b"".join(parts))
             elif isinstance(event, h11.ConnectionClosed):
                 raise SessionClosed("transport error")
+
+
+async def close_stream(stream: trio.abc.Stream) -> None:
+    """Close a stream at once. A failure is logged and not raised.
+
+    The stream may be the program's own. All that was sent on it has been sent, so that a failure to
+    close it changes nothing for the session.
+    """
+    try:
+        await trio.aclose_forcefully(stream)
+    except BaseException as error:
+        failure, cancelled = split_failure(error)
+        if failure is not None:  # CLI-18
+            log.error("closing %r failed", stream, exc_info=failure)
+        if cancelled is not None:
+            raise cancelled from None
 
 
 def refusal(status: int, body: bytes) -> ConnectFailed:

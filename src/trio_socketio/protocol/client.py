@@ -118,7 +118,9 @@ class ClientMachine:
         if type(upgrades) is not list or any(type(name) is not str for name in upgrades):
             raise RemoteProtocolError("the handshake's upgrades are not a list of names")
         if not (_is_count(interval) and _is_count(timeout) and _is_count(max_payload)):
-            raise RemoteProtocolError("a number in the handshake is not a positive integer")
+            raise RemoteProtocolError(
+                "a number in the handshake is not an integer from 0 to 2**53 - 1"
+            )
         self.receive(Input.OPENED)
         self.sid, self.upgrades = sid, tuple(upgrades)
         self.ping_interval_s, self.ping_timeout_s = interval / 1000, timeout / 1000
@@ -133,10 +135,6 @@ class ClientMachine:
         """Whether a poll may be started now."""
         # EIO4-59: not in PAUSING and PAUSED.
         return self.transport == "polling" and self.state in (State.OPEN, State.PROBING)
-
-    def is_dead(self, now: float) -> bool:
-        """Whether the server's ping is overdue."""
-        return now >= self.dead_at
 
     def _expect_ping(self, now: float) -> None:
         self.dead_at = now + self.ping_interval_s + self.ping_timeout_s  # EIO4-38

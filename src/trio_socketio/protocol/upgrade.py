@@ -77,7 +77,3 @@ class UpgradeMachine:
             self.expires_at = now + self.timeout_s  # EIO4-121
         elif state in (State.POLLING, State.UPGRADED):
             self.expires_at = inf
-
-    def is_expired(self, now: float) -> bool:
-        """Whether the candidate took too long."""
-        return now >= self.expires_at
