@@ -366,7 +366,7 @@ class Decoders:
         pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
         pieces = [piece for piece in pieces if piece]
         script = Script(pieces)
-        connection = Connection(owner, cast("socket.socket", script), "", secure=False)
+        connection = Connection(owner, cast("socket.socket", script), "")
         before = poller.failures, owner.released
         start(connection)
         for _ in range(len(pieces) + 1):  # the last read finds the end

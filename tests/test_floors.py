@@ -45,7 +45,7 @@ ONLY: Final = {
     "option_checks": {"errors"},
     "codec": {"errors"},
     "protocol": {"errors", "codec"},
-    "net": {"errors", "option_checks", "codec"},
+    "net": {"errors", "option_checks", "codec", "protocol"},
     "acks": {"errors"},
     "runtime": {"errors", "signatures", "option_checks", "net"},
     "http": {"errors", "option_checks", "codec", "net", "runtime"},
@@ -231,7 +231,6 @@ def test_no_module_is_too_long() -> None:
         ("protocol/x.py", "from logging import getLogger"),
         ("protocol/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trio"),
         ("protocol/x.py", "from trio_socketio.runtime.deadlines import Deadlines"),
-        ("net/x.py", "from trio_socketio.protocol.upgrade import State"),
         ("net/x.py", "if TYPE_CHECKING:\n    from trio_socketio.engine.session import Session"),
         ("engine/x.py", "from trio_socketio.socketio.server import Server"),
         ("socketio/x.py", "from trio_socketio.ops.log import escape"),
@@ -280,7 +279,7 @@ MAX_METHODS: Final = 20
 
 # Classes that hold too much and have no reason for it. None may be added, and one that was split
 # has to be taken off the list.
-STILL_LARGE: Final = {"Connection", "FrameReceiver", "HttpReceiver", "Joining", "Poller"}
+STILL_LARGE: Final = {"FrameReceiver", "HttpReceiver", "Joining", "Poller"}
 
 
 def large_classes(source: str, public: Collection[str] = ()) -> list[str]:

@@ -9,12 +9,9 @@ import trio
 from tests.net.harness import Net, Peer, Recorder, open_net, settle
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.net.connection import (
-    DRAIN_S,
-    EARLY_FLUSH_BYTES,
-    HARD_BOUND_FACTOR,
-    Connection,
-)
+from trio_socketio.net.backlog import HARD_BOUND_FACTOR
+from trio_socketio.net.connection import DRAIN_S, EARLY_FLUSH_BYTES, Connection
+from trio_socketio.protocol.connection import Life
 
 BOUND = 64 * 1024
 SLOW_S = 10.0
@@ -299,6 +296,51 @@ class TestEnding:
             assert data.endswith(b"the end")
 
     @trio_test
+    async def test_it_finishes_although_all_was_flushed_early(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder(), buffer_bytes=1 << 21)
+            connection.write(bytes(EARLY_FLUSH_BYTES + 1))
+            assert sum(sock.sent) == EARLY_FLUSH_BYTES + 1, "the kernel's buffer is too small"
+            connection.finish()
+            assert len(await peer.read_to_end()) == EARLY_FLUSH_BYTES + 1
+
+    @pytest.mark.req("HTTP-19")
+    @trio_test
+    async def test_a_peer_that_was_slow_has_no_longer_to_end(self, mock_clock: MockClock) -> None:
+        async with open_net(slow_client_s=SLOW_S) as net:
+            connection, received, peer = await choke(net, 1 << 18)
+            connection.finish()
+            await peer.read_to_end()
+            await settle()
+            assert connection.life is Life.DRAINING
+            mock_clock.jump(DRAIN_S * 1.1)
+            await settle()
+            assert net.released == [connection]
+            assert received.lost == []
+
+    @trio_test
+    async def test_a_peer_that_has_said_all_is_not_waited_for(self) -> None:
+        async with open_net() as net:
+            connection, _, peer = await choke(net, 1 << 18)
+            connection.finish(heard_all=True)
+            assert connection.life is Life.PARTING
+            assert len(await peer.read_to_end()) == 1 << 18
+            await settle()
+            assert net.released == [connection]
+
+    @trio_test
+    async def test_what_is_written_after_the_end_of_the_output_is_dropped(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder())
+            connection.finish()
+            assert connection.life is Life.DRAINING
+            connection.write(b"too late")
+            await settle()
+            assert (sock.sent, connection.waiting_bytes) == ([], 0)
+            assert connection.life is Life.DRAINING
+            assert await peer.read_to_end() == b""
+
+    @trio_test
     async def test_what_comes_after_finish_is_read_but_not_handed_over(
         self, mock_clock: MockClock
     ) -> None:
@@ -363,7 +405,7 @@ class TestEnding:
                 theirs = socket.create_connection(listener.getsockname())
                 ours, _ = listener.accept()
             ours.setblocking(False)
-            connection = Connection(net, ours, "127.0.0.1", secure=False)
+            connection = Connection(net, ours, "127.0.0.1")
             net.connections.append(connection)
             net.poller.register(connection)
             connection.pause_reading(20)

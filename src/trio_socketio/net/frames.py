@@ -195,7 +195,7 @@ class FrameReceiver:
         size = len(data)
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
-        turn_ends = self._connection.turn_ends
+        turn_ends = self._connection.owner.poller.turn_ends
         while size - at >= 2:
             if self._stopped:
                 break
