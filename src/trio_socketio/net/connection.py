@@ -23,6 +23,7 @@ from trio_socketio.protocol.connection import (
     FINISHING,
     HELD,
     IDLE,
+    OFF,
     ON,
     OPEN,
     OVER,
@@ -83,7 +84,7 @@ class Connection:
     Attributes:
         secure: whether the peer uses TLS.
         life: follows the table of protocol.connection.
-        reading: whether it is read; see hold_reading and pause_reading.
+        reading: whether it is read; changed by hold_reading, pause_reading and resume_reading.
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
     """
@@ -141,13 +142,11 @@ class Connection:
     # -- reading
 
     def on_ready(self, events: int) -> None:
-        if self.life is CLOSED:  # by another connection of the same batch
-            return
         if events & WRITE:
             self._on_writable()
             if events == WRITE:
                 return
-        if self.reading is ON:
+        if self.reading is ON:  # else another connection of the batch may have closed this one
             self.on_readable()
         # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left to
         # read. While reading is held, the receiver still works on these and reads on afterwards.
@@ -201,9 +200,11 @@ class Connection:
         self._set_reading(ON)
 
     def _set_reading(self, reading: Reading) -> None:
-        before, self.reading = self.reading, reading
-        if (before is ON) != (reading is ON):
-            self._watch()
+        before = self.reading
+        if before is not OFF:
+            self.reading = reading
+            if (before is ON) != (reading is ON):
+                self._watch()
 
     # -- writing
 
@@ -409,6 +410,7 @@ class Connection:
         self.life = advance(self.life, event)
         self._receiver = NOBODY
         self._receive = NOBODY.receive_data
+        self.reading = OFF
         self._output = SHUT
         self._out.clear()
         self._out_bytes = 0
@@ -424,6 +426,5 @@ class Connection:
         self.owner.connection_released(self)
 
     def _watch(self) -> None:
-        if not self.closed:
-            events = (READ if self.reading is ON else 0) | (WRITE if self.is_blocked else 0)
-            self.owner.poller.watch(self, events)
+        events = (READ if self.reading is ON else 0) | (WRITE if self.is_blocked else 0)
+        self.owner.poller.watch(self, events)

@@ -55,11 +55,12 @@ TRANSITIONS: Final[dict[tuple[Life, Input], Life]] = {
 
 
 class Reading(Enum):
-    """Whether a connection is read. Each state may follow any other."""
+    """Whether a connection is read. Nothing follows OFF; else each state may follow any other."""
 
     ON = auto()
     HELD = auto()  # what was read is still being handled
     PAUSED = auto()
+    OFF = auto()  # the connection is closed
 
 
 class Output(Enum):
@@ -94,6 +95,7 @@ ABORT: Final = Input.ABORT
 ON: Final = Reading.ON
 HELD: Final = Reading.HELD
 PAUSED: Final = Reading.PAUSED
+OFF: Final = Reading.OFF
 IDLE: Final = Output.IDLE
 QUEUED: Final = Output.QUEUED
 BLOCKED: Final = Output.BLOCKED
