@@ -222,10 +222,10 @@ class ManualPoller(Poller):
             try:
                 connection.on_ready(READ)
             except Exception as error:
-                self._contain(connection, error)
-        while not self._settle() or self._again:
+                self._agenda.contain(connection, error)
+        while not self._settle() or self._agenda.again:
             self._begin_turn()
-            self._go_on()
+            self._agenda.go_on(self.turn_ends)
 
 
 class Script:

@@ -279,7 +279,7 @@ MAX_METHODS: Final = 20
 
 # Classes that hold too much and have no reason for it. None may be added, and one that was split
 # has to be taken off the list.
-STILL_LARGE: Final = {"HttpReceiver", "Joining", "Poller"}
+STILL_LARGE: Final = {"HttpReceiver", "Joining"}
 
 
 def large_classes(source: str, public: Collection[str] = ()) -> list[str]:
