@@ -11,6 +11,7 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio.net.backlog import HARD_BOUND_FACTOR
 from trio_socketio.net.connection import DRAIN_S, EARLY_FLUSH_BYTES, Connection
+from trio_socketio.net.driving import READ, WRITE
 from trio_socketio.protocol.connection import Life
 
 BOUND = 64 * 1024
@@ -117,6 +118,20 @@ class TestSlowReaders:
             assert HARD_BOUND_FACTOR - 2 <= writes <= HARD_BOUND_FACTOR + 1
             assert connection.fileno() == -1
             assert net.poller.failures == 0
+
+    @pytest.mark.req("HTTP-41")
+    @trio_test
+    async def test_a_client_that_is_given_up_gets_nothing_more(self) -> None:
+        async with open_net(output_bound_bytes=BOUND) as net:
+            connection, sock, peer = net.connect(Recorder(), buffer_bytes=4096)
+            connection.write(bytes(BOUND * HARD_BOUND_FACTOR * 2))
+            await settle()
+            connection.write(b"too much")
+            sent = list(sock.sent)
+            peer.read_nowait()
+            connection.on_ready(WRITE)  # in the same turn
+            assert sock.sent == sent
+            assert connection.is_blocked
 
     @trio_test
     async def test_an_empty_queue_takes_one_packet_of_any_size(self) -> None:
@@ -269,6 +284,18 @@ class TestEnding:
             assert peer.eof
             assert received.lost == []
             assert connection.waiting_bytes == 0
+
+    @trio_test
+    async def test_what_another_has_closed_in_the_same_batch_is_not_read(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder())
+            connection.hold_reading()
+            peer.send_nowait(b"unread")
+            connection.abort()
+            connection.on_ready(READ)
+            connection.resume_reading()
+            connection.on_ready(READ)
+            assert sock.recv(100) == b"unread"
 
     @trio_test
     async def test_finish_sends_what_was_written_first(self) -> None:
