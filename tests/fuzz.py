@@ -222,10 +222,10 @@ class ManualPoller(Poller):
             try:
                 connection.on_ready(READ)
             except Exception as error:
-                self._contain(connection, error)
-        while not self._settle() or self._again:
+                self._agenda.contain(connection, error)
+        while not self._settle() or self._agenda.again:
             self._begin_turn()
-            self._go_on()
+            self._agenda.go_on(self.turn_ends)
 
 
 class Script:
@@ -366,7 +366,7 @@ class Decoders:
         pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
         pieces = [piece for piece in pieces if piece]
         script = Script(pieces)
-        connection = Connection(owner, cast("socket.socket", script), "", secure=False)
+        connection = Connection(owner, cast("socket.socket", script), "")
         before = poller.failures, owner.released
         start(connection)
         for _ in range(len(pieces) + 1):  # the last read finds the end

@@ -10,6 +10,7 @@ from tests.net.harness import open_net
 from trio.testing import trio_test
 
 from trio_socketio.http.chunks import MAX_SPARE_BYTES, ChunkFraming
+from trio_socketio.protocol.connection import OPEN
 
 HEX = "0123456789abcdefABCDEF"
 extensions = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20).map(
@@ -93,7 +94,7 @@ async def answer_to(body: bytes) -> bytes:
         taker = Taker(net)
         for at in range(0, len(body), 8192):
             await taker.end.peer.send((CHUNKED if at == 0 else b"") + body[at : at + 8192])
-            if taker.end.connection.closed or taker.end.connection._finishing:
+            if taker.end.connection.life is not OPEN:
                 break
         return taker.end.peer.read_nowait()
 
@@ -224,7 +225,7 @@ async def test_lines_that_others_read_differently_are_refused(body: bytes, torn:
         if torn:
             for at in range(len(CHUNKED + body)):
                 taker.end.receiver.receive_data((CHUNKED + body)[at : at + 1])
-                if taker.end.connection._finishing:
+                if taker.end.connection.life is not OPEN:
                     break
             await taker.end.peer.send(NEXT)
         else:

@@ -10,6 +10,7 @@ from tests.net.harness import HttpEnd, Net, open_net, settle
 from trio.testing import trio_test
 
 from trio_socketio.http.request import Request
+from trio_socketio.protocol.connection import OPEN
 
 LIMIT = 1000
 
@@ -281,7 +282,7 @@ class TestSmuggling:
                 await whole.end.peer.send(AMBIGUOUS[name] + NEXT)
                 for at in range(len(AMBIGUOUS[name])):
                     torn.end.receiver.receive_data(AMBIGUOUS[name][at : at + 1])
-                    if torn.end.connection._finishing:
+                    if torn.end.connection.life is not OPEN:
                         break
                 await torn.end.peer.send(NEXT)
                 for taker in (whole, torn):

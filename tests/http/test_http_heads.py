@@ -16,6 +16,7 @@ from trio_socketio.http.error_answers import PHRASES
 from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request import Headers, Request
 from trio_socketio.http.request_head import MAX_HEAD_BYTES, MAX_HEADERS, find_origin
+from trio_socketio.protocol.connection import OPEN
 
 PIECES = [1_000_000, 60_000, 15_000, 4_000, 700]
 
@@ -25,7 +26,7 @@ async def answer_in_pieces(data: bytes, size: int) -> bytes:
     async with open_net() as net:
         http = net.http(answer)
         for at in range(0, len(data), size):
-            if not http.connection.closed and not http.connection._finishing:
+            if http.connection.life is OPEN:
                 await http.peer.send(data[at : at + size])
         received = http.peer.read_nowait()
         assert len(http.requests) == (1 if received.startswith(b"HTTP/1.1 200 ") else 0)

@@ -188,7 +188,7 @@ class Net:
         if buffer_bytes is not None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
         sock, peer = CountingSocket(ours), Peer(theirs)
-        connection = Connection(self, sock, "", secure=False)
+        connection = Connection(self, sock, "")
         self.connections.append(connection)
         self.peers.append(peer)
         self._socks.append(sock)

@@ -9,12 +9,10 @@ import trio
 from tests.net.harness import Net, Peer, Recorder, open_net, settle
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.net.connection import (
-    DRAIN_S,
-    EARLY_FLUSH_BYTES,
-    HARD_BOUND_FACTOR,
-    Connection,
-)
+from trio_socketio.net.backlog import HARD_BOUND_FACTOR
+from trio_socketio.net.connection import DRAIN_S, EARLY_FLUSH_BYTES, Connection
+from trio_socketio.net.driving import READ, WRITE
+from trio_socketio.protocol.connection import Life
 
 BOUND = 64 * 1024
 SLOW_S = 10.0
@@ -120,6 +118,20 @@ class TestSlowReaders:
             assert HARD_BOUND_FACTOR - 2 <= writes <= HARD_BOUND_FACTOR + 1
             assert connection.fileno() == -1
             assert net.poller.failures == 0
+
+    @pytest.mark.req("HTTP-41")
+    @trio_test
+    async def test_a_client_that_is_given_up_gets_nothing_more(self) -> None:
+        async with open_net(output_bound_bytes=BOUND) as net:
+            connection, sock, peer = net.connect(Recorder(), buffer_bytes=4096)
+            connection.write(bytes(BOUND * HARD_BOUND_FACTOR * 2))
+            await settle()
+            connection.write(b"too much")
+            sent = list(sock.sent)
+            peer.read_nowait()
+            connection.on_ready(WRITE)  # in the same turn
+            assert sock.sent == sent
+            assert connection.is_blocked
 
     @trio_test
     async def test_an_empty_queue_takes_one_packet_of_any_size(self) -> None:
@@ -274,6 +286,18 @@ class TestEnding:
             assert connection.waiting_bytes == 0
 
     @trio_test
+    async def test_what_another_has_closed_in_the_same_batch_is_not_read(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder())
+            connection.hold_reading()
+            peer.send_nowait(b"unread")
+            connection.abort()
+            connection.on_ready(READ)
+            connection.resume_reading()
+            connection.on_ready(READ)
+            assert sock.recv(100) == b"unread"
+
+    @trio_test
     async def test_finish_sends_what_was_written_first(self) -> None:
         async with open_net() as net:
             received = Recorder()
@@ -297,6 +321,51 @@ class TestEnding:
             data = await peer.read_to_end()
             assert len(data) == (1 << 18) + 7
             assert data.endswith(b"the end")
+
+    @trio_test
+    async def test_it_finishes_although_all_was_flushed_early(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder(), buffer_bytes=1 << 21)
+            connection.write(bytes(EARLY_FLUSH_BYTES + 1))
+            assert sum(sock.sent) == EARLY_FLUSH_BYTES + 1, "the kernel's buffer is too small"
+            connection.finish()
+            assert len(await peer.read_to_end()) == EARLY_FLUSH_BYTES + 1
+
+    @pytest.mark.req("HTTP-19")
+    @trio_test
+    async def test_a_peer_that_was_slow_has_no_longer_to_end(self, mock_clock: MockClock) -> None:
+        async with open_net(slow_client_s=SLOW_S) as net:
+            connection, received, peer = await choke(net, 1 << 18)
+            connection.finish()
+            await peer.read_to_end()
+            await settle()
+            assert connection.life is Life.DRAINING
+            mock_clock.jump(DRAIN_S * 1.1)
+            await settle()
+            assert net.released == [connection]
+            assert received.lost == []
+
+    @trio_test
+    async def test_a_peer_that_has_said_all_is_not_waited_for(self) -> None:
+        async with open_net() as net:
+            connection, _, peer = await choke(net, 1 << 18)
+            connection.finish(heard_all=True)
+            assert connection.life is Life.PARTING
+            assert len(await peer.read_to_end()) == 1 << 18
+            await settle()
+            assert net.released == [connection]
+
+    @trio_test
+    async def test_what_is_written_after_the_end_of_the_output_is_dropped(self) -> None:
+        async with open_net() as net:
+            connection, sock, peer = net.connect(Recorder())
+            connection.finish()
+            assert connection.life is Life.DRAINING
+            connection.write(b"too late")
+            await settle()
+            assert (sock.sent, connection.waiting_bytes) == ([], 0)
+            assert connection.life is Life.DRAINING
+            assert await peer.read_to_end() == b""
 
     @trio_test
     async def test_what_comes_after_finish_is_read_but_not_handed_over(
@@ -363,7 +432,7 @@ class TestEnding:
                 theirs = socket.create_connection(listener.getsockname())
                 ours, _ = listener.accept()
             ours.setblocking(False)
-            connection = Connection(net, ours, "127.0.0.1", secure=False)
+            connection = Connection(net, ours, "127.0.0.1")
             net.connections.append(connection)
             net.poller.register(connection)
             connection.pause_reading(20)

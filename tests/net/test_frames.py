@@ -193,7 +193,7 @@ class TestIdle:
                 make_frame(CONTINUATION, b"en"),
             ):
                 await end.peer.send(frames)
-                alive.append(end.receiver._wsproto is not None)
+                alive.append(end.receiver._open is not None)
             assert alive == [False, True, True, False]
             assert end.messages == ["fast", "open"]
 

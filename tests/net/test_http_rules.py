@@ -5,6 +5,7 @@ import trio
 from tests.net.harness import open_net
 
 from trio_socketio.http.request import Request
+from trio_socketio.protocol.connection import OPEN
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -46,7 +47,7 @@ def exchanges(sent: bytes, status: int) -> list[Outcome]:
             async with open_net() as net:
                 http = net.http(answer)
                 for at in range(0, len(sent), step):
-                    if not http.connection._finishing:
+                    if http.connection.life is OPEN:
                         http.receiver.receive_data(sent[at : at + step])
                 await trio.testing.wait_all_tasks_blocked(0.003)
                 outcomes.append((http.peer.read_nowait(), http.peer.eof, http.targets))

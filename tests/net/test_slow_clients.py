@@ -40,7 +40,7 @@ def connect(
     ours.setblocking(False)
     sock, peer, received = CountingSocket(ours), Peer(theirs), Recorder()
     connection = (
-        Connection(net, sock, "127.0.0.1", secure=False)
+        Connection(net, sock, "127.0.0.1")
         if context is None
         else TlsConnection(net, sock, "127.0.0.1", context)
     )

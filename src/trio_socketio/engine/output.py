@@ -3,7 +3,7 @@
 from collections import deque
 from typing import TYPE_CHECKING
 
-from trio_socketio.net.connection import HARD_BOUND_FACTOR
+from trio_socketio.net.backlog import HARD_BOUND_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable

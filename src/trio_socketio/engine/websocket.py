@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver, encode_frames
+from trio_socketio.protocol.connection import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,20 +87,20 @@ class WebSocketTransport:
     def note_ping(self) -> None:
         """Remember how much the client has not confirmed, if it is behind."""
         connection = self._connection
-        if connection.was_behind:  # asking the kernel costs a system call
+        if connection.backlog is not None:  # asking the kernel costs a system call
             self._leaving_bytes = connection.leaving_bytes
 
     def delays_ping(self) -> bool:
         """Whether the client has confirmed output since it was last asked for."""
         connection = self._connection
-        if not connection.was_behind:
+        if connection.backlog is None:
             return False
         before, self._leaving_bytes = self._leaving_bytes, connection.leaving_bytes
         return self._leaving_bytes < before
 
     def read_on(self) -> bool:
         """Read the connection, unless it is held."""
-        return self._connection.is_held or self._connection.on_readable()
+        return self._connection.reading is HELD or self._connection.on_readable()
 
     def next_deadline(self) -> float:
         """Return infinity: the connection has a deadline of its own."""

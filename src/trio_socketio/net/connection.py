@@ -7,13 +7,36 @@ call back: whatever goes wrong in them is deferred to the end of the turn.
 
 import socket
 from math import inf
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import trio
 
+from trio_socketio.net.backlog import Backlog
 from trio_socketio.net.driving import HANG_UP, READ, WRITE, Poller, Timetable
 from trio_socketio.net.receiver import NOBODY, Receiver
 from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
+from trio_socketio.protocol.connection import (
+    ABORT,
+    BLOCKED,
+    CLOSED,
+    FINISH,
+    FINISHING,
+    HELD,
+    IDLE,
+    OFF,
+    ON,
+    OPEN,
+    OVER,
+    PART,
+    PARTING,
+    PAUSED,
+    QUEUED,
+    SENT,
+    SHUT,
+    Input,
+    Reading,
+    advance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +44,6 @@ if TYPE_CHECKING:
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
 """How long the peer may go on sending after we have sent all; what it sends is thrown away."""
-
-HARD_BOUND_FACTOR: Final = 8
-"""A client with this many times its output bound waiting is closed at once."""
 EARLY_FLUSH_BYTES: Final = 1 << 18
 """Output above this is sent within the turn, so that the bounds hold within a turn too: BND-11."""
 
@@ -51,71 +71,64 @@ class Owner(Protocol):
 class Connection:
     """A non-blocking stream socket.
 
+    It has 14 attributes and 35 methods, because three others drive it: the poller calls six of its
+    methods, the timetable two, and what reads from it and writes to it needs its reading, its
+    output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
+    part of its own, because then every message would take one more call.
+
     Args:
         owner: the group that the connection belongs to.
         sock: connected and non-blocking; the connection closes it.
         address: the peer's address as text; empty for a Unix socket.
-        secure: whether the peer uses TLS.
 
     Attributes:
-        closed: whether it was aborted; its descriptor may be open until the end of the batch.
-        was_behind: whether the kernel has ever refused output.
+        secure: whether the peer uses TLS.
+        life: follows the table of protocol.connection.
+        reading: whether it is read; changed by hold_reading, pause_reading and resume_reading.
+        backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
     """
 
+    secure: ClassVar[bool] = False
+
     __slots__ = (
         "__weakref__",
-        "_blocked",
         "_deadline",
-        "_finishing",
-        "_heard_all",
-        "_held",
-        "_left_bytes",
         "_out",
         "_out_bytes",
-        "_over",
-        "_owner",
-        "_paused",
-        "_poller",
-        "_queued",
+        "_output",
         "_receive",
         "_receiver",
-        "_slow_at",
         "_sock",
-        "_unsent",
         "address",
-        "closed",
+        "backlog",
         "deadline_entry",
+        "life",
         "on_drained",
-        "secure",
-        "was_behind",
+        "owner",
+        "reading",
     )
 
-    def __init__(self, owner: Owner, sock: socket.socket, address: str, secure: bool) -> None:
-        self._owner = owner
-        self._poller = owner.poller
+    def __init__(self, owner: Owner, sock: socket.socket, address: str) -> None:
+        self.owner = owner
         self._sock = sock
         self.address = address
-        self.secure = secure
-        self.closed = False
+        self.life = OPEN
         self.deadline_entry: object = None
         self._deadline = inf
         self._receiver: Receiver = NOBODY
         self._receive: Callable[[bytes], None] = NOBODY.receive_data
-        self._out: list[bytes] = []
+        self.reading = ON
+        self._output = IDLE
+        self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
-        self._unsent: memoryview | None = None  # what the kernel refused
-        self._queued = False  # on the poller's list of dirty items, or waiting for WRITE
-        self._blocked = False  # waiting for WRITE
-        self.was_behind = False
-        self._left_bytes = 0  # bytes that the peer had not confirmed at the last look
-        self._paused = False
-        self._held = False  # paused, but only until what was read has been handled
-        self._finishing = False
-        self._heard_all = False  # the peer will send nothing more
-        self._over = False  # over the hard bound, and lost at the end of the turn
-        self._slow_at = inf  # when the peer is given up for taking nothing
+        self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended; its descriptor may be open until the end of the batch."""
+        return self.life is CLOSED
 
     def set_receiver(self, receiver: Receiver) -> None:
         """Hand what is read from now on to a receiver."""
@@ -129,19 +142,16 @@ class Connection:
     # -- reading
 
     def on_ready(self, events: int) -> None:
-        if self.closed:  # by another connection of the same batch
-            return
         if events & WRITE:
             self._on_writable()
             if events == WRITE:
                 return
-        if self._paused:
-            # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left
-            # to read. While it is held, the receiver still works on these and reads on afterwards.
-            if events & HANG_UP and not self._held:
-                self.lose("transport close")
-            return
-        self.on_readable()
+        if self.reading is ON:  # else another connection of the batch may have closed this one
+            self.on_readable()
+        # A Unix socket reports a hang-up as soon as its peer has closed, even if bytes are left to
+        # read. While reading is held, the receiver still works on these and reads on afterwards.
+        elif events & HANG_UP and self.reading is PAUSED:
+            self.lose("transport close")
 
     def on_readable(self) -> bool:
         """Read once and hand over what came; return whether there was anything."""
@@ -164,12 +174,7 @@ class Connection:
 
     def call_again(self) -> None:
         """Have the receiver's receive_more called in the poller's next turn."""
-        self._poller.call_again(self)
-
-    @property
-    def turn_ends(self) -> float:
-        """When this turn should end; a receiver that has more to do then should call again."""
-        return self._poller.turn_ends
+        self.owner.poller.call_again(self)
 
     def pause_reading(self, user_timeout_s: float) -> None:
         """Stop reading until resume_reading.
@@ -179,8 +184,7 @@ class Connection:
         """
         if self.closed:
             return
-        self.hold_reading()
-        self._held = False
+        self._set_reading(PAUSED)
         set_user_timeout(self._sock, user_timeout_s)
 
     def hold_reading(self) -> None:
@@ -189,22 +193,18 @@ class Connection:
         The caller goes on in the next turn, and in the end calls resume_reading or pause_reading. A
         hang-up of the peer is not noticed before.
         """
-        self._held = True
-        if not self._paused and not self.closed:
-            self._paused = True
-            self._watch()
+        self._set_reading(HELD)
 
     def resume_reading(self) -> None:
         """Read again after hold_reading or pause_reading."""
-        self._held = False
-        if self._paused and not self.closed:
-            self._paused = False
-            self._watch()
+        self._set_reading(ON)
 
-    @property
-    def is_held(self) -> bool:
-        """Whether what was read is still being handled; see hold_reading."""
-        return self._held
+    def _set_reading(self, reading: Reading) -> None:
+        before = self.reading
+        if before is not OFF:
+            self.reading = reading
+            if (before is ON) != (reading is ON):
+                self._watch()
 
     # -- writing
 
@@ -219,28 +219,28 @@ class Connection:
     @property
     def is_blocked(self) -> bool:
         """Whether the kernel refused output that is still waiting."""
-        return self._blocked
+        return self._output is BLOCKED or self._output is OVER
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes of output that the kernel has not accepted."""
-        return self._out_bytes + (0 if self._unsent is None else len(self._unsent))
+        return self._out_bytes + (0 if self.backlog is None else len(self.backlog.unsent))
 
     def write(self, data: bytes) -> None:
-        """Add to the output, which is sent at the end of the turn. Does nothing once closed.
+        """Add to the output, which is sent at the end of the turn.
 
-        Never raises in trio's thread.
+        Does nothing once our direction is closed. Never raises in trio's thread.
         """
-        if not self._queued:
-            if self.closed:
+        if self._output is not QUEUED:
+            if self._output is IDLE:
+                self.owner.poller.mark_dirty(self)  # first, because it raises in another thread
+                self._output = QUEUED
+            elif not self._admits():
                 return
-            self._poller.mark_dirty(self)  # first, because it raises in another thread
-            self._queued = True
-        elif self._blocked and not self._within_hard_bound():
-            return
         self._out.append(data)
         self._out_bytes += len(data)
-        if self._out_bytes > EARLY_FLUSH_BYTES and not self._blocked and not self._finishing:
+        # The flush of a connection that is being finished has to be the last one.
+        if self._out_bytes > EARLY_FLUSH_BYTES and self._output is QUEUED and self.life is OPEN:
             self._flush_early()
 
     def _flush_early(self) -> None:
@@ -248,25 +248,16 @@ class Connection:
             self.flush()  # if the kernel refuses some, the bounds apply to the next write already
         except Exception as error:
             self.fail(error)
-        self._queued = True  # the connection is still on the poller's list
 
     def flush(self) -> None:
-        if (
-            self._blocked
-        ):  # the kernel refused an earlier flush of this turn, and output is in order
+        if self._output is not QUEUED:  # it was flushed earlier in this turn
             return
-        self._queued = False
+        self._output = IDLE
         out = self._out
-        if self.closed or not out:
-            return
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._out_bytes = 0
-        self._send(self._seal(data))
-
-    def _seal(self, data: bytes) -> bytes:
-        """What to send for data; TLS makes records of it."""
-        return data
+        self._send(data)
 
     def _send(self, data: bytes | memoryview) -> None:
         try:
@@ -274,77 +265,71 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._poller.defer(lambda: self.lose("transport error"))
+            self.owner.poller.defer(lambda: self.lose("transport error"))
             return
-        if sent == len(data):
-            self._unsent = None
-            if self._finishing and not self._out:
-                self._shut_down()
-            if self.on_drained is not None and not self._out:
-                on_drained, self.on_drained = self.on_drained, None
-                on_drained()
-        else:
+        if sent != len(data):
             self._wait_for_peer(memoryview(data)[sent:], progress=sent > 0)
+            return
+        if self.life is not OPEN and not self._out:
+            self._shut_down()
+        if self.on_drained is not None and not self._out:
+            on_drained, self.on_drained = self.on_drained, None
+            on_drained()
 
     def _wait_for_peer(self, unsent: memoryview, *, progress: bool) -> None:
-        self._unsent = unsent
-        self._left_bytes = self.leaving_bytes
-        if not self._blocked:
-            self._blocked = self._queued = self.was_behind = True
-            self._watch()
+        backlog = self.backlog
+        if backlog is None:
+            owner = self.owner
+            backlog = self.backlog = Backlog(owner.output_bound_bytes, owner.slow_client_s)
+        backlog.unsent = unsent
+        backlog.is_taking(self.leaving_bytes)  # remembers how much that is
+        self._output = BLOCKED
+        self._watch()
         if progress:
             self._prolong()
-        if self.waiting_bytes <= self._owner.output_bound_bytes:
-            self._slow_at = inf
-        elif progress or self._slow_at == inf:
-            self._slow_at = trio.current_time() + self._owner.slow_client_s
-            self._owner.deadlines.schedule(self)
+        self._judge(backlog, progress=progress)
 
     def _on_writable(self) -> None:
-        unsent = self._unsent
-        if unsent is None:
+        backlog = self.backlog
+        if backlog is None or self._output is not BLOCKED:
             return
-        self._blocked = self._queued = False
-        self._send(unsent)
-        if not self._blocked and not self.closed:
-            self._slow_at = inf
-            self._prolong()
-            if self._out:
-                self.flush()
-            if not self._blocked:
-                self._watch()
+        self._output = IDLE
+        self._send(backlog.take())
+        if self.is_blocked or self.closed:
+            return
+        backlog.gives_up_at = inf
+        self._prolong()
+        if self._out:
+            self._output = QUEUED
+            self.flush()
+        if not self.is_blocked:
+            self._watch()
 
     def _prolong(self) -> None:
         """Move the deadline of a peer that takes our output: it is not late (HTTP-40)."""
-        if self._deadline < inf and not self._heard_all:
-            self._deadline = max(self._deadline, trio.current_time() + self._owner.slow_client_s)
+        if self._deadline < inf and self.life in (OPEN, FINISHING):
+            self._deadline = max(self._deadline, trio.current_time() + self.owner.slow_client_s)
 
-    def _is_taking(self) -> bool:
-        """Whether the peer has confirmed anything since the last look or partial send.
+    def _judge(self, backlog: Backlog, *, progress: bool) -> None:
+        backlog.judge(self.waiting_bytes, trio.current_time(), progress=progress)
+        if backlog.gives_up_at < inf:
+            self.owner.deadlines.schedule(self)
 
-        Progress cannot be told by when the kernel accepts more: it says that it has room only when
-        a third of its buffer is free, which a slow but steady peer may not reach in time; and it
-        accepts data without any progress of the peer while it enlarges the buffer.
-        """
-        before, self._left_bytes = self._left_bytes, self.leaving_bytes
-        return self._left_bytes < before
-
-    def _within_hard_bound(self) -> bool:
-        """Whether a blocked connection may have more output; above the hard bound it is lost."""
-        if self.closed:
+    def _admits(self) -> bool:
+        """Whether there may be more output behind what was refused; if not, it is dropped."""
+        backlog = self.backlog
+        if self._output is SHUT or backlog is None:
             return False
-        if self._over:
-            self._owner.writes_dropped += 1
-            return False
-        if self.waiting_bytes <= self._owner.output_bound_bytes * HARD_BOUND_FACTOR:
-            if self._slow_at == inf and self.waiting_bytes > self._owner.output_bound_bytes:
-                self._slow_at = trio.current_time() + self._owner.slow_client_s
-                self._owner.deadlines.schedule(self)
+        waiting_bytes = self.waiting_bytes
+        if self._output is BLOCKED and not backlog.is_too_long(waiting_bytes):
+            if backlog.gives_up_at == inf and waiting_bytes > self.owner.output_bound_bytes:
+                self._judge(backlog, progress=False)
             return True
-        # HTTP-41. Deferred, because the caller may be a broadcast that iterates over its receivers.
-        self._over = True
-        self._owner.writes_dropped += 1
-        self._poller.defer(lambda: self.lose("slow client"))
+        self.owner.writes_dropped += 1
+        if self._output is BLOCKED:
+            # HTTP-41. Deferred: the caller may be a broadcast that iterates over its receivers.
+            self._output = OVER
+            self.owner.poller.defer(lambda: self.lose("slow client"))
         return False
 
     # -- ending
@@ -352,21 +337,25 @@ class Connection:
     def set_deadline(self, at: float) -> None:
         """Lose the connection at this time on trio's clock; infinity sets no deadline."""
         self._deadline = at
-        self._owner.deadlines.schedule(self)
+        self.owner.deadlines.schedule(self)
 
     def next_deadline(self) -> float:
-        return min(self._deadline, self._slow_at)
+        backlog = self.backlog
+        return self._deadline if backlog is None else min(self._deadline, backlog.gives_up_at)
 
     def expire(self, now: float) -> None:
-        if self._blocked and self._is_taking():  # HTTP-40
-            self._prolong()
-            if self._slow_at <= now:
-                self._slow_at = now + self._owner.slow_client_s
-            if self.next_deadline() > now:
-                return
-        slow = self._slow_at <= now
-        self._poller.defer(lambda: self.lose("slow client" if slow else "timeout"))
-        self._deadline = self._slow_at = inf
+        backlog, reason = self.backlog, "timeout"
+        if backlog is not None:
+            if self._output is BLOCKED and backlog.is_taking(self.leaving_bytes):  # HTTP-40
+                self._prolong()
+                backlog.judge(self.waiting_bytes, now, progress=True)
+                if self.next_deadline() > now:
+                    return
+            if backlog.gives_up_at <= now:
+                reason = "slow client"
+            backlog.gives_up_at = inf
+        self._deadline = inf
+        self.owner.poller.defer(lambda: self.lose(reason))
 
     def lose(self, reason: str) -> None:
         """Abort the connection, and tell its receiver the reason."""
@@ -376,7 +365,7 @@ class Connection:
             receiver.connection_lost(reason)
 
     def fail(self, error: BaseException) -> None:
-        self._poller.defer(lambda: self.lose("transport error"))
+        self.owner.poller.defer(lambda: self.lose("transport error"))
 
     def finish(self, *, heard_all: bool = False) -> None:
         """Send all output, then close the connection; nothing is handed to the receiver any more.
@@ -389,46 +378,53 @@ class Connection:
             heard_all: whether the peer has said that it sends nothing more, so that the connection
                 can be closed at once when the output is sent.
         """
-        if self.closed or self._finishing:
+        if self.life is not OPEN:
             return
-        self._finishing = True
-        self._heard_all = heard_all
+        self.life = advance(self.life, PART if heard_all else FINISH)
         self.set_receiver(NOBODY)
-        self._deadline = trio.current_time() + self._owner.slow_client_s
-        self._owner.deadlines.schedule(self)
+        self.set_deadline(trio.current_time() + self.owner.slow_client_s)
         self.resume_reading()
-        if not self._queued:
+        if self._output is IDLE:
             self._shut_down()
 
     def _shut_down(self) -> None:
-        if self._heard_all:
-            self.abort()
+        """Close our direction, because all output was sent."""
+        if self.life is PARTING:
+            self._close(SENT)
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.abort()
             return
+        self.life = advance(self.life, SENT)
+        self._output = SHUT
         self.set_deadline(min(self._deadline, trio.current_time() + DRAIN_S))
 
     def abort(self) -> None:
         """Close the connection, and drop its output. The receiver is not told."""
-        if self.closed:
-            return
-        self.closed = True
+        if not self.closed:
+            self._close(ABORT)
+
+    def _close(self, event: Input) -> None:
+        self.life = advance(self.life, event)
         self._receiver = NOBODY
         self._receive = NOBODY.receive_data
-        self._queued = self._blocked = False  # so that write looks at closed
+        self.reading = OFF
+        self._output = SHUT
         self._out.clear()
         self._out_bytes = 0
-        self._unsent = None
-        self._deadline = self._slow_at = inf
-        self._owner.deadlines.forget(self)
-        self._poller.close_later(self)
+        self._deadline = inf
+        if self.backlog is not None:
+            self.backlog.take()
+            self.backlog.gives_up_at = inf
+        self.owner.deadlines.forget(self)
+        self.owner.poller.close_later(self)
 
     def release(self) -> None:
         self._sock.close()
-        self._owner.connection_released(self)
+        self.owner.connection_released(self)
 
     def _watch(self) -> None:
-        self._poller.watch(self, (0 if self._paused else READ) | (WRITE if self._blocked else 0))
+        events = (READ if self.reading is ON else 0) | (WRITE if self.is_blocked else 0)
+        self.owner.poller.watch(self, events)

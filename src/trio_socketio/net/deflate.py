@@ -23,6 +23,7 @@ from trio_socketio.net.frames import (
     MAX_FRAGMENTS,
     TEXT,
     FrameReceiver,
+    OpenMessage,
     apply_mask,
     encode_frame,
     encode_frames,
@@ -345,7 +346,7 @@ class DeflateReceiver(FrameReceiver):
         if frame[0] & _RESERVED == _COMPRESSED and opcode in (Opcode.TEXT, Opcode.BINARY):
             self._opcode = Opcode(opcode)
             start = _whole_frame(frame)
-            if start and self._wsproto is None:
+            if start and self._open is None:
                 return self._receive_whole(frame, start)
             self._is_compressed = True
             frame = bytes((frame[0] & _FINAL | Opcode.BINARY,)) + frame[1:]
@@ -366,23 +367,23 @@ class DeflateReceiver(FrameReceiver):
             return self._refuse(error)
         return self._hand_over(message)
 
-    def _gather(self, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
+    def _gather(self, message: OpenMessage, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
         if not self._is_compressed:
-            return super()._gather(opcode, data, finished=finished)
-        self._fragments += 1
-        if self._fragments > MAX_FRAGMENTS:
+            return super()._gather(message, opcode, data, finished=finished)
+        message.fragments += 1
+        if message.fragments > MAX_FRAGMENTS:
             self._break_off(CloseReason.MESSAGE_TOO_BIG)
             return False
         try:
             self._inflater.feed(data)
             if not finished:
                 return True
-            message = self._inflater.finish()
+            inflated = self._inflater.finish()
         except (PayloadTooLarge, zlib.error) as error:
             return self._refuse(error)
         self._is_compressed = False
-        self._fragments = 0  # WS-20
-        return self._hand_over(message)
+        message.fragments = 0  # WS-20
+        return self._hand_over(inflated)
 
     def _hand_over(self, message: bytes) -> bool:
         """Give away an inflated message as any other (WS-05); return whether to go on."""

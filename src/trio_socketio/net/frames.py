@@ -71,6 +71,37 @@ def encode_frames(packet: Outgoing) -> bytes:
     return frames
 
 
+class OpenMessage:
+    """A message of which some frames have come, or a control frame that is being read.
+
+    Attributes:
+        wsproto: the state of wsproto, which keeps the rules of RFC 6455 for these frames.
+        fragments: how many the message has; 0 if it was handed over, or none has come yet.
+    """
+
+    __slots__ = ("_bytes", "_parts", "fragments", "wsproto")
+
+    def __init__(self) -> None:
+        self.wsproto = FrameProtocol(client=False, extensions=[])
+        self.fragments = 0
+        self._parts: list[bytes] = []
+        self._bytes = 0
+
+    def add(self, data: bytes) -> int:
+        """Add a fragment; return the size of the message in bytes."""
+        self.fragments += 1
+        self._parts.append(data)
+        self._bytes += len(data)
+        return self._bytes
+
+    def join(self) -> bytes:
+        """Return the whole message, and forget it."""
+        message = b"".join(self._parts)
+        self._parts.clear()
+        self.fragments = self._bytes = 0
+        return message
+
+
 class FrameReceiver:
     """Cuts frames out of a connection and hands over whole messages.
 
@@ -85,18 +116,15 @@ class FrameReceiver:
 
     __slots__ = (
         "_connection",
-        "_fragments",
         "_held",
         "_max_bytes",
-        "_message",
-        "_message_bytes",
         "_need",
         "_on_binary",
         "_on_lost",
         "_on_text",
+        "_open",
         "_rest",
         "_stopped",
-        "_wsproto",
     )
 
     def __init__(
@@ -116,10 +144,7 @@ class FrameReceiver:
         self._need = 0  # how long _rest must be before another look at it is of use
         self._stopped = False  # nothing may be handed over, because we are paused or closing
         self._held = False  # reading is held until what was read has been handed over
-        self._wsproto: FrameProtocol | None = None
-        self._message: list[bytes] = []  # fragments of the open message
-        self._message_bytes = 0
-        self._fragments = 0
+        self._open: OpenMessage | None = None
         connection.set_receiver(self)
 
     def receive_data(self, data: bytes) -> None:
@@ -195,7 +220,7 @@ class FrameReceiver:
         size = len(data)
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
-        turn_ends = self._connection.turn_ends
+        turn_ends = self._connection.owner.poller.turn_ends
         while size - at >= 2:
             if self._stopped:
                 break
@@ -233,19 +258,19 @@ class FrameReceiver:
             if end > size:
                 self._keep(data, at, end - at)
                 return
-            if plain and first == TEXT and self._wsproto is None:
+            if plain and first == TEXT and self._open is None:
                 payload = apply_mask(data[start:end], data[start - 4 : start])
                 if not payload.isascii() and not is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
                     return
                 on_text(payload)
-            elif plain and first == BINARY and self._wsproto is None:
+            elif plain and first == BINARY and self._open is None:
                 self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
             elif (
                 first == _CLOSE
                 and plain
                 and length <= 2
-                and self._wsproto is None
+                and self._open is None
                 and (
                     code := _USUAL_CLOSES.get(apply_mask(data[start:end], data[start - 4 : start]))
                 )
@@ -270,15 +295,15 @@ class FrameReceiver:
 
     def _receive_by_wsproto(self, frame: bytes) -> bool:
         """Handle a whole frame by wsproto's rules; return whether to go on with the next one."""
-        wsproto = self._wsproto
-        if wsproto is None:
-            wsproto = self._wsproto = FrameProtocol(client=False, extensions=[])
+        message = self._open
+        if message is None:
+            message = self._open = OpenMessage()
         try:
             # wsproto refuses whatever breaks a rule of RFC 6455, and says with which code to close
             # the connection (WSP-10, WSP-11, WSP-12, WSP-13, WSP-14, WSP-15, WSP-18, WSP-19,
             # WSP-25, WSP-26, WSP-27).
-            wsproto.receive_bytes(frame)
-            for received in wsproto.received_frames():
+            message.wsproto.receive_bytes(frame)
+            for received in message.wsproto.received_frames():
                 payload = received.payload
                 if isinstance(payload, tuple):
                     code = payload[0]
@@ -290,32 +315,27 @@ class FrameReceiver:
                 if received.opcode is Opcode.PING:
                     self._connection.write(encode_frame(_PONG, data))  # WSP-20
                 elif received.opcode is not Opcode.PONG and not self._gather(  # WSP-21
-                    received.opcode, data, finished=received.message_finished
+                    message, received.opcode, data, finished=received.message_finished
                 ):
                     return False
         except ParseFailed as error:
             self._break_off(error.code)
             return False
-        if not self._fragments:  # else the message goes on after a control frame: WSP-22
-            self._wsproto = None
+        if not message.fragments:  # else the message goes on after a control frame: WSP-22
+            self._open = None
         return True
 
     def _weigh(self) -> int:
         """How many messages more than one the last frame counts for in this turn."""
         return 0
 
-    def _gather(self, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
-        self._message.append(data)
-        self._message_bytes += len(data)
-        self._fragments += 1
-        if self._message_bytes > self._max_bytes or self._fragments > MAX_FRAGMENTS:
+    def _gather(self, message: OpenMessage, opcode: Opcode, data: bytes, *, finished: bool) -> bool:
+        """Add to a message; return whether to go on with the next frame."""
+        if message.add(data) > self._max_bytes or message.fragments > MAX_FRAGMENTS:
             self._break_off(CloseReason.MESSAGE_TOO_BIG)  # EIO4-46, WSP-30
             return False
         if finished:  # WSP-16
-            message = b"".join(self._message)
-            self._message.clear()
-            self._message_bytes = self._fragments = 0
-            (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message)
+            (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message.join())
         return True
 
     def _break_off(self, code: int) -> None:

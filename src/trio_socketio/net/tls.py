@@ -4,10 +4,12 @@ import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.connection import READ_BYTES, Connection, Owner
 from trio_socketio.net.receiver import Receiver
+from trio_socketio.protocol.connection import IDLE, QUEUED
 
 
 class TlsConnection(Connection):
@@ -16,12 +18,14 @@ class TlsConnection(Connection):
     A handshake computes for a millisecond or two, so the poller's turn ends after it.
     """
 
+    secure: ClassVar[bool] = True
+
     __slots__ = ("_cleartext", "_incoming", "_outgoing", "_tls", "_up")
 
     def __init__(
         self, owner: Owner, sock: socket.socket, address: str, context: ssl.SSLContext
     ) -> None:
-        super().__init__(owner, sock, address, secure=True)
+        super().__init__(owner, sock, address)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -60,7 +64,7 @@ class TlsConnection(Connection):
 
     def _send_records(self) -> None:
         """Send the records of handshakes and the like, which no write has caused."""
-        if self._outgoing.pending and not self.closed and not self._queued:
+        if self._outgoing.pending and self._output is IDLE:
             self._send(self._outgoing.read())
 
     def _shut_down(self) -> None:
@@ -74,9 +78,11 @@ class TlsConnection(Connection):
         if self._up:  # until the handshake is done, nothing can be sealed
             super()._flush_early()
 
-    def _seal(self, data: bytes) -> bytes:
-        self._tls.write(data)
-        return self._outgoing.read()
+    def flush(self) -> None:
+        if self._output is QUEUED:
+            self._tls.write(b"".join(self._out))
+            self._out[:] = [self._outgoing.read()]
+        super().flush()
 
 
 def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:

@@ -81,7 +81,7 @@ class Connections:
             return
         try:
             if context is None:
-                connection = Connection(self, sock, address, secure=False)
+                connection = Connection(self, sock, address)
             else:
                 connection = TlsConnection(self, sock, address, context)
         except BaseException:

@@ -9,9 +9,7 @@ Whatever a connection raises ends that connection alone, SystemExit and its like
 never raised here, because connections are called under trio's protection from KeyboardInterrupt.
 """
 
-import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from threading import get_ident
@@ -23,8 +21,7 @@ from trio.lowlevel import checkpoint, current_statistics, enable_ki_protection
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.net.driving import Flushable, Pollable, Resumable
-
-log = logging.getLogger(__name__)
+from trio_socketio.runtime.agenda import Agenda
 
 TURN_S: Final = 0.001
 GATHER_S: Final = 0.0005
@@ -32,24 +29,25 @@ GATHER_S: Final = 0.0005
 A send costs as much as a handler does, and a peer that is sent several answers at once sends its
 next questions at once too."""
 
-_SENDS_PER_LOOK: Final = 64
 _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 
 
 class Poller(ABC):
-    """What both pollers share: gathered output, deferred calls, and closing in two steps."""
+    """What both pollers share: gathered output, deferred calls, and closing in two steps.
+
+    It has 28 methods, because eight tell its two kinds apart, and ten are for connections and for
+    the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and belong
+    to the one task that does so.
+    """
 
     def __init__(self) -> None:
         self.turn_ends = 0.0
         """When this turn should end, on perf_counter's clock."""
         self._in_turn = False
-        self._dirty: list[Flushable] = []
+        self._agenda = Agenda(self.unregister)
+        self._dirty = self._agenda.dirty  # at hand, because mark_dirty is called for every output
         self._gathered: list[Flushable] = []  # marked dirty outside a turn
-        self._deferred: deque[Callable[[], None]] = deque()
-        self._again: deque[Resumable] = deque()
-        self._released: list[Pollable] = []
         self._flusher: trio.lowlevel.Task | None = None
-        self._failures = 0
         self._thread: int | None = None  # the thread that drives; None while the poller is idle
         self._slow_turn_s = float("inf")
         self._log_slow: Callable[[float], None] = _ignore
@@ -62,7 +60,7 @@ class Poller(ABC):
     @property
     def failures(self) -> int:
         """How many exceptions were contained here. Each was logged, and shows a defect."""
-        return self._failures
+        return self._agenda.failures
 
     def check_thread(self) -> None:
         """Refuse a call from another thread, before anything has changed.
@@ -118,13 +116,13 @@ class Poller(ABC):
         """Call back when this turn's batch is done, or soon if there is none; never from here."""
         if not self._in_turn:
             self._wake()
-        self._deferred.append(callback)
+        self._agenda.deferred.append(callback)
 
     def call_again(self, item: Resumable) -> None:
         """Have item.on_more called in the next turn."""
         if not self._in_turn:
             self._wake()
-        self._again.append(item)
+        self._agenda.again.append(item)
 
     def close_later(self, connection: Pollable) -> None:
         """Have connection.release called when this turn's batch is done.
@@ -134,7 +132,7 @@ class Poller(ABC):
         """
         if not self._in_turn:
             self._wake()
-        self._released.append(connection)
+        self._agenda.released.append(connection)
 
     def settle_all(self) -> None:
         """Do now all that was deferred, however long it takes; for the end of a program."""
@@ -159,7 +157,7 @@ class Poller(ABC):
                     yield
                 finally:
                     self._settle_all()
-                    self._released.extend(self._registered())
+                    self._agenda.released.extend(self._registered())
                     self._settle_all()
                     nursery.cancel_scope.cancel()
         finally:
@@ -183,29 +181,24 @@ class Poller(ABC):
             return trio.lowlevel.Abort.SUCCEEDED
 
         while True:
-            if not (self._gathered or self._has_work):
+            if not (self._gathered or self._agenda):
                 self._flusher = task
                 await trio.lowlevel.wait_task_rescheduled(abort)
-            if not self._has_work:
+            if not self._agenda:
                 await self._gather()
             self._begin_turn()
             self._take_gathered()
             # What was deferred may end sessions, and comes before more of their bytes are handled.
-            if not self._deferred:
-                self._go_on()
+            if not self._agenda.deferred:
+                self._agenda.go_on(self.turn_ends)
             await self._finish_turn()
-            if self._again:
+            if self._agenda.again:
                 await checkpoint()
-
-    @property
-    def _has_work(self) -> bool:
-        """Whether turns have left something, or something but output was asked for outside one."""
-        return bool(self._dirty or self._deferred or self._released or self._again)
 
     async def _gather(self) -> None:
         """Let tasks add to the output, while any can run and for GATHER_S at most."""
         ends = perf_counter() + GATHER_S
-        while current_statistics().tasks_runnable and not self._has_work:
+        while current_statistics().tasks_runnable and not self._agenda:
             await checkpoint()
             if perf_counter() > ends:
                 break
@@ -218,20 +211,9 @@ class Poller(ABC):
         self._in_turn = True
         self.turn_ends = perf_counter() + TURN_S
 
-    def _go_on(self) -> None:
-        """Call the items that have called call_again, until the turn should end."""
-        for _ in range(len(self._again)):
-            item = self._again.popleft()
-            try:
-                item.on_more()
-            except BaseException as error:
-                self._contain(item, error)
-            if perf_counter() > self.turn_ends:
-                break
-
     async def _finish_turn(self) -> None:
         """Do all that the turn has left, in as many turns as that takes."""
-        if self._again:
+        if self._agenda.again:
             await self._read_on()
         while not self._settle():
             await checkpoint()
@@ -244,12 +226,12 @@ class Poller(ABC):
         is joined into one send for each receiver, but waits no longer than the sending will take.
         """
         ends = perf_counter() + len(self._dirty) * _SEND_S
-        while self._again and not self._deferred and perf_counter() < ends:
+        while self._agenda.again and not self._agenda.deferred and perf_counter() < ends:
             self._in_turn = False
             self._tell_slow()
             await checkpoint()
             self._begin_turn()
-            self._go_on()
+            self._agenda.go_on(self.turn_ends)
 
     def _tell_slow(self) -> None:
         over_s = perf_counter() - self.turn_ends
@@ -259,59 +241,19 @@ class Poller(ABC):
     def _settle(self) -> bool:
         """Do what the turn has left until it should end, and end it; return whether all is done."""
         self._tell_slow()
-        done = self._settle_until(self.turn_ends)
+        agenda = self._agenda
+        done = agenda.settle(self.turn_ends)
         self._in_turn = False
-        if self._again:
+        if agenda.again:
             self._wake()
         return done
-
-    def _settle_until(self, ends: float) -> bool:
-        deferred, dirty = self._deferred, self._dirty
-        while deferred or dirty:
-            while deferred:
-                callback = deferred.popleft()
-                try:
-                    callback()
-                except BaseException:
-                    self._failures += 1
-                    log.exception("a deferred call failed: this is a defect of trio-socketio")
-                if perf_counter() > ends:
-                    return False
-            sends = 0
-            for (
-                item
-            ) in dirty:  # the list may grow, as flushing a polling transport writes a response
-                sends += 1
-                try:
-                    item.flush()
-                except BaseException as error:
-                    self._contain(item, error)
-                if sends % _SENDS_PER_LOOK == 0 and perf_counter() > ends:
-                    break
-            del dirty[:sends]
-            if dirty:
-                return False
-        released = self._released
-        while released:
-            connection = released.pop()
-            self.unregister(connection)
-            connection.release()
-        return True
 
     @enable_ki_protection
     def _settle_all(self) -> None:
         self._in_turn = True
         self._take_gathered()
-        while not self._settle_until(float("inf")):
+        while not self._agenda.settle(float("inf")):
             pass
-
-    def _contain(self, item: Flushable | Resumable, error: BaseException) -> None:
-        self._failures += 1
-        log.error(
-            "a connection failed and is closed: this is a defect of trio-socketio or of a hook",
-            exc_info=error,
-        )
-        item.fail(error)
 
 
 def _ignore(_: float) -> None:

@@ -55,7 +55,7 @@ class EpollPoller(Poller):
     async def _read_batch(self, most: int) -> None:
         """Call up to this many of the connections that are ready."""
         # The flush task may have left deferred calls for later, and they come before any reading.
-        while self._deferred:
+        while self._agenda.deferred:
             self._begin_turn()
             await self._end_turn()
         connections = self._connections
@@ -68,7 +68,7 @@ class EpollPoller(Poller):
             try:
                 connection.on_ready(events)
             except BaseException as error:
-                self._contain(connection, error)
+                self._agenda.contain(connection, error)
         await self._finish_turn()
 
     async def _end_turn(self) -> None:
@@ -189,7 +189,7 @@ class PortablePoller(Poller):
         try:
             connection.on_ready(events)
         except BaseException as error:
-            self._contain(connection, error)
+            self._agenda.contain(connection, error)
         await self._finish_turn()
 
 

@@ -40,6 +40,9 @@ _Stages = Generator[Awaited, Any, None]
 class Joining:
     """A client that is joining a namespace. Steps are called with it, and observers are told of it.
 
+    It has 24 methods that are not public, because each stage is one, and so is each thing that may
+    happen in any stage: a packet, a kick, a lost client, a timeout. All of them move one state.
+
     Args:
         participant: the client.
         name: of the namespace that the client asks for.
