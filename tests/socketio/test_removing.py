@@ -8,6 +8,7 @@ from tests.socketio.serving import (
     check_closed,
     joined,
     open_client,
+    pending,
     send_unanswered,
     serving,
     until,
@@ -200,7 +201,7 @@ async def test_a_removal_that_is_cancelled_while_it_waits_is_complete() -> None:
 @pytest.mark.parametrize("concurrent", [False, True])
 @trio_test
 async def test_a_handler_of_the_namespace_may_remove_it(concurrent: bool) -> None:
-    """It waits for the handlers of the other clients, and not for itself."""
+    """It waits for the other handlers, and not for itself. A concurrent one waits for the queue."""
     server = Server()
     room = server.of("/room")
     begun, ended = trio.Event(), Record()
@@ -218,14 +219,17 @@ async def test_a_handler_of_the_namespace_may_remove_it(concurrent: bool) -> Non
 
     async with (
         serving(server) as port,
-        joined(port, "websocket", "/room") as (client, _),
+        joined(port, "websocket", "/room") as (client, sid),
         joined(port, "websocket", "/room") as (other, _),
     ):
-        await other.emit("work", namespace="/room")
+        socket = room.sockets[sid]
+        await (client if concurrent else other).emit("work", namespace="/room")
         await begun.wait()
         await client.emit("close", namespace="/room")
         with trio.fail_after(3):  # less than a removal waits for handlers
             assert await ended.wait(2) == ["work", "close"]
+        await until(lambda: pending(socket) == 0)
+        assert socket._open_events()._task is None, "the next worker may be another one"
 
 
 @pytest.mark.req("JOIN-30")
