@@ -77,9 +77,10 @@ class ServingProcess:
 @asynccontextmanager
 async def serving(*arguments: str, cwd: Path | None = None) -> AsyncIterator[ServingProcess]:
     """Run ``serve`` on a free port unless the arguments say otherwise; killed at the end."""
+    free_port = () if "--unix" in arguments else ("--port", "0")
     with trio.fail_after(LIMIT_S):
         process = await trio.lowlevel.open_process(
-            [*COMMAND, "serve", "--port", "0", *arguments],
+            [*COMMAND, "serve", *free_port, *arguments],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -356,6 +356,18 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
             ["serve", "--upgrade-timeout", "soon"],
             "argument --upgrade-timeout: 'soon' is not a number of seconds",
         ),
+        (
+            ["serve", "--ping-timeout", "1e9"],
+            "'1e9' is not a number of seconds (above 0, at most 31536000, which is a year)",
+        ),
+        (
+            ["serve", "--stop-delay", "-1"],
+            "'-1' is not a number of seconds (0 to 31536000, which is a year)",
+        ),
+        (["serve", "--stop-grace", "inf"], "'inf' is not a number of seconds (0 to 31536000"),
+        (["serve", "--stop-window", "nan"], "'nan' is not a number of seconds (0 to 31536000"),
+        (["serve", "--cors-max-age", "-1"], "'-1' is not a whole number (0 or more)"),
+        (["serve", "--fd", "x"], "argument --fd: 'x' is not a whole number (0 or more)"),
         (["serve", "--max-payload", "0"], "argument --max-payload: '0' is not a whole number"),
         (["serve", "--max-payload", "1e6"], "argument --max-payload: '1e6' is not a whole number"),
         (["serve", "--max-connections", "-5"], "argument --max-connections: '-5' is not a whole"),
@@ -385,6 +397,7 @@ def test_arguments_that_make_no_sense(
         (["--port", "99999"], "argument --port: '99999' is not a port (0 to 65535)"),
         (["--ping-interval", "-1"], "argument --ping-interval: '-1' is not a number of seconds"),
         (["--trusted-proxy", "10.0.0.0/99"], "argument --trusted-proxy: '10.0.0.0/99'"),
+        (["--ping-interval", "2147483"], "at most 2147483 together with ping_timeout_s"),
         (["--path", "relative"], "path: must be an absolute URL path, not 'relative'"),
     ],
 )
@@ -441,9 +454,12 @@ def test_hosts_that_overlap() -> None:
     assert "hosts 'all' and '::1' overlap" in line
 
 
-def test_a_host_and_a_unix_socket(tmp_path: Path) -> None:
-    line = refusal("serve", "--host", "127.0.0.1", "--unix", str(tmp_path / "socket"))
-    assert line == "trio-socketio: --unix does not listen on a host: leave out --unix or --host"
+@pytest.mark.req("CMD-10")
+@pytest.mark.parametrize(("other", "value"), [("host", "127.0.0.1"), ("port", "0")])
+def test_a_host_or_port_and_a_unix_socket(tmp_path: Path, other: str, value: str) -> None:
+    line = refusal("serve", f"--{other}", value, "--unix", str(tmp_path / "socket"))
+    says = f"--unix does not listen on a {other}: leave out --unix or --{other}"
+    assert line == f"trio-socketio: {says}"
 
 
 @trio_test

@@ -32,11 +32,20 @@ async def test_a_descriptor_of_the_parent_is_served() -> None:
                 process.kill()
 
 
-@pytest.mark.parametrize("other", ["--host", "--unix"])
-def test_a_descriptor_stands_alone(other: str) -> None:
-    ended = run_cli("serve", "--fd", "3", other, "x")
+@pytest.mark.req("CMD-10")
+@pytest.mark.parametrize(("other", "value"), [("--host", "x"), ("--unix", "x"), ("--port", "3000")])
+def test_a_descriptor_stands_alone(other: str, value: str) -> None:
+    ended = run_cli("serve", "--fd", "3", other, value)
     assert ended.returncode == 2
-    assert "--fd listens on an inherited descriptor: leave out --host and --unix" in ended.stderr
+    says = "--fd listens on an inherited descriptor: leave out --host, --port and --unix"
+    assert says in ended.stderr
+
+
+@pytest.mark.req("CMD-12")
+def test_the_descriptor_zero_can_be_given() -> None:
+    ended = run_cli("serve", "--fd", "0")  # standard input, which is /dev/null here
+    assert ended.returncode == 2
+    assert "cannot listen on the inherited descriptor 0: Socket operation on" in ended.stderr
 
 
 def test_a_descriptor_that_is_not_there() -> None:

@@ -21,6 +21,7 @@ from tests.wire import (
     WebSocketClient,
     WebSocketEngine,
 )
+from trio_socketio.arguments import LONGEST_S, duration, seconds, whole
 
 APP = """
 import re
@@ -342,3 +343,42 @@ def test_a_given_path_that_the_app_mounted_is_refused(app: Path, name: str) -> N
 
 def _port(url: str) -> int:
     return int(url.split(":")[2].partition("/")[0])
+
+
+@pytest.mark.req("CMD-11")
+def test_arguments_without_an_effect_are_warned_of(app: Path) -> None:
+    given = ["--cors-credentials", "--cors-max-age", "0", "--state-recovery-duration", "9"]
+
+    async def logged(*arguments: str) -> list[str]:
+        async with serving(*arguments, "--log-format", "json") as server:
+            await server.wait_url()
+            return [json.loads(line)["message"] for line in server.log if "no effect" in line]
+
+    async def main() -> None:
+        assert await logged(*given) == [
+            "--cors-credentials has no effect without --cors-origin",
+            "--cors-max-age has no effect without --cors-origin",
+            "--state-recovery-duration has no effect without --state-recovery",
+        ]
+        assert await logged(*given, "--cors-origin", "http://a.b", "--state-recovery") == []
+        told = await logged(*given, "--app", f"{app}:as_server")  # it names an origin by itself
+        assert told == ["--state-recovery-duration has no effect without --state-recovery"]
+
+    trio.run(main)
+
+
+@pytest.mark.req("CMD-12")
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (duration, "0", 0),
+        (duration, "0.00", 0),
+        (duration, "31536000", LONGEST_S),
+        (seconds, "1e-3", 0.001),
+        (seconds, "31536000", LONGEST_S),
+        (whole, "0", 0),
+        (whole, "60", 60),
+    ],
+)
+def test_the_ends_of_a_range_are_accepted(parse: Any, text: str, value: float) -> None:
+    assert parse(text) == value

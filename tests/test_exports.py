@@ -38,6 +38,7 @@ PUBLIC = [
     "HttpOptions",
     "InheritedEndpoint",
     "Joining",
+    "JoiningState",
     "Listener",
     "LocalProtocolError",
     "Namespace",
@@ -67,6 +68,7 @@ PUBLIC = [
     "SocketDetails",
     "SocketOptions",
     "Statistics",
+    "Step",
     "StopOptions",
     "Target",
     "TcpEndpoint",
@@ -113,6 +115,8 @@ MEMBERS = {
     "HandshakeDetails": "address headers issued_s query secure url",
     "HttpCompression": "level threshold_bytes",
     "Joining": "accept auth credentials identify name socket state undo",
+    "JoiningState": """ABANDONED ACCEPTED AUTHENTICATING JOINED MIDDLEWARE REFUSED RESTORING
+        SEARCHING SEAT""",
     "Listener": "expire next_deadline receive_binary receive_text session_closed",
     "LocalProtocolError": "",
     "Namespace": f"{CHANNEL} sockets",
@@ -145,6 +149,7 @@ MEMBERS = {
         prepend_any prepend_any_outgoing public_id recovered rooms session use user
         wait_drained""",
     "SocketDetails": "data handshake id rooms user",
+    "Step": "describe function is_async stage takes_socket timeout_s",
     "Target": "compress excluded fits local rooms timeout_s volatile",
     "TcpEndpoint": "host listen port tls",
     "TrioSocketIOError": "",

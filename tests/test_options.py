@@ -277,6 +277,9 @@ def test_the_flat_names_say_where_they_are_described() -> None:
         ({"state_recovery_max_packets": 0}, "^state_recovery_max_packets: must be above zero"),
         ({"state_recovery": "yes"}, "^state_recovery: expected True or False, not 'yes'$"),
         ({"serve_client": 1}, "^serve_client: "),
+        ({"transports": 5}, "^transports: expected a tuple of names, not 5$"),
+        ({"transports": "polling"}, "^transports: expected a tuple of names, not 'polling'$"),
+        ({"transports": ([],)}, r"^transports: a transport is polling or websocket, not \[\]$"),
         ({"transports": ("carrier pigeon",)}, "^transports: .*not 'carrier pigeon'$"),
         ({"allow_request": lambda: True}, "^allow_request: .*request"),
     ],
@@ -284,6 +287,26 @@ def test_the_flat_names_say_where_they_are_described() -> None:
 def test_an_error_has_the_name_that_was_written(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         ServerOptions(**given)
+
+
+@pytest.mark.req("SURF-60")
+@pytest.mark.parametrize(("interval_s", "timeout_s"), [(2147484, 1), (25, 1e9), (2147463.5, 20)])
+def test_a_heartbeat_is_no_longer_than_a_timer_in_javascript(
+    interval_s: float, timeout_s: float
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ServerOptions(ping_interval_s=interval_s, ping_timeout_s=timeout_s)
+    assert str(caught.value) == (
+        "ping_interval_s: must be at most 2147483 together with ping_timeout_s, because timers in "
+        "JavaScript cannot run for longer and would end the session at once; it is "
+        f"{interval_s:.10g}, and ping_timeout_s is {timeout_s:.10g}"
+    )
+
+
+@pytest.mark.req("SURF-60")
+def test_the_longest_heartbeat_is_accepted() -> None:
+    options = ServerOptions(ping_interval_s=2147463, ping_timeout_s=20)
+    assert (options.ping_interval_s + options.ping_timeout_s) * 1000 < 2**31
 
 
 def test_origins_are_read_once() -> None:

@@ -174,4 +174,4 @@ async def test_the_parser_that_the_server_speaks() -> None:
         assert "?echo 1.5" in output
         code, _, (line,) = await connect(url)
         assert code == 1
-        assert line.endswith("the server may speak another --parser")
+        assert line.endswith("the server may speak another parser; see --parser")

@@ -33,6 +33,7 @@ from trio_socketio.http.options import (
     HttpOptions,
 )
 from trio_socketio.net.options import PerMessageDeflate
+from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.runtime.endpoints import InheritedEndpoint, TcpEndpoint, UnixEndpoint
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -48,6 +49,7 @@ from trio_socketio.socketio.saved_session import SavedSession
 from trio_socketio.socketio.server import Server, open_server
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.statistics import Statistics
+from trio_socketio.socketio.steps import Step
 from trio_socketio.socketio.target import Target
 
 __version__ = "0.1.0"
@@ -77,6 +79,7 @@ __all__ = [
     "HttpOptions",
     "InheritedEndpoint",
     "Joining",
+    "JoiningState",
     "Listener",
     "LocalProtocolError",
     "Namespace",
@@ -106,6 +109,7 @@ __all__ = [
     "SocketDetails",
     "SocketOptions",
     "Statistics",
+    "Step",
     "StopOptions",
     "Target",
     "TcpEndpoint",

@@ -1,13 +1,27 @@
-"""Parses the values of command line arguments, and words the errors about them."""
+"""Parses the values of command line arguments, and words the errors about them (CMD-12)."""
 
 import argparse
+import logging
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, NoReturn
+from math import nan
+from typing import Any, Final, NoReturn
 
 from trio_socketio.engine.options import Cookie
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import escape
+
+LONGEST_S: Final = 365 * 24 * 60 * 60
+"""The longest time that can be given: what is longer is a mistake, such as milliseconds."""
+
+# Arguments that change what another one turns on, each with that one and with its option.
+_NEEDS: Final = (
+    ("cors_credentials", "cors_origin", "cors_origins"),
+    ("cors_max_age", "cors_origin", "cors_origins"),
+    ("state_recovery_duration", "state_recovery", "state_recovery"),
+)
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,6 +46,22 @@ def unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
     return f"{message}; did you mean {similar[0]}?" if similar else message
 
 
+def warn_of_idle(asked: argparse.Namespace, options: object) -> None:
+    """Warn of arguments that have no effect without another one (CMD-11).
+
+    Args:
+        asked: the arguments.
+        options: the ServerOptions, in which the app may have turned on what they change.
+    """
+    for name, needed, option in _NEEDS:
+        if getattr(asked, name) is not None and not getattr(options, option):
+            log.warning("%s has no effect without %s", _flag(name), _flag(needed))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def port(text: str) -> int:
     """Parse a TCP port.
 
@@ -51,6 +81,17 @@ def count(text: str) -> int:
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """Parse a whole number that may be zero.
+
+    Raises:
+        ArgumentTypeError: the text is not such a number.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number (0 or more)")
     return int(text)
 
 
@@ -82,21 +123,32 @@ def duration(text: str) -> float:
     """Parse a time in seconds that may be zero.
 
     Raises:
-        ArgumentTypeError: the text is not a number, or below zero.
+        ArgumentTypeError: the text is not a number, below zero or above LONGEST_S.
     """
-    return 0.0 if text.strip() in ("0", "0.0") else seconds(text)
+    given = _number(text)
+    if not 0 <= given <= LONGEST_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds (0 to {LONGEST_S}, which is a year)"
+        )
+    return given
 
 
 def seconds(text: str) -> float:
     """Parse a time in seconds.
 
     Raises:
-        ArgumentTypeError: the text is not a number above zero.
+        ArgumentTypeError: the text is not a number above zero, or it is above LONGEST_S.
     """
-    try:
-        given = float(text)
-    except ValueError:
-        given = 0
-    if not 0 < given < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
+    given = _number(text)
+    if not 0 < given <= LONGEST_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds (above 0, at most {LONGEST_S}, which is a year)"
+        )
     return given
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan  # outside every range

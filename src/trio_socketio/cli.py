@@ -20,6 +20,8 @@ from trio_socketio.arguments import (
     port,
     seconds,
     unrecognized,
+    warn_of_idle,
+    whole,
 )
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.engine.options import TRANSPORTS, Cookie
@@ -67,6 +69,7 @@ _OPTIONS = {
 }
 
 _DEFAULT_HOST = "127.0.0.1"
+_DEFAULT_PORT = 3000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up(asked.log_level, asked.log_format)
         listening = _listening(asked)
         server = load_server(asked.app, _given(asked))
+        warn_of_idle(asked, server.options)
         _freeze()
         trio.run(serve, server, listening)
     except (ConfigurationError, BaseExceptionGroup) as error:
@@ -107,19 +111,23 @@ def _listening(asked: argparse.Namespace) -> Listening:
     """Take from the arguments where to listen.
 
     Raises:
-        ConfigurationError: two arguments contradict each other.
+        ConfigurationError: two arguments contradict each other (CMD-10).
     """
-    if asked.unix is not None and asked.host is not None:
-        raise ConfigurationError("--unix does not listen on a host: leave out --unix or --host")
+    if asked.fd is not None and (asked.unix, asked.host, asked.port) != (None, None, None):
+        raise ConfigurationError(
+            "--fd listens on an inherited descriptor: leave out --host, --port and --unix"
+        )
+    for name in ("host", "port"):
+        if asked.unix is not None and getattr(asked, name) is not None:
+            raise ConfigurationError(
+                f"--unix does not listen on a {name}: leave out --unix or --{name}"
+            )
     if asked.keyfile is not None and asked.certfile is None:
         raise ConfigurationError("--keyfile needs --certfile")
-    if asked.fd is not None and (asked.unix is not None or asked.host is not None):
-        raise ConfigurationError(
-            "--fd listens on an inherited descriptor: leave out --host and --unix"
-        )
     hosts = tuple(asked.host or (_DEFAULT_HOST,))
     inherited = tuple(asked.fd or ())
-    return Listening(hosts, asked.port, asked.unix, inherited, asked.certfile, asked.keyfile)
+    port = _DEFAULT_PORT if asked.port is None else asked.port
+    return Listening(hosts, port, asked.unix, inherited, asked.certfile, asked.keyfile)
 
 
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
@@ -193,15 +201,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     where.add_argument(
         "--port",
         type=port,
-        default=3000,
-        help="TCP port; 0 takes a free one (default: %(default)s)",
+        help=f"TCP port; 0 takes a free one (default: {_DEFAULT_PORT})",
     )
     where.add_argument(
         "--unix", type=Path, metavar="FILE", help="listen on this Unix socket instead of TCP"
     )
     where.add_argument(
         "--fd",
-        type=count,
+        type=whole,
         action="append",
         metavar="N",
         help="listen on this inherited descriptor instead; may be given several times",
@@ -341,7 +348,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     how.add_argument(
         "--cors-max-age",
-        type=count,
+        type=whole,
         metavar="S",
         help="how long browsers keep the answer to a preflight (default: their own choice)",
     )

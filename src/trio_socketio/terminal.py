@@ -220,7 +220,7 @@ def _advice(error: TrioSocketIOError, asked: argparse.Namespace) -> str:
     if "closed the connection" in said and not _is_secure(asked.url):
         return "; if it speaks TLS, try https:// instead of http://"
     if "lost at once" in said:
-        return "; the server may speak another --parser"
+        return "; see --parser"
     return ""
 
 

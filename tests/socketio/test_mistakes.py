@@ -9,9 +9,12 @@ from tests.socketio.in_process import enter
 from tests.socketio.serving import serving
 from trio.testing import trio_test
 
-from trio_socketio import LocalProtocolError, Server, ServerOptions
+from trio_socketio import ConfigurationError, LocalProtocolError, Server, ServerOptions, open_client
 from trio_socketio.client.dispatch import Dispatcher
+from trio_socketio.codec.parsers import PARSERS, MsgpackParser
+from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.socketio.steps import Step
 
 MISFIT: Final = r"called with|not a function"
 NO_NAME: Final = r"an event's name is text|parentheses"
@@ -226,3 +229,104 @@ async def test_old_clients_of_other_origins_need_credentials(
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == warns
     assert all("cors_credentials=True" in line for line in lines)
+
+
+@pytest.mark.req("SURF-61")
+@pytest.mark.parametrize("options", [5, 0, {}, [], "json", {"port": 3000}])
+def test_a_server_is_given_its_own_kind_of_options(options: Any) -> None:
+    says = re.escape(f"options: expected ServerOptions(...), not {options!r}")
+    with pytest.raises(ConfigurationError, match=f"^{says}$"):
+        Server(options)
+    server = Server()
+    before = server.options
+    with pytest.raises(ConfigurationError, match=f"^{says}$"):
+        server.options = options
+    assert server.options is before
+
+
+@pytest.mark.req("SURF-61")
+def test_a_server_is_given_a_parser_or_its_name() -> None:
+    assert Server(parser="msgpack")._host.parser is PARSERS["msgpack"]
+    assert Server(parser="json")._host.parser is PARSERS["json"]
+    own = MsgpackParser()
+    assert Server(parser=own)._host.parser is own
+    for wrong in misfits("yaml", "", 5, 0, {}, MsgpackParser):
+        with pytest.raises(ConfigurationError) as caught:
+            Server(parser=wrong)
+        assert str(caught.value) == (
+            f"parser: expected 'json', 'msgpack' or a Parser, not {wrong!r}"
+        )
+
+
+@pytest.mark.req("SURF-61")
+@trio_test
+async def test_a_parser_given_by_name_is_served() -> None:
+    server = Server(parser="msgpack")
+    async with (
+        serving(server) as port,
+        open_client(f"http://127.0.0.1:{port}", parser="msgpack") as client,
+    ):
+        server.on("ping")(lambda _: "pong")
+        assert await client.emit_with_ack("ping", timeout_s=5) == "pong"
+
+
+@pytest.mark.req("SURF-61")
+@pytest.mark.parametrize("adapter", [5, None, none, two])
+def test_an_adapter_is_made_with_a_namespace(adapter: Any) -> None:
+    with pytest.raises(LocalProtocolError, match=f"^adapter: .*({MISFIT})"):
+        Server(adapter=adapter)
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, name: str, auth: Any) -> bool:
+        return True
+
+
+@pytest.mark.req("SURF-36")
+@pytest.mark.parametrize("name", [[], {}, ([],), 5, None, b"/x", re.compile(b"/x")])
+def test_a_namespace_needs_a_name_or_a_matcher(name: Any) -> None:
+    server = Server()
+    with pytest.raises(LocalProtocolError, match="neither a name, nor a compiled pattern of text"):
+        server.of(name)
+
+
+@pytest.mark.req("SURF-36")
+def test_a_predicate_can_be_found_again() -> None:
+    with pytest.raises(LocalProtocolError, match="a predicate must be hashable"):
+        Server().of(Unhashable())
+
+
+@pytest.mark.req("SURF-36")
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("steps", [None, 5, [5], [one], "steps", Step(State.SEAT, one)])
+def test_steps_are_steps(place: int, steps: Any) -> None:
+    registry = registries()[place]
+    with pytest.raises(LocalProtocolError, match=r"^expected a list of Step\(\.\.\.\), not "):
+        registry.add_steps(steps)
+    good = Step(State.SEAT, one)
+    with pytest.raises(LocalProtocolError, match=r"^expected a list of Step"):
+        registry.add_steps([good, 5])
+    registry.add_steps(iter((good,)))
+
+
+@pytest.mark.req("SURF-36")
+@pytest.mark.parametrize(
+    ("stage", "function", "timeout_s", "says"),
+    [
+        (5, one, None, "the stages that have steps are AUTHENTICATING, MIDDLEWARE, SEAT, not 5"),
+        (State.JOINED, one, None, "AUTHENTICATING, MIDDLEWARE, SEAT, not JOINED"),
+        (State.SEAT, none, None, "seat step: .*will be called with .joining"),
+        (State.MIDDLEWARE, 5, None, "middleware step: 5 is not a function"),
+        (State.SEAT, one, 0, "a number of seconds above zero or None, not 0"),
+        (State.SEAT, one, "5", "a number of seconds above zero or None, not '5'"),
+        (State.SEAT, one, float("nan"), "a number of seconds above zero or None, not nan"),
+        (State.SEAT, one, True, "a number of seconds above zero or None, not True"),
+    ],
+)
+def test_a_step_is_checked_when_it_is_made(
+    stage: Any, function: Any, timeout_s: Any, says: str
+) -> None:
+    with pytest.raises(LocalProtocolError, match=says):
+        Step(stage, function, timeout_s=timeout_s)

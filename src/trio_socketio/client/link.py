@@ -236,7 +236,8 @@ class Link:
             error = ConnectFailed(f"the server did not answer a CONNECT within {limit_s:g} s")
             self._wait_for_more(wanted, error)
         if session.reason and self.memberships.are_wanted:
-            raise ConnectFailed(f"the connection was lost at once: {session.reason}")
+            hint = "the server may speak another parser"  # CLI-17
+            raise ConnectFailed(f"the connection was lost at once: {session.reason}; {hint}")
 
     def _wait_for_more(self, wanted: list[ClientMembership], error: ConnectFailed) -> None:
         """Go on, if possible, although the server has not answered every CONNECT in time.

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from trio_socketio.codec import msgpack_packet, socket_packet
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.socket_packet import Packet, PacketType
-from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.errors import ConfigurationError, RemoteProtocolError
 
 EncodeArguments = Callable[[Sequence[Any], int | None], Outgoing]
 """Writes the arguments of an event or an acknowledgement, and its ack id, which may be None."""
@@ -86,6 +86,19 @@ class MsgpackParser:
 JSON: Final[Parser] = JsonParser()
 PARSERS: Final[Mapping[str, Parser]] = {"json": JSON, "msgpack": MsgpackParser()}
 """The parsers by their names in ServerOptions."""
+
+
+def find_parser(parser: object) -> Parser:
+    """Return a parser that is given by its name, or one of the program's own.
+
+    Raises:
+        ConfigurationError: there is no parser of that name, or it lacks a method of a parser.
+    """
+    found = PARSERS.get(parser) if isinstance(parser, str) else parser
+    if isinstance(found, type) or not isinstance(found, Parser):
+        names = ", ".join(map(repr, PARSERS))
+        raise ConfigurationError(f"parser: expected {names} or a Parser, not {parser!r}")
+    return found
 
 
 def connect_encoder(parser: Parser, namespace: str) -> Callable[[dict[str, str]], Outgoing]:

@@ -15,6 +15,9 @@ from trio_socketio.signatures import find_misfit
 
 TRANSPORTS: Final = ("polling", "websocket")
 
+LONGEST_SILENCE_S: Final = (2**31 - 1) // 1000
+"""How long clients in JavaScript can wait for a ping: setTimeout takes 31 bits of milliseconds."""
+
 _ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
 
 
@@ -72,7 +75,8 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
         destroy_upgrade: whether a connection is closed that asks for an upgrade at a path that
             nothing serves; it is answered 404 either way.
         ping_interval_s: from the end of one heartbeat to the next ping.
-        ping_timeout_s: how long a client may take to answer a ping.
+        ping_timeout_s: how long a client may take to answer a ping; with ping_interval_s at most
+            2147483, which is what timers in JavaScript can count.
         upgrade_timeout_s: from the opening of the WebSocket to the upgrade packet.
         max_http_buffer_size_bytes: the largest body, frame or message that a client may send; the
             handshake tells it to clients as maxPayload.
@@ -113,6 +117,13 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
         for name in ("ping_interval_s", "ping_timeout_s"):
             if not isfinite(getattr(self, name)):  # the handshake tells it to clients
                 raise OptionError(name, "must be finite")
+        if self.ping_interval_s + self.ping_timeout_s > LONGEST_SILENCE_S:  # SURF-60
+            raise OptionError(
+                "ping_interval_s",
+                f"must be at most {LONGEST_SILENCE_S} together with ping_timeout_s, because timers "
+                "in JavaScript cannot run for longer and would end the session at once; it is "
+                f"{self.ping_interval_s:.10g}, and ping_timeout_s is {self.ping_timeout_s:.10g}",
+            )
         for name, kind in (
             ("http_compression", HttpCompression),
             ("per_message_deflate", PerMessageDeflate),
@@ -125,6 +136,8 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
             raise OptionError(
                 "initial_packet", f"{self.initial_packet!r} cannot be sent as a message"
             )
+        if not isinstance(self.transports, (tuple, list)):
+            raise OptionError("transports", f"expected a tuple of names, not {self.transports!r}")
         if not self.transports:
             raise OptionError("transports", "must name at least one transport")
         for transport in self.transports:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.runtime.listeners import open_tcp_listeners, open_unix_listener
 
 
@@ -38,11 +38,19 @@ class TcpEndpoint:
         host: a name or address, or several; "all" is every address, IPv4 and IPv6.
         port: the port, the same on all addresses; 0 takes a free one.
         tls: the context for TLS; None means cleartext.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
     """
 
     host: str | Sequence[str] = "127.0.0.1"
     port: int = 3000
     tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        _check_host(self.host)
+        _check_number("port", self.port, 65535)
+        _check_tls(self.tls)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
@@ -59,19 +67,27 @@ class UnixEndpoint:
     """A Unix socket. A file that was left behind by a process that died is replaced.
 
     Args:
-        path: the path of its file, which is removed at the end.
+        path: the path of its file, which is removed at the end. Text becomes a Path.
         mode: the file's permissions.
         tls: the context for TLS; None means cleartext.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
     """
 
-    path: Path
+    path: Path | str
     mode: int = 0o660
     tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", _as_path(self.path))
+        _check_number("mode", self.mode, 0o7777, "0o{:o}")
+        _check_tls(self.tls)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
         """Listen on the Unix socket while the block runs."""
-        listener = open_unix_listener(self.path, self.mode)
+        listener = open_unix_listener(Path(self.path), self.mode)
         try:
             ours = os.stat(self.path)
         except OSError as error:  # somebody has removed the file at once
@@ -95,10 +111,17 @@ class InheritedEndpoint:
     Args:
         fileno: its descriptor, which is closed at the end.
         tls: the context for TLS; None means cleartext.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
     """
 
     fileno: int
     tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("fileno", self.fileno, 2**31 - 1)
+        _check_tls(self.tls)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
@@ -155,3 +178,44 @@ class _Bound:
 def _close(listeners: list[socket.socket]) -> None:
     for listener in listeners:
         listener.close()
+
+
+# -- checks (RUN-40): a bad value is an error where it is written, not when the server starts
+
+
+def _check_host(host: object) -> None:
+    hosts = (host,) if isinstance(host, str) else host
+    if isinstance(hosts, (bytes, bytearray)) or not isinstance(hosts, Sequence):
+        raise OptionError("host", f"expected text or a sequence of texts, not {host!r}")
+    if not hosts:
+        raise OptionError("host", "must name at least one host")
+    for name in hosts:
+        if not isinstance(name, str) or not name:
+            raise OptionError("host", f"a host is a name, an address or 'all', not {name!r}")
+
+
+def _check_number(option: str, number: object, most: int, form: str = "{}") -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= most:
+        wanted = form.format(most)
+        raise OptionError(option, f"expected a whole number from 0 to {wanted}, not {number!r}")
+
+
+def _as_path(path: object) -> Path:
+    if not isinstance(path, (str, Path)):
+        raise OptionError("path", f"expected a pathlib.Path or text, not {path!r}")
+    if not path or "\0" in str(path):  # the kernel's abstract sockets are not files
+        raise OptionError("path", f"{path!r} cannot be the path of a file")
+    return Path(path)
+
+
+def _check_tls(tls: object) -> None:
+    if tls is None:
+        return
+    if not isinstance(tls, ssl.SSLContext):
+        raise OptionError("tls", f"expected an ssl.SSLContext or None, not {tls!r}")
+    if tls.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise OptionError(
+            "tls",
+            "this context is for clients; a server needs ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) "
+            "or ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)",
+        )

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trio_socketio.codec.parsers import JSON, PARSERS
+from trio_socketio.codec.parsers import JSON, PARSERS, find_parser
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.errors import ConfigurationError
@@ -27,7 +27,10 @@ class Host:
     Args:
         options: by group. They can be changed until serving begins.
         engine: knows the poller and the deadlines while the server serves.
-        parser: one of the program's own; None means the one that the options name.
+        parser: its name, or one of the program's own; None means the one that the options name.
+
+    Raises:
+        ConfigurationError: there is no such parser.
 
     Attributes:
         draw_id: returns a random id for a socket, which never contains a sid.
@@ -37,16 +40,18 @@ class Host:
         workers: run user code.
     """
 
-    def __init__(self, options: "ServerGroups", engine: "Engine", parser: "Parser | None") -> None:
+    def __init__(
+        self, options: "ServerGroups", engine: "Engine", parser: "str | Parser | None"
+    ) -> None:
         self.options = options
         self.engine = engine
-        self.parser = parser or PARSERS[options.sockets.parser]
+        self._own_parser = None if parser is None else find_parser(parser)
+        self.parser = self._own_parser or PARSERS[options.sockets.parser]
         self.workers = Workers()
         self.intake = Intake()
         self.intake.begin(options.sockets)
         self.recovery: Recovery | None = None
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
-        self._own_parser = parser
 
     def begin(self, deadlines: "Deadlines") -> None:
         """Take the options as they are now: serving begins.

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.engine.options import Cookie, EngineOptions, RequestHooks
-from trio_socketio.errors import OptionError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.http.options import (
     ClientFilesOptions,
     CorsOptions,
@@ -259,8 +259,12 @@ def group_options(flat: ServerOptions) -> ServerGroups:
     Args:
         flat: the options of the server.
     Raises:
+        ConfigurationError: these are not ServerOptions.
         OptionError: an option cannot be used; the error has its flat name.
     """
+    given_options: object = flat
+    if not isinstance(given_options, ServerOptions):
+        raise ConfigurationError(f"options: expected ServerOptions(...), not {given_options!r}")
     origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
     hooks = RequestHooks(flat.allow_request, flat.generate_id)
     hooks.check()

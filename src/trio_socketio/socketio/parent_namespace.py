@@ -5,7 +5,7 @@ also what is registered later.
 """
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -99,13 +99,29 @@ class ParentNamespace(Registrar, Broadcast):
             self._registry.disinherit(child._registry)
 
 
+_NO_MATCHER: Final = "{!r} is neither a name, nor a compiled pattern of text, nor a predicate"
+
+
+def check_matcher(matcher: Matcher) -> Matcher:
+    """Refuse what cannot be looked up among the matchers that are known.
+
+    Raises:
+        LocalProtocolError: it cannot be hashed.
+    """
+    try:
+        hash(matcher)
+    except TypeError as error:
+        if callable(matcher):
+            raise LocalProtocolError(f"a predicate must be hashable: {error}") from None
+        raise LocalProtocolError(_NO_MATCHER.format(matcher)) from None
+    return matcher
+
+
 def _name(matcher: Any) -> str:
     if isinstance(matcher, re.Pattern) and isinstance(matcher.pattern, str):
         return matcher.pattern
     if not callable(matcher):
-        raise LocalProtocolError(
-            f"{matcher!r} is neither a name, nor a compiled pattern of text, nor a predicate"
-        )
+        raise LocalProtocolError(_NO_MATCHER.format(matcher))
     check_function("predicate", matcher, ("name", "auth"))
     return str(getattr(matcher, "__qualname__", repr(matcher)))
 

@@ -96,7 +96,11 @@ class Registrar:
         return function
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """Have clients that join from now on pass these steps, after others of their stage."""
+        """Have clients that join from now on pass these steps, after others of their stage.
+
+        Raises:
+            LocalProtocolError: these are not steps.
+        """
         self._registry.add_steps(steps)
 
     def observe(self, observer: Observer) -> None:

@@ -12,7 +12,7 @@ from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.observers import Observers, Observing
-from trio_socketio.socketio.steps import Step, Steps
+from trio_socketio.socketio.steps import Step, Steps, check_steps
 
 CONNECTION: Final = "connection"
 SERVER_RESERVED: Final = frozenset(("connect", "connection", "new_namespace"))
@@ -89,9 +89,13 @@ class Registry:
     # -- steps and observers
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """Have clients that join from now on pass these steps, after others of their stage."""
+        """Have clients that join from now on pass these steps, after others of their stage.
+
+        Raises:
+            LocalProtocolError: these are not steps; none of them is added.
+        """
         self.workers.check_thread()
-        steps = tuple(steps)
+        steps = check_steps(steps)
         self.steps.add(steps)
         for heir in self._heirs:
             heir.add_steps(steps)

@@ -32,7 +32,7 @@ from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
 from trio_socketio.socketio.options import ServerOptions, group_options
-from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
+from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace, check_matcher
 from trio_socketio.socketio.registrar import Observer, check_observer
 from trio_socketio.socketio.statistics import Statistics
 from trio_socketio.socketio.steps import Step
@@ -51,7 +51,11 @@ class Server(Channel):
     Args:
         options: see ServerOptions.
         adapter: makes the adapter of each namespace; the default one serves a single node.
-        parser: one of your own; None means the one that the options name.
+        parser: its name, or one of your own; None means the one that the options name.
+
+    Raises:
+        ConfigurationError: the options or the parser cannot be used.
+        LocalProtocolError: the adapter cannot be made with a namespace.
 
     Attributes:
         engine: middleware and events of the HTTP requests below Socket.IO.
@@ -64,14 +68,15 @@ class Server(Channel):
         options: ServerOptions | None = None,
         *,
         adapter: AdapterFactory = Adapter,
-        parser: Parser | None = None,
+        parser: str | Parser | None = None,
     ) -> None:
         self.engine = Engine()
         self._mounts: dict[str, OpenSession] = {}
         self._running: Mount | None = None
         self._lifespans = Lifespans()
         self._lifecycle = Lifecycle()
-        self._options = options or ServerOptions()
+        check_function("adapter", adapter, ("namespace",))  # SURF-61
+        self._options = ServerOptions() if options is None else options
         self._host = Host(group_options(self._options), self.engine, parser)
         self._namespaces = Namespaces(self._host, adapter)
         self.namespaces = self._namespaces.by_name
@@ -120,7 +125,7 @@ class Server(Channel):
         """
         if isinstance(name, str):
             return self._namespaces.find_or_create(name)
-        return self._namespaces.parent_of(name)
+        return self._namespaces.parent_of(check_matcher(name))
 
     async def remove(self, name: str, reason: str = "namespace removed") -> None:
         """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
@@ -142,7 +147,11 @@ class Server(Channel):
         await self._namespaces.remove(name, reason)
 
     def add_steps(self, steps: Iterable[Step]) -> None:
-        """Add steps to every namespace, also those created later; see Namespace.add_steps."""
+        """Add steps to every namespace, also those created later; see Namespace.add_steps.
+
+        Raises:
+            LocalProtocolError: these are not steps.
+        """
         self._namespaces.everywhere.add_steps(steps)
 
     def observe(self, observer: Observer) -> None:

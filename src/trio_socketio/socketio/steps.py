@@ -1,15 +1,13 @@
 """The steps that a client passes on its way into a namespace, by stage."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, Final, NamedTuple
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.verdicts import function_name
-from trio_socketio.signatures import is_async
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from trio_socketio.signatures import check_function, is_async
 
 STEP_STAGES: Final = (State.AUTHENTICATING, State.MIDDLEWARE, State.SEAT)
 """The stages that have steps."""
@@ -25,7 +23,8 @@ class Step:
         timeout_s: how long an async function may take; None means hook_timeout_s.
 
     Raises:
-        LocalProtocolError: the stage has no steps.
+        LocalProtocolError: the stage has no steps, the function cannot be called so, or the time is
+            not a number above zero.
     """
 
     __slots__ = ("function", "is_async", "stage", "timeout_s")
@@ -34,7 +33,12 @@ class Step:
         self, stage: State, function: Callable[..., Any], *, timeout_s: float | None = None
     ) -> None:
         if stage not in STEP_STAGES:
-            raise LocalProtocolError(f"there are no steps in the stage {stage.name}")
+            known = ", ".join(stage.name for stage in STEP_STAGES)
+            shown = getattr(stage, "name", repr(stage))
+            raise LocalProtocolError(f"the stages that have steps are {known}, not {shown}")
+        what = "socket" if stage is State.MIDDLEWARE else "joining"
+        check_function(f"{stage.name.lower()} step", function, (what,))
+        _check_time(timeout_s)
         self.stage = stage
         self.function = function
         self.is_async = is_async(function)
@@ -49,6 +53,28 @@ class Step:
         """Return a name of the step for the log."""
         what = "middleware" if self.takes_socket else f"{self.stage.name.lower()} step"
         return f"{what} of {namespace} ({function_name(self.function)})"
+
+
+def check_steps(steps: object) -> tuple[Step, ...]:
+    """Return the steps as a tuple.
+
+    Raises:
+        LocalProtocolError: these are not steps.
+    """
+    found = tuple(steps) if isinstance(steps, Iterable) else ()
+    if not isinstance(steps, Iterable) or not all(isinstance(step, Step) for step in found):
+        raise LocalProtocolError(f"expected a list of Step(...), not {steps!r}")
+    return found
+
+
+def _check_time(timeout_s: object) -> None:
+    if timeout_s is None:
+        return
+    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if not is_number or not 0 < timeout_s <= inf:  # type: ignore[operator]
+        raise LocalProtocolError(
+            f"the timeout_s of a step is a number of seconds above zero or None, not {timeout_s!r}"
+        )
 
 
 class Awaited(NamedTuple):
@@ -78,7 +104,7 @@ class Steps:
         self._by_stage: dict[State, list[Step]] = {stage: [] for stage in STEP_STAGES}
         self.plan: tuple[Step, ...] = ()
 
-    def add(self, steps: "Iterable[Step]") -> None:
+    def add(self, steps: Iterable[Step]) -> None:
         """Add steps, each after the others of its stage."""
         for step in steps:
             self._by_stage[step.stage].append(step)
