@@ -124,6 +124,8 @@ class Streams:
     @property
     def have_room(self) -> bool:
         """Whether each of them can take an event at once."""
+        if not self._senders:  # as in most programs, and this is asked for each event
+            return True
         states = [sender.statistics() for sender in self._senders]
         return all(state.current_buffer_used < state.max_buffer_size for state in states)
 
