@@ -205,7 +205,7 @@ async def test_too_many_rooms_are_refused_and_told_to_nobody() -> None:
         await ann.ask("join", "tea")
         await eve.ask("join", "1")
         await eve.ask("join", "2")
-        assert "2 rooms already" in (await eve.ask("join", "tea"))["error"]
+        assert "more than 2 rooms" in (await eve.ask("join", "tea"))["error"]
         await ann.hears_nothing()
 
 

@@ -1,14 +1,11 @@
 """Answers that are awaited: of one socket, or of all sockets that a broadcast reached."""
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import trio
 
 from trio_socketio.acks import Ack
 from trio_socketio.errors import AckTimeout, TrioSocketIOError
-
-DEFAULT_ACK_TIMEOUT_S: Final = 20.0
-"""How long an answer may take by default."""
 
 
 class Awaited(Protocol):

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from trio_socketio.acks import Ack, check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, Ack, check_timeout
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.remote_socket import RemoteSocket, SocketDetails
 from trio_socketio.socketio.target import EVERYBODY, Target
 

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trio_socketio.acks import check_timeout
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, check_timeout
 from trio_socketio.socketio.broadcast import Audience, Broadcast, Reaching
 from trio_socketio.socketio.registrar import Registrar
 from trio_socketio.socketio.registry import check_server_side

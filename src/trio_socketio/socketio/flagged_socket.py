@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trio_socketio.acks import PendingAck, check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, PendingAck, check_timeout
 from trio_socketio.errors import AckTimeout, SessionClosed
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.socketio.broadcast import Broadcast, check_event
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ client that leaves gives its memory back at once. Parts are told the socket wher
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.protocol.socket_life import Life
-from trio_socketio.socketio.acks import DEFAULT_ACK_TIMEOUT_S, AnsweringClient, PendingAcks
+from trio_socketio.socketio.acks import AnsweringClient, PendingAcks
 from trio_socketio.socketio.broadcast import Broadcast, check_event, names
 from trio_socketio.socketio.events import Events, EventSender
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
