@@ -62,6 +62,7 @@ async function recovery_again_and_again(sockets) {
   socket.io.engine.close(); // and now it comes back by itself
   await back;
   assert.ok(socket.recovered);
+  await sockets.settled(socket);
 }
 
 async function recovery_after_a_volatile_event(sockets) {
