@@ -8,7 +8,7 @@ import trio
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 
 DEFAULT_ACK_TIMEOUT_S: Final = 20.0
-"""How long an answer may take by default."""
+"""The default timeout for an answer, in seconds."""
 
 
 class Ack(NamedTuple):

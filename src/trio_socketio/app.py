@@ -62,8 +62,8 @@ def load_server(spec: str | None, given: Mapping[str, Any]) -> Server:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby.
         given: the options of the command line, which override the app's.
     Raises:
-        ConfigurationError: there is no such app, it fails, or it is neither a Server nor a function
-            that returns one.
+        ConfigurationError: the app does not exist, raises an exception, or is neither a Server nor
+            a function that returns one.
     """
     if spec is None:
         return lobby.create(ServerOptions(**given))

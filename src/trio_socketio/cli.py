@@ -420,8 +420,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     how.add_argument(
         "--cleanup-empty-child-namespaces",
         action=argparse.BooleanOptionalAction,
-        help="end a namespace that a client has created when nobody is in it any more "
-        "(default: no)",
+        help="end a namespace that a client has created once it is empty (default: no)",
     )
     logs = command.add_argument_group("what to log")
     logs.add_argument(

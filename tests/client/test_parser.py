@@ -154,6 +154,8 @@ async def test_a_parser_of_ones_own(transports: Transports) -> None:
 
 @trio_test
 async def test_there_is_no_such_parser() -> None:
-    with pytest.raises(ConfigurationError, match="parser is json or msgpack, not 'yaml'"):
+    with pytest.raises(
+        ConfigurationError, match="expected 'json', 'msgpack' or a Parser, not 'yaml'"
+    ):
         async with open_client("http://127.0.0.1:9", parser="yaml"):
             raise AssertionError

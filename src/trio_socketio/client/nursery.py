@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from trio_socketio.runtime.groups import raise_unchanged
+
 
 @asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
@@ -26,11 +28,4 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
         failures = [each for each in group.exceptions if not isinstance(each, trio.Cancelled)]
         if len(failures) != 1:
             raise
-        failure = failures.pop()
-        context = failure.__context__
-        del group
-        try:
-            raise failure
-        finally:
-            failure.__context__ = context  # the statement above has put the group there
-            del failure, context  # a traceback refers to this frame: they would be a cycle
+        raise_unchanged(failures.pop())

@@ -11,7 +11,7 @@ from trio_socketio.client.nursery import open_bare_nursery
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.client.session import TRANSPORTS
 from trio_socketio.client.settings import Auth, Settings
-from trio_socketio.codec.parsers import PARSERS, Parser
+from trio_socketio.codec.parsers import Parser, find_parser
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.signatures import find_misfit
 
@@ -63,7 +63,9 @@ async def open_client(
         raise ConfigurationError(f"options are ClientOptions, not {options!r}")
     _check_transports(transports)
     _check_auth(auth)
-    settings = Settings(options, auth, _find_parser(parser))
+    # CLI-17: the handshake does not tell which parser the server has. A wrong one ends the
+    # connection as soon as it cannot decode what arrives.
+    settings = Settings(options, auth, find_parser(parser))
     dialer = Dialer(parse_url(url, options.path), headers or {}, ssl_context, open_stream)
     link = Link(dialer, transports, settings)
     try:
@@ -106,15 +108,3 @@ def _check_auth(auth: object) -> None:
             raise ConfigurationError(f"auth: {misfit}")
     elif auth is not None and not isinstance(auth, Mapping):
         raise ConfigurationError(f"auth is an object or a function that gives one, not {auth!r}")
-
-
-def _find_parser(parser: object) -> Parser:
-    """Find the parser.
-
-    The handshake does not tell which parser a server has. A wrong one ends the connection as soon
-    as it cannot decode what arrives (CLI-17).
-    """
-    found = PARSERS.get(parser) if isinstance(parser, str) else parser
-    if not isinstance(found, Parser):
-        raise ConfigurationError(f"parser is {' or '.join(PARSERS)}, not {parser!r}")
-    return found

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NoReturn, TypeVar
 
+from trio_socketio.runtime.barrier import sole_error
+
 T = TypeVar("T")
 
 
@@ -27,16 +29,10 @@ async def alone(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
                 raise
     except BaseExceptionGroup as group:
         raise_unchanged(
-            own if own is not None and _leaves(own) == _leaves(group) else _unwrap(group)
+            own if own is not None and _leaves(own) == _leaves(group) else sole_error(group)
         )
     finally:
         own = None  # it refers to this frame, and this frame to it
-
-
-def _unwrap(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _leaves(error: BaseException) -> list[int]:

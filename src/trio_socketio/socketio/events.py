@@ -245,16 +245,15 @@ class Events:
 
         What the server has queued itself, such as "disconnect", stays.
         """
-        dropped = 0
-        for _ in range(len(self._queue or ())):
-            assert self._queue is not None
-            event = self._queue.popleft()
+        dropped, queue = 0, self._queue or deque()
+        for _ in range(len(queue)):  # in place: a worker may be going through it
+            event = queue.popleft()
             _, arguments, _, weight = event
             if weight:
                 self.put_down(arguments[0], weight)
                 dropped += 1
             else:
-                self._queue.append(event)
+                queue.append(event)
         self._place._workers.events_dropped += dropped
         return dropped
 

@@ -265,6 +265,7 @@ def group_options(flat: ServerOptions) -> ServerGroups:
     given_options: object = flat
     if not isinstance(given_options, ServerOptions):
         raise ConfigurationError(f"options: expected ServerOptions(...), not {given_options!r}")
+    # ServerOptions has made a tuple of whatever it was given.
     origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
     hooks = RequestHooks(flat.allow_request, flat.generate_id)
     hooks.check()

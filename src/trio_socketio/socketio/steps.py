@@ -70,8 +70,11 @@ def check_steps(steps: object) -> tuple[Step, ...]:
 def _check_time(timeout_s: object) -> None:
     if timeout_s is None:
         return
-    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
-    if not is_number or not 0 < timeout_s <= inf:  # type: ignore[operator]
+    if (
+        not isinstance(timeout_s, (int, float))
+        or isinstance(timeout_s, bool)
+        or not 0 < timeout_s <= inf
+    ):
         raise LocalProtocolError(
             f"the timeout_s of a step is a number of seconds above zero or None, not {timeout_s!r}"
         )
