@@ -257,6 +257,22 @@ async def test_a_client_that_comes_and_goes_does_not_use_up_all_namespaces(
     caplog.clear()
 
 
+@pytest.mark.req("BND-18")
+@trio_test
+async def test_a_namespace_that_somebody_has_come_back_to_does_not_give_way(
+    transport: str,
+) -> None:
+    server = room_server(ServerOptions(max_dynamic_namespaces=1))
+    async with serving(server) as port:
+        async with joined(port, transport, "/room-1"):
+            pass
+        await until(lambda: server.statistics().sessions == 0)  # nobody is in it now
+        async with joined(port, transport, "/room-1"), open_client(port, transport) as other:
+            assert await refusal(other, "/room-2") == {"message": "Too many namespaces"}
+            assert set(server.of(ROOM).children) == {"/room-1"}
+            assert server.of("/room-1").emit("news") == 1
+
+
 TOO_MANY_OF_ONE = {"message": "Too many new namespaces for one client"}
 
 
