@@ -282,7 +282,7 @@ async def test_a_parser_that_raises_ends_the_connection_alone(
                 raise failure()
             return json_parser.decode_text(text)
 
-    async with connected(create_server(), ("websocket",), parser=Parser) as client:
+    async with connected(create_server(), ("websocket",), parser=Parser()) as client:
         reasons: list[str] = []
         client.on("disconnect")(reasons.append)
         client.emit("echo", 1)
