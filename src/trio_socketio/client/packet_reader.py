@@ -1,6 +1,5 @@
 """Puts the messages of one session together to packets."""
 
-from math import inf
 from typing import Protocol
 
 from trio_socketio.codec.parsers import Parser
@@ -49,7 +48,7 @@ class PacketReader:
         if decoded.attachments:
             # It needs no deadline: it holds no more than one message may (CLI-41), and heartbeats
             # go on beside it.
-            self._reassembly = Reassembly(decoded, self._max_message_bytes, inf)
+            self._reassembly = Reassembly(decoded, self._max_message_bytes)
             self._size = len(packet)
         else:
             self._receiver.receive_packet(decoded, len(packet))

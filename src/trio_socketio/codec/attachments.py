@@ -29,16 +29,18 @@ def must_deconstruct(value: Any) -> bool:
     Raises:
         LocalProtocolError: the value contains itself, or is nested too deep.
     """
+    found = False
     if type(value) is list or type(value) is tuple:
         for item in value:
             kind = type(item)
-            if kind not in _PLAIN and not (
+            if kind is bytes:
+                found = True
+            elif kind not in _PLAIN and not (
                 kind is dict and _is_text(map(type, item)) and _is_plain(map(type, item.values()))
             ):
                 break
         else:
-            return False  # the common case: a name, a few plain arguments and flat objects
-    found = False
+            return found  # the common case: a name, a few plain arguments and flat objects
     level: list[Any] = [[value]]
     # The walk goes on after a find: deconstruct and the encoder rely on the depth being bounded.
     for left in range(MAX_DEPTH, -1, -1):
@@ -90,6 +92,9 @@ def deconstruct(value: Any) -> tuple[Any, tuple[bytes, ...]]:
     waiting: list[tuple[Any, Any, Any]] = [(root, 0, value)]
     while waiting:
         parent, key, item = waiting.pop()
+        if type(item) in _PLAIN:
+            parent[key] = item
+            continue
         if not _is_known(item):
             item = to_builtins(item, value)  # SIO5-62
         if isinstance(item, BINARY):
@@ -110,10 +115,13 @@ def deconstruct(value: Any) -> tuple[Any, tuple[bytes, ...]]:
     return root[0], tuple(attachments)
 
 
+_KNOWN: Final = (list, tuple, *BINARY)
+
+
 def _is_known(item: Any) -> bool:
     if type(item) is dict:
         return _is_text(map(type, item))
-    return type(item) in _PLAIN or isinstance(item, (list, tuple, *BINARY))
+    return isinstance(item, _KNOWN)
 
 
 def reconstruct(value: Any, attachments: list[bytes]) -> Any:

@@ -8,6 +8,7 @@ same way (SIO4-10).
 
 from collections.abc import Sequence
 from enum import IntEnum
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -279,12 +280,13 @@ class Reassembly:
             clock.
 
     Attributes:
+        expires_at: the same; it may be set later.
         weight: the weight of the packet and the size of the attachments that have arrived.
     """
 
     __slots__ = ("_attachments", "_bytes_left", "_packet", "expires_at", "weight")
 
-    def __init__(self, packet: Packet, max_bytes: int, expires_at: float) -> None:
+    def __init__(self, packet: Packet, max_bytes: int, expires_at: float = inf) -> None:
         self._packet = packet
         self._bytes_left = max_bytes
         self._attachments: list[bytes] = []

@@ -17,9 +17,10 @@ from enum import Enum, auto
 from typing import Final
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.tables import Name
 
 
-class Life(Enum):
+class Life(Name):
     """The states of a connection. What is read is handed over only in OPEN."""
 
     OPEN = auto()
@@ -28,18 +29,14 @@ class Life(Enum):
     DRAINING = auto()
     CLOSED = auto()
 
-    __hash__ = object.__hash__  # see Input
 
-
-class Input(Enum):
+class Input(Name):
     """What can happen to a connection."""
 
     FINISH = auto()  # we have nothing more to say once our output is sent
     PART = auto()  # the same, and the peer has nothing more to say either
     SENT = auto()  # the kernel has taken all output
     ABORT = auto()  # we give the connection up, or the peer is gone
-
-    __hash__ = object.__hash__  # that of Enum is written in Python, and each table look-up needs it
 
 
 TRANSITIONS: Final[dict[tuple[Life, Input], Life]] = {

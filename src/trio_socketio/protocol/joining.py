@@ -11,13 +11,14 @@ A stage that has nothing to do is skipped (JOIN-01). Every stage may end in REFU
 client is told why, or in ABANDONED, because the client has left or the server stops (JOIN-02).
 """
 
-from enum import Enum, auto
+from enum import auto
 from typing import Final
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.tables import Name
 
 
-class State(Enum):
+class State(Name):
     """The stages of a joining, and its ends."""
 
     SEARCHING = auto()  # the namespace does not exist, and parent namespaces may make it

@@ -10,17 +10,18 @@ CLOSING is the state of a polling session whose client has yet to fetch the clos
 """
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import auto
 from math import inf
 from typing import Final
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.tables import Name
 
 CLOSE_WAIT_S: Final = 30.0
 """How long a closed polling session waits for the GET that fetches its close packet (EIO4-56)."""
 
 
-class State(Enum):
+class State(Name):
     """The states of a session. Packets pass only in OPEN."""
 
     OPEN = auto()
@@ -28,7 +29,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Input(Enum):
+class Input(Name):
     """What can happen to a session."""
 
     CLOSE_REQUESTED = auto()

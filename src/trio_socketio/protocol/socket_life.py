@@ -11,13 +11,14 @@ In ASKING the client waits for the answer to its CONNECT. In ACCEPTED it has the
 in the namespace until it has authenticated itself: it gets events sent to it, but no broadcasts.
 """
 
-from enum import Enum, auto
+from enum import auto
 from typing import Final
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.tables import Name
 
 
-class Life(Enum):
+class Life(Name):
     """The states of a socket."""
 
     ASKING = auto()
@@ -26,7 +27,7 @@ class Life(Enum):
     LEFT = auto()
 
 
-class Input(Enum):
+class Input(Name):
     """What can happen to a socket."""
 
     ACCEPT = auto()  # the CONNECT is answered before the client has authenticated itself

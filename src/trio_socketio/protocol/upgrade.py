@@ -14,14 +14,15 @@ A candidate is a WebSocket that was opened for the session and has not taken it 
 """
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import auto
 from math import inf
 from typing import Final
 
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.tables import Name
 
 
-class State(Enum):
+class State(Name):
     """The states of an upgrade."""
 
     POLLING = auto()
@@ -30,7 +31,7 @@ class State(Enum):
     UPGRADED = auto()
 
 
-class Input(Enum):
+class Input(Name):
     """What can happen to an upgrade."""
 
     CANDIDATE_OPENED = auto()

@@ -187,6 +187,7 @@ async def accept_forever(
         _Complaint("cannot accept connections: %s; trying again%s"),
         _Complaint("a connection was accepted and could not be taken: %s; it is closed%s"),
     )
+    over_tcp = listener.family != socket.AF_UNIX
     while True:
         try:
             await trio.lowlevel.wait_readable(listener)
@@ -206,16 +207,16 @@ async def accept_forever(
                 await trio.sleep(_RETRY_S)
                 break
             try:
-                _prepare(sock)
+                _prepare(sock, over_tcp=over_tcp)
                 on_accept(sock, peer[0] if isinstance(peer, tuple) else "")
             except Exception as error:
                 lost.tell(error)
 
 
-def _prepare(sock: socket.socket) -> None:
+def _prepare(sock: socket.socket, *, over_tcp: bool) -> None:
     try:
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
+        if over_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:  # for one, the connection may have been reset by now
         sock.close()

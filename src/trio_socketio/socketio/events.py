@@ -8,7 +8,7 @@ import trio
 
 from trio_socketio.acks import answer_arguments
 from trio_socketio.socketio.handlers import Handler
-from trio_socketio.socketio.intake import OVERLOAD_FACTOR, Holder
+from trio_socketio.socketio.intake import OVERLOAD_FACTOR, Holder, weigh_text
 from trio_socketio.socketio.interception import HandlerTable, Interception
 
 if TYPE_CHECKING:
@@ -93,7 +93,12 @@ class Events:
         self._task: trio.lowlevel.Task | None = None  # that worker, once a handler has suspended
 
     def receive(
-        self, socket: EventSocket, arguments: list[Any], ack_id: int | None, weight: int = 0
+        self,
+        socket: EventSocket,
+        arguments: list[Any],
+        ack_id: int | None,
+        weight: int = 0,
+        unweighed: bytes = b"",
     ) -> None:
         """Call the handler of an event that has arrived, or queue the event behind others.
 
@@ -103,15 +108,21 @@ class Events:
                 (SIO5-19).
             ack_id: of the event; None if no answer is asked for (SIO5-25).
             weight: as Intake weighs it.
+            unweighed: the packet, as in `dispatch`.
         """
         name = arguments[0]
         handler = self.handlers.get(name) or self._place._registry.unhandled_for(name)
         if handler is not None:  # SIO5-22: otherwise it is ignored
             arguments[0] = socket
-            self.dispatch(handler, arguments, ack_id, weight)
+            self.dispatch(handler, arguments, ack_id, weight, unweighed)
 
     def dispatch(
-        self, handler: Handler, arguments: list[Any], ack_id: int | None = None, weight: int = 0
+        self,
+        handler: Handler,
+        arguments: list[Any],
+        ack_id: int | None = None,
+        weight: int = 0,
+        unweighed: bytes = b"",
     ) -> None:
         """Call a plain handler now if no event is before it; otherwise queue the event (SIO5-20).
 
@@ -120,8 +131,11 @@ class Events:
             arguments: the socket, then the arguments of the event.
             ack_id: of the event; None if no answer is asked for.
             weight: as Intake weighs it.
+            unweighed: the packet, if it has yet to be weighed. Most events are handled at once, and
+                weighing takes longer than handling them.
         """
         if handler.is_async or self.pending:
+            weight = weigh_text(unweighed) if unweighed else weight
             self._enqueue(handler, arguments, ack_id, weight)
             return
         workers = self._place._workers

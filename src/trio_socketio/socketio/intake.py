@@ -48,11 +48,12 @@ _LOOKED_AT: Final = 64  # how many packets that wait one pass looks at
 Receive = Callable[[bytes, int], None]
 """Takes a packet and its weight, which is above zero."""
 
+Weigh = Callable[[bytes], int]
+
 
 def weigh_text(packet: bytes) -> int:
     """Return about how many bytes a JSON packet takes once it is decoded (BND-01)."""
-    items = packet.count(b"[") + packet.count(b"{") + packet.count(b",")
-    return len(packet) + _ITEM_BYTES * items
+    return _weigh(packet, b"[{,")
 
 
 _MSGPACK_CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
@@ -64,7 +65,11 @@ def weigh_msgpack(packet: bytes) -> int:
     Bytes inside texts and numbers may look like containers. A packet then weighs too much, but
     never too little.
     """
-    items = len(packet) - len(packet.translate(None, _MSGPACK_CONTAINERS))
+    return _weigh(packet, _MSGPACK_CONTAINERS)
+
+
+def _weigh(packet: bytes, marks: bytes) -> int:
+    items = len(packet) - len(packet.translate(None, marks))  # twice as fast as bytes.count
     return len(packet) + _ITEM_BYTES * items
 
 
@@ -148,8 +153,8 @@ class Intake:
     Attributes:
         held: the weight of it all, packets that wait to be decoded included.
         dropped: the number of packets that still waited to be decoded when their clients were lost.
-        weigh_above: the size in bytes above which a packet has to be weighed and shown to
-            `put_off`.
+        weigh_above: the size in bytes above which a packet has to be shown to `put_off`, and
+            weighed if it is kept.
     """
 
     def __init__(self) -> None:
@@ -256,7 +261,7 @@ class Intake:
 
     # -- packets that wait to be decoded
 
-    def put_off(self, holder: Holder, receive: Receive, packet: bytes, weight: int) -> bool:
+    def put_off(self, holder: Holder, receive: Receive, packet: bytes, weigh: Weigh) -> bool:
         """Put a packet aside if it has to wait.
 
         Nothing more is read of its session until the packet has been received, so that acks,
@@ -266,7 +271,7 @@ class Intake:
             holder: the client.
             receive: takes the packet when it is its turn.
             packet: as it came.
-            weight: of the packet once it is decoded.
+            weigh: returns its weight.
         Returns:
             Whether it was put aside, or its client was closed; otherwise the caller receives it
             now.
@@ -278,7 +283,7 @@ class Intake:
             self.dropped += 1
             holder.session.lose("overload")
             return True
-        self._waiting[holder] = _PutOff(receive, packet, weight)
+        self._waiting[holder] = _PutOff(receive, packet, weigh(packet))
         self._raw += size
         self._add(holder, size)
         self._news.set()

@@ -32,13 +32,15 @@ class JsonReader:
         holder: the client, whose attachments are weighed.
     """
 
-    __slots__ = ("_intake", "_reassembly", "_sockets", "holder")
+    __slots__ = ("_intake", "_is_counted", "_looks_again", "_reassembly", "_sockets", "holder")
 
     def __init__(self, participant: Participant) -> None:
         self.holder = participant
         self._sockets = participant.sockets
         self._intake = participant.host.intake
         self._reassembly: Reassembly | None = None
+        self._looks_again = False
+        self._is_counted = False  # whether Intake counts what is collected
 
     # -- Listener
 
@@ -55,12 +57,13 @@ class JsonReader:
             raise RemoteProtocolError(
                 "a text message before the attachments of a binary packet are complete"
             )
+        unweighed = b""
         if not weight:
             weight = len(packet)
             if weight > self._intake.weigh_above:
-                weight = weigh_text(packet)
-                if self._intake.put_off(self.holder, self.receive_text, packet, weight):
+                if self._intake.put_off(self.holder, self.receive_text, packet, weigh_text):
                     return
+                unweighed = packet
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
         # Participant.receive_packet and Events.receive would do the same: two calls are saved.
@@ -71,11 +74,11 @@ class JsonReader:
             handler = events.handlers.get(arguments[0])
             if handler is not None:
                 arguments[0] = socket
-                events.dispatch(handler, arguments, decoded.ack_id, weight)
+                events.dispatch(handler, arguments, decoded.ack_id, weight, unweighed)
             else:
-                events.receive(socket, arguments, decoded.ack_id, weight)
+                events.receive(socket, arguments, decoded.ack_id, weight, unweighed)
             return
-        decoded.weight = weight
+        decoded.weight = weigh_text(unweighed) if unweighed else weight
         if self.holder.revision.has_queries:
             cut_query(decoded)
         if decoded.attachments:  # SIO5-57: otherwise it is complete
@@ -94,10 +97,11 @@ class JsonReader:
             raise RemoteProtocolError("a binary message that no packet has announced")
         packet = reassembly.receive_attachment(data)
         if packet is None:
-            self._intake.collect(self, len(data))
+            if self._is_counted:
+                self._intake.collect(self, len(data))
         else:
             self._reassembly = None
-            self._intake.stop_collecting(self, reassembly.weight)
+            self._stop_counting(reassembly.weight)
             packet.weight = reassembly.weight + len(data)
             self.holder.receive_packet(packet)
 
@@ -127,14 +131,30 @@ class JsonReader:
             participant.receive_packet(packet)  # it raises, or ignores the packet
             if not participant.session.is_open:
                 return
-        options = participant.host.options
-        self._reassembly = Reassembly(
-            packet,
-            MAX_ATTACHMENTS * options.engine.max_http_buffer_size_bytes,
-            trio.current_time() + options.sockets.attachments_timeout_s,  # SIO5-80: for all of them
-        )
-        participant.session.reschedule()
-        self._intake.collect(self, packet.weight)
+        host = participant.host
+        max_bytes = MAX_ATTACHMENTS * host.options.engine.max_http_buffer_size_bytes
+        self._reassembly = Reassembly(packet, max_bytes)
+        # Most packets are complete by then, and need neither a deadline nor to be counted.
+        if not self._looks_again:
+            self._looks_again = True
+            host.engine._poller.defer(self._count_incomplete)
+
+    def _count_incomplete(self) -> None:
+        """Have a packet whose attachments have not come with it collected under the bounds."""
+        self._looks_again = False
+        reassembly = self._reassembly
+        if reassembly is not None and not self._is_counted:
+            participant = self.holder
+            timeout_s = participant.host.options.sockets.attachments_timeout_s
+            reassembly.expires_at = trio.current_time() + timeout_s  # SIO5-80: for all of them
+            participant.session.reschedule()
+            self._is_counted = True
+            self._intake.collect(self, reassembly.weight)
+
+    def _stop_counting(self, weight: int) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._intake.stop_collecting(self, weight)
 
     @property
     def collected(self) -> int:
@@ -145,7 +165,7 @@ class JsonReader:
         """Give up a packet that is not complete."""
         reassembly, self._reassembly = self._reassembly, None
         if reassembly is not None:
-            self._intake.stop_collecting(self, reassembly.weight)
+            self._stop_counting(reassembly.weight)
 
 
 class WholePacketReader:
@@ -188,8 +208,9 @@ class WholePacketReader:
         intake = self._participant.host.intake
         if len(packet) <= intake.weigh_above:
             return len(packet) or 1
-        weight = weigh_msgpack(packet)
-        return 0 if intake.put_off(self._participant, receive, packet, weight) else weight
+        if intake.put_off(self._participant, receive, packet, weigh_msgpack):
+            return 0
+        return weigh_msgpack(packet)
 
     def _receive(self, packet: Packet, weight: int) -> None:
         if packet.attachments:
