@@ -348,7 +348,7 @@ async def test_a_session_that_ends_takes_its_candidate_along(how: str) -> None:
 
 @pytest.mark.req("EIO4-56")
 @in_trio
-async def test_a_session_closed_during_an_upgrade_says_so_by_polling() -> None:
+async def test_a_session_closed_during_an_upgrade_says_so_by_polling_if_asked() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
         websocket = await engine.candidate(polling)
@@ -356,11 +356,47 @@ async def test_a_session_closed_during_an_upgrade_says_so_by_polling() -> None:
         await websocket.receive()
         engine.session.send_text(b"last")
         engine.session.close()
-        assert await closing_code(websocket) == 1000
         assert split(await polling.poll()) == ["4last"]
         assert split(await polling.poll()) == ["1"]
+        assert await closing_code(websocket) == 1000
         assert engine.listener.reasons == ["forced close"]
         assert_refused(await polling.poll(), 1)
+
+
+@pytest.mark.req("EIO4-124")
+@pytest.mark.parametrize("code", [1000, 1012])
+@in_trio
+async def test_a_session_closed_during_an_upgrade_says_so_on_the_websocket(code: int) -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        websocket = await engine.candidate(polling)
+        await websocket.send("2probe")
+        await websocket.receive()
+        engine.session.send_text(b"last")
+        engine.session.close(code=code)
+        await websocket.send("5")
+        assert await websocket.receive() == "4last"
+        assert await closing_code(websocket) == code
+        assert engine.listener.reasons == ["forced close"]
+        assert engine.engine.sessions == {}
+        assert_refused(await polling.poll(), 1)
+
+
+@pytest.mark.req("EIO4-124")
+@on_mock_clock
+async def test_a_closing_session_waits_30_s_for_the_upgrade(clock: MockClock) -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        websocket = await engine.candidate(polling)
+        await websocket.send("2probe")
+        await websocket.receive()
+        engine.session.close(code=1012)
+        clock.jump(29)
+        await settle()
+        assert len(engine.engine.sessions) == 1
+        clock.jump(2)
+        assert await closing_code(websocket) == 1012
+        assert engine.engine.sessions == {}
 
 
 @in_trio
@@ -373,8 +409,9 @@ async def test_a_closing_session_takes_no_candidate() -> None:
         assert split(await polling.poll()) == ["1"]
 
 
+@pytest.mark.req("EIO4-124")
 @in_trio
-async def test_an_upgrade_packet_that_crosses_the_close_changes_nothing() -> None:
+async def test_an_upgrade_packet_that_crosses_the_close_completes_the_upgrade() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
         websocket = await engine.candidate(polling)
@@ -383,10 +420,10 @@ async def test_an_upgrade_packet_that_crosses_the_close_changes_nothing() -> Non
         send_unseen(websocket, "5")
         send_unseen(websocket, "4late")
         engine.session.close()  # before the server reads
-        await closing_code(websocket)
+        assert await closing_code(websocket) == 1000
         assert engine.listener.received == []
         assert engine.listener.reasons == ["forced close"]
-        assert split(await polling.poll()) == ["1"]
+        assert_refused(await polling.poll(), 1)
 
 
 @in_trio

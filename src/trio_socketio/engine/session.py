@@ -270,8 +270,6 @@ class Session:
         """End it at once: the client is gone, silent, or broke the protocol. Only marks it."""
         if self.is_closed:
             return
-        if self._upgrade is not None:
-            self._upgrade.close(1000)
         self._transport.abort()
         if self.is_open:
             self._mark(Input.PEER_LOST, reason)

@@ -102,14 +102,17 @@ class Upgrade(Protocol):
         """Go on with what the old transport has held back: the session is read again."""
 
     def close(self, code: int) -> None:
-        """Close the WebSocket, since the session ends.
+        """Close the WebSocket, now or when it has taken over, since the session is to end.
 
         Args:
             code: of the close frame.
         """
 
     def discard(self) -> None:
-        """Refuse what the old transport was still receiving, since the session has ended."""
+        """Close the WebSocket if it has not taken over, since the session has ended.
+
+        What the old transport was still receiving is refused.
+        """
 
 
 class Ended:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_socketio.codec.engine_packet import PROBE_PING, PROBE_PONG
+from trio_socketio.protocol.session import Input as SessionInput
 from trio_socketio.protocol.upgrade import Input, State, UpgradeMachine
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.websocket import WebSocketTransport
 
 _UPGRADE: Final = b"5"
+_NORMAL: Final = 1000
 _BAD_CANDIDATE: Final = 1002
 
 
@@ -34,7 +36,7 @@ class Candidate:
     Spec: Engine.IO v4, "Upgrade".
     """
 
-    __slots__ = ("_machine", "_owner", "_polling", "_reader", "_session", "_websocket")
+    __slots__ = ("_code", "_machine", "_owner", "_polling", "_reader", "_session", "_websocket")
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Candidate:
         self._reader = reader
         self._polling = polling
         self._websocket = websocket
+        self._code = _NORMAL
         self._machine = UpgradeMachine(owner.options.upgrade_timeout_s)
         self._machine.receive(Input.CANDIDATE_OPENED, trio.current_time())
         websocket.frames.set_handlers(self._receive_text, self._receive_binary, self._lose)
@@ -75,13 +78,21 @@ class Candidate:
             self._polling.resume()
 
     def close(self, code: int) -> None:
-        """Close the WebSocket."""
-        self._websocket.close(code)
+        """Close the WebSocket, unless the client may need it to hear of the end.
+
+        Once its probe was answered, a client sends no further GET. Its upgrade packet is on the
+        way, and without this WebSocket it would never be told why the session ends (EIO4-124).
+        """
+        self._code = code
+        if self._machine.state is State.CANDIDATE:
+            self._websocket.close(code)
 
     def discard(self) -> None:
-        """Refuse a POST that was still being received when the WebSocket took over."""
+        """Close the WebSocket, or refuse a POST that was being received when it took over."""
         if self._machine.state is State.UPGRADED:
             self._polling.discard()
+        else:
+            self._websocket.close(self._code)
 
     def _receive_text(self, packet: bytes) -> None:
         session, machine = self._session, self._machine
@@ -116,9 +127,13 @@ class Candidate:
         reader = self._reader
         websocket.frames.set_handlers(reader.receive_text, reader.receive_frame, session.lose)
         waiting = self._polling.retire()
-        session._carry_by(websocket)
         for packet in waiting:  # EIO4-119: in order, each once
-            session.send(packet)
+            websocket.send(packet)
+        if not session.is_open:  # EIO4-124
+            websocket.close(self._code)
+            session._end(SessionInput.FLUSHED)
+            return
+        session._carry_by(websocket)
         if not self._polling.inbox.is_receiving:
             session._upgrade = None  # otherwise it stays, to resume or refuse the unfinished POST
         if session.paused:

@@ -268,7 +268,7 @@ class Server(Channel):
     ) -> None:
         engine, stop = self._host.options.engine, self._host.options.stop
         quickest_s = min(engine.ping_interval_s, engine.ping_timeout_s)
-        options = replace(self._host.options.runtime, deadline_slack_s=min(0.05, quickest_s / 40))
+        options = replace(self._host.options.runtime, deadline_slack_s=min(0.05, quickest_s / 200))
         async with (
             open_runtime(options) as runtime,
             AsyncExitStack() as opened,
