@@ -171,8 +171,7 @@ async def test_one_program_listens_on_tcp_and_unix(tmp_path: Path) -> None:
     process = await trio.lowlevel.open_process([sys.executable, str(path)], cwd=tmp_path)
     try:
         with trio.fail_after(LIMIT_S):
-            while not (tmp_path / "sio.sock").exists():
-                await trio.sleep(0.02)
+            await until(lambda: (tmp_path / "sio.sock").exists())
             async with open_client(f"http://127.0.0.1:{port}") as client:
                 assert client.connected
             async with await trio.open_unix_socket(str(tmp_path / "sio.sock")) as stream:
