@@ -93,6 +93,8 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
             64 bits of an IPv6 address count. None means no limit.
     """
 
+    _reloadable = frozenset(("max_unjoined_sessions", "max_unjoined_sessions_per_address"))
+
     path: str = "/socket.io/"
     add_trailing_slash: bool = True
     transports: tuple[str, ...] = TRANSPORTS

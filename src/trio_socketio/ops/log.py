@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
@@ -49,6 +49,18 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class Options(Protocol):
+    """What decides how the log is written; see ops.options.LogOptions."""
+
+    @property
+    def level(self) -> str:
+        """One of LEVELS."""
+
+    @property
+    def format(self) -> str:
+        """One of FORMATS."""
+
+
 def set_up(level: str, style: str) -> None:
     """Write the program's log to standard error.
 
@@ -59,3 +71,8 @@ def set_up(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def apply(options: Options) -> None:
+    """Write the log as the options say from now on."""
+    set_up(options.level, options.format)

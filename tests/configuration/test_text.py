@@ -1,0 +1,83 @@
+"""The example and the effective configuration, as they are written."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.configuration.tables import TABLES, Configuration, options_of
+from trio_socketio.configuration.text import describe_options, effective_text, example_text
+from trio_socketio.engine.options import Cookie, EngineOptions
+from trio_socketio.http.options import HttpCompression
+
+
+def uncommented(text: str) -> str:
+    return re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE)
+
+
+def read(folder: Path, text: str) -> Configuration:
+    path = folder / "conf.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(Sources(path, {}, {}, {})).configuration
+
+
+@pytest.mark.req("CFG-11")
+def test_the_example_gives_the_defaults_with_and_without_its_comments(tmp_path: Path) -> None:
+    example = example_text(TABLES)
+    assert read(tmp_path, example) == Configuration()
+    assert load(Sources(tmp_path / "conf.toml", {}, {}, {})).settings == {}
+    plain = uncommented(example)
+    assert plain != example
+    assert read(tmp_path, plain) == Configuration()
+    given = {place[:2] for place in load(Sources(tmp_path / "conf.toml", {}, {}, {})).settings}
+    assert given == {
+        (table, name) for table, kind in TABLES.items() for name in options_of(table, kind)
+    }
+
+
+@pytest.mark.req("CFG-11")
+def test_every_line_of_the_example_can_be_uncommented_alone(tmp_path: Path) -> None:
+    lines = example_text(TABLES).splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"#\S", line):
+            changed = [*lines[:number], line[1:], *lines[number + 1 :]]
+            assert read(tmp_path, "\n".join(changed)) == Configuration()
+
+
+def test_every_option_has_a_meaning() -> None:
+    kinds: list[type[msgspec.Struct]] = [*TABLES.values(), Cookie, HttpCompression]
+    for kind in kinds:
+        summary, meanings = describe_options(kind)
+        assert summary
+        assert not [name for name in kind.__struct_fields__ if not meanings.get(name)], kind
+
+
+def test_the_lines_of_the_example_are_short() -> None:
+    example = example_text(TABLES)
+    assert [line for line in example.splitlines() if len(line) > 100] == []
+    assert "None" not in example
+    assert "`" not in example.replace("`trio-socketio check-config FILE`", "")
+
+
+@pytest.mark.req("CFG-10")
+def test_an_effective_configuration_says_where_its_values_come_from(tmp_path: Path) -> None:
+    path = tmp_path / "conf.toml"
+    path.write_text('[engine]\nping_interval_s = 9\ncookie.name = "seat"\n')
+    environment = {"TRIO_SOCKETIO__LISTEN__HOST": "all"}
+    configuration, settings = load(Sources(path, environment, {}, {}))
+    text = effective_text(configuration, settings, TABLES)
+    lines = [re.sub(" +", " ", line) for line in text.splitlines()]
+    assert 'host = ["all"] # TRIO_SOCKETIO__LISTEN__HOST' in lines
+    assert f"ping_interval_s = 9.0 # {path}" in lines
+    assert f'cookie.name = "seat" # {path}' in lines
+    assert "cookie.http_only = true # default" in lines
+    assert "ping_timeout_s = 20.0 # default" in lines
+    path.write_text(text)
+    assert load(Sources(path, {}, {}, {})).configuration == configuration
+
+
+def test_a_group_that_is_on_by_default_is_written_option_by_option() -> None:
+    assert "#http_compression.threshold_bytes = 1024\n" in example_text(TABLES)
+    assert msgspec.structs.asdict(EngineOptions())["http_compression"] == HttpCompression()
