@@ -59,7 +59,7 @@ ONLY: Final = {
         "runtime",
         "http",
     },
-    "ops": {"errors"},
+    "ops": {"errors", "option_checks", "runtime"},
     "arguments": {"errors", "engine", "ops"},
     "terminal": {"errors", "codec", "client", "ops", "arguments"},
     "descriptors": set(),

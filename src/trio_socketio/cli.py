@@ -27,7 +27,7 @@ from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.engine.options import TRANSPORTS, Cookie
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.options import PerMessageDeflate
-from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
+from trio_socketio.ops.log import FORMATS, LEVELS, LogOptions, escape, open_log
 from trio_socketio.socketio.options import ServerOptions
 
 # The fields of ServerOptions by the names of their arguments, which override the app's if given.
@@ -87,12 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command == "connect":
         return terminal.run(asked)
     try:
-        set_up(asked.log_level, asked.log_format)
-        listening = _listening(asked)
-        server = load_server(asked.app, _given(asked))
-        warn_of_idle(asked, server.options)
-        _freeze()
-        trio.run(serve, server, listening)
+        with open_log(LogOptions(level=asked.log_level, format=asked.log_format)):
+            listening = _listening(asked)
+            server = load_server(asked.app, _given(asked))
+            warn_of_idle(asked, server.options)
+            _freeze()
+            trio.run(serve, server, listening)
     except (ConfigurationError, BaseExceptionGroup) as error:
         # trio puts what leaves a nursery into groups, but a person needs only the one line.
         fault = error
