@@ -60,7 +60,7 @@ ONLY: Final = {
         "runtime",
         "http",
     },
-    "ops": {"errors", "option_checks"},
+    "ops": {"errors", "option_checks", "runtime"},
     "descriptors": set(),
     "signals": set(),
 }

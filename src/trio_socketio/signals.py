@@ -1,6 +1,5 @@
 """What signals do to the standalone server."""
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -9,12 +8,10 @@ from typing import Any
 
 import trio
 
-log = logging.getLogger(__name__)
-
 
 @contextmanager
 def handled_signals(
-    stop: Callable[[], None], cancel: Callable[[], None], reload: Callable[[], None]
+    stop: Callable[[str], None], cancel: Callable[[str], None], reload: Callable[[], None]
 ) -> Iterator[None]:
     """Stop on the first signal, cancel on the second; the third ends the process.
 
@@ -27,8 +24,8 @@ def handled_signals(
     ignored, and that is left as it is.
 
     Args:
-        stop: called by the first SIGTERM or SIGINT.
-        cancel: called by the second.
+        stop: called by the first signal, with its name.
+        cancel: called by the second, with its name.
         reload: called by SIGHUP.
     """
     token = trio.lowlevel.current_trio_token()
@@ -42,7 +39,7 @@ def handled_signals(
             for known in before:
                 signal.signal(known, signal.SIG_DFL)
         action = stop if received == 1 else cancel
-        token.run_sync_soon(_announce, signal.Signals(number).name, action)
+        token.run_sync_soon(action, signal.Signals(number).name)
 
     def on_hang_up(number: int, frame: Any) -> None:
         if had_terminal and not _has_terminal():
@@ -69,8 +66,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _announce(name: str, action: Callable[[], None]) -> None:
-    log.info("received %s: stopping", name)
-    action()

@@ -23,7 +23,6 @@ from trio_socketio.configuration.text import toml_value, visible_value
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.net.tls import create_context
-from trio_socketio.ops import log as ops_log
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
     RenewableEndpoint,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_socketio.configuration.options import ListenOptions
+    from trio_socketio.ops.log import Log
 
 log = logging.getLogger(__name__)
 
@@ -82,21 +82,23 @@ class _Prepared(NamedTuple):
     idle: tuple[str, ...]
 
 
-def load_program(sources: Sources) -> "Program":
-    """Load the configuration and the app; set up the log.
+def load_program(sources: Sources, loaded: Loaded, program_log: "Log") -> "Program":
+    """Load the app.
 
+    Args:
+        sources: where the configuration comes from; a reload reads them again.
+        loaded: what was loaded from them.
+        program_log: the log of the program, which is open.
     Raises:
-        ConfigurationError: one of them cannot be used.
+        ConfigurationError: the app cannot be used.
     """
-    loaded = load(sources)
-    ops_log.apply(loaded.configuration.log)
     app_option = loaded.settings.get(("app", "spec"))
     app = load_app(
         loaded.configuration.app.spec,
         loaded.given(),
         "--app" if app_option is None else app_option.where,
     )
-    program = Program(sources, loaded, app)
+    program = Program(sources, loaded, app, program_log)
     for warning in find_idle(program.configuration, loaded.settings, sources.flags):
         log.warning("%s", warning)
     return program
@@ -110,10 +112,11 @@ class Program:
         configuration: the options that hold, those that the app sets itself included.
     """
 
-    def __init__(self, sources: Sources, loaded: Loaded, app: App) -> None:
+    def __init__(self, sources: Sources, loaded: Loaded, app: App, program_log: "Log") -> None:
         self.server = app.server
         self.configuration = _effective(loaded.configuration, app.server.options)
         self._sources = sources
+        self._log = program_log
         self._own_options = app.own
         self._certificate: Certificate | None = None
         self._endpoints: list[RenewableEndpoint] = []
@@ -138,7 +141,7 @@ class Program:
         self._endpoints = _endpoints(listen, context)
         with (
             trio.CancelScope() as scope,
-            handled_signals(server.stop, scope.cancel, self._ask_to_reload),
+            handled_signals(self._stop, partial(_cancel, scope), self._ask_to_reload),
         ):
             async with (
                 open_runtime(runtime_options(group_options(server.options))) as runtime,
@@ -158,6 +161,10 @@ class Program:
                     log.info("serving %s", ", ".join(urls))
                 reloads.cancel_scope.cancel()
         log.info("stopped")
+
+    def _stop(self, signal_name: str) -> None:
+        log.info("received %s: stopping", signal_name)
+        self.server.stop()
 
     # -- reload
 
@@ -219,8 +226,7 @@ class Program:
         reloaded, self.configuration = _compare(old, new)
         # Each owner takes its group here. A further one is a line.
         self.server.apply(options)
-        if old.log != self.configuration.log:
-            ops_log.apply(self.configuration.log)
+        self._log.apply(self.configuration.log)
         renewed = self._renew(prepared.certificate)
         if renewed and old.listen.certfile == new.listen.certfile and old_certificate is not None:
             line = f"[listen] certfile: {new.listen.certfile} has a new certificate or key"
@@ -236,6 +242,11 @@ class Program:
         for endpoint in self._endpoints:
             endpoint.renew(certificate.context)
         return True
+
+
+def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
+    log.info("received %s: stopping", signal_name)
+    scope.cancel()
 
 
 def read_certificate(listen: "ListenOptions") -> Certificate | None:

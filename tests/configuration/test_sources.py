@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_socketio.configuration.conversion import convert, find_kind
+from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import PREFIX, plain_value, read_environment
+from trio_socketio.configuration.kinds import find_kind
 from trio_socketio.configuration.loading import Loaded, Sources, load
 from trio_socketio.configuration.settings import Faults, Setting, Settings, merge, read_file
 from trio_socketio.configuration.tables import TABLES, Place, Tables, options_of
@@ -196,7 +197,10 @@ def test_only_what_is_given_overrides_an_app(tmp_path: Path) -> None:
             "[engine]\nping_timeout_s = 2147483",
             "[engine] ping_timeout_s: ping_interval_s must be at most 2147483 together with",
         ),
-        ("[log]\nlevel = 'loud'", "[log] level: expected debug, info, warning, error, not 'loud'"),
+        (
+            "[log]\nlevel = 'loud'",
+            "[log] level: expected debug, info, warning or error, not 'loud'",
+        ),
         (f"[engine]\npath = '{'x' * 500}'", "[engine] path: must be an absolute URL path, not 'x"),
         (f"[engine]\nallow_upgrades = '{'x' * 500}'", f"not '{'x' * 79}..."),
     ],
@@ -421,6 +425,26 @@ def test_tables_and_lists_of_tables(tmp_path: Path) -> None:
     environment, _ = read_environment({f"{PREFIX}GUARDED__LEVELS": '{"a": "b"}'}, GUARDED)
     assert guarded(environment, found).levels == {"a": "b"}
     assert found == []
+
+
+def test_names_with_dots_within_a_table(tmp_path: Path) -> None:
+    """The names are chosen freely, and may have dots, in quotes or without."""
+    file = write(
+        tmp_path, '[log.levels]\nengine = "debug"\nsocketio.joining = "error"\n"http.x" = "info"\n'
+    )
+    environment = {
+        f"{PREFIX}LOG__LEVELS__ENGINE__SESSIONS": "warning",
+        f"{PREFIX}LOG__LEVELS__HTTP__X": "debug",
+    }
+    assert loaded(file, environment).configuration.log.levels == {
+        "engine": "debug",
+        "engine.sessions": "warning",
+        "http.x": "debug",
+        "socketio.joining": "error",
+    }
+    (told,) = faults(write(tmp_path, '[log.levels]\nhttp = "info"\nengine.x = "loud"\n'))
+    assert told.startswith(f"{file}: [log.levels.engine] x: ")
+    assert "not 'loud'" in told
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import trio
 
 from trio_socketio.cli.arguments import complain
 from trio_socketio.cli.serve_arguments import FLAGS, given_settings
-from trio_socketio.configuration.loading import Sources
+from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.ops.log import open_log
 from trio_socketio.standalone import load_program
 
 DESCRIPTION = "Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds."
@@ -33,9 +34,11 @@ def run(asked: argparse.Namespace) -> int:
     """
     try:
         sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
-        program = load_program(sources)
-        _freeze()
-        trio.run(program.serve)
+        loaded = load(sources)
+        with open_log(loaded.configuration.log) as log:
+            program = load_program(sources, loaded, log)
+            _freeze()
+            trio.run(program.serve)
     except (ConfigurationError, BaseExceptionGroup) as error:
         # trio puts what leaves a nursery into groups, but a person needs only the one line.
         fault = error

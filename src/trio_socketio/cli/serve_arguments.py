@@ -18,8 +18,7 @@ from trio_socketio.configuration.options import ListenOptions
 from trio_socketio.configuration.settings import Setting, Settings
 from trio_socketio.configuration.tables import Place
 from trio_socketio.engine.options import TRANSPORTS, Cookie
-from trio_socketio.ops.log import FORMATS, LEVELS
-from trio_socketio.ops.options import LogOptions
+from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions
 from trio_socketio.socketio.options import ServerOptions
 
 # The option that each argument gives, by the argument's name. Options in several forms, such as

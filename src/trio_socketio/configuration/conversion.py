@@ -2,17 +2,16 @@
 
 from abc import ABC
 from collections.abc import Mapping
-from functools import reduce
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from operator import or_
 from pathlib import Path
-from types import GenericAlias, NoneType, UnionType
-from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+from types import GenericAlias
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
-from trio_socketio.configuration.settings import Setting, Settings, flatten, suggestion, turns_on
-from trio_socketio.configuration.tables import Place, Tables, options_of
+from trio_socketio.configuration.kinds import describe, fields_of, kind_of, suggestion
+from trio_socketio.configuration.settings import Setting, Settings, flatten, turns_on
+from trio_socketio.configuration.tables import Tables, options_of
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.option_checks import Network
 
@@ -27,42 +26,6 @@ class AnyNetwork(ABC):  # noqa: B024 - what it has are two registered classes
 
 AnyNetwork.register(IPv4Network)
 AnyNetwork.register(IPv6Network)
-
-
-class Kind(NamedTuple):
-    """The type of an option, taken apart.
-
-    Args:
-        plain: the type without None.
-        optional: whether the option can be None, which is written as false.
-        group: the group of options that the value is; None if it is something else.
-        groups: the same for a list of groups.
-    """
-
-    plain: Any
-    optional: bool
-    group: type[msgspec.Struct] | None
-    groups: type[msgspec.Struct] | None
-
-
-def kind_of(annotation: Any) -> Kind:
-    """Take the type of an option apart."""
-    parts = get_args(annotation) if _is_union(annotation) else (annotation,)
-    optional = NoneType in parts
-    parts = tuple(part for part in parts if part is not NoneType)
-    if bytes in parts:  # a file cannot hold bytes
-        parts = tuple(part for part in parts if part is not bytes)
-    plain = reduce(or_, parts)
-    items = get_args(plain) if get_origin(plain) in (tuple, list) else ()
-    return Kind(plain, optional, _group(plain), _group(items[0]) if items else None)
-
-
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) in (Union, UnionType)
-
-
-def _group(kind: Any) -> type[msgspec.Struct] | None:
-    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
 
 
 def convert(settings: Settings, tables: Tables, faults: list[str]) -> dict[str, Any]:
@@ -81,10 +44,6 @@ def convert(settings: Settings, tables: Tables, faults: list[str]) -> dict[str, 
         fields = options_of(table, kind)
         groups[table] = _convert_group(kind, fields, given, f"[{table}] ", faults)
     return groups
-
-
-def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
 def _convert_group(
@@ -110,7 +69,7 @@ def _convert_group(
     values: dict[str, Any] = {}
     found = len(faults)
     for name, parts in options.items():
-        where = next(iter(parts.values())).where
+        where = _where(parts, "")
         if name not in fields:
             faults.append(f"{where}: unknown option{suggestion(name, list(fields))}")
             continue
@@ -125,13 +84,14 @@ def _convert_group(
         try:
             return kind(**values)
         except OptionError as error:
-            name, reason = error.option, error.reason
+            # The option may be named with a name within its table, as levels.engine.
+            (name, _, inner), reason = error.option.partition("."), error.reason
             if name in secret:
                 reason = "its value cannot be used"
             if name not in options:  # one that was given does not go with the default of another
                 reason = f"{name} {reason}"
                 name = next((given for given in options if given in error.reason), name)
-            where = next(iter(options[name].values())).where if name in options else label.strip()
+            where = _where(options[name], inner) if name in options else label.strip()
             # An error that was found before may have led to this one.
             if name in values or len(faults) == found:
                 faults.append(f"{where}: {reason}")
@@ -140,6 +100,11 @@ def _convert_group(
         except ConfigurationError as error:  # it names no option
             faults.append(f"{label.strip()}: {error}")
             return _FAILED if any(field.required for field in fields.values()) else kind()
+
+
+def _where(parts: Settings, inner: str) -> str:
+    """Name the place where an option was given, or a value within it."""
+    return parts.get((inner,), next(iter(parts.values()))).where
 
 
 def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_secret: bool) -> Any:
@@ -152,7 +117,7 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
         return None
     if kind.group is not None and (whole is None or turns_on(whole.value)):
         origin = where if whole is not None else where.rpartition(" ")[0]
-        return _convert_group(kind.group, _fields(kind.group), within, f"{origin} ", faults)
+        return _convert_group(kind.group, fields_of(kind.group), within, f"{origin} ", faults)
     value: Any = _assemble(within) if whole is None else whole.value
     if kind.groups is not None and _are_tables(value):
         made = [
@@ -185,7 +150,7 @@ def _convert_item(
         place: Setting(value, f"{where} {'.'.join(place)}", origin)
         for place, value in flatten(item, ())
     }
-    return _convert_group(kind, _fields(kind), given, f"{where} ", faults)
+    return _convert_group(kind, fields_of(kind), given, f"{where} ", faults)
 
 
 def _are_tables(value: object) -> bool:
@@ -226,59 +191,7 @@ def _decode(kind: type, value: Any) -> Any:
     raise TypeError
 
 
-_WORDS: Final[Mapping[Any, str]] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Path: "the path of a file or folder",
-    Network: 'a network such as "10.0.0.0/8"',
-}
-
-
-def describe(kind: Kind) -> str:
-    """Say which values an option of this kind can have."""
-    return _words(kind.plain) + (", or false for none" if kind.optional else "")
-
-
-def _words(plain: Any) -> str:
-    origin, parts = get_origin(plain), get_args(plain)
-    if plain in _WORDS:
-        return _WORDS[plain]
-    if origin is Literal:
-        return " or ".join(map(repr, parts))
-    if origin in (tuple, list):
-        return f"a list, each item of which is {_words(parts[0])}"
-    if origin is dict:
-        return f"a table, each value of which is {_words(parts[1])}"
-    if _group(plain) is not None:
-        return "a table"
-    return " or ".join(map(_words, parts)) or "a value"
-
-
 def shown(value: object) -> str:
     """Write a value for an error, shortened."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def find_kind(place: Place, tables: Tables) -> tuple[Kind | None, str]:
-    """Find the kind of the option at a place.
-
-    Returns:
-        The kind; or None, with the reason and what was probably meant.
-    """
-    if place[0] not in tables:
-        return None, f"unknown group{suggestion(place[0], tables)}"
-    fields = options_of(place[0], tables[place[0]])
-    kind: Kind | None = None
-    for name in place[1:]:
-        if kind is not None and get_origin(kind.plain) is dict:
-            kind = kind_of(get_args(kind.plain)[1])
-            continue
-        if kind is not None:
-            fields = {} if kind.group is None else _fields(kind.group)
-        if name not in fields:
-            return None, f"unknown option{suggestion(name, fields)}"
-        kind = kind_of(fields[name].type)
-    return kind, f"names the group {place[0]}, but no option of it"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, get_origin
 
-from trio_socketio.configuration.conversion import Kind, find_kind
+from trio_socketio.configuration.kinds import Kind, find_kind, join_names
 from trio_socketio.configuration.settings import (
     Setting,
     Settings,
@@ -43,7 +43,8 @@ def read_environment(environment: Mapping[str, str], tables: Tables) -> tuple[Se
     settings: Settings = {}
     faults: list[str] = []
     for variable in sorted(name for name in environment if name.startswith(PREFIX)):
-        place = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+        names = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+        place = join_names(names, tables)
         text = environment[variable]
         kind, why = find_kind(place, tables)
         if kind is None and _is_secret_file(place, tables):
@@ -57,15 +58,14 @@ def read_environment(environment: Mapping[str, str], tables: Tables) -> tuple[Se
         if kind is None:
             faults.append(f"{variable}: {why}")
             continue
-        above = settings.get(place[:-1])
-        if place in settings or (above is not None and not turns_on(above.value)):
-            other = (settings[place] if place in settings else above or settings[place]).where
-            faults.append(f"{variable}: {other} gives this option too: leave out one of them")
+        other = settings.get(place) or settings.get(place[:-1])
+        if other is not None and (place in settings or not turns_on(other.value)):
+            faults.append(f"{variable}: {other.where} gives this option too: leave out one of them")
             continue
         value = plain_value(text, kind)
         if isinstance(value, dict) and value:
             for inner, part in flatten(value, place):
-                settings[inner] = Setting(
+                settings[join_names(inner, tables)] = Setting(
                     part, f"{variable} {'.'.join(inner[len(place) :])}", variable
                 )
         else:

@@ -2,10 +2,10 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from trio_socketio.configuration.kinds import join_names, suggestion
 from trio_socketio.configuration.tables import Place, Tables, options_of
 from trio_socketio.errors import ConfigurationError
 
@@ -92,7 +92,7 @@ def read_file(path: Path, tables: Tables) -> tuple[Settings, list[str]]:
         else:
             for place, value in flatten(content, (table,)):
                 where = f"{path}: [{'.'.join(place[:-1])}] {place[-1]}"
-                settings[place] = Setting(value, where, str(path))
+                settings[join_names(place, tables)] = Setting(value, where, str(path))
     return settings, faults
 
 
@@ -103,12 +103,6 @@ def _misplaced(name: str, tables: Tables) -> str:
     if name in tables:
         return f"{name} is a table, so its options stand below a line that reads [{name}]"
     return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
-
-
-def suggestion(name: str, known: Mapping[str, Any] | Sequence[str], form: str = "{}") -> str:
-    """Say what was probably meant by a name; empty if nothing is similar."""
-    similar = get_close_matches(name, list(known), 1)
-    return f"; did you mean {form.format(similar[0])}?" if similar else ""
 
 
 def flatten(content: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, Any]]:

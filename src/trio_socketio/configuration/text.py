@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.configuration.conversion import kind_of
+from trio_socketio.configuration.kinds import kind_of
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import Configuration, Place, Tables, options_of
 
@@ -147,8 +147,10 @@ def _hints(kind: type[msgspec.Struct], name: str) -> Iterator[str]:
         yield "A list of tables with:"
     elif getattr(kind(), name) is None:
         yield f"{name} = true turns it on; what it has then:"
-    else:
+    elif taken.optional:
         yield f"{name} = false turns it off; what it has:"
+    else:
+        yield "It has:"
     for inner in msgspec.structs.fields(group):
         default = "" if inner.required else f" = {toml_value(_default(inner))}"
         head = inner.name if taken.groups is not None else f"{name}.{inner.name}"
