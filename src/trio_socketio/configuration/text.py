@@ -139,6 +139,8 @@ def _hints(kind: type[msgspec.Struct], name: str) -> Iterator[str]:
     """Describe the options of a group that is an option itself."""
     (field,) = (field for field in msgspec.structs.fields(kind) if field.name == name)
     taken = kind_of(field.type)
+    if taken.is_table:
+        yield f"A line for each: {name}.NAME = VALUE, with the name in quotes if need be."
     group = taken.group or taken.groups
     if group is None:
         return

@@ -22,8 +22,8 @@ class LogOptions(OptionGroup, frozen=True, kw_only=True):
     """What is logged, and how.
 
     Args:
-        level: the lowest level that is logged, one of LEVELS.
-        format: one of FORMATS: lines for people, or a JSON object a line.
+        level: the lowest level that is logged: debug, info, warning or error.
+        format: "text" for people, or "json" for a JSON object a line.
         levels: a level for some parts alone: "engine", or a part of it, such as "engine.sessions";
             "logger:NAME" stands for any other logger, such as one of the app.
         queue_records: how many records may wait to be written. Further ones are dropped, and their

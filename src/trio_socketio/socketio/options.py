@@ -39,8 +39,9 @@ class SocketOptions(OptionGroup, frozen=True, kw_only=True):
         attachments_timeout_s: when a client is closed whose binary packet still lacks attachments.
         parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients of a
             server have to use the same.
-        max_rooms_per_socket: a further join raises.
-        max_namespaces_per_session: a further CONNECT is refused.
+        max_rooms_per_socket: how many rooms a socket may be in; a further join raises.
+        max_namespaces_per_session: how many namespaces a client may be in; a further CONNECT is
+            refused.
         max_dynamic_namespaces: how many namespaces clients may bring into being on the whole
             server; a further CONNECT to a new one is refused.
         max_namespaces_founded_per_session: how many of those one client may bring into being; a
