@@ -254,6 +254,17 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
         loaded(file)
 
 
+@pytest.mark.req("CFG-10")
+def test_what_follows_from_another_error_is_not_told(tmp_path: Path) -> None:
+    cookie = "[engine.cookie]\nsecure = 'x'\npartitioned = true\n"
+    told = faults(write(tmp_path, f"{cookie}[engine]\nping_timeout_s = 'x'\nping_interval_s = 0\n"))
+    assert [fault.partition(": ")[2] for fault in told] == [
+        "[engine.cookie] secure: expected true or false, not 'x'",
+        "[engine] ping_timeout_s: expected a number, not 'x'",
+        "[engine] ping_interval_s: must be above zero, not 0.0",
+    ]
+
+
 @pytest.mark.req("CFG-07")
 @pytest.mark.parametrize(
     ("text", "environment", "fault"),

@@ -11,6 +11,7 @@ from trio_socketio.configuration.tables import TABLES, Configuration, options_of
 from trio_socketio.configuration.text import describe_options, effective_text, example_text
 from trio_socketio.engine.options import Cookie, EngineOptions
 from trio_socketio.http.options import HttpCompression
+from trio_socketio.option_checks import OptionGroup
 
 
 def uncommented(text: str) -> str:
@@ -81,3 +82,70 @@ def test_an_effective_configuration_says_where_its_values_come_from(tmp_path: Pa
 def test_a_group_that_is_on_by_default_is_written_option_by_option() -> None:
     assert "#http_compression.threshold_bytes = 1024\n" in example_text(TABLES)
     assert msgspec.structs.asdict(EngineOptions())["http_compression"] == HttpCompression()
+
+
+class Entry(OptionGroup, frozen=True, kw_only=True):
+    """An entry of a list.
+
+    Args:
+        name: what it is called.
+        weight: how much
+            it counts.
+    """
+
+    name: str
+    weight: int = 1
+
+
+class Inner(OptionGroup, frozen=True, kw_only=True):
+    """A part.
+
+    Args:
+        entries: which entries.
+    """
+
+    entries: tuple[Entry, ...] = ()
+
+
+class Outer(OptionGroup, frozen=True, kw_only=True):
+    """A whole.
+
+    It has 3 attributes, because this is said to those who read the code.
+
+    Args:
+        inner: what is inside.
+        levels: a level for each; None is none.
+        entries: these as well.
+    """
+
+    inner: Inner = Inner()
+    levels: dict[str, str] = msgspec.field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
+
+
+def test_groups_within_groups_are_explained() -> None:
+    assert (
+        example_text({"outer": Outer}).partition("next start.\n")[2]
+        == """
+# A whole.
+[outer]
+
+# What is inside.
+# It has:
+#   inner.entries = []: which entries.
+#       A list of tables with:
+#         name: what it is called.
+#         weight = 1: how much it counts.
+#inner.entries = []
+
+# A level for each; false is none.
+# A line for each: levels.NAME = VALUE, with the name in quotes if need be.
+#levels = {}
+
+# These as well.
+# A list of tables with:
+#   name: what it is called.
+#   weight = 1: how much it counts.
+#entries = []
+"""
+    )

@@ -92,8 +92,9 @@ def _convert_group(
                 reason = f"{name} {reason}"
                 name = next((given for given in options if given in error.reason), name)
             where = _where(options[name], inner) if name in options else label.strip()
-            # An error that was found before may have led to this one.
-            if name in values or len(faults) == found:
+            # It may follow from an error that was found before, and would then be misleading.
+            follows = any(left in reason for left in options if left not in values)
+            if len(faults) == found or (name in values and not follows):
                 faults.append(f"{where}: {reason}")
             if values.pop(name, _FAILED) is _FAILED:
                 return _FAILED if any(field.required for field in fields.values()) else kind()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.configuration.kinds import kind_of
+from trio_socketio.configuration.kinds import fields_of, kind_of
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import Configuration, Place, Tables, options_of
 
@@ -20,6 +20,7 @@ WIDTH: Final = 98
 """How long the lines of comments in the example may be, without their ``# ``."""
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+_WHY_LARGE: Final = re.compile(r"It has \d+ (attributes|methods)").match
 _ENTRY: Final = re.compile(r"    ([a-z_]\w*(?:, [a-z_]\w*)*): (.*)").fullmatch
 
 
@@ -137,31 +138,35 @@ def _meaning(kind: type[msgspec.Struct], name: str, meanings: Mapping[str, str])
 
 def _hints(kind: type[msgspec.Struct], name: str) -> Iterator[str]:
     """Describe the options of a group that is an option itself."""
-    (field,) = (field for field in msgspec.structs.fields(kind) if field.name == name)
-    taken = kind_of(field.type)
+    taken = kind_of(fields_of(kind)[name].type)
     if taken.is_table:
         yield f"A line for each: {name}.NAME = VALUE, with the name in quotes if need be."
-    group = taken.group or taken.groups
-    if group is None:
-        return
-    _, meanings = describe_options(group)
-    if taken.groups is not None:
+    elif taken.groups is not None:
         yield "A list of tables with:"
-    elif getattr(kind(), name) is None:
-        yield f"{name} = true turns it on; what it has then:"
-    elif taken.optional:
-        yield f"{name} = false turns it off; what it has:"
-    else:
-        yield "It has:"
-    for inner in msgspec.structs.fields(group):
-        default = "" if inner.required else f" = {toml_value(_default(inner))}"
-        head = inner.name if taken.groups is not None else f"{name}.{inner.name}"
-        yield from wrap(
-            f"{head}{default}: {meanings.get(inner.name, '')}",
-            WIDTH,
-            initial_indent="  ",
-            subsequent_indent="      ",
-        )
+        yield from _group_hints(taken.groups, "", "  ")
+    elif taken.group is not None:
+        if not taken.optional:
+            yield "It has:"
+        elif getattr(kind(), name) is None:
+            yield f"{name} = true turns it on; what it has then:"
+        else:
+            yield f"{name} = false turns it off; what it has:"
+        yield from _group_hints(taken.group, f"{name}.", "  ")
+
+
+def _group_hints(group: type[msgspec.Struct], prefix: str, indent: str) -> Iterator[str]:
+    _, meanings = describe_options(group)
+    for name, field in fields_of(group).items():
+        default = "" if field.required else f" = {toml_value(_default(field))}"
+        told = f"{prefix}{name}{default}: {meanings.get(name, '')}"
+        deeper = f"{indent}    "
+        yield from wrap(told, WIDTH, initial_indent=indent, subsequent_indent=deeper)
+        taken = kind_of(field.type)
+        if taken.groups is not None:
+            yield f"{deeper}A list of tables with:"
+            yield from _group_hints(taken.groups, "", f"{deeper}  ")
+        elif taken.group is not None:
+            yield from _group_hints(taken.group, f"{prefix}{name}.", deeper)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
@@ -181,6 +186,8 @@ def describe_options(kind: type[msgspec.Struct]) -> tuple[str, dict[str, str]]:
         Its text before "Args:", and the meaning of each option. None is called false, as in a file.
     """
     text, _, rest = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
+    # Why a class is large is said to those who read its code.
+    text = "\n\n".join(part for part in text.split("\n\n") if not _WHY_LARGE(part.strip()))
     meanings: dict[str, str] = {}
     names: list[str] = []
     for line in rest.splitlines():
