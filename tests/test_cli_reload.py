@@ -267,3 +267,8 @@ async def test_an_app_has_its_own_options_again_when_they_are_no_longer_given(
         assert [await get_status(port, origin) for origin in (own, given)] == [403, 200]
         await conf.reload(server, "")
         assert [await get_status(port, origin) for origin in (own, given)] == [200, 403]
+    async with conf.serving(f'[cors]\norigins = ["{given}"]\n', "--app", str(app)) as server:
+        port = await server.wait_port()
+        assert [await get_status(port, origin) for origin in (own, given)] == [403, 200]
+        await conf.reload(server, "")  # what the function was given is not the app's own
+        assert await get_status(port, given) == 403

@@ -180,6 +180,10 @@ class Program:
                 await self.reload()
             except ConfigurationError as error:
                 log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            except (
+                Exception
+            ):  # such as a lack of memory or threads: clients are served all the same
+                log.exception("nothing is reloaded, and the configuration stays as it is")
 
     async def reload(self) -> Reloaded:
         """Load the configuration anew, and apply what can be changed while the server serves.

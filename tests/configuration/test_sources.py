@@ -232,6 +232,27 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert told.endswith("is not text in UTF-8")
 
 
+@pytest.mark.req("CFG-03")
+@pytest.mark.parametrize("depth", [20, 200, 900, 5000])
+@pytest.mark.parametrize(
+    "form", ["path = {0}1{1}", "cookie = {0}1{1}", "{2}a = 1", "path = {3}1{4}"]
+)
+def test_what_is_nested_deeply_is_an_error_like_any_other(
+    tmp_path: Path, depth: int, form: str
+) -> None:
+    nested = ("[" * depth, "]" * depth, "a." * depth, "{a=" * depth, "}" * depth)
+    (told,) = faults(write(tmp_path, "[engine]\n" + form.format(*nested)))
+    assert len(told) < 400
+    (told,) = faults(None, {f"{PREFIX}LISTEN__HOST": nested[0] + nested[1]})
+    assert len(told) < 400
+    table = '{"a":' * depth + "1" + "}" * depth
+    (told,) = faults(None, {f"{PREFIX}ENGINE__COOKIE": table})
+    assert len(told) < 400
+    settings, found = read_environment({f"{PREFIX}GUARDED__TOKENS": f"[{table}]"}, GUARDED)
+    guarded(settings, found)
+    assert len(found) == 1
+
+
 @pytest.mark.req("CFG-10")
 def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
     file = write(

@@ -49,6 +49,9 @@ async def test_origins_hold_from_the_next_request_on() -> None:
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert (await get(port, "https://b.example")).status == 403
         assert server.options.cors_origins == (ORIGIN,)
+        server.apply(replace(server.options, cors_origins=("https://d.example".__eq__, ORIGIN)))
+        origins = (ORIGIN, "https://b.example", "https://d.example")
+        assert [(await get(port, origin)).status for origin in origins] == [200, 403, 200]
         server.of("/").emit("still here")
         assert await client.receive_event() == ["still here"]
 

@@ -113,7 +113,7 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
     kind = kind_of(annotation)
     whole = parts.get(())
     within = {place: setting for place, setting in parts.items() if place}
-    where = next(iter(parts.values())).where
+    where = _where(parts, "")
     if whole is not None and whole.value is False and kind.optional:
         return None
     if kind.group is not None and (whole is None or turns_on(whole.value)):
@@ -122,20 +122,19 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
     value: Any = _assemble(within) if whole is None else whole.value
     if kind.groups is not None and _are_tables(value):
         made = [
-            _convert_item(kind.groups, item, f"{where}[{n}]", whole, faults)
-            for n, item in enumerate(value)
+            _convert_item(kind.groups, item, f"{where}[{number}]", whole, faults)
+            for number, item in enumerate(value)
         ]
         return _FAILED if any(item is _FAILED for item in made) else tuple(made)
-    try:
-        if kind.group is None and kind.groups is None:
+    why = ""
+    if kind.group is None and kind.groups is None:
+        try:
             return msgspec.convert(value, _readable(kind.plain), dec_hook=_decode)
-        why = ""
-    except msgspec.ValidationError as error:
-        why = f" ({error.__cause__})" if isinstance(error.__cause__, ValueError) else ""
+        except (msgspec.ValidationError, RecursionError) as error:
+            why = f" ({error.__cause__})" if isinstance(error.__cause__, ValueError) else ""
+        why = f", not {shown(value)}{why}"
     # A group may hold secrets, so that what stands in its place is not shown (CFG-09).
-    is_hidden = is_secret or kind.group is not None or kind.groups is not None
-    told = "" if is_hidden else f", not {shown(value)}{why}"
-    faults.append(f"{where}: expected {describe(kind)}{told}")
+    faults.append(f"{where}: expected {describe(kind)}{'' if is_secret else why}")
     return _FAILED
 
 
@@ -147,10 +146,14 @@ def _convert_item(
     faults: list[str],
 ) -> Any:
     origin = whole.origin if whole is not None else where
-    given = {
-        place: Setting(value, f"{where} {'.'.join(place)}", origin)
-        for place, value in flatten(item, ())
-    }
+    try:
+        given = {
+            place: Setting(value, f"{where} {'.'.join(place)}", origin)
+            for place, value in flatten(item, ())
+        }
+    except RecursionError:
+        faults.append(f"{where}: is nested too deeply")
+        return _FAILED
     return _convert_group(kind, fields_of(kind), given, f"{where} ", faults)
 
 
@@ -194,5 +197,8 @@ def _decode(kind: type, value: Any) -> Any:
 
 def shown(value: object) -> str:
     """Write a value for an error, shortened."""
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+    except RecursionError:
+        return "something that is nested too deeply"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

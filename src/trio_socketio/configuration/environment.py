@@ -63,12 +63,15 @@ def read_environment(environment: Mapping[str, str], tables: Tables) -> tuple[Se
             faults.append(f"{variable}: {other.where} gives this option too: leave out one of them")
             continue
         value = plain_value(text, kind)
-        if isinstance(value, dict) and value:
-            for inner, part in flatten(value, place):
-                settings[join_names(inner, tables)] = Setting(
-                    part, f"{variable} {'.'.join(inner[len(place) :])}", variable
-                )
-        else:
+        try:
+            within = dict(flatten(value, place)) if isinstance(value, dict) and value else {}
+        except RecursionError:
+            faults.append(f"{variable}: is nested too deeply")
+            continue
+        for inner, part in within.items():
+            where = f"{variable} {'.'.join(inner[len(place) :])}"
+            settings[join_names(inner, tables)] = Setting(part, where, variable)
+        if not within:
             settings[place] = Setting(value, variable, variable)
     return settings, faults
 

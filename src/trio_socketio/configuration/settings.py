@@ -12,6 +12,9 @@ from trio_socketio.errors import ConfigurationError
 MAX_FILE_BYTES: Final = 1 << 20
 """The size of a configuration file: what is larger is another file."""
 
+MAX_DEPTH: Final = 16
+"""How deep tables may stand in one another."""
+
 
 class Setting(NamedTuple):
     """A value that was given to an option.
@@ -77,11 +80,16 @@ def read_file(path: Path, tables: Tables) -> tuple[Settings, list[str]]:
     """
     text = read_bounded(path, MAX_FILE_BYTES)
     try:
-        document = tomllib.loads(text)
+        return _read_document(path, tomllib.loads(text), tables)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from error
     except RecursionError:
         raise ConfigurationError(f"{path}: is nested too deeply") from None
+
+
+def _read_document(
+    path: Path, document: dict[str, Any], tables: Tables
+) -> tuple[Settings, list[str]]:
     settings: Settings = {}
     faults: list[str] = []
     for table, content in document.items():
@@ -109,7 +117,12 @@ def flatten(content: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, A
     """Yield the values of a table and of the tables in it, each with its place.
 
     A table within it that is empty is a value, because it turns something on.
+
+    Raises:
+        RecursionError: they are nested too deeply.
     """
+    if len(place) > MAX_DEPTH:
+        raise RecursionError
     for name, value in content.items():
         if isinstance(value, dict) and value:
             yield from flatten(value, (*place, name))
