@@ -180,9 +180,8 @@ class Program:
                 await self.reload()
             except ConfigurationError as error:
                 log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
-            except (
-                Exception
-            ):  # such as a lack of memory or threads: clients are served all the same
+            except Exception:
+                # There may be no memory or no thread left; clients are served all the same.
                 log.exception("nothing is reloaded, and the configuration stays as it is")
 
     async def reload(self) -> Reloaded:
@@ -204,7 +203,8 @@ class Program:
         for change in reloaded.needs_restart:
             log.warning("%s needs a restart", change)
         if not reloaded.changed:
-            log.info("reloaded the configuration: nothing has changed")
+            until = " that can be changed now" if reloaded.needs_restart else ""
+            log.info("reloaded the configuration: nothing has changed%s", until)
         return reloaded
 
     def _prepare(self) -> _Prepared:
