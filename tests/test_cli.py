@@ -19,6 +19,7 @@ from trio_socketio import ServerOptions
 from trio_socketio.cli import main
 
 OPTIONS = {
+    "--config": "FILE",
     "--app": "FILE.py[:NAME]|MODULE[:NAME]",
     "--host": "HOST",
     "--port": "PORT",
@@ -174,7 +175,8 @@ def test_help_of_serve_names_every_option_with_its_default() -> None:
 def test_help_names_the_command() -> None:
     ended = run_cli("--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert re.search(r"^ +serve +\S", ended.stdout, re.MULTILINE)
+    for command in ("serve", "connect", "check-config", "init"):
+        assert re.search(rf"^ +{command}\s+\S", ended.stdout, re.MULTILINE)
     assert "--version" in ended.stdout
 
 

@@ -21,7 +21,7 @@ from tests.wire import (
     WebSocketClient,
     WebSocketEngine,
 )
-from trio_socketio.arguments import LONGEST_S, duration, seconds, whole
+from trio_socketio.cli.arguments import LONGEST_S, duration, seconds, whole
 
 APP = """
 import re

@@ -99,11 +99,11 @@ def test_other_limits(limits: Limits, fitting: int, soft: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fitting", "says"),
     [
-        ((), 384, "INFO trio_socketio.app: max_connections is lowered from 100000 to 384"),
+        ((), 384, "INFO trio_socketio.standalone: max_connections is lowered from 100000 to 384"),
         (
             ("--max-connections", "500"),
             384,
-            "WARNING trio_socketio.app: max_connections is lowered from 500 to 384",
+            "WARNING trio_socketio.standalone: max_connections is lowered from 500 to 384",
         ),
         (("--max-connections", "300"), 300, "this process may open 512 files (raised from 256)"),
         (("--max-connections", "100"), 100, ""),

@@ -19,7 +19,7 @@ from tests.codec.strategies import json_values
 from tests.socketio.serving import serving, until
 from trio_socketio import ConnectRefused, Server, Socket
 from trio_socketio.cli import main
-from trio_socketio.terminal import read_line
+from trio_socketio.cli.connect import read_line
 
 
 class Terminal:

@@ -49,6 +49,10 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
 
     _may_be_zero: ClassVar[frozenset[str]] = frozenset()
     """The names of the group's options that may be zero."""
+    _reloadable: ClassVar[frozenset[str]] = frozenset()
+    """Those that can be changed while a program runs; see the owner's `apply`."""
+    _secret: ClassVar[frozenset[str]] = frozenset()
+    """Those whose value is shown nowhere, and may be read from a file of its own."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):

@@ -14,8 +14,9 @@ from tests.socketio.serving import ask, joined, serving, until
 from trio.testing import trio_test
 
 from trio_socketio import Server, SessionClosed, Socket
-from trio_socketio.runtime.failures import IN_FULL, INTERVAL_S, MAX_KINDS, FailureLog
+from trio_socketio.runtime.failures import IN_FULL, INTERVAL_S, FailureLog
 from trio_socketio.runtime.jobs import Workers
+from trio_socketio.runtime.sampling import MAX_KINDS
 from trio_socketio.socketio.handlers import Handler
 
 
@@ -93,7 +94,7 @@ def test_what_is_remembered_is_bounded() -> None:
             failures.tell("0", "id", TypeError("x"))
         for number in range(1, MAX_KINDS + 10):
             failures.tell(str(number), "id", TypeError("x"))
-        assert len(failures._kinds) == MAX_KINDS
+        assert len(failures._sampler._kinds) == MAX_KINDS
         assert lines.sums == [2]  # of the one that was forgotten
 
 

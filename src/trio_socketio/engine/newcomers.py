@@ -61,6 +61,10 @@ class Newcomers:
     def __len__(self) -> int:
         return len(self._origins)
 
+    def apply(self, options: "EngineOptions") -> None:
+        """Go by the bounds of these options from the next request on (CFG-14)."""
+        self._options = options
+
     def refuse(self, request: "Request") -> Refusal | None:
         """Return why no session may be opened for this request, or None. A refusal is counted."""
         options = self._options

@@ -27,7 +27,7 @@ class Cookie(OptionGroup, frozen=True, kw_only=True):
     It is set by the answer that opens a session on long-polling, and never read.
 
     Args:
-        name: of the cookie.
+        name: the name of the cookie.
         path, domain: where browsers send the cookie; None leaves the attribute out.
         http_only: whether the cookie is hidden from scripts.
         same_site: ``"lax"``, ``"strict"``, ``"none"``, or None to leave the attribute out.
@@ -67,31 +67,34 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
     """How Engine.IO behaves. The defaults are the reference's where it has the option.
 
     Args:
-        path: where Socket.IO answers.
+        path: the URL path where Socket.IO answers.
         add_trailing_slash: whether path ends with a slash. Otherwise it is answered with and
             without.
-        transports: those that clients may use: "polling", "websocket" or both.
+        transports: the transports that clients may use: "polling", "websocket" or both.
         allow_upgrades: whether a session may go from polling to WebSocket.
         destroy_upgrade: whether a connection is closed that asks for an upgrade at a path that
             nothing serves; it is answered 404 either way.
-        ping_interval_s: from the end of one heartbeat to the next ping.
+        ping_interval_s: the time from the end of one heartbeat to the next ping.
         ping_timeout_s: how long a client may take to answer a ping; with ping_interval_s at most
             2147483, which is what timers in JavaScript can count.
-        upgrade_timeout_s: from the opening of the WebSocket to the upgrade packet.
+        upgrade_timeout_s: how long a client may take from the opening of the WebSocket to the
+            upgrade packet.
         max_http_buffer_size_bytes: the largest body, frame or message that a client may send; the
             handshake tells it to clients as maxPayload.
-        http_compression: of polling answers; None turns it off.
-        per_message_deflate: of WebSocket messages; None turns it off.
-        cookie: sent with the answer that opens a session; None sends none.
+        http_compression: how polling answers are compressed; None turns it off.
+        per_message_deflate: how WebSocket messages are compressed; None turns it off.
+        cookie: the cookie that is sent with the answer that opens a session; None sends none.
         initial_packet: a message that every new session gets first.
         allow_eio3: whether clients of Engine.IO v3 are served too: socket.io-client 1.x and 2.x.
         hook_timeout_s: how long each async step may take before a client is let in: allow_request,
             generate_id, middleware, and predicates of namespaces.
-        max_unjoined_sessions: the number of sessions whose clients have joined no namespace yet; a
-            request for a further one is answered 503.
+        max_unjoined_sessions: how many sessions there may be whose clients have joined no namespace
+            yet; a request for a further one is answered 503.
         max_unjoined_sessions_per_address: the same for one client address, answered 429; the first
             64 bits of an IPv6 address count. None means no limit.
     """
+
+    _reloadable = frozenset(("max_unjoined_sessions", "max_unjoined_sessions_per_address"))
 
     path: str = "/socket.io/"
     add_trailing_slash: bool = True

@@ -50,11 +50,15 @@ class Cors:
         trusted_proxies: "tuple[Network, ...]" = (),
     ) -> None:
         self._workers = workers
+        self._trusted_proxies = trusted_proxies
+        self.apply(options, checks)
+
+    def apply(self, options: "CorsOptions", checks: "Sequence[Callable[[str], bool]]" = ()) -> None:
+        """Go by these rules from the next request on."""
         self.is_configured = bool(options.origins or checks)
         self._any = "*" in options.origins
         self._names = frozenset(options.origins)
         self._checks = checks
-        self._trusted_proxies = trusted_proxies
         self._always: list[tuple[bytes, bytes]] = []
         if options.credentials:
             self._always.append((b"Access-Control-Allow-Credentials", b"true"))

@@ -49,6 +49,16 @@ class CorsOptions(OptionGroup, frozen=True, kw_only=True):
     """
 
     _may_be_zero = frozenset(("max_age_s",))
+    _reloadable = frozenset(
+        (
+            "origins",
+            "credentials",
+            "methods",
+            "allowed_headers",
+            "exposed_headers",
+            "max_age_s",
+        )
+    )
 
     origins: tuple[str, ...] = ()
     credentials: bool = False

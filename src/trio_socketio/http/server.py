@@ -46,6 +46,12 @@ def open_http_connections(
             )
         )
 
-    # A connection that is refused is not read, so the origin of its page is unknown.
-    busy = encode_error(503, "too many connections", [_RETRY, *error_headers(None)])
-    return Connections(poller, deadlines, limits, serve, busy)
+    return Connections(poller, deadlines, limits, serve, encode_busy(error_headers))
+
+
+def encode_busy(error_headers: ErrorHeaders) -> bytes:
+    """Write the answer to a connection that is refused because there are too many.
+
+    It is not read, so the origin of its page is unknown.
+    """
+    return encode_error(503, "too many connections", [_RETRY, *error_headers(None)])

@@ -1,5 +1,6 @@
 """TLS on the poller: an SSLObject stands between the descriptor and the receiver."""
 
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -97,7 +98,7 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     for path in (certfile, keyfile):
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):  # False also if nobody may look there
             what = "certificate" if path is certfile else "key"
             raise ConfigurationError(f"{what} file not found: {path}")
     try:

@@ -1,56 +1,152 @@
-"""The formats of the log, for people and for machines. No message can forge another line."""
+"""The log of a program: what is logged, and where it goes.
 
-import json
+Those who log only format the message, and queue it. One thread does the rest, so that a log that
+nobody reads stops no client.
+"""
+
 import logging
+import os
 import sys
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-LEVELS: Final = ("debug", "info", "warning", "error")
-FORMATS: Final = ("text", "json")
+from trio_socketio.ops.entries import FORMATTERS, escape, format_json, format_text, read_record
+from trio_socketio.ops.log_queue import LogQueue
+from trio_socketio.ops.log_writer import LogWriter
+from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions, logger_of
+from trio_socketio.runtime.sampling import REFUSALS, SESSIONS, Pace
+
+__all__ = (
+    "FORMATS",
+    "LEVELS",
+    "JsonFormatter",
+    "Log",
+    "LogOptions",
+    "TextFormatter",
+    "escape",
+    "open_log",
+    "set_up",
+)
+
+_STANDARD_ERROR: Final = 2
 
 
 class TextFormatter(logging.Formatter):
-    """Writes ``time LEVEL logger: message`` with control characters escaped.
-
-    The lines of a traceback are indented, so that none of them looks like a line of its own.
-    """
+    """Formats records as text, for a handler of the standard library."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record as text."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = f"{at} {record.levelname} {record.name}: {escape(record.getMessage())}"
-        if record.exc_info:
-            trace = self.formatException(record.exc_info)
-            line += "".join(f"\n    {escape(part)}" for part in trace.splitlines())
-        return line
+        """Format a record."""
+        return format_text(read_record(record))
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a JSON object a line: time, level, logger, message, and exception if there is one."""
+    """Formats records as JSON, for a handler of the standard library."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record as JSON."""
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        """Format a record."""
+        return format_json(read_record(record))
 
 
-def escape(text: str) -> str:
-    """Escape control characters, so that text of a client cannot look like a line of ours."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+class _QueueHandler(logging.Handler):
+    """Queues what is logged."""
+
+    def __init__(self, queue: LogQueue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._queue.put(read_record(record))  # under the handler's lock, so one at a time
+        except Exception:  # such as a lack of memory: whoever logs goes on
+            self._queue.dropped += 1
+
+
+class Log:
+    """The log of the whole process, while it is open; see `open_log`."""
+
+    def __init__(self, queue: LogQueue, writer: LogWriter) -> None:
+        self._queue = queue
+        self._writer = writer
+        self._levels: dict[str, int] = {}  # of loggers, as they were before `apply`
+        self._paces = [(pace, pace.burst, pace.per_s) for pace in (SESSIONS, REFUSALS)]
+        self._level = logging.getLogger().level
+
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped or could not be written."""
+        return self._queue.dropped + self._writer.lost
+
+    def apply(self, options: LogOptions) -> None:
+        """Log as these options say from now on (LOG-07)."""
+        self._queue.max_entries = options.queue_records
+        self._writer.style = FORMATTERS[options.format]
+        logging.getLogger().setLevel(options.level.upper())
+        asked = {logger_of(part): level.upper() for part, level in options.levels.items()}
+        for name in self._levels.keys() - asked.keys():
+            logging.getLogger(name).setLevel(self._levels.pop(name))
+        for name, level in asked.items():
+            logger = logging.getLogger(name)
+            self._levels.setdefault(name, logger.level)
+            logger.setLevel(level)
+        _set_pace(SESSIONS, options.sessions_per_s, options.sessions_per_s)
+        _set_pace(REFUSALS, options.refusals_per_s, options.refusals_per_s)
+
+    def _restore(self) -> None:
+        """Put back what `apply` has changed."""
+        logging.getLogger().setLevel(self._level)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        for pace, burst, per_s in self._paces:
+            _set_pace(pace, burst, per_s)
+
+
+def _set_pace(pace: Pace, burst: float, per_s: float) -> None:
+    pace.burst, pace.per_s = burst, per_s
+
+
+@contextmanager
+def open_log(options: LogOptions, descriptor: int = _STANDARD_ERROR) -> Iterator[Log]:
+    """Write the log of this process while the block runs, and nothing that others have set up.
+
+    A thread writes. At the end of the block what is queued is written, for CLOSE_S at most.
+
+    Args:
+        options: what is logged, and how.
+        descriptor: where it is written; it is left open. If it is closed, everything is logged as
+            if nobody read it.
+    """
+    root = logging.getLogger()
+    queue = LogQueue(options.queue_records)
+    writer = LogWriter(queue, FORMATTERS[options.format], _duplicate(descriptor))
+    handlers = root.handlers[:]
+    log = Log(queue, writer)
+    log.apply(options)
+    root.handlers[:] = [_QueueHandler(queue)]
+    writer.start()
+    try:
+        yield log
+    finally:
+        root.handlers[:] = handlers
+        log._restore()
+        writer.close()
+
+
+def _duplicate(descriptor: int) -> int:
+    """Return a descriptor of our own, or -1 if there is nothing to write to.
+
+    If standard error was closed when the program started, its number may belong to a client by now.
+    """
+    if descriptor == _STANDARD_ERROR and sys.stderr is None:
+        return -1
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return -1
 
 
 def set_up(level: str, style: str) -> None:
-    """Write the program's log to standard error.
+    """Write the log of a program that ends soon to standard error, line by line as it comes.
 
     Args:
         level: one of LEVELS.

@@ -54,6 +54,14 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
+    def apply(self, limits: ConnectionLimits, busy_answer: bytes) -> None:
+        """Bound the number of connections by these limits from the next one on (CFG-14).
+
+        Those that are open stay so. The bounds on their output are not changed.
+        """
+        self._limits = limits
+        self._busy_answer = busy_answer
+
     def accept(
         self, sock: socket.socket, address: str, context: ssl.SSLContext | None = None
     ) -> None:

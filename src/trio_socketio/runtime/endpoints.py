@@ -144,6 +144,31 @@ class InheritedEndpoint:
             listener.close()
 
 
+class RenewableEndpoint:
+    """An endpoint whose certificate can be renewed while it is listened on.
+
+    Connections that are open go on with the context that they began with (CFG-15).
+
+    Args:
+        endpoint: where to listen, and the first context.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._tls = endpoint.tls
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._tls
+
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Use this context for every connection that is accepted from now on."""
+        self._tls = tls
+
+    def listen(self) -> AbstractAsyncContextManager[list[socket.socket]]:
+        return self._endpoint.listen()
+
+
 @asynccontextmanager
 async def bind(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
     """Open an endpoint's sockets now, for a block in which they are listened on later.
@@ -155,15 +180,19 @@ async def bind(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
         ConfigurationError: it is not possible to listen there.
     """
     async with endpoint.listen() as listeners:
-        yield _Bound(listeners, endpoint.tls)
+        yield _Bound(listeners, endpoint)
 
 
 class _Bound:
     """An endpoint whose sockets are open already."""
 
-    def __init__(self, listeners: list[socket.socket], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, listeners: list[socket.socket], endpoint: Endpoint) -> None:
         self._listeners = listeners
-        self.tls = tls
+        self._endpoint = endpoint
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._endpoint.tls
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:

@@ -27,6 +27,8 @@ class ConnectionLimits(OptionGroup, frozen=True, kw_only=True):
         slow_client_s: see output_bound_bytes.
     """
 
+    _reloadable = frozenset(("max_connections", "max_connections_per_address"))
+
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
     output_bound_bytes: int = 1 << 20

@@ -15,7 +15,7 @@ from trio_socketio.engine.server import EngineParts, EngineServer, new_node_name
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
-from trio_socketio.http.server import open_http_connections
+from trio_socketio.http.server import encode_busy, open_http_connections
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.namespaces import Namespaces
+    from trio_socketio.socketio.options import ServerGroups
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,22 @@ class Mount:
         connections: bring its requests.
         engine: of the Socket.IO path.
         engines: that one, and those of mounted paths.
+        cors: the rules for pages of other origins.
+        newcomers: bounds the sessions that have joined nothing.
     """
 
     runtime: Runtime
     connections: Connections
     engine: EngineServer
     engines: tuple[EngineServer, ...]
+    cors: Cors
+    newcomers: Newcomers
+
+    def apply(self, options: "ServerGroups") -> None:
+        """Hand the owners of options that can be changed their new groups (CFG-14)."""
+        self.cors.apply(options.cors, options.origin_checks)
+        self.newcomers.apply(options.engine)
+        self.connections.apply(options.connections, encode_busy(self.cors.headers_for))
 
     @asynccontextmanager
     async def serving(self, host: "Host") -> AsyncIterator[None]:
@@ -169,4 +180,4 @@ def open_mount(
         routes.receive_request,
         cors.headers_for,
     )
-    return Mount(runtime, connections, engine, tuple(engines.values()))
+    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)

@@ -6,10 +6,12 @@ programs write them; `group_options` sorts them into groups, and every owner is 
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.engine.options import Cookie, EngineOptions, RequestHooks
@@ -37,8 +39,9 @@ class SocketOptions(OptionGroup, frozen=True, kw_only=True):
         attachments_timeout_s: when a client is closed whose binary packet still lacks attachments.
         parser: "json", or "msgpack" for clients with socket.io-msgpack-parser. All clients of a
             server have to use the same.
-        max_rooms_per_socket: a further join raises.
-        max_namespaces_per_session: a further CONNECT is refused.
+        max_rooms_per_socket: how many rooms a socket may be in; a further join raises.
+        max_namespaces_per_session: how many namespaces a client may be in; a further CONNECT is
+            refused.
         max_dynamic_namespaces: how many namespaces clients may bring into being on the whole
             server; a further CONNECT to a new one is refused.
         max_namespaces_founded_per_session: how many of those one client may bring into being; a
@@ -148,6 +151,14 @@ def _flat_names() -> "dict[str, dict[str, str]]":
 
 FLAT_NAMES: Final = _flat_names()
 """The name in ServerOptions of each option, by group of ServerGroups and option."""
+
+RELOADABLE: Final = frozenset(
+    flat
+    for group, names in FLAT_NAMES.items()
+    for option, flat in names.items()
+    if option in ServerGroups._field_defaults[group]._reloadable
+)
+"""The names in ServerOptions of the options that can be changed while a server serves."""
 
 _RUNTIME, _CONNECTIONS, _STOP = RuntimeOptions(), ConnectionLimits(), StopOptions()
 _HTTP, _CORS, _FILES = HttpOptions(), CorsOptions(), ClientFilesOptions()
@@ -280,6 +291,31 @@ def group_options(flat: ServerOptions) -> ServerGroups:
         except OptionError as error:
             raise OptionError(names[error.option], error.reason) from None
     return ServerGroups(hooks=hooks, origin_checks=checks, **groups)
+
+
+def take_over(held: ServerOptions, new: ServerOptions) -> tuple[ServerOptions, tuple[str, ...]]:
+    """Take those options out of new ones that can be changed while a server serves.
+
+    Returns:
+        The options that hold then, and the names of those that would need a restart.
+    Raises:
+        ConfigurationError: the new ones are not ServerOptions.
+    """
+    group_options(new)
+    changed = {name: getattr(new, name) for name in RELOADABLE}
+    waiting = tuple(
+        field.name
+        for field in fields(ServerOptions)
+        if field.name not in RELOADABLE and getattr(new, field.name) != getattr(held, field.name)
+    )
+    return replace(held, **changed), waiting
+
+
+def runtime_options(groups: ServerGroups) -> RuntimeOptions:
+    """Return the options of a runtime for one server: its deadlines fit the server's heartbeat."""
+    engine = groups.engine
+    quickest_s = min(engine.ping_interval_s, engine.ping_timeout_s)
+    return msgspec.structs.replace(groups.runtime, deadline_slack_s=min(0.05, quickest_s / 200))
 
 
 def _list_origins(origins: object) -> tuple[object, ...]:

@@ -3,13 +3,12 @@
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from threading import get_ident
 from typing import Any, overload
 
 import trio
-from msgspec.structs import replace
 
 from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
@@ -31,7 +30,12 @@ from trio_socketio.socketio.lifespans import Lifespans
 from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.namespaces import AdapterFactory, Namespaces
-from trio_socketio.socketio.options import ServerOptions, group_options
+from trio_socketio.socketio.options import (
+    ServerOptions,
+    group_options,
+    runtime_options,
+    take_over,
+)
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace, check_matcher
 from trio_socketio.socketio.registrar import Observer, check_observer
 from trio_socketio.socketio.statistics import Statistics
@@ -101,6 +105,27 @@ class Server(Channel):
             raise LocalProtocolError("the server is running: set its options before it serves")
         self._host.options = group_options(options)
         self._options = options
+
+    def apply(self, options: ServerOptions) -> tuple[str, ...]:
+        """Change those options that can be changed while the server serves.
+
+        These are cors_origins and the other options of `CorsOptions`, max_connections,
+        max_connections_per_address, max_unjoined_sessions and max_unjoined_sessions_per_address.
+        They hold for connections and requests that come from now on; nobody is put out.
+
+        Returns:
+            The names of the other options that these have another value for, which stays as it is.
+            To set them, stop the server and set `options`.
+        Raises:
+            ConfigurationError: the options cannot be used; nothing was changed.
+            LocalProtocolError: it was called in another thread; nothing was changed.
+        """
+        self._workers.check_thread()
+        self._options, waiting = take_over(self._options, options)
+        self._host.options = groups = group_options(self._options)
+        if self._running is not None:
+            self._running.apply(groups)
+        return waiting
 
     @overload
     def of(self, name: str) -> Namespace: ...
@@ -235,9 +260,10 @@ class Server(Channel):
         unix_path: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
         endpoints: Sequence[Endpoint] = (),
+        runtime: Runtime | None = None,
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on a runtime of its own until `stop` is called or the task is cancelled.
+        """Serve until `stop` is called or the task is cancelled.
 
         Args:
             host: a name or address to listen at, or several; "all" means every address of the
@@ -247,6 +273,8 @@ class Server(Channel):
             ssl_context: speak TLS.
             endpoints: listen at all of these instead: TCP, Unix and inherited ones, each with or
                 without TLS.
+            runtime: what the server runs on; None opens one that ends with it. See `mounted`
+                for several servers on one.
             task_status: told the addresses, as socket.getsockname returns them.
         Raises:
             ConfigurationError: the server cannot listen there.
@@ -260,19 +288,21 @@ class Server(Channel):
         if not endpoints:
             tcp = TcpEndpoint(host, port, ssl_context)
             endpoints = (tcp if unix_path is None else UnixEndpoint(unix_path, tls=ssl_context),)
+        if runtime is not None:
+            runtime.check_thread()
         with self._lifecycle.running():
-            await self._serve(endpoints, task_status)
+            opened = open_runtime(runtime_options(self._host.options))
+            async with opened if runtime is None else nullcontext(runtime) as on:
+                await self._serve(on, endpoints, task_status)
 
     async def _serve(
-        self, endpoints: Sequence[Endpoint], task_status: trio.TaskStatus[list[Any]]
+        self,
+        runtime: Runtime,
+        endpoints: Sequence[Endpoint],
+        task_status: trio.TaskStatus[list[Any]],
     ) -> None:
-        engine, stop = self._host.options.engine, self._host.options.stop
-        quickest_s = min(engine.ping_interval_s, engine.ping_timeout_s)
-        options = replace(self._host.options.runtime, deadline_slack_s=min(0.05, quickest_s / 200))
-        async with (
-            open_runtime(options) as runtime,
-            AsyncExitStack() as opened,
-        ):
+        stop = self._host.options.stop
+        async with AsyncExitStack() as opened:
             bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
             connections = await opened.enter_async_context(self._mounted(runtime))
             addresses = await opened.enter_async_context(runtime.listening(connections, *bound))

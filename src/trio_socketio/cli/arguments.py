@@ -1,7 +1,7 @@
-"""Parses the values of command line arguments, and words the errors about them (CMD-12)."""
+"""What the commands have in common: they parse arguments, and word errors (CMD-12)."""
 
 import argparse
-import logging
+import sys
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import nan
@@ -13,15 +13,6 @@ from trio_socketio.ops.log import escape
 
 LONGEST_S: Final = 365 * 24 * 60 * 60
 """The longest time that can be given: what is longer is a mistake, such as milliseconds."""
-
-# Arguments that change what another one turns on, each with that one and with its option.
-_NEEDS: Final = (
-    ("cors_credentials", "cors_origin", "cors_origins"),
-    ("cors_max_age", "cors_origin", "cors_origins"),
-    ("state_recovery_duration", "state_recovery", "state_recovery"),
-)
-
-log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,20 +37,10 @@ def unrecognized(unknown: list[str], parser: argparse.ArgumentParser) -> str:
     return f"{message}; did you mean {similar[0]}?" if similar else message
 
 
-def warn_of_idle(asked: argparse.Namespace, options: object) -> None:
-    """Warn of arguments that have no effect without another one (CMD-11).
-
-    Args:
-        asked: the arguments.
-        options: the ServerOptions, in which the app may have turned on what they change.
-    """
-    for name, needed, option in _NEEDS:
-        if getattr(asked, name) is not None and not getattr(options, option):
-            log.warning("%s has no effect without %s", _flag(name), _flag(needed))
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def complain(error: Exception) -> int:
+    """Print an error in one line, and return the exit code for what cannot be used."""
+    print(f"trio-socketio: {escape(str(error))}", file=sys.stderr)
+    return 2
 
 
 def port(text: str) -> int:
@@ -95,14 +76,14 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def cookie(name: str) -> Cookie:
-    """Make a cookie of this name.
+def cookie(name: str) -> str:
+    """Check the name of a cookie.
 
     Raises:
         ArgumentTypeError: a cookie cannot have this name.
     """
     try:
-        return Cookie(name=name)
+        return Cookie(name=name).name
     except ConfigurationError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

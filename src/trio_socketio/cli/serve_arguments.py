@@ -1,190 +1,112 @@
-"""The command line: its arguments, and errors that tell a person what to do."""
+"""The arguments of ``serve``: what the parser is told, and what is given to which option."""
 
 import argparse
-import gc
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import trio
-
-from trio_socketio import __version__, terminal
-from trio_socketio.app import Listening, load_server, serve
-from trio_socketio.arguments import (
-    Parser,
+from trio_socketio.cli.arguments import (
     cookie,
     count,
     duration,
     network,
     port,
     seconds,
-    unrecognized,
-    warn_of_idle,
     whole,
 )
 from trio_socketio.codec.parsers import PARSERS
+from trio_socketio.configuration.options import ListenOptions
+from trio_socketio.configuration.settings import Setting, Settings
+from trio_socketio.configuration.tables import Place
 from trio_socketio.engine.options import TRANSPORTS, Cookie
-from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.options import PerMessageDeflate
-from trio_socketio.ops.log import FORMATS, LEVELS, escape, set_up
+from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions
 from trio_socketio.socketio.options import ServerOptions
 
-# The fields of ServerOptions by the names of their arguments, which override the app's if given.
-_OPTIONS = {
-    "path": "path",
-    "ping_interval": "ping_interval_s",
-    "ping_timeout": "ping_timeout_s",
-    "upgrade_timeout": "upgrade_timeout_s",
-    "max_payload": "max_http_buffer_size_bytes",
-    "connect_timeout": "connect_timeout_s",
-    "stop_delay": "stop_delay_s",
-    "stop_window": "stop_window_s",
-    "stop_grace": "stop_grace_s",
-    "allow_eio3": "allow_eio3",
-    "parser": "parser",
-    "state_recovery": "state_recovery",
-    "state_recovery_duration": "state_recovery_max_disconnection_s",
-    "transport": "transports",
-    "upgrades": "allow_upgrades",
-    "destroy_upgrade": "destroy_upgrade",
-    "trailing_slash": "add_trailing_slash",
-    "per_message_deflate": "per_message_deflate",
-    "cookie": "cookie",
-    "cors_origin": "cors_origins",
-    "cors_credentials": "cors_credentials",
-    "cors_max_age": "cors_max_age_s",
-    "serve_client": "serve_client",
-    "client_dist": "client_dist",
-    "trusted_proxy": "trusted_proxies",
-    "input_bound": "input_bound_bytes",
-    "input_bound_all": "input_bound_all_bytes",
-    "max_connections": "max_connections",
-    "max_connections_per_address": "max_connections_per_address",
-    "max_unjoined_sessions": "max_unjoined_sessions",
-    "max_unjoined_sessions_per_address": "max_unjoined_sessions_per_address",
-    "max_dynamic_namespaces": "max_dynamic_namespaces",
-    "max_namespaces_founded_per_session": "max_namespaces_founded_per_session",
-    "cleanup_empty_child_namespaces": "cleanup_empty_child_namespaces",
+# The option that each argument gives, by the argument's name. Options in several forms, such as
+# --serve-client and --no-serve-client, stand below.
+_PLACES: Final[dict[str, Place]] = {
+    "app": ("app", "spec"),
+    "host": ("listen", "host"),
+    "port": ("listen", "port"),
+    "unix": ("listen", "unix"),
+    "fd": ("listen", "fds"),
+    "certfile": ("listen", "certfile"),
+    "keyfile": ("listen", "keyfile"),
+    "path": ("engine", "path"),
+    "ping_interval": ("engine", "ping_interval_s"),
+    "ping_timeout": ("engine", "ping_timeout_s"),
+    "upgrade_timeout": ("engine", "upgrade_timeout_s"),
+    "max_payload": ("engine", "max_http_buffer_size_bytes"),
+    "connect_timeout": ("sockets", "connect_timeout_s"),
+    "stop_delay": ("stop", "delay_s"),
+    "stop_window": ("stop", "window_s"),
+    "stop_grace": ("stop", "grace_s"),
+    "allow_eio3": ("engine", "allow_eio3"),
+    "parser": ("sockets", "parser"),
+    "state_recovery": ("recovery", "enabled"),
+    "state_recovery_duration": ("recovery", "max_disconnection_s"),
+    "transport": ("engine", "transports"),
+    "no_upgrades": ("engine", "allow_upgrades"),
+    "no_destroy_upgrade": ("engine", "destroy_upgrade"),
+    "no_trailing_slash": ("engine", "add_trailing_slash"),
+    "no_http_compression": ("engine", "http_compression"),
+    "per_message_deflate": ("engine", "per_message_deflate"),
+    "cookie": ("engine", "cookie", "name"),
+    "cors_origin": ("cors", "origins"),
+    "cors_credentials": ("cors", "credentials"),
+    "cors_max_age": ("cors", "max_age_s"),
+    "serve_client": ("client_files", "folder"),
+    "no_serve_client": ("client_files", "serve"),
+    "trusted_proxy": ("http", "trusted_proxies"),
+    "input_bound": ("sockets", "input_bound_bytes"),
+    "input_bound_all": ("sockets", "input_bound_all_bytes"),
+    "max_connections": ("connections", "max_connections"),
+    "max_connections_per_address": ("connections", "max_connections_per_address"),
+    "max_unjoined_sessions": ("engine", "max_unjoined_sessions"),
+    "max_unjoined_sessions_per_address": ("engine", "max_unjoined_sessions_per_address"),
+    "max_dynamic_namespaces": ("sockets", "max_dynamic_namespaces"),
+    "max_namespaces_founded_per_session": ("sockets", "max_namespaces_founded_per_session"),
+    "cleanup_empty_child_namespaces": ("sockets", "cleanup_empty_child_namespaces"),
+    "log_level": ("log", "level"),
+    "log_format": ("log", "format"),
 }
 
-_DEFAULT_HOST = "127.0.0.1"
-_DEFAULT_PORT = 3000
+FLAGS: Final = {place: "--" + name.replace("_", "-") for name, place in _PLACES.items()} | {
+    ("client_files", "serve"): "--serve-client"
+}
+"""The flag of each option that has one."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Returns:
-        The exit code. Of `serve`: 0 after a signal, 2 if an argument, the app, an address or a
-        certificate cannot be used, 130 after an interrupt before the server has begun to serve. Of
-        `connect`: see terminal.run.
-    """
-    parser, commands = _parser()
-    asked, unknown = parser.parse_known_args(arguments)
-    if unknown:  # the command's own parser reports it, because its --help lists the options
-        commands[asked.command].error(unrecognized(unknown, commands[asked.command]))
-    if asked.command == "connect":
-        return terminal.run(asked)
-    try:
-        set_up(asked.log_level, asked.log_format)
-        listening = _listening(asked)
-        server = load_server(asked.app, _given(asked))
-        warn_of_idle(asked, server.options)
-        _freeze()
-        trio.run(serve, server, listening)
-    except (ConfigurationError, BaseExceptionGroup) as error:
-        # trio puts what leaves a nursery into groups, but a person needs only the one line.
-        fault = error
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        if not isinstance(fault, ConfigurationError):
-            raise
-        print(f"trio-socketio: {escape(str(fault))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the server has installed its signal handlers
-        return 130
-    return 0
+def given_settings(asked: argparse.Namespace) -> Settings:
+    """Return what the arguments give, as settings; those that were left out give nothing."""
+    settings: Settings = {}
+    for name, place in _PLACES.items():
+        value = getattr(asked, name)
+        if value is not None:
+            flag = "--" + name.replace("_", "-")
+            settings[place] = Setting(_as_in_a_file(value), flag, flag)
+    if asked.serve_client is not None:  # whoever names the folder wants it served
+        settings["client_files", "serve"] = Setting(True, "--serve-client", "--serve-client")
+    return settings
 
 
-def _listening(asked: argparse.Namespace) -> Listening:
-    """Take from the arguments where to listen.
-
-    Raises:
-        ConfigurationError: two arguments contradict each other (CMD-10).
-    """
-    if asked.fd is not None and (asked.unix, asked.host, asked.port) != (None, None, None):
-        raise ConfigurationError(
-            "--fd listens on an inherited descriptor: leave out --host, --port and --unix"
-        )
-    for name in ("host", "port"):
-        if asked.unix is not None and getattr(asked, name) is not None:
-            raise ConfigurationError(
-                f"--unix does not listen on a {name}: leave out --unix or --{name}"
-            )
-    if asked.keyfile is not None and asked.certfile is None:
-        raise ConfigurationError("--keyfile needs --certfile")
-    hosts = tuple(asked.host or (_DEFAULT_HOST,))
-    inherited = tuple(asked.fd or ())
-    port = _DEFAULT_PORT if asked.port is None else asked.port
-    return Listening(hosts, port, asked.unix, inherited, asked.certfile, asked.keyfile)
+def _as_in_a_file(value: Any) -> Any:
+    """Return the value of an argument as a file would have it: paths and networks are text."""
+    if isinstance(value, list):
+        return [_as_in_a_file(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _given(asked: argparse.Namespace) -> dict[str, Any]:
-    given = {
-        field: getattr(asked, name)
-        for name, field in _OPTIONS.items()
-        if getattr(asked, name) is not None
-    }
-    for field in ("transports", "cors_origins", "trusted_proxies"):
-        if field in given:
-            given[field] = tuple(given[field])
-    if asked.no_http_compression:
-        given["http_compression"] = None
-    if "client_dist" in given:
-        given.setdefault("serve_client", True)
-    return given
-
-
-def _freeze() -> None:
-    """Keep the garbage collector from what is loaded now, and have it run less often.
-
-    Modules and the app stay until the end; to walk them again and again would be wasted time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-
-
-def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """Create the parser of the command line, and return it with those of its commands."""
-    parser = Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
-    parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    terminal.add_arguments(
-        commands.add_parser(
-            "connect",
-            help="talk to a server from the terminal",
-            usage="%(prog)s [options] URL",
-            description="Emit each line of input as an event, and print each event that comes, as: "
-            "event json json ... With ? before the event, the server's answer is printed as well.",
-            epilog="Exit codes: 0 at the end of the input or after Ctrl-C; 1 if the server cannot "
-            "be reached, refuses, or ends the connection; 2 if an argument cannot be used.",
-        )
-    )
-    command = commands.add_parser(
-        "serve",
-        help="serve an app, or a small built-in lobby",
-        usage="%(prog)s [options]",
-        description="Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds.",
-        epilog="Without --app, a lobby is served: events join, leave, message and list. "
-        "The log goes to standard error. "
-        "Exit codes: 0 after SIGTERM or SIGINT; 1 after an unexpected failure, with a traceback; "
-        "2 if an argument, the app, an address or a certificate cannot be used, with one line that "
-        "says why.",
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``serve`` to its parser. None stands for one that is left out."""
     add = command.add_argument
     default = ServerOptions()
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a file of options in TOML, such as `trio-socketio init` writes; the environment and "
+        "these arguments override it",
+    )
     add(
         "--app",
         metavar="FILE.py[:NAME]|MODULE[:NAME]",
@@ -196,12 +118,13 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--host",
         action="append",
         help='name or address to listen on; may be given several times; "all" is every address, '
-        f"IPv4 and IPv6; only this machine can reach the default (default: {_DEFAULT_HOST})",
+        "IPv4 and IPv6; only this machine can reach the default "
+        f"(default: {ListenOptions().host[0]})",
     )
     where.add_argument(
         "--port",
         type=port,
-        help=f"TCP port; 0 takes a free one (default: {_DEFAULT_PORT})",
+        help=f"TCP port; 0 takes a free one (default: {ListenOptions().port})",
     )
     where.add_argument(
         "--unix", type=Path, metavar="FILE", help="listen on this Unix socket instead of TCP"
@@ -301,27 +224,28 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         choices=TRANSPORTS,
         help="a transport that clients may use; may be given several times (default: both)",
     )
-    for flag, name, what in (
-        ("--no-upgrades", "upgrades", "do not let sessions change from polling to WebSocket"),
+    for flag, what in (
+        ("--no-upgrades", "do not let sessions change from polling to WebSocket"),
         (
             "--no-destroy-upgrade",
-            "destroy_upgrade",
             "do not close connections that ask other paths for an upgrade",
         ),
         (
             "--no-trailing-slash",
-            "trailing_slash",
             "answer at the path without its trailing slash too",
         ),
     ):
-        how.add_argument(flag, dest=name, action="store_false", default=None, help=what)
+        how.add_argument(flag, action="store_const", const=False, help=what)
     how.add_argument(
-        "--no-http-compression", action="store_true", help="do not compress polling answers"
+        "--no-http-compression",
+        action="store_const",
+        const=False,
+        help="do not compress polling answers",
     )
     how.add_argument(
         "--per-message-deflate",
         action="store_const",
-        const=PerMessageDeflate(),
+        const=True,
         help="compress WebSocket messages for clients that offer it",
     )
     how.add_argument(
@@ -355,7 +279,6 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     client = how.add_mutually_exclusive_group()
     client.add_argument(
         "--serve-client",
-        dest="client_dist",
         type=Path,
         metavar="FOLDER",
         help="serve the browser's client from this folder "
@@ -363,9 +286,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     client.add_argument(
         "--no-serve-client",
-        dest="serve_client",
-        action="store_false",
-        default=None,
+        action="store_const",
+        const=False,
         help="do not serve the browser's client",
     )
     how.add_argument(
@@ -426,13 +348,10 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     logs.add_argument(
         "--log-level",
         choices=LEVELS,
-        default="info",
-        help="the lowest level that is logged (default: %(default)s)",
+        help=f"the lowest level that is logged (default: {LogOptions().level})",
     )
     logs.add_argument(
         "--log-format",
         choices=FORMATS,
-        default="text",
-        help="lines of text, or a JSON object a line (default: %(default)s)",
+        help=f"lines of text, or a JSON object a line (default: {LogOptions().format})",
     )
-    return parser, commands.choices

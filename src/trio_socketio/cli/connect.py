@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import trio
 
-from trio_socketio.arguments import seconds
+from trio_socketio.cli.arguments import seconds
 from trio_socketio.client.client import Client
 from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.opening import open_client
@@ -33,6 +33,14 @@ from trio_socketio.errors import (
 from trio_socketio.ops.log import escape, set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
+DESCRIPTION: Final = (
+    "Emit each line of input as an event, and print each event that comes, as: event json json ... "
+    "With ? before the event, the server's answer is printed as well."
+)
+EPILOG: Final = (
+    "Exit codes: 0 at the end of the input or after Ctrl-C; 1 if the server cannot be reached, "
+    "refuses, or ends the connection; 2 if an argument cannot be used."
+)
 _PLAIN_NAME: Final = re.compile(r"[^\s\"?][^\s\"]*")
 _READ: Final = json.JSONDecoder().raw_decode
 

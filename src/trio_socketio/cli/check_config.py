@@ -1,0 +1,40 @@
+"""``trio-socketio check-config``: tells all errors of a configuration, or what it comes to."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.configuration.settings import Faults
+from trio_socketio.configuration.tables import TABLES
+from trio_socketio.configuration.text import effective_text
+from trio_socketio.ops.log import escape
+
+DESCRIPTION = (
+    "Check a configuration file, together with the environment, as serve --config FILE would read "
+    "it. The files that it names are checked too, but the app is not loaded. If there is no error, "
+    "print every option with its value and where it comes from."
+)
+EPILOG = "Exit codes: 0 if the configuration can be used; 2 if not, with a line for each error."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check-config`` to its parser."""
+    command.add_argument("file", type=Path, metavar="FILE", help="the file to check")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Check a file.
+
+    Returns:
+        The exit code: 0, or 2 if there is an error.
+    """
+    try:
+        loaded = load(Sources(asked.file, os.environ, {}, {}), with_files=True)
+    except Faults as error:
+        for fault in error.faults:
+            print(f"trio-socketio: {escape(fault)}", file=sys.stderr)
+        return 2
+    print(effective_text(loaded.configuration, loaded.settings, TABLES), end="")
+    return 0

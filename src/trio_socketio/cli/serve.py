@@ -1,0 +1,62 @@
+"""``trio-socketio serve``: serves an app, or a small built-in lobby."""
+
+import argparse
+import gc
+import os
+
+import trio
+
+from trio_socketio.cli.arguments import complain
+from trio_socketio.cli.serve_arguments import FLAGS, given_settings
+from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.ops.log import open_log
+from trio_socketio.standalone import load_program
+
+DESCRIPTION = "Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds."
+EPILOG = (
+    "Without --app, a lobby is served: events join, leave, message and list. "
+    "Every option can also stand in the file of --config, or in the environment as "
+    "TRIO_SOCKETIO__GROUP__KEY. SIGHUP has the server read them again. "
+    "The log goes to standard error. "
+    "Exit codes: 0 after SIGTERM or SIGINT; 1 after an unexpected failure, with a traceback; "
+    "2 if an argument, an option, the app, an address or a certificate cannot be used, with one "
+    "line that says why."
+)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Serve until a signal ends it.
+
+    Returns:
+        The exit code: 0 after a signal, 2 if an argument, an option, the app, an address or a
+        certificate cannot be used, 130 after an interrupt before the server has begun to serve.
+    """
+    try:
+        sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
+        loaded = load(sources)
+        with open_log(loaded.configuration.log) as log:
+            program = load_program(sources, loaded, log)
+            _freeze()
+            trio.run(program.serve)
+    except (ConfigurationError, BaseExceptionGroup) as error:
+        # trio puts what leaves a nursery into groups, but a person needs only the one line.
+        fault = error
+        while isinstance(fault, BaseExceptionGroup):
+            fault = fault.exceptions[0]
+        if not isinstance(fault, ConfigurationError):
+            raise
+        return complain(fault)
+    except KeyboardInterrupt:  # before the server has installed its signal handlers
+        return 130
+    return 0
+
+
+def _freeze() -> None:
+    """Keep the garbage collector from what is loaded now, and have it run less often.
+
+    Modules and the app stay until the end; to walk them again and again would be wasted time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)

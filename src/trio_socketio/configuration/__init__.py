@@ -1,0 +1,1 @@
+"""The configuration of the program: read from a file, the environment and the command line."""

@@ -1,0 +1,85 @@
+"""Loads a configuration: reads its sources anew, puts them together, and checks the whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trio_socketio.configuration.checks import find_contradictions, find_faults_of_files
+from trio_socketio.configuration.conversion import convert
+from trio_socketio.configuration.environment import read_environment
+from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
+from trio_socketio.configuration.tables import TABLES, Configuration, Place
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.socketio.options import FLAT_NAMES
+
+
+class Sources(NamedTuple):
+    """Where a configuration comes from. Later sources override earlier ones (CFG-01).
+
+    Args:
+        file: a TOML file; None means that there is none.
+        environment: the variables of the process.
+        command_line: what the flags give.
+        flags: the flag of each option that has one.
+    """
+
+    file: Path | None
+    environment: Mapping[str, str]
+    command_line: Settings
+    flags: Mapping[Place, str]
+
+
+class Loaded(NamedTuple):
+    """A configuration, and what was given for it.
+
+    Args:
+        configuration: all options; those that were not given have their defaults.
+        settings: what was given.
+    """
+
+    configuration: Configuration
+    settings: Settings
+
+    def given(self) -> dict[str, Any]:
+        """The options of the server that were given, by their names in ServerOptions.
+
+        An app keeps the options that it sets itself, unless they are given (CFG-06).
+        """
+        places = {place[:2] for place in self.settings}
+        return {
+            flat: getattr(getattr(self.configuration, table), name)
+            for table, names in FLAT_NAMES.items()
+            for name, flat in names.items()
+            if (table, name) in places
+        }
+
+
+def load(sources: Sources, *, with_files: bool = False) -> Loaded:
+    """Load a configuration.
+
+    Args:
+        sources: where it comes from.
+        with_files: whether to check the files that options name, too. A program that serves loads
+            them by itself.
+    Raises:
+        Faults: there are errors, all of which it holds.
+    """
+    from_file: Settings = {}
+    faults: list[str] = []
+    if sources.file is not None:
+        try:
+            from_file, faults = read_file(sources.file, TABLES)
+        except ConfigurationError as error:
+            faults.append(str(error))
+    from_environment, more = read_environment(sources.environment, TABLES)
+    faults += more
+    settings = merge(from_file, from_environment, sources.command_line)
+    configuration = Configuration(**convert(settings, TABLES, faults))
+    if not faults:  # those of single options may have led to these
+        faults += find_contradictions(configuration, settings)
+    if with_files:
+        faults += find_faults_of_files(configuration, settings)
+    if faults:
+        file = sources.file if sources.file is not None else "FILE"
+        raise Faults(faults, f"; trio-socketio check-config {file} tells all")
+    return Loaded(configuration, settings)

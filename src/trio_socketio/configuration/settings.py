@@ -1,0 +1,157 @@
+"""What was given, and where: the values of one source, and how sources override one another."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from trio_socketio.configuration.kinds import join_names, suggestion
+from trio_socketio.configuration.tables import Place, Tables, options_of
+from trio_socketio.errors import ConfigurationError
+
+MAX_FILE_BYTES: Final = 1 << 20
+"""The size of a configuration file: what is larger is another file."""
+
+MAX_DEPTH: Final = 16
+"""How deep tables may stand in one another."""
+
+
+class Setting(NamedTuple):
+    """A value that was given to an option.
+
+    Args:
+        value: as TOML can hold it, of any type.
+        where: names the option where it was given, for errors: ``FILE: [engine] path``, the name of
+            a variable, or a flag.
+        origin: names the source alone: the file, the variable, or the flag.
+    """
+
+    value: Any
+    where: str
+    origin: str
+
+
+Settings = dict[Place, Setting]
+"""What was given, by its place. A value that is a table has an entry for each of its values."""
+
+
+class Faults(ConfigurationError):
+    """A configuration cannot be used.
+
+    Args:
+        faults: all errors, each in one line.
+        hint: follows the first error in the message when there are others.
+    """
+
+    def __init__(self, faults: Sequence[str], hint: str = "") -> None:
+        more = f" (and {len(faults) - 1} more{hint})" if len(faults) > 1 else ""
+        super().__init__(faults[0] + more)
+        self.faults = tuple(faults)
+
+
+def read_bounded(path: Path, most_bytes: int) -> str:
+    """Read a small text file.
+
+    Raises:
+        ConfigurationError: it cannot be read, is larger, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # the name has a null character
+        raise ConfigurationError(f"{str(path)!r} is not the name of a file") from error
+    if len(data) > most_bytes:
+        raise ConfigurationError(f"{path}: is larger than {most_bytes} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not text in UTF-8") from error
+
+
+def read_file(path: Path, tables: Tables) -> tuple[Settings, list[str]]:
+    """Read a configuration file.
+
+    Returns:
+        What it gives, and an error for each thing that stands outside the tables that exist.
+    Raises:
+        ConfigurationError: it cannot be read, or is not TOML.
+    """
+    text = read_bounded(path, MAX_FILE_BYTES)
+    try:
+        return _read_document(path, tomllib.loads(text), tables)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is nested too deeply") from None
+
+
+def _read_document(
+    path: Path, document: dict[str, Any], tables: Tables
+) -> tuple[Settings, list[str]]:
+    settings: Settings = {}
+    faults: list[str] = []
+    for table, content in document.items():
+        if not isinstance(content, dict):
+            faults.append(f"{path}: {_misplaced(table, tables)}")
+        elif table not in tables:
+            faults.append(f"{path}: unknown table [{table}]{suggestion(table, tables, '[{}]')}")
+        else:
+            for place, value in flatten(content, (table,)):
+                where = f"{path}: [{'.'.join(place[:-1])}] {place[-1]}"
+                settings[join_names(place, tables)] = Setting(value, where, str(path))
+    return settings, faults
+
+
+def _misplaced(name: str, tables: Tables) -> str:
+    homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
+    if homes:
+        return f"{name} stands outside the tables; it belongs into [{homes[0]}]"
+    if name in tables:
+        return f"{name} is a table, so its options stand below a line that reads [{name}]"
+    return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
+
+
+def flatten(content: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield the values of a table and of the tables in it, each with its place.
+
+    A table within it that is empty is a value, because it turns something on.
+
+    Raises:
+        RecursionError: they are nested too deeply.
+    """
+    if len(place) > MAX_DEPTH:
+        raise RecursionError
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, (*place, name))
+        else:
+            yield (*place, name), value
+
+
+def turns_on(value: object) -> bool:
+    """Whether a value turns a group on, and leaves its options as they are."""
+    return value is True or value == {}
+
+
+def merge(*sources: Settings) -> Settings:
+    """Put sources together; later ones override earlier ones, option by option (CFG-01).
+
+    The options of a group within a group are overridden one by one, too, unless a source replaces
+    the whole group.
+    """
+    merged: Settings = {}
+    for source in sources:
+        for place in sorted(source):
+            setting = source[place]
+            for length in range(2, len(place)):
+                above = merged.get(place[:length])
+                if above is not None and not turns_on(above.value):
+                    del merged[place[:length]]
+            if not turns_on(setting.value):
+                below = [other for other in merged if other[: len(place)] == place]
+                for other in below:
+                    del merged[other]
+            merged[place] = setting
+    return merged

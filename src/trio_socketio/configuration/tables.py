@@ -1,0 +1,63 @@
+"""All options of the program: one group for each table of the configuration file."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from trio_socketio.configuration.options import AppOptions, ListenOptions
+from trio_socketio.engine.options import EngineOptions
+from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.ops.options import LogOptions
+from trio_socketio.option_checks import OptionGroup
+from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
+from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
+
+Place = tuple[str, ...]
+"""Where an option stands: its table, its name, and below that the names within its value."""
+
+Tables = Mapping[str, type[OptionGroup]]
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of the program. A further group is one line here."""
+
+    app: AppOptions = AppOptions()
+    listen: ListenOptions = ListenOptions()
+    log: LogOptions = LogOptions()
+    engine: EngineOptions = EngineOptions()
+    sockets: SocketOptions = SocketOptions()
+    recovery: RecoveryOptions = RecoveryOptions()
+    cors: CorsOptions = CorsOptions()
+    connections: ConnectionLimits = ConnectionLimits()
+    http: HttpOptions = HttpOptions()
+    client_files: ClientFilesOptions = ClientFilesOptions()
+    stop: StopOptions = StopOptions()
+    runtime: RuntimeOptions = RuntimeOptions()
+
+
+TABLES: Final[Tables] = {field.name: field.type for field in msgspec.structs.fields(Configuration)}
+"""The group of each table."""
+
+
+def options_of(table: str, kind: type[OptionGroup]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the options of a table that can be set, by name.
+
+    Those that a server derives by itself have no flat name, and are left out.
+    """
+    known = FLAT_NAMES.get(table)
+    return {
+        field.name: field
+        for field in msgspec.structs.fields(kind)
+        if known is None or field.name in known
+    }
+
+
+def differences(old: Any, new: Any) -> list[tuple[str, str]]:
+    """Return the table and name of each option in which two configurations differ."""
+    return [
+        (table, name)
+        for table, kind in TABLES.items()
+        for name in options_of(table, kind)
+        if getattr(getattr(old, table), name) != getattr(getattr(new, table), name)
+    ]

@@ -1,0 +1,137 @@
+"""The thread that writes the log."""
+
+import os
+import select
+import threading
+from time import monotonic, time
+from typing import Final
+
+from trio_socketio.ops.entries import Entry, Format, format_text
+from trio_socketio.ops.log_queue import LogQueue
+
+CHUNK: Final = 64
+"""How many entries are formatted before they are written, which lets other threads run."""
+GATHER_S: Final = 0.02
+"""How long the thread rests after a write, unless more than a chunk waits. To wake it for each
+entry costs the thread that logs a system call, and both of them a switch."""
+CLOSE_S: Final = 2.0
+"""How long the end of the program waits for what is left to be written (LOG-04)."""
+TELL_S: Final = 1.0
+"""How often lost entries are told while more are lost."""
+_RETRY_S: Final = 0.1
+
+
+class LogWriter:
+    """Formats entries and writes them to a descriptor (LOG-01).
+
+    A reader that does not read blocks this thread alone. One that is gone costs what is written
+    meanwhile; it is counted, and told if another comes (LOG-02).
+
+    Args:
+        queue: gives the entries.
+        style: formats an entry; it may change at any time.
+        descriptor: is written to, and closed at the end.
+
+    Attributes:
+        lost: how many entries could not be written.
+    """
+
+    def __init__(self, queue: LogQueue, style: Format, descriptor: int) -> None:
+        self.style = style
+        self.lost = 0
+        self._queue = queue
+        self._descriptor = descriptor
+        self._dropped_told = self._lost_told = 0
+        self._told_at = 0.0
+        self._why = ""  # why an entry could not be written last
+        self._is_torn = False  # a write broke off within a line
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="trio-socketio log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is left, for CLOSE_S at most, and end."""
+        self._closing.set()
+        self._queue.wake()
+        self._thread.join(CLOSE_S)
+        # A thread that is still writing ends with the process, and keeps its descriptor until then.
+
+    def _run(self) -> None:
+        while True:
+            entries = self._queue.take(CHUNK)
+            if entries and self._write(entries):
+                self._tell_lost()
+            if len(entries) == CHUNK:
+                continue
+            if self._closing.is_set() and not len(self._queue):
+                break
+            self._closing.wait(GATHER_S)
+        self._tell_lost()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def _tell_lost(self) -> None:
+        """Tell how many entries were dropped or could not be written, once that can be told."""
+        dropped = self._queue.dropped
+        if (dropped, self.lost) == (self._dropped_told, self._lost_told):
+            return
+        now = monotonic()
+        if len(self._queue) and now - self._told_at < TELL_S:
+            return  # it is told behind what is still waiting
+        self._told_at = now
+        lines = []
+        if dropped != self._dropped_told:
+            lines.append(
+                f"{dropped - self._dropped_told:,} records were dropped, because more of them came "
+                f"than were read; {self._queue.max_entries:,} may wait (queue_records)"
+            )
+        if self.lost != self._lost_told:
+            lines.append(
+                f"{self.lost - self._lost_told:,} records could not be written: {self._why}"
+            )
+        lost = self.lost
+        if self._write([Entry(time(), "WARNING", __name__, line) for line in lines]):
+            self._dropped_told, self._lost_told = dropped, lost
+        else:
+            self.lost = lost  # these lines are not lost: they are tried again
+
+    def _write(self, entries: list[Entry]) -> bool:
+        """Write entries; return whether they were written. If not, they are counted."""
+        data = "\n".join([self._format(entry) for entry in entries]) + "\n"
+        try:
+            self._write_all(data.encode(errors="backslashreplace"))
+        except Exception as error:
+            self.lost += len(entries)
+            self._why = getattr(error, "strerror", None) or repr(error)
+            return False
+        return True
+
+    def _format(self, entry: Entry) -> str:
+        try:
+            return self.style(entry)
+        except Exception as error:  # of a value that a program has logged
+            what = f"a record of {entry.logger} cannot be formatted: {type(error).__name__}"
+            return format_text(Entry(entry.created, entry.level, __name__, what))
+
+    def _write_all(self, data: bytes) -> None:
+        """Write all bytes, however long that takes.
+
+        Raises:
+            OSError: nobody can read them any more, or there is no room on the disk.
+        """
+        left = memoryview(b"\n" + data if self._is_torn else data)
+        self._is_torn = False
+        size = len(left)
+        try:
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # whoever shares it with us has made it non-blocking
+                    waiting = select.poll()
+                    waiting.register(self._descriptor, select.POLLOUT)
+                    waiting.poll(_RETRY_S * 1000)
+        finally:
+            self._is_torn = 0 < len(left) < size

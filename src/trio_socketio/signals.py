@@ -1,0 +1,68 @@
+"""What signals do to the standalone server."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+
+
+@contextmanager
+def handled_signals(
+    stop: Callable[[str], None], cancel: Callable[[str], None], reload: Callable[[], None]
+) -> Iterator[None]:
+    """Stop on the first signal, cancel on the second; the third ends the process.
+
+    What the first two do is run by trio between two steps of its tasks. If a plain handler never
+    returns, only the third has an effect.
+
+    SIGHUP has two meanings. It asks a service to read its configuration again, and must not end it.
+    It is also sent when the terminal is closed from which the server was started; then it stops the
+    server as SIGTERM does, which would otherwise go on unseen and keep its port. Under nohup it is
+    ignored, and that is left as it is.
+
+    Args:
+        stop: called by the first signal, with its name.
+        cancel: called by the second, with its name.
+        reload: called by SIGHUP.
+    """
+    token = trio.lowlevel.current_trio_token()
+    received = 0
+    had_terminal = _has_terminal()
+
+    def on_signal(number: int, _: Any) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            for known in before:
+                signal.signal(known, signal.SIG_DFL)
+        action = stop if received == 1 else cancel
+        token.run_sync_soon(action, signal.Signals(number).name)
+
+    def on_hang_up(number: int, frame: Any) -> None:
+        if had_terminal and not _has_terminal():
+            on_signal(number, frame)
+        else:
+            token.run_sync_soon(reload, idempotent=True)
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, on_hang_up)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that has not been closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,336 @@
+"""The composition root of the binary: makes a running program out of a configuration.
+
+What holds is `Program.configuration`. A reload loads a new one from the same sources, and reads
+every file that it names. Only when all of that has succeeded are its parts handed to their owners,
+in one step without a checkpoint (CFG-13).
+"""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from logging import INFO, WARNING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import trio
+
+from trio_socketio.app import App, load_app
+from trio_socketio.configuration.checks import find_idle
+from trio_socketio.configuration.loading import Loaded, Sources, load
+from trio_socketio.configuration.tables import TABLES, Configuration, differences
+from trio_socketio.configuration.text import toml_value, visible_value
+from trio_socketio.descriptors import fit_descriptors
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.net.tls import create_context
+from trio_socketio.runtime.endpoints import (
+    InheritedEndpoint,
+    RenewableEndpoint,
+    TcpEndpoint,
+    UnixEndpoint,
+)
+from trio_socketio.runtime.runtime import open_runtime
+from trio_socketio.signals import handled_signals
+from trio_socketio.socketio.options import (
+    FLAT_NAMES,
+    ServerOptions,
+    group_options,
+    runtime_options,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from trio_socketio.configuration.options import ListenOptions
+    from trio_socketio.ops.log import Log
+
+log = logging.getLogger(__name__)
+
+
+class Reloaded(NamedTuple):
+    """What a reload has done.
+
+    Args:
+        changed: what has changed, as ``[cors] origins: [] -> ["https://a.example"]``.
+        needs_restart: the options that are given another value than the one that holds, and change
+            at the next start; in the same form.
+    """
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+class Certificate(NamedTuple):
+    """A certificate that was read.
+
+    Args:
+        context: the TLS context that has it.
+        digest: tells whether the files have changed.
+    """
+
+    context: "ssl.SSLContext"
+    digest: bytes
+
+
+class _Prepared(NamedTuple):
+    """A configuration with everything read and validated: nothing can fail any more."""
+
+    configuration: Configuration
+    options: ServerOptions
+    certificate: Certificate | None
+    idle: tuple[str, ...]
+
+
+def load_program(sources: Sources, loaded: Loaded, program_log: "Log") -> "Program":
+    """Load the app.
+
+    Args:
+        sources: where the configuration comes from; a reload reads them again.
+        loaded: what was loaded from them.
+        program_log: the log of the program, which is open.
+    Raises:
+        ConfigurationError: the app cannot be used.
+    """
+    app_option = loaded.settings.get(("app", "spec"))
+    app = load_app(
+        loaded.configuration.app.spec,
+        loaded.given(),
+        "--app" if app_option is None else app_option.where,
+    )
+    program = Program(sources, loaded, app, program_log)
+    for warning in find_idle(program.configuration, loaded.settings, sources.flags):
+        log.warning("%s", warning)
+    return program
+
+
+class Program:
+    """The standalone server: an app, where it listens, and the configuration that holds.
+
+    Attributes:
+        server: the app's server.
+        configuration: the options that hold, those that the app sets itself included.
+    """
+
+    def __init__(self, sources: Sources, loaded: Loaded, app: App, program_log: "Log") -> None:
+        self.server = app.server
+        self.configuration = _effective(loaded.configuration, app.server.options)
+        self._sources = sources
+        self._log = program_log
+        self._own_options = app.own
+        self._certificate: Certificate | None = None
+        self._endpoints: list[RenewableEndpoint] = []
+        self._reloading = trio.Lock()
+        self._reload_asked = trio.Event()
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
+
+        max_connections is lowered to what the limit of open files allows. SIGHUP reloads.
+
+        Raises:
+            ConfigurationError: the address or the certificate cannot be used.
+        """
+        server, listen = self.server, self.configuration.listen
+        wanted = server.options.max_connections
+        fitting = fit_descriptors(wanted)
+        server.options = replace(server.options, max_connections=fitting.max_connections)
+        self.configuration = _effective(self.configuration, server.options)
+        self._certificate = read_certificate(listen)
+        context = None if self._certificate is None else self._certificate.context
+        self._endpoints = _endpoints(listen, context)
+        with (
+            trio.CancelScope() as scope,
+            handled_signals(self._stop, partial(_cancel, scope), self._ask_to_reload),
+        ):
+            async with (
+                open_runtime(runtime_options(group_options(server.options))) as runtime,
+                trio.open_nursery() as reloads,
+            ):
+                # Services are started here, on this runtime, so that they end after the server.
+                reloads.start_soon(self._reload_when_asked)
+                serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
+                async with trio.open_nursery() as nursery:
+                    addresses: list[Any] = await nursery.start(serve)
+                    if fitting.change:  # logged now, so that the error of an address stands alone
+                        # Nobody has asked for the default number, so to lower it is no warning.
+                        asked = wanted != ServerOptions().max_connections
+                        log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
+                    path, secure = server.options.path, context is not None
+                    urls = [_url(address, path, secure=secure) for address in addresses]
+                    log.info("serving %s", ", ".join(urls))
+                reloads.cancel_scope.cancel()
+        log.info("stopped")
+
+    def _stop(self, signal_name: str) -> None:
+        log.info("received %s: stopping", signal_name)
+        self.server.stop()
+
+    # -- reload
+
+    def _ask_to_reload(self) -> None:
+        log.info("received SIGHUP: the configuration is loaded anew")
+        self._reload_asked.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked = trio.Event()
+            try:
+                await self.reload()
+            except ConfigurationError as error:
+                log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            except Exception:
+                # There may be no memory or no thread left; clients are served all the same.
+                log.exception("nothing is reloaded, and the configuration stays as it is")
+
+    async def reload(self) -> Reloaded:
+        """Load the configuration anew, and apply what can be changed while the server serves.
+
+        Clients that are connected keep their connections and the limits that they began with.
+
+        Raises:
+            ConfigurationError: it cannot be used; nothing has changed.
+        """
+        async with self._reloading:
+            # In a thread, because a file may be on a slow disk or a network.
+            prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
+            reloaded = self._apply(prepared)
+        for warning in prepared.idle:
+            log.warning("%s", warning)
+        for change in reloaded.changed:
+            log.info("reloaded %s", change)
+        for change in reloaded.needs_restart:
+            log.warning("%s needs a restart", change)
+        if not reloaded.changed:
+            until = " that can be changed now" if reloaded.needs_restart else ""
+            log.info("reloaded the configuration: nothing has changed%s", until)
+        return reloaded
+
+    def _prepare(self) -> _Prepared:
+        """Do everything that can fail, and change nothing."""
+        loaded = load(self._sources)
+        try:
+            options = replace(self._own_options, **loaded.given())
+        except OptionError as error:
+            raise _with_names_of_tables(error) from None
+        configuration = _effective(loaded.configuration, options)
+        certificate = read_certificate(configuration.listen)
+        idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
+        return _Prepared(configuration, options, certificate, idle)
+
+    def _apply(self, prepared: _Prepared) -> Reloaded:
+        """Hand every owner its new group. Nothing here can fail."""
+        fitting = fit_descriptors(prepared.options.max_connections)
+        options = replace(prepared.options, max_connections=fitting.max_connections)
+        new = _effective(prepared.configuration, options)
+        if fitting.lowered and fitting.max_connections != self.server.options.max_connections:
+            log.warning(fitting.change)
+        old, old_certificate = self.configuration, self._certificate
+        reloaded, self.configuration = _compare(old, new)
+        # Each owner takes its group here. A further one is a line.
+        self.server.apply(options)
+        self._log.apply(self.configuration.log)
+        renewed = self._renew(prepared.certificate)
+        if renewed and old.listen.certfile == new.listen.certfile and old_certificate is not None:
+            line = f"[listen] certfile: {new.listen.certfile} has a new certificate or key"
+            reloaded = reloaded._replace(changed=(*reloaded.changed, line))
+        return reloaded
+
+    def _renew(self, certificate: Certificate | None) -> bool:
+        """Use a certificate for connections that come from now on; return whether it is new."""
+        current = self._certificate
+        if certificate is None or current is None or certificate.digest == current.digest:
+            return False  # the same context goes on, in which clients can resume their TLS sessions
+        self._certificate = certificate
+        for endpoint in self._endpoints:
+            endpoint.renew(certificate.context)
+        return True
+
+
+def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
+    log.info("received %s: stopping", signal_name)
+    scope.cancel()
+
+
+def read_certificate(listen: "ListenOptions") -> Certificate | None:
+    """Read the certificate and key that the options name; None if they name none.
+
+    Raises:
+        ConfigurationError: they cannot be used.
+    """
+    if listen.certfile is None:
+        return None
+    context = create_context(listen.certfile, listen.keyfile)
+    digest = sha256()
+    for path in (listen.certfile, listen.keyfile):
+        if path is not None:
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:  # it was taken away a moment ago
+                raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    return Certificate(context, digest.digest())
+
+
+def _endpoints(
+    listen: "ListenOptions", context: "ssl.SSLContext | None"
+) -> list[RenewableEndpoint]:
+    if listen.fds:
+        return [RenewableEndpoint(InheritedEndpoint(number, context)) for number in listen.fds]
+    if listen.unix is not None:
+        return [RenewableEndpoint(UnixEndpoint(listen.unix, tls=context))]
+    return [RenewableEndpoint(TcpEndpoint(listen.host, listen.port, context))]
+
+
+def _url(address: Any, path: str, *, secure: bool) -> str:
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{'https' if secure else 'http'}://{host}:{address[1]}{path}"
+
+
+def _effective(configuration: Configuration, options: ServerOptions) -> Configuration:
+    """Put the options that hold for a server into a configuration."""
+    groups: Mapping[str, Any] = group_options(options)._asdict()
+    held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
+    return msgspec.structs.replace(configuration, **held)
+
+
+def _with_names_of_tables(error: OptionError) -> ConfigurationError:
+    """Name the option as it stands in a file, because the error has its flat name."""
+    for table, names in FLAT_NAMES.items():
+        for name, flat in names.items():
+            if flat == error.option:
+                return ConfigurationError(f"[{table}] {name}: {error.reason}")
+    return error
+
+
+def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration) -> bool:
+    if table == "listen" and (old.listen.certfile is None) is not (new.listen.certfile is None):
+        return False  # to begin or cease to speak TLS changes the URL of the server
+    return name in TABLES[table]._reloadable
+
+
+def _compare(old: Configuration, new: Configuration) -> tuple[Reloaded, Configuration]:
+    """Compare the configuration that holds with a new one.
+
+    Returns:
+        What has changed, and the configuration that holds from now on.
+    """
+    changed: list[str] = []
+    needs_restart: list[str] = []
+    taken: dict[str, dict[str, Any]] = {}
+    for table, name in differences(old, new):
+        before, after = getattr(old, table), getattr(new, table)
+        shown = [toml_value(visible_value(group, name)) for group in (before, after)]
+        line = f"[{table}] {name}: {shown[0]} -> {shown[1]}"
+        if _is_reloadable(table, name, old, new):
+            taken.setdefault(table, {})[name] = getattr(after, name)
+            changed.append(line)
+        else:
+            needs_restart.append(line)
+    held = {
+        table: msgspec.structs.replace(getattr(old, table), **options)
+        for table, options in taken.items()
+    }
+    return Reloaded(tuple(changed), tuple(needs_restart)), msgspec.structs.replace(old, **held)
