@@ -76,6 +76,7 @@ class RefusalLog:
                 kind,
                 f"its page is of the foreign origin {origin!r}; to let the pages of an origin "
                 "connect, name it with --cors-origin (cors_origins)",
+                origin=origin,
             )
 
     def refused(self, engine: Refusing, request: "Request", refusal: Refusal, context: str) -> None:
@@ -97,9 +98,9 @@ class RefusalLog:
         """Write the sums of what was only counted: the server stops."""
         self._lines.flush()
 
-    def _write(self, request: "Request", kind: str, why: str) -> None:
+    def _write(self, request: "Request", kind: str, why: str, **more: str) -> None:
         address = show_address(forwarded(request, self._trusted_proxies)[0])
-        fields = {"refusal": kind, "address": address}
+        fields = {"refusal": kind, "address": address, **more}
         log.info("refused a request from %s: %s", address, why, extra={"fields": fields})
 
 

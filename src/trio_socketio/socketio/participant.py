@@ -186,7 +186,7 @@ class Participant:
         if self._history is not None:
             count += self._history.count_leaving()
         if count >= self.host.options.sockets.max_namespaces_per_session:
-            tell_refused(self, name, "Too many namespaces (max_namespaces_per_session)")
+            tell_refused(self, name, "Too many namespaces")
             refuse(self, name, {"message": "Too many namespaces"})
             return
         if self._joinings is None:

@@ -22,6 +22,16 @@ _MAX_SHOWN: Final = 120
 """How many characters of the name of a namespace, and of the message to the client, are logged."""
 
 
+_ADVICE: Final = {
+    "Invalid namespace": "none of this name is registered (Server.of)",
+    "Too many namespaces": "see max_namespaces_per_session and --max-dynamic-namespaces",
+    "Too many new namespaces for one client": "see --max-namespaces-founded-per-session",
+    "Internal server error": "the lines before this one say what has failed",
+    "Timed out": "the lines before this one say which step took too long (hook_timeout_s)",
+}
+"""What the log adds to a message of ours."""
+
+
 def tell_refused(client: "Candidate", name: str, message: object) -> None:
     """Tell in the log that a client may not join a namespace (LOG-22).
 
@@ -36,10 +46,11 @@ def tell_refused(client: "Candidate", name: str, message: object) -> None:
         namespace = shorten(name, _MAX_SHOWN)
         why = shorten(message, _MAX_SHOWN) if isinstance(message, str) else type(message).__name__
         log.info(
-            "refused session %s in namespace %r: %r",
+            "refused session %s in namespace %r: %r%s",
             session,
             namespace,
             why,
+            f"; {_ADVICE[why]}" if why in _ADVICE else "",
             extra={"fields": {"refusal": kind, "session": session, "namespace": namespace}},
         )
 
