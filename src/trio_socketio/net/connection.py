@@ -267,9 +267,10 @@ class Connection:
             return
         self._output = IDLE
         out = self._out
-        self._written += len(out)
+        count = len(out)
+        self._written += count
         self._written_bytes += self._out_bytes
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = out[0] if count == 1 else b"".join(out)
         out.clear()
         self._out_bytes = 0
         self._send(data)
