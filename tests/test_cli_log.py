@@ -1,6 +1,7 @@
 """The log of the binary: a reader that does not read, or is gone, stops no client."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -8,14 +9,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import trio_test
 
-from tests.cli_process import COMMAND, LIMIT_S
+from tests.cli_process import COMMAND, LIMIT_S, serving
 from tests.socketio.serving import ask
 from tests.wire import HttpClient, SocketIOClient, open_client
+from trio_socketio.engine.ids import shorten_sid
 
 APP = """
 import logging
@@ -164,3 +167,36 @@ async def test_a_server_may_be_started_without_standard_error(app: str, tmp_path
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+@pytest.mark.req("LOG-10", "LOG-21")
+@pytest.mark.parametrize("style", ["text", "json"])
+@trio_test
+async def test_what_an_operator_sees(app: str, style: str) -> None:
+    async with serving("--app", app, "--log-format", style) as server:
+        port = await server.wait_port()
+        async with open_client(port) as client:
+            await client.connect()
+            assert await ask(client, "echo", 1) == [1]
+            sid = client.engine.handshake["sid"]
+        http = HttpClient(port)
+        origin = [("Origin", "https://evil.example")]
+        await http.request("GET", "/socket.io/?EIO=4&transport=polling", origin)
+        await http.aclose()
+        assert await server.end() == 0
+    name = shorten_sid(sid)
+    entries: list[dict[str, Any]] = [
+        json.loads(line) if style == "json" else {"message": line} for line in server.log
+    ]
+
+    def find(part: str) -> dict[str, Any]:
+        (found,) = [entry for entry in entries if part in entry["message"]]
+        return found
+
+    opened, ended = find(f"session {name} opened: "), find(f"session {name} ended: ")
+    refused = find("refused a request from 127.0.0.1: ")
+    if style == "json":
+        assert opened["session"] == ended["session"] == name
+        assert (ended["packets_in"], ended["reason"]) == (2, "transport close")
+        assert refused["refusal"] == "foreign origins refused"
+    assert not [line for line in server.log if sid in line]

@@ -116,6 +116,11 @@ class Handshake:
             return {}
         return dict(_split_header(line) for line in self._head.split("\n"))
 
+    def find_header(self, name: str) -> str:
+        """Return the value of one header, named in lower case; empty if it was not sent."""
+        _, found, rest = f"\n{self._head}".partition(f"\n{name}:")
+        return rest.partition("\n")[0] if found else ""
+
     @property
     def query(self) -> dict[str, str]:
         """The parameters of the URL."""

@@ -1,11 +1,13 @@
-"""Random names for sessions and sockets."""
+"""Random names for sessions and sockets, and the short names that logs show."""
 
 import secrets
+from hashlib import sha256
 from typing import Final
 
 SID_RANDOM_CHARACTERS: Final = 16
 SOCKET_ID_CHARACTERS: Final = 20
 _POOL_BYTES: Final = 3072
+_SHORT_CHARACTERS: Final = 8
 
 
 class RandomText:
@@ -27,3 +29,12 @@ class RandomText:
             start, end = 0, count
         self._at = end
         return self._pool[start:end]
+
+
+def shorten_sid(sid: str) -> str:
+    """Return the name of a session for the log, which does not reveal its sid (LOG-11).
+
+    It is the beginning of the sid's SHA-256 in hexadecimal, so whoever knows a sid, such as the
+    author of a page, can find its lines.
+    """
+    return sha256(sid.encode(errors="replace")).hexdigest()[:_SHORT_CHARACTERS]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
+    from trio_socketio.engine.traffic import Traffic
     from trio_socketio.http.request import Request
 
 NO_STORE: Final = (b"cache-control", b"no-store")
@@ -33,6 +34,7 @@ class Inbox:
         admission: adds headers to answers.
         payloads: decodes bodies, as the client writes them.
         answer_get: answers a GET that waits.
+        traffic: counts what the POSTs bring.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
@@ -46,6 +48,7 @@ class Inbox:
         "_post",
         "_reader",
         "_session",
+        "_traffic",
     )
 
     def __init__(
@@ -56,6 +59,7 @@ class Inbox:
         admission: "Admission",
         payloads: "Payloads",
         answer_get: "Callable[[list[Outgoing]], None]",
+        traffic: "Traffic",
     ) -> None:
         self._owner = owner
         self._session = session
@@ -63,6 +67,7 @@ class Inbox:
         self._admission = admission
         self._payloads = payloads
         self._answer_get = answer_get
+        self._traffic = traffic
         self._post: Request | None = None
         self._packets: deque[Packet] | None = None  # that are still to be handed over
 
@@ -96,6 +101,8 @@ class Inbox:
             if post is not None:
                 BAD_REQUEST.answer(post, self._admission.headers(post))
             return
+        self._traffic.packets_in += len(packets)
+        self._traffic.bytes_in += len(body)
         self._packets = deque(packets)
         self.on_more()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.revisions import Revision
     from trio_socketio.engine.session import OpenSession
+    from trio_socketio.engine.sessions import SessionLog
     from trio_socketio.http.request import Request
     from trio_socketio.net.connection import Connection
     from trio_socketio.net.deflate import Agreement
@@ -37,6 +38,10 @@ class Owner(engine_polling.Owner, Protocol):
 
     ids: "RandomText"
     sessions: dict[str, Session]
+
+    @property
+    def session_log(self) -> "SessionLog":
+        """Tells of sessions in the log."""
 
     def session_created(self, session: Session, /) -> None:
         """Register a session that is about to open."""
@@ -204,6 +209,7 @@ class Opening:
         session.send(Outgoing(b"0" + encode_json(handshake)))
         if self._initial_packet is not None:
             session.send(self._initial_packet)  # EIO4-65
+        self._owner.session_log.opened(session)
         try:
             session.listener = self._open_session(session)
         except BaseException:

@@ -10,6 +10,7 @@ from trio_socketio.engine import session as engine_session
 from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.engine.inbox import NO_STORE, Inbox
 from trio_socketio.engine.output import Output
+from trio_socketio.engine.traffic import Traffic
 from trio_socketio.protocol.session import Input
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Owner(engine_session.Owner, Protocol):
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
-    It has 30 methods, because Transport alone has 16. `Inbox` receives the POSTs, and `Output`
+    It has 30 methods, because Transport alone has 17. `Inbox` receives the POSTs, and `Output`
     holds the packets that wait for a GET.
 
     Args:
@@ -47,6 +48,7 @@ class PollingTransport:
 
     Attributes:
         inbox: receives the POSTs.
+        traffic: what POSTs have brought, and answers to GETs have taken.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
@@ -66,6 +68,7 @@ class PollingTransport:
         "_session",
         "_slow_at",
         "inbox",
+        "traffic",
     )
 
     def __init__(
@@ -74,7 +77,10 @@ class PollingTransport:
         self._owner = owner
         self._session = session
         self._payloads = payloads
-        self.inbox = Inbox(owner, session, reader, owner.admission, payloads, self._finish)
+        self.traffic = Traffic()
+        self.inbox = Inbox(
+            owner, session, reader, owner.admission, payloads, self._finish, self.traffic
+        )
         self._output = Output(owner.limits.output_bound_bytes)
         self._get: Request | None = None
         self._carrier: Connection | None = None  # the one that took the last answer to a GET
@@ -175,6 +181,8 @@ class PollingTransport:
             return
         self._carrier = get.connection
         headers, body = self._payloads.encode(packets)
+        self.traffic.packets_out += len(packets)
+        self.traffic.bytes_out += len(body)
         compression = self._owner.compression
         if (
             compression is None

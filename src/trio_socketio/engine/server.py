@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.engine.options import EngineOptions, RequestHooks
+    from trio_socketio.engine.refusals import RefusalLog
     from trio_socketio.engine.session import OpenSession, Session
+    from trio_socketio.engine.sessions import SessionLog
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
     from trio_socketio.option_checks import Network
@@ -55,6 +57,7 @@ class EngineParts(NamedTuple):
         hooks: middleware and listeners that the program registered.
         asked: further hooks, which were given as options.
         node: the 4 characters that every sid starts with.
+        session_log, refusal_log: tell of sessions and of refused requests.
     """
 
     poller: "Poller"
@@ -66,13 +69,15 @@ class EngineParts(NamedTuple):
     hooks: "Engine"
     asked: "RequestHooks"
     node: str
+    session_log: "SessionLog"
+    refusal_log: "RefusalLog"
 
 
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It has 13 attributes, because its parts and the floor above meet here: nine of them are parts,
-    or are shared by parts.
+    It has 16 attributes, because its parts and the floor above meet here: eleven of them are
+    parts, or are shared by parts.
 
     Args:
         options: see EngineOptions.
@@ -82,6 +87,7 @@ class EngineServer:
     Attributes:
         newcomers: bounds the sessions that have joined nothing; None where there is nothing to
             join.
+        node: the 4 characters that every sid starts with.
         packets_dropped: the number of packets for sessions that were gone or too far behind.
         sessions: by sid.
     """
@@ -97,6 +103,9 @@ class EngineServer:
         self.poller = poller = parts.poller
         self.deadlines = parts.deadlines
         self.cors = parts.cors
+        self.node = parts.node
+        self.session_log = parts.session_log
+        self.refusal_log = parts.refusal_log
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
@@ -121,7 +130,7 @@ class EngineServer:
         if "j" in request.query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
         if not self.cors.allows(request):  # EIO4-60
-            self.refuse(request, FORBIDDEN, upgrade=upgrade)
+            self.refuse(request, FORBIDDEN, upgrade=upgrade, is_foreign=True)
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
@@ -167,9 +176,19 @@ class EngineServer:
         return None
 
     def refuse(
-        self, request: "Request", refusal: Refusal, context: str = "", *, upgrade: bool
+        self,
+        request: "Request",
+        refusal: Refusal,
+        context: str = "",
+        *,
+        upgrade: bool,
+        is_foreign: bool = False,
     ) -> None:
-        """Answer a request with an error, and tell the admission."""
+        """Answer a request with an error, and tell the log and the admission."""
+        if is_foreign:
+            self.refusal_log.refused_origin(request)
+        else:
+            self.refusal_log.refused(self, request, refusal, context)
         self.admission.request_refused(request, refusal, context)
         if upgrade:
             refusal.answer_upgrade(request)  # EIO4-10
@@ -239,6 +258,11 @@ class EngineServer:
             session.lose("transport error")
 
     # -- the end
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further session may be opened."""
+        return self._opening.is_closed
 
     async def wait_ended(self) -> None:
         """Wait until there is no session.

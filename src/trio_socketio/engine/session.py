@@ -7,13 +7,16 @@ Closing only marks the session. The listener is told after the batch, from the p
 that nothing is called back from inside a send.
 """
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from trio_socketio.codec.engine_packet import PING, Outgoing
+from trio_socketio.engine.ids import shorten_sid
 from trio_socketio.engine.listener import NOBODY, Listener
 from trio_socketio.engine.transport import Ended
 from trio_socketio.errors import SessionClosed
@@ -24,11 +27,14 @@ from trio_socketio.protocol.session import Input, SessionMachine, State
 if TYPE_CHECKING:
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.options import EngineOptions
+    from trio_socketio.engine.traffic import Traffic
     from trio_socketio.engine.transport import Transport, Upgrade
     from trio_socketio.net.connection import Connection
     from trio_socketio.protocol.heartbeat import Heartbeat
     from trio_socketio.runtime.deadlines import Deadlines, Entry
     from trio_socketio.runtime.poller import Poller
+
+log = logging.getLogger(__name__)
 
 MAX_PAUSE_S: Final = 30.0
 """How long reading may pause before the session is given up; no pong is expected meanwhile."""
@@ -39,6 +45,13 @@ class Newcomers(Protocol):
 
     def remove(self, session: "Session", /) -> None:
         """The session's client has joined."""
+
+
+class EndLog(Protocol):
+    """Tells of the end of sessions; see engine/sessions.py."""
+
+    def closed(self, session: "Session", transport: "Transport", /) -> None:
+        """The session has ended; the transport has carried it last."""
 
 
 class Owner(Protocol):
@@ -53,6 +66,10 @@ class Owner(Protocol):
     @property
     def newcomers(self) -> "Newcomers | None":
         """Counts the sessions that have joined nothing; None where there is nothing to join."""
+
+    @property
+    def session_log(self) -> EndLog:
+        """Tells of the session in the log."""
 
     def session_ended(self, session: "Session", /) -> None:
         """Forget a session of which nothing is left."""
@@ -82,6 +99,7 @@ class Session:
     __slots__ = (
         "_direct",
         "_drained",
+        "_earlier",
         "_life",
         "_liveness",
         "_owner",
@@ -114,7 +132,11 @@ class Session:
         self._liveness = Liveness(self, heartbeat)
         self._direct: Connection | None = None  # see Transport.direct; None once it is not open
         self._upgrade: Upgrade | None = None
+        self._earlier: Traffic | None = None  # of the transport before the upgrade
         self._drained: trio.Event | None = None  # of wait_drained; set when output has left
+
+    def __str__(self) -> str:
+        return f"session {shorten_sid(self.sid)}"
 
     # -- what it is
 
@@ -225,6 +247,7 @@ class Session:
                 only.
         """
         if not self.paused and self.is_open:
+            log.debug("%s is not read until its listener has caught up", self)
             self._liveness.pause()
             self.reschedule()
             if briefly:
@@ -235,6 +258,7 @@ class Session:
     def resume_reading(self) -> None:
         """Hand over what was held back, then read on: in the next turn, never from here."""
         if self.paused and self.is_open:
+            log.debug("%s is read again", self)
             self._liveness.resume()
             self.reschedule()
             if self._upgrade is not None:
@@ -282,9 +306,12 @@ class Session:
         self.reason = reason
         self._direct = None
         self._wake_producers()
-        self._owner.poller.defer(self._tell)
+        log.debug("%s closes: %s", self, reason)  # LOG-24
+        # What a read has brought is counted at its end, so the transport is asked after the batch.
+        self._owner.poller.defer(partial(self._tell, self._transport))
 
-    def _tell(self) -> None:
+    def _tell(self, transport: "Transport") -> None:
+        self._owner.session_log.closed(self, transport)
         listener, self.listener = self.listener, NOBODY
         listener.session_closed(self.reason)
 

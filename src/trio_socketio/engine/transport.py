@@ -7,6 +7,8 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+from trio_socketio.engine.traffic import Traffic
+
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
     from trio_socketio.net.connection import Connection
@@ -33,6 +35,10 @@ class Transport(Protocol):
     @property
     def waiting_bytes(self) -> int:
         """The size of the output that was accepted and has not left."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What it has received and sent."""
 
     def send(self, packet: "Outgoing", /) -> None:
         """Send a packet. Never blocks, and calls nothing back."""
@@ -133,6 +139,11 @@ class Ended:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @property
+    def traffic(self) -> Traffic:
+        """Return nothing: the session has told already what has passed."""
+        return Traffic()
 
     def send(self, packet: "Outgoing") -> None:
         """Do nothing; never called, because the session drops the packet and counts it."""

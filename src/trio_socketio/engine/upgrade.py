@@ -4,6 +4,7 @@ A WebSocket that names a session is its *candidate*: it answers the probe, and r
 transport when the upgrade packet comes. The table of the states is in `protocol/upgrade.py`.
 """
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
     from trio_socketio.engine.websocket import WebSocketTransport
+
+log = logging.getLogger(__name__)
 
 _UPGRADE: Final = b"5"
 _NORMAL: Final = 1000
@@ -67,6 +70,7 @@ class Candidate:
 
     def fail(self) -> None:
         """Close the WebSocket. Polling goes on, and another candidate may come (EIO4-52)."""
+        log.debug("%s stays on polling: its WebSocket has failed", self._session)
         self._websocket.close(_BAD_CANDIDATE)
         if self._machine.state in (State.CANDIDATE, State.PROBED):
             self._machine.receive(Input.PROBE_FAILED, trio.current_time())
@@ -133,7 +137,9 @@ class Candidate:
             websocket.close(self._code)
             session._end(SessionInput.FLUSHED)
             return
+        session._earlier = self._polling.traffic
         session._carry_by(websocket)
+        log.debug("%s has changed from polling to WebSocket", session)
         if not self._polling.inbox.is_receiving:
             session._upgrade = None  # otherwise it stays, to resume or refuse the unfinished POST
         if session.paused:

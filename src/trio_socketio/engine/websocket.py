@@ -3,6 +3,7 @@
 from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
+from trio_socketio.engine.traffic import Traffic
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver, encode_frames
 from trio_socketio.protocol.connection import HELD
@@ -45,6 +46,7 @@ class WebSocketTransport:
         self.frames = frames
         self._encode = encode
         self._leaving_bytes = 0  # unconfirmed by the client, when last counted
+        connection.begin_count()
 
     @property
     def direct(self) -> "Connection | None":
@@ -60,6 +62,14 @@ class WebSocketTransport:
     def waiting_bytes(self) -> int:
         """The size of the output that the kernel has not taken."""
         return self._connection.waiting_bytes
+
+    @property
+    def traffic(self) -> Traffic:
+        """The messages and frames of the WebSocket."""
+        frames, connection = self.frames, self._connection
+        writes, written_bytes = connection.written
+        packets = writes - frames.control_frames
+        return Traffic(frames.messages, frames.frame_bytes, packets, written_bytes)
 
     def send(self, packet: "Outgoing") -> None:
         """Write the frames of a packet."""

@@ -8,6 +8,7 @@ is not looked at before this one is answered; until then, a bounded amount is re
 is written is the matter of its `Framing`.
 """
 
+import logging
 from collections.abc import Callable
 from math import inf
 from typing import Final
@@ -23,6 +24,8 @@ from trio_socketio.http.request import Headers, Request
 from trio_socketio.http.request_head import MAX_HEAD_BYTES, Head, find_origin, parse_head
 from trio_socketio.net.connection import Connection
 from trio_socketio.protocol.http_exchange import AT_REST, TRANSITIONS, Input, State, advance
+
+log = logging.getLogger(__name__)
 
 READ_AHEAD_BYTES: Final = 64 * 1024
 STEPS_PER_TURN: Final = 16
@@ -256,6 +259,7 @@ class HttpReceiver:
             origin: the origin of the page that sent it, for the CORS headers (HTTP-25); a request
                 whose head was read has its own.
         """
+        log.debug("refused a request from %s: %d, %s", self.connection.address, status, reason)
         self._state = advance(self._state, Input.REFUSE)
         request = self._release_request()
         if request is not None:
@@ -265,6 +269,7 @@ class HttpReceiver:
 
     def _refuse_body(self) -> None:
         """Answer 413 without a body, as the reference does (EIO4-80); then close."""
+        log.debug("refused a request from %s: its body is too large", self.connection.address)
         self._state = advance(self._state, Input.REFUSE)
         on_body = self._on_body
         request = self._release_request()

@@ -71,7 +71,7 @@ class Owner(Protocol):
 class Connection:
     """A non-blocking stream socket.
 
-    It has 14 attributes and 35 methods, because three others drive it: the poller calls six of its
+    It has 16 attributes and 37 methods, because three others drive it: the poller calls six of its
     methods, the timetable two, and what reads from it and writes to it needs its reading, its
     output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
     part of its own, because then every message would take one more call.
@@ -100,6 +100,8 @@ class Connection:
         "_receive",
         "_receiver",
         "_sock",
+        "_written",
+        "_written_bytes",
         "address",
         "backlog",
         "deadline_entry",
@@ -124,6 +126,7 @@ class Connection:
         self._out_bytes = 0
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
+        self._written = self._written_bytes = 0  # since begin_count, added up for each flush
 
     @property
     def closed(self) -> bool:
@@ -226,6 +229,16 @@ class Connection:
         """Bytes of output that the kernel has not accepted."""
         return self._out_bytes + (0 if self.backlog is None else len(self.backlog.unsent))
 
+    def begin_count(self) -> None:
+        """Count what is written from now on."""
+        self._written = -len(self._out)  # these are counted when they are flushed
+        self._written_bytes = -self._out_bytes
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """How many writes there were since begin_count, and their bytes before TLS."""
+        return self._written + len(self._out), self._written_bytes + self._out_bytes
+
     def write(self, data: bytes) -> None:
         """Add to the output, which is sent at the end of the turn.
 
@@ -254,7 +267,10 @@ class Connection:
             return
         self._output = IDLE
         out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
+        count = len(out)
+        self._written += count
+        self._written_bytes += self._out_bytes
+        data = out[0] if count == 1 else b"".join(out)
         out.clear()
         self._out_bytes = 0
         self._send(data)

@@ -6,6 +6,7 @@ while a message is open. The length is checked as soon as a frame's header has a
 too large is ever gathered.
 """
 
+import logging
 from collections.abc import Callable
 from struct import Struct
 from time import perf_counter
@@ -20,6 +21,8 @@ try:
     from websockets.speedups import apply_mask as apply_mask
 except ImportError:  # no compiled form for this platform
     from websockets.utils import apply_mask as apply_mask
+
+log = logging.getLogger(__name__)
 
 MAX_FRAGMENTS: Final = 1024
 """In one message. Fragments may be empty, so the bound on a message's size does not bound them."""
@@ -105,6 +108,8 @@ class OpenMessage:
 class FrameReceiver:
     """Cuts frames out of a connection and hands over whole messages.
 
+    It has 13 attributes, because three of them count.
+
     Args:
         connection: a connection that has switched to WebSocket.
         max_bytes: the largest message.
@@ -112,6 +117,12 @@ class FrameReceiver:
         on_binary: called with each binary message.
         on_lost: called once with the disconnect reason, when the peer has closed, is gone, or has
             broken the protocol; not called after close.
+
+    Attributes:
+        messages: how many were received.
+        frame_bytes: the size of all frames that were received; like the messages, it is added up
+            for each read.
+        control_frames: how many were sent.
     """
 
     __slots__ = (
@@ -125,6 +136,9 @@ class FrameReceiver:
         "_open",
         "_rest",
         "_stopped",
+        "control_frames",
+        "frame_bytes",
+        "messages",
     )
 
     def __init__(
@@ -145,6 +159,9 @@ class FrameReceiver:
         self._stopped = False  # nothing may be handed over, because we are paused or closing
         self._held = False  # reading is held until what was read has been handed over
         self._open: OpenMessage | None = None
+        self.messages = 0
+        self.frame_bytes = 0
+        self.control_frames = 0
         connection.set_receiver(self)
 
     def receive_data(self, data: bytes) -> None:
@@ -221,69 +238,79 @@ class FrameReceiver:
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
         turn_ends = self._connection.owner.poller.turn_ends
-        while size - at >= 2:
-            if self._stopped:
-                break
-            # The clock is looked at after the first message and then after every fourth; to look
-            # after each costs a tenth of a small message.
-            if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
-                self._held = True
-                self._need = 0
-                self._rest = bytearray(data[at:])
-                self._connection.hold_reading()
-                self._connection.call_again()
-                return
-            messages -= 1
-            first = data[at]
-            length = data[at + 1]
-            start = at + 6
-            if length == 0xFE:
-                if size - at < 4:
+        try:
+            while size - at >= 2:
+                if self._stopped:
                     break
-                length = data[at + 2] << 8 | data[at + 3]
-                start += 2
-                plain = length > 125
-            elif 0x80 <= length < 0xFE:
-                length &= 0x7F
-                plain = True
-            else:
-                start, length = _measure(data, at)
-                if start == 0:
-                    break
-                plain = data[at + 1] == 0xFF and length > 65535
-            if length > self._max_bytes:  # EIO4-46
-                self._break_off(CloseReason.MESSAGE_TOO_BIG)
-                return
-            end = start + length
-            if end > size:
-                self._keep(data, at, end - at)
-                return
-            if plain and first == TEXT and self._open is None:
-                payload = apply_mask(data[start:end], data[start - 4 : start])
-                if not payload.isascii() and not is_utf8(payload):
-                    self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
+                # The clock is looked at after the first message and then after every fourth; to
+                # look after each costs a tenth of a small message.
+                if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
+                    self._held = True
+                    self._need = 0
+                    self._rest = bytearray(data[at:])
+                    self._connection.hold_reading()
+                    self._connection.call_again()
                     return
-                on_text(payload)
-            elif plain and first == BINARY and self._open is None:
-                self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
-            elif (
-                first == _CLOSE
-                and plain
-                and length <= 2
-                and self._open is None
-                and (
-                    code := _USUAL_CLOSES.get(apply_mask(data[start:end], data[start - 4 : start]))
-                )
-            ):
-                self._end(code, "transport close", heard_all=True)
-                return
-            else:
-                if not self._receive_by_wsproto(data[at:end]):
+                first = data[at]
+                length = data[at + 1]
+                start = at + 6
+                if length == 0xFE:
+                    if size - at < 4:
+                        break
+                    length = data[at + 2] << 8 | data[at + 3]
+                    start += 2
+                    plain = length > 125
+                elif 0x80 <= length < 0xFE:
+                    length &= 0x7F
+                    plain = True
+                else:
+                    start, length = _measure(data, at)
+                    if start == 0:
+                        break
+                    plain = data[at + 1] == 0xFF and length > 65535
+                if length > self._max_bytes:  # EIO4-46
+                    self._break_off(CloseReason.MESSAGE_TOO_BIG)
                     return
-                messages -= self._weigh()
-            at = end
-        if self._on_lost is not None:
-            self._keep(data, at, 0)
+                end = start + length
+                if end > size:
+                    self._keep(data, at, end - at)
+                    return
+                messages -= 1
+                if plain and first == TEXT and self._open is None:
+                    payload = apply_mask(data[start:end], data[start - 4 : start])
+                    if not payload.isascii() and not is_utf8(payload):
+                        self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
+                        return
+                    on_text(payload)
+                elif plain and first == BINARY and self._open is None:
+                    self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
+                elif (
+                    first == _CLOSE
+                    and plain
+                    and length <= 2
+                    and self._open is None
+                    and (
+                        code := _USUAL_CLOSES.get(
+                            apply_mask(data[start:end], data[start - 4 : start])
+                        )
+                    )
+                ):
+                    self.messages -= 1
+                    self._end(code, "transport close", heard_all=True)
+                    return
+                else:
+                    self.messages -= 1  # it is counted when its message is whole
+                    if not self._receive_by_wsproto(data[at:end]):
+                        return
+                    weight = self._weigh()
+                    messages -= weight
+                    self.messages -= weight
+                at = end
+            if self._on_lost is not None:
+                self._keep(data, at, 0)
+        finally:  # counted for each read, so that a message costs nothing
+            self.messages += MESSAGES_PER_TURN - messages
+            self.frame_bytes += at
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
         """Keep what no whole frame can be cut from, until more bytes come or resume is called."""
@@ -313,7 +340,7 @@ class FrameReceiver:
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
-                    self._connection.write(encode_frame(_PONG, data))  # WSP-20
+                    self._write_control(encode_frame(_PONG, data))  # WSP-20
                 elif received.opcode is not Opcode.PONG and not self._gather(  # WSP-21
                     message, received.opcode, data, finished=received.message_finished
                 ):
@@ -335,11 +362,13 @@ class FrameReceiver:
             self._break_off(CloseReason.MESSAGE_TOO_BIG)  # EIO4-46, WSP-30
             return False
         if finished:  # WSP-16
+            self.messages += 1
             (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message.join())
         return True
 
     def _break_off(self, code: int) -> None:
         """Close the connection, because the peer broke the protocol."""
+        log.debug("closing a WebSocket of %s with code %d", self._connection.address, code)
         self._end(code, "transport error")
 
     def _end(self, code: int, reason: str, *, heard_all: bool = False) -> None:
@@ -350,7 +379,13 @@ class FrameReceiver:
         self._lose(reason)
 
     def _send_close(self, code: int) -> None:
-        self._connection.write(encode_frame(_CLOSE, code.to_bytes(2, "big")))
+        self._write_control(encode_frame(_CLOSE, code.to_bytes(2, "big")))
+
+    def _write_control(self, frame: bytes) -> None:
+        """Write a frame that is no message; it is dropped if our direction is closed."""
+        before = self._connection.written[0]
+        self._connection.write(frame)
+        self.control_frames += self._connection.written[0] - before
 
     def _lose(self, reason: str) -> None:
         self._stopped = True

@@ -82,6 +82,7 @@ class TlsConnection(Connection):
     def flush(self) -> None:
         if self._output is QUEUED:
             self._tls.write(b"".join(self._out))
+            self._written += len(self._out) - 1  # the flush counts one
             self._out[:] = [self._outgoing.read()]
         super().flush()
 

@@ -12,12 +12,15 @@ from trio_socketio.net.tls import TlsConnection
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 log = logging.getLogger(__name__)
 
 
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
+
+    It has 13 attributes, five of which its connections use, and four of which count or log.
 
     Args:
         poller, deadlines: those of the runtime.
@@ -50,6 +53,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
         self._waiting_empty = trio.lowlevel.ParkingLot()
+        self._refusals = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -80,6 +84,7 @@ class Connections:
             bound is not None and there >= bound and address
         ):
             self.refused += 1  # HTTP-27
+            self._tell_refused(address, there)
             if context is None and self._busy_answer:
                 try:
                     sock.send(self._busy_answer)
@@ -104,6 +109,28 @@ class Connections:
         except BaseException:
             connection.abort()
             raise
+
+    def _tell_refused(self, address: str, there: int) -> None:
+        kind = "connections refused"  # LOG-23
+        if not self._refusals.admits(kind):
+            return
+        most = self._limits.max_connections
+        if len(self._open) >= most:
+            log.warning(
+                "refused a connection from %s: %d are open, which is max_connections "
+                "(--max-connections, or the limit of open files)",
+                address or "a Unix socket",
+                most,
+                extra={"fields": {"refusal": kind, "address": address}},
+            )
+        else:
+            log.warning(
+                "refused a connection from %s: it has %d open, which is "
+                "max_connections_per_address (--max-connections-per-address)",
+                address,
+                there,
+                extra={"fields": {"refusal": kind, "address": address}},
+            )
 
     def connection_released(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -131,3 +158,4 @@ class Connections:
         """Close every connection at once, without sending its output."""
         for connection in list(self._open):
             connection.abort()
+        self._refusals.flush()

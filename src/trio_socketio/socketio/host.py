@@ -9,6 +9,7 @@ from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.jobs import Workers
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.intake import Intake
 from trio_socketio.socketio.recovery import Recovery
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.options import ServerGroups
 
 log = logging.getLogger(__name__)
+_REFUSING = logging.getLogger("trio_socketio.socketio.refusing")  # the lines are written there
 
 
 class Host:
@@ -37,6 +39,7 @@ class Host:
         intake: weighs what clients send.
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
+        refusal_log: tells of clients that may not join a namespace.
         workers: run user code.
     """
 
@@ -51,6 +54,7 @@ class Host:
         self.intake = Intake()
         self.intake.begin(options.sockets)
         self.recovery: Recovery | None = None
+        self.refusal_log = SampledLog(_REFUSING, logging.INFO, REFUSALS)
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
 
     def begin(self, deadlines: "Deadlines") -> None:
@@ -60,6 +64,7 @@ class Host:
             ConfigurationError: an option asks for something that the parser cannot do.
         """
         options = self.options
+        self.refusal_log = SampledLog(_REFUSING, logging.INFO, REFUSALS, deadlines)
         self.intake.begin(options.sockets)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
         if options.engine.allow_eio3 and self.parser is not JSON:

@@ -11,7 +11,9 @@ import trio
 
 from trio_socketio.engine.listener import NOBODY, check_listener
 from trio_socketio.engine.newcomers import Newcomers
+from trio_socketio.engine.refusals import RefusalLog
 from trio_socketio.engine.server import EngineParts, EngineServer, new_node_name
+from trio_socketio.engine.sessions import SessionLog
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
@@ -87,6 +89,8 @@ class Mount:
             for engine in self.engines:
                 engine.close_all(_STOPPING, code=_RESTART)
             poller.settle_all()  # all sockets leave before the adapters are closed
+            for lines in (self.engine.session_log, self.engine.refusal_log, host.refusal_log):
+                lines.flush()
 
     async def _close_sessions(self, window_s: float) -> None:
         """Close every session, spread over a window (RUN-20).
@@ -150,6 +154,8 @@ def open_mount(
         host.engine,
         options.hooks,
         new_node_name(),
+        SessionLog(deadlines),
+        RefusalLog(proxies, deadlines),
     )
 
     def open_socketio(session: "Session") -> "Listener":

@@ -1,5 +1,6 @@
 """A client as the namespaces know it: its session, its sockets, and what it is joining."""
 
+import logging
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.errors import ConnectRefused, RemoteProtocolError
 from trio_socketio.socketio.history import History
 from trio_socketio.socketio.joining import Joining
-from trio_socketio.socketio.refusing import refuse
+from trio_socketio.socketio.refusing import refuse, tell_refused
 from trio_socketio.socketio.socket_life import close, leave_namespace, lose, put_out
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.revisions import Revision
     from trio_socketio.socketio.socket import Socket
+
+log = logging.getLogger(__name__)
 
 # Names of the module: looking a member up in its Enum costs as much as decoding a packet.
 _CONNECT: Final = PacketType.CONNECT
@@ -183,6 +186,7 @@ class Participant:
         if self._history is not None:
             count += self._history.count_leaving()
         if count >= self.host.options.sockets.max_namespaces_per_session:
+            tell_refused(self, name, "Too many namespaces")
             refuse(self, name, {"message": "Too many namespaces"})
             return
         if self._joinings is None:
@@ -210,6 +214,7 @@ class Participant:
         assert self._joinings is not None
         del self._joinings[joining.name]
         self.sockets[joining.name] = socket
+        log.debug("%s: socket %s has joined %r", self.session, socket.public_id, joining.name)
         if self._history is not None:
             self._history.forget_left(joining.name)
 

@@ -1,8 +1,11 @@
 """Tells clients that they may not join."""
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.codec.socket_packet import Packet, PacketType
+from trio_socketio.engine.ids import shorten_sid
+from trio_socketio.engine.sessions import shorten
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 
@@ -11,6 +14,45 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.credentials import Credentials
     from trio_socketio.socketio.entrance import Candidate
     from trio_socketio.socketio.socket import Socket
+
+
+log = logging.getLogger(__name__)
+
+_MAX_SHOWN: Final = 120
+"""How many characters of the name of a namespace, and of the message to the client, are logged."""
+
+
+_ADVICE: Final = {
+    "Invalid namespace": "none of this name is registered (Server.of)",
+    "Too many namespaces": "see max_namespaces_per_session and --max-dynamic-namespaces",
+    "Too many new namespaces for one client": "see --max-namespaces-founded-per-session",
+    "Internal server error": "the lines before this one say what has failed",
+    "Timed out": "the lines before this one say which step took too long (hook_timeout_s)",
+}
+"""What the log adds to a message of ours."""
+
+
+def tell_refused(client: "Candidate", name: str, message: object) -> None:
+    """Tell in the log that a client may not join a namespace (LOG-22).
+
+    Args:
+        client: the client.
+        name: of the namespace, as the client gave it.
+        message: why; the data of the error may hold secrets, and is not logged.
+    """
+    kind = "clients refused by namespaces"
+    if client.host.refusal_log.admits(kind):
+        session = shorten_sid(client.session.sid)
+        namespace = shorten(name, _MAX_SHOWN)
+        why = shorten(message, _MAX_SHOWN) if isinstance(message, str) else type(message).__name__
+        log.info(
+            "refused session %s in namespace %r: %r%s",
+            session,
+            namespace,
+            why,
+            f"; {_ADVICE[why]}" if why in _ADVICE else "",
+            extra={"fields": {"refusal": kind, "session": session, "namespace": namespace}},
+        )
 
 
 def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
@@ -51,6 +93,7 @@ def turn_away(
         error: why it is turned away.
         errcode: for a client that was accepted, unless the error's data has one.
     """
+    tell_refused(client, name, error.message)
     if socket is None or not socket._is_reachable:
         _answer_connect(client, name, error)
         return

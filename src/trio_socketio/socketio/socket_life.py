@@ -1,5 +1,6 @@
 """Takes sockets into their namespaces and out of them. The table is in protocol/socket_life.py."""
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from trio_socketio.protocol.socket_life import Life
@@ -7,6 +8,8 @@ from trio_socketio.socketio.socket_recovery import RECOVERABLE, Saving
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
+
+log = logging.getLogger(__name__)
 
 _ASKING: Final = Life.ASKING
 _JOINED: Final = Life.JOINED
@@ -99,6 +102,8 @@ def lose(socket: "Socket", reason: str) -> None:
 
 def leave_namespace(socket: "Socket") -> None:
     """Fail the questions that wait for a socket, then dispatch its disconnect handlers."""
+    name, reason = socket.namespace.name, socket._membership.reason
+    log.debug("%s: socket %s has left %r: %s", socket.session, socket.public_id, name, reason)
     socket._participant.forget(socket)
     if socket._acks is not None:
         socket._acks.fail(socket._closed())

@@ -1,0 +1,198 @@
+"""The lines of the log about requests that are refused: why, and what to do about it.
+
+Clients are told what the reference tells them. The log says more, because its reader can change the
+server.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from trio_socketio.engine.handshake import (
+    BAD_HANDSHAKE_METHOD,
+    FORBIDDEN,
+    UNKNOWN_SID,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED_PROTOCOL,
+    WRONG_WEBSOCKET,
+    Refusal,
+)
+from trio_socketio.engine.ids import shorten_sid
+from trio_socketio.engine.options import TRANSPORTS
+from trio_socketio.engine.sessions import shorten, show_address
+from trio_socketio.http.forwarded import forwarded
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.options import EngineOptions
+    from trio_socketio.http.request import Request
+    from trio_socketio.net.driving import Timetable
+    from trio_socketio.option_checks import Network
+
+log = logging.getLogger(__name__)
+
+MAX_SHOWN: Final = 120
+"""How many characters of a value that a client has sent are logged."""
+
+
+class Refusing(Protocol):
+    """The engine that refuses a request."""
+
+    options: "EngineOptions"
+
+    @property
+    def node(self) -> str:
+        """The 4 characters that the sids of this server start with."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further session may be opened."""
+
+
+class RefusalLog:
+    """Tells of refused requests, as far as they do not come too fast (LOG-21).
+
+    Args:
+        trusted_proxies: networks of the proxies whose forwarding headers are believed.
+        deadlines: those of the runtime.
+    """
+
+    def __init__(
+        self,
+        trusted_proxies: "tuple[Network, ...]" = (),
+        deadlines: "Timetable | None" = None,
+    ) -> None:
+        self._trusted_proxies = trusted_proxies
+        self._lines = SampledLog(log, logging.INFO, REFUSALS, deadlines)
+
+    def refused_origin(self, request: "Request") -> None:
+        """Tell that a page of a foreign origin was refused."""
+        kind = "foreign origins refused"
+        if self._lines.admits(kind):
+            # The origin is not repeated as a command to copy: whoever wrote the page has chosen it.
+            origin = shorten(request.headers.get("origin", ""), MAX_SHOWN)
+            self._write(
+                request,
+                kind,
+                f"its page is of the foreign origin {origin!r}; to let the pages of an origin "
+                "connect, name it with --cors-origin (cors_origins)",
+                origin=origin,
+            )
+
+    def refused(self, engine: Refusing, request: "Request", refusal: Refusal, context: str) -> None:
+        """Tell that a request was refused.
+
+        Args:
+            engine: has refused it.
+            request: the request.
+            refusal: what the client is told.
+            context: where a hook has failed, as the "connection_error" event names it.
+        """
+        kind = _CONTEXTS.get(context) or _KINDS.get(refusal.code, _MALFORMED)
+        if refusal.retry_after_s is not None:
+            kind = _FULL
+        if self._lines.admits(kind):
+            self._write(request, kind, _EXPLAIN[kind](engine, request, refusal))
+
+    def flush(self) -> None:
+        """Write the sums of what was only counted: the server stops."""
+        self._lines.flush()
+
+    def _write(self, request: "Request", kind: str, why: str, **more: str) -> None:
+        address = show_address(forwarded(request, self._trusted_proxies)[0])
+        fields = {"refusal": kind, "address": address, **more}
+        log.info("refused a request from %s: %s", address, why, extra={"fields": fields})
+
+
+_TRANSPORT: Final = "unknown transports refused"
+_SID: Final = "unknown sessions refused"
+_METHOD: Final = "methods that open no session refused"
+_MALFORMED: Final = "malformed requests refused"
+_HOOK: Final = "requests refused by allow_request"
+_MIDDLEWARE: Final = "requests refused by middleware of the engine"
+_ID: Final = "requests without a new id refused"
+_PROTOCOL: Final = "unsupported protocols refused"
+_FULL: Final = "sessions that have joined nothing refused"
+
+_KINDS: Final = {
+    UNKNOWN_TRANSPORT.code: _TRANSPORT,
+    UNKNOWN_SID.code: _SID,
+    BAD_HANDSHAKE_METHOD.code: _METHOD,
+    FORBIDDEN.code: _HOOK,
+    UNSUPPORTED_PROTOCOL.code: _PROTOCOL,
+}
+_CONTEXTS: Final = {"MIDDLEWARE_FAILURE": _MIDDLEWARE, "ID_GENERATION_ERROR": _ID}
+
+
+def _show(request: "Request", name: str) -> str:
+    """Return a parameter of the query for the log."""
+    return repr(shorten(request.query.get(name, ""), MAX_SHOWN))
+
+
+def _explain_transport(engine: Refusing, request: "Request", _: Refusal) -> str:
+    if request.query.get("transport") in TRANSPORTS:
+        return f"transport={_show(request, 'transport')} is not among --transport (transports)"
+    return (
+        f"transport={_show(request, 'transport')} is not a transport; if it is no Socket.IO client "
+        "that asks, another program uses this path"
+    )
+
+
+def _explain_sid(engine: Refusing, request: "Request", _: Refusal) -> str:
+    sid = request.query.get("sid", "")
+    what = f"session {shorten_sid(sid)} is unknown: "
+    if sid.startswith(engine.node):
+        return f"{what}it has ended"
+    return (
+        f"{what}it belongs to another node, or to this one before it was restarted; a load "
+        "balancer has to bring all requests of a session to the same node (sticky sessions)"
+    )
+
+
+def _explain_protocol(engine: Refusing, request: "Request", _: Refusal) -> str:
+    eio = request.query.get("EIO", "")
+    if request.query.get("sid"):
+        return f"EIO={_show(request, 'EIO')} is not the revision that its session has begun with"
+    if eio in ("3", "") and not engine.options.allow_eio3:
+        return (
+            f"EIO={eio!r} means socket.io-client 1.x or 2.x, which --allow-eio3 (allow_eio3) serves"
+        )
+    return f"EIO={_show(request, 'EIO')} is not a revision of Engine.IO that is served"
+
+
+def _explain_method(engine: Refusing, request: "Request", _: Refusal) -> str:
+    return f"{request.method} without a sid: only a GET opens a session"
+
+
+def _explain_full(engine: Refusing, request: "Request", refusal: Refusal) -> str:
+    name = "max_unjoined_sessions"
+    if refusal.status == 429:
+        name += "_per_address"
+    bound = getattr(engine.options, name)
+    return f"{refusal.message} ({bound}): see --{name.replace('_', '-')} ({name})"
+
+
+def _explain_malformed(engine: Refusing, request: "Request", refusal: Refusal) -> str:
+    if refusal is WRONG_WEBSOCKET:
+        return "it asks for a version of WebSocket other than 13"
+    if engine.is_stopping and not request.query.get("sid"):
+        return "the server is stopping, and opens no more sessions"
+    return (
+        f"{request.method} with transport={_show(request, 'transport')} does not fit its session, "
+        "or is not a valid WebSocket handshake"
+    )
+
+
+_EXPLAIN: Final[dict[str, Callable[[Refusing, "Request", Refusal], str]]] = {
+    _TRANSPORT: _explain_transport,
+    _SID: _explain_sid,
+    _METHOD: _explain_method,
+    _MALFORMED: _explain_malformed,
+    _HOOK: lambda engine, request, refusal: f"allow_request has refused it: {refusal.message!r}",
+    _MIDDLEWARE: lambda engine, request, refusal: (
+        f"middleware of the engine has refused it: {refusal.message!r}"
+    ),
+    _ID: lambda engine, request, refusal: "generate_id gave no id for its session",
+    _PROTOCOL: _explain_protocol,
+    _FULL: _explain_full,
+}
