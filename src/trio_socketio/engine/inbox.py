@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
-    from trio_socketio.engine.traffic import Traffic
+    from trio_socketio.engine.session_traffic import SessionTraffic
     from trio_socketio.http.request import Request
 
 NO_STORE: Final = (b"cache-control", b"no-store")
@@ -59,7 +59,7 @@ class Inbox:
         admission: "Admission",
         payloads: "Payloads",
         answer_get: "Callable[[list[Outgoing]], None]",
-        traffic: "Traffic",
+        traffic: "SessionTraffic",
     ) -> None:
         self._owner = owner
         self._session = session
@@ -103,6 +103,7 @@ class Inbox:
             return
         self._traffic.packets_in += len(packets)
         self._traffic.bytes_in += len(body)
+        self._owner.counts.http.packets_in += len(packets)
         self._packets = deque(packets)
         self.on_more()
 

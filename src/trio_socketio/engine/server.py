@@ -11,7 +11,7 @@ from trio_socketio.engine.compression import Compression
 from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
-    FORBIDDEN,
+    FOREIGN_ORIGIN,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -30,6 +30,7 @@ from trio_socketio.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from trio_socketio.engine.admission import Admission
+    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.engine.options import EngineOptions, RequestHooks
@@ -58,6 +59,7 @@ class EngineParts(NamedTuple):
         asked: further hooks, which were given as options.
         node: the 4 characters that every sid starts with.
         session_log, refusal_log: tell of sessions and of refused requests.
+        counts: the numbers that they add to.
     """
 
     poller: "Poller"
@@ -71,12 +73,13 @@ class EngineParts(NamedTuple):
     node: str
     session_log: "SessionLog"
     refusal_log: "RefusalLog"
+    counts: "EngineCounts"
 
 
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It has 16 attributes, because its parts and the floor above meet here: eleven of them are
+    It has 17 attributes, because its parts and the floor above meet here: twelve of them are
     parts, or are shared by parts.
 
     Args:
@@ -106,6 +109,7 @@ class EngineServer:
         self.node = parts.node
         self.session_log = parts.session_log
         self.refusal_log = parts.refusal_log
+        self.counts = parts.counts
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
@@ -130,7 +134,7 @@ class EngineServer:
         if "j" in request.query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
         if not self.cors.allows(request):  # EIO4-60
-            self.refuse(request, FORBIDDEN, upgrade=upgrade, is_foreign=True)
+            self.refuse(request, FOREIGN_ORIGIN, upgrade=upgrade)
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
@@ -182,10 +186,10 @@ class EngineServer:
         context: str = "",
         *,
         upgrade: bool,
-        is_foreign: bool = False,
     ) -> None:
-        """Answer a request with an error, and tell the log and the admission."""
-        if is_foreign:
+        """Answer a request with an error, count it, and tell the log and the admission."""
+        self.counts.request_refused(refusal)
+        if refusal is FOREIGN_ORIGIN:
             self.refusal_log.refused_origin(request)
         else:
             self.refusal_log.refused(self, request, refusal, context)

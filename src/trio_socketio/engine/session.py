@@ -25,9 +25,10 @@ from trio_socketio.protocol.heartbeat import Beat
 from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.options import EngineOptions
-    from trio_socketio.engine.traffic import Traffic
+    from trio_socketio.engine.session_traffic import SessionTraffic
     from trio_socketio.engine.transport import Transport, Upgrade
     from trio_socketio.net.connection import Connection
     from trio_socketio.protocol.heartbeat import Heartbeat
@@ -60,6 +61,7 @@ class Owner(Protocol):
     options: "EngineOptions"
     poller: "Poller"
     deadlines: "Deadlines"
+    counts: "EngineCounts"
     packets_dropped: int
     """The number of packets for sessions that were gone or too far behind."""
 
@@ -132,7 +134,7 @@ class Session:
         self._liveness = Liveness(self, heartbeat)
         self._direct: Connection | None = None  # see Transport.direct; None once it is not open
         self._upgrade: Upgrade | None = None
-        self._earlier: Traffic | None = None  # of the transport before the upgrade
+        self._earlier: SessionTraffic | None = None  # of the transport before the upgrade
         self._drained: trio.Event | None = None  # of wait_drained; set when output has left
 
     def __str__(self) -> str:
@@ -303,6 +305,7 @@ class Session:
 
     def _mark(self, event: Input, reason: str) -> None:
         self._life.receive(event, trio.current_time())
+        self._owner.counts.session_ended(reason)
         self.reason = reason
         self._direct = None
         self._wake_producers()

@@ -73,6 +73,7 @@ class Candidate:
         log.debug("%s stays on polling: its WebSocket has failed", self._session)
         self._websocket.close(_BAD_CANDIDATE)
         if self._machine.state in (State.CANDIDATE, State.PROBED):
+            self._owner.counts.upgrades_failed += 1
             self._machine.receive(Input.PROBE_FAILED, trio.current_time())
             self._session._upgrade = None
 
@@ -138,6 +139,7 @@ class Candidate:
             session._end(SessionInput.FLUSHED)
             return
         session._earlier = self._polling.traffic
+        self._owner.counts.upgraded += 1
         session._carry_by(websocket)
         log.debug("%s has changed from polling to WebSocket", session)
         if not self._polling.inbox.is_receiving:

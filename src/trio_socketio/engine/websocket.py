@@ -3,7 +3,7 @@
 from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
-from trio_socketio.engine.traffic import Traffic
+from trio_socketio.engine.session_traffic import SessionTraffic
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver, encode_frames
 from trio_socketio.protocol.connection import HELD
@@ -46,7 +46,6 @@ class WebSocketTransport:
         self.frames = frames
         self._encode = encode
         self._leaving_bytes = 0  # unconfirmed by the client, when last counted
-        connection.begin_count()
 
     @property
     def direct(self) -> "Connection | None":
@@ -64,12 +63,10 @@ class WebSocketTransport:
         return self._connection.waiting_bytes
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> SessionTraffic:
         """The messages and frames of the WebSocket."""
         frames, connection = self.frames, self._connection
-        writes, written_bytes = connection.written
-        packets = writes - frames.control_frames
-        return Traffic(frames.messages, frames.frame_bytes, packets, written_bytes)
+        return SessionTraffic(frames.messages, frames.frame_bytes, *connection.written)
 
     def send(self, packet: "Outgoing") -> None:
         """Write the frames of a packet."""

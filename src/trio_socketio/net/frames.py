@@ -108,8 +108,6 @@ class OpenMessage:
 class FrameReceiver:
     """Cuts frames out of a connection and hands over whole messages.
 
-    It has 13 attributes, because three of them count.
-
     Args:
         connection: a connection that has switched to WebSocket.
         max_bytes: the largest message.
@@ -122,7 +120,6 @@ class FrameReceiver:
         messages: how many were received.
         frame_bytes: the size of all frames that were received; like the messages, it is added up
             for each read.
-        control_frames: how many were sent.
     """
 
     __slots__ = (
@@ -136,7 +133,6 @@ class FrameReceiver:
         "_open",
         "_rest",
         "_stopped",
-        "control_frames",
         "frame_bytes",
         "messages",
     )
@@ -161,7 +157,6 @@ class FrameReceiver:
         self._open: OpenMessage | None = None
         self.messages = 0
         self.frame_bytes = 0
-        self.control_frames = 0
         connection.set_receiver(self)
 
     def receive_data(self, data: bytes) -> None:
@@ -237,6 +232,7 @@ class FrameReceiver:
         size = len(data)
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
+        uncommon = 0  # how many of these wsproto had
         turn_ends = self._connection.owner.poller.turn_ends
         try:
             while size - at >= 2:
@@ -295,22 +291,24 @@ class FrameReceiver:
                         )
                     )
                 ):
-                    self.messages -= 1
+                    messages += 1
                     self._end(code, "transport close", heard_all=True)
                     return
                 else:
-                    self.messages -= 1  # it is counted when its message is whole
+                    uncommon += 1  # it is counted when its message is whole
                     if not self._receive_by_wsproto(data[at:end]):
                         return
                     weight = self._weigh()
                     messages -= weight
-                    self.messages -= weight
+                    uncommon += weight
                 at = end
             if self._on_lost is not None:
                 self._keep(data, at, 0)
         finally:  # counted for each read, so that a message costs nothing
-            self.messages += MESSAGES_PER_TURN - messages
+            received = MESSAGES_PER_TURN - messages - uncommon
+            self.messages += received
             self.frame_bytes += at
+            self._connection.traffic.packets_in += received
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
         """Keep what no whole frame can be cut from, until more bytes come or resume is called."""
@@ -340,7 +338,7 @@ class FrameReceiver:
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
-                    self._write_control(encode_frame(_PONG, data))  # WSP-20
+                    self._connection.write_apart(encode_frame(_PONG, data))  # WSP-20
                 elif received.opcode is not Opcode.PONG and not self._gather(  # WSP-21
                     message, received.opcode, data, finished=received.message_finished
                 ):
@@ -363,6 +361,7 @@ class FrameReceiver:
             return False
         if finished:  # WSP-16
             self.messages += 1
+            self._connection.traffic.packets_in += 1
             (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message.join())
         return True
 
@@ -379,13 +378,7 @@ class FrameReceiver:
         self._lose(reason)
 
     def _send_close(self, code: int) -> None:
-        self._write_control(encode_frame(_CLOSE, code.to_bytes(2, "big")))
-
-    def _write_control(self, frame: bytes) -> None:
-        """Write a frame that is no message; it is dropped if our direction is closed."""
-        before = self._connection.written[0]
-        self._connection.write(frame)
-        self.control_frames += self._connection.written[0] - before
+        self._connection.write_apart(encode_frame(_CLOSE, code.to_bytes(2, "big")))
 
     def _lose(self, reason: str) -> None:
         self._stopped = True

@@ -1,7 +1,7 @@
 """What passes between a session and its client, in packets and bytes."""
 
 
-class Traffic:
+class SessionTraffic:
     """Counts of one session or one transport.
 
     They are added up for each read, flush, POST or answer, so a message costs nothing (LOG-12).
@@ -23,8 +23,8 @@ class Traffic:
         self.packets_out = packets_out
         self.bytes_out = bytes_out
 
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(
+    def __add__(self, other: "SessionTraffic") -> "SessionTraffic":
+        return SessionTraffic(
             self.packets_in + other.packets_in,
             self.bytes_in + other.bytes_in,
             self.packets_out + other.packets_out,
