@@ -125,10 +125,7 @@ class Connection:
         self._receive = receiver.receive_data
 
     def count_in(self, traffic: Traffic) -> None:
-        """Add to other numbers from now on, because the connection carries something else.
-
-        What was written before and has not left counts as bytes of the new ones alone.
-        """
+        """Add to other numbers from now on, because the connection carries something else."""
         self.traffic.connections -= 1
         traffic.connections += 1
         self.traffic = traffic
