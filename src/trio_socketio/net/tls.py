@@ -42,6 +42,9 @@ class TlsConnection(Connection):
             if not self._up:
                 self._tls.do_handshake()
                 self._up = True
+                if self._out and self._output is IDLE:  # written meanwhile, such as a greeting
+                    self.owner.poller.mark_dirty(self)
+                    self._output = QUEUED
             while not self.closed:
                 cleartext = self._tls.read(READ_BYTES)
                 if not cleartext:
@@ -80,6 +83,9 @@ class TlsConnection(Connection):
 
     def flush(self) -> None:
         if self._output is QUEUED:
+            if not self._up:  # nothing can be sealed yet: it is kept, see _receive_records
+                self._output = IDLE
+                return
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]
         super().flush()
