@@ -191,7 +191,8 @@ CONTROL = {
     "ControlOptions": """auth_timeout_s backends certfile hosts keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply calls find_grant greeting peer_lost receive_rpc run",
+    "ControlService": "apply receive_rpc run statistics",
+    "ControlStatistics": "backends events_failed events_handled peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
     "Greeting": "api max_batch max_line_bytes needs_token node server",

@@ -70,11 +70,11 @@ async def test_the_backends_of_the_control_socket(
         names = run_at("await control.register", where.address)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(names["main"])
-            await until(lambda: len(where.service.backends) == 1)
+            await until(lambda: len(where.service._backends) == 1)
             await client.emit("order", 7, ack_id=1)
             assert (await client.receive())[0] == '31["ok"]'
             assert " in /: [7]" in capsys.readouterr().out
-            for peer in tuple(where.service._peers):
+            for peer in tuple(where.service._hub.peers):
                 peer.close("for the test")
         assert "has ended: the server has closed the connection" in capsys.readouterr().out
 

@@ -84,8 +84,8 @@ async def test_the_result_is_the_answer(tmp_path: Path) -> None:
             }
             await raw.send(f'{{"jsonrpc":"2.0","id":{number},"result":{result}}}')
             assert (await client.receive())[0] == f"33{acknowledged}"
-        assert where.service.backends.handled == 5
-        assert where.service.backends.failed == 0
+        assert where.service._backends.handled == 5
+        assert where.service._backends.failed == 0
 
 
 @pytest.mark.req("RPC-20")
@@ -122,7 +122,7 @@ async def test_without_a_backend_the_client_is_told(
         text, _ = await client.receive()
         assert text.startswith("31[")
         assert json.loads(text[2:]) == [{"error": reason}]
-        assert where.service.backends.failed == 2
+        assert where.service._backends.failed == 2
         assert caplog.text.count("were not handled by a backend") == 1  # not a line for each
 
 
@@ -200,7 +200,7 @@ async def test_a_socket_keeps_its_backend(tmp_path: Path) -> None:
                 assert socket_id in owners
         assert [list(owners.values()).count(raw) for raw in (one, two)] == [2, 2]
         await gone.aclose()
-        await until(lambda: len(where.service.backends) == 1)
+        await until(lambda: len(where.service._backends) == 1)
         for client, socket_id in clients:
             await client.emit("e")
             number, event = await given(one)

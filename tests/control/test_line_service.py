@@ -202,7 +202,7 @@ async def test_a_peer_that_does_not_read_is_closed(
             except trio.BrokenResourceError:
                 pass
         assert (await other.call("system.info"))["pid"] == 1
-        await until(lambda: len(where.service._peers) == 1)
+        await until(lambda: len(where.service._hub.peers) == 1)
         assert "slow client" in caplog.text
 
 
@@ -246,7 +246,7 @@ async def test_what_was_read_is_done_though_the_peer_has_gone(tmp_path: Path) ->
             await trio.lowlevel.checkpoint()
         texts = [(await client.receive())[0] for _ in range(3)]
         assert texts == ['20["a"]', '21["b"]', '2["c"]']
-        await until(lambda: not where.service._peers)
+        await until(lambda: not where.service._hub.peers)
         # Nobody waits for the answers any more.
         (socket,) = where.server.of("/").sockets.values()
         acks = socket._acks
@@ -405,7 +405,7 @@ async def test_the_service_ends_with_its_peers(tmp_path: Path) -> None:
         stream = await trio.open_unix_socket(where.unix)
         raw = RawPeer(stream)
         await raw.receive()
-        assert len(where.service._peers) == 1
+        assert len(where.service._hub.peers) == 1
     async with stream:
         assert await raw.is_closed()
-    assert not where.service._peers
+    assert not where.service._hub.peers

@@ -11,7 +11,7 @@ from trio_socketio.control.options import (
     ControlToken,
     ForwardedEvents,
 )
-from trio_socketio.control.service import ControlService
+from trio_socketio.control.service import ControlService, ControlStatistics
 from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.control.system import Reloaded, System, SystemInfo
 from trio_socketio.control.tokens import TokenTable
@@ -25,6 +25,7 @@ __all__ = [
     "ControlError",
     "ControlOptions",
     "ControlService",
+    "ControlStatistics",
     "ControlToken",
     "ForwardedEvents",
     "Greeting",

@@ -6,7 +6,7 @@ import socket
 import stat
 import struct
 from collections.abc import Sequence
-from itertools import count
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +14,19 @@ import trio
 
 from trio_socketio.control.access import Access
 from trio_socketio.control.address import Address, parse_address
-from trio_socketio.control.api import API_VERSION, Greeting
 from trio_socketio.control.backends import Backends
-from trio_socketio.control.call_queue import Job, Nursery
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.http_calls import HttpCalls, answer
+from trio_socketio.control.hub import Hub
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery
 from trio_socketio.control.options import ControlOptions
-from trio_socketio.control.peer import Peer
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
-from trio_socketio.control.tokens import Grant, TokenTable
+from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
@@ -47,8 +45,27 @@ _FOLDER_MODE: Final = 0o700
 _SOCKET_MODE: Final = 0o660
 
 
+@dataclass(frozen=True, slots=True)
+class ControlStatistics:
+    """A snapshot of the control service.
+
+    Args:
+        peers: connections to the control socket.
+        backends: those of them that are registered as backends.
+        events_handled: events of clients that backends have handled, since the start.
+        events_failed: those that no backend has handled; their clients were told.
+    """
+
+    peers: int
+    backends: int
+    events_handled: int
+    events_failed: int
+
+
 class ControlService:
     """Lets backends and operators control a server. Nothing is started before `run`.
+
+    Each event that the options forward gets its handler when the service is created.
 
     Args:
         server: what is controlled.
@@ -58,12 +75,6 @@ class ControlService:
     Raises:
         ConfigurationError: a token cannot be read, or the app handles an event that is to be
             forwarded.
-
-    Attributes:
-        backends: those that are registered. Each event that the options forward gets a handler when
-            the service is created, so that they are known before the server serves.
-        dispatcher: the methods.
-        options: as given.
     """
 
     def __init__(
@@ -73,15 +84,12 @@ class ControlService:
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
     ) -> None:
-        self.options = options = ControlOptions() if options is None else options
-        self._system = system
-        self._tokens = TokenTable(options.tokens) if tokens is None else tokens
-        self._nursery: trio.Nursery | None = None
-        self._peers: dict[Peer, None] = {}
-        self._numbers = count(1)
-        self._http = HttpCalls(self)
-        self.backends = Backends(options.backends)
-        self.backends.forward(server)
+        options = ControlOptions() if options is None else options
+        self._options = options
+        # First, because it may fail, and the handlers of forwarded events would stay behind.
+        tokens = TokenTable(options.tokens) if tokens is None else tokens
+        backends = Backends(options.backends)
+        backends.forward(server)
         groups = (
             Access(),
             SystemMethods(system),
@@ -89,42 +97,13 @@ class ControlService:
             SocketMethods(server),
             RoomMethods(server),
             NamespaceMethods(server),
-            self.backends,
+            backends,
         )
-        self.dispatcher = Dispatcher(groups, options.max_line_bytes)
-        self.dispatcher.add(Discovery(self.dispatcher.methods))
-
-    # -- for peers and requests
-
-    @property
-    def calls(self) -> Nursery:
-        """Where calls that wait run, while the service runs."""
-        if self._nursery is None:
-            return _NO_NURSERY
-        return self._nursery
-
-    def find_grant(self, secret: str) -> Grant | None:
-        """Return the grant of a token; None if there is no such token."""
-        return self._tokens.find(secret)
-
-    def greeting(self, *, needs_token: bool) -> Greeting:
-        """Return what a peer is told first (CONTROL-06)."""
-        info = self._system.info()
-        return Greeting(
-            api=API_VERSION,
-            server=f"trio-socketio {info.version}",
-            node=info.node,
-            needs_token=needs_token,
-            max_line_bytes=self.options.max_line_bytes,
-            max_batch=self.options.max_batch,
-        )
-
-    def peer_lost(self, peer: Peer) -> None:
-        """Forget a peer whose connection has ended."""
-        self._peers.pop(peer, None)
-        self.backends.forget(peer)
-
-    # -- for the program
+        dispatcher = Dispatcher(groups, options.max_line_bytes)
+        dispatcher.add(Discovery(dispatcher.methods))
+        self._hub = Hub(system, options, tokens, dispatcher, backends)
+        self._http = HttpCalls(self._hub)
+        self._backends = backends
 
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
@@ -132,18 +111,20 @@ class ControlService:
         A peer whose token is gone is disconnected (CONTROL-16); the others may call what theirs
         allows now.
         """
-        self._tokens = tokens
-        for peer in tuple(self._peers):
-            if peer.grant is not None:
-                grant = tokens.renew(peer.grant)
-                if grant is None:
-                    peer.close("its token is not valid any more")
-                else:
-                    peer.grant = grant
+        self._hub.use(tokens)
+
+    def statistics(self) -> ControlStatistics:
+        """Return what the service does at the moment."""
+        return ControlStatistics(
+            peers=len(self._hub.peers),
+            backends=len(self._backends),
+            events_handled=self._backends.handled,
+            events_failed=self._backends.failed,
+        )
 
     def receive_rpc(self, request: Request) -> None:
         """Answer a request to ``/rpc``: a handler for the routes of the admin port."""
-        if self._nursery is None:
+        if self._hub.nursery is None:
             answer(request, 503, unavailable("the control service does not run"))
         else:
             self._http.receive_request(request)
@@ -166,43 +147,31 @@ class ControlService:
             ConfigurationError: it is not possible to listen there.
         """
         if endpoints is None:
-            endpoints = open_endpoints(self.options)
+            endpoints = open_endpoints(self._options)
         limits = ConnectionLimits(
-            max_connections=self.options.max_connections,
-            output_bound_bytes=self.options.output_bound_bytes,
-            slow_client_s=self.options.slow_peer_s,
+            max_connections=self._options.max_connections,
+            output_bound_bytes=self._options.output_bound_bytes,
+            slow_client_s=self._options.slow_peer_s,
         )
         connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet)
         try:
             async with (
-                alone(trio.open_nursery()) as self._nursery,
+                alone(trio.open_nursery()) as self._hub.nursery,
                 runtime.holding(connections, flush_s=_FLUSH_S),
                 runtime.listening(connections, *endpoints) as addresses,
             ):
                 if endpoints:
-                    log.info("the control socket is at %s", ", ".join(self.options.listen))
+                    log.info("the control socket is at %s", ", ".join(self._options.listen))
                 task_status.started(addresses)
                 await trio.sleep_forever()
         finally:
-            self._nursery = None
-            for peer in tuple(self._peers):
+            self._hub.nursery = None
+            for peer in tuple(self._hub.peers):
                 peer.end("the control service has ended")
 
     def _greet(self, connection: Connection) -> None:
-        name = f"control peer {next(self._numbers)} ({_describe(connection)})"
-        peer = Peer(self, connection, name)
-        self._peers[peer] = None
-        log.info("%s has connected", name)
-
-
-class _NoNursery:
-    """Stands for the nursery of a service that does not run: nothing is begun."""
-
-    def start_soon(self, _: Job, /) -> None:
-        """Do nothing: the service has ended, and with it every connection."""
-
-
-_NO_NURSERY: Final = _NoNursery()
+        peer = self._hub.add_peer(connection, _describe(connection))
+        log.info("%s has connected", peer.name)
 
 
 def _describe(connection: Connection) -> str:
