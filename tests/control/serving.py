@@ -133,9 +133,9 @@ class RawPeer:
         with trio.fail_after(TIMEOUT_S):
             await self.stream.send_all(b"".join(line + b"\n" for line in lines))
 
-    async def receive(self) -> Any:
+    async def receive(self, timeout_s: float = TIMEOUT_S) -> Any:
         """The next line, decoded; EOFError if the server has closed."""
-        with trio.fail_after(TIMEOUT_S):
+        with trio.fail_after(timeout_s):
             while b"\n" not in self._buffer:
                 try:
                     data = await self.stream.receive_some(1 << 16)
