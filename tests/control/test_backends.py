@@ -356,3 +356,35 @@ def test_an_event_that_the_app_handles_cannot_be_forwarded() -> None:
     ):
         with pytest.raises(ConfigurationError, match=words):
             ControlService(server, FakeSystem(), ControlOptions(backends=options))
+
+
+@pytest.mark.req("CONTROL-26")
+@trio_test
+async def test_answers_of_a_backend_do_not_wait_behind_its_own_calls(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path, backends=forwarding(), max_in_flight=2) as where,
+        where.client() as (client, socket_id),
+        backend(where) as raw,
+    ):
+        ask = raw.request("emit_with_ack", event="q", sockets=[socket_id])
+        await raw.send(ask, ask, raw.request("system.info"))  # the last one is not read yet
+        assert [(await client.receive())[0] for _ in range(2)] == ['20["q"]', '21["q"]']
+        await client.emit("e", ack_id=7)
+        received = [await raw.receive() for _ in range(2)]  # the answer to system.info among them
+        (number,) = [one["id"] for one in received if "method" in one]
+        note = {"jsonrpc": "2.0", "method": "emit_with_ack", "params": ask["params"]}
+        await raw.send(ask, [ask, 1, note], note)
+        refused = await raw.receive()
+        assert refused["error"]["code"] == Code.OVERLOADED
+        assert refused["error"]["data"]["retryable"] is True
+        several = await raw.receive()
+        assert [one["error"]["code"] for one in several] == [
+            Code.OVERLOADED,
+            Code.INVALID_REQUEST,
+        ]
+        await answer(raw, number, "in time")
+        assert (await client.receive())[0] == '37["in time"]'
+        for ack_id in range(2):
+            await client.send(f"3{ack_id}[]")
+            assert (await raw.receive())["result"]["asked"] == 1
+        assert (await raw.call("system.info"))["pid"] == 1

@@ -99,8 +99,8 @@ class Dispatcher:
         size = 0
         slice_ends = perf_counter() + _SLICE_S
         for call in calls:
-            if size > self._max_answer_bytes and isinstance(call, Request):  # CONTROL-22
-                answer = self._fail(call, too_large(_NOT_DONE))
+            if size > self._max_answer_bytes:  # CONTROL-22
+                answer = self._refuse(call, too_large(_NOT_DONE))
             else:
                 answer = await self.answer(call, caller)
             if answer is not None:
@@ -111,7 +111,19 @@ class Dispatcher:
                 slice_ends = perf_counter() + _SLICE_S
         return encode_batch(answers) if answers else None
 
+    def refuse(self, calls: Sequence[Call], error: ControlError, *, is_batch: bool) -> bytes | None:
+        """Make none of the calls; return the error of each, or None if all were notifications."""
+        answers = [answer for call in calls if (answer := self._refuse(call, error)) is not None]
+        if not answers:
+            return None
+        return encode_batch(answers) if is_batch else answers[0]
+
     # -- the steps
+
+    def _refuse(self, call: Call, error: ControlError) -> bytes | None:
+        if isinstance(call, Malformed):
+            return encode_error(call.id, call.error)
+        return self._fail(call, error)
 
     def _find(self, request: Request, caller: Caller) -> Method:
         grant = caller.grant

@@ -138,6 +138,8 @@ class HttpCalls:
         try:
             with trio.CancelScope() as scope:
                 request.on_abort = scope.cancel
+                if request.answered:  # the peer went away before this task began
+                    scope.cancel()
                 if is_batch:
                     _respond(request, await dispatcher.answer_batch(calls, caller))
                 else:

@@ -20,7 +20,7 @@ from trio_socketio.control.api import Greeting
 from trio_socketio.control.call_queue import CallQueue, Nursery
 from trio_socketio.control.caller import BackendPeer
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import too_large, unauthorized, unavailable
+from trio_socketio.control.failures import overloaded, too_large, unauthorized, unavailable
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.outgoing_calls import OutgoingCalls
 from trio_socketio.control.tokens import LOCAL, Grant
@@ -124,9 +124,13 @@ class Peer:
         if not is_batch and self._queue.is_idle and dispatcher.is_plain(calls[0]):
             self._write_answer(dispatcher.answer_now(calls[0], self))
             return
+        if self._queue.count >= self._hub.options.max_in_flight:  # CONTROL-26
+            full = overloaded(f"{self._queue.count} calls of this peer wait for their answers")
+            self._write_answer(dispatcher.refuse(calls, full, is_batch=is_batch))
+            return
         self._queue.add(partial(self._answer, calls, is_batch=is_batch))
-        if self._queue.count >= self._hub.options.max_in_flight:  # CONTROL-23
-            self._lines.pause()
+        if self._queue.count >= self._hub.options.max_in_flight and not self._asked:
+            self._lines.pause()  # CONTROL-23
 
     def _take_answers(self, messages: list[Message]) -> list[Call]:
         calls: list[Call] = []
@@ -202,6 +206,7 @@ class Peer:
         """
         try:
             number = self._asked.expect()
+            self._lines.resume()  # or its answer would wait behind calls that it has made itself
             try:
                 request = encode_request(method, params, number)
                 if len(request) > self._hub.options.max_line_bytes:  # CONTROL-34
