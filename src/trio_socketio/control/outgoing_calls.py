@@ -93,8 +93,8 @@ class OutgoingCalls:
 
     def receive(self, response: Response) -> None:
         """Take an answer. One that nobody waits for is ignored: it has come too late."""
-        pending = None if response.id is None else self._pending.pop(response.id, None)
-        if pending is None:
+        pending = None if response.id is None else self._pending.get(response.id)
+        if pending is None or pending.answered.is_set():
             log.debug("%s has answered a call that nobody waits for", self._peer)
             return
         pending.answer = response
@@ -102,7 +102,7 @@ class OutgoingCalls:
 
     def close(self, reason: str) -> None:
         """Tell everybody who waits that the connection has ended."""
-        self._closed = reason
-        pending, self._pending = self._pending, {}
-        for one in pending.values():
-            one.answered.set()
+        if not self._closed:
+            self._closed = reason
+            for one in self._pending.values():
+                one.answered.set()

@@ -85,6 +85,7 @@ class TlsConnection(Connection):
         if self._output is QUEUED:
             if not self._up:  # nothing can be sealed yet: it is kept, see _receive_records
                 self._output = IDLE
+                self._send_records()  # which may have waited behind what was written
                 return
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]
