@@ -182,7 +182,7 @@ async def test_a_socket_keeps_its_backend(tmp_path: Path) -> None:
         one = await stack.enter_async_context(backend(where))
         gone = AsyncExitStack()
         two = await gone.enter_async_context(backend(where))
-        clients = [await stack.enter_async_context(where.client()) for _ in range(4)]
+        clients = [await stack.enter_async_context(where.client()) for _ in range(3)]
         owners: dict[str, RawPeer] = {}
         for _ in range(3):
             for client, socket_id in clients:
@@ -198,7 +198,7 @@ async def test_a_socket_keeps_its_backend(tmp_path: Path) -> None:
                     nursery.start_soon(serve, one)
                     nursery.start_soon(serve, two)
                 assert socket_id in owners
-        assert [list(owners.values()).count(raw) for raw in (one, two)] == [2, 2]
+        assert [list(owners.values()).count(raw) for raw in (one, two)] in ([2, 1], [1, 2])
         await gone.aclose()
         await until(lambda: len(where.service._backends) == 1)
         for client, socket_id in clients:

@@ -156,7 +156,7 @@ class ControlClient:
                 line.send(message, ends)
                 return _gather(line, numbers, ends)
             except TimeoutError:
-                self._drop()  # a late answer must not be taken for that of the next call
+                self._drop()  # a part of the message may have been sent
                 told = f"the server has not answered within {timeout_s:g} s"
                 raise ControlError(_TIMEOUT, told, {"retryable": False}) from None
             except OSError as error:
