@@ -208,13 +208,18 @@ def encode_request(method: str, params: Any, request_id: int | None) -> bytes:
     return b'%b,"params":%b}' % (head, encode_value(params))
 
 
-def encode_result(request_id: msgspec.Raw, result: Any) -> bytes:
+def encode_result(request_id: msgspec.Raw, result: Any, *, has_bytes: bool = True) -> bytes:
     """Encode the answer to a request that has succeeded (RPC-05).
 
+    Args:
+        request_id: as it was sent.
+        result: of builtins and what becomes them.
+        has_bytes: whether there may be bytes, or objects of a client's own, in the result.
     Raises:
         LocalProtocolError: the result cannot be sent.
     """
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (bytes(request_id), encode_value(result))
+    text = encode_value(result) if has_bytes else encode_json(result)
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (bytes(request_id), text)
 
 
 def encode_error(request_id: msgspec.Raw, error: ControlError) -> bytes:

@@ -74,7 +74,8 @@ class Dispatcher:
         if isinstance(call, Malformed):
             return encode_error(call.id, call.error)
         try:
-            return self._encode(call, self._find(call, caller).call(call.params, caller))
+            method = self._find(call, caller)
+            return self._encode(call, method, method.call(call.params, caller))
         except Exception as error:
             return self._fail(call, error)
 
@@ -85,7 +86,7 @@ class Dispatcher:
         try:
             method = self._find(call, caller)
             result = method.call(call.params, caller)
-            return self._encode(call, await result if method.is_async else result)
+            return self._encode(call, method, await result if method.is_async else result)
         except Exception as error:
             return self._fail(call, error)
 
@@ -136,11 +137,11 @@ class Dispatcher:
             raise forbidden(request.method, grant.name)
         return method
 
-    def _encode(self, request: Request, result: object) -> bytes | None:
+    def _encode(self, request: Request, method: Method, result: object) -> bytes | None:
         if request.id is None:
             return None
         try:
-            answer = encode_result(request.id, result)
+            answer = encode_result(request.id, result, has_bytes=method.has_bytes)
         except LocalProtocolError as error:
             raise too_large(f"the result cannot be sent: {error}") from None
         if len(answer) > self._max_answer_bytes:  # CONTROL-21

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.inspect import type_info as inspect_type
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.caller import Caller
@@ -24,6 +25,14 @@ _MARK: Final = "_rpc_name"
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _FIELD: Final = re.compile(
     r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`"
+)
+_PLAIN: Final = (
+    msgspec.inspect.BoolType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.LiteralType,
+    msgspec.inspect.NoneType,
+    msgspec.inspect.StrType,
 )
 _ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")
 
@@ -50,6 +59,7 @@ class Method:
         function: bound to its object.
 
     Attributes:
+        has_bytes: whether there may be bytes, or objects of a client's own, in the result.
         is_async: whether the function has to be awaited.
         params: a struct of the parameters.
         result: the type of the result.
@@ -63,6 +73,7 @@ class Method:
         "_names",
         "_takes_caller",
         "descriptions",
+        "has_bytes",
         "is_async",
         "name",
         "params",
@@ -77,6 +88,7 @@ class Method:
         self.summary, self.descriptions = read_docstring(inspect.getdoc(function) or "")
         signature = inspect.signature(function)
         self.result = signature.return_annotation
+        self.has_bytes = _may_have_bytes(inspect_type(self.result))
         parameters = signature.parameters.values()
         self._takes_caller = any(one.annotation is Caller for one in parameters)
         fields: list[Any] = []
@@ -144,6 +156,17 @@ class Method:
         similar = () if path else get_close_matches(field["name"], self._names, 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         return invalid(name[:100], f"{self.name} has no such parameter{hint}")  # CONTROL-02
+
+
+def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:
+    """Whether a value of this type may have bytes inside, or anything that is not known yet."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        return any(_may_have_bytes(field.type) for field in kind.fields)
+    if isinstance(kind, msgspec.inspect.ListType):
+        return _may_have_bytes(kind.item_type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(map(_may_have_bytes, kind.types))
+    return not isinstance(kind, _PLAIN)
 
 
 def find_methods(group: object) -> Iterator[Method]:

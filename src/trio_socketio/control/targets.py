@@ -93,15 +93,19 @@ def select(
     if everybody == bool(rooms or sockets):
         raise invalid("all", "expected all, or else rooms or sockets")
     found, unknown = find_sockets(namespace, sockets)
-    absent = missing_rooms(namespace, rooms)
-    wanted = [room for room in rooms if room not in set(absent)]
-    out, unknown_out = find_sockets(namespace, excluded)
-    absent_out = set(missing_rooms(namespace, excluded))
-    nobody = [room for room in unknown_out if room in absent_out]
-    target = Target(
-        rooms=(*wanted, *(socket.id for socket in found)),
-        excluded=(*(room for room in excluded if room not in absent_out), *(s.id for s in out)),
-    )
+    wanted = [room for room in rooms if namespace.rooms.joined(room)]
+    out, nobody = _exclude(namespace, excluded) if excluded else ((), [])
+    target = Target(rooms=(*wanted, *(socket.id for socket in found)), excluded=out)
+    absent = missing_rooms(namespace, rooms) if len(wanted) < len(rooms) else []
     missing = Missing(rooms=absent, sockets=unknown, except_=nobody)
     # A target without rooms would mean everybody.
     return (target if everybody or target.rooms else None), missing
+
+
+def _exclude(namespace: Namespace, names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Find the rooms and sockets that are left out; return also the names that are neither."""
+    sockets, others = find_sockets(namespace, names)
+    absent = set(missing_rooms(namespace, names))
+    rooms = [name for name in names if name not in absent]
+    ids = [socket.id for socket in sockets]
+    return (*rooms, *ids), [name for name in others if name in absent]
