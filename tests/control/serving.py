@@ -33,6 +33,7 @@ class FakeSystem:
 
     reload_error: str = ""
     reloads: int = 0
+    waits: bool = False
     drained: int = 0
     resume: trio.Event = field(default_factory=trio.Event)
 
@@ -45,10 +46,12 @@ class FakeSystem:
         return {"engine": {"sessions": 1}, "control": {"peers": 1}}
 
     async def reload(self) -> Reloaded:
-        self.reloads += 1
         if self.reload_error:
             raise ConfigurationError(self.reload_error)
+        if self.waits:
+            await self.resume.wait()
         await trio.lowlevel.checkpoint()
+        self.reloads += 1
         return Reloaded(changed=["log.level"], needs_restart=["listen.port"])
 
     def drain(self) -> None:

@@ -83,6 +83,27 @@ async def test_the_system_is_asked(tmp_path: Path) -> None:
         assert system.drained == 1
 
 
+@pytest.mark.req("CONTROL-04")
+@trio_test
+async def test_a_reload_is_done_although_its_caller_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = FakeSystem(waits=True)
+    async with controlled(tmp_path, system=system) as where:
+        async with peer(where) as raw:
+            await raw.send(raw.request("system.reload"))
+            await raw.call("system.info")
+        await until(lambda: not where.service._hub.peers)
+        system.resume.set()
+        await until(lambda: system.reloads == 1)
+        monkeypatch.setattr("trio_socketio.control.system.RELOAD_S", 0.05)
+        system.resume = trio.Event()
+        async with peer(where) as raw:
+            error = await raw.fail("system.reload")
+            assert error["code"] == Code.TIMEOUT
+    assert system.reloads == 1
+
+
 @trio_test
 async def test_lines_that_are_empty_are_ignored(tmp_path: Path) -> None:
     async with controlled(tmp_path) as where, peer(where) as raw:

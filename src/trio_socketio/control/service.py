@@ -160,8 +160,8 @@ class ControlService:
                 runtime.holding(connections, flush_s=_FLUSH_S),
                 runtime.listening(connections, *endpoints) as addresses,
             ):
-                if endpoints:
-                    log.info("the control socket is at %s", ", ".join(self._options.listen))
+                for address in addresses:
+                    log.info("the control socket is at %s", _show(address))
                 task_status.started(addresses)
                 await trio.sleep_forever()
         finally:
@@ -172,6 +172,11 @@ class ControlService:
     def _greet(self, connection: Connection) -> None:
         peer = self._hub.add_peer(connection, _describe(connection))
         log.info("%s has connected", peer.name)
+
+
+def _show(address: Any) -> str:
+    """Write the address of a listening socket, as socket.getsockname returns it."""
+    return str(Address(path=address) if isinstance(address, str) else Address("", *address[:2]))
 
 
 def _describe(connection: Connection) -> str:

@@ -1,14 +1,19 @@
 """The methods that concern the whole program, and what they need of it."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
+import trio
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.failures import timed_out
 from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ConfigurationError, ControlError
 
 State = Literal["starting", "serving", "draining"]
+
+RELOAD_S: Final = 30.0
+"""How long a reload may take."""
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +69,7 @@ class System(Protocol):
     async def reload(self) -> Reloaded:
         """Read the configuration anew, and use it: all of it or nothing.
 
-        It is not cancelled in the middle.
+        It is cancelled only if it takes longer than RELOAD_S.
 
         Raises:
             ConfigurationError: it cannot be used; nothing was changed.
@@ -97,10 +102,13 @@ class SystemMethods:
     @rpc("system.reload")
     async def reload(self) -> Reloaded:
         """Read the configuration anew, and use it: all of it or nothing."""
-        try:
-            return await self._system.reload()
-        except ConfigurationError as error:
-            raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
+        # Shielded: it must not be left half done because its caller has gone.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + RELOAD_S):
+            try:
+                return await self._system.reload()
+            except ConfigurationError as error:
+                raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
+        raise timed_out(f"the configuration was not read within {RELOAD_S:g} s")
 
     @rpc("system.drain")
     def drain(self) -> Draining:
