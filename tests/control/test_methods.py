@@ -10,14 +10,16 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 from tests import wire
 from tests.control.serving import Controlled, RawPeer, controlled, peer
-from tests.socketio.serving import until
+from tests.socketio.serving import the_socket, until
 from tests.wire import SocketIOClient
 from tests.wire_v3 import WebSocketEngineV3
 from trio.testing import trio_test
 
 from trio_socketio import Joining, JoiningState, Server, ServerOptions, Socket, Step
+from trio_socketio.codec import msgpack_packet
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.pages import cut_page
 from trio_socketio.control.targets import MAX_NAMES
@@ -158,15 +160,43 @@ async def test_bytes_pass_both_ways(tmp_path: Path, transport: str) -> None:
         ]
 
 
+@pytest.mark.parametrize("method", ["emit", "emit_with_ack"])
 @trio_test
-async def test_raw_arguments_pass_through_the_other_parser(tmp_path: Path) -> None:
-    server = Server(parser="msgpack")
-    sent: list[Any] = []
+async def test_the_app_overhears_values(tmp_path: Path, method: str) -> None:
+    server = Server()
+    heard: list[Any] = []
     server.on("connection")(
-        lambda socket: socket.on_any_outgoing(lambda *event: sent.append(event))
+        lambda socket: socket.on_any_outgoing(lambda *event: heard.append(list(event)))
     )
+    async with controlled(tmp_path, server) as where, where.client(), peer(where) as raw:
+        args = [{"a": [1]}, {"$bytes": "AA=="}]
+        more = {"timeout_s": 0.1} if method == "emit_with_ack" else {}
+        await raw.call(method, event="e", args=args, all=True, **more)
+        assert heard == [["e", {"a": [1]}, b"\0"]]
+
+
+@trio_test
+async def test_arguments_that_were_missed_are_recovered(tmp_path: Path) -> None:
+    server = Server(ServerOptions(state_recovery=True))
     async with controlled(tmp_path, server) as where, peer(where) as raw:
-        assert (await raw.call("emit", event="e", args=[{"a": [1]}], all=True))["reached"] == 0
+        async with wire.open_client(where.port, "websocket") as client:
+            await client.send("0")
+            told = json.loads((await client.receive())[0][1:])
+            await raw.call("emit", event="e", args=[1.10], all=True)
+            _, _, offset = await client.receive_event()
+            the_socket(server).session.lose("transport error")
+            await until(lambda: not server.of("/").sockets)
+        await raw.call("emit", event="e", args=[{"n": 12345678901234567890123}], all=True)
+        async with wire.open_client(where.port, "websocket") as client:
+            await client.send("0" + json.dumps({"pid": told["pid"], "offset": offset}))
+            assert json.loads((await client.receive())[0][1:])["sid"] == told["sid"]
+            assert (await client.receive())[0].startswith('2["e",{"n": 12345678901234567890123},')
+
+
+def test_arguments_as_they_were_sent_suit_the_other_parser() -> None:
+    packets = Server(parser="msgpack").of("/")._packets
+    sent = packets.encode_event(["e", Raw(b'{"a": [1.5, null]}')], None)
+    assert msgpack_packet.decode_packet(sent.attachments[0]).data == ["e", {"a": [1.5, None]}]
 
 
 # -- emit_with_ack

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from trio_socketio.acks import Ack
-from trio_socketio.codec.json_rpc import pass_value
+from trio_socketio.codec.json_rpc import decode_value, pass_value
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.targets import Missing, Names, find_namespace, select
@@ -93,7 +93,7 @@ class Emitting:
             except_: rooms, or public ids of sockets, that do not get it.
         """
         place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
-        arguments = read_arguments(args)
+        arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Reached(reached=0, missing=missing)
         try:
@@ -127,7 +127,7 @@ class Emitting:
             timeout_s: how long the clients may take, in seconds.
         """
         place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
-        arguments = read_arguments(args)
+        arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Asked(asked=0, answers=[], unanswered=[], missing=missing)
         asked = [socket.public_id for socket in place.adapter.select(target)]
@@ -176,16 +176,19 @@ class Emitting:
         return place, target, missing
 
 
-def read_arguments(args: list[Raw]) -> list[Any]:
+def read_arguments(args: list[Raw], *, is_overheard: bool) -> list[Any]:
     """Return the arguments of an event: as they were sent, or decoded if there are bytes inside.
 
+    Args:
+        args: as they were sent.
+        is_overheard: whether the app listens to what is sent, and so has to be given values.
     Raises:
         ControlError: one of them has a mark with the wrong content.
     """
     arguments = []
     for number, raw in enumerate(args):
         try:
-            arguments.append(pass_value(raw))
+            arguments.append(decode_value(bytes(raw)) if is_overheard else pass_value(raw))
         except RemoteProtocolError as error:
             raise invalid(f"args[{number}]", str(error)) from None
     return arguments
