@@ -192,7 +192,7 @@ CONTROL = {
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
     "ControlService": "apply receive_rpc run statistics",
-    "ControlStatistics": "backends events_failed events_handled peers",
+    "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
     "Greeting": "api max_batch max_line_bytes needs_token node server",

@@ -83,6 +83,30 @@ async def test_the_system_is_asked(tmp_path: Path) -> None:
         assert system.drained == 1
 
 
+@trio_test
+async def test_calls_are_counted_by_method(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path) as where,
+        where.client() as (client, socket_id),
+        peer(where) as raw,
+    ):
+        for _ in range(3):
+            await raw.call("system.info")
+        await raw.fail("emit")
+        await raw.fail("no_such")
+        await raw.send(raw.request("emit_with_ack", event="q", sockets=[socket_id], timeout_s=0.2))
+        await raw.receive()
+        methods = where.service.statistics().methods
+        assert list(methods["system.info"][:2]) == [3, 0]
+        assert list(methods["emit"][:2]) == [1, 1]
+        assert not any(methods["rooms.list"])
+        assert "no_such" not in methods
+        calls, failures, seconds = methods["emit_with_ack"]
+        assert (calls, failures) == (1, 0)
+        assert 0.2 <= seconds < 2
+        assert (await client.receive())[0] == '20["q"]'
+
+
 @pytest.mark.req("CONTROL-04")
 @trio_test
 async def test_a_reload_is_done_although_its_caller_has_gone(

@@ -32,6 +32,23 @@ Call = Request | Malformed
 """What is answered: a request, or what should have been one."""
 
 
+class Tally:
+    """How often a method was called.
+
+    Attributes:
+        calls: that have ended, in whatever way.
+        failures: those of them that were answered with an error, or would have been.
+        seconds: how long all of them took together, waiting included.
+    """
+
+    __slots__ = ("calls", "failures", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.failures = 0
+        self.seconds = 0.0
+
+
 class Dispatcher:
     """The methods of the control API.
 
@@ -41,10 +58,13 @@ class Dispatcher:
 
     Attributes:
         methods: by name.
+        tallies: of each method, by name: peers cannot make up more of them.
     """
 
     def __init__(self, groups: Iterable[object], max_answer_bytes: int = 1 << 20) -> None:
         self.methods: dict[str, Method] = {}
+        self.tallies: dict[str, Tally] = {}
+        self._others = Tally()  # of calls of methods that there are not
         self._max_answer_bytes = max_answer_bytes
         for group in groups:
             self.add(group)
@@ -59,6 +79,7 @@ class Dispatcher:
             if method.name in self.methods:
                 raise LocalProtocolError(f"there is a method {method.name} already")
             self.methods[method.name] = method
+            self.tallies[method.name] = Tally()
 
     def is_plain(self, call: Call) -> bool:
         """Whether a call is answered without waiting for anything."""
@@ -73,22 +94,34 @@ class Dispatcher:
         """Make a plain call; return its answer, or None for a notification (RPC-07)."""
         if isinstance(call, Malformed):
             return encode_error(call.id, call.error)
+        tally = self.tallies.get(call.method, self._others)
+        began = perf_counter()
         try:
             method = self._find(call, caller)
             return self._encode(call, method, method.call(call.params, caller))
         except Exception as error:
+            tally.failures += 1
             return self._fail(call, error)
+        finally:
+            tally.calls += 1
+            tally.seconds += perf_counter() - began
 
     async def answer(self, call: Call, caller: Caller) -> bytes | None:
         """Make any call; return its answer, or None for a notification (RPC-07)."""
         if isinstance(call, Malformed):
             return encode_error(call.id, call.error)
+        tally = self.tallies.get(call.method, self._others)
+        began = perf_counter()
         try:
             method = self._find(call, caller)
             result = method.call(call.params, caller)
             return self._encode(call, method, await result if method.is_async else result)
         except Exception as error:
+            tally.failures += 1
             return self._fail(call, error)
+        finally:
+            tally.calls += 1
+            tally.seconds += perf_counter() - began
 
     async def answer_batch(self, calls: Sequence[Call], caller: Caller) -> bytes | None:
         """Make calls one after the other (RPC-14); return their answers.

@@ -54,12 +54,15 @@ class ControlStatistics:
         backends: those of them that are registered as backends.
         events_handled: events of clients that backends have handled, since the start.
         events_failed: those that no backend has handled; their clients were told.
+        methods: by name: how often each was called, how often it failed, and for how long all its
+            calls took together, in seconds.
     """
 
     peers: int
     backends: int
     events_handled: int
     events_failed: int
+    methods: dict[str, tuple[int, int, float]]
 
 
 class ControlService:
@@ -120,6 +123,10 @@ class ControlService:
             backends=len(self._backends),
             events_handled=self._backends.handled,
             events_failed=self._backends.failed,
+            methods={
+                name: (tally.calls, tally.failures, tally.seconds)
+                for name, tally in self._hub.dispatcher.tallies.items()
+            },
         )
 
     def receive_rpc(self, request: Request) -> None:
