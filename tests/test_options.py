@@ -20,6 +20,7 @@ from trio_socketio import (
     PerMessageDeflate,
     ServerOptions,
 )
+from trio_socketio.control import BackendOptions, ControlOptions, ForwardedEvents
 from trio_socketio.option_checks import OptionGroup
 from trio_socketio.socketio.options import FLAT_NAMES, ServerGroups, group_options
 
@@ -33,6 +34,9 @@ KINDS: tuple[type[OptionGroup], ...] = (
     HttpCompression,
     PerMessageDeflate,
     Cookie,
+    BackendOptions,
+    ControlOptions,
+    ForwardedEvents,
     *GROUPS.values(),
 )
 FIELDS: list[tuple[type, str, Any]] = [
