@@ -93,11 +93,14 @@ def load_program(sources: Sources, loaded: Loaded, program_log: "Log") -> "Progr
         ConfigurationError: the app cannot be used.
     """
     app_option = loaded.settings.get(("app", "spec"))
-    app = load_app(
-        loaded.configuration.app.spec,
-        loaded.given(),
-        "--app" if app_option is None else app_option.where,
-    )
+    try:
+        app = load_app(
+            loaded.configuration.app.spec,
+            loaded.given(),
+            "--app" if app_option is None else app_option.where,
+        )
+    except OptionError as error:
+        raise _with_names_of_tables(error) from None
     program = Program(sources, loaded, app, program_log)
     for warning in find_idle(program.configuration, loaded.settings, sources.flags):
         log.warning("%s", warning)
