@@ -34,6 +34,7 @@ from trio_socketio.net.connection import Connection
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.driving import READ, Pollable
 from trio_socketio.net.frames import FrameReceiver
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.poller import Poller
 
@@ -265,6 +266,7 @@ class Owner:
         self.output_bound_bytes = 1 << 16
         self.slow_client_s = PATIENCE_S
         self.writes_dropped = 0
+        self.traffic = Traffic()
         self.released = 0
 
     def connection_released(self, connection: Connection) -> None:

@@ -138,8 +138,8 @@ MEMBERS = {
     "InheritedEndpoint": "fileno listen tls",
     "Runtime": "check_thread holding listening running_jobs start_service",
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms",
-    "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve statistics stop
-        wait_stopping""",
+    "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
+        stop wait_closing wait_stopping""",
     "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
         pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
         send_volatile sid transport wait_drained waiting_bytes""",

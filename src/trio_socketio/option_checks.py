@@ -8,7 +8,7 @@ value is an error where it is written, and not when the first client comes.
 import re
 from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, Final
@@ -97,6 +97,17 @@ def check_range(group: OptionGroup, name: str, least: float, most: float) -> Non
     value = getattr(group, name)
     if not least <= value <= most:
         raise OptionError(name, f"must be {least} to {most}, not {value}")
+
+
+def check_seconds(name: str, value: object) -> float:
+    """Return a time that was given as an argument; zero is allowed.
+
+    Raises:
+        OptionError: it is not a finite number of seconds.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < inf:
+        raise OptionError(name, f"expected a number of seconds, zero or more, not {value!r}")
+    return float(value)
 
 
 def check_tokens(name: str, tokens: object) -> None:

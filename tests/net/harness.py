@@ -12,6 +12,7 @@ from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.frames import FrameReceiver
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.poller import Poller
 from trio_socketio.runtime.readiness import create_poller
@@ -169,6 +170,7 @@ class Net:
         self.output_bound_bytes = output_bound_bytes
         self.slow_client_s = slow_client_s
         self.writes_dropped = 0
+        self.traffic = Traffic()
         self.released: list[Connection] = []
         self.connections: list[Connection] = []
         self.peers: list[Peer] = []

@@ -165,9 +165,9 @@ class TestBounds:
                 class Watched(FrameReceiver):
                     __slots__ = ()
 
-                    def _cut(self, data: bytes) -> None:
+                    def _cut(self, data: bytes) -> int:
                         cuts.append(len(data))
-                        super()._cut(data)
+                        return super()._cut(data)
 
                 watched = Watched(
                     end.connection, 1 << 21, lambda _: None, end.messages.append, end.lost.append

@@ -30,6 +30,7 @@ class Refusal:
         retry_after_s: sent as Retry-After; None leaves the header out.
         upgrade_status: of the answer to a WebSocket handshake.
         upgrade_headers: of that answer.
+        reason: says more about why than the code does, for statistics; empty if the code says all.
 
     Spec: Engine.IO v4, "Query parameters".
     """
@@ -40,6 +41,7 @@ class Refusal:
     retry_after_s: int | None = None
     upgrade_status: int = 400
     upgrade_headers: Headers = ()
+    reason: str = ""
 
     def answer(self, request: Request, headers: Headers = ()) -> None:
         """Answer a plain HTTP request with this error, as JSON."""
@@ -68,6 +70,7 @@ UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
 BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
 BAD_REQUEST: Final = Refusal(3, "Bad request")
 FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
+FOREIGN_ORIGIN: Final = Refusal(4, "Forbidden", 403, reason="foreign origin")
 UNSUPPORTED_PROTOCOL: Final = Refusal(5, "Unsupported protocol version")
 
 _VERSION: Final = "13"

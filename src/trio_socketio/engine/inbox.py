@@ -96,6 +96,7 @@ class Inbox:
             if post is not None:
                 BAD_REQUEST.answer(post, self._admission.headers(post))
             return
+        self._owner.counts.http.packets_in += len(packets)
         self._packets = deque(packets)
         self.on_more()
 

@@ -28,13 +28,18 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 5
 _TOO_MANY: Final = Refusal(
-    3, "Too many sessions that have joined nothing", 503, retry_after_s=RETRY_AFTER_S
+    3,
+    "Too many sessions that have joined nothing",
+    503,
+    retry_after_s=RETRY_AFTER_S,
+    reason="too many sessions",
 )
 _TOO_MANY_THERE: Final = Refusal(
     3,
     "Too many sessions of this address that have joined nothing",
     429,
     retry_after_s=RETRY_AFTER_S,
+    reason="too many sessions of one address",
 )
 
 

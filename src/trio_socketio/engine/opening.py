@@ -80,8 +80,10 @@ class Opening:
         session, revision = self._create_session(request)
         reader = revision.create_reader(session)
         payloads = choose_payloads(revision.protocol, request.query)
-        transport = PollingTransport(self._owner, session, reader, payloads)
+        owner = self._owner
+        transport = PollingTransport(owner, session, reader, payloads)
         session._carry_by(transport)
+        owner.counts.session_opened("polling")
         transport.receive_get(request)
         self._start(session, self._upgrades)
 
@@ -96,6 +98,7 @@ class Opening:
         session, revision = self._create_session(request)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
+        connection.count_in(self._owner.counts.websocket)
         # As in the reference the 101 answer leaves alone: old clients expect nothing with it.
         if revision.opens_apart and not connection.is_blocked:
             connection.flush()
@@ -104,6 +107,7 @@ class Opening:
             request, connection, session, revision, reader, agreement
         )
         session._carry_by(transport)
+        self._owner.counts.session_opened("websocket")
         self._start(session, [])
         if ahead:
             transport.frames.receive_data(ahead)
@@ -121,6 +125,7 @@ class Opening:
         agreement = self._negotiate(request, headers)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
+        connection.count_in(self._owner.counts.websocket)
         polling = session._transport
         if (
             session._upgrade is not None

@@ -173,6 +173,7 @@ class PollingTransport:
         get, self._get = self._get, None
         if get is None:
             return
+        self._owner.counts.http.packets_out += len(packets)
         self._carrier = get.connection
         headers, body = self._payloads.encode(packets)
         compression = self._owner.compression

@@ -11,7 +11,7 @@ from trio_socketio.engine.compression import Compression
 from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
-    FORBIDDEN,
+    FOREIGN_ORIGIN,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -30,6 +30,7 @@ from trio_socketio.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from trio_socketio.engine.admission import Admission
+    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.hooks import Engine, HookWorkers
     from trio_socketio.engine.newcomers import Newcomers
     from trio_socketio.engine.options import EngineOptions, RequestHooks
@@ -55,6 +56,7 @@ class EngineParts(NamedTuple):
         hooks: middleware and listeners that the program registered.
         asked: further hooks, which were given as options.
         node: the 4 characters that every sid starts with.
+        counts: the numbers that they add to.
     """
 
     poller: "Poller"
@@ -66,12 +68,13 @@ class EngineParts(NamedTuple):
     hooks: "Engine"
     asked: "RequestHooks"
     node: str
+    counts: "EngineCounts"
 
 
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It has 13 attributes, because its parts and the floor above meet here: nine of them are parts,
+    It has 14 attributes, because its parts and the floor above meet here: ten of them are parts,
     or are shared by parts.
 
     Args:
@@ -97,6 +100,7 @@ class EngineServer:
         self.poller = poller = parts.poller
         self.deadlines = parts.deadlines
         self.cors = parts.cors
+        self.counts = parts.counts
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
@@ -121,7 +125,7 @@ class EngineServer:
         if "j" in request.query:
             name_page(request)  # EIO3-27; first, because the check of origins goes by it
         if not self.cors.allows(request):  # EIO4-60
-            self.refuse(request, FORBIDDEN, upgrade=upgrade)
+            self.refuse(request, FOREIGN_ORIGIN, upgrade=upgrade)
         elif request.method == "OPTIONS" and self.cors.is_configured:
             self.cors.answer_preflight(request)
         else:
@@ -170,6 +174,7 @@ class EngineServer:
         self, request: "Request", refusal: Refusal, context: str = "", *, upgrade: bool
     ) -> None:
         """Answer a request with an error, and tell the admission."""
+        self.counts.request_refused(refusal)
         self.admission.request_refused(request, refusal, context)
         if upgrade:
             refusal.answer_upgrade(request)  # EIO4-10

@@ -22,6 +22,7 @@ from trio_socketio.protocol.heartbeat import Beat
 from trio_socketio.protocol.session import Input, SessionMachine, State
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.options import EngineOptions
     from trio_socketio.engine.transport import Transport, Upgrade
@@ -47,6 +48,7 @@ class Owner(Protocol):
     options: "EngineOptions"
     poller: "Poller"
     deadlines: "Deadlines"
+    counts: "EngineCounts"
     packets_dropped: int
     """The number of packets for sessions that were gone or too far behind."""
 
@@ -279,6 +281,7 @@ class Session:
 
     def _mark(self, event: Input, reason: str) -> None:
         self._life.receive(event, trio.current_time())
+        self._owner.counts.session_ended(reason)
         self.reason = reason
         self._direct = None
         self._wake_producers()

@@ -69,6 +69,7 @@ class Candidate:
         """Close the WebSocket. Polling goes on, and another candidate may come (EIO4-52)."""
         self._websocket.close(_BAD_CANDIDATE)
         if self._machine.state in (State.CANDIDATE, State.PROBED):
+            self._owner.counts.upgrades_failed += 1
             self._machine.receive(Input.PROBE_FAILED, trio.current_time())
             self._session._upgrade = None
 
@@ -133,6 +134,7 @@ class Candidate:
             websocket.close(self._code)
             session._end(SessionInput.FLUSHED)
             return
+        self._owner.counts.upgraded += 1
         session._carry_by(websocket)
         if not self._polling.inbox.is_receiving:
             session._upgrade = None  # otherwise it stays, to resume or refuse the unfinished POST

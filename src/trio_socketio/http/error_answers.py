@@ -15,6 +15,7 @@ PHRASES: Final = {
     204: b"No Content",
     304: b"Not Modified",
     400: b"Bad Request",
+    401: b"Unauthorized",
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",

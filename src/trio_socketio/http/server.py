@@ -8,6 +8,7 @@ from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.options import HttpOptions
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.options import ConnectionLimits
@@ -23,6 +24,7 @@ def open_http_connections(
     options: HttpOptions,
     on_request: Callable[[Request], None],
     error_headers: ErrorHeaders = no_headers,
+    traffic: Traffic | None = None,
 ) -> Connections:
     """Create a group of connections that speak HTTP.
 
@@ -33,6 +35,7 @@ def open_http_connections(
         options: how requests are read.
         on_request: called with each request, in its connection's turn.
         error_headers: gives the headers of errors that are answered before there is a request.
+        traffic: the numbers to which the group adds; None for numbers of its own.
     """
 
     def serve(connection: Connection) -> None:
@@ -46,7 +49,7 @@ def open_http_connections(
             )
         )
 
-    return Connections(poller, deadlines, limits, serve, encode_busy(error_headers))
+    return Connections(poller, deadlines, limits, serve, encode_busy(error_headers), traffic)
 
 
 def encode_busy(error_headers: ErrorHeaders) -> bytes:

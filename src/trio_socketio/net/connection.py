@@ -7,14 +7,15 @@ call back: whatever goes wrong in them is deferred to the end of the turn.
 
 import socket
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
 from trio_socketio.net.backlog import Backlog
-from trio_socketio.net.driving import HANG_UP, READ, WRITE, Poller, Timetable
+from trio_socketio.net.driving import HANG_UP, READ, WRITE, Owner
 from trio_socketio.net.receiver import NOBODY, Receiver
 from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.protocol.connection import (
     ABORT,
     BLOCKED,
@@ -48,30 +49,10 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 """Output above this is sent within the turn, so that the bounds hold within a turn too: BND-11."""
 
 
-class Owner(Protocol):
-    """The group that a connection belongs to; see runtime.connections.Connections."""
-
-    @property
-    def poller(self) -> Poller:
-        """The poller that drives the connection."""
-
-    @property
-    def deadlines(self) -> Timetable:
-        """The timetable that watches its deadlines."""
-
-    output_bound_bytes: int
-    slow_client_s: float
-    writes_dropped: int
-    """How many writes were dropped because their connections were too far behind."""
-
-    def connection_released(self, connection: "Connection") -> None:
-        """Take note that the connection's descriptor is closed."""
-
-
 class Connection:
     """A non-blocking stream socket.
 
-    It has 14 attributes and 35 methods, because three others drive it: the poller calls six of its
+    It has 16 attributes and 37 methods, because three others drive it: the poller calls six of its
     methods, the timetable two, and what reads from it and writes to it needs its reading, its
     output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
     part of its own, because then every message would take one more call.
@@ -85,6 +66,7 @@ class Connection:
         secure: whether the peer uses TLS.
         life: follows the table of protocol.connection.
         reading: whether it is read; changed by hold_reading, pause_reading and resume_reading.
+        traffic: the numbers to which it adds what it carries.
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
     """
@@ -93,6 +75,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_apart",
         "_deadline",
         "_out",
         "_out_bytes",
@@ -107,10 +90,12 @@ class Connection:
         "on_drained",
         "owner",
         "reading",
+        "traffic",
     )
 
     def __init__(self, owner: Owner, sock: socket.socket, address: str) -> None:
         self.owner = owner
+        self.traffic = owner.traffic
         self._sock = sock
         self.address = address
         self.life = OPEN
@@ -122,6 +107,7 @@ class Connection:
         self._output = IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
+        self._apart = 0  # how many of them are not packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
 
@@ -134,6 +120,13 @@ class Connection:
         """Hand what is read from now on to a receiver."""
         self._receiver = receiver
         self._receive = receiver.receive_data
+
+    def count_in(self, traffic: Traffic) -> None:
+        """Add to other numbers from now on, because the connection carries something else."""
+        self.traffic.connections -= 1
+        traffic.connections += 1
+        self.traffic = traffic
+        self._apart = len(self._out)
 
     def fileno(self) -> int:
         """The descriptor; -1 once it is closed."""
@@ -163,6 +156,7 @@ class Connection:
             self.lose("transport error")
             return False
         if data:
+            self.traffic.bytes_in += len(data)
             self._receive(data)
             return True
         self.lose("transport close")
@@ -243,6 +237,11 @@ class Connection:
         if self._out_bytes > EARLY_FLUSH_BYTES and self._output is QUEUED and self.life is OPEN:
             self._flush_early()
 
+    def write_apart(self, data: bytes) -> None:
+        """Write something that does not count as a packet, such as the close of a WebSocket."""
+        self._apart += 1
+        self.write(data)
+
     def _flush_early(self) -> None:
         try:
             self.flush()  # if the kernel refuses some, the bounds apply to the next write already
@@ -254,6 +253,10 @@ class Connection:
             return
         self._output = IDLE
         out = self._out
+        self.traffic.writes += len(out)
+        if self._apart:
+            self.traffic.writes -= self._apart
+            self._apart = 0
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._out_bytes = 0
@@ -267,6 +270,7 @@ class Connection:
         except OSError:
             self.owner.poller.defer(lambda: self.lose("transport error"))
             return
+        self.traffic.bytes_out += sent
         if sent != len(data):
             self._wait_for_peer(memoryview(data)[sent:], progress=sent > 0)
             return

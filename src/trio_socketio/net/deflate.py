@@ -389,8 +389,10 @@ class DeflateReceiver(FrameReceiver):
         """Give away an inflated message as any other (WS-05); return whether to go on."""
         self._inflated = len(message)
         if self._opcode is Opcode.BINARY:
+            self._connection.traffic.packets_in += 1
             self._on_binary(message)
         elif is_utf8(message):
+            self._connection.traffic.packets_in += 1
             self._on_text(message)
         else:
             self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)

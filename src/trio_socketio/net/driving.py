@@ -1,7 +1,9 @@
-"""What a connection needs to be driven: the interfaces of the poller and of the deadlines."""
+"""What a connection needs to be driven: the interfaces of poller, deadlines, and its group."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+
+from trio_socketio.net.traffic import Traffic
 
 # The values of epoll, which every poller uses.
 READ: Final = 0x001
@@ -85,3 +87,25 @@ class Timetable(Protocol):
 
     def forget(self, item: Expiring) -> None:
         """Stop watching the item's deadline, and drop the reference to it."""
+
+
+class Owner(Protocol):
+    """The group that a connection belongs to; see runtime/connections.py."""
+
+    @property
+    def poller(self) -> Poller:
+        """The poller that drives the connection."""
+
+    @property
+    def deadlines(self) -> Timetable:
+        """The timetable that watches its deadlines."""
+
+    output_bound_bytes: int
+    slow_client_s: float
+    traffic: Traffic
+    """What is carried by connections that were just accepted."""
+    writes_dropped: int
+    """How many writes were dropped because their connections were too far behind."""
+
+    def connection_released(self, connection: Any) -> None:
+        """Take note that the connection's descriptor is closed."""

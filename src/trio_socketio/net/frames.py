@@ -158,13 +158,15 @@ class FrameReceiver:
         elif self._stopped:
             self._rest = bytearray(data)
             return
-        self._cut(data)
+        packets = self._cut(data)
+        self._connection.traffic.packets_in += packets
 
     def receive_more(self) -> None:
         rest = self._rest
         if rest is not None and len(rest) >= self._need and not self._stopped:
             self._rest = None
-            self._cut(bytes(rest))
+            packets = self._cut(bytes(rest))
+            self._connection.traffic.packets_in += packets
 
     def connection_lost(self, reason: str) -> None:
         self._lose(reason)
@@ -214,12 +216,18 @@ class FrameReceiver:
         self._send_close(code)
         self._connection.finish()
 
-    def _cut(self, data: bytes) -> None:
-        """Handle the whole frames in data, and keep what is left."""
-        at = 0
+    def _cut(self, data: bytes) -> int:
+        """Handle the whole frames in data, and keep what is left.
+
+        Returns:
+            How many messages were handed over here. Those that wsproto had a part in are counted
+            where they are handed over.
+        """
+        at = need = 0
         size = len(data)
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
+        uncommon = 0  # how many of these wsproto had
         turn_ends = self._connection.owner.poller.turn_ends
         while size - at >= 2:
             if self._stopped:
@@ -232,8 +240,7 @@ class FrameReceiver:
                 self._rest = bytearray(data[at:])
                 self._connection.hold_reading()
                 self._connection.call_again()
-                return
-            messages -= 1
+                return MESSAGES_PER_TURN - messages - uncommon
             first = data[at]
             length = data[at + 1]
             start = at + 6
@@ -253,18 +260,20 @@ class FrameReceiver:
                 plain = data[at + 1] == 0xFF and length > 65535
             if length > self._max_bytes:  # EIO4-46
                 self._break_off(CloseReason.MESSAGE_TOO_BIG)
-                return
+                break
             end = start + length
             if end > size:
-                self._keep(data, at, end - at)
-                return
+                need = end - at
+                break
             if plain and first == TEXT and self._open is None:
                 payload = apply_mask(data[start:end], data[start - 4 : start])
                 if not payload.isascii() and not is_utf8(payload):
                     self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
-                    return
+                    break
+                messages -= 1
                 on_text(payload)
             elif plain and first == BINARY and self._open is None:
+                messages -= 1
                 self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
             elif (
                 first == _CLOSE
@@ -276,14 +285,17 @@ class FrameReceiver:
                 )
             ):
                 self._end(code, "transport close", heard_all=True)
-                return
+                break
             else:
                 if not self._receive_by_wsproto(data[at:end]):
-                    return
-                messages -= self._weigh()
+                    break
+                weight = 1 + self._weigh()
+                messages -= weight
+                uncommon += weight
             at = end
         if self._on_lost is not None:
-            self._keep(data, at, 0)
+            self._keep(data, at, need)
+        return MESSAGES_PER_TURN - messages - uncommon
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
         """Keep what no whole frame can be cut from, until more bytes come or resume is called."""
@@ -313,7 +325,7 @@ class FrameReceiver:
                     return False
                 data = payload.encode() if isinstance(payload, str) else bytes(payload)
                 if received.opcode is Opcode.PING:
-                    self._connection.write(encode_frame(_PONG, data))  # WSP-20
+                    self._connection.write_apart(encode_frame(_PONG, data))  # WSP-20
                 elif received.opcode is not Opcode.PONG and not self._gather(  # WSP-21
                     message, received.opcode, data, finished=received.message_finished
                 ):
@@ -335,6 +347,7 @@ class FrameReceiver:
             self._break_off(CloseReason.MESSAGE_TOO_BIG)  # EIO4-46, WSP-30
             return False
         if finished:  # WSP-16
+            self._connection.traffic.packets_in += 1
             (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message.join())
         return True
 
@@ -350,7 +363,7 @@ class FrameReceiver:
         self._lose(reason)
 
     def _send_close(self, code: int) -> None:
-        self._connection.write(encode_frame(_CLOSE, code.to_bytes(2, "big")))
+        self._connection.write_apart(encode_frame(_CLOSE, code.to_bytes(2, "big")))
 
     def _lose(self, reason: str) -> None:
         self._stopped = True

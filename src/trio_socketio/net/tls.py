@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.connection import READ_BYTES, Connection, Owner
+from trio_socketio.net.connection import READ_BYTES, Connection
+from trio_socketio.net.driving import Owner
 from trio_socketio.net.receiver import Receiver
 from trio_socketio.protocol.connection import IDLE, QUEUED
 
@@ -72,7 +73,7 @@ class TlsConnection(Connection):
         with suppress(ssl.SSLError):
             self._tls.unwrap()  # writes our close_notify; we do not wait for the peer's
         with suppress(OSError):
-            self._sock.send(self._outgoing.read())
+            self.traffic.bytes_out += self._sock.send(self._outgoing.read())
         super()._shut_down()
 
     def _flush_early(self) -> None:
@@ -81,6 +82,7 @@ class TlsConnection(Connection):
 
     def flush(self) -> None:
         if self._output is QUEUED:
+            self.traffic.writes += len(self._out) - 1  # one is left, and counted below
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]
         super().flush()

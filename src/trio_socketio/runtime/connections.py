@@ -9,6 +9,7 @@ import trio
 
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import TlsConnection
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.poller import Poller
@@ -19,13 +20,18 @@ log = logging.getLogger(__name__)
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
+    It has 14 attributes: seven are what each of its connections needs of it, and the others are its
+    bounds and its numbers.
+
     Args:
         poller, deadlines: those of the runtime.
         limits: the bounds of this group.
         serve: called with every new connection, to give it its receiver.
         busy_answer: sent to a connection that is refused, unless it uses TLS.
+        traffic: the numbers to which new connections add; None for numbers of their own.
 
     Attributes:
+        accepted: how many connections were accepted and not refused.
         refused: how many connections were refused because there were too many.
         writes_dropped: how many writes were dropped because their connections were too far behind.
     """
@@ -37,11 +43,14 @@ class Connections:
         limits: ConnectionLimits,
         serve: Callable[[Connection], None],
         busy_answer: bytes = b"",
+        traffic: Traffic | None = None,
     ) -> None:
         self.poller = poller
         self.deadlines = deadlines
         self.output_bound_bytes = limits.output_bound_bytes
         self.slow_client_s = limits.slow_client_s
+        self.traffic = traffic or Traffic()
+        self.accepted = 0
         self.refused = 0
         self.writes_dropped = 0
         self._limits = limits
@@ -95,6 +104,8 @@ class Connections:
         except BaseException:
             sock.close()
             raise
+        self.accepted += 1
+        self.traffic.connections += 1
         self._open.add(connection)
         if address:
             self._per_address[address] = there + 1
@@ -107,6 +118,7 @@ class Connections:
 
     def connection_released(self, connection: Connection) -> None:
         self._open.discard(connection)
+        connection.traffic.connections -= 1
         if not self._open:
             self._waiting_empty.unpark_all()
         address = connection.address

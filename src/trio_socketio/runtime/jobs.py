@@ -22,6 +22,7 @@ import trio
 from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
 from trio_socketio.runtime.barrier import disown, sole_error, split_failure
 from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.runtime.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 18 attributes and 23 methods. Both of its tasks need to know how long each step takes and
+    It has 19 attributes and 23 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -88,6 +89,7 @@ class Workers:
     def __init__(self) -> None:
         self.failed = 0
         self.failures = FailureLog()
+        self.timings = Timings()
         self.events_dropped = 0  # how many events were waiting when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self.queue_bound = 0  # how many events of one socket may wait or run

@@ -43,6 +43,10 @@ class Poller(ABC):
     def __init__(self) -> None:
         self.turn_ends = 0.0
         """When this turn should end, on perf_counter's clock."""
+        self.late_s = 0.0
+        """For how long in all turns went on after they should have ended."""
+        self.slow_turns = 0
+        """How many turns took longer than on_slow_turn allows."""
         self._in_turn = False
         self._agenda = Agenda(self.unregister)
         self._dirty = self._agenda.dirty  # at hand, because mark_dirty is called for every output
@@ -235,8 +239,11 @@ class Poller(ABC):
 
     def _tell_slow(self) -> None:
         over_s = perf_counter() - self.turn_ends
-        if over_s > self._slow_turn_s:
-            self._log_slow(over_s + TURN_S)
+        if over_s > 0.0:
+            self.late_s += over_s
+            if over_s > self._slow_turn_s:
+                self.slow_turns += 1
+                self._log_slow(over_s + TURN_S)
 
     def _settle(self) -> bool:
         """Do what the turn has left until it should end, and end it; return whether all is done."""

@@ -2,6 +2,7 @@
 
 import types
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -134,10 +135,14 @@ class Events:
             unweighed: the packet, if it has yet to be weighed. Most events are handled at once, and
                 weighing takes longer than handling them.
         """
-        if handler.is_async or self.pending:
-            weight = weigh_text(unweighed) if unweighed else weight
-            self._enqueue(handler, arguments, ack_id, weight)
+        if not handler.untimed or self.pending:
+            if handler.is_async or self.pending:
+                weight = weigh_text(unweighed) if unweighed else weight
+                self._enqueue(handler, arguments, ack_id, weight)
+            else:
+                self._call_timed(handler, arguments, ack_id)
             return
+        handler.untimed -= 1
         workers = self._place._workers
         try:
             result = workers.call(handler, arguments)
@@ -146,6 +151,22 @@ class Events:
             return  # SIO5-30: a failure answers nothing, and the client's timeout decides
         if ack_id is not None:  # SIO5-26
             self._acknowledge(handler, arguments[0], ack_id, result)
+
+    def _call_timed(self, handler: Handler, arguments: list[Any], ack_id: int | None) -> None:
+        """Call a plain handler as `dispatch` does, and time it if its turn has come (OPS-22)."""
+        workers, socket = self._place._workers, arguments[0]
+        name = handler.timed_as()
+        began = perf_counter()
+        try:
+            result = workers.call(handler, arguments)
+        except BaseException as error:
+            workers.log_failure(handler, socket.public_id, error)
+            return
+        finally:
+            if name is not None:
+                workers.timings.add(name, perf_counter() - began)
+        if ack_id is not None:
+            self._acknowledge(handler, socket, ack_id, result)
 
     def _acknowledge(self, handler: Handler, socket: EventSocket, ack_id: int, result: Any) -> None:
         arguments = result if type(result) is tuple else answer_arguments(result)
@@ -293,6 +314,8 @@ class Events:
                 handler, arguments, ack_id, weight = queue.popleft()
                 socket: EventSocket = arguments[0]
                 suspended = False
+                name = handler.timed_as()
+                began = perf_counter()
                 try:
                     if handler.is_async:
                         workers.running = handler
@@ -310,6 +333,8 @@ class Events:
                     if ack_id is not None:
                         self._acknowledge(handler, socket, ack_id, result)
                 finally:
+                    if name is not None:
+                        workers.timings.add(name, perf_counter() - began)
                     self.pending -= 1
                     if weight:
                         socket._participant.host.intake.remove(socket._participant, weight)
@@ -335,6 +360,9 @@ class _End(Handler):
         # Of that name, as catch-all listeners must not see it either.
         super().__init__("disconnect", lambda _: self.reached.set())
         self.reached = trio.Event()
+
+    def timed_as(self) -> None:
+        return None
 
 
 class _ConcurrentEvent:

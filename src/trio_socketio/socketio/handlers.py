@@ -1,7 +1,7 @@
 """Functions that are registered for events."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.verdicts import function_name
@@ -9,6 +9,10 @@ from trio_socketio.signatures import is_async
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 """A decorator that registers a function returns it unchanged."""
+
+TIMED_OF: Final = 64
+"""Of so many calls of a plain handler one is timed; those of async handlers are timed all. To time
+each costs a twentieth of a small message."""
 
 
 class Handler:
@@ -21,9 +25,12 @@ class Handler:
 
     Raises:
         LocalProtocolError: the function is concurrent but not async.
+
+    Attributes:
+        untimed: how many calls are not timed before the next one that is; 0 for an async handler.
     """
 
-    __slots__ = ("concurrent", "function", "is_async", "name")
+    __slots__ = ("concurrent", "function", "is_async", "name", "untimed")
 
     def __init__(
         self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
@@ -32,8 +39,40 @@ class Handler:
         self.function = function
         self.is_async = is_async(function)
         self.concurrent = concurrent
+        self.untimed = 0  # the first call is timed, so that rare events are seen too
         if concurrent and not self.is_async:
             raise LocalProtocolError(f"the handler of {name!r} is concurrent but not async")
 
     def __str__(self) -> str:
         return f"handler {function_name(self.function)} of {self.name!r}"
+
+    def timed_as(self) -> str | float | None:
+        """Take note of a call; return the name under which it is to be timed, or None (OPS-22)."""
+        if self.is_async:
+            return self.name
+        if self.untimed:
+            self.untimed -= 1
+            return None
+        self.untimed = TIMED_OF - 1
+        return self.name
+
+
+class Deputy(Handler):
+    """A handler that was made for one event, and calls another one. That one is timed.
+
+    Args:
+        name: of the event; a client may have made it up.
+        function: plain or async.
+        inner: the handler that it calls; None if there is none.
+    """
+
+    __slots__ = ("inner",)
+
+    def __init__(
+        self, name: str | float, function: Callable[..., Any], inner: Handler | None
+    ) -> None:
+        super().__init__(name, function)
+        self.inner = inner
+
+    def timed_as(self) -> str | float | None:
+        return None if self.inner is None else self.inner.timed_as()

@@ -5,12 +5,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_socketio.codec.parsers import JSON, PARSERS, find_parser
+from trio_socketio.engine.counts import EngineCounts
 from trio_socketio.engine.ids import SOCKET_ID_CHARACTERS, RandomText
 from trio_socketio.engine.session import MAX_PAUSE_S
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.socketio.intake import Intake
 from trio_socketio.socketio.recovery import Recovery
+from trio_socketio.socketio.stopping import Stopping
 
 if TYPE_CHECKING:
     from trio_socketio.codec.parsers import Parser
@@ -33,10 +35,12 @@ class Host:
         ConfigurationError: there is no such parser.
 
     Attributes:
+        counts: what passes between the server and its clients.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
+        stopping: the times of the next stop, or of the one that is under way.
         workers: run user code.
     """
 
@@ -47,10 +51,12 @@ class Host:
         self.engine = engine
         self._own_parser = None if parser is None else find_parser(parser)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
+        self.counts = EngineCounts()
         self.workers = Workers()
         self.intake = Intake()
         self.intake.begin(options.sockets)
         self.recovery: Recovery | None = None
+        self.stopping = Stopping(options.stop.window_s)
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
 
     def begin(self, deadlines: "Deadlines") -> None:
@@ -60,6 +66,7 @@ class Host:
             ConfigurationError: an option asks for something that the parser cannot do.
         """
         options = self.options
+        self.stopping = Stopping(options.stop.window_s)
         self.intake.begin(options.sockets)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
         if options.engine.allow_eio3 and self.parser is not JSON:

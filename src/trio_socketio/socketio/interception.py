@@ -14,7 +14,7 @@ from trio_socketio.runtime.barrier import disown
 from trio_socketio.runtime.jobs import refuse_coroutine
 from trio_socketio.runtime.verdicts import check_verdict, function_name
 from trio_socketio.signatures import check_function, is_async
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import Deputy, Handler
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.registry import Registry
@@ -136,7 +136,7 @@ class Interception:
         self._registry.workers.log_failure(name, socket_id, error)
 
 
-class InterceptedHandler(Handler):
+class InterceptedHandler(Deputy):
     """The handler of an event that listeners and middleware see first.
 
     Args:
@@ -145,7 +145,7 @@ class InterceptedHandler(Handler):
         handler: the real handler; None if there is none.
     """
 
-    __slots__ = ("inner",)
+    __slots__ = ()
 
     def __init__(
         self, event: str | float, interception: Interception, handler: Handler | None
@@ -156,6 +156,7 @@ class InterceptedHandler(Handler):
         handle = interception.handle_async if self.is_async else interception.handle
         self.function = partial(handle, event, handler)
         self.inner = handler
+        self.untimed = 0
 
     def __str__(self) -> str:
         return str(self.inner or "event middleware")  # clients must not make up kinds of failures

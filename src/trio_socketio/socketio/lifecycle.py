@@ -77,6 +77,11 @@ class Lifecycle:
         """Whether the server does not serve, so that what it serves with can be changed."""
         return self.state in (State.IDLE, State.FORESTALLED)
 
+    @property
+    def told(self) -> str:
+        """The state for those who ask: a stop that is kept has stopped nothing yet."""
+        return State.IDLE.name.lower() if self.is_idle else self.state.name.lower()
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Be more than idle while the block runs.

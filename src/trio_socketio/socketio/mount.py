@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.namespaces import Namespaces
     from trio_socketio.socketio.options import ServerGroups
+    from trio_socketio.socketio.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
 _RESTART: Final = 1012  # WebSocket close code "service restart": the client should come back
 _STOPPING: Final = "server shutting down"
-_SLICE_S: Final = 0.05  # sleep only when this far ahead, rather than after each session
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Mount:
                 tasks.start_soon(host.intake.run)
                 async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):
                     yield
-                    await self._close_sessions(stop.window_s)
+                    await self._close_sessions(host.stopping)
                     await poller.wait_settled()
                     if host.recovery is not None:
                         host.recovery.stop()
@@ -88,24 +88,16 @@ class Mount:
                 engine.close_all(_STOPPING, code=_RESTART)
             poller.settle_all()  # all sockets leave before the adapters are closed
 
-    async def _close_sessions(self, window_s: float) -> None:
-        """Close every session, spread over a window (RUN-20).
-
-        Clients connect to another node at the rate at which they are closed here.
-        """
+    async def _close_sessions(self, stopping: "Stopping") -> None:
+        """Close every session, spread over a window, and open no more."""
         for engine in self.engines:
             engine.open_no_more()
-        sessions: list[Session] = [
-            session for engine in self.engines for session in engine.sessions.values()
-        ]
-        if sessions:
-            log.info("closing %d sessions over %g s", len(sessions), window_s)
-        began = trio.current_time()
-        for number, session in enumerate(sessions):
-            late_s = trio.current_time() - began - window_s * number / len(sessions)
-            if late_s < -_SLICE_S:
-                await trio.sleep(-late_s)
-            session.close(_STOPPING, code=_RESTART)
+        sessions = [session for engine in self.engines for session in engine.sessions.values()]
+        await stopping.close_all(sessions, _close)
+
+
+def _close(session: "Session") -> None:
+    session.close(_STOPPING, code=_RESTART)
 
 
 def _open_checked(
@@ -150,6 +142,7 @@ def open_mount(
         host.engine,
         options.hooks,
         new_node_name(),
+        host.counts,
     )
 
     def open_socketio(session: "Session") -> "Listener":
@@ -179,5 +172,6 @@ def open_mount(
         options.http,
         routes.receive_request,
         cors.headers_for,
+        host.counts.http,
     )
     return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)

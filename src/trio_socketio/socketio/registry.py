@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.jobs import Workers
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import Deputy, Handler
 from trio_socketio.socketio.observers import Observers, Observing
 from trio_socketio.socketio.steps import Step, Steps, check_steps
 
@@ -188,7 +188,7 @@ class Registry:
     def unhandled_for(self, event: str | float) -> Handler | None:
         """Return the handler of unhandled events, to be called for this one, or None."""
         handler = self.unhandled
-        return None if handler is None else Handler(event, _with_name(handler, event))
+        return None if handler is None else Deputy(event, _with_name(handler, event), handler)
 
 
 def _with_name(handler: Handler, event: str | float) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from trio_socketio.codec.parsers import Parser
 from trio_socketio.engine.hooks import Engine
 from trio_socketio.engine.session import OpenSession
 from trio_socketio.errors import ConfigurationError, LocalProtocolError
-from trio_socketio.option_checks import check_path
+from trio_socketio.option_checks import check_path, check_seconds
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
 from trio_socketio.runtime.groups import alone
@@ -25,7 +25,7 @@ from trio_socketio.socketio.channel import Channel
 from trio_socketio.socketio.from_thread import Calls, FromThread
 from trio_socketio.socketio.handlers import Function
 from trio_socketio.socketio.host import Host
-from trio_socketio.socketio.lifecycle import Lifecycle
+from trio_socketio.socketio.lifecycle import Lifecycle, State
 from trio_socketio.socketio.lifespans import Lifespans
 from trio_socketio.socketio.mount import Mount, open_mount
 from trio_socketio.socketio.namespace import Namespace
@@ -243,13 +243,30 @@ class Server(Channel):
 
     # -- serving
 
-    def stop(self) -> None:
+    @property
+    def state(self) -> str:
+        """How far it has come: "idle", "starting", "serving" or "stopping"."""
+        return self._lifecycle.told
+
+    def stop(self, *, delay_s: float | None = None, window_s: float | None = None) -> None:
         """Begin to stop: accept no new client, close all sessions, and let `serve` return.
 
         A stop is never lost. While the server starts, it stops as soon as it has started. While it
-        does not serve, the stop is kept, and the next `serve` ends as soon as it has started.
+        does not serve, the stop is kept, and the next `serve` ends as soon as it has started. While
+        it stops already, another stop may bring that forward, and never puts it off (OPS-31).
+
+        Args:
+            delay_s: how long new clients are still accepted; None means what the options say.
+            window_s: over how long the sessions are closed after that; None likewise.
+        Raises:
+            OptionError: a time is not a number of seconds.
         """
         self._workers.check_thread()
+        options, state = self._host.options.stop, self._lifecycle.state
+        delay_s = options.delay_s if delay_s is None else check_seconds("delay_s", delay_s)
+        window_s = options.window_s if window_s is None else check_seconds("window_s", window_s)
+        if state in (State.SERVING, State.STOPPING):
+            self._host.stopping.ask(delay_s, window_s, is_first=state is State.SERVING)
         self._lifecycle.stop()
 
     async def serve(
@@ -301,16 +318,12 @@ class Server(Channel):
         endpoints: Sequence[Endpoint],
         task_status: trio.TaskStatus[list[Any]],
     ) -> None:
-        stop = self._host.options.stop
         async with AsyncExitStack() as opened:
             bound = [await opened.enter_async_context(bind(endpoint)) for endpoint in endpoints]
             connections = await opened.enter_async_context(self._mounted(runtime))
             addresses = await opened.enter_async_context(runtime.listening(connections, *bound))
             task_status.started(addresses)
-            await self.wait_stopping()
-            if stop.delay_s:
-                log.info("stopping: new clients are served for %g s more", stop.delay_s)
-                await trio.sleep(stop.delay_s)
+            await self.wait_closing()
 
     @asynccontextmanager
     async def mounted(self, runtime: Runtime) -> AsyncIterator[Connections]:
@@ -383,6 +396,11 @@ class Server(Channel):
         It may be called before the server serves, and then waits for the end of the next serving.
         """
         await self._lifecycle.wait_stopping()
+
+    async def wait_closing(self) -> None:
+        """Wait until a stop is asked for and its delay is over: listeners are to be closed now."""
+        await self._lifecycle.wait_stopping()
+        await self._host.stopping.wait_accepting_over()
 
     def lifespan(self, function: Lifespan) -> Lifespan:
         """Register what runs around the time in which the server serves: tasks, connections.

@@ -1,0 +1,252 @@
+"""The port for operators: whether the program lives, whether it is ready, and its metrics.
+
+It is a service of the runtime, so it answers before the first client is accepted and until the last
+one has gone. Its connections are its own, and few. What takes time is done by one task, in slices,
+for all who ask meanwhile.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.http.options import HttpOptions
+from trio_socketio.http.routes import RequestHandler, Routes
+from trio_socketio.http.server import open_http_connections
+from trio_socketio.net.tls import create_context
+from trio_socketio.ops.admin_options import AdminOptions, split_listen
+from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, TcpEndpoint
+from trio_socketio.runtime.groups import alone
+from trio_socketio.runtime.options import ConnectionLimits
+
+if TYPE_CHECKING:
+    from trio_socketio.http.request import Request
+    from trio_socketio.ops.health import Health
+    from trio_socketio.runtime.poller import Poller
+    from trio_socketio.runtime.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+TokenCheck = Callable[[str], bool]
+"""Says whether the bearer of a token may read the health and the metrics."""
+
+PAUSE_S: Final = 0.1
+"""The least time between two measurements; who asks meanwhile waits for the next."""
+
+_FLUSH_S: Final = 1.0
+_TEXT: Final = (
+    (b"Content-Type", b"text/plain; charset=utf-8"),
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+)
+_METRICS: Final = ((b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8"), *_TEXT[1:])
+
+
+class MetricsText(Protocol):
+    """Writes the metrics; at run time a Metrics of ops/metrics.py."""
+
+    async def encode(self) -> bytes:
+        """Return all metrics in the text format of Prometheus."""
+
+
+def admin_endpoints(options: AdminOptions, inherited: Iterable[int] = ()) -> list[Endpoint]:
+    """Return where the port listens.
+
+    Args:
+        options: of the port.
+        inherited: descriptors of sockets that systemd has opened for it.
+    Raises:
+        ConfigurationError: the certificate cannot be used.
+    """
+    context = None
+    if options.certfile is not None:
+        context = create_context(options.certfile, options.keyfile)
+    endpoints: list[Endpoint] = [InheritedEndpoint(number, context) for number in inherited]
+    if options.listen is not None:
+        endpoints.append(TcpEndpoint(*split_listen(options.listen), context))
+    return endpoints
+
+
+class AdminPort:
+    """Answers operators and the programs that watch for them.
+
+    Args:
+        options: of the port.
+        health: is asked whether the program is ready.
+        metrics: writes the metrics.
+        check_token: is asked about the bearer token of each request. Without it, the port listens
+            on addresses of this machine only, and is open to everybody there.
+        routes: further paths and what answers them. They check tokens themselves.
+    """
+
+    def __init__(
+        self,
+        options: AdminOptions,
+        health: "Health",
+        metrics: MetricsText,
+        *,
+        check_token: TokenCheck | None = None,
+        routes: Mapping[str, RequestHandler] | None = None,
+    ) -> None:
+        self._options = options
+        self._health = health
+        self._metrics = metrics
+        self._check_token = check_token
+        self._is_open = False  # to everybody who can reach it
+        self._names = {"localhost", *(name.lower() for name in options.hosts)}
+        if options.listen is not None:
+            self._names.add(split_listen(options.listen)[0].lower())
+        self._asking: list[Request] = []  # for the metrics
+        self._asked = trio.Event()
+        self._routes = Routes(destroy_upgrade=True)
+        for path, answer in (
+            ("/livez", self._answer_alive),
+            ("/readyz", self._answer_ready),
+            ("/metrics", self._ask_for_metrics),
+        ):
+            self._routes.add(path, partial(self._receive_reading, answer))
+        for path, handler in (routes or {}).items():
+            self._routes.add(path, handler)
+
+    async def serve(
+        self,
+        runtime: "Runtime",
+        endpoints: Sequence[Endpoint],
+        *,
+        task_status: trio.TaskStatus[list[Any]],
+    ) -> None:
+        """Serve until cancelled. Runtime.start_service starts it, and returns the addresses.
+
+        Raises:
+            ConfigurationError: it cannot listen there, or anybody could read it there.
+        """
+        connections = open_http_connections(
+            runtime.poller,
+            runtime.deadlines,
+            ConnectionLimits(max_connections=self._options.max_connections),
+            HttpOptions(),
+            self._receive,
+        )
+        async with (
+            runtime.holding(connections, flush_s=_FLUSH_S),
+            runtime.listening(connections, *endpoints) as addresses,
+            alone(trio.open_nursery()) as tasks,
+        ):
+            self._is_open = all(map(is_local, addresses))
+            self._check_exposure(endpoints)
+            tasks.start_soon(self._measure_for_all, runtime.poller)
+            task_status.started(addresses)
+
+    def _check_exposure(self, endpoints: Sequence[Endpoint]) -> None:
+        if self._is_open:
+            return
+        if self._check_token is None:  # OPS-06
+            raise ConfigurationError(
+                "the admin port would be open to other machines: give tokens for it, or let it "
+                "listen on 127.0.0.1"
+            )
+        if any(endpoint.tls is None for endpoint in endpoints):
+            log.warning(
+                "the admin port listens for other machines without TLS: whoever can read the "
+                "network learns its tokens"
+            )
+
+    # -- requests
+
+    def _receive(self, request: "Request") -> None:
+        """Take a request, unless the page of somebody else may have sent it (OPS-05).
+
+        A page can have its own name point to this port (DNS rebinding), and the browser then sends
+        that name as the host. It cannot do so with an address. Probes of HTTP/1.0 name no host.
+        """
+        host = request.headers.get("host", "")
+        if host and not self._is_ours(host):
+            _answer(
+                request,
+                403,
+                "this port is not known by the name in the Host header: ask for it by its address, "
+                "or list the name in hosts of [admin]",
+            )
+            return
+        self._routes.receive_request(request)
+
+    def _is_ours(self, host: str) -> bool:
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        try:
+            ip_address(name)
+        except ValueError:
+            return name.lower().removesuffix(".") in self._names
+        return True
+
+    def _receive_reading(self, answer: RequestHandler, request: "Request") -> None:
+        """Have a request that only reads answered, if it may read (OPS-04, OPS-06)."""
+        if request.method not in ("GET", "HEAD"):
+            _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
+        elif not self._is_open and not self._is_allowed(request):
+            _answer(
+                request,
+                401,
+                "send a token in the header Authorization: Bearer TOKEN",
+                (b"WWW-Authenticate", b"Bearer"),
+            )
+        else:
+            answer(request)
+
+    def _is_allowed(self, request: "Request") -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return (
+            self._check_token is not None
+            and scheme.lower() == "bearer"
+            and self._check_token(token.strip())
+        )
+
+    def _answer_alive(self, request: "Request") -> None:
+        """Answer that the event loop runs, which is proven by the answer (OPS-01)."""
+        _answer(request, 200, "ok")
+
+    def _answer_ready(self, request: "Request") -> None:
+        """Answer whether clients should come here, and if not, why (OPS-02)."""
+        reasons = self._health.reasons()
+        _answer(request, 503 if reasons else 200, "\n".join(reasons) or "ready")
+
+    # -- metrics
+
+    def _ask_for_metrics(self, request: "Request") -> None:
+        self._asking.append(request)
+        self._asked.set()
+
+    async def _measure_for_all(self, poller: "Poller") -> None:
+        """Answer all who ask for the metrics with one measurement (OPS-07)."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            asking, self._asking = self._asking, []
+            try:
+                text = await self._metrics.encode()
+            except Exception:
+                log.exception("the metrics could not be measured")
+                for request in asking:
+                    poller.defer(partial(_answer, request, 500, "the log says what has failed"))
+            else:
+                for request in asking:
+                    poller.defer(partial(request.respond, 200, _METRICS, text))
+            await trio.sleep(PAUSE_S)
+
+
+def _answer(request: "Request", status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
+    request.respond(status, [*_TEXT, *headers], words.encode() + b"\n")
+
+
+def is_local(address: Any) -> bool:
+    """Whether only this machine can reach a listening socket.
+
+    Args:
+        address: of the socket, as getsockname returns it; that of a Unix socket is not a tuple.
+    """
+    if not isinstance(address, tuple):
+        return True
+    return ip_address(str(address[0]).partition("%")[0]).is_loopback

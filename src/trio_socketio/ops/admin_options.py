@@ -1,0 +1,65 @@
+"""The options of the port for operators."""
+
+from pathlib import Path
+from typing import Final
+
+from trio_socketio.errors import OptionError
+from trio_socketio.option_checks import OptionGroup
+
+_MOST: Final = 65535
+
+
+class AdminOptions(OptionGroup, frozen=True, kw_only=True):
+    """The port on which the program tells its health and its metrics.
+
+    Args:
+        listen: ``HOST:PORT``, where an IPv6 address stands in brackets; None means no such port.
+        certfile: the certificate chain for TLS; None means cleartext.
+        keyfile: its private key; None if certfile holds it.
+        hosts: further names by which the port may be asked for. An address, localhost and the host
+            of `listen` always are; any other name may be that of a page that wants to read it.
+        max_connections: how many connections may be open; further ones are answered 503.
+    """
+
+    listen: str | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    hosts: tuple[str, ...] = ()
+    max_connections: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.listen is not None:
+            split_listen(self.listen)
+        check_names("hosts", self.hosts)
+        if self.keyfile is not None and self.certfile is None:
+            raise OptionError("keyfile", "has no effect without certfile")
+
+
+def check_names(name: str, names: object) -> None:
+    """Refuse a value that is not a list of names; text would be read letter by letter.
+
+    Raises:
+        OptionError: the value is something else.
+    """
+    if not isinstance(names, (tuple, list)) or not all(isinstance(one, str) for one in names):
+        raise OptionError(name, f"expected a list of names, not {names!r}")
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Return the host and the port of ``HOST:PORT``.
+
+    Raises:
+        OptionError: the text is something else.
+    """
+    host, colon, port = listen.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= _MOST):
+        raise OptionError(
+            "listen",
+            f"expected HOST:PORT, such as 127.0.0.1:9100 or [::1]:9100, not {listen!r}",
+        )
+    return host, int(port)

@@ -1,0 +1,316 @@
+"""Writes the metrics of a server in the text format of Prometheus.
+
+Lower floors count in plain numbers and know nothing of Prometheus. Those numbers are read when
+somebody asks. No label is the name of a user, a session or a socket, or one that a client can make
+up, so the number of series is bounded.
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.runtime.timings import BOUNDS_S, Timing
+from trio_socketio.socketio.measures import Measures, Measuring
+
+try:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.metrics_core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
+    from prometheus_client.process_collector import ProcessCollector
+    from prometheus_client.registry import Collector
+except ImportError as error:  # the only dependency of the server that a library user can do without
+    raise ConfigurationError(
+        "metrics need prometheus-client: pip install 'trio-socketio[server]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from trio_socketio.engine.counts import EngineCounts
+    from trio_socketio.ops.health import Health
+    from trio_socketio.socketio.server import Server
+
+_SLICE_S: Final = 0.0005
+_EDGES: Final = (*map(str, BOUNDS_S), "+Inf")
+
+Value = int | float
+Labelled = Mapping[tuple[str, ...], Value]
+
+
+class Metrics:
+    """The metrics of one server and its process.
+
+    Args:
+        server: is observed from now on.
+        health: is asked whether the program is ready.
+        version: of the program.
+        log_records_dropped: tells how many records the log has dropped; None if it drops none.
+    """
+
+    def __init__(
+        self,
+        server: "Server",
+        health: "Health",
+        *,
+        version: str,
+        log_records_dropped: Callable[[], int] | None = None,
+    ) -> None:
+        self._measuring = Measuring(server)
+        self._health = health
+        self._log_records_dropped = log_records_dropped
+        self._build: Labelled = {(version, platform.python_version(), trio.__version__): 1}
+        self._further: list[Collector] = []
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+        self._threads = trio.CapacityLimiter(1)
+
+    def add(self, collector: Collector) -> None:
+        """Write the metrics of a collector too. It is asked in the server's thread: be quick."""
+        self._further.append(collector)
+
+    async def encode(self) -> bytes:
+        """Return all metrics. Other tasks run meanwhile (OPS-07)."""
+        measures = await self._measuring.take()
+        parts = []
+        slice_ends = perf_counter() + _SLICE_S
+        for metric in self._metrics(measures):
+            parts.append(_encode(metric))
+            if perf_counter() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = perf_counter() + _SLICE_S
+        parts += await _encode_timings(measures.timings)
+        # In a thread, because to count the open files takes as long as there are many.
+        process = await trio.to_thread.run_sync(
+            generate_latest, self._process, limiter=self._threads
+        )
+        return b"".join([*parts, process])
+
+    def _metrics(self, measures: Measures) -> Iterator[Metric]:
+        yield from _traffic(measures.counts)
+        yield from _sessions(measures)
+        yield from _work(measures)
+        yield _gauge(
+            "drain_remaining",
+            "Sessions that are still open while the server stops.",
+            measures.drain_remaining,
+        )
+        yield _gauge(
+            "ready", "Whether the program is ready for clients.", not self._health.reasons()
+        )
+        if self._log_records_dropped is not None:
+            yield _counter(
+                "log_records_dropped",
+                "Records of the log that were dropped because it was not read fast enough.",
+                self._log_records_dropped(),
+            )
+        yield _gauge(
+            "build_info",
+            "The versions of the program and of what it runs on; always 1.",
+            self._build,
+            "version",
+            "python",
+            "trio",
+        )
+        for collector in self._further:
+            yield from collector.collect()
+
+
+# -- what is told
+
+
+def _traffic(counts: "EngineCounts") -> Iterator[Metric]:
+    http, websocket = counts.http, counts.websocket
+    yield _gauge(
+        "connections",
+        "Open connections; those for long-polling are all that speak HTTP.",
+        {("polling",): http.connections, ("websocket",): websocket.connections},
+        "transport",
+    )
+    yield _counter(
+        "packets",
+        "Packets of Engine.IO. One that is sent counts once with its attachments, each attachment "
+        "that comes in counts by itself.",
+        {
+            ("polling", "in"): http.packets_in,
+            ("polling", "out"): http.packets_out,
+            ("websocket", "in"): websocket.packets_in,
+            ("websocket", "out"): websocket.writes,
+        },
+        "transport",
+        "dir",
+    )
+    yield _counter(
+        "bytes",
+        "Bytes read from and written to connections, those of HTTP, WebSocket and TLS included.",
+        {
+            ("polling", "in"): http.bytes_in,
+            ("polling", "out"): http.bytes_out,
+            ("websocket", "in"): websocket.bytes_in,
+            ("websocket", "out"): websocket.bytes_out,
+        },
+        "transport",
+        "dir",
+    )
+    yield _counter(
+        "upgrades",
+        "Attempts to upgrade a session from long-polling to WebSocket.",
+        {("completed",): counts.upgraded, ("failed",): counts.upgrades_failed},
+        "result",
+    )
+    yield _counter(
+        "requests_refused", "Requests that were refused.", _keyed(counts.refused), "reason"
+    )
+
+
+def _sessions(measures: Measures) -> Iterator[Metric]:
+    counts = measures.counts
+    yield _counter("connections_accepted", "Connections accepted.", measures.connections_accepted)
+    yield _counter(
+        "connections_refused",
+        "Connections refused because there were too many.",
+        measures.connections_refused,
+    )
+    yield _gauge(
+        "sessions",
+        "Sessions, by the transport that carries them.",
+        _keyed(measures.sessions),
+        "transport",
+    )
+    yield _counter(
+        "sessions_opened",
+        "Sessions that have opened, by the transport that carried them first.",
+        _keyed(counts.opened),
+        "transport",
+    )
+    yield _counter("sessions_closed", "Sessions that have ended.", _keyed(counts.ended), "reason")
+    yield _counter(
+        "slow_closed",
+        "Sessions that have ended because their clients did not take what was sent.",
+        counts.ended["slow client"],
+    )
+    yield _gauge(
+        "sessions_unjoined",
+        "Sessions whose clients have joined no namespace yet.",
+        measures.sessions_unjoined,
+    )
+    yield _counter(
+        "joins", "How clients' attempts to join ended.", _keyed(measures.joinings), "result"
+    )
+    yield _counter(
+        "disconnects",
+        "Sockets that have left their namespaces.",
+        _keyed(measures.disconnects),
+        "reason",
+    )
+    yield _gauge("joining", "Clients that are joining a namespace.", measures.joining)
+    yield _gauge("sockets", "Sockets by namespace.", _keyed(measures.sockets), "namespace")
+    yield _gauge("rooms", "Rooms by namespace.", _keyed(measures.rooms), "namespace")
+
+
+def _work(measures: Measures) -> Iterator[Metric]:
+    yield _gauge(
+        "outbound_queue_bytes", "Output that has not left yet.", measures.outbound_queue_bytes
+    )
+    yield _counter(
+        "packets_dropped",
+        "Packets for clients that were gone or too far behind.",
+        measures.packets_dropped,
+    )
+    yield _gauge(
+        "input_held_bytes",
+        "Weight of what clients have sent and handlers have not finished with.",
+        measures.input_held,
+    )
+    yield _counter(
+        "input_dropped",
+        "Large packets whose clients were lost before their turn came.",
+        measures.input_dropped,
+    )
+    yield _counter(
+        "events_dropped", "Events that no handler was called for.", measures.events_dropped
+    )
+    yield _counter(
+        "handler_failures", "Functions of the program that have raised.", measures.handler_failures
+    )
+    yield _counter(
+        "defects", "Exceptions that only the last barrier has stopped.", measures.defects
+    )
+    yield _counter(
+        "turn_late_seconds",
+        "For how long turns of the poller went on after they should have ended.",
+        measures.late_s,
+    )
+    yield _counter(
+        "slow_turns",
+        "Turns of the poller that took longer than slow_handler_s.",
+        measures.slow_turns,
+    )
+
+
+async def _encode_timings(timings: "Mapping[str | float, Timing]") -> list[bytes]:
+    """Write a histogram for each name. All are one metric, and each is a slice of the work."""
+    parts: list[bytes] = []
+    for name, timing in list(timings.items()):
+        counts = list(accumulate(timing.buckets))
+        metric = HistogramMetricFamily(
+            "tsio_handler_seconds",
+            "How long handlers took, by event: each call of an async one, and one in 64 of a plain "
+            "one.",
+            labels=["event"],
+        )
+        metric.add_metric([str(name)], list(zip(_EDGES, counts, strict=True)), timing.sum_s)
+        part = _encode(metric)
+        if parts:  # the metric is introduced only once
+            part = b"".join([line for line in part.splitlines(True) if not line.startswith(b"#")])
+        parts.append(part)
+        await trio.lowlevel.checkpoint()
+    return parts
+
+
+# -- how it is told
+
+
+def _counter(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
+    metric = CounterMetricFamily(f"tsio_{name}", meaning, labels=labels)
+    return _fill(metric, value)
+
+
+def _gauge(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
+    metric = GaugeMetricFamily(f"tsio_{name}", meaning, labels=labels)
+    return _fill(metric, value)
+
+
+def _fill(
+    metric: CounterMetricFamily | GaugeMetricFamily, value: Value | Labelled
+) -> CounterMetricFamily | GaugeMetricFamily:
+    values = value if isinstance(value, Mapping) else {(): value}
+    for labels, number in values.items():
+        metric.add_metric(labels, number)
+    return metric
+
+
+def _keyed(values: Mapping[str, int]) -> Labelled:
+    return {(name,): number for name, number in values.items()}
+
+
+class _Collected(Collector):
+    """Gives one metric to prometheus-client, which writes what collectors give it."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+def _encode(metric: Metric) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(metric))
+    return generate_latest(registry)

@@ -1,0 +1,168 @@
+"""Speaks with systemd: tells it how far the program is, and takes over sockets that it has opened.
+
+Without the variables that systemd sets for the programs it starts, nothing here does anything.
+
+Spec: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3), systemd.service(5).
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from trio_socketio.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
+
+_FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
+_TELL_S: Final = 1.0
+_LISTEN: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class Systemd:
+    """Tells the service manager what the program does.
+
+    Args:
+        environment: that of the process.
+
+    Attributes:
+        watchdog_s: how often it wants to hear from the program; None if it does not.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = _notify_address(environment.get("NOTIFY_SOCKET", ""))
+        self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._has_complained = False
+
+    def ready(self, status: str) -> None:
+        """Tell that the program serves, or that it has finished to reload."""
+        self._notify("READY=1", f"STATUS={status}")
+
+    def reloading(self) -> None:
+        """Tell that the program reads its configuration again; `ready` must follow."""
+        # OPS-41. systemd compares the time with that of its own signal.
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+
+    def stopping(self, status: str) -> None:
+        """Tell that the program is about to end."""
+        self._notify("STOPPING=1", f"STATUS={status}")
+
+    def status(self, status: str) -> None:
+        """Tell what the program does, in words for `systemctl status`."""
+        self._notify(f"STATUS={status}")
+
+    async def keep_watchdog(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Tell that the program lives, twice in the time in which it has to; a service.
+
+        It is a task of the event loop. So when that stands still, systemd hears nothing, and acts.
+        """
+        task_status.started()
+        while self.watchdog_s is not None:
+            self._notify("WATCHDOG=1")
+            await trio.sleep(self.watchdog_s / 2)
+
+    async def follow(
+        self, server: "Server", *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Tell when a server begins to stop, whoever asked for that, and how far it is; a service.
+
+        Args:
+            server: the one whose sessions are counted.
+            task_status: told at once.
+        """
+        task_status.started()
+        if self._address is None:
+            return
+        await server.wait_stopping()
+        self.stopping(_left(server))
+        while True:
+            await trio.sleep(_TELL_S)
+            self.status(_left(server))
+
+    def _notify(self, *lines: str) -> None:
+        """Send one message. It never blocks and never raises: systemd may have other troubles."""
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.setblocking(False)
+                sock.sendto("\n".join(map(_one_line, lines)).encode(), self._address)
+        except OSError as error:
+            if not self._has_complained:
+                self._has_complained = True
+                log.warning("systemd cannot be told %s: %s", lines[0], error.strerror or error)
+
+
+class Inherited(NamedTuple):
+    """The descriptors of listening sockets that systemd has opened for the program, by purpose."""
+
+    public: tuple[int, ...] = ()
+    control: tuple[int, ...] = ()
+    admin: tuple[int, ...] = ()
+
+
+def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> Inherited:
+    """Return the sockets that systemd has opened, and take its variables out of the environment.
+
+    They are told apart by FileDescriptorName= of their socket units: public, control or admin. A
+    unit that names nothing gives its own name, NAME.socket, and is public. (OPS-43)
+
+    Raises:
+        ConfigurationError: the variables contradict each other, or a name is none of these.
+    """
+    values = {name: environment.pop(name, "") for name in _LISTEN}
+    if values["LISTEN_PID"] != str(os.getpid()) or not values["LISTEN_FDS"]:
+        return Inherited()  # they were meant for the process that started this one
+    if not values["LISTEN_FDS"].isdecimal():
+        raise ConfigurationError(f"LISTEN_FDS: expected a number, not {values['LISTEN_FDS']!r}")
+    count = int(values["LISTEN_FDS"])
+    names = values["LISTEN_FDNAMES"].split(":") if values["LISTEN_FDNAMES"] else ["public"] * count
+    if len(names) != count:
+        raise ConfigurationError(f"LISTEN_FDNAMES: expected {count} names, not {len(names)}")
+    found: dict[str, list[int]] = {purpose: [] for purpose in Inherited._fields}
+    for number, name in enumerate(names, _FIRST_FD):
+        purpose = "public" if name.endswith(".socket") or name == "unknown" else name
+        if purpose not in found:
+            raise ConfigurationError(
+                f"FileDescriptorName={name}: expected {', '.join(found)} for the socket {number}"
+            )
+        os.set_inheritable(number, False)
+        found[purpose].append(number)
+    return Inherited(*map(tuple, found.values()))
+
+
+def _notify_address(address: str) -> str | None:
+    """The address in the form of the socket module; None if there is none that can be used."""
+    if address.startswith("@"):
+        return "\0" + address[1:]  # an abstract socket
+    if address and not address.startswith("/"):
+        log.warning("NOTIFY_SOCKET: systemd is not told anything, as %r is not a path", address)
+    return address if address.startswith("/") else None
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float | None:
+    """How often systemd wants to hear from this process (OPS-42)."""
+    interval_us = environment.get("WATCHDOG_USEC", "")
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None  # another process is watched
+    if not interval_us.isdecimal() or int(interval_us) == 0:
+        return None
+    return int(interval_us) / 1_000_000
+
+
+def _left(server: "Server") -> str:
+    return f"draining: {server.statistics().sessions} sessions left"
+
+
+def _one_line(line: str) -> str:
+    return line.replace("\n", " ")

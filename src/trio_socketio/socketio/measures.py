@@ -1,0 +1,190 @@
+"""Measures a server for those who watch over it, without making anybody wait.
+
+What is to be counted over all sessions or namespaces is counted in slices, between which other
+tasks run. So the numbers of one measurement may be some milliseconds apart.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from trio.lowlevel import checkpoint
+
+from trio_socketio.engine.counts import ENDS, OTHER, EngineCounts
+from trio_socketio.socketio.lifecycle import State
+from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_socketio.errors import ConnectRefused
+    from trio_socketio.runtime.timings import Timing
+    from trio_socketio.socketio.joining import Joining
+    from trio_socketio.socketio.mount import Mount
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.socket import Socket
+
+MAX_NAMESPACES: Final = 100
+"""How many namespaces are told apart; those that come later are summed as OTHER."""
+
+_LEAVES: Final = (
+    *ENDS,
+    "client namespace disconnect",
+    "server namespace disconnect",
+    "namespace removed",
+)
+_SLICE: Final = 256
+
+T = TypeVar("T")
+
+
+class SocketCounts(Observer):
+    """Counts the sockets that come and go.
+
+    Attributes:
+        joined, refused, abandoned: how the joinings of clients have ended.
+        left: how many sockets have left their namespaces, by reason; reasons that a program has
+            made up are summed as OTHER.
+    """
+
+    def __init__(self) -> None:
+        self.joinings = {"joined": 0, "refused": 0, "abandoned": 0}
+        self.left_for = dict.fromkeys((*_LEAVES, OTHER), 0)
+
+    def joined(self, socket: "Socket") -> None:
+        self.joinings["joined"] += 1
+
+    def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
+        self.left_for[reason if reason in self.left_for else OTHER] += 1
+
+    def refused(self, joining: "Joining", error: "ConnectRefused") -> None:
+        self.joinings["refused"] += 1
+
+    def abandoned(self, joining: "Joining") -> None:
+        self.joinings["abandoned"] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What a server does at the moment, and what it has done since it was made.
+
+    Numbers of sessions, sockets and the like are zero where it does not serve.
+
+    It has 21 attributes, because that much is measured.
+
+    Args:
+        counts: what passes between it and its clients. It goes on counting.
+        timings: of its handlers, by the names of their events. They go on, too.
+        joinings: how the joinings of clients have ended.
+        disconnects: sockets that have left, by reason.
+        connections_accepted, connections_refused: since it was mounted last.
+        sessions: by the transport that carries them.
+        sessions_unjoined: those whose clients have joined no namespace.
+        outbound_queue_bytes: output that has not left.
+        drain_remaining: sessions that are still there while the server stops; zero before.
+        sockets, rooms: by namespace; all children of a parent are one (OPS-23).
+        joining: clients that are joining a namespace.
+        packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
+            Statistics.
+        late_s, slow_turns: of the poller.
+    """
+
+    counts: EngineCounts
+    timings: "Mapping[str | float, Timing]"
+    joinings: Mapping[str, int]
+    disconnects: Mapping[str, int]
+    connections_accepted: int
+    connections_refused: int
+    sessions: Mapping[str, int]
+    sessions_unjoined: int
+    outbound_queue_bytes: int
+    drain_remaining: int
+    sockets: Mapping[str, int]
+    rooms: Mapping[str, int]
+    joining: int
+    packets_dropped: int
+    handler_failures: int
+    events_dropped: int
+    input_held: int
+    input_dropped: int
+    defects: int
+    late_s: float
+    slow_turns: int
+
+
+class Measuring:
+    """Measures one server, any number of times.
+
+    Args:
+        server: is observed from now on.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sockets = SocketCounts()
+        self._mount: Mount | None = None  # the last one, whose numbers are kept when it has ended
+        server.observe(self._sockets)
+
+    async def take(self) -> Measures:
+        """Measure. Other tasks run meanwhile."""
+        server = self._server
+        mount = self._mount = server._running or self._mount
+        engines = () if mount is None else mount.engines
+        sessions = {"polling": 0, "websocket": 0}
+        queued = 0
+        for engine in engines:
+            async for session in _sliced(list(engine.sessions.values())):
+                sessions[session.transport] += 1
+                queued += session.waiting_bytes
+        sockets: dict[str, int] = {}
+        rooms: dict[str, int] = {}
+        joining = 0
+        async for namespace in _sliced(list(server.namespaces.values())):
+            name = _label(namespace, sockets)
+            sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
+            rooms[name] = rooms.get(name, 0) + len(namespace.rooms)
+            joining += len(namespace._joinings)
+        host, workers = server._host, server._workers
+        newcomers = None if mount is None else mount.engine.newcomers
+        connections = None if mount is None else mount.connections
+        poller = None if mount is None else mount.runtime.poller
+        is_stopping = server._lifecycle.state is State.STOPPING
+        dropped = sum(engine.packets_dropped for engine in engines)
+        return Measures(
+            counts=host.counts,
+            timings=workers.timings.by_name,
+            joinings=self._sockets.joinings,
+            disconnects=self._sockets.left_for,
+            connections_accepted=connections.accepted if connections else 0,
+            connections_refused=connections.refused if connections else 0,
+            sessions=sessions,
+            sessions_unjoined=len(newcomers) if newcomers else 0,
+            outbound_queue_bytes=queued,
+            drain_remaining=sum(len(engine.sessions) for engine in engines) if is_stopping else 0,
+            sockets=sockets,
+            rooms=rooms,
+            joining=joining,
+            packets_dropped=dropped + (connections.writes_dropped if connections else 0),
+            handler_failures=workers.failed,
+            events_dropped=workers.events_dropped,
+            input_held=host.intake.held,
+            input_dropped=host.intake.dropped,
+            defects=poller.failures if poller else 0,
+            late_s=poller.late_s if poller else 0.0,
+            slow_turns=poller.slow_turns if poller else 0,
+        )
+
+
+def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:
+    """The name under which a namespace is counted. No client can make up further ones."""
+    name = namespace._family
+    return name if name in known or len(known) < MAX_NAMESPACES else OTHER
+
+
+async def _sliced(items: "Iterable[T]") -> "AsyncIterator[T]":
+    """Give the items, and let other tasks run now and then."""
+    for number, item in enumerate(items):
+        if number % _SLICE == _SLICE - 1:
+            await checkpoint()
+        yield item

@@ -1,0 +1,100 @@
+"""The stages of a stop that clients notice: when no more of them are accepted, and their closing.
+
+A stop that is asked for while one is under way can bring its stages forward, and never puts them
+off. So it may be asked for any number of times.
+"""
+
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_socketio.engine.session import Session
+
+log = logging.getLogger(__name__)
+
+_SLICE_S: Final = 0.05  # sleep only when this far ahead, rather than after each session
+_CLOSES_PER_LOOK: Final = 64  # other tasks run after so many, also if there is no time to spread
+_TELL_S: Final = 5.0
+
+
+class Stopping:
+    """The times of the stop of one mount (OPS-32).
+
+    Args:
+        window_s: over how long sessions are closed, unless a stop says otherwise.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._accept_until = -inf  # a server that is stopped while it starts has no clients
+        self._window_s = window_s
+        self._close_by = inf  # set when closing begins
+        self._sooner = trio.Event()
+
+    def ask(self, delay_s: float, window_s: float, *, is_first: bool) -> None:
+        """Ask for the stop.
+
+        Args:
+            delay_s: how long clients are still accepted from now on.
+            window_s: over how long their sessions are closed after that, or from now on if that
+                has begun.
+            is_first: whether no stop is under way, so that these times hold. Otherwise a stage that
+                would end sooner already is left as it is.
+        """
+        now = trio.current_time()
+        accept_until = now + delay_s
+        if is_first:
+            self._accept_until, self._window_s = accept_until, window_s
+            return
+        self._accept_until = min(self._accept_until, accept_until)
+        self._window_s = min(self._window_s, window_s)
+        if self._close_by < inf:
+            self._close_by = min(self._close_by, now + window_s)
+        self._sooner.set()
+        self._sooner = trio.Event()
+
+    async def wait_accepting_over(self) -> None:
+        """Wait until no more clients are to be accepted."""
+        left_s = self._accept_until - trio.current_time()
+        if left_s > 0:
+            log.info("stopping: new clients are served for %g s more", round(left_s, 1))
+        while self._accept_until > trio.current_time():
+            await self._sleep_until(self._accept_until)
+
+    async def close_all(
+        self, sessions: "Sequence[Session]", close: "Callable[[Session], None]"
+    ) -> None:
+        """Close sessions one by one, spread evenly over the window (RUN-20).
+
+        Clients connect to another node at the rate at which they are closed here.
+        """
+        count = len(sessions)
+        if count:
+            log.info("closing %d sessions over %g s", count, self._window_s)
+        began = trio.current_time()
+        self._close_by = planned = began + self._window_s
+        first, tell_at = 0, began + _TELL_S
+        for number, session in enumerate(sessions):
+            while True:
+                now = trio.current_time()
+                if self._close_by < planned:  # those that are left share the time that is left
+                    began, first, planned = now, number, self._close_by
+                due = began + (planned - began) * (number - first) / (count - first)
+                if due - now <= _SLICE_S:
+                    break
+                if now >= tell_at:
+                    log.info("closed %d of %d sessions", number, count)  # OPS-33
+                    tell_at = now + _TELL_S
+                await self._sleep_until(min(due, tell_at))
+            close(session)
+            if number % _CLOSES_PER_LOOK == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _sleep_until(self, at: float) -> None:
+        """Sleep until a time on trio's clock, or until the stop is to be sooner."""
+        with trio.move_on_at(at):
+            await self._sooner.wait()
