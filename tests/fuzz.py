@@ -24,10 +24,10 @@ from typing import Final, cast
 
 import trio
 
-from trio_socketio.codec import engine_packet, engine_payload_v3, socket_packet
+from trio_socketio.codec import engine_packet, engine_payload_v3, json_rpc, socket_packet
 from trio_socketio.codec.engine_payload import decode_payload, encode_payload
 from trio_socketio.codec.jsonp import decode_form
-from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
+from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
@@ -108,6 +108,22 @@ SOCKET_TOKENS: Final = [
     b"[", b"]", b"{", b"}", b'"', b",", b":", b"/", b"-", b"4", b"\\", b"\\u", b"\\ud800", b"1e999",
     b"9" * 20, b"[" * 600, b'{"a":' * 300, b"null", b"connect", b'"disconnect"', b"\xff", b"\x00",
     b'{"_placeholder":true,"num":-1}', b'{"_placeholder":true,"num":1e3}', b"NaN", b"10-", b"11-",
+]  # fmt: skip
+
+
+RPC: Final = [
+    b'{"jsonrpc":"2.0","method":"emit","params":{"event":"a","args":[1,{"$bytes":"AAE="}]}}',
+    b'{"jsonrpc":"2.0","method":"m","params":[1.50,"\\ud83d\\ude00",null,{"a":[]}],"id":"x"}',
+    b'{"jsonrpc":"2.0","method":"m"}',
+    b'{"jsonrpc":"2.0","result":{"$object":{"$bytes":1}},"id":2}',
+    b'{"jsonrpc":"2.0","error":{"code":1003,"message":"no","data":[1]},"id":3}',
+    b'[{"jsonrpc":"2.0","method":"a","id":1},{"jsonrpc":"2.0","method":"b"},7]', b"[]",
+]  # fmt: skip
+RPC_TOKENS: Final = [
+    b'"jsonrpc":"2.0",', b'"method":', b'"params":', b'"id":', b'"result":', b'"error":',
+    b'{"$bytes":"*"}', b'{"\\u0024bytes":""}', b'{"$object":[]}', b"1e999", b"9" * 20, b"\\ud800",
+    b"[1]" * 120, b"[" * 600, b"null", b"true",
+    b"\xff", b"\x00", b"{", b"}", b"[", b"]", b",", b":", b'"',
 ]  # fmt: skip
 
 
@@ -430,6 +446,20 @@ class Decoders:
             socket_packet.encode_packet(packet)
         return True
 
+    @staticmethod
+    def feed_rpc(data: bytes) -> bool:
+        try:
+            messages, _ = json_rpc.decode_messages(data)
+        except ControlError:
+            return False
+        for message in messages:
+            if isinstance(message, json_rpc.Request) and message.params is not None:
+                with suppress(RemoteProtocolError):
+                    value = json_rpc.decode_value(bytes(message.params))
+                    if json_rpc.decode_value(json_rpc.encode_value(value)) != value:
+                        raise Failure("it decodes to something else after encoding")
+        return not any(isinstance(message, json_rpc.Malformed) for message in messages)
+
 
 # --- the run -------------------------------------------------------------------------------------
 
@@ -489,6 +519,7 @@ async def _run(inputs: int, seed: int) -> Report:
         ("payloads 3", lambda: mutate(dice, PAYLOADS_3, TOKENS_3), decoders.feed_payload_3),
         ("engine packets", lambda: mutate(dice, ENGINE, text_tokens), decoders.feed_engine_packet),
         ("socket packets", lambda: mutate(dice, SOCKET, text_tokens), decoders.feed_socket_packet),
+        ("JSON-RPC", lambda: mutate(dice, RPC, RPC_TOKENS), decoders.feed_rpc),
     ]
     names = [name for name, _, _ in kinds]
     report = Report(seed, fed=dict.fromkeys(names, 0), accepted=dict.fromkeys(names, 0))

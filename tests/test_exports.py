@@ -9,6 +9,7 @@ import pytest
 from trio.testing import trio_test
 
 import trio_socketio
+import trio_socketio.control as control
 from tests.socketio.in_process import enter
 from tests.socketio.serving import serving
 from trio_socketio import Server, open_client
@@ -27,6 +28,7 @@ PUBLIC = [
     "ConnectFailed",
     "ConnectRefused",
     "ConnectionLimits",
+    "ControlError",
     "Cookie",
     "CorsOptions",
     "Engine",
@@ -107,6 +109,7 @@ MEMBERS = {
     "ConfigurationError": "",
     "ConnectFailed": "",
     "ConnectRefused": "",
+    "ControlError": "",
     "Cookie": "domain http_only max_age_s name partitioned path same_site secure",
     "Engine": "clients_count on sessions use",
     "EngineRequest": """address headers is_upgrade method new_sid path query response_headers
@@ -179,6 +182,28 @@ GROUPS = {
 """Groups of options, which are their fields too: tests/test_options.py holds them to that."""
 
 
+CONTROL = {
+    "BackendEvent": "args event namespace socket user",
+    "BackendOptions": "deadline_s forward max_in_flight max_timeouts",
+    "Control": "batch call notify register wait_closed",
+    "ControlClient": "batch call close notify",
+    "ControlError": "",
+    "ControlOptions": """auth_timeout_s backends certfile hosts keyfile listen max_batch
+        max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
+        tokens""",
+    "ControlService": "apply receive_rpc run statistics",
+    "ControlStatistics": "backends events_failed events_handled peers",
+    "ControlToken": "file methods name",
+    "ForwardedEvents": "events namespace",
+    "Greeting": "api max_batch max_line_bytes needs_token node server",
+    "Reloaded": "changed needs_restart",
+    "System": "drain info reload statistics",
+    "SystemInfo": "node pid started_at_s state version",
+    "TokenTable": "find renew",
+}
+"""The classes of trio_socketio.control, in the same way."""
+
+
 def public_names(thing: object) -> set[str]:
     """What it shows; what it has from Python's own classes is left out."""
     kind = thing if isinstance(thing, type) else type(thing)
@@ -238,6 +263,17 @@ def test_a_class_of_fields_documents_each(name: str) -> None:
     assert fields - set(doc) == set()
 
 
+@pytest.mark.parametrize("name", sorted(CONTROL))
+def test_a_class_of_control_shows_what_is_documented_alone(name: str) -> None:
+    kind = getattr(control, name)
+    assert public_names(kind) == set(CONTROL[name].split())
+    assert (kind.__doc__ or "").strip()
+
+
+def test_the_public_names_of_control_are_these() -> None:
+    assert sorted(control.__all__) == sorted([*CONTROL, "open_control"])
+
+
 def test_every_public_class_is_pinned() -> None:
     classes = {name for name in PUBLIC if inspect.isclass(getattr(trio_socketio, name))}
     assert classes == set(MEMBERS) | set(FIELDS) | GROUPS
@@ -283,7 +319,7 @@ def test_exceptions_are_one_tree() -> None:
         if inspect.isclass(value := getattr(trio_socketio, name))
         and issubclass(value, BaseException)
     ]
-    assert len(exceptions) == 11
+    assert len(exceptions) == 12
     assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trio
 from trio.testing import trio_test
 
+from tests.control.serving import controlled
 from tests.socketio.serving import serving, until
 from trio_socketio import ConnectRefused, JoiningState, Server, Step, open_client
+from trio_socketio.control import BackendOptions, ForwardedEvents
 
 README: Final = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -54,3 +57,30 @@ async def test_a_seat_is_given_back() -> None:
             async with open_client(url, namespaces="/table"):
                 raise AssertionError
         assert free == {"/table": 4}
+
+
+@trio_test
+async def test_the_backends_of_the_control_socket(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forward = BackendOptions(forward=(ForwardedEvents(),))
+    async with controlled(tmp_path, backends=forward) as where, where.client() as (client, _):
+        await trio.to_thread.run_sync(run_at, "ControlClient", where.address)
+        assert "0 clients were reached; there is no {'rooms': ['lobby']}" in capsys.readouterr().out
+        names = run_at("await control.register", where.address)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(names["main"])
+            await until(lambda: len(where.service._backends) == 1)
+            await client.emit("order", 7, ack_id=1)
+            assert (await client.receive())[0] == '31["ok"]'
+            assert " in /: [7]" in capsys.readouterr().out
+            for peer in tuple(where.service._hub.peers):
+                peer.close("for the test")
+        assert "has ended: the server has closed the connection" in capsys.readouterr().out
+
+
+def run_at(part: str, address: str) -> dict[str, Any]:
+    """Run a program of the README with another address; what it has defined."""
+    names: dict[str, Any] = {}
+    exec(program(part).replace("unix:/run/chat/control.sock", address), names)
+    return names

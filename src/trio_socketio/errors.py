@@ -100,6 +100,25 @@ class EventRefused(TrioSocketIOError):
     """
 
 
+class ControlError(TrioSocketIOError):
+    """A call on the control socket has failed, or a method of it fails for this reason.
+
+    Args:
+        code: one of codec.json_rpc.Code: negative codes are those of JSON-RPC 2.0.
+        message: what is wrong, for a person.
+        data: what a program may want to know, such as the parameter at fault; None for nothing.
+    """
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(code, message, data)
+        self.code = int(code)
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.message} (code {self.code})"
+
+
 class ConnectFailed(TrioSocketIOError):
     """A client could not connect: nothing answers, or what answers is not a Socket.IO server."""
 

@@ -195,6 +195,22 @@ class TestHandshakes:
             await trio.aclose_forcefully(client)
             assert net.poller.failures == 0
 
+    @pytest.mark.parametrize("steps", range(6))
+    @trio_test
+    async def test_a_greeting_waits_for_the_handshake(
+        self, certificates: Certificates, steps: int
+    ) -> None:
+        async with open_net() as net:
+            end = TlsEnd(net, certificates)
+            async with end.client() as client, trio.open_nursery() as nursery:
+                nursery.start_soon(client.do_handshake)
+                for _ in range(steps):  # it is written at any time of the handshake
+                    await trio.lowlevel.checkpoint()
+                end.connection.write(b"hello, ")
+                end.connection.write(b"who is there?")
+                assert await read(client, 20) == b"hello, who is there?"
+            assert net.poller.failures == 0
+
     @trio_test
     async def test_a_stalled_handshake_is_closed(
         self, mock_clock: MockClock, certificates: Certificates

@@ -24,6 +24,7 @@ _ESCAPE = re.compile(
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]").search
 
 
 def decode_json(text: bytes) -> Any:
@@ -66,11 +67,18 @@ def encode_json(value: Any) -> bytes:
         raise LocalProtocolError(f"a value to send is not JSON: {error}") from error
 
 
+def replace_lone_surrogates(text: bytes) -> bytes:
+    """Replace each escaped half of a surrogate pair by U+FFFD, as decode_json reads it."""
+    if _SURROGATE(text) is None:
+        return text
+    return _ESCAPE.sub(lambda m: b"\\ufffd" if m[1] else m[0], text)
+
+
 def _decode_lone_surrogates(text: bytes, error: ValueError) -> Any:
     if b"\\u" not in text:
         raise RemoteProtocolError(f"malformed JSON: {error}") from None
     try:
-        return _decode(_ESCAPE.sub(lambda m: b"\\ufffd" if m[1] else m[0], text))
+        return _decode(replace_lone_surrogates(text))
     except RecursionError:
         raise RemoteProtocolError(f"JSON is nested more than {MAX_DEPTH} deep") from None
     except ValueError:

@@ -20,6 +20,7 @@ PHRASES: Final = {
     404: b"Not Found",
     405: b"Method Not Allowed",
     413: b"Content Too Large",
+    415: b"Unsupported Media Type",
     426: b"Upgrade Required",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",

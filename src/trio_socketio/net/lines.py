@@ -1,12 +1,15 @@
 """Lines of text on a connection, handed over one at a time; a control socket speaks them."""
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from trio_socketio.net.connection import Connection
 
 MAX_LINE_BYTES: Final = 1 << 20
 _LINES_PER_TURN: Final = 64
+_PAUSE_S: Final = 60.0
+"""How long a peer may confirm none of our output while its lines are not read."""
 
 
 class LineReceiver:
@@ -17,9 +20,20 @@ class LineReceiver:
         on_line: called with each line, without its line feed, in the connection's turn.
         on_lost: called once with a reason, when the peer has gone or sent too long a line.
         max_line_bytes: the longest line; a longer one ends the connection (RUN-08).
+
+    Attributes:
+        max_line_bytes: may be changed between two lines.
     """
 
-    __slots__ = ("_buffer", "_connection", "_max_line_bytes", "_on_line", "_on_lost", "_searched")
+    __slots__ = (
+        "_buffer",
+        "_connection",
+        "_on_line",
+        "_on_lost",
+        "_paused",
+        "_searched",
+        "max_line_bytes",
+    )
 
     def __init__(
         self,
@@ -31,9 +45,22 @@ class LineReceiver:
         self._connection = connection
         self._on_line = on_line
         self._on_lost = on_lost
-        self._max_line_bytes = max_line_bytes
+        self.max_line_bytes = max_line_bytes
+        self._paused = False
         self._buffer = bytearray()
         self._searched = 0  # how many bytes of the buffer are known to hold no line feed
+
+    def pause(self) -> None:
+        """Hand over no more lines, and read no more, until resume."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on after pause, in the connection's next turn."""
+        if self._paused:
+            self._paused = False
+            if not self._connection.closed:
+                self._connection.hold_reading()
+                self._connection.call_again()
 
     def receive_data(self, data: bytes) -> None:
         self._buffer += data
@@ -41,24 +68,30 @@ class LineReceiver:
 
     def receive_more(self) -> None:
         connection, buffer = self._connection, self._buffer
+        turn_ends = connection.owner.poller.turn_ends
         for _ in range(_LINES_PER_TURN):
             if connection.closed:
+                return
+            if self._paused:
+                connection.pause_reading(_PAUSE_S)
                 return
             end = buffer.find(b"\n", self._searched)
             if end < 0:
                 self._searched = len(buffer)
-                if self._searched > self._max_line_bytes:  # RUN-08
+                if self._searched > self.max_line_bytes:  # RUN-08
                     connection.lose("line too long")
                 else:
                     connection.resume_reading()
                 return
-            if end > self._max_line_bytes:
+            if end > self.max_line_bytes:
                 connection.lose("line too long")
                 return
             line = bytes(buffer[:end])
             del buffer[: end + 1]
             self._searched = 0
             self._on_line(line)
+            if perf_counter() > turn_ends:
+                break
         connection.hold_reading()  # so that other connections get their turn
         connection.call_again()
 

@@ -44,6 +44,9 @@ class TlsConnection(Connection):
             if not self._up:
                 self._tls.do_handshake()
                 self._up = True
+                if self._out and self._output is IDLE:  # written meanwhile, such as a greeting
+                    self.owner.poller.mark_dirty(self)
+                    self._output = QUEUED
             while not self.closed:
                 cleartext = self._tls.read(READ_BYTES)
                 if not cleartext:
@@ -82,6 +85,10 @@ class TlsConnection(Connection):
 
     def flush(self) -> None:
         if self._output is QUEUED:
+            if not self._up:  # nothing can be sealed yet: it is kept, see _receive_records
+                self._output = IDLE
+                self._send_records()  # which may have waited behind what was written
+                return
             self.traffic.writes += len(self._out) - 1  # one is left, and counted below
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]

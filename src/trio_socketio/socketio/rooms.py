@@ -98,6 +98,10 @@ class Rooms(Generic[Member]):
             return joined or ()
         return {own: None, **joined} if joined else (own,)
 
+    def joined(self, room: str) -> Collection[Member]:
+        """Return the sockets that have joined a room, apart from the one whose own room it is."""
+        return self._rooms.get(room) or ()
+
     def select(self, rooms: Iterable[str], excluded: Iterable[str]) -> Collection[Member]:
         """Return the sockets in any of the rooms and in none of the excluded ones, each once.
 

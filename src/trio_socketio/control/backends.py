@@ -1,0 +1,218 @@
+"""Backends: peers on the control socket that handle events of clients.
+
+The options say which events are forwarded. A backend's result answers the client's acknowledgement.
+Events of one socket go one at a time, and to the same backend while it is registered. An event that
+fails is not given to another backend, since the first one may have handled it.
+"""
+
+import logging
+from functools import partial
+from math import inf
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import msgspec
+import trio
+
+from trio_socketio.codec.json_rpc import NULL, Code, pass_value
+from trio_socketio.control.api import BackendEvent
+from trio_socketio.control.caller import BackendPeer, Caller
+from trio_socketio.control.failures import unavailable
+from trio_socketio.control.methods import rpc
+from trio_socketio.control.options import BackendOptions, ForwardedEvents
+from trio_socketio.errors import (
+    ConfigurationError,
+    ControlError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.socket import Socket
+
+log = logging.getLogger(__name__)
+
+ERROR_EVENT: Final = "backend_error"
+"""The event that tells a client that one of its events was not handled."""
+_EVERY_EVENT: Final = "*"
+_TELL_S: Final = 10.0
+"""The time between two log lines about events that no backend has handled."""
+
+
+class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that a backend will be given.
+
+    Args:
+        namespace: the name of the namespace.
+        events: the names of the events; * is every event that the app does not handle.
+    """
+
+    namespace: str
+    events: list[str]
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend is registered for.
+
+    Args:
+        forwarded: the events that it will be given.
+        missing: namespaces that it has named and of which no event is forwarded.
+    """
+
+    forwarded: list[Forwarded]
+    missing: list[str]
+
+
+class Backends:
+    """The backends that are registered, and the handler of every forwarded event.
+
+    Args:
+        options: which events are forwarded.
+
+    Attributes:
+        failed: how many events were not handled; their clients were told.
+        handled: how many events were.
+    """
+
+    def __init__(self, options: BackendOptions) -> None:
+        self._options = options
+        self._events: dict[str, list[str]] = {}
+        for forwarded in options.forward:
+            self._add(forwarded)
+        # Whoever was chosen last stands last.
+        self._registered: dict[BackendPeer, frozenset[str] | None] = {}
+        self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
+        self._told_at = -inf
+        self._untold = 0
+        self.failed = 0
+        self.handled = 0
+
+    def __len__(self) -> int:
+        return len(self._registered)
+
+    def _add(self, forwarded: ForwardedEvents) -> None:
+        events = self._events.setdefault(_with_slash(forwarded.namespace), [])
+        events += [event for event in forwarded.events if event not in events]
+
+    def forward(self, server: Server) -> None:
+        """Register the handlers of the forwarded events.
+
+        Raises:
+            ConfigurationError: the app handles one of them, or a namespace cannot have its name.
+        """
+        for name, events in self._events.items():
+            try:
+                namespace = server.of(name)
+                for event in events:
+                    if event == _EVERY_EVENT:
+                        namespace.on_unhandled(partial(self._handle, name))
+                    else:
+                        handler = partial(self._handle_named, name, event)
+                        namespace.on(event)(handler)
+            except LocalProtocolError as error:
+                raise ConfigurationError(f"control.backends.forward: {error}") from None
+
+    # -- who is there
+
+    @rpc("backend.register")
+    def register(self, caller: Caller, namespaces: list[str] | None = None) -> Registered:
+        """Have the server call backend.event on this connection with events of clients.
+
+        A backend that registers again replaces what it was registered for. It is registered until
+        its connection ends.
+
+        Args:
+            caller: whoever calls.
+            namespaces: only those; null means all of which events are forwarded.
+        """
+        peer = caller.connected()
+        if peer is None:
+            raise ControlError(
+                Code.INVALID_REQUEST, "backend.register needs the control socket, and not HTTP"
+            )
+        wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
+        self.forget(peer)
+        self._registered[peer] = wanted
+        log.info("%s is registered as a backend", peer.name)
+        missing = () if wanted is None else wanted - self._events.keys()
+        return Registered(
+            forwarded=[
+                Forwarded(namespace=name, events=events)
+                for name, events in self._events.items()
+                if wanted is None or name in wanted
+            ],
+            missing=sorted(missing),
+        )
+
+    def forget(self, peer: BackendPeer) -> None:
+        """Give a peer no more events."""
+        self._registered.pop(peer, None)
+
+    def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
+        """Return the backend of a socket: the one that it has, or else the one with least to do."""
+        peer = self._assigned.get(socket)
+        if peer is not None and peer in self._registered:  # CONTROL-32
+            return peer
+        fitting = [
+            one for one, names in self._registered.items() if names is None or namespace in names
+        ]
+        if not fitting:
+            raise unavailable("no backend is there to handle this event")
+        peer = min(fitting, key=lambda one: one.pending)
+        self._registered[peer] = self._registered.pop(peer)
+        self._assigned[socket] = peer
+        return peer
+
+    # -- events
+
+    async def _handle_named(
+        self, namespace: str, event: str, socket: Socket, *arguments: Any
+    ) -> Any:
+        return await self._handle(namespace, socket, event, *arguments)
+
+    async def _handle(self, namespace: str, socket: Socket, event: Any, *arguments: Any) -> Any:
+        """Give an event to a backend; what is returned answers the client."""
+        told = BackendEvent(
+            namespace=namespace,
+            event=str(event),
+            args=list(arguments),
+            socket=socket.public_id,
+            user=socket.user,
+        )
+        try:
+            peer = self._choose(namespace, socket)
+            result = await peer.call("backend.event", told, self._options.deadline_s)
+            # CONTROL-30: a result of null is no argument, as None is with a handler of the app.
+            answer = None if bytes(result) == bytes(NULL) else pass_value(result)
+        except ControlError as error:
+            return self._refuse(socket, told.event, error)
+        except RemoteProtocolError as error:
+            wrong = ControlError(Code.INTERNAL_ERROR, "the backend's result cannot be sent")
+            log.warning("the result of a backend for %r is wrong: %s", told.event, error)
+            return self._refuse(socket, told.event, wrong)
+        self.handled += 1
+        return answer
+
+    def _refuse(self, socket: Socket, event: str, error: ControlError) -> dict[str, Any]:
+        """Tell a client that its event was not handled (CONTROL-33).
+
+        It is told with an event, as it may not have asked for an answer, and with the answer.
+        """
+        self.failed += 1
+        self._untold += 1
+        now = trio.current_time()
+        if now - self._told_at >= _TELL_S:
+            log.warning(
+                "%d events were not handled by a backend; the last, %r: %s",
+                self._untold,
+                event[:100],
+                error,
+            )
+            self._told_at = now
+            self._untold = 0
+        reason: dict[str, Any] = {"code": error.code, "message": error.message}
+        socket.emit(ERROR_EVENT, {"event": event, **reason})
+        return {"error": reason}
+
+
+def _with_slash(name: str) -> str:
+    return name if name.startswith("/") else f"/{name}"

@@ -1,0 +1,167 @@
+"""Finds the method of a request, checks who calls it and with what, and encodes the answer.
+
+It knows no transport: the control socket and ``/rpc`` hand their requests to the same one.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+from typing import Final
+
+import trio
+
+from trio_socketio.codec.json_rpc import (
+    Code,
+    Malformed,
+    Request,
+    encode_batch,
+    encode_error,
+    encode_result,
+)
+from trio_socketio.control.caller import Caller
+from trio_socketio.control.failures import forbidden, too_large, unauthorized, unknown_method
+from trio_socketio.control.methods import Method, find_methods
+from trio_socketio.errors import ControlError, LocalProtocolError
+
+log = logging.getLogger(__name__)
+
+_SLICE_S: Final = 0.001
+_NOT_DONE: Final = "not done: the answers before it fill the line; ask for fewer at once"
+
+Call = Request | Malformed
+"""What is answered: a request, or what should have been one."""
+
+
+class Dispatcher:
+    """The methods of the control API.
+
+    Args:
+        groups: objects whose functions are marked as methods.
+        max_answer_bytes: an answer that would be longer is an error instead.
+
+    Attributes:
+        methods: by name.
+    """
+
+    def __init__(self, groups: Iterable[object], max_answer_bytes: int = 1 << 20) -> None:
+        self.methods: dict[str, Method] = {}
+        self._max_answer_bytes = max_answer_bytes
+        for group in groups:
+            self.add(group)
+
+    def add(self, group: object) -> None:
+        """Add the methods of an object.
+
+        Raises:
+            LocalProtocolError: there is a method of this name already.
+        """
+        for method in find_methods(group):
+            if method.name in self.methods:
+                raise LocalProtocolError(f"there is a method {method.name} already")
+            self.methods[method.name] = method
+
+    def is_plain(self, call: Call) -> bool:
+        """Whether a call is answered without waiting for anything."""
+        if isinstance(call, Malformed):
+            return True
+        method = self.methods.get(call.method)
+        return method is None or not method.is_async
+
+    # -- one call
+
+    def answer_now(self, call: Call, caller: Caller) -> bytes | None:
+        """Make a plain call; return its answer, or None for a notification (RPC-07)."""
+        if isinstance(call, Malformed):
+            return encode_error(call.id, call.error)
+        try:
+            return self._encode(call, self._find(call, caller).call(call.params, caller))
+        except Exception as error:
+            return self._fail(call, error)
+
+    async def answer(self, call: Call, caller: Caller) -> bytes | None:
+        """Make any call; return its answer, or None for a notification (RPC-07)."""
+        if isinstance(call, Malformed):
+            return encode_error(call.id, call.error)
+        try:
+            method = self._find(call, caller)
+            result = method.call(call.params, caller)
+            return self._encode(call, await result if method.is_async else result)
+        except Exception as error:
+            return self._fail(call, error)
+
+    async def answer_batch(self, calls: Sequence[Call], caller: Caller) -> bytes | None:
+        """Make calls one after the other (RPC-14); return their answers.
+
+        Once the answers fill a line, the other calls are not made. None is returned if all were
+        notifications (RPC-15).
+        """
+        answers: list[bytes] = []
+        size = 0
+        slice_ends = perf_counter() + _SLICE_S
+        for call in calls:
+            if size > self._max_answer_bytes:  # CONTROL-22
+                answer = self._refuse(call, too_large(_NOT_DONE))
+            else:
+                answer = await self.answer(call, caller)
+            if answer is not None:
+                answers.append(answer)
+                size += len(answer)
+            if perf_counter() > slice_ends:
+                await trio.lowlevel.checkpoint()
+                slice_ends = perf_counter() + _SLICE_S
+        return encode_batch(answers) if answers else None
+
+    def refuse(self, calls: Sequence[Call], error: ControlError, *, is_batch: bool) -> bytes | None:
+        """Make none of the calls; return the error of each, or None if all were notifications."""
+        answers = [answer for call in calls if (answer := self._refuse(call, error)) is not None]
+        if not answers:
+            return None
+        return encode_batch(answers) if is_batch else answers[0]
+
+    # -- the steps
+
+    def _refuse(self, call: Call, error: ControlError) -> bytes | None:
+        if isinstance(call, Malformed):
+            return encode_error(call.id, call.error)
+        return self._fail(call, error)
+
+    def _find(self, request: Request, caller: Caller) -> Method:
+        grant = caller.grant
+        if grant is None and request.method != "auth":  # CONTROL-13
+            raise unauthorized("this connection needs a token: call auth first")
+        method = self.methods.get(request.method)
+        if method is None:
+            raise unknown_method(request.method, self.methods)  # RPC-16
+        if grant is not None and not grant.allows(request.method):  # CONTROL-15
+            raise forbidden(request.method, grant.name)
+        return method
+
+    def _encode(self, request: Request, result: object) -> bytes | None:
+        if request.id is None:
+            return None
+        try:
+            answer = encode_result(request.id, result)
+        except LocalProtocolError as error:
+            raise too_large(f"the result cannot be sent: {error}") from None
+        if len(answer) > self._max_answer_bytes:  # CONTROL-21
+            raise too_large(
+                f"the result has {len(answer)} bytes, and a line at most {self._max_answer_bytes}",
+                max_line_bytes=self._max_answer_bytes,
+            )
+        return answer
+
+    def _fail(self, request: Request, error: Exception) -> bytes | None:
+        if not isinstance(error, ControlError):
+            log.error(
+                "%s failed: this is a defect of trio-socketio", request.method, exc_info=error
+            )
+            error = ControlError(Code.INTERNAL_ERROR, "internal error; the server's log has it")
+        elif request.id is None:
+            log.info("the notification %s was refused: %s", request.method[:100], error)
+        if request.id is None:
+            return None
+        try:
+            return encode_error(request.id, error)
+        except LocalProtocolError as fault:  # its data is a method's own
+            log.error("the data of an error of %s cannot be sent: %s", request.method, fault)
+            return encode_error(request.id, ControlError(error.code, error.message))

@@ -1,0 +1,191 @@
+"""The methods that send events to clients."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from trio_socketio.acks import Ack
+from trio_socketio.codec.json_rpc import pass_value
+from trio_socketio.control.failures import invalid, too_large
+from trio_socketio.control.methods import rpc
+from trio_socketio.control.targets import Missing, Names, find_namespace, select
+from trio_socketio.errors import AckTimeout, LocalProtocolError, RemoteProtocolError
+from trio_socketio.socketio.broadcast import Broadcast, check_event
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.target import Target
+
+MAX_ASKED = 10_000
+"""How many clients one call may ask for an answer."""
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was sent an event.
+
+    Args:
+        reached: how many sockets.
+        missing: what was named and does not exist.
+    """
+
+    reached: int
+    missing: Missing
+
+
+class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one client has answered.
+
+    Args:
+        socket: its public id.
+        answer: the first argument of its answer; null if there is none.
+    """
+
+    socket: str
+    answer: Any
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of the clients that were asked.
+
+    Args:
+        asked: how many clients were sent the event.
+        answers: those that came in time, in the order in which they came.
+        unanswered: the public ids of the clients that did not answer in time, or have left.
+        missing: what was named and does not exist.
+    """
+
+    asked: int
+    answers: list[SocketAnswer]
+    unanswered: list[str]
+    missing: Missing
+
+
+class Emitting:
+    """The methods emit and emit_with_ack.
+
+    Args:
+        server: has the clients.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    @rpc("emit")
+    def emit(
+        self,
+        event: str,
+        args: list[Raw] = [],  # noqa: B006 - msgspec copies the default
+        namespace: str = "/",
+        all: bool = False,  # noqa: A002 - the name of the parameter on the wire
+        rooms: Names = [],  # noqa: B006
+        sockets: Names = [],  # noqa: B006
+        except_: Names = [],  # noqa: B006
+    ) -> Reached:
+        """Send an event to clients; the answer comes when it is on its way to all of them.
+
+        Args:
+            event: its name.
+            args: its arguments; bytes are written as {"$bytes": base64}.
+            namespace: the one whose clients are meant.
+            all: whether every client of the namespace gets the event.
+            rooms: those in any of these rooms get it; a client that is in several gets it once.
+            sockets: these get it, by their public ids.
+            except_: rooms, or public ids of sockets, that do not get it.
+        """
+        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        arguments = read_arguments(args)
+        if target is None:
+            return Reached(reached=0, missing=missing)
+        try:
+            reached = Broadcast(place, target).emit(event, *arguments)
+        except LocalProtocolError as error:
+            raise invalid("args", str(error)) from None
+        return Reached(reached=reached, missing=missing)
+
+    @rpc("emit_with_ack")
+    async def emit_with_ack(
+        self,
+        event: str,
+        args: list[Raw] = [],  # noqa: B006
+        namespace: str = "/",
+        all: bool = False,  # noqa: A002
+        rooms: Names = [],  # noqa: B006
+        sockets: Names = [],  # noqa: B006
+        except_: Names = [],  # noqa: B006
+        timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0,
+    ) -> Asked:
+        """Send an event to clients, and wait for their answers.
+
+        Args:
+            event: its name.
+            args: its arguments; bytes are written as {"$bytes": base64}.
+            namespace: the one whose clients are meant.
+            all: whether every client of the namespace gets the event.
+            rooms: those in any of these rooms get it; a client that is in several gets it once.
+            sockets: these get it, by their public ids.
+            except_: rooms, or public ids of sockets, that do not get it.
+            timeout_s: how long the clients may take, in seconds.
+        """
+        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        arguments = read_arguments(args)
+        if target is None:
+            return Asked(asked=0, answers=[], unanswered=[], missing=missing)
+        asked = [socket.public_id for socket in place.adapter.select(target)]
+        if len(asked) > MAX_ASKED:
+            raise too_large(
+                f"{len(asked)} clients would be asked, and a call may ask {MAX_ASKED}: nothing was "
+                "sent; ask room by room",
+                asked=len(asked),
+            )
+        acks: list[Ack]
+        try:
+            # Nothing is awaited between the selection and the sending in here.
+            acks = await Broadcast(place, target).gather_acks(
+                event, *arguments, timeout_s=timeout_s
+            )
+        except AckTimeout as error:
+            acks = [Ack(*ack) for ack in error.acks]
+        except LocalProtocolError as error:
+            raise invalid("args", str(error)) from None
+        answers = [SocketAnswer(socket=ack.socket_id or "", answer=ack.answer) for ack in acks]
+        answered = {ack.socket_id for ack in acks}
+        return Asked(
+            asked=len(asked),
+            answers=answers,
+            unanswered=[public_id for public_id in asked if public_id not in answered],
+            missing=missing,
+        )
+
+    def _choose(
+        self,
+        event: str,
+        namespace: str,
+        everybody: bool,
+        rooms: list[str],
+        sockets: list[str],
+        excluded: list[str],
+    ) -> tuple[Namespace, Target | None, Missing]:
+        place = find_namespace(self._server, namespace)
+        try:
+            check_event(event)
+        except LocalProtocolError as error:
+            raise invalid("event", str(error)) from None
+        target, missing = select(
+            place, everybody=everybody, rooms=rooms, sockets=sockets, excluded=excluded
+        )
+        return place, target, missing
+
+
+def read_arguments(args: list[Raw]) -> list[Any]:
+    """Return the arguments of an event: as they were sent, or decoded if there are bytes inside.
+
+    Raises:
+        ControlError: one of them has a mark with the wrong content.
+    """
+    arguments = []
+    for number, raw in enumerate(args):
+        try:
+            arguments.append(pass_value(raw))
+        except RemoteProtocolError as error:
+            raise invalid(f"args[{number}]", str(error)) from None
+    return arguments

@@ -1,0 +1,183 @@
+"""``POST /rpc``: the control API over HTTP, one message or batch for each request.
+
+No page of a browser may call it: there is no CORS, a request that names an origin is refused, and
+so is one whose Host is not a name of this machine, which stops DNS rebinding (CONTROL-42).
+"""
+
+import logging
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
+from trio_socketio.control.call_queue import Nursery
+from trio_socketio.control.dispatcher import Call, Dispatcher
+from trio_socketio.control.failures import overloaded, unauthorized
+from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.tokens import Grant
+from trio_socketio.errors import ControlError
+
+if TYPE_CHECKING:
+    from trio_socketio.http.request import Request
+
+log = logging.getLogger(__name__)
+
+_JSON: Final = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
+_BEARER: Final = (b"WWW-Authenticate", b"Bearer")
+
+
+class Hub(Protocol):
+    """What all requests share; see ControlService."""
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The methods."""
+
+    @property
+    def options(self) -> ControlOptions:
+        """The bounds."""
+
+    @property
+    def calls(self) -> Nursery:
+        """Where calls that wait run."""
+
+    def find_grant(self, secret: str) -> Grant | None:
+        """Return the grant of a token; None if there is no such token."""
+
+
+class HttpCaller:
+    """Whoever has sent a request.
+
+    Args:
+        hub: what all requests share.
+        grant: of the token in its header.
+    """
+
+    __slots__ = ("_hub", "grant")
+
+    def __init__(self, hub: Hub, grant: Grant) -> None:
+        self._hub = hub
+        self.grant: Grant | None = grant
+
+    def authenticate(self, secret: str) -> Grant:
+        """Tell what a token is worth; the request has one already."""
+        grant = self._hub.find_grant(secret)
+        if grant is None:
+            raise unauthorized("there is no such token")
+        return grant
+
+    def connected(self) -> None:
+        """Return None: the server cannot call back over HTTP."""
+
+
+class HttpCalls:
+    """Answers the requests to ``/rpc``.
+
+    Args:
+        hub: what they share.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._at_work = 0
+
+    def receive_request(self, request: "Request") -> None:
+        """Answer a request; a RequestHandler of http/routes.py."""
+        options = self._hub.options
+        if request.method != "POST":
+            _refuse(request, 405, "only POST is allowed here", (b"Allow", b"POST"))
+            return
+        if "origin" in request.headers:
+            _refuse(request, 403, "pages of browsers may not call this")
+            return
+        if not _is_ours(request.headers.get("host", ""), options.hosts):
+            _refuse(request, 403, "the Host header names no host of this server; see control.hosts")
+            return
+        grant = self._hub.find_grant(_bearer(request.headers.get("authorization", "")))
+        if grant is None:  # CONTROL-40
+            answer(request, 401, unauthorized("expected Authorization: Bearer TOKEN"), _BEARER)
+            return
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # CONTROL-41
+            _refuse(request, 415, "expected Content-Type: application/json")
+            return
+        caller = HttpCaller(self._hub, grant)
+
+        def on_body(body: bytes | None) -> None:
+            if body is not None:
+                self._receive_body(request, caller, body)
+
+        request.read_body(options.max_line_bytes, on_body)
+
+    def _receive_body(self, request: "Request", caller: HttpCaller, body: bytes) -> None:
+        hub = self._hub
+        try:
+            messages, is_batch = decode_messages(body, hub.options.max_batch)
+        except ControlError as error:
+            answer(request, 200, error)
+            return
+        if any(isinstance(message, Response) for message in messages):
+            wrong = ControlError(Code.INVALID_REQUEST, "nothing was asked over HTTP")
+            answer(request, 200, wrong)
+            return
+        calls: list[Call] = [one for one in messages if not isinstance(one, Response)]
+        if not is_batch and hub.dispatcher.is_plain(calls[0]):
+            _respond(request, hub.dispatcher.answer_now(calls[0], caller))
+        elif self._at_work >= hub.options.max_http_calls:  # CONTROL-43
+            answer(request, 503, overloaded("too many requests wait for their answers"))
+        else:
+            self._at_work += 1
+            hub.calls.start_soon(lambda: self._answer(request, caller, calls, is_batch=is_batch))
+
+    @trio.lowlevel.enable_ki_protection
+    async def _answer(
+        self, request: "Request", caller: HttpCaller, calls: list[Call], *, is_batch: bool
+    ) -> None:
+        dispatcher = self._hub.dispatcher
+        try:
+            with trio.CancelScope() as scope:
+                request.on_abort = scope.cancel
+                if request.answered:  # the peer went away before this task began
+                    scope.cancel()
+                if is_batch:
+                    _respond(request, await dispatcher.answer_batch(calls, caller))
+                else:
+                    _respond(request, await dispatcher.answer(calls[0], caller))
+        finally:
+            self._at_work -= 1
+
+
+def answer(request: "Request", status: int, error: ControlError, *headers: Any) -> None:
+    """Answer a request with an error of JSON-RPC."""
+    request.respond(status, [*_JSON, *headers], encode_error(NULL, error))
+
+
+def _respond(request: "Request", body: bytes | None) -> None:
+    if body is None:
+        request.respond(204)  # CONTROL-44: there were only notifications
+    else:
+        request.respond(200, _JSON, body)
+
+
+def _refuse(request: "Request", status: int, reason: str, *headers: Any) -> None:
+    text = (b"Content-Type", b"text/plain; charset=utf-8")
+    request.respond(status, [text, *headers], reason.encode())
+
+
+def _bearer(header: str) -> str:
+    scheme, _, secret = header.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _is_ours(host: str, names: tuple[str, ...]) -> bool:
+    """Whether a Host header is an address, localhost, or one of the names."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = name.removeprefix("[").removesuffix("]").lower()
+    if name == "localhost" or name in (own.lower() for own in names):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,172 @@
+"""Methods: typed Python functions whose parameters arrive as JSON.
+
+A function becomes a method with the decorator `rpc`. Its signature says what the parameters are,
+and its docstring what they mean; requests are checked against them, and rpc.discover shows them.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.caller import Caller
+from trio_socketio.control.failures import invalid
+from trio_socketio.errors import ControlError
+from trio_socketio.signatures import is_async
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MARK: Final = "_rpc_name"
+_PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_FIELD: Final = re.compile(
+    r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`"
+)
+_ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")
+
+
+def rpc(name: str) -> Callable[[Function], Function]:
+    """Make a function the method of this name. It is plain or async.
+
+    A plain function runs where the request is read. An async one has its effect before it first
+    awaits something, so that requests of one peer take effect in the order in which they came.
+    """
+
+    def mark(function: Function) -> Function:
+        function.__dict__[_MARK] = name
+        return function
+
+    return mark
+
+
+class Method:
+    """A method that peers may call.
+
+    Args:
+        name: as peers call it.
+        function: bound to its object.
+
+    Attributes:
+        is_async: whether the function has to be awaited.
+        params: a struct of the parameters.
+        result: the type of the result.
+        summary: one line on what it does.
+        descriptions: what each parameter means.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_function",
+        "_names",
+        "_takes_caller",
+        "descriptions",
+        "is_async",
+        "name",
+        "params",
+        "result",
+        "summary",
+    )
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self._function = function
+        self.is_async = is_async(function)
+        self.summary, self.descriptions = read_docstring(inspect.getdoc(function) or "")
+        signature = inspect.signature(function)
+        self.result = signature.return_annotation
+        parameters = signature.parameters.values()
+        self._takes_caller = any(one.annotation is Caller for one in parameters)
+        fields: list[Any] = []
+        rename: dict[str, str] = {}
+        for one in parameters:
+            if one.annotation is Caller:
+                continue
+            # A name that Python reserves, such as except, has an underscore behind it here.
+            rename[one.name] = one.name.removesuffix("_")
+            default = () if one.default is one.empty else (one.default,)
+            fields.append((one.name, one.annotation, *default))
+        self._names = tuple(rename.values())
+        self.params = msgspec.defstruct(
+            f"{name} parameters", fields, kw_only=True, forbid_unknown_fields=True, rename=rename
+        )
+        self._decode = msgspec.json.Decoder(self.params).decode
+
+    def call(self, params: msgspec.Raw | None, caller: Caller) -> Any:
+        """Call the function; if it is async, return what is to be awaited.
+
+        Args:
+            params: an array or an object, as it was sent (CONTROL-01).
+            caller: whoever calls.
+        Raises:
+            ControlError: the parameters do not fit.
+        """
+        given = self._read(b"{}" if params is None else bytes(params))
+        if self._takes_caller:
+            given["caller"] = caller
+        return self._function(**given)
+
+    def _read(self, params: bytes) -> dict[str, Any]:
+        if params.startswith(b"["):
+            params = self._by_name(params)
+        try:
+            decoded = self._decode(params)
+        except msgspec.ValidationError as error:
+            raise self._explain(str(error)) from None  # RPC-17
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ControlError(Code.INVALID_PARAMS, f"params: {error}") from None
+        return {name: getattr(decoded, name) for name in decoded.__struct_fields__}
+
+    def _by_name(self, params: bytes) -> bytes:
+        """Turn parameters by position into parameters by name."""
+        values = msgspec.json.decode(params, type=list[msgspec.Raw])
+        if len(values) > len(self._names):
+            raise ControlError(
+                Code.INVALID_PARAMS,
+                f"{self.name} takes at most {len(self._names)} parameters, not {len(values)}",
+            )
+        pairs = zip(self._names, values, strict=False)
+        return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in pairs)
+
+    def _explain(self, text: str) -> ControlError:
+        """Word an error of msgspec, so that it names the parameter."""
+        place = _PLACE.search(text)
+        path = place["path"] if place else ""
+        text = text[: place.start()] if place else text
+        field = _FIELD.match(text)
+        if field is None:
+            return invalid(path or "params", text[:1].lower() + text[1:])
+        name = f"{path}.{field['name']}" if path else field["name"]
+        if field["what"] == "missing required":
+            return invalid(name, "is missing")
+        similar = () if path else get_close_matches(field["name"], self._names, 1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        return invalid(name[:100], f"{self.name} has no such parameter{hint}")  # CONTROL-02
+
+
+def find_methods(group: object) -> Iterator[Method]:
+    """Return the methods of an object: its functions that the decorator has marked."""
+    for _, function in inspect.getmembers(group, inspect.ismethod):
+        name = getattr(function, _MARK, None)
+        if name is not None:
+            yield Method(name, function)
+
+
+def read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return the first paragraph of a docstring, and what it says of each argument."""
+    summary, _, rest = text.partition("\n\n")
+    _, _, section = f"\n{rest}".partition("\nArgs:\n")
+    descriptions: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            break  # the next section
+        argument = _ARGUMENT.fullmatch(line) if line.startswith("    ") else None
+        if argument is not None and not line.startswith("     "):
+            name = argument["name"].removesuffix("_")
+            descriptions[name] = argument["text"]
+        elif name:
+            descriptions[name] += f" {line.strip()}"
+    return " ".join(summary.split()), descriptions

@@ -1,0 +1,171 @@
+"""The options of the control socket."""
+
+import re
+from typing import Final
+
+from trio_socketio.control.address import parse_address
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.option_checks import OptionGroup, check_range
+
+_TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+_METHODS: Final = re.compile(r"\*|[a-z_]+(\.[a-z_]+)*(\.\*)?").fullmatch
+_LEAST_LINE_BYTES: Final = 1024
+
+
+def check_texts(name: str, texts: object) -> None:
+    """Refuse a value that is not a tuple or list of texts.
+
+    Raises:
+        OptionError: it is something else, such as one text.
+    """
+    if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+        raise OptionError(name, f"expected a list of texts, not {texts!r}")
+
+
+def _check_groups(name: str, groups: object, kind: type[OptionGroup]) -> None:
+    if not isinstance(groups, (tuple, list)) or not all(isinstance(one, kind) for one in groups):
+        raise OptionError(name, f"expected a list of {kind.__name__}(...), not {groups!r}")
+
+
+class ControlToken(OptionGroup, frozen=True, kw_only=True):
+    """A secret that lets a backend or an operator call methods.
+
+    Args:
+        name: what the log calls it.
+        file: the path of a file that holds the secret and nothing else.
+        methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all.
+    """
+
+    name: str
+    file: str
+    methods: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _TOKEN_NAME(self.name):
+            raise OptionError(
+                "name", f"expected letters, digits, dots, - and _, at most 64, not {self.name!r}"
+            )
+        if not self.file:
+            raise OptionError("file", "expected the path of a file, not ''")
+        check_texts("methods", self.methods)
+        for method in self.methods:
+            if not _METHODS(method):
+                raise OptionError("methods", f"expected NAME, PREFIX.* or *, not {method!r}")
+
+
+class ForwardedEvents(OptionGroup, frozen=True, kw_only=True):
+    """Events of clients that a backend handles.
+
+    Args:
+        namespace: its name; a leading slash may be left out.
+        events: their names; ``*`` is every event that has no handler in the app.
+    """
+
+    namespace: str = "/"
+    events: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_texts("events", self.events)
+        if not self.events:
+            raise OptionError("events", "expected at least one name, or *")
+
+
+class BackendOptions(OptionGroup, frozen=True, kw_only=True):
+    """How events of clients are forwarded to backends.
+
+    Args:
+        forward: which events.
+        deadline_s: how long a backend may take to handle an event.
+        max_in_flight: how many events one backend may have been given at a time.
+        max_timeouts: a backend that lets so many deadlines pass, and answers nothing in between, is
+            disconnected.
+    """
+
+    forward: tuple[ForwardedEvents, ...] = ()
+    deadline_s: float = 10.0
+    max_in_flight: int = 256
+    max_timeouts: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_groups("forward", self.forward, ForwardedEvents)
+
+
+class ControlOptions(OptionGroup, frozen=True, kw_only=True):
+    """The control socket: where it listens, who may call what, and its bounds.
+
+    It has 14 attributes, because they are the table of one service in the configuration file.
+
+    Args:
+        listen: addresses: ``unix:PATH``, or ``tcp:HOST:PORT``, which needs a token and, unless it
+            is a loopback address, a certificate.
+        certfile: the certificate chain for TLS, which all TCP addresses speak then; None means
+            cleartext.
+        keyfile: its private key; None if certfile holds it.
+        tokens: who may call over TCP and HTTP. Whoever can open the Unix socket needs none.
+        hosts: names of this machine, besides addresses and localhost, that requests to ``/rpc`` may
+            be addressed to.
+        backends: how events of clients are forwarded.
+        max_connections: how many peers may be connected; further ones are closed.
+        max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
+            closed; an answer that would be longer is an error instead.
+        max_in_flight: how many calls of one peer may wait for their answers before its next lines
+            are read.
+        max_batch: how many calls a batch may hold.
+        max_http_calls: how many requests to ``/rpc`` may wait for their answers; further ones are
+            refused.
+        auth_timeout_s: when a peer that needs a token and has given none is closed.
+        output_bound_bytes: how much output a peer may leave unread; with more it is closed when it
+            takes nothing for slow_peer_s, and at once when it has eight times as much.
+        slow_peer_s: see output_bound_bytes.
+    """
+
+    listen: tuple[str, ...] = ()
+    certfile: str | None = None
+    keyfile: str | None = None
+    tokens: tuple[ControlToken, ...] = ()
+    hosts: tuple[str, ...] = ()
+    backends: BackendOptions = BackendOptions()
+    max_connections: int = 1000
+    max_line_bytes: int = 1 << 20
+    max_in_flight: int = 64
+    max_batch: int = 100
+    max_http_calls: int = 256
+    auth_timeout_s: float = 10.0
+    output_bound_bytes: int = 1 << 20
+    slow_peer_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_texts("listen", self.listen)
+        check_texts("hosts", self.hosts)
+        _check_groups("tokens", self.tokens, ControlToken)
+        check_range(self, "max_line_bytes", _LEAST_LINE_BYTES, 1 << 30)
+        check_range(self, "max_batch", 1, 10_000)
+        names = [token.name for token in self.tokens]
+        for name in names:
+            if names.count(name) > 1:
+                raise OptionError("tokens", f"two of them are named {name!r}")
+        if self.keyfile is not None and self.certfile is None:
+            raise OptionError("keyfile", "has no effect without certfile")
+        for text in self.listen:
+            self._check_address(text)
+
+    def _check_address(self, text: str) -> None:
+        try:
+            address = parse_address(text)
+        except ConfigurationError as error:
+            raise OptionError("listen", str(error)) from None
+        if address.path:
+            return
+        if address.secure:
+            raise OptionError("listen", f"{text}: write tcp:, and set certfile for TLS")
+        if not self.tokens:  # CONTROL-11
+            raise OptionError("listen", f"{text}: a TCP address needs a token: set tokens")
+        if not address.is_loopback and self.certfile is None:  # CONTROL-12
+            raise OptionError(
+                "listen",
+                f"{text}: secrets would pass in the clear: set certfile, or listen on 127.0.0.1",
+            )

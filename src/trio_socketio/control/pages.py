@@ -1,0 +1,46 @@
+"""Lists that are shown page by page, in the order of their names."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Annotated, Final, TypeVar
+
+import trio
+from msgspec import Meta
+
+Item = TypeVar("Item")
+
+_CHUNK: Final = 2000
+
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+"""How many items a page holds at most."""
+
+
+async def cut_page(
+    items: Iterable[Item], name: Callable[[Item], str], after: str | None, limit: int
+) -> tuple[list[Item], int, str | None]:
+    """Cut the page out of a list that follows a name.
+
+    A page is found by names, not numbers, so that nothing is shown twice or left out because others
+    come and go meanwhile (CONTROL-08). Long lists are gone through in chunks, between which other
+    tasks run.
+
+    Args:
+        items: the whole list, in any order; it must not change.
+        name: returns the name of an item.
+        after: the last name of the page before; None for the first page.
+        limit: how many items the page may hold.
+    Returns:
+        The page, the length of the whole list, and the last name if more follow.
+    """
+    rest = iter(items)
+    best: list[Item] = []
+    total = 0
+    while chunk := list(islice(rest, _CHUNK)):
+        total += len(chunk)
+        if after is not None:
+            chunk = [item for item in chunk if name(item) > after]
+        best = sorted(best + chunk, key=name)[: limit + 1]
+        if total % _CHUNK == 0:
+            await trio.lowlevel.checkpoint()
+    page = best[:limit]
+    return page, total, name(page[-1]) if len(best) > limit else None

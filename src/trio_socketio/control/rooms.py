@@ -1,0 +1,202 @@
+"""The methods that show and change rooms."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from trio_socketio.control.failures import invalid, not_found
+from trio_socketio.control.methods import rpc
+from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.sockets import MissingSockets
+from trio_socketio.control.targets import Names, find_namespace, find_sockets, missing_rooms
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.socket import Socket
+
+
+class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A room.
+
+    Args:
+        room: its name.
+        members: how many sockets have joined it.
+    """
+
+    room: str
+    members: int
+
+
+class RoomPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the rooms of a namespace.
+
+    Args:
+        rooms: in the order of their names.
+        total: how many there are.
+        next: what to give as after for the next page; null if this is the last one.
+    """
+
+    rooms: list[RoomInfo]
+    total: int
+    next: str | None
+
+
+class MemberPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the sockets in a room.
+
+    Args:
+        members: public ids, in order.
+        total: how many there are.
+        next: what to give as after for the next page; null if this is the last one.
+    """
+
+    members: list[str]
+    total: int
+    next: str | None
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was put into rooms.
+
+    Args:
+        done: how many sockets are in all of the rooms now.
+        missing: what was named and does not exist.
+    """
+
+    done: int
+    missing: MissingSockets
+
+
+class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call has named and does not exist; empty lists are left out.
+
+    Args:
+        rooms: nobody was in them.
+        sockets: they are not in the namespace.
+    """
+
+    rooms: list[str] = []
+    sockets: list[str] = []
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was taken out of rooms.
+
+    Args:
+        done: how many sockets were in any of the rooms, and are in none of them now.
+        missing: what was named and does not exist.
+    """
+
+    done: int
+    missing: MissingMembers
+
+
+class RoomMethods:
+    """The methods rooms.*.
+
+    Args:
+        server: has the sockets.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    @rpc("rooms.join")
+    def join(self, sockets: Names, rooms: Names, namespace: str = "/") -> Joined:
+        """Put sockets into rooms. If one of them may not be in so many, nothing is done.
+
+        Args:
+            sockets: public ids.
+            rooms: the names of the rooms; those that nobody is in come into being.
+            namespace: the one that the sockets are in.
+        """
+        found, missing = find_sockets(find_namespace(self._server, namespace), sockets)
+        self._check_room_count(found, rooms)
+        for socket in found:
+            socket.join(rooms)
+        return Joined(done=len(found), missing=MissingSockets(sockets=missing))
+
+    def _check_room_count(self, sockets: Iterable[Socket], rooms: Iterable[str]) -> None:
+        """Refuse to put any socket into rooms if one of them would be in too many."""
+        limit = self._server.options.max_rooms_per_socket
+        full = [one.public_id for one in sockets if len(one.rooms.union(rooms)) > limit + 1]
+        if full:  # CONTROL-04; the socket's own room does not count
+            raise invalid(
+                "rooms",
+                f"{len(full)} sockets would be in more than {limit} rooms, max_rooms_per_socket: "
+                "nothing was done",
+                sockets=full[:100],
+            )
+
+    @rpc("rooms.leave")
+    def leave(self, sockets: Names, rooms: Names, namespace: str = "/") -> Left:
+        """Take sockets out of rooms.
+
+        Args:
+            sockets: public ids.
+            rooms: the names of the rooms.
+            namespace: the one that the sockets are in.
+        """
+        place = find_namespace(self._server, namespace)
+        found, missing = find_sockets(place, sockets)
+        absent = missing_rooms(place, rooms)
+        done = _take_out(found, rooms)
+        return Left(done=done, missing=MissingMembers(rooms=absent, sockets=missing))
+
+    @rpc("rooms.clear")
+    def clear(self, rooms: Names, namespace: str = "/") -> Left:
+        """Take everybody out of rooms.
+
+        Args:
+            rooms: the names of the rooms.
+            namespace: the one that they belong to.
+        """
+        place = find_namespace(self._server, namespace)
+        absent = missing_rooms(place, rooms)
+        members = dict.fromkeys(one for room in rooms for one in place.rooms.joined(room))
+        return Left(done=_take_out(members, rooms), missing=MissingMembers(rooms=absent))
+
+    @rpc("rooms.list")
+    async def list_rooms(
+        self, namespace: str = "/", after: str | None = None, limit: Limit = 100
+    ) -> RoomPage:
+        """Show the rooms of a namespace that sockets have joined, page by page.
+
+        Args:
+            namespace: the one that they belong to.
+            after: the next of the page before; null for the first page.
+            limit: how many rooms a page may hold.
+        """
+        rooms = find_namespace(self._server, namespace).rooms
+        page, total, following = await cut_page(rooms.names(), str, after, limit)
+        shown = [RoomInfo(room=room, members=len(rooms.joined(room))) for room in page]
+        return RoomPage(rooms=shown, total=total, next=following)
+
+    @rpc("rooms.members")
+    async def list_members(
+        self, room: str, namespace: str = "/", after: str | None = None, limit: Limit = 100
+    ) -> MemberPage:
+        """Show the sockets in a room, page by page.
+
+        Args:
+            room: its name.
+            namespace: the one that it belongs to.
+            after: the next of the page before; null for the first page.
+            limit: how many sockets a page may hold.
+        """
+        members = find_namespace(self._server, namespace).rooms.joined(room)
+        if not members:
+            raise not_found("room", "room", room)
+        ids = [socket.public_id for socket in members]
+        page, total, following = await cut_page(ids, str, after, limit)
+        return MemberPage(members=page, total=total, next=following)
+
+
+def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:
+    """Take sockets out of rooms; return how many were in any of them."""
+    done = 0
+    for socket in tuple(sockets):
+        joined = socket.rooms - {socket.id}
+        there = [room for room in dict.fromkeys(rooms) if room in joined]
+        for room in there:
+            socket.leave(room)
+        done += bool(there)
+    return done

@@ -1,0 +1,239 @@
+"""The control socket as a service of the runtime, and the handler of ``/rpc``."""
+
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from trio_socketio.control.access import Access
+from trio_socketio.control.address import Address, parse_address
+from trio_socketio.control.backends import Backends
+from trio_socketio.control.dispatcher import Dispatcher
+from trio_socketio.control.emitting import Emitting
+from trio_socketio.control.failures import unavailable
+from trio_socketio.control.http_calls import HttpCalls, answer
+from trio_socketio.control.hub import Hub
+from trio_socketio.control.namespaces import NamespaceMethods
+from trio_socketio.control.openrpc import Discovery
+from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.rooms import RoomMethods
+from trio_socketio.control.sockets import SocketMethods
+from trio_socketio.control.system import System, SystemMethods
+from trio_socketio.control.tokens import TokenTable
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.http.request import Request
+from trio_socketio.net.connection import Connection
+from trio_socketio.net.tls import create_context
+from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint
+from trio_socketio.runtime.groups import alone
+from trio_socketio.runtime.options import ConnectionLimits
+from trio_socketio.runtime.runtime import Runtime
+from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S: Final = 1.0
+_FOLDER_MODE: Final = 0o700
+_SOCKET_MODE: Final = 0o660
+
+
+@dataclass(frozen=True, slots=True)
+class ControlStatistics:
+    """A snapshot of the control service.
+
+    Args:
+        peers: connections to the control socket.
+        backends: those of them that are registered as backends.
+        events_handled: events of clients that backends have handled, since the start.
+        events_failed: those that no backend has handled; their clients were told.
+    """
+
+    peers: int
+    backends: int
+    events_handled: int
+    events_failed: int
+
+
+class ControlService:
+    """Lets backends and operators control a server. Nothing is started before `run`.
+
+    Each event that the options forward gets its handler when the service is created.
+
+    Args:
+        server: what is controlled.
+        system: the program around it.
+        options: where it listens, and its bounds.
+        tokens: who may call; None reads the files that the options name.
+    Raises:
+        ConfigurationError: a token cannot be read, or the app handles an event that is to be
+            forwarded.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        system: System,
+        options: ControlOptions | None = None,
+        tokens: TokenTable | None = None,
+    ) -> None:
+        options = ControlOptions() if options is None else options
+        self._options = options
+        # First, because it may fail, and the handlers of forwarded events would stay behind.
+        tokens = TokenTable(options.tokens) if tokens is None else tokens
+        backends = Backends(options.backends)
+        backends.forward(server)
+        groups = (
+            Access(),
+            SystemMethods(system),
+            Emitting(server),
+            SocketMethods(server),
+            RoomMethods(server),
+            NamespaceMethods(server),
+            backends,
+        )
+        dispatcher = Dispatcher(groups, options.max_line_bytes)
+        dispatcher.add(Discovery(dispatcher.methods))
+        self._hub = Hub(system, options, tokens, dispatcher, backends)
+        self._http = HttpCalls(self._hub)
+        self._backends = backends
+
+    def apply(self, tokens: TokenTable) -> None:
+        """Use other tokens from now on.
+
+        A peer whose token is gone is disconnected (CONTROL-16); the others may call what theirs
+        allows now.
+        """
+        self._hub.use(tokens)
+
+    def statistics(self) -> ControlStatistics:
+        """Return what the service does at the moment."""
+        return ControlStatistics(
+            peers=len(self._hub.peers),
+            backends=len(self._backends),
+            events_handled=self._backends.handled,
+            events_failed=self._backends.failed,
+        )
+
+    def receive_rpc(self, request: Request) -> None:
+        """Answer a request to ``/rpc``: a handler for the routes of the admin port."""
+        if self._hub.nursery is None:
+            answer(request, 503, unavailable("the control service does not run"))
+        else:
+            self._http.receive_request(request)
+
+    async def run(
+        self,
+        runtime: Runtime,
+        endpoints: Sequence[Endpoint] | None = None,
+        *,
+        task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen, until cancelled; a service for Runtime.start_service.
+
+        Args:
+            runtime: the runtime.
+            endpoints: where to listen, such as at sockets that systemd has opened; None means what
+                the options say.
+            task_status: told the addresses.
+        Raises:
+            ConfigurationError: it is not possible to listen there.
+        """
+        if endpoints is None:
+            endpoints = open_endpoints(self._options)
+        limits = ConnectionLimits(
+            max_connections=self._options.max_connections,
+            output_bound_bytes=self._options.output_bound_bytes,
+            slow_client_s=self._options.slow_peer_s,
+        )
+        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet)
+        try:
+            async with (
+                alone(trio.open_nursery()) as self._hub.nursery,
+                runtime.holding(connections, flush_s=_FLUSH_S),
+                runtime.listening(connections, *endpoints) as addresses,
+            ):
+                if endpoints:
+                    log.info("the control socket is at %s", ", ".join(self._options.listen))
+                task_status.started(addresses)
+                await trio.sleep_forever()
+        finally:
+            self._hub.nursery = None
+            for peer in tuple(self._hub.peers):
+                peer.end("the control service has ended")
+
+    def _greet(self, connection: Connection) -> None:
+        peer = self._hub.add_peer(connection, _describe(connection))
+        log.info("%s has connected", peer.name)
+
+
+def _describe(connection: Connection) -> str:
+    """Say who has connected: an address, or the process at the other end of a Unix socket."""
+    if connection.address:
+        return connection.address
+    if not hasattr(socket, "SO_PEERCRED"):
+        return "unix"
+    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    process, user, _ = struct.unpack("3i", credentials)
+    return f"pid {process}, uid {user}"
+
+
+# -- where it listens
+
+
+def open_endpoints(options: ControlOptions) -> list[Endpoint]:
+    """Return the places to listen that options name; folders of Unix sockets are made.
+
+    Raises:
+        ConfigurationError: a certificate or a folder cannot be used.
+    """
+    tls = None
+    if options.certfile is not None:
+        tls = create_context(
+            Path(options.certfile), Path(options.keyfile) if options.keyfile else None
+        )
+    endpoints: list[Endpoint] = []
+    for text in options.listen:
+        address: Address = parse_address(text)
+        if address.path:
+            path = Path(address.path)
+            prepare_folder(path.parent)
+            endpoints.append(UnixEndpoint(path, _SOCKET_MODE))
+        else:
+            endpoints.append(TcpEndpoint(address.host, address.port, tls))
+    return endpoints
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a Unix socket, for us alone; or check the one that is there (CONTROL-10).
+
+    Whoever may write to the folder could put a socket of their own in the place of ours.
+
+    Raises:
+        ConfigurationError: it cannot be made, or others may write to it.
+    """
+    try:
+        folder.mkdir(_FOLDER_MODE, exist_ok=True)
+        there = folder.stat()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make the folder {folder} for the control socket: {error.strerror}"
+        ) from None
+    if there.st_uid not in (os.geteuid(), 0):
+        raise ConfigurationError(
+            f"the folder {folder} of the control socket belongs to another user: its owner could "
+            "put another socket there"
+        )
+    if there.st_mode & stat.S_IWOTH:
+        raise ConfigurationError(
+            f"everybody may write to the folder {folder}: put the control socket into a folder of "
+            f"its own, such as {folder / 'trio-socketio' / 'control.sock'}"
+        )

@@ -1,0 +1,353 @@
+"""A client of the control socket for scripts, threads and web frameworks.
+
+It needs no trio: it blocks, and uses nothing but the standard library and the errors and addresses
+of this package.
+"""
+
+import base64
+import itertools
+import json
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from trio_socketio.control.address import Address, default_address, parse_address
+from trio_socketio.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ControlError,
+    LocalProtocolError,
+    SessionClosed,
+)
+
+MAX_LINE_BYTES: Final = 4 << 20
+_MARKS: Final = ("$bytes", "$object")
+_TIMEOUT: Final = 1005
+_UNAUTHORIZED: Final = 1001
+_INTERNAL_ERROR: Final = -32603
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+
+class ControlClient:
+    """Calls the methods of a server on its control socket.
+
+    It connects with the first call, and again with the first call after the connection was lost; a
+    call that was under way then is not repeated, as it may have been done. Threads may share it:
+    their calls are made one after the other. After a fork the child has a connection of its own.
+
+    Args:
+        address: ``unix:PATH``, ``tcp:HOST:PORT`` or, for TLS, ``tls:HOST:PORT``; None means
+            ``control.sock`` in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/trio-socketio.
+        token: the secret, which TCP needs.
+        ssl_context: for TLS; None means that the certificates which the system trusts are trusted.
+        timeout_s: how long connecting, and each call, may take, in seconds.
+    Raises:
+        ConfigurationError: the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._address = parse_address(default_address() if address is None else address)
+        if ssl_context is not None and not self._address.secure:
+            raise ConfigurationError(
+                f"ssl_context has no effect with {self._address}: write tls:HOST:PORT"
+            )
+        self._token = token
+        self._ssl_context = ssl_context
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._line: _Line | None = None
+        self._process = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(self, method: str, params: Params = None, *, timeout_s: float | None = None) -> Any:
+        """Call a method, and wait for its result.
+
+        Args:
+            method: its name; ``rpc.discover`` describes them all.
+            params: by name, or by position. Bytes may be anywhere inside.
+            timeout_s: how long to wait, in seconds; None means as long as every call may take.
+                Whether the method was done is not known after that.
+        Returns:
+            Its result: dicts, lists, text, numbers, None and bytes.
+        Raises:
+            ControlError: the server has answered with an error, or not in time.
+            ConnectFailed: the server cannot be reached; nothing was sent.
+            SessionClosed: the connection was lost; whether the method was done is not known.
+            LocalProtocolError: the parameters cannot be sent.
+        """
+        number = next(self._ids)
+        answers = self._exchange(_encode(_request(method, params, number)), [number], timeout_s)
+        result = _read(answers[number])
+        if isinstance(result, ControlError):
+            raise result
+        return result
+
+    def batch(
+        self, calls: Iterable[tuple[str, Params]], *, timeout_s: float | None = None
+    ) -> list[Any]:
+        """Make several calls, one after the other, with one line.
+
+        Args:
+            calls: the methods and their parameters.
+            timeout_s: how long to wait for all of them; see `call`.
+        Returns:
+            The result of each call, or the ControlError that it has failed with.
+        Raises:
+            ControlError: the server has refused the batch, or not answered in time.
+            ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
+        """
+        requests = [_request(method, params, next(self._ids)) for method, params in calls]
+        if not requests:
+            return []
+        numbers = [request["id"] for request in requests]
+        answers = self._exchange(_encode(requests), numbers, timeout_s)
+        return [_read(answers[number]) for number in numbers]
+
+    def notify(self, method: str, params: Params = None) -> None:
+        """Call a method without asking for an answer, so that nobody learns if it fails.
+
+        Raises:
+            ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
+        """
+        self._exchange(_encode(_request(method, params, None)), [], None)
+
+    def close(self) -> None:
+        """Close the connection, if there is one. A later call opens another."""
+        with self._lock:
+            self._drop()
+
+    # -- the connection
+
+    def _exchange(
+        self, message: bytes, numbers: list[int], timeout_s: float | None
+    ) -> dict[int, dict[str, Any]]:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        ends = time.monotonic() + timeout_s
+        if not self._lock.acquire(timeout=timeout_s):
+            raise ControlError(_TIMEOUT, f"other threads have used the client for {timeout_s:g} s")
+        try:
+            line = self._connected(ends)
+            try:
+                line.send(message, ends)
+                return _gather(line, numbers, ends)
+            except TimeoutError:
+                self._drop()  # a late answer must not be taken for that of the next call
+                told = f"the server has not answered within {timeout_s:g} s"
+                raise ControlError(_TIMEOUT, told, {"retryable": False}) from None
+            except OSError as error:
+                self._drop()
+                raise SessionClosed(str(error)) from error
+            except BaseException:
+                self._drop()
+                raise
+        finally:
+            self._lock.release()
+
+    def _connected(self, ends: float) -> "_Line":
+        if self._line is not None and self._process == os.getpid():
+            if not self._line.has_ended():
+                return self._line
+            self._drop()
+        self._line = None  # one of the process that has forked is not ours to close
+        line = _Line(_connect(self._address, self._ssl_context, ends))
+        try:
+            self._introduce(line, ends)
+        except OSError as error:
+            line.close()
+            raise ConnectFailed(f"{self._address} does not greet: {error}") from error
+        except BaseException:
+            line.close()
+            raise
+        self._line, self._process = line, os.getpid()
+        return line
+
+    def _introduce(self, line: "_Line", ends: float) -> None:
+        hello = line.receive(ends)
+        params = hello.get("params") if isinstance(hello, dict) else None
+        if not isinstance(params, dict) or hello.get("method") != "hello" or "api" not in params:
+            raise ConnectFailed(f"{self._address} does not greet as a control socket does")
+        if self._token is not None:
+            number = next(self._ids)
+            line.send(_encode(_request("auth", {"token": self._token}, number)), ends)
+            granted = _read(_gather(line, [number], ends)[number])
+            if isinstance(granted, ControlError):
+                raise granted
+        elif params.get("needs_token", True):
+            raise ControlError(_UNAUTHORIZED, f"{self._address} needs a token")
+
+    def _drop(self) -> None:
+        line, self._line = self._line, None
+        if line is not None and self._process == os.getpid():
+            line.close()
+
+
+class _Line:
+    """Lines on a blocking socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection, or sent something unasked."""
+        poll = select.poll()  # select.select refuses descriptors above 1023
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def send(self, message: bytes, ends: float) -> None:
+        self._set_timeout(ends)
+        self._sock.sendall(message)
+
+    def receive(self, ends: float) -> Any:
+        """Return what the next line holds.
+
+        Raises:
+            OSError: the connection has ended; TimeoutError if it took too long.
+        """
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            if searched > MAX_LINE_BYTES:
+                raise OSError("the server has sent too long a line")
+            self._set_timeout(ends)
+            data = self._sock.recv(65536)
+            if not data:
+                raise OSError("the server has closed the connection")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise OSError(f"the server has sent what is not JSON: {error}") from None
+
+    def _set_timeout(self, ends: float) -> None:
+        left = ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> socket.socket:
+    timeout_s = max(ends - time.monotonic(), 0.001)
+    try:
+        if where.path:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(timeout_s)
+                sock.connect(where.path)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+        sock = socket.create_connection((where.host, where.port), timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not where.secure:
+            return sock
+        try:
+            context = context or ssl.create_default_context()
+            return context.wrap_socket(sock, server_hostname=where.host)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+
+
+def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
+    """Read until all these answers are there. What else the server sends is not for us."""
+    answers: dict[int, dict[str, Any]] = {}
+    while len(answers) < len(numbers):
+        received = line.receive(ends)
+        for message in received if isinstance(received, list) else [received]:
+            if not isinstance(message, dict) or "method" in message:
+                continue
+            number = message.get("id")
+            if number is None:  # the line as a whole was refused
+                raise _error_of(message)
+            if number in numbers:
+                answers[number] = message
+    return answers
+
+
+# -- messages
+
+
+def _request(method: str, params: Params, number: int | None) -> dict[str, Any]:
+    request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+    if params is not None:
+        request["params"] = _escape(params)
+    if number is not None:
+        request["id"] = number
+    return request
+
+
+def _encode(message: object) -> bytes:
+    try:
+        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise LocalProtocolError(f"the parameters cannot be sent: {error}") from None
+
+
+def _read(message: dict[str, Any]) -> Any:
+    return _unescape(message["result"]) if "result" in message else _error_of(message)
+
+
+def _error_of(message: dict[str, Any]) -> ControlError:
+    error = message.get("error")
+    if not isinstance(error, dict):
+        return ControlError(_INTERNAL_ERROR, "the server's answer is not one of JSON-RPC 2.0")
+    code, text = error.get("code", _INTERNAL_ERROR), error.get("message", "")
+    return ControlError(code, text, error.get("data"))
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        escaped = {name: _escape(item) for name, item in value.items()}
+        return {"$object": escaped} if len(value) == 1 and next(iter(value)) in _MARKS else escaped
+    if isinstance(value, (list, tuple)):
+        return [_escape(item) for item in value]
+    return value
+
+
+def _unescape(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unescape(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        if "$bytes" in value:
+            return base64.b64decode(value["$bytes"])
+        if "$object" in value:
+            return {name: _unescape(item) for name, item in value["$object"].items()}
+    return {name: _unescape(item) for name, item in value.items()}

@@ -1,0 +1,109 @@
+"""The methods that concern the whole program, and what they need of it."""
+
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.methods import rpc
+from trio_socketio.errors import ConfigurationError, ControlError
+
+State = Literal["starting", "serving", "draining"]
+
+
+class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What program this is.
+
+    Args:
+        version: of trio-socketio.
+        node: names this process among the nodes of a cluster.
+        pid: of the process.
+        started_at_s: when it was started, seconds since 1970.
+        state: starting, serving or draining.
+    """
+
+    version: str
+    node: str
+    pid: int
+    started_at_s: float
+    state: State
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload has changed.
+
+    Args:
+        changed: the names of the options that hold from now on.
+        needs_restart: the names of options that were changed in the file and hold only after a
+            restart.
+    """
+
+    changed: list[str]
+    needs_restart: list[str]
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to system.drain.
+
+    Args:
+        state: draining: the server stops in stages from now on.
+    """
+
+    state: State
+
+
+class System(Protocol):
+    """The program around a server."""
+
+    def info(self) -> SystemInfo:
+        """Return what program this is."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what the server does at the moment: numbers by name, in groups."""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration anew, and use it: all of it or nothing.
+
+        It is not cancelled in the middle.
+
+        Raises:
+            ConfigurationError: it cannot be used; nothing was changed.
+        """
+
+    def drain(self) -> None:
+        """Begin to stop in stages, as on SIGTERM. Does nothing if it has begun."""
+
+
+class SystemMethods:
+    """The methods system.*.
+
+    Args:
+        system: the program.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    @rpc("system.info")
+    def info(self) -> SystemInfo:
+        """Tell what program this is."""
+        return self._system.info()
+
+    @rpc("system.stats")
+    def statistics(self) -> dict[str, Any]:
+        """Tell what the server does at the moment: numbers by name."""
+        return self._system.statistics()
+
+    @rpc("system.reload")
+    async def reload(self) -> Reloaded:
+        """Read the configuration anew, and use it: all of it or nothing."""
+        try:
+            return await self._system.reload()
+        except ConfigurationError as error:
+            raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
+
+    @rpc("system.drain")
+    def drain(self) -> Draining:
+        """Begin to stop in stages; the answer comes when it has begun."""
+        self._system.drain()
+        return Draining(state="draining")

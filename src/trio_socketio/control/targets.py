@@ -1,0 +1,107 @@
+"""Finds what a method is to act on: namespaces, rooms and sockets, by their names."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from trio_socketio.control.failures import invalid, not_found
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.target import Target
+
+MAX_NAMES: Final = 1000
+"""How many sockets or rooms a call may name."""
+
+Names = Annotated[list[str], Meta(max_length=MAX_NAMES)]
+"""Names of sockets or rooms."""
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call has named and does not exist; empty lists are left out.
+
+    Args:
+        rooms: nobody is in them.
+        sockets: they are not in the namespace.
+        except_: neither rooms nor sockets.
+    """
+
+    rooms: list[str] = []
+    sockets: list[str] = []
+    except_: list[str] = msgspec.field(name="except", default_factory=list)
+
+
+def find_namespace(server: Server, name: str) -> Namespace:
+    """Return a namespace; a leading slash may be left out (CONTROL-05).
+
+    Raises:
+        ControlError: it does not exist.
+    """
+    namespace = server.namespaces.get(name if name.startswith("/") else f"/{name}")
+    if namespace is None:
+        raise not_found("namespace", "namespace", name)
+    return namespace
+
+
+def find_socket(namespace: Namespace, public_id: str) -> Socket | None:
+    """Return the socket with a public id. A client's secret id finds none (CONTROL-07)."""
+    socket = namespace.rooms.find(public_id)
+    return socket if socket is not None and socket.public_id == public_id else None
+
+
+def find_sockets(namespace: Namespace, ids: Iterable[str]) -> tuple[list[Socket], list[str]]:
+    """Return the sockets with these public ids, each once, and the ids that have none."""
+    found: list[Socket] = []
+    missing: list[str] = []
+    for public_id in dict.fromkeys(ids):
+        socket = find_socket(namespace, public_id)
+        if socket is None:
+            missing.append(public_id)
+        else:
+            found.append(socket)
+    return found, missing
+
+
+def missing_rooms(namespace: Namespace, rooms: Iterable[str]) -> list[str]:
+    """Return those rooms that no socket has joined."""
+    return [room for room in dict.fromkeys(rooms) if not namespace.rooms.joined(room)]
+
+
+def select(
+    namespace: Namespace,
+    *,
+    everybody: bool,
+    rooms: Sequence[str],
+    sockets: Sequence[str],
+    excluded: Sequence[str],
+) -> tuple[Target | None, Missing]:
+    """Select the receivers of an event.
+
+    Args:
+        namespace: has the sockets.
+        everybody: all of them; rooms and sockets are empty then.
+        rooms: those in any of these.
+        sockets: public ids of further ones.
+        excluded: those in any of these rooms, or with these public ids, are left out.
+    Returns:
+        The receivers, or None if all that was named is missing; and what is missing.
+    Raises:
+        ControlError: nothing is named, or everybody and something else.
+    """
+    if everybody == bool(rooms or sockets):
+        raise invalid("all", "expected all, or else rooms or sockets")
+    found, unknown = find_sockets(namespace, sockets)
+    absent = missing_rooms(namespace, rooms)
+    wanted = [room for room in rooms if room not in set(absent)]
+    out, unknown_out = find_sockets(namespace, excluded)
+    absent_out = set(missing_rooms(namespace, excluded))
+    nobody = [room for room in unknown_out if room in absent_out]
+    target = Target(
+        rooms=(*wanted, *(socket.id for socket in found)),
+        excluded=(*(room for room in excluded if room not in absent_out), *(s.id for s in out)),
+    )
+    missing = Missing(rooms=absent, sockets=unknown, except_=nobody)
+    # A target without rooms would mean everybody.
+    return (target if everybody or target.rooms else None), missing

@@ -1,0 +1,105 @@
+"""Who may call which methods."""
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from trio_socketio.control.options import ControlToken
+from trio_socketio.errors import ConfigurationError
+
+MIN_SECRET_BYTES: Final = 16
+MAX_SECRET_BYTES: Final = 4096
+OPEN_METHODS: Final = frozenset(("auth", "rpc.discover"))
+"""Methods that everybody may call who is let in at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a caller may do.
+
+    Args:
+        name: of the token, or what else stands for the caller in the log.
+        methods: names, ``prefix.*``, or ``*``.
+        digest: of the secret; empty for a caller that needs none.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    digest: bytes = b""
+
+    def allows(self, method: str) -> bool:
+        """Whether the method may be called."""
+        return method in OPEN_METHODS or any(_covers(one, method) for one in self.methods)
+
+
+def _covers(pattern: str, method: str) -> bool:
+    if pattern.endswith("*"):
+        return method.startswith(pattern[:-1])
+    return pattern == method
+
+
+LOCAL: Final = Grant("local", ("*",))
+"""Of whoever can open the Unix socket: the permissions of its file decide who that is."""
+
+
+class TokenTable:
+    """The tokens of one configuration. Of each secret only its SHA-256 is kept.
+
+    Args:
+        tokens: as configured; their files are read.
+    Raises:
+        ConfigurationError: a file cannot be read, or what it holds cannot be a secret. The message
+            never shows the secret.
+    """
+
+    __slots__ = ("_grants",)
+
+    def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:
+        grants: list[Grant] = []
+        for token in tokens:
+            grant = Grant(token.name, tuple(token.methods), sha256(_read_secret(token)).digest())
+            for other in grants:
+                if other.digest == grant.digest:
+                    raise ConfigurationError(
+                        f"the tokens {other.name} and {grant.name} have the same secret"
+                    )
+            grants.append(grant)
+        self._grants = tuple(grants)
+
+    def find(self, secret: str) -> Grant | None:
+        """Return the grant of a secret, or None. Every token is compared, in constant time."""
+        digest = sha256(secret.encode("utf-8", "surrogatepass")).digest()
+        found = None
+        for grant in self._grants:  # CONTROL-14
+            if hmac.compare_digest(grant.digest, digest):
+                found = grant
+        return found
+
+    def renew(self, grant: Grant) -> Grant | None:
+        """Return what has become of a grant of an earlier table: None if its secret is gone."""
+        if not grant.digest:
+            return grant
+        return next((one for one in self._grants if one.digest == grant.digest), None)
+
+
+def _read_secret(token: ControlToken) -> bytes:
+    try:
+        with Path(token.file).open("rb") as file:
+            secret = file.read(MAX_SECRET_BYTES + 2).strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"token {token.name}: cannot read {token.file}: {error.strerror}"
+        ) from None
+    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+        raise ConfigurationError(
+            f"token {token.name}: {token.file} must hold {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} "
+            "characters, such as those of: openssl rand -hex 32"
+        )
+    if not all(0x21 <= byte <= 0x7E for byte in secret):  # it has to fit into a header of HTTP
+        raise ConfigurationError(
+            f"token {token.name}: {token.file} must hold visible ASCII characters without spaces"
+        )
+    return secret

@@ -1,0 +1,106 @@
+"""The description of the control API, and the file that it is published in.
+
+``python -m tests.control.test_openrpc`` writes the file anew.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests.control.serving import FakeSystem, controlled, peer
+from trio.testing import trio_test
+
+from trio_socketio import Server
+from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.openrpc import describe
+from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.service import ControlService
+
+FILE: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
+METHODS: Final = [
+    "auth",
+    "backend.register",
+    "emit",
+    "emit_with_ack",
+    "namespaces.list",
+    "rooms.clear",
+    "rooms.join",
+    "rooms.leave",
+    "rooms.list",
+    "rooms.members",
+    "rpc.discover",
+    "sockets.disconnect",
+    "sockets.get",
+    "sockets.list",
+    "system.drain",
+    "system.info",
+    "system.reload",
+    "system.stats",
+]
+
+
+def document() -> Any:
+    service = ControlService(Server(), FakeSystem(), ControlOptions())
+    return describe(service._hub.dispatcher.methods)
+
+
+@pytest.mark.req("CONTROL-50")
+def test_the_published_file_is_current() -> None:
+    assert json.loads(FILE.read_text()) == document(), (
+        "the methods have changed: python -m tests.control.test_openrpc"
+    )
+
+
+@pytest.mark.req("CONTROL-50")
+@trio_test
+async def test_rpc_discover_answers_it(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as where, peer(where) as raw:
+        assert await raw.call("rpc.discover") == document()
+        assert await raw.call("rpc.discover") == document()
+
+
+def test_every_method_is_described() -> None:
+    described = document()
+    assert described["openrpc"] == "1.3.2"
+    assert [one["name"] for one in described["methods"]] == METHODS
+    for method in described["methods"]:
+        assert method["summary"].endswith(".")
+        for param in method["params"]:
+            assert param["description"]
+            assert param["required"] == ("default" not in param["schema"])
+        names = [param["required"] for param in method["params"]]
+        assert names == sorted(names, reverse=True)  # those that may be left out come last
+    emit = next(one for one in described["methods"] if one["name"] == "emit")
+    assert [param["name"] for param in emit["params"]] == [
+        "event", "args", "namespace", "all", "rooms", "sockets", "except",
+    ]  # fmt: skip
+
+
+def test_every_reference_leads_somewhere() -> None:
+    described = document()
+    schemas = described["components"]["schemas"]
+
+    def references(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["$ref"]} if "$ref" in value else set()
+            return own.union(*map(references, value.values()))
+        return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+    for reference in references(described):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+    for name, schema in schemas.items():
+        assert "Args:" not in schema["description"], name
+        for field, shown in schema.get("properties", {}).items():
+            assert shown.get("description") or "$ref" in shown, f"{name}.{field}"
+
+
+def test_every_code_is_described() -> None:
+    errors = document()["components"]["errors"]
+    assert {name: one["code"] for name, one in errors.items()} == {
+        code.name: code.value for code in Code
+    }
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
