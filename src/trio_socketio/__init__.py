@@ -42,12 +42,13 @@ from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.opening import open_server
 from trio_socketio.socketio.options import RecoveryOptions, ServerOptions, SocketOptions
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
 from trio_socketio.socketio.saved_session import SavedSession
-from trio_socketio.socketio.server import Server, open_server
+from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.statistics import Statistics
 from trio_socketio.socketio.steps import Step

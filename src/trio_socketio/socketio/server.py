@@ -17,7 +17,6 @@ from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.option_checks import check_path, check_seconds
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
-from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
@@ -420,41 +419,3 @@ class Server(Channel):
             raise LocalProtocolError("the server is running: register lifespans before it serves")
         self._lifespans.add(function)
         return function
-
-
-@asynccontextmanager
-async def open_server(
-    server: Server,
-    *,
-    host: str | Sequence[str] = "127.0.0.1",
-    port: int = 0,
-    unix_path: Path | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    endpoints: Sequence[Endpoint] = (),
-) -> AsyncIterator[list[Any]]:
-    """Serve while the block runs, then stop in order. Yields the addresses; see Server.serve.
-
-    Raises:
-        ConfigurationError: the server cannot listen there.
-        Exception: what the block or the server has raised. A single exception is raised as itself
-            and not in a group.
-    """
-    has_ended = False
-
-    async def serve(task_status: trio.TaskStatus[list[Any]]) -> None:
-        nonlocal has_ended
-        await server.serve(
-            host=host,
-            port=port,
-            unix_path=unix_path,
-            ssl_context=ssl_context,
-            endpoints=endpoints,
-            task_status=task_status,
-        )
-        has_ended = True
-
-    async with alone(trio.open_nursery()) as nursery:
-        addresses: list[Any] = await nursery.start(serve)
-        yield addresses
-        if not has_ended:  # else the stop would be kept for the next time
-            server.stop()
