@@ -24,6 +24,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.net.tls import create_context
+from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
@@ -187,7 +188,7 @@ class Program:
 
     def _stop(self, signal_name: str) -> None:
         log.info("received %s: stopping", signal_name)
-        self.server.stop()
+        drain(self.server)
 
     # -- reload
 
