@@ -34,6 +34,7 @@ FLOORS: Final = (
     ("descriptors",),
     ("signals",),
     ("app",),
+    ("services",),
     ("standalone",),
     ("cli",),
     ("__main__",),

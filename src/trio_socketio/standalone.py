@@ -20,9 +20,12 @@ from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Loaded, Sources, load
 from trio_socketio.configuration.tables import TABLES, Configuration, differences
 from trio_socketio.configuration.text import toml_value, visible_value
+from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.net.tls import create_context
+from trio_socketio.ops.drain import drain
+from trio_socketio.ops.systemd import Systemd, inherited_listeners
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
     RenewableEndpoint,
@@ -30,6 +33,7 @@ from trio_socketio.runtime.endpoints import (
     UnixEndpoint,
 )
 from trio_socketio.runtime.runtime import open_runtime
+from trio_socketio.services import ProgramSystem, Services
 from trio_socketio.signals import handled_signals
 from trio_socketio.socketio.options import (
     FLAT_NAMES,
@@ -79,26 +83,33 @@ class _Prepared(NamedTuple):
     configuration: Configuration
     options: ServerOptions
     certificate: Certificate | None
+    tokens: TokenTable
     idle: tuple[str, ...]
 
 
-def load_program(sources: Sources, loaded: Loaded, program_log: "Log") -> "Program":
+def load_program(
+    sources: Sources, loaded: Loaded, program_log: "Log", version: str = ""
+) -> "Program":
     """Load the app.
 
     Args:
         sources: where the configuration comes from; a reload reads them again.
         loaded: what was loaded from them.
         program_log: the log of the program, which is open.
+        version: of the program.
     Raises:
         ConfigurationError: the app cannot be used.
     """
     app_option = loaded.settings.get(("app", "spec"))
-    app = load_app(
-        loaded.configuration.app.spec,
-        loaded.given(),
-        "--app" if app_option is None else app_option.where,
-    )
-    program = Program(sources, loaded, app, program_log)
+    try:
+        app = load_app(
+            loaded.configuration.app.spec,
+            loaded.given(),
+            "--app" if app_option is None else app_option.where,
+        )
+    except OptionError as error:
+        raise _with_names_of_tables(error) from None
+    program = Program(sources, loaded, app, program_log, version)
     for warning in find_idle(program.configuration, loaded.settings, sources.flags):
         log.warning("%s", warning)
     return program
@@ -112,12 +123,17 @@ class Program:
         configuration: the options that hold, those that the app sets itself included.
     """
 
-    def __init__(self, sources: Sources, loaded: Loaded, app: App, program_log: "Log") -> None:
+    def __init__(
+        self, sources: Sources, loaded: Loaded, app: App, program_log: "Log", version: str
+    ) -> None:
         self.server = app.server
         self.configuration = _effective(loaded.configuration, app.server.options)
         self._sources = sources
         self._log = program_log
         self._own_options = app.own
+        self._version = version
+        self._systemd = Systemd()
+        self._services: Services | None = None
         self._certificate: Certificate | None = None
         self._endpoints: list[RenewableEndpoint] = []
         self._reloading = trio.Lock()
@@ -138,7 +154,14 @@ class Program:
         self.configuration = _effective(self.configuration, server.options)
         self._certificate = read_certificate(listen)
         context = None if self._certificate is None else self._certificate.context
+        inherited = inherited_listeners()
+        if inherited.public:
+            listen = msgspec.structs.replace(listen, fds=inherited.public)
         self._endpoints = _endpoints(listen, context)
+        system = ProgramSystem(server, self, self._version)
+        self._services = Services(
+            server, system, self.configuration, self._log, inherited, self._systemd
+        )
         with (
             trio.CancelScope() as scope,
             handled_signals(self._stop, partial(_cancel, scope), self._ask_to_reload),
@@ -147,7 +170,7 @@ class Program:
                 open_runtime(runtime_options(group_options(server.options))) as runtime,
                 trio.open_nursery() as reloads,
             ):
-                # Services are started here, on this runtime, so that they end after the server.
+                await self._services.start(runtime)  # first, as they end after the server
                 reloads.start_soon(self._reload_when_asked)
                 serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
                 async with trio.open_nursery() as nursery:
@@ -159,12 +182,13 @@ class Program:
                     path, secure = server.options.path, context is not None
                     urls = [_url(address, path, secure=secure) for address in addresses]
                     log.info("serving %s", ", ".join(urls))
+                    self._systemd.ready(f"serving {', '.join(urls)}")
                 reloads.cancel_scope.cancel()
         log.info("stopped")
 
     def _stop(self, signal_name: str) -> None:
         log.info("received %s: stopping", signal_name)
-        self.server.stop()
+        drain(self.server)
 
     # -- reload
 
@@ -193,9 +217,13 @@ class Program:
             ConfigurationError: it cannot be used; nothing has changed.
         """
         async with self._reloading:
-            # In a thread, because a file may be on a slow disk or a network.
-            prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
-            reloaded = self._apply(prepared)
+            self._systemd.reloading()
+            try:
+                # In a thread, because a file may be on a slow disk or a network.
+                prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
+                reloaded = self._apply(prepared)
+            finally:
+                self._systemd.ready("serving")
         for warning in prepared.idle:
             log.warning("%s", warning)
         for change in reloaded.changed:
@@ -217,7 +245,8 @@ class Program:
         configuration = _effective(loaded.configuration, options)
         certificate = read_certificate(configuration.listen)
         idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
-        return _Prepared(configuration, options, certificate, idle)
+        tokens = TokenTable(configuration.control.tokens)
+        return _Prepared(configuration, options, certificate, tokens, idle)
 
     def _apply(self, prepared: _Prepared) -> Reloaded:
         """Hand every owner its new group. Nothing here can fail."""
@@ -231,6 +260,8 @@ class Program:
         # Each owner takes its group here. A further one is a line.
         self.server.apply(options)
         self._log.apply(self.configuration.log)
+        if self._services is not None:
+            self._services.apply(prepared.tokens)
         renewed = self._renew(prepared.certificate)
         if renewed and old.listen.certfile == new.listen.certfile and old_certificate is not None:
             line = f"[listen] certfile: {new.listen.certfile} has a new certificate or key"

@@ -17,7 +17,7 @@ from trio_socketio.configuration.settings import Faults, Setting, Settings, merg
 from trio_socketio.configuration.tables import TABLES, Place, Tables, options_of
 from trio_socketio.configuration.text import MASK, effective_text, toml_value
 from trio_socketio.engine.options import Cookie
-from trio_socketio.errors import OptionError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.http.options import HttpCompression
 from trio_socketio.option_checks import OptionGroup
 
@@ -46,6 +46,8 @@ class Guarded(OptionGroup, frozen=True, kw_only=True):
         super().__post_init__()
         if self.password is not None and len(self.password) < 4:
             raise OptionError("password", f"is too short: {self.password}")
+        if "all" in self.levels and len(self.levels) > 1:
+            raise ConfigurationError("all stands alone")
 
 
 GUARDED: Final[Tables] = {"guarded": Guarded}
@@ -489,6 +491,7 @@ def test_names_with_dots_within_a_table(tmp_path: Path) -> None:
             "[guarded] tokens[1] name: expected text, not 5",
         ),
         ("tokens = 'a'", "[guarded] tokens: expected a list, each item of which is a table"),
+        ("levels = {all = 'x', b = 'y'}", "[guarded]: all stands alone"),
         ("levels = 1", "[guarded] levels: expected a table, each value of which is text, not 1"),
         ("levels = {a = 1}", "[guarded.levels] a: expected a table, each value of which is text"),
     ],

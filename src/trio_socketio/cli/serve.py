@@ -6,6 +6,7 @@ import os
 
 import trio
 
+from trio_socketio import __version__
 from trio_socketio.cli.arguments import complain
 from trio_socketio.cli.serve_arguments import FLAGS, given_settings
 from trio_socketio.configuration.loading import Sources, load
@@ -36,7 +37,7 @@ def run(asked: argparse.Namespace) -> int:
         sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
         loaded = load(sources)
         with open_log(loaded.configuration.log) as log:
-            program = load_program(sources, loaded, log)
+            program = load_program(sources, loaded, log, __version__)
             _freeze()
             trio.run(program.serve)
     except (ConfigurationError, BaseExceptionGroup) as error:

@@ -31,6 +31,8 @@ _PLACES: Final[dict[str, Place]] = {
     "fd": ("listen", "fds"),
     "certfile": ("listen", "certfile"),
     "keyfile": ("listen", "keyfile"),
+    "control": ("control", "listen"),
+    "admin": ("admin", "listen"),
     "path": ("engine", "path"),
     "ping_interval": ("engine", "ping_interval_s"),
     "ping_timeout": ("engine", "ping_timeout_s"),
@@ -149,6 +151,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="its private key, if --certfile does not hold it",
     )
     where.add_argument("--path", help=f"where Socket.IO answers (default: {default.path})")
+    where.add_argument(
+        "--control",
+        action="append",
+        metavar="ADDRESS",
+        help="listen for backends and operators: unix:PATH, or tcp:HOST:PORT, which needs a token "
+        "in the file of --config; may be given several times (default: none)",
+    )
+    where.add_argument(
+        "--admin",
+        metavar="HOST:PORT",
+        help="listen for health checks and metrics (default: none)",
+    )
     how = command.add_argument_group("how to behave (these override the app's own options)")
     for name, what, usual in (
         (

@@ -6,8 +6,10 @@ from typing import Any, Final
 import msgspec
 
 from trio_socketio.configuration.options import AppOptions, ListenOptions
+from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
@@ -20,11 +22,16 @@ Tables = Mapping[str, type[OptionGroup]]
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the program. A further group is one line here."""
+    """The options of the program. A further group is one line here.
+
+    It has 14 attributes, because they are all tables of the configuration file.
+    """
 
     app: AppOptions = AppOptions()
     listen: ListenOptions = ListenOptions()
     log: LogOptions = LogOptions()
+    control: ControlOptions = ControlOptions()
+    admin: AdminOptions = AdminOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()

@@ -122,6 +122,8 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         slow_peer_s: see output_bound_bytes.
     """
 
+    _reloadable = frozenset(("tokens",))
+
     listen: tuple[str, ...] = ()
     certfile: str | None = None
     keyfile: str | None = None

@@ -41,6 +41,11 @@ class Systemd:
         self.watchdog_s = _watchdog_s(environment) if self._address else None
         self._has_complained = False
 
+    @property
+    def is_there(self) -> bool:
+        """Whether systemd wants to be told anything."""
+        return self._address is not None
+
     def ready(self, status: str) -> None:
         """Tell that the program serves, or that it has finished to reload."""
         self._notify("READY=1", f"STATUS={status}")

@@ -1,0 +1,84 @@
+"""``serve`` with a control socket and an admin port."""
+
+import socket
+from pathlib import Path
+from signal import SIGHUP
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import trio_test
+
+from tests.cli_process import serving
+from tests.wire import HttpClient, Response, open_client
+from trio_socketio.control import open_control
+from trio_socketio.errors import ControlError, TrioSocketIOError
+
+SECRETS = ("0123456789abcdef", "fedcba9876543210")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def get(port: int, path: str) -> Response:
+    http = HttpClient(port)
+    try:
+        return await http.request("GET", path)
+    finally:
+        await http.aclose()
+
+
+@trio_test
+async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Path) -> None:
+    admin, control = free_port(), tmp_path / "run" / "control.sock"
+    conf = tmp_path / "conf.toml"
+    await trio.Path(conf).write_text('[cors]\norigins = ["https://a.example"]\n')
+    arguments = ("--config", str(conf), "--control", f"unix:{control}")
+    async with serving(*arguments, "--admin", f"127.0.0.1:{admin}") as server:
+        port = await server.wait_port()
+        assert (await get(admin, "/readyz")).status == 200
+        async with open_client(port) as client, open_control(f"unix:{control}") as backend:
+            await client.connect()
+            info: Any = await backend.call("system.info")
+            assert info["state"] == "serving"
+            assert info["pid"] == server.process.pid
+            metrics = await get(admin, "/metrics")
+            assert 'tsio_sessions{transport="websocket"} 1' in metrics.text
+            await trio.Path(conf).write_text('[cors]\norigins = []\n[engine]\npath = "/x"\n')
+            reloaded: Any = await backend.call("system.reload")
+            assert reloaded == {"changed": ["[cors] origins"], "needs_restart": ["[engine] path"]}
+            await trio.Path(conf).write_text("[engin]\n")
+            with pytest.raises(ControlError, match="unknown table"):
+                await backend.call("system.reload")
+            await backend.call("system.drain")
+        assert await server.wait_end() == 0
+
+
+@pytest.mark.req("CFG-12")
+@trio_test
+async def test_tokens_are_reloaded(tmp_path: Path) -> None:
+    port, secret, conf = free_port(), tmp_path / "secret", tmp_path / "conf.toml"
+    await trio.Path(secret).write_text(SECRETS[0])
+    await trio.Path(conf).write_text(
+        f'[control]\nlisten = ["tcp:127.0.0.1:{port}"]\n'
+        f'tokens = [{{name = "ops", file = "{secret}"}}]\n'
+    )
+    address = f"tcp:127.0.0.1:{port}"
+    async with serving("--config", str(conf)) as server:
+        await server.wait_port()
+        async with open_control(address, token=SECRETS[0]) as backend:
+            await backend.call("system.info")
+        await trio.Path(secret).write_text(SECRETS[1])
+        server.process.send_signal(SIGHUP)
+        await server.wait_logged("reloaded")
+        with pytest.raises(TrioSocketIOError):
+            async with open_control(address, token=SECRETS[0]) as backend:
+                await backend.call("system.info")
+        async with open_control(address, token=SECRETS[1]) as backend:
+            await backend.call("system.info")
+        assert await server.end() == 0
+        assert not [line for line in server.log for one in SECRETS if one in line]
