@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import trio
+import trustme
 from trio.testing import trio_test
 
 from tests.cli_process import run_cli
@@ -74,6 +75,7 @@ def serve_commands() -> list[str]:
 @trio_test
 async def test_a_command_serves(line: str, tmp_path: Path) -> None:
     saved(tmp_path, "chat.py", program("python", "chat.py"), 3000)
+    assert run_cli("init", cwd=tmp_path).returncode == 0
     arguments = line.replace("--port 3000", "").split()[2:]
     if "--help" in arguments:
         assert "--cors-origin" in run_cli("serve", *arguments).stdout
@@ -81,6 +83,27 @@ async def test_a_command_serves(line: str, tmp_path: Path) -> None:
     async with serving_process(*arguments, cwd=tmp_path) as server:
         assert await server.wait_port()
         assert await server.end() == 0
+
+
+def test_the_commands_of_the_configuration(tmp_path: Path) -> None:
+    lines = [line.split() for line in commands() if line.startswith("trio-socketio")]
+    others = [line[1:] for line in lines if line[1] not in ("serve", "connect")]
+    assert [line[0] for line in others] == ["init", "check-config"]
+    for line in others:
+        done = run_cli(*line, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
+    (text,) = [code for kind, code in BLOCKS if kind == "toml"]
+    (tmp_path / "chat.toml").write_text(text, encoding="utf-8")
+    saved(tmp_path, "chat.py", program("python", "chat.py"), 3000)
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "chain.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    done = run_cli("check-config", "chat.toml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ping_interval_s = 20" in done.stdout
 
 
 def test_make_has_the_commands() -> None:
