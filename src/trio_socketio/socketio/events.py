@@ -2,13 +2,13 @@
 
 import types
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from trio_socketio.acks import answer_arguments
 from trio_socketio.socketio.handlers import Handler
-from trio_socketio.socketio.intake import OVERLOAD_FACTOR, Holder, weigh_text
+from trio_socketio.socketio.intake import OVERLOAD_FACTOR, Holder, weigh_event
 from trio_socketio.socketio.interception import HandlerTable, Interception
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.registry import Registry
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
+
+
+_HANDLED_BYTES: Final = 16384
+"""Events that were handled are taken out of the accounts together once they weigh this much."""
 
 
 class EventSender(Holder, Protocol):
@@ -135,7 +139,8 @@ class Events:
                 weighing takes longer than handling them.
         """
         if handler.is_async or self.pending:
-            weight = weigh_text(unweighed) if unweighed else weight
+            if unweighed:
+                weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
             self._enqueue(handler, arguments, ack_id, weight)
             return
         workers = self._place._workers
@@ -275,7 +280,7 @@ class Events:
         """Take an event that will never be handled out of the accounts."""
         self.pending -= 1
         if weight:
-            socket._participant.host.intake.remove(socket._participant, weight)
+            _give_back(socket, weight)
 
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
@@ -288,6 +293,7 @@ class Events:
             Whether the last handler was suspended; see Job.run.
         """
         suspended = False
+        handled = 0  # the weight of the events that were handled and are still counted
         try:
             while queue:
                 handler, arguments, ack_id, weight = queue.popleft()
@@ -301,6 +307,9 @@ class Events:
                             suspended = True
                             if queue is self._queue:
                                 self._task = trio.lowlevel.current_task()
+                            if handled:
+                                _give_back(socket, handled)
+                                handled = 0
                             result = yield from result
                     else:
                         result = workers.call(handler, arguments)
@@ -311,8 +320,11 @@ class Events:
                         self._acknowledge(handler, socket, ack_id, result)
                 finally:
                     self.pending -= 1
-                    if weight:
-                        socket._participant.host.intake.remove(socket._participant, weight)
+                    handled += weight
+                    # Seldom, because it takes as long as a short handler.
+                    if handled and (suspended or not queue or handled > _HANDLED_BYTES):
+                        _give_back(socket, handled)
+                        handled = 0
                     if self.pending == workers.queue_bound // 2:
                         socket._participant.queue_eased()
                 if queue and not suspended and workers.is_slice_over():
@@ -321,9 +333,17 @@ class Events:
             workers.give_up(self)
             raise
         finally:
+            if handled:
+                _give_back(socket, handled)
             if queue is self._queue:
                 self._queue = self._task = None
         return suspended
+
+
+def _give_back(socket: EventSocket, weight: int) -> None:
+    """Take events out of the accounts: they were handled, or never will be (BND-06)."""
+    participant = socket._participant
+    participant.host.intake.remove(participant, weight)
 
 
 class _End(Handler):

@@ -21,6 +21,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from types import NoneType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -39,7 +40,7 @@ SMALL_BYTES: Final = 4096
 OVERLOAD_FACTOR: Final = 4
 """How many times a bound may pile up behind a handler that awaits an acknowledgement (BND-03)."""
 
-_SMALL_WHEN_STRAINED_BYTES: Final = 256
+_SMALL_WHEN_STRAINED_BYTES: Final = 256  # 4 KiB of "[],[]," take 20 times as much once decoded
 _ITEM_BYTES: Final = 64
 _SHARES: Final = 4  # a session is sure of an equal share of the whole bound, divided by this
 _QUIET_PASSES: Final = 5  # passes of trio's scheduler after which no other task has anything to do
@@ -54,6 +55,24 @@ Weigh = Callable[[bytes], int]
 def weigh_text(packet: bytes) -> int:
     """Return about how many bytes a JSON packet takes once it is decoded (BND-01)."""
     return _weigh(packet, b"[{,")
+
+
+_is_flat: Final = frozenset((str, int, float, bool, NoneType)).issuperset
+
+
+def weigh_event(packet: bytes, arguments: Sequence[object]) -> int:
+    """Weigh a JSON packet that is decoded already.
+
+    A long text is the usual reason for a large packet. If all arguments are plain, counting them
+    takes a tenth of the time that it takes to search the packet.
+
+    Args:
+        packet: as it came.
+        arguments: those of its event.
+    """
+    if _is_flat(map(type, arguments)):
+        return len(packet) + _ITEM_BYTES * len(arguments)
+    return weigh_text(packet)
 
 
 _MSGPACK_CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
@@ -180,9 +199,16 @@ class Intake:
 
     def add(self, holder: Holder, weight: int) -> None:
         """Count something that waits for its handler. Reading of the holder may stop."""
+        # The same as _add: every event that waits comes through here, and a call is saved.
         before = holder.held
-        self._add(holder, weight)
-        if self.held >= self._bound and holder.held > self._share:  # BND-04
+        if not before:
+            self._holders += 1
+        holder.held = before + weight
+        self.held = held = self.held + weight
+        if held < self._session_bound and held < self._bound:
+            return
+        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        if held >= self._bound and holder.held > self._share:  # BND-04
             self._stalled[holder] = None
             holder.session.pause_reading()
         elif holder.held >= self._session_bound:  # BND-02
@@ -193,7 +219,7 @@ class Intake:
         before = holder.held
         self._subtract(holder, weight)
         after = holder.held
-        if holder.session.paused and (not after or after <= self._session_bound // 2 < before):
+        if (not after or after <= self._session_bound // 2 < before) and holder.session.paused:
             if not after:  # a session that holds nothing is read, even if the others hold too much
                 self._stalled.pop(holder, None)
             holder.queue_eased()
@@ -220,8 +246,7 @@ class Intake:
             self._holders += 1
         holder.held += weight
         self.held += weight
-        if self.held > self._session_bound:
-            # Small packets are weighed too now: 4 KiB of "[],[]," take 20 times as much.
+        if self.held >= self._session_bound:
             self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
 
     def _subtract(self, holder: Holder, weight: int) -> None:
@@ -229,8 +254,9 @@ class Intake:
         self.held -= weight
         if not holder.held:
             self._holders -= 1
-            self._gone.pop(holder, None)
-        if self.held <= self._session_bound:
+            if self._gone:
+                self._gone.pop(holder, None)
+        if self.held < self._session_bound:
             self.weigh_above = SMALL_BYTES
         if self._waiting or self._stalled:
             self._news.set()
