@@ -35,8 +35,8 @@ DRIVEN: Final = {
     ("python", "take_seat"),
     ("python", "both.py"),
     ("python", "talk.py"),
-    ("python", "ControlClient"),
-    ("python", "await control.register"),
+    ("python", "backend.py"),
+    ("python", "handler.py"),
 }
 """The programs that a test below runs, by language and a part that only one of them has."""
 

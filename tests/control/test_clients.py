@@ -243,6 +243,7 @@ async def test_both_give_up_after_their_timeout(tmp_path: Path) -> None:
     ):
         ask = ("emit_with_ack", {"event": "q", "sockets": [socket_id]})
         with ControlClient(where.address) as blocking:
+            await in_thread(blocking.call, "system.info")  # it connects
             with pytest.raises(ControlError, match=r"within 0\.2 s") as caught:
                 await in_thread(blocking.call, *ask, timeout_s=0.2)
             assert caught.value.code == Code.TIMEOUT
@@ -252,6 +253,16 @@ async def test_both_give_up_after_their_timeout(tmp_path: Path) -> None:
             # A late answer is not taken for that of another call.
             assert (await control.call("system.info"))["pid"] == 1
             assert (await in_thread(blocking.call, "system.info"))["pid"] == 1
+
+
+@trio_test
+async def test_both_are_told_that_there_are_too_many_peers(tmp_path: Path) -> None:
+    async with controlled(tmp_path, max_connections=1) as where, open_control(where.address):
+        with pytest.raises(ConnectFailed, match="too many peers are connected"):
+            async with open_control(where.address):
+                raise AssertionError
+        with pytest.raises(ConnectFailed, match="too many peers are connected"):
+            await in_thread(ControlClient(where.address).call, "system.info")
 
 
 # -- the client for trio

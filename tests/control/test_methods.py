@@ -208,7 +208,7 @@ async def test_who_answers_and_who_does_not(tmp_path: Path) -> None:
         where = await stack.enter_async_context(controlled(tmp_path))
         raw = await stack.enter_async_context(peer(where))
         a, b, c = await clients(stack, where, 3)
-        await raw.send(raw.request("emit_with_ack", event="q", args=[1], all=True, timeout_s=0.3))
+        await raw.send(raw.request("emit_with_ack", event="q", args=[1], all=True, timeout_s=1.5))
         for client, _ in (a, b, c):
             assert (await client.receive())[0] == '20["q",1]'
         await b[0].send('30["from b",2]')

@@ -108,7 +108,7 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         hosts: names of this machine, besides addresses and localhost, that requests to ``/rpc`` may
             be addressed to.
         backends: how events of clients are forwarded.
-        max_connections: how many peers may be connected; further ones are closed.
+        max_connections: how many peers may be connected; further ones are told so, and closed.
         max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
             closed; an answer that would be longer is an error instead.
         max_in_flight: how many calls of one peer may wait for their answers before its next lines

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import trio
 
+from trio_socketio.codec.json_rpc import NULL, encode_error
 from trio_socketio.control.access import Access
 from trio_socketio.control.address import Address, parse_address
 from trio_socketio.control.backends import Backends
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
-from trio_socketio.control.failures import unavailable
+from trio_socketio.control.failures import overloaded, unavailable
 from trio_socketio.control.http_calls import HttpCalls, answer
 from trio_socketio.control.hub import Hub
 from trio_socketio.control.namespaces import NamespaceMethods
@@ -160,7 +161,8 @@ class ControlService:
             output_bound_bytes=self._options.output_bound_bytes,
             slow_client_s=self._options.slow_peer_s,
         )
-        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet)
+        full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
+        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
         try:
             async with (
                 alone(trio.open_nursery()) as self._hub.nursery,

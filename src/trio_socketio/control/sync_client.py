@@ -189,6 +189,8 @@ class ControlClient:
     def _introduce(self, line: "_Line", ends: float) -> None:
         hello = line.receive(ends)
         params = hello.get("params") if isinstance(hello, dict) else None
+        if isinstance(hello, dict) and "error" in hello:
+            raise ConnectFailed(f"{self._address}: {_error_of(hello)}")
         if not isinstance(params, dict) or hello.get("method") != "hello" or "api" not in params:
             raise ConnectFailed(f"{self._address} does not greet as a control socket does")
         if self._token is not None:
