@@ -249,12 +249,12 @@ async def test_the_backends_of_the_control_socket(
 ) -> None:
     forward = BackendOptions(forward=(ForwardedEvents(),))
     async with controlled(tmp_path, backends=forward) as where, where.client() as (client, _):
-        await trio.to_thread.run_sync(run_at, "ControlClient", where.address)
+        await trio.to_thread.run_sync(run_at, "backend.py", where.address)
         assert "0 clients were reached; there is no {'rooms': ['lobby']}" in capsys.readouterr().out
-        names = run_at("await control.register", where.address)
+        names = run_at("handler.py", where.address)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(names["main"])
-            await until(lambda: len(where.service._backends) == 1)
+            await until(lambda: where.service.statistics().backends == 1)
             await client.emit("order", 7, ack_id=1)
             assert (await client.receive())[0] == '31["ok"]'
             assert " in /: [7]" in capsys.readouterr().out

@@ -122,6 +122,27 @@ async def test_a_second_stop_brings_the_closing_forward(autojump_clock: MockCloc
 
 @pytest.mark.req("OPS-31")
 @trio_test
+async def test_a_second_stop_puts_nothing_off(autojump_clock: MockClock) -> None:
+    stopping = Stopping(0.0)
+    stopping.ask(5.0, 10.0, is_first=True)
+    began = trio.current_time()
+
+    async def insist() -> None:
+        for _ in range(14):
+            await trio.sleep(1)
+            stopping.ask(5.0, 10.0, is_first=False)
+
+    sessions = [Closed() for _ in range(11)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(insist)
+        await stopping.wait_accepting_over()
+        assert trio.current_time() == began + 5
+        await close_all(stopping, sessions)
+    assert sessions[10].at == pytest.approx(began + 5 + 10 * 10 / 11, abs=0.1)
+
+
+@pytest.mark.req("OPS-31")
+@trio_test
 async def test_a_second_stop_brings_the_delay_forward(autojump_clock: MockClock) -> None:
     stopping = Stopping(0.0)
     stopping.ask(50.0, 10.0, is_first=True)

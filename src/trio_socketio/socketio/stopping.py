@@ -31,6 +31,7 @@ class Stopping:
 
     def __init__(self, window_s: float) -> None:
         self._accept_until = -inf  # a server that is stopped while it starts has no clients
+        self._delay_s = 0.0
         self._window_s = window_s
         self._close_by = inf  # set when closing begins
         self._sooner = trio.Event()
@@ -48,7 +49,7 @@ class Stopping:
         now = trio.current_time()
         accept_until = now + delay_s
         if is_first:
-            self._accept_until, self._window_s = accept_until, window_s
+            self._accept_until, self._delay_s, self._window_s = accept_until, delay_s, window_s
             return
         self._accept_until = min(self._accept_until, accept_until)
         self._window_s = min(self._window_s, window_s)
@@ -59,9 +60,8 @@ class Stopping:
 
     async def wait_accepting_over(self) -> None:
         """Wait until no more clients are to be accepted."""
-        left_s = self._accept_until - trio.current_time()
-        if left_s > 0:
-            log.info("stopping: new clients are served for %g s more", round(left_s, 1))
+        if self._accept_until > trio.current_time():
+            log.info("stopping: new clients are served for %g s more", self._delay_s)
         while self._accept_until > trio.current_time():
             await self._sleep_until(self._accept_until)
 
