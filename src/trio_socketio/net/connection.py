@@ -52,7 +52,7 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 18 attributes and 38 methods, because three others drive it: the poller calls six of its
+    It has 17 attributes and 38 methods, because three others drive it: the poller calls six of its
     methods, the timetable two, and what reads from it and writes to it needs its reading, its
     output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
     part of its own, because then every message would take one more call.
@@ -75,7 +75,6 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_apart",
         "_deadline",
         "_out",
         "_out_bytes",
@@ -109,7 +108,6 @@ class Connection:
         self._output = IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
-        self._apart = 0  # how many of them are not packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
         self._written = self._written_bytes = 0  # since count_in, added up for each flush
@@ -129,8 +127,9 @@ class Connection:
         self.traffic.connections -= 1
         traffic.connections += 1
         self.traffic = traffic
-        self._apart = len(self._out)
-        self._written, self._written_bytes = 0, -self._out_bytes
+        waiting = len(self._out)  # these are counted when they are flushed
+        traffic.writes -= waiting
+        self._written, self._written_bytes = -waiting, -self._out_bytes
 
     def fileno(self) -> int:
         """The descriptor; -1 once it is closed."""
@@ -227,8 +226,7 @@ class Connection:
     @property
     def written(self) -> tuple[int, int]:
         """How many packets were written since count_in, and all bytes of that time before TLS."""
-        packets = self._written + len(self._out) - self._apart
-        return packets, self._written_bytes + self._out_bytes
+        return self._written + len(self._out), self._written_bytes + self._out_bytes
 
     def write(self, data: bytes) -> None:
         """Add to the output, which is sent at the end of the turn.
@@ -249,11 +247,12 @@ class Connection:
 
     def write_apart(self, data: bytes) -> None:
         """Write something that does not count as a packet, such as the close of a WebSocket."""
-        before = self._out_bytes
-        self._apart += 1
+        self.traffic.writes -= 1  # it is counted when it is flushed
+        self._written -= 1
         self.write(data)
-        if self._out_bytes == before:  # our direction is closed
-            self._apart -= 1
+        if self._output is SHUT or self._output is OVER:  # it was dropped
+            self.traffic.writes += 1
+            self._written += 1
 
     def _flush_early(self) -> None:
         try:
@@ -266,12 +265,13 @@ class Connection:
             return
         self._output = IDLE
         out = self._out
-        packets = len(out) - self._apart
-        self._apart = 0
-        self._written += packets
+        count = len(out)
+        data = out[0] if count == 1 else b"".join(out)
+        self._written += count
         self._written_bytes += self._out_bytes
-        self.traffic.writes += packets
-        data = out[0] if len(out) == 1 else b"".join(out)
+        traffic = self.traffic
+        traffic.writes += count
+        traffic.bytes_out += len(data)
         out.clear()
         self._out_bytes = 0
         self._send(data)
@@ -284,7 +284,6 @@ class Connection:
         except OSError:
             self.owner.poller.defer(lambda: self.lose("transport error"))
             return
-        self.traffic.bytes_out += sent
         if sent != len(data):
             self._wait_for_peer(memoryview(data)[sent:], progress=sent > 0)
             return
@@ -430,6 +429,7 @@ class Connection:
         self._receive = NOBODY.receive_data
         self.reading = OFF
         self._output = SHUT
+        self.traffic.writes += len(self._out)  # what is not a packet was taken off already
         self._out.clear()
         self._out_bytes = 0
         self._deadline = inf

@@ -70,7 +70,9 @@ class TlsConnection(Connection):
     def _send_records(self) -> None:
         """Send the records of handshakes and the like, which no write has caused."""
         if self._outgoing.pending and self._output is IDLE:
-            self._send(self._outgoing.read())
+            records = self._outgoing.read()
+            self.traffic.bytes_out += len(records)
+            self._send(records)
 
     def _shut_down(self) -> None:
         with suppress(ssl.SSLError):

@@ -5,12 +5,13 @@ class Traffic:
     """Numbers that connections of one kind add to, at every read and every flush (OPS-20).
 
     Attributes:
-        bytes_in, bytes_out: read from and taken by the kernel; with TLS, bytes of its records.
+        bytes_in, bytes_out: read from the kernel and given to it; with TLS, bytes of its records.
         connections: how many connections of this kind are open.
         packets_in: packets that were read.
         packets_out: packets that were sent, where those who send them count them.
-        writes: pieces of output that were flushed. On WebSocket each is a packet with its
-            attachments, because what is not a packet is written with Connection.write_apart.
+        writes: pieces of output that were written, counted at the flush. On WebSocket each is a
+            packet with its attachments, because what is not a packet is written with
+            Connection.write_apart.
     """
 
     __slots__ = ("bytes_in", "bytes_out", "connections", "packets_in", "packets_out", "writes")
