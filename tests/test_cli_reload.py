@@ -13,6 +13,7 @@ import trustme
 from trio.testing import trio_test
 
 from tests.cli_process import ServingProcess, serving
+from tests.interop.server_process import free_port
 from tests.test_cli_options import get
 from tests.wire import PATH, open_client
 from trio_socketio import Client, ClientOptions
@@ -179,6 +180,25 @@ async def test_a_certificate_is_renewed_under_live_clients(
         await check_bad_certificate(conf, server, certificate)
         assert await certificate.served_at(port) == second
         await all_are_there()
+
+
+@pytest.mark.req("CFG-12")
+@trio_test
+async def test_the_certificate_of_the_admin_port_is_renewed(
+    conf: Conf, certificate: Certificate
+) -> None:
+    admin = free_port()
+    text = (
+        f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
+        f'certfile = "{certificate.certfile}"\nkeyfile = "{certificate.keyfile}"\n'
+    )
+    async with conf.serving(text) as server:
+        await server.wait_port()
+        first = await certificate.served_at(admin)
+        second = certificate.replace()
+        line = f"[admin] certfile: {certificate.certfile} has a new certificate or key"
+        assert await conf.reload(server) == [f"INFO reloaded {line}"]
+        assert first != second == await certificate.served_at(admin)
 
 
 async def check_bad_certificate(

@@ -13,7 +13,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
-from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint
+from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, RenewableEndpoint
 
 if TYPE_CHECKING:
     from trio_socketio.configuration.tables import Configuration
@@ -81,6 +81,10 @@ class Services:
         program_log: the log, for its metrics.
         inherited: sockets that systemd has opened.
         systemd: is told how far the server is.
+
+    Attributes:
+        endpoints: where they listen, by the table of their options.
+
     Raises:
         ConfigurationError: a token or a certificate cannot be used.
     """
@@ -99,13 +103,17 @@ class Services:
         self._systemd = systemd
         self._tokens = TokenTable(control.tokens)
         self._control: ControlService | None = None
-        self._control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
+        control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(server, system, control, self._tokens)
-            self._control_at += open_endpoints(control)
+            control_at += open_endpoints(control)
         self._admin: AdminPort | None = None
-        self._admin_at = admin_endpoints(admin, inherited.admin)
-        if self._admin_at:
+        admin_at = admin_endpoints(admin, inherited.admin)
+        self.endpoints = {
+            "admin": list(map(RenewableEndpoint, admin_at)),
+            "control": list(map(RenewableEndpoint, control_at)),
+        }
+        if admin_at:
             self._admin = self._open_admin(configuration, system.info().version, program_log)
 
     def _open_admin(
@@ -137,10 +145,10 @@ class Services:
             ConfigurationError: one cannot listen where it is to.
         """
         if self._control is not None:
-            run = partial(self._control.run, runtime, self._control_at)
+            run = partial(self._control.run, runtime, self.endpoints["control"])
             await runtime.start_service("control", run)
         if self._admin is not None:
-            serve = partial(self._admin.serve, runtime, self._admin_at)
+            serve = partial(self._admin.serve, runtime, self.endpoints["admin"])
             await runtime.start_service("admin", serve)
         if self._systemd.is_there:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)

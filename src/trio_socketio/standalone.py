@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import trio
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CERTIFIED: Final = ("listen", "admin", "control")
+"""The tables that name a certificate."""
+
 
 class Reloaded(NamedTuple):
     """What a reload has done.
@@ -82,7 +86,7 @@ class _Prepared(NamedTuple):
 
     configuration: Configuration
     options: ServerOptions
-    certificate: Certificate | None
+    certificates: dict[str, Certificate]
     tokens: TokenTable
     idle: tuple[str, ...]
 
@@ -134,7 +138,7 @@ class Program:
         self._version = version
         self._systemd = Systemd()
         self._services: Services | None = None
-        self._certificate: Certificate | None = None
+        self._certificates: dict[str, Certificate] = {}  # by the table that names them
         self._endpoints: list[RenewableEndpoint] = []
         self._reloading = trio.Lock()
         self._reload_asked = trio.Event()
@@ -152,8 +156,10 @@ class Program:
         fitting = fit_descriptors(wanted)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         self.configuration = _effective(self.configuration, server.options)
-        self._certificate = read_certificate(listen)
-        context = None if self._certificate is None else self._certificate.context
+        self._certificates = read_certificates(self.configuration)
+        context = None
+        if "listen" in self._certificates:
+            context = self._certificates["listen"].context
         inherited = inherited_listeners()
         if inherited.public:
             listen = msgspec.structs.replace(listen, fds=inherited.public)
@@ -243,10 +249,10 @@ class Program:
         except OptionError as error:
             raise _with_names_of_tables(error) from None
         configuration = _effective(loaded.configuration, options)
-        certificate = read_certificate(configuration.listen)
+        certificates = read_certificates(configuration)
         idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
         tokens = TokenTable(configuration.control.tokens)
-        return _Prepared(configuration, options, certificate, tokens, idle)
+        return _Prepared(configuration, options, certificates, tokens, idle)
 
     def _apply(self, prepared: _Prepared) -> Reloaded:
         """Hand every owner its new group. Nothing here can fail."""
@@ -255,27 +261,33 @@ class Program:
         new = _effective(prepared.configuration, options)
         if fitting.lowered and fitting.max_connections != self.server.options.max_connections:
             log.warning(fitting.change)
-        old, old_certificate = self.configuration, self._certificate
+        old = self.configuration
         reloaded, self.configuration = _compare(old, new)
         # Each owner takes its group here. A further one is a line.
         self.server.apply(options)
         self._log.apply(self.configuration.log)
         if self._services is not None:
             self._services.apply(prepared.tokens)
-        renewed = self._renew(prepared.certificate)
-        if renewed and old.listen.certfile == new.listen.certfile and old_certificate is not None:
-            line = f"[listen] certfile: {new.listen.certfile} has a new certificate or key"
-            reloaded = reloaded._replace(changed=(*reloaded.changed, line))
-        return reloaded
+        lines = []
+        for table, certificate in prepared.certificates.items():
+            file = getattr(new, table).certfile
+            if self._renew(table, certificate) and file == getattr(old, table).certfile:
+                lines.append(f"[{table}] certfile: {file} has a new certificate or key")
+        return reloaded._replace(changed=(*reloaded.changed, *lines))
 
-    def _renew(self, certificate: Certificate | None) -> bool:
+    def _renew(self, table: str, certificate: Certificate) -> bool:
         """Use a certificate for connections that come from now on; return whether it is new."""
-        current = self._certificate
-        if certificate is None or current is None or certificate.digest == current.digest:
+        current = self._certificates.get(table)
+        if current is None or certificate.digest == current.digest:
             return False  # the same context goes on, in which clients can resume their TLS sessions
-        self._certificate = certificate
-        for endpoint in self._endpoints:
-            endpoint.renew(certificate.context)
+        self._certificates[table] = certificate
+        if table == "listen":
+            endpoints = self._endpoints
+        else:
+            endpoints = [] if self._services is None else self._services.endpoints[table]
+        for endpoint in endpoints:
+            if endpoint.tls is not None:  # the control socket's file speaks no TLS
+                endpoint.renew(certificate.context)
         return True
 
 
@@ -284,17 +296,29 @@ def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
     scope.cancel()
 
 
-def read_certificate(listen: "ListenOptions") -> Certificate | None:
-    """Read the certificate and key that the options name; None if they name none.
+def read_certificates(configuration: Configuration) -> dict[str, Certificate]:
+    """Read the certificates that the tables name, by table.
+
+    Raises:
+        ConfigurationError: one cannot be used.
+    """
+    groups = {table: getattr(configuration, table) for table in _CERTIFIED}
+    return {
+        table: read_certificate(Path(group.certfile), group.keyfile and Path(group.keyfile))
+        for table, group in groups.items()
+        if group.certfile is not None
+    }
+
+
+def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
+    """Read a certificate and its key.
 
     Raises:
         ConfigurationError: they cannot be used.
     """
-    if listen.certfile is None:
-        return None
-    context = create_context(listen.certfile, listen.keyfile)
+    context = create_context(certfile, keyfile)
     digest = sha256()
-    for path in (listen.certfile, listen.keyfile):
+    for path in (certfile, keyfile):
         if path is not None:
             try:
                 digest.update(path.read_bytes())
@@ -337,8 +361,10 @@ def _with_names_of_tables(error: OptionError) -> ConfigurationError:
 
 
 def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration) -> bool:
-    if table == "listen" and (old.listen.certfile is None) is not (new.listen.certfile is None):
-        return False  # to begin or cease to speak TLS changes the URL of the server
+    if table in _CERTIFIED and name in ("certfile", "keyfile"):
+        before, after = getattr(old, table).certfile, getattr(new, table).certfile
+        if (before is None) is not (after is None):
+            return False  # to begin or cease to speak TLS changes the URL
     return name in TABLES[table]._reloadable
 
 

@@ -16,7 +16,7 @@ from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
-from trio_socketio.ops.log import set_up
+from trio_socketio.ops.log import LogOptions, open_log
 from trio_socketio.ops.metrics import Metrics
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
 
@@ -80,5 +80,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    set_up("info", "text")
-    trio.run(main)
+    with open_log(LogOptions()):
+        trio.run(main)

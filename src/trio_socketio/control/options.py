@@ -122,7 +122,7 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         slow_peer_s: see output_bound_bytes.
     """
 
-    _reloadable = frozenset(("tokens",))
+    _reloadable = frozenset(("tokens", "certfile", "keyfile"))
 
     listen: tuple[str, ...] = ()
     certfile: str | None = None

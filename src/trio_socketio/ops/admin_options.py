@@ -21,6 +21,8 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
         max_connections: how many connections may be open; further ones are answered 503.
     """
 
+    _reloadable = frozenset(("certfile", "keyfile"))
+
     listen: str | None = None
     certfile: Path | None = None
     keyfile: Path | None = None
