@@ -59,6 +59,7 @@ def test_serve_reads_its_options_from_all_sources(
         ),
         ("[app]\nspec = 'none.py'", "conf.toml: [app] spec none.py: there is no file none.py"),
         ("[listen]\ncertfile = 'none.pem'", "certificate file not found: none.pem"),
+        ("[stop]\ndelay_s = inf", "conf.toml: [stop] delay_s: expected a number of seconds"),
         (
             "[engine]\npath = 'x'\n[listen]\nport = -1",
             "conf.toml tells all)",
@@ -106,6 +107,8 @@ def test_check_config_tells_all_errors(conf: Path) -> None:
     conf.write_text(
         "[engine]\npath = 'x'\npign = 1\n[listen]\nport = 'y'\ncertfile = 'none.pem'\n"
         "[client_files]\nfolder = 'none'\n[app]\nspec = 'none.py:app'\n"
+        "[admin]\ncertfile = 'admin.pem'\n"
+        "[control]\ncertfile = 'control.pem'\ntokens = [{name = 'a', file = 'no.token'}]\n"
     )
     ended = run_cli("check-config", str(conf))
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -116,6 +119,9 @@ def test_check_config_tells_all_errors(conf: Path) -> None:
         f"{conf}: [engine] path: must be an absolute URL path, not 'x'",
         f"{conf}: [app] spec: there is no file none.py",
         "certificate file not found: none.pem",
+        "certificate file not found: admin.pem",
+        "certificate file not found: control.pem",
+        "token a: cannot read no.token: No such file or directory",
         "none holds no socket.io.js, so it is not a folder of the browser's client",
     ]
 

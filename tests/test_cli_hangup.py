@@ -7,12 +7,13 @@ import subprocess
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import trio_test
 
-from tests.cli_process import COMMAND, LIMIT_S, ServingProcess
+from tests.cli_process import COMMAND, LIMIT_S, ServingProcess, serving
 from tests.wire import WebSocketEngine
 
 NOTHING = "reloaded the configuration: nothing has changed"
@@ -41,6 +42,20 @@ async def serving_in_session(prepare: Callable[[], object]) -> AsyncIterator[Ser
 async def check_serving(port: int) -> None:
     engine = await WebSocketEngine.open(port)
     await engine.aclose()
+
+
+@pytest.mark.req("SYS-01")
+@trio_test
+async def test_a_hang_up_during_the_start_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\nfrom trio_socketio import Server\n"
+        "print('importing', file=sys.stderr, flush=True)\ntime.sleep(0.5)\nsio = Server()\n"
+    )
+    async with serving("--app", "slow.py", cwd=tmp_path) as server:
+        await server.wait_logged("importing")
+        server.process.send_signal(signal.SIGHUP)
+        await check_serving(await server.wait_port())
+        assert await server.end() == 0
 
 
 @pytest.mark.req("SYS-01")

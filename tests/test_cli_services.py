@@ -48,6 +48,9 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
             assert info["pid"] == server.process.pid
             metrics = await get(admin, "/metrics")
             assert 'tsio_sessions{transport="websocket"} 1' in metrics.text
+            assert "tsio_control_peers 1.0" in metrics.text
+            assert 'tsio_backend_events_total{result="failed"} 0.0' in metrics.text
+            assert 'tsio_rpc_calls_total{method="system.info",result="done"} 1.0' in metrics.text
             await trio.Path(conf).write_text('[cors]\norigins = []\n[engine]\npath = "/x"\n')
             reloaded: Any = await backend.call("system.reload")
             assert reloaded == {"changed": ["[cors] origins"], "needs_restart": ["[engine] path"]}
@@ -56,6 +59,18 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
                 await backend.call("system.reload")
             await backend.call("system.drain")
         assert await server.wait_end() == 0
+
+
+@trio_test
+async def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    control = f"unix:{tmp_path}/run/control.sock"
+    async with serving("--control", control) as server:
+        await server.wait_port()
+        async with serving("--control", control) as other:
+            assert await other.wait_end() == 2
+        (line,) = other.log
+        assert line.startswith("trio-socketio: cannot listen on ")
+        assert await server.end() == 0
 
 
 @pytest.mark.req("CFG-12")

@@ -95,8 +95,9 @@ def test_the_commands_of_the_configuration(tmp_path: Path) -> None:
 
 
 def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
-    (text,) = [code for kind, code in BLOCKS if kind == "toml"]
+    text = "".join(code for kind, code in BLOCKS if kind == "toml")
     (tmp_path / "chat.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "shop.token").write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
     saved(tmp_path, "chat.py", program("python", "chat.py"), 3000)
     certificate = trustme.CA().issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "chain.pem"))
@@ -104,6 +105,8 @@ def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
     done = run_cli("check-config", "chat.toml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ping_interval_s = 20" in done.stdout
+    assert '"order"' in done.stdout
+    assert "0123456789abcdef" not in done.stdout
 
 
 def test_make_has_the_commands() -> None:

@@ -119,14 +119,18 @@ class Services:
     def _open_admin(
         self, configuration: "Configuration", version: str, program_log: "Log"
     ) -> AdminPort:
-        # It needs a package that a server without this port can do without.
-        from trio_socketio.ops.metrics import Metrics
+        # They need a package that a server without this port can do without.
+        from trio_socketio.ops.metrics import Metrics  # first: it says how to install that
+
+        from trio_socketio.control.metrics import ControlCollector  # isort: skip
 
         health = Health()
         health.add(check_server(self._server))
         metrics = Metrics(
             self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
         )
+        if self._control is not None:
+            metrics.add(ControlCollector(self._control))
         return AdminPort(
             configuration.admin,
             health,

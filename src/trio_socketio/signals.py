@@ -9,6 +9,16 @@ from typing import Any
 import trio
 
 
+def ignore_hang_ups() -> None:
+    """Keep a SIGHUP from ending the program before it serves.
+
+    Whoever sends one then wants the configuration read, which is about to happen. A closed terminal
+    goes unnoticed in that time. Under nohup nothing changes, see `handled_signals`.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+
 @contextmanager
 def handled_signals(
     stop: Callable[[str], None], cancel: Callable[[str], None], reload: Callable[[], None]

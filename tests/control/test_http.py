@@ -132,7 +132,10 @@ async def test_notifications_are_not_answered(tmp_path: Path) -> None:
 )
 @trio_test
 async def test_who_is_kept_out(
-    tmp_path: Path, headers: tuple[tuple[str, str], ...], status: int
+    tmp_path: Path,
+    headers: tuple[tuple[str, str], ...],
+    status: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with over_http(tmp_path) as (_, http):
         response = await post(http, call("system.info"), *headers)
@@ -141,6 +144,10 @@ async def test_who_is_kept_out(
         if status == 401:
             assert response.headers["www-authenticate"] == "Bearer"
             assert response.json()["error"]["code"] == Code.UNAUTHORIZED
+            was_given = ("Authorization", "Bearer wrong") in headers
+            assert ("no such token" in response.text) is was_given
+            assert ("127.0.0.1 has a wrong token" in caplog.text) is was_given
+            assert "Bearer" not in caplog.text
 
 
 @pytest.mark.req("CONTROL-42")

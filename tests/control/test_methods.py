@@ -451,6 +451,18 @@ async def test_rooms_are_joined_left_and_cleared(tmp_path: Path) -> None:
             assert error["data"] == {"parameter": "namespace"}
 
 
+@trio_test
+async def test_the_id_of_a_socket_names_no_room_for_others(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        where = await stack.enter_async_context(controlled(tmp_path))
+        raw = await stack.enter_async_context(peer(where))
+        a, b = (socket_id for _, socket_id in await clients(stack, where, 2))
+        error = await raw.fail("rooms.join", sockets=[b], rooms=["r", a])
+        assert error["data"] == {"parameter": "rooms"}
+        assert (await raw.call("rooms.list"))["total"] == 0
+        assert (await raw.call("emit", event="x", sockets=[a]))["reached"] == 1
+
+
 @pytest.mark.req("CONTROL-04")
 @trio_test
 async def test_joining_too_many_rooms_changes_nothing(tmp_path: Path) -> None:

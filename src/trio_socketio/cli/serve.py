@@ -12,6 +12,7 @@ from trio_socketio.cli.serve_arguments import FLAGS, given_settings
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import open_log
+from trio_socketio.signals import ignore_hang_ups
 from trio_socketio.standalone import load_program
 
 DESCRIPTION = "Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds."
@@ -33,6 +34,7 @@ def run(asked: argparse.Namespace) -> int:
         The exit code: 0 after a signal, 2 if an argument, an option, the app, an address or a
         certificate cannot be used, 130 after an interrupt before the server has begun to serve.
     """
+    ignore_hang_ups()
     try:
         sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
         loaded = load(sources)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
+from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
 from trio_socketio.socketio.client_files import find_client
@@ -70,6 +71,11 @@ def find_faults_of_files(configuration: Configuration, settings: Settings) -> It
     checks: list[tuple[Any, tuple[Any, ...]]] = []
     if listen.certfile is not None:
         checks.append((create_context, (listen.certfile, listen.keyfile)))
+    for other in (configuration.admin, configuration.control):
+        if other.certfile is not None:
+            key = None if other.keyfile is None else Path(other.keyfile)
+            checks.append((create_context, (Path(other.certfile), key)))
+    checks.append((TokenTable, (configuration.control.tokens,)))
     if client.serve and client.folder is not None:
         checks.append((find_client, (client.folder,)))
     for check, arguments in checks:

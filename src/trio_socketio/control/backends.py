@@ -7,12 +7,10 @@ fails is not given to another backend, since the first one may have handled it.
 
 import logging
 from functools import partial
-from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
-import trio
 
 from trio_socketio.codec.json_rpc import NULL, Code, pass_value
 from trio_socketio.control.api import BackendEvent
@@ -26,16 +24,18 @@ from trio_socketio.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
+
+if TYPE_CHECKING:
+    from trio_socketio.net.driving import Timetable
 
 log = logging.getLogger(__name__)
 
 ERROR_EVENT: Final = "backend_error"
 """The event that tells a client that one of its events was not handled."""
 _EVERY_EVENT: Final = "*"
-_TELL_S: Final = 10.0
-"""The time between two log lines about events that no backend has handled."""
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +81,7 @@ class Backends:
         # Whoever was chosen last stands last.
         self._registered: dict[BackendPeer, frozenset[str] | None] = {}
         self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
-        self._told_at = -inf
-        self._untold = 0
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
         self.failed = 0
         self.handled = 0
 
@@ -192,23 +191,22 @@ class Backends:
         self.handled += 1
         return answer
 
+    def begin(self, deadlines: "Timetable") -> None:
+        """Sum up in the log, from now on, the events of which it has not told."""
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
+
+    def end(self) -> None:
+        """Write the last sum: the control service ends."""
+        self._lines.flush()
+
     def _refuse(self, socket: Socket, event: str, error: ControlError) -> dict[str, Any]:
         """Tell a client that its event was not handled (CONTROL-33).
 
         It is told with an event, as it may not have asked for an answer, and with the answer.
         """
         self.failed += 1
-        self._untold += 1
-        now = trio.current_time()
-        if now - self._told_at >= _TELL_S:
-            log.warning(
-                "%d events were not handled by a backend; the last, %r: %s",
-                self._untold,
-                event[:100],
-                error,
-            )
-            self._told_at = now
-            self._untold = 0
+        if self._lines.admits("events that no backend has handled"):
+            log.warning("the event %r was not handled by a backend: %s", event[:100], error)
         reason: dict[str, Any] = {"code": error.code, "message": error.message}
         socket.emit(ERROR_EVENT, {"event": event, **reason})
         return {"error": reason}

@@ -17,6 +17,7 @@ from trio_socketio.control.failures import overloaded, unauthorized
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.tokens import Grant
 from trio_socketio.errors import ControlError
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 if TYPE_CHECKING:
     from trio_socketio.http.request import Request
@@ -81,6 +82,7 @@ class HttpCalls:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._at_work = 0
+        self._wrong_tokens = SampledLog(log, logging.WARNING, REFUSALS)
 
     def receive_request(self, request: "Request") -> None:
         """Answer a request; a RequestHandler of http/routes.py."""
@@ -96,7 +98,13 @@ class HttpCalls:
             return
         grant = self._hub.find_grant(_bearer(request.headers.get("authorization", "")))
         if grant is None:  # CONTROL-40
-            answer(request, 401, unauthorized("expected Authorization: Bearer TOKEN"), _BEARER)
+            secret = _bearer(request.headers.get("authorization", ""))
+            if secret and self._wrong_tokens.admits("wrong tokens given to /rpc"):
+                log.warning(
+                    "a request to /rpc from %s has a wrong token", request.address or "unix"
+                )
+            why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
+            answer(request, 401, unauthorized(why), _BEARER)
             return
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # CONTROL-41

@@ -108,7 +108,11 @@ class RoomMethods:
             rooms: the names of the rooms; those that nobody is in come into being.
             namespace: the one that the sockets are in.
         """
-        found, missing = find_sockets(find_namespace(self._server, namespace), sockets)
+        place = find_namespace(self._server, namespace)
+        found, missing = find_sockets(place, sockets)
+        if any(room in place.rooms.sockets for room in rooms):
+            # What is sent to a socket would reach everybody who is in the room of that name.
+            raise invalid("rooms", "a socket's id cannot be the name of a room for others")
         self._check_room_count(found, rooms)
         for socket in found:
             socket.join(rooms)

@@ -162,6 +162,7 @@ class ControlService:
             slow_client_s=self._options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
+        self._backends.begin(runtime.deadlines)
         connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
         try:
             async with (
@@ -175,6 +176,7 @@ class ControlService:
                 await trio.sleep_forever()
         finally:
             self._hub.nursery = None
+            self._backends.end()
             for peer in tuple(self._hub.peers):
                 peer.end("the control service has ended")
 

@@ -1,6 +1,6 @@
 """The options of a running program: of its poller, its connections, and its end."""
 
-from trio_socketio.option_checks import OptionGroup
+from trio_socketio.option_checks import OptionGroup, check_seconds
 
 
 class RuntimeOptions(OptionGroup, frozen=True, kw_only=True):
@@ -53,3 +53,8 @@ class StopOptions(OptionGroup, frozen=True, kw_only=True):
     window_s: float = 0.0
     grace_s: float = 5.0
     flush_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.__struct_fields__:
+            check_seconds(name, getattr(self, name))  # with infinity it would never end

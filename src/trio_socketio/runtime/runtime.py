@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.deadlines import Deadlines
 from trio_socketio.runtime.endpoints import Endpoint
@@ -179,6 +179,8 @@ async def _run_service(
 ) -> None:
     try:
         await service(task_status=task_status)
+    except ConfigurationError:
+        raise  # it says itself what is wrong, and where
     except Exception:
         log.error("the service %s has failed: the program ends", name)
         raise  # RUN-04
