@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import trustme
 from trio.testing import trio_test
 
 from tests.cli_process import COMMAND, LIMIT_S, ServingProcess, run_cli, serving
-from tests.wire import open_client
+from tests.wire import HttpClient, open_client
 from trio_socketio.cli import main
 from trio_socketio.cli.ctl import ADDRESS_VARIABLE
 from trio_socketio.control.service import describe_api
@@ -229,8 +230,11 @@ def test_what_cannot_be_used(tmp_path: Path, ctl: Ctl) -> None:
 
 
 @contextmanager
-def answering(*lines: bytes) -> Iterator[str]:
-    """A server that sends a line for each connection or request, and then hangs up."""
+def answering(*lines: bytes, hangs: bool = False) -> Iterator[str]:
+    """A server that sends a line for a connection and for each request, and then hangs up.
+
+    If it hangs, it waits for the client to hang up instead.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -240,7 +244,7 @@ def answering(*lines: bytes) -> Iterator[str]:
                 for line in lines[1:]:
                     requests.readline()
                     connection.sendall(line + b"\n")
-                requests.readline()
+                requests.read() if hangs else requests.readline()
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -269,10 +273,21 @@ def test_a_server_that_cannot_be_reached_or_is_lost(tmp_path: Path, ctl: Ctl) ->
 
 @pytest.mark.req("CTL-06")
 def test_a_server_that_does_not_answer(ctl: Ctl) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
-        ended = ctl("--control", address, "--timeout", "0.1", "system.info")
-    assert ended.code in (1, 3)
+    with answering(HELLO, hangs=True) as address:
+        ended = ctl("--control", address, "--timeout", "0.3", "system.info")
+    assert ended.code == 1
+    assert "error 1005 TIMEOUT: the server has not answered within 0.3 s" in ended.error
+    with answering(HELLO[:9], hangs=True) as address:
+        assert ctl("--control", address, "--timeout", "0.3", "system.info").code == 3
+
+
+def test_the_time_that_a_method_waits_is_added(ctl: Ctl) -> None:
+    began = time.monotonic()
+    with answering(HELLO, hangs=True) as address:
+        arguments = ("emit_with_ack", "event=a", "all=true", "timeout_s=0.7")
+        ended = ctl("--control", address, "--timeout", "0.3", *arguments)
+    assert ended.code == 1
+    assert time.monotonic() - began >= 1
 
 
 @pytest.mark.req("CTL-14")
@@ -351,6 +366,35 @@ async def test_the_default_address(
         assert ctl("system.info").code == 0
 
 
+@pytest.mark.req("CTL-15")
+@trio_test
+async def test_traffic_is_counted(
+    tmp_path: Path, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with controlled(tmp_path, monkeypatch) as (_, port):
+        async with open_client(port) as client:
+            await client.connect()
+            before = json.loads(ctl("system.stats", "--json").out)["traffic"]
+            assert (before["sessions_opened"], before["sessions_ended"]) == (1, 0)
+            for number in range(10):
+                await client.emit("list", ack_id=number)
+                await client.receive()
+            after = json.loads(ctl("system.stats", "--json").out)["traffic"]
+            assert after["packets_in"] == before["packets_in"] + 10
+            assert after["packets_out"] == before["packets_out"] + 10
+            assert after["bytes_in"] > before["bytes_in"]
+            assert after["bytes_out"] > before["bytes_out"]
+            assert after["requests_refused"] == 0
+        http = HttpClient(port)
+        assert (await http.request("GET", "/socket.io/?EIO=9&transport=polling")).status == 400
+        await http.aclose()
+        stats = ctl("system.stats").lines
+        while ["traffic.sessions_ended", "1"] not in stats:
+            await trio.sleep(0.01)
+            stats = ctl("system.stats").lines
+        assert ["traffic.requests_refused", "1"] in stats
+
+
 # -- watching
 
 
@@ -374,8 +418,10 @@ async def test_watching(tmp_path: Path, ctl: Ctl, monkeypatch: pytest.MonkeyPatc
             while sample["per_second"]["sockets./"] == 0:  # the server had counted it before
                 sample = json.loads(await watching.wait_logged('"sockets./"'))
             assert 0 < sample["per_second"]["sockets./"] <= 1 / 0.25
+            assert sample["per_second"]["traffic.packets_in"] >= 0
             shown = ctl("watch", "--count", "1").out
             assert "sockets./=1" in shown
+            assert "traffic.sessions_opened=1" in shown
         assert await watching.end(signal.SIGINT) == 0
 
 
