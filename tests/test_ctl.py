@@ -417,7 +417,7 @@ async def test_watching(tmp_path: Path, ctl: Ctl, monkeypatch: pytest.MonkeyPatc
             assert sample["numbers"]["connections"] >= 1
             while sample["per_second"]["sockets./"] == 0:  # the server had counted it before
                 sample = json.loads(await watching.wait_logged('"sockets./"'))
-            assert 0 < sample["per_second"]["sockets./"] <= 1 / 0.25
+            assert sample["per_second"]["sockets./"] > 0
             assert sample["per_second"]["traffic.packets_in"] >= 0
             shown = ctl("watch", "--count", "1").out
             assert "sockets./=1" in shown
@@ -443,10 +443,12 @@ async def test_watching_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monkey
                 shown += await trio.to_thread.run_sync(os.read, ours, 65536)
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 0
+            shown += await trio.to_thread.run_sync(os.read, ours, 65536)
         finally:
             process.kill()
             await process.wait()
             os.close(ours)
+        assert shown.endswith(b"\r\n")
         screen = shown.split(b"\x1b[H\x1b[J")[1].decode().split("\r\n")
         assert len(screen) <= 12
         assert "serving" in screen[0]

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_socketio.cli import main
+from trio_socketio.cli import main, watch
 from trio_socketio.cli.ctl_help import method_help
 from trio_socketio.cli.ctl_methods import Api, expected
 from trio_socketio.cli.tables import cell, display_width, render, render_table
 from trio_socketio.cli.watch import Sample, flatten_numbers, line, screen
 from trio_socketio.control.service import describe_api
+from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.errors import ConfigurationError
 
 PUBLISHED: Final = Path(__file__).resolve().parents[1] / "spec" / "openrpc.json"
@@ -218,6 +219,55 @@ def test_a_table_that_does_not_fit_is_shown_in_lines() -> None:
 # -- watching
 
 INFO: Final = {"version": "1", "node": "n\x1b", "state": "serving"}
+
+
+class FakeClock:
+    """Time that passes only while somebody sleeps, or as the client below says."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
+
+    def sleep(self, duration_s: float) -> None:
+        self.slept.append(duration_s)
+        self.now += duration_s
+
+
+class FakeClient(ControlClient):
+    """Its server has sent 3 more packets in each call; the third takes 1.5 s."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__("unix:/nowhere")
+        self.clock = clock
+        self.calls = 0
+
+    def batch(self, calls: Any, *, timeout_s: float | None = None) -> list[Any]:
+        assert [name for name, _ in calls] == ["system.info", "system.stats"]
+        self.calls += 1
+        self.clock.now += 1.5 if self.calls == 3 else 0
+        x = {"x": 0} if self.calls > 1 else {}  # a namespace, say, that was not there before
+        return [INFO, {"traffic": {"packets_in": 3 * self.calls}, **x}]
+
+
+@pytest.mark.req("CTL-10")
+def test_changes_are_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(watch, "time", clock)
+    samples = list(watch.take(FakeClient(clock), 0.5, 4))
+    assert [one.numbers["traffic.packets_in"] for one in samples] == [3, 6, 9, 12]
+    assert [one.per_second for one in samples] == [
+        {},
+        {"traffic.packets_in": 6},
+        {"traffic.packets_in": 1.5, "x": 0},
+        {"traffic.packets_in": 6, "x": 0},
+    ]
+    assert [one.at_s - 1e9 for one in samples] == [100, 100.5, 102.5, 103]
 
 
 def test_a_sample_in_one_line() -> None:

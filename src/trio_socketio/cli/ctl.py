@@ -175,7 +175,7 @@ def _show(method: MethodDescription, result: Any, *, as_json: bool) -> str:
 
 def _to_json(value: Any, indent: int | None = None) -> str:
     # ASCII alone, so that no control character of a client reaches a terminal (CTL-07).
-    return json.dumps(escape_bytes(value), indent=indent).replace("\x7f", "\\u007f")
+    return json.dumps(escape_bytes(value), indent=indent)
 
 
 def _word(error: ControlError) -> str:

@@ -78,7 +78,9 @@ def take(control: ControlClient, interval_s: float, samples: int | None) -> Iter
         if number == samples:
             return
         before, before_at = numbers, at
-        due = max(due + interval_s, at)  # after a pause, samples are not taken in a burst
+        due += interval_s
+        if due <= at:  # the server was slow: samples are not taken in a burst
+            due = at + interval_s
         time.sleep(due - at)
 
 
