@@ -466,3 +466,16 @@ async def test_a_reader_that_goes_away_is_no_failure(
         )
         assert done.stdout.count(b"\n") == 1
         assert done.stderr == b""
+
+
+@pytest.mark.req("CTL-06")
+def test_a_result_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "ctl", "--help"], stdout=full, stderr=subprocess.PIPE, timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"trio-socketio ctl: the result cannot be written: No space left on device\n"
+    )

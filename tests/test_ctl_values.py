@@ -189,7 +189,7 @@ def test_a_page_is_a_table_and_lines() -> None:
 
 
 def test_results_of_other_shapes() -> None:
-    assert render(None) == render([]) == render({}) == "-"
+    assert render(None) == render([]) == render({}) == render("") == "-"
     assert render("a\x1b[31m") == "a\\x1b[31m"
     assert render(["a", 1]) == "a\n1"
     assert render([{"a": 1}, {"b": b"hi"}]) == "a  b\n1  -\n-  <2 bytes>"

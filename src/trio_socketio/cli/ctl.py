@@ -42,9 +42,9 @@ _NOTES: Final = (
     "A VALUE is JSON; where text is expected, it may be plain text. A list may also be given item "
     "by item: rooms=tea rooms=news.",
     "METHOD --help tells the parameters and the result of a method.",
-    "Exit codes: 0 if it is done; 1 if the server has answered with an error, or not in time; 2 if "
-    "an argument cannot be used; 3 if the server cannot be reached, or the connection was lost. "
-    "Errors are one line on standard error.",
+    "Exit codes: 0 if it is done; 1 if the server has answered with an error, or not in time, or "
+    "the result cannot be written; 2 if an argument cannot be used; 3 if the server cannot be "
+    "reached, or the connection was lost. Errors are one line on standard error.",
 )
 _COMMANDS: Final = {
     "watch": "show what the server does, again and again, until Ctrl-C",
@@ -79,7 +79,9 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         parser.error(unrecognized(unknown, parser))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
     try:
-        return _run(parser, asked, words, commands)
+        code = _run(parser, asked, words, commands)
+        sys.stdout.flush()  # here, where its errors are handled
+        return code
     except (ConfigurationError, LocalProtocolError) as error:
         parser.error(str(error))
     except ControlError as error:
@@ -88,10 +90,12 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         return _complain(f"{error}{_advise(error.__cause__)}", 3)
     except SessionClosed as error:
         return _complain(f"the connection was lost before the answer came: {error.reason}", 3)
-    except BrokenPipeError:  # the reader has gone, as `head` does, and wants no more
+    except OSError as error:
         # Output goes nowhere from here on, so that Python's last flush cannot fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, wants no more
+            return 0
+        return _complain(f"the result cannot be written: {error.strerror}", 1)
     except KeyboardInterrupt:
         return 0 if words == ["watch"] else 130
 

@@ -84,7 +84,7 @@ def cell(value: Any, name: str = "") -> str:
         value: the value.
         name: its name; one that ends in ``_at_s`` is a time, in seconds since 1970.
     """
-    if value is None or value in ({}, []):
+    if value is None or value in ({}, [], ""):
         return _NOTHING
     if isinstance(value, bool):
         return "true" if value else "false"
