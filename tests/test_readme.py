@@ -1,6 +1,7 @@
 """Every program and command of the README does what the text beside it says."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -87,11 +88,27 @@ async def test_a_command_serves(line: str, tmp_path: Path) -> None:
 
 def test_the_commands_of_the_configuration(tmp_path: Path) -> None:
     lines = [line.split() for line in commands() if line.startswith("trio-socketio")]
-    others = [line[1:] for line in lines if line[1] not in ("serve", "connect")]
+    others = [line[1:] for line in lines if line[1] not in ("serve", "connect", "ctl")]
     assert [line[0] for line in others] == ["init", "check-config"]
     for line in others:
         done = run_cli(*line, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+@trio_test
+async def test_the_commands_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"unix:{tmp_path / 'run' / 'control.sock'}"
+    monkeypatch.setenv("TRIO_SOCKETIO_CONTROL", address)
+    async with serving_process("--control", address) as server:
+        await server.wait_port()
+        lines = [shlex.split(line) for line in commands() if line.startswith("trio-socketio ctl")]
+        assert len(lines) == 7
+        for line in lines:
+            done = run_cli(*line[1:])
+            assert (done.returncode, done.stderr) == (0, ""), line
+            assert done.stdout
 
 
 def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:

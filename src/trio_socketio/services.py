@@ -14,6 +14,7 @@ from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, RenewableEndpoint
+from trio_socketio.socketio.measures import count_traffic
 
 if TYPE_CHECKING:
     from trio_socketio.configuration.tables import Configuration
@@ -58,7 +59,8 @@ class ProgramSystem:
         )
 
     def statistics(self) -> dict[str, Any]:
-        return asdict(self._server.statistics())
+        traffic = count_traffic(self._server)
+        return {**asdict(self._server.statistics()), "traffic": traffic}
 
     async def reload(self) -> Reloaded:
         done = await self._program.reload()

@@ -1,11 +1,12 @@
 """The commands of the command line."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from trio_socketio import __version__
-from trio_socketio.cli import check_config, connect, init, serve, serve_arguments
+from trio_socketio.cli import check_config, connect, ctl, init, serve, serve_arguments
 from trio_socketio.cli.arguments import Parser, unrecognized
 
 
@@ -70,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, which the help of each command explains.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    summaries = {name: command.summary for name, command in COMMANDS.items()}
+    summaries["ctl"] = ctl.SUMMARY
+    if arguments[:1] == ["ctl"]:  # a parser of its own, because what may follow is up to the method
+        return ctl.main(arguments[1:], summaries)
     parser = Parser(prog="trio-socketio", description="A realtime server that speaks Socket.IO.")
     parser.add_argument("--version", action="version", version=f"trio-socketio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -83,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 epilog=command.epilog,
             )
         )
+    commands.add_parser("ctl", help=ctl.SUMMARY)
     asked, unknown = parser.parse_known_args(arguments)
     if unknown:  # the command's own parser reports it, because its --help lists the options
         own = commands.choices[asked.command]

@@ -176,6 +176,21 @@ class Measuring:
         )
 
 
+def count_traffic(server: Server) -> dict[str, int]:
+    """Return what has passed between a server and its clients since it was made (CTL-15)."""
+    counts = server._host.counts
+    http, websocket = counts.http, counts.websocket
+    return {
+        "packets_in": http.packets_in + websocket.packets_in,
+        "packets_out": http.packets_out + websocket.writes,
+        "bytes_in": http.bytes_in + websocket.bytes_in,
+        "bytes_out": http.bytes_out + websocket.bytes_out,
+        "sessions_opened": sum(counts.opened.values()),
+        "sessions_ended": sum(counts.ended.values()),
+        "requests_refused": sum(counts.refused.values()),
+    }
+
+
 def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:
     """The name under which a namespace is counted. No client can make up further ones."""
     name = namespace._family
