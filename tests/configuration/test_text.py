@@ -153,7 +153,7 @@ def test_groups_within_groups_are_explained() -> None:
 
 def test_the_example_of_the_readme_can_be_read(tmp_path: Path) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    configuration = read(tmp_path, example)
+    configuration = read(tmp_path, "".join(re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)))
     assert configuration.listen.host == ("all",)
+    assert configuration.control.backends.forward[0].events == ("order",)
     assert configuration.engine.cookie == Cookie(name="seat")
