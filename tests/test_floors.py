@@ -1,7 +1,7 @@
 """Imports go down the floors and never in a circle; the pure floors stay pure, modules short."""
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ FLOORS: Final = (
     ("client",),
     ("ops",),
     ("control",),
+    ("im",),
     ("configuration",),
     ("lobby",),
     ("descriptors",),
@@ -74,9 +75,22 @@ ONLY: Final = {
         "http",
         "socketio",
     },
+    "im": {
+        "errors",
+        "option_checks",
+        "codec",
+        "protocol",
+        "net",
+        "runtime",
+        "http",
+        "socketio",
+        "control",
+    },
     "descriptors": set(),
     "signals": set(),
 }
+# The folders of these floors do not import one another.
+APART: Final = ("im",)
 PURE: Final = ("codec", "protocol")
 IMPURE: Final = {
     "trio", "socket", "ssl", "time", "random", "logging", "secrets", "os",
@@ -127,7 +141,7 @@ def violations(root: Path) -> list[str]:
             found.append(f"{module} is on no floor")
             continue
         for name in imported_names(path.read_text(), module, is_package=is_package):
-            why = _forbidden(floor, name.split("."))
+            why = _forbidden(floor, name.split(".")) or _crosses(parts[1:], name.split(".")[1:])
             if why:
                 found.append(f"{module} imports {name}: {why}")
     return found
@@ -146,6 +160,11 @@ def _forbidden(floor: str, name: list[str]) -> str:
     if floor in ONLY and target not in ONLY[floor]:
         return f"this floor may import only {sorted(ONLY[floor])}"
     return ""
+
+
+def _crosses(parts: Sequence[str], name: Sequence[str]) -> str:
+    is_beside = parts[0] in APART and len(parts) > 2 and len(name) > 1 and name[0] == parts[0]
+    return "folders of this floor stand apart" if is_beside and name[1] != parts[1] else ""
 
 
 def imports_of_modules(root: Path) -> dict[str, set[str]]:
@@ -257,6 +276,11 @@ def test_no_module_is_too_long() -> None:
         ("lobby.py", "from trio_socketio.app import load_app"),
         ("socketio/x.py", "from trio_socketio.control.options import ControlOptions"),
         ("control/x.py", "from trio_socketio.client.client import Client"),
+        ("control/x.py", "from trio_socketio.im.identity.options import IdentityOptions"),
+        ("im/x/y.py", "from trio_socketio.im.z.w import V"),
+        ("im/x/y.py", "from trio_socketio.im import z"),
+        ("im/x/y.py", "from ..z import w"),
+        ("im/x/y.py", "from trio_socketio.ops.log import escape"),
         ("app.py", "from trio_socketio.cli import main"),
         ("unheard_of/x.py", ""),
     ],

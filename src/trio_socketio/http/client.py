@@ -1,6 +1,7 @@
 """A client of HTTP/1.1, which sends one request at a time on a connection that is kept alive."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -74,27 +75,37 @@ class HttpConnection:
         self._http = h11.Connection(h11.CLIENT)
         self._idle_since = 0.0
 
-    async def request(self, method: str, target: str, body: bytes | None = None) -> Response:
+    async def request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        content_type: str = "text/plain;charset=UTF-8",
+    ) -> Response:
         """Send a request and read its response. The caller bounds the time.
 
         Args:
             method: the HTTP method.
             target: path and query.
             body: text in UTF-8; None for a request without a body.
+            headers: of this request alone.
+            content_type: of the body.
         Raises:
             ConnectFailed: the server cannot be reached.
             SessionClosed: the server has closed the connection.
             RemoteProtocolError: the server does not speak HTTP, or its response is too large.
         """
         dialer = self._dialer
-        headers = [("Host", dialer.authority), ("Accept-Encoding", "identity")]
-        headers += dialer.request_headers()
+        sent = [("Host", dialer.authority), ("Accept-Encoding", "identity")]
+        sent += [*dialer.request_headers(), *headers]
         if body is not None:
-            headers.append(("Content-Type", "text/plain;charset=UTF-8"))
-            headers.append(("Content-Length", str(len(body))))
+            sent.append(("Content-Type", content_type))
+            sent.append(("Content-Length", str(len(body))))
         stream = await self._usable_stream()
         try:
-            request = h11.Request(method=method, target=target, headers=headers)
+            request = h11.Request(method=method, target=target, headers=sent)
             data = self._http.send(request) or b""
             if body is not None:
                 data += self._http.send(h11.Data(data=body)) or b""

@@ -1,0 +1,221 @@
+"""Requests of the server itself: to fetch keys, and to ask or tell a backend.
+
+TLS is verified, redirects are not followed, answers are bounded, and each request has one deadline
+for everything. Cleartext is spoken with this machine alone.
+"""
+
+import hmac
+import re
+import secrets
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+import trio
+
+from trio_socketio.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ProtocolError,
+    SessionClosed,
+    TrioSocketIOError,
+)
+from trio_socketio.http.client import HttpConnection, Response
+
+MAX_ANSWER_BYTES: Final = 65536
+SIGNATURE_HEADER: Final = "Trio-SocketIO-Signature"
+_TARGET: Final = re.compile(r"[!-~]+").fullmatch
+
+
+class RequestFailed(TrioSocketIOError):
+    """A request got no answer that can be used. The message says why, and shows no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go.
+
+    Args:
+        host: a name or an address.
+        port: of TCP.
+        secure: whether to speak TLS.
+        authority: the value of the Host header.
+        path: with its query.
+    """
+
+    host: str
+    port: int
+    secure: bool
+    authority: str
+    path: str
+
+    def __str__(self) -> str:
+        # Without the query, which may hold a secret.
+        scheme = "https" if self.secure else "http"
+        return f"{scheme}://{self.authority}{self.path.partition('?')[0]}"
+
+
+def parse_target(url: str) -> Target:
+    """Read a URL: https, or http to this machine.
+
+    Raises:
+        ConfigurationError: it is something else. The message does not show the URL, which may hold
+            a secret.
+    """
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as error:
+        raise ConfigurationError(f"expected a URL: {error}") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise ConfigurationError("expected a URL such as https://example.org/path")
+    if "@" in parts.netloc or parts.fragment:
+        raise ConfigurationError("the URL must have no user, password or fragment")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not _TARGET(path) or not host.isascii():
+        raise ConfigurationError("the URL must be written in visible ASCII characters")
+    secure = parts.scheme == "https"
+    if not secure and not _is_loopback(host):  # IDENT-46
+        raise ConfigurationError(f"cleartext is spoken with this machine alone: https://{host}")
+    authority = f"[{host}]" if ":" in host else host
+    usual = 443 if secure else 80
+    if port not in (None, usual):
+        authority += f":{port}"
+    return Target(host, usual if port is None else port, secure, authority, path)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def trust(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that verifies servers.
+
+    Args:
+        ca_file: the certificates to trust; None means those of the system.
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"cannot read the certificates {ca_file}: {error}") from None
+
+
+def sign(secret: bytes, body: bytes, now_s: float) -> tuple[str, str]:
+    """Return the header that proves who has sent a body, and when.
+
+    Its value is ``t=TIME,n=NONCE,v1=HMAC``: whole seconds since 1970, 32 random hexadecimal digits,
+    and the HMAC-SHA256 of ``TIME.NONCE.BODY``, in hexadecimal digits. A receiver compares the HMAC,
+    refuses a time that is long past, and may remember nonces to refuse repetitions.
+    """
+    time, nonce = str(int(now_s)), secrets.token_hex(16)  # IDENT-25
+    digest = hmac.new(secret, f"{time}.{nonce}.".encode() + body, sha256).hexdigest()
+    return SIGNATURE_HEADER, f"t={time},n={nonce},v1={digest}"
+
+
+class Outgoing:
+    """Sends requests to one target, on connections that are kept alive.
+
+    Args:
+        target: where they go.
+        tls: verifies the server; needed for https.
+    """
+
+    def __init__(self, target: Target, tls: ssl.SSLContext | None = None) -> None:
+        self.target = target
+        self._tls = tls
+        self._idle: list[HttpConnection] = []
+
+    @property
+    def authority(self) -> str:
+        """Host and port in the form of the Host header."""
+        return self.target.authority
+
+    def request_headers(self) -> list[tuple[str, str]]:
+        return []
+
+    async def open_stream(self) -> trio.abc.Stream:
+        target = self.target
+        try:
+            stream = await trio.open_tcp_stream(target.host, target.port)
+        except OSError as error:
+            raise ConnectFailed(_explain(error)) from None
+        if not target.secure:
+            return stream
+        context = self._tls or ssl.create_default_context()
+        secured = trio.SSLStream(
+            stream, context, server_hostname=target.host, https_compatible=True
+        )
+        try:
+            await secured.do_handshake()
+        except trio.BrokenResourceError as error:
+            await trio.aclose_forcefully(secured)
+            raise ConnectFailed(f"TLS: {_explain(error)}") from None
+        except BaseException:
+            await trio.aclose_forcefully(secured)
+            raise
+        return secured
+
+    async def request(
+        self,
+        method: str,
+        body: bytes | None = None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout_s: float,
+    ) -> Response:
+        """Send a request and read its answer.
+
+        Args:
+            method: the HTTP method.
+            body: JSON; None for a request without a body.
+            headers: further ones.
+            timeout_s: for everything: connecting, TLS, sending, and reading the answer.
+        Raises:
+            RequestFailed: there is no answer that can be used, or it is a redirect.
+        """
+        connection = self._idle.pop() if self._idle else HttpConnection(self, MAX_ANSWER_BYTES)
+        try:
+            with trio.fail_after(timeout_s):
+                response = await connection.request(
+                    method,
+                    self.target.path,
+                    body,
+                    headers=headers,
+                    content_type="application/json",
+                )
+        except BaseException as error:
+            await connection.aclose()
+            if isinstance(error, trio.TooSlowError):
+                raise RequestFailed(f"no answer within {timeout_s:g} s") from None
+            if isinstance(error, (ConnectFailed, SessionClosed, ProtocolError)):
+                raise RequestFailed(str(error)) from None
+            raise
+        self._idle.append(connection)
+        if 300 <= response.status < 400:  # IDENT-18
+            raise RequestFailed(f"it answered {response.status}: redirects are not followed")
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept alive."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+
+def _explain(error: BaseException) -> str:
+    """Say what is wrong with the network; trio wraps the system's error."""
+    if isinstance(error, BaseExceptionGroup):
+        return _explain(error.exceptions[0])
+    if isinstance(error.__cause__, (OSError, BaseExceptionGroup)):
+        return _explain(error.__cause__)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    return (isinstance(error, OSError) and error.strerror) or str(error)

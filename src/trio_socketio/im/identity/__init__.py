@@ -1,0 +1,1 @@
+"""Who a client is: what verifies its token, and what ends when the token does."""

@@ -1,0 +1,108 @@
+"""What a webhook or a backend answers when it is asked who a client is."""
+
+from math import inf
+from typing import Any
+
+import msgspec
+
+from trio_socketio.im.identity.identity import (
+    EXPIRED,
+    REFUSED,
+    UNAVAILABLE,
+    Attempt,
+    Identity,
+    Refusal,
+    Verdict,
+    read_token_id,
+    read_user,
+)
+
+_MAX_DETAIL = 200
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of backend.authenticate, and the body of a webhook.
+
+    Args:
+        namespace: that the client asks for.
+        token: the client's token.
+        auth: what else the client has sent along with it.
+        address: of the client.
+        socket: the public id of its socket.
+    """
+
+    namespace: str
+    token: str
+    auth: dict[str, Any]
+    address: str
+    socket: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is answered: a user, or that there is none.
+
+    Args:
+        user: the id of the user; a whole number is taken as decimal text.
+        refused: why the client is refused, which it is told.
+        token_id: names the token for auth.revoke.
+        issued_at_s: when the token was issued, seconds since 1970; null means just now.
+        expires_at_s: when the client is to be put out; null means never.
+        claims: what the app may ask for.
+    """
+
+    user: str | int | None = None
+    refused: str | None = None
+    token_id: str | None = None
+    issued_at_s: float | None = None
+    expires_at_s: float | None = None
+    claims: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(Answer).decode
+
+
+def ask_for(attempt: Attempt) -> Question:
+    """Put the question of who a client is."""
+    return Question(
+        namespace=attempt.namespace,
+        token=attempt.token,
+        auth=attempt.auth,
+        address=attempt.address,
+        socket=attempt.socket,
+    )
+
+
+def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict, str]:
+    """Read an answer.
+
+    Returns:
+        The verdict, and what is wrong with the answer; empty if it is in order.
+    """
+    try:
+        found = _decode(answer)
+    except (ValueError, RecursionError) as error:
+        return Refusal(UNAVAILABLE), f"its answer cannot be read: {error}"
+    if found.refused is not None:
+        return Refusal(REFUSED, _as_detail(found.refused)), ""
+    user = read_user(found.user)
+    if user is None:
+        return Refusal(UNAVAILABLE), "its answer names no user that can be used"
+    if found.token_id is not None and read_token_id(found.token_id) is None:
+        return Refusal(UNAVAILABLE), "its answer has a token_id that cannot be used"
+    expires_at_s = inf if found.expires_at_s is None else found.expires_at_s
+    if expires_at_s <= now_s:
+        return Refusal(EXPIRED), ""
+    identity = Identity(
+        user=user,
+        token_id=found.token_id,
+        # Whoever was asked just now knows of every revocation before, and has decided.
+        issued_at_s=attempt.asked_at_s if found.issued_at_s is None else found.issued_at_s,
+        expires_at_s=expires_at_s,
+        claims=found.claims,
+    )
+    return identity, ""
+
+
+def _as_detail(text: str) -> str:
+    """Cut a message for a client."""
+    return "".join(one for one in text[:_MAX_DETAIL] if one.isprintable())

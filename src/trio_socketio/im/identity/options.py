@@ -1,0 +1,252 @@
+"""The options of identity: who may enter, and how that is found out."""
+
+import re
+from typing import Final, Literal, get_args
+
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.http.outgoing import parse_target
+from trio_socketio.im.identity.identity import read_user
+from trio_socketio.option_checks import OptionGroup, check_range
+
+Method = Literal["static", "jwt", "backend", "webhook"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+"""In the order in which they are asked."""
+
+MAX_DEADLINE_S: Final = 3.0
+"""A backend or webhook that has not answered by then has refused the client."""
+_MIN_TOKEN: Final = 8
+_NAMESPACE: Final = re.compile(r"/[^,*]*\*?").fullmatch
+
+
+class StaticToken(OptionGroup, frozen=True, kw_only=True):
+    """A token that stands for a user, for development: whoever knows it is that user.
+
+    Args:
+        user: the id of the user.
+        token: the token; None if it is in a file.
+        file: the path of a file that holds the token and nothing else.
+    """
+
+    _secret = frozenset(("token",))
+
+    user: str
+    token: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if read_user(self.user) is None:
+            raise OptionError("user", "expected 1 to 256 bytes of printable text")
+        if (self.token is None) is (self.file is None):
+            raise OptionError("token", "expected either token or file")
+        if self.token is not None and len(self.token) < _MIN_TOKEN:
+            raise OptionError("token", f"expected at least {_MIN_TOKEN} characters")
+
+
+class JwtKey(OptionGroup, frozen=True, kw_only=True):
+    """A file with keys that JWTs are verified with.
+
+    Args:
+        file: the path of a public key as PEM, of a JWK, of a set of them, or of a secret.
+        algorithm: the only one that the key is used with, such as RS256; None means what the file
+            says, or else RS256, HS256 or what belongs to the key's curve.
+        kid: the name of the key; None means what the file says, or a key without a name.
+    """
+
+    file: str
+    algorithm: str | None = None
+    kid: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.file:
+            raise OptionError("file", "expected the path of a file, not ''")
+
+
+class JwtOptions(OptionGroup, frozen=True, kw_only=True):
+    """How JWTs are verified. They must have the claims exp and sub.
+
+    Args:
+        keys: files with keys.
+        jwks_url: the https URL of a set of public keys; None if there is none.
+        ca_file: certificates to trust for that URL; None means those of the system.
+        refresh_s: how often the keys of the URL are fetched.
+        previous_keys_s: how long a key is still taken that was left out of the set.
+        audience: a token must be for one of them (aud). If there are none, tokens that are for
+            somebody are refused.
+        issuer: a token must be from one of them (iss); none means anybody who has a key.
+        leeway_s: by how much the clock of the issuer may differ from ours.
+        claims: the names of further claims that the app may ask for.
+    """
+
+    _may_be_zero = frozenset(("previous_keys_s", "leeway_s"))
+
+    keys: tuple[JwtKey, ...] = ()
+    jwks_url: str | None = None
+    ca_file: str | None = None
+    refresh_s: float = 300.0
+    previous_keys_s: float = 300.0
+    audience: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
+    leeway_s: float = 5.0
+    claims: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_groups("keys", self.keys, JwtKey)
+        for name in ("audience", "issuer", "claims"):
+            check_texts(name, getattr(self, name))
+        if not self.keys and self.jwks_url is None:
+            raise OptionError("keys", "expected a file with a key, or jwks_url")
+        if self.jwks_url is not None:
+            _check_url("jwks_url", self.jwks_url)
+        elif self.ca_file is not None:
+            raise OptionError("ca_file", "has no effect without jwks_url")
+
+
+class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
+    """A URL that is asked who a client is, with a signed POST.
+
+    Args:
+        url: https, or http on this machine.
+        secret_file: the path of a file with the secret that signs the requests, 32 bytes or more.
+        ca_file: certificates to trust for that URL; None means those of the system.
+        max_in_flight: how many questions may wait for their answers; further ones are refused.
+        max_failures: after so many failures in a row it is not asked for open_s.
+        open_s: see max_failures.
+    """
+
+    url: str
+    secret_file: str
+    ca_file: str | None = None
+    max_in_flight: int = 64
+    max_failures: int = 5
+    open_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_url("url", self.url)
+        if not self.secret_file:
+            raise OptionError("secret_file", "expected the path of a file, not ''")
+
+
+class NamespaceIdentity(OptionGroup, frozen=True, kw_only=True):
+    """How clients of one namespace are identified.
+
+    Args:
+        name: of the namespace; with a * at its end, of all that begin so.
+        methods: those that are asked, in this order whatever the order here: static, jwt, backend
+            or webhook. None at all means that everybody may enter.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _NAMESPACE(self.name):
+            raise OptionError(
+                "name", f"expected the name of a namespace, as /chat or /room-*, not {self.name!r}"
+            )
+        check_texts("methods", self.methods)
+        for method in self.methods:
+            if method not in METHODS:
+                raise OptionError("methods", f"expected {', '.join(METHODS)}, not {method!r}")
+
+
+class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
+    """Who may enter, and how that is found out. As long as no method is given, everybody may.
+
+    A client gives its token in the payload of its CONNECT, ``auth: {token}``, or as the event auth.
+
+    It has 13 attributes, because they are the table of one service in the configuration file.
+
+    Args:
+        tokens: tokens of users, for development.
+        jwt: how JWTs are verified; None means that there are none.
+        backend: whether backends on the control socket are asked.
+        webhook: a URL that is asked instead of a backend; None if there is none.
+        namespaces: what holds for single namespaces. All others ask for identity, by all methods.
+        by_event: whether clients without a token in their CONNECT may send it as the event auth.
+        auth_timeout_s: how long such a client may take, and until when a client that was refused
+            is hung up on if it is not identified in any namespace by then.
+        deadline_s: how long a backend, a webhook or a JWKS URL may take, 3 at most.
+        expiry_grace_s: how long after its token has expired a client is put out.
+        max_token_bytes: the largest token.
+        max_lifetime_s: for how long a JWT may be valid. So long are revocations kept.
+        max_revocations: how many revocations are kept.
+    """
+
+    _may_be_zero = frozenset(("expiry_grace_s",))
+    _reloadable = frozenset(("tokens", "jwt", "webhook", "expiry_grace_s", "max_token_bytes"))
+
+    tokens: tuple[StaticToken, ...] = ()
+    jwt: JwtOptions | None = None
+    backend: bool = False
+    webhook: WebhookOptions | None = None
+    namespaces: tuple[NamespaceIdentity, ...] = ()
+    by_event: bool = True
+    auth_timeout_s: float = 5.0
+    deadline_s: float = 3.0
+    expiry_grace_s: float = 25.0
+    max_token_bytes: int = 8192
+    max_lifetime_s: float = 30 * 86_400.0
+    max_revocations: int = 100_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_groups("tokens", self.tokens, StaticToken)
+        _check_groups("namespaces", self.namespaces, NamespaceIdentity)
+        check_range(self, "deadline_s", 0.001, MAX_DEADLINE_S)
+        check_range(self, "max_token_bytes", 64, 1 << 20)
+        if self.backend and self.webhook is not None:
+            raise OptionError("webhook", "is not asked beside backend: leave one of them out")
+        names = [one.name for one in self.namespaces]
+        for name in names:
+            if names.count(name) > 1:
+                raise OptionError("namespaces", f"two of them are named {name!r}")
+        for one in self.namespaces:
+            for method in one.methods:
+                if method not in self.methods:
+                    raise OptionError(
+                        "namespaces", f"{one.name} names the method {method}, which is not set up"
+                    )
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods that are set up, in the order in which they are asked."""
+        there = {
+            "static": bool(self.tokens),
+            "jwt": self.jwt is not None,
+            "backend": self.backend,
+            "webhook": self.webhook is not None,
+        }
+        return tuple(method for method in METHODS if there[method])
+
+    @property
+    def asks(self) -> bool:
+        """Whether any namespace may ask for identity."""
+        return bool(self.methods)
+
+
+def check_texts(name: str, texts: object) -> None:
+    """Refuse a value that is not a tuple or list of texts.
+
+    Raises:
+        OptionError: it is something else, such as one text.
+    """
+    if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+        raise OptionError(name, f"expected a list of texts, not {texts!r}")
+
+
+def _check_groups(name: str, groups: object, kind: type[OptionGroup]) -> None:
+    if not isinstance(groups, (tuple, list)) or not all(isinstance(one, kind) for one in groups):
+        # Not shown, as it may hold a secret.
+        raise OptionError(name, f"expected a list of {kind.__name__}(...)")
+
+
+def _check_url(name: str, url: str) -> None:
+    try:
+        parse_target(url)
+    except ConfigurationError as error:
+        raise OptionError(name, str(error)) from None

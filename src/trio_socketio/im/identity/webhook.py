@@ -1,0 +1,150 @@
+"""Asks a URL who a client is. Whatever goes wrong refuses the client."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from trio_socketio.codec.json_text import encode_json
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.http.client import Response
+from trio_socketio.http.outgoing import Outgoing, RequestFailed, parse_target, sign, trust
+from trio_socketio.im.identity.answers import ask_for, read_answer
+from trio_socketio.im.identity.identity import (
+    LATER,
+    MALFORMED,
+    REFUSED,
+    UNAVAILABLE,
+    Attempt,
+    Later,
+    Refusal,
+    Verdict,
+)
+from trio_socketio.im.identity.options import WebhookOptions
+from trio_socketio.protocol.circuit_breaker import CircuitBreaker, State
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
+
+log = logging.getLogger(__name__)
+
+MIN_SECRET_BYTES: Final = 32
+_MAX_SECRET_BYTES: Final = 4096
+_OK: Final = 200
+_REFUSING: Final = (401, 403)
+
+
+class Webhook:
+    """Verifies every token, by asking a URL.
+
+    Args:
+        options: the URL and its bounds; its files are read.
+        deadline_s: how long a question may take, everything included.
+        clock: seconds since 1970.
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+
+    method = "webhook"
+
+    def __init__(
+        self,
+        options: WebhookOptions,
+        deadline_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        target = parse_target(options.url)
+        self._outgoing = Outgoing(target, trust(options.ca_file) if target.secure else None)
+        self._secret = read_secret(options.secret_file)
+        self._max_in_flight = options.max_in_flight
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._breaker = CircuitBreaker(options.max_failures, options.open_s)
+        self._in_flight = 0
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+
+    def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
+        return LATER
+
+    async def verify(self, attempt: Attempt) -> Verdict:
+        if self._in_flight >= self._max_in_flight:
+            return self._fail(f"{self._in_flight} questions wait for their answers")
+        try:
+            body = encode_json(ask_for(attempt))
+        except LocalProtocolError:  # what the client has sent beside the token is no JSON
+            return Refusal(MALFORMED)
+        turn = self._breaker.ask(trio.current_time())
+        if turn is None:  # IDENT-20: told when it opened
+            return Refusal(UNAVAILABLE)
+        self._in_flight += 1
+        failure = ""
+        try:
+            response = await self._post(body)
+            verdict, failure = self._judge(response, attempt)
+        except RequestFailed as error:
+            failure = str(error)
+        except BaseException:
+            self._breaker.abandoned(turn)
+            raise
+        finally:
+            self._in_flight -= 1
+        if failure:
+            return self._failed(turn, failure)
+        self._breaker.succeeded(turn)
+        return verdict
+
+    async def _post(self, body: bytes) -> Response:
+        headers = [sign(self._secret, body, self._clock())]  # IDENT-25
+        return await self._outgoing.request(
+            "POST", body, headers=headers, timeout_s=self._deadline_s
+        )
+
+    def _judge(self, response: Response, attempt: Attempt) -> tuple[Verdict, str]:
+        """Return the verdict, and what is wrong with the answer if anything is (IDENT-24)."""
+        if response.status in _REFUSING:
+            return Refusal(REFUSED), ""
+        if response.status != _OK:
+            return Refusal(UNAVAILABLE), f"it answered {response.status}"
+        return read_answer(response.body, attempt, self._clock())
+
+    def _failed(self, turn: int, failure: str) -> Refusal:
+        was_open = self._breaker.state is State.OPEN
+        self._breaker.failed(turn, trio.current_time())
+        if self._breaker.state is State.OPEN and not was_open:
+            log.warning(
+                "the webhook %s is not asked for %g s, and clients are refused: %s",
+                self._outgoing.target,
+                self._breaker.open_s,
+                failure,
+            )
+            return Refusal(UNAVAILABLE)
+        return self._fail(failure)
+
+    def _fail(self, failure: str) -> Refusal:
+        if self._lines.admits("questions that the webhook has not answered"):
+            log.warning("the webhook %s: %s", self._outgoing.target, failure)
+        return Refusal(UNAVAILABLE)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._outgoing.aclose()
+
+
+def read_secret(path: str) -> bytes:
+    """Read a secret that signs requests.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is too short. The message does not show it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            secret = file.read(_MAX_SECRET_BYTES).strip()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigurationError(
+            f"{path} must hold at least {MIN_SECRET_BYTES} bytes, such as those of: "
+            "openssl rand -hex 32"
+        )
+    return secret
