@@ -22,7 +22,7 @@ from tests.cli_process import COMMAND, LIMIT_S, ServingProcess, run_cli, serving
 from tests.wire import HttpClient, open_client
 from trio_socketio.cli import main
 from trio_socketio.cli.ctl import ADDRESS_VARIABLE
-from trio_socketio.control.service import describe_api
+from trio_socketio.im.api import describe_whole_api
 
 SECRET = "0123456789abcdef"
 
@@ -78,7 +78,7 @@ async def controlled(
 def test_help_lists_every_method(ctl: Ctl) -> None:
     told = ctl("--help")
     text = " ".join(told.out.split())
-    for method in describe_api()["methods"]:
+    for method in describe_whole_api()["methods"]:
         listed = f"{method['name']} {method['summary']}" in text
         assert listed == (method["name"] not in ("auth", "backend.register"))
     for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 if"):
@@ -143,8 +143,8 @@ async def test_json_is_one_document(
         assert (code, out.count("\n")) == (0, 1)
         page = json.loads(out)
         assert (page["total"], page["sockets"][0]["id"]) == (1, sid)
-        assert json.loads(ctl("--json", "rpc.discover").out) == describe_api()
-        assert json.loads(ctl("rpc.discover").out) == describe_api()
+        assert json.loads(ctl("--json", "rpc.discover").out) == describe_whole_api()
+        assert json.loads(ctl("rpc.discover").out) == describe_whole_api()
         async with trio.open_nursery() as nursery:
 
             async def answer() -> None:
@@ -292,7 +292,7 @@ def test_the_time_that_a_method_waits_is_added(ctl: Ctl) -> None:
 
 @pytest.mark.req("CTL-14")
 def test_the_server_may_have_more(ctl: Ctl) -> None:
-    document: dict[str, Any] = describe_api()
+    document: dict[str, Any] = describe_whole_api()
     method = {
         "name": "users.kick",
         "summary": "Kick.",

@@ -15,16 +15,16 @@ from trio_socketio.cli.ctl_help import method_help
 from trio_socketio.cli.ctl_methods import Api, expected
 from trio_socketio.cli.tables import cell, display_width, render, render_table
 from trio_socketio.cli.watch import Sample, flatten_numbers, line, screen
-from trio_socketio.control.service import describe_api
 from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.im.api import describe_whole_api
 
 PUBLISHED: Final = Path(__file__).resolve().parents[1] / "spec" / "openrpc.json"
-API: Final = Api(describe_api())
+API: Final = Api(describe_whole_api())
 
 
 def test_the_document_is_the_published_one() -> None:
-    assert describe_api() == json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    assert describe_whole_api() == json.loads(PUBLISHED.read_text(encoding="utf-8"))
 
 
 # -- parameters

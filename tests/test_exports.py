@@ -140,7 +140,7 @@ MEMBERS = {
     "ResponseHeaders": "add encode",
     "InheritedEndpoint": "fileno listen tls",
     "Runtime": "check_thread holding listening running_jobs start_service",
-    "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms",
+    "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
     "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
@@ -183,6 +183,7 @@ GROUPS = {
 
 
 CONTROL = {
+    "Authentication": "address auth namespace socket token",
     "BackendEvent": "args event namespace socket user",
     "BackendOptions": "deadline_s forward max_in_flight max_timeouts",
     "Control": "batch call notify register wait_closed",

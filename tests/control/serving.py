@@ -21,6 +21,9 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, SystemInfo
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 5.0
@@ -100,19 +103,25 @@ async def controlled(
     server: Server | None = None,
     *,
     system: FakeSystem | None = None,
+    identity: IdentityOptions | None = None,
     **options: Any,
 ) -> AsyncIterator[Controlled]:
     """Serve on a port and on a Unix socket in the folder while the block runs."""
     server = Server() if server is None else server
     system = FakeSystem() if system is None else system
     options.setdefault("listen", (f"unix:{folder / 'control' / 'c.sock'}",))
-    service = ControlService(server, system, ControlOptions(**options))
+    methods = AuthMethods(None)
+    service = ControlService(server, system, ControlOptions(**options), further=[methods])
+    if identity is not None:
+        methods.service = IdentityService(server, identity, service.backends.authenticate)
     async with (
         open_runtime() as runtime,
         server.mounted(runtime) as connections,
         runtime.listening(connections, TcpEndpoint(port=0)) as ports,
     ):
         addresses = await runtime.start_service("control", partial(service.run, runtime))
+        if methods.service is not None:
+            await runtime.start_service("identity", partial(methods.service.run, runtime))
         yield Controlled(server, system, service, runtime, ports[0][1], addresses)
         assert runtime.poller.failures == 0
 

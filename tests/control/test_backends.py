@@ -65,6 +65,7 @@ async def test_the_result_is_the_answer(tmp_path: Path) -> None:
         assert await raw.call("backend.register") == {
             "forwarded": [{"namespace": "/", "events": ["order"]}],
             "missing": [],
+            "authenticates": False,
         }
         results = {
             '"done"': '["done"]',
@@ -85,8 +86,8 @@ async def test_the_result_is_the_answer(tmp_path: Path) -> None:
             }
             await raw.send(f'{{"jsonrpc":"2.0","id":{number},"result":{result}}}')
             assert (await client.receive())[0] == f"33{acknowledged}"
-        assert where.service._backends.handled == 5
-        assert where.service._backends.failed == 0
+        assert where.service.backends.handled == 5
+        assert where.service.backends.failed == 0
 
 
 @pytest.mark.req("RPC-20")
@@ -125,7 +126,7 @@ async def test_without_a_backend_the_client_is_told(
         assert json.loads(text[2:]) == [{"error": reason}]
         for _ in range(20):
             await client.emit("order")
-        await until(lambda: where.service._backends.failed == 22)
+        await until(lambda: where.service.backends.failed == 22)
         lines = caplog.text.count("'order' was not handled by a backend: no backend is there")
         assert REFUSALS.burst <= lines < 22  # not a line for each
     # LOG-20: nor is any left out of the sum.
@@ -206,7 +207,7 @@ async def test_a_socket_keeps_its_backend(tmp_path: Path) -> None:
                 assert socket_id in owners
         assert [list(owners.values()).count(raw) for raw in (one, two)] in ([2, 1], [1, 2])
         await gone.aclose()
-        await until(lambda: len(where.service._backends) == 1)
+        await until(lambda: len(where.service.backends) == 1)
         for client, socket_id in clients:
             await client.emit("e")
             number, event = await given(one)
@@ -320,6 +321,7 @@ async def test_backends_register_for_namespaces(tmp_path: Path) -> None:
         assert await raw.call("backend.register", namespaces=["chat", "/none"]) == {
             "forwarded": [{"namespace": "/chat", "events": ["a", "b", "c"]}],
             "missing": ["/none"],
+            "authenticates": False,
         }
         await main.emit("order")
         assert (await told(main))["code"] == Code.UNAVAILABLE

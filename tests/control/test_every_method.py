@@ -23,6 +23,7 @@ from trio_socketio.control import (
     ForwardedEvents,
     open_control,
 )
+from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 
 NODE: Final = Path(__file__).resolve().parents[1] / "interop" / "control_backend.mjs"
 Steps = list[tuple[str, dict[str, Any]]]
@@ -34,6 +35,7 @@ def steps_for(socket_id: str) -> Steps:
     mine = {"sockets": [socket_id]}
     return [
         ("auth", {"token": SECRET}),
+        ("auth.revoke", {"user": "nobody"}),
         ("rpc.discover", {}),
         ("backend.register", {}),
         ("system.info", {}),
@@ -152,6 +154,9 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
             listen=(unix, "tcp:127.0.0.1:0"),
             tokens=(token,),
             backends=BackendOptions(forward=(ForwardedEvents(events=("order",)),)),
+            identity=IdentityOptions(
+                backend=True, namespaces=(NamespaceIdentity(name="/", methods=()),)
+            ),
         ) as where,
         admin(where.runtime, where.service) as port,
         where.client() as (client, socket_id),
@@ -170,6 +175,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
                 results = await DRIVERS[name](where, port, steps)
     assert {method for method, _ in steps} == set(METHODS)
     by_method = {method: result for (method, _), result in zip(steps, results, strict=True)}
+    assert by_method["auth.revoke"] == {"done": 0}
     assert by_method["auth"] == {"name": "all", "methods": ["*"]}
     assert [one["name"] for one in by_method["rpc.discover"]["methods"]] == METHODS
     if name.endswith("http"):
@@ -183,7 +189,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["rooms.join"] == {"done": 1, "missing": {}}
     assert by_method["rooms.list"]["total"] == 2
     assert by_method["rooms.members"]["members"] == [socket_id]
-    assert results[10] == {"reached": 1, "missing": {}}
+    assert results[11] == {"reached": 1, "missing": {}}
     assert by_method["emit_with_ack"]["answers"] == [{"socket": socket_id, "answer": "yes"}]
     assert by_method["rooms.leave"] == {"done": 1, "missing": {}}
     assert by_method["rooms.clear"] == {"done": 1, "missing": {"rooms": ["none"]}}

@@ -16,10 +16,12 @@ from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.openrpc import describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
+from trio_socketio.im.identity.methods import AuthMethods
 
 FILE: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
 METHODS: Final = [
     "auth",
+    "auth.revoke",
     "backend.register",
     "emit",
     "emit_with_ack",
@@ -41,7 +43,8 @@ METHODS: Final = [
 
 
 def document() -> Any:
-    service = ControlService(Server(), FakeSystem(), ControlOptions())
+    further = [AuthMethods(None)]
+    service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._hub.dispatcher.methods)
 
 

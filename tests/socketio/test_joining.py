@@ -35,7 +35,7 @@ from trio_socketio import (
     Socket,
 )
 from trio_socketio.protocol.joining import State
-from trio_socketio.socketio.steps import Step
+from trio_socketio.socketio.steps import Awaited, Step
 
 
 class Watcher(Observer):
@@ -1048,3 +1048,57 @@ async def test_an_adapter_may_say_that_it_needs_no_start() -> None:
 
     async with serving(Server(adapter=Never)) as port, joined(port, "websocket"):
         """It is there."""
+
+
+# --- plain steps that sometimes have to wait -----------------------------------------------------
+
+
+@pytest.mark.req("JOIN-33")
+@trio_test
+async def test_a_plain_step_may_go_on_async(transport: str) -> None:
+    server, _ = watched_server()
+    scopes: list[bool] = []
+
+    async def slow(joining: Joining, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if name == "mallory":
+            raise ConnectRefused("not you")
+        joining.identify(name)
+
+    def decide(joining: Joining) -> Awaited | None:
+        name = joining.auth["name"]
+        if joining.auth.get("slow"):
+            return Awaited(slow, (joining, name))
+        joining.identify(name)
+        return None
+
+    def note(joining: Joining) -> None:
+        scopes.append(joining._scope is not None)
+
+    add_step(server, State.AUTHENTICATING, decide)
+    add_step(server, State.SEAT, note)
+    async with serving(server) as port:
+        async with joined(port, transport, auth={"name": "ann"}):
+            assert the_socket(server).user == "ann"
+        async with joined(port, transport, auth={"name": "bob", "slow": True}):
+            await until(lambda: len(server.of("/").sockets) == 1)
+            assert the_socket(server).user == "bob"
+        async with open_client(port, transport) as client:
+            await client.send('0{"name":"mallory","slow":true}')
+            assert (await client.receive())[0] == '4{"message":"not you"}'
+        assert scopes == [False, True]
+
+
+@pytest.mark.req("JOIN-33", "JOIN-13")
+@trio_test
+async def test_what_a_plain_step_has_awaited_has_a_time_of_its_own() -> None:
+    server, watcher = watched_server()
+
+    async def hang() -> None:
+        await trio.sleep_forever()
+
+    add_step(server, State.AUTHENTICATING, lambda joining: Awaited(hang, (), 0.05))
+    async with serving(server) as port, open_client(port, "websocket") as client:
+        await client.send("0")
+        assert (await client.receive())[0] == '4{"message":"Timed out"}'
+        assert watcher.kinds == ["refused"]

@@ -381,3 +381,55 @@ async def test_what_an_accepted_client_is_told_skips_nothing_that_it_missed() ->
             await again.emit("auth")
             events = [await again.receive_event() for _ in range(3)]
             assert events == [["hello", "you"], ["hello", "again"], ["news", 1]]
+
+
+@pytest.mark.req("JOIN-34")
+@trio_test
+async def test_nobody_goes_on_with_the_session_of_another_user() -> None:
+    server = Server(ServerOptions(state_recovery=True))
+    server.on("join")(lambda socket, room: socket.join(room))
+
+    def identify(joining: Joining) -> None:
+        joining.identify(joining.auth["name"])
+
+    server.add_steps([Step(State.AUTHENTICATING, identify)])
+    async with serving(server) as port:
+        async with arriving(port) as client:
+            await client.connect({"name": "ann"})
+            await client.emit("join", "secret room")
+            await until(lambda: "secret room" in the_socket(server).rooms)
+            server.emit("news")
+            assert await client.receive_event() == ["news"]
+            await client.lose()
+        await until(lambda: server.statistics().sessions_saved == 1)
+        async with arriving(port) as thief:
+            auth = {**client.credentials(), "name": "mallory"}
+            await thief.send({"type": 0, "nsp": "/", "data": auth})
+            told = await thief.receive()
+            assert told["data"] == {"message": "the lost session belongs to another user"}
+            await thief.connect(auth)
+            assert not the_socket(server).recovered
+            assert the_socket(server).rooms == {the_socket(server).id}
+            assert server.statistics().sessions_expired == 1
+
+
+@pytest.mark.req("JOIN-34")
+@trio_test
+async def test_the_user_goes_on_with_a_session() -> None:
+    server = Server(ServerOptions(state_recovery=True))
+
+    def identify(joining: Joining) -> None:
+        joining.identify(joining.auth["name"])
+
+    server.add_steps([Step(State.AUTHENTICATING, identify)])
+    async with serving(server) as port:
+        async with arriving(port) as client:
+            await client.connect({"name": "ann"})
+            server.emit("news")
+            assert await client.receive_event() == ["news"]
+            await client.lose()
+        await until(lambda: server.statistics().sessions_saved == 1)
+        async with arriving(port) as again:
+            await again.connect({**client.credentials(), "name": "ann"})
+            assert the_socket(server).recovered
+            assert the_socket(server).user == "ann"

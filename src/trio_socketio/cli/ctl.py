@@ -19,7 +19,6 @@ from trio_socketio.cli.tables import render
 from trio_socketio.cli.watch import watch
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.codec.json_rpc import escape as escape_bytes
-from trio_socketio.control.service import describe_api
 from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.errors import (
     ConfigurationError,
@@ -28,6 +27,7 @@ from trio_socketio.errors import (
     LocalProtocolError,
     SessionClosed,
 )
+from trio_socketio.im.api import describe_whole_api
 from trio_socketio.ops.log import escape
 
 SUMMARY: Final = "call a method of a running server, or watch it"
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
 def _run(
     parser: Parser, asked: argparse.Namespace, words: list[str], commands: Mapping[str, str]
 ) -> int:
-    api = Api(describe_api())
+    api = Api(describe_whole_api())
     for name in _NOT_HERE:
         api.methods.pop(name, None)
     width = min(shutil.get_terminal_size().columns, 100)

@@ -3,7 +3,7 @@
 The public names, nothing else.
 """
 
-from trio_socketio.control.api import BackendEvent, Greeting
+from trio_socketio.control.api import Authentication, BackendEvent, Greeting
 from trio_socketio.control.client import Control, open_control
 from trio_socketio.control.options import (
     BackendOptions,
@@ -18,6 +18,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import ControlError
 
 __all__ = [
+    "Authentication",
     "BackendEvent",
     "BackendOptions",
     "Control",

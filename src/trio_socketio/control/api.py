@@ -44,3 +44,24 @@ class BackendEvent(msgspec.Struct, frozen=True, kw_only=True):
     args: list[Any]
     socket: str
     user: str | None = None
+
+
+class Authentication(msgspec.Struct, frozen=True, kw_only=True):
+    """A client that wants to enter: the parameters of backend.authenticate, and what webhooks get.
+
+    Args:
+        namespace: the name of the namespace.
+        token: what the client has given to prove who it is.
+        auth: what else it has sent along with the token.
+        address: of the client, as far as trusted proxies tell.
+        socket: the public id of its socket.
+    """
+
+    namespace: str
+    token: str
+    auth: dict[str, Any]
+    address: str
+    socket: str
+
+    def __repr__(self) -> str:  # the token is in no log that this gets into
+        return f"<Authentication of {self.socket} in {self.namespace}>"

@@ -6,6 +6,7 @@ fails is not given to another backend, since the first one may have handled it.
 """
 
 import logging
+from collections.abc import Container
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -56,10 +57,12 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         forwarded: the events that it will be given.
         missing: namespaces that it has named and of which no event is forwarded.
+        authenticates: whether it will be asked who clients are.
     """
 
     forwarded: list[Forwarded]
     missing: list[str]
+    authenticates: bool
 
 
 class Backends:
@@ -80,6 +83,7 @@ class Backends:
             self._add(forwarded)
         # Whoever was chosen last stands last.
         self._registered: dict[BackendPeer, frozenset[str] | None] = {}
+        self._authenticating: set[BackendPeer] = set()
         self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
         self._lines = SampledLog(log, logging.WARNING, REFUSALS)
         self.failed = 0
@@ -113,7 +117,9 @@ class Backends:
     # -- who is there
 
     @rpc("backend.register")
-    def register(self, caller: Caller, namespaces: list[str] | None = None) -> Registered:
+    def register(
+        self, caller: Caller, namespaces: list[str] | None = None, authenticate: bool = False
+    ) -> Registered:
         """Have the server call backend.event on this connection with events of clients.
 
         A backend that registers again replaces what it was registered for. It is registered until
@@ -122,6 +128,8 @@ class Backends:
         Args:
             caller: whoever calls.
             namespaces: only those; null means all of which events are forwarded.
+            authenticate: whether to call backend.authenticate, too, when clients that want to enter
+                these namespaces have to be identified.
         """
         peer = caller.connected()
         if peer is None:
@@ -131,8 +139,10 @@ class Backends:
         wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
         self.forget(peer)
         self._registered[peer] = wanted
+        if authenticate:
+            self._authenticating.add(peer)
         log.info("%s is registered as a backend", peer.name)
-        missing = () if wanted is None else wanted - self._events.keys()
+        missing = () if wanted is None or authenticate else wanted - self._events.keys()
         return Registered(
             forwarded=[
                 Forwarded(namespace=name, events=events)
@@ -140,26 +150,58 @@ class Backends:
                 if wanted is None or name in wanted
             ],
             missing=sorted(missing),
+            authenticates=authenticate,
         )
 
     def forget(self, peer: BackendPeer) -> None:
-        """Give a peer no more events."""
+        """Give a peer no more events, and ask it nothing."""
         self._registered.pop(peer, None)
+        self._authenticating.discard(peer)
 
     def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
         """Return the backend of a socket: the one that it has, or else the one with least to do."""
         peer = self._assigned.get(socket)
         if peer is not None and peer in self._registered:  # CONTROL-32
             return peer
-        fitting = [
-            one for one, names in self._registered.items() if names is None or namespace in names
-        ]
-        if not fitting:
+        peer = self._least_busy(namespace)
+        if peer is None:
             raise unavailable("no backend is there to handle this event")
-        peer = min(fitting, key=lambda one: one.pending)
-        self._registered[peer] = self._registered.pop(peer)
         self._assigned[socket] = peer
         return peer
+
+    def _least_busy(
+        self, namespace: str, among: Container[BackendPeer] | None = None
+    ) -> BackendPeer | None:
+        """Return the backend with least to do that is registered for a namespace, or None."""
+        fitting = [
+            one
+            for one, names in self._registered.items()
+            if (names is None or namespace in names) and (among is None or one in among)
+        ]
+        if not fitting:
+            return None
+        peer = min(fitting, key=lambda one: one.pending)
+        self._registered[peer] = self._registered.pop(peer)
+        return peer
+
+    # -- who clients are
+
+    async def authenticate(self, namespace: str, question: Any, timeout_s: float) -> bytes:
+        """Ask a backend who a client is.
+
+        Args:
+            namespace: that the client wants to enter.
+            question: the parameters of backend.authenticate.
+            timeout_s: how long the backend may take.
+        Returns:
+            Its answer, as it was sent.
+        Raises:
+            ControlError: no backend is there, or it has refused or not answered in time.
+        """
+        peer = self._least_busy(namespace, self._authenticating)
+        if peer is None:  # IDENT-27
+            raise unavailable("no backend is registered that authenticates clients")
+        return bytes(await peer.call("backend.authenticate", question, timeout_s))
 
     # -- events
 

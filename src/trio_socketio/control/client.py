@@ -24,7 +24,7 @@ from trio_socketio.codec.json_rpc import (
     encode_result,
 )
 from trio_socketio.control.address import Address, default_address, parse_address
-from trio_socketio.control.api import BackendEvent, Greeting
+from trio_socketio.control.api import Authentication, BackendEvent, Greeting
 from trio_socketio.control.failures import unknown_method
 from trio_socketio.control.outgoing_calls import OutgoingCalls
 from trio_socketio.control.wire import Wire
@@ -49,6 +49,8 @@ _GOODBYE_S: Final = 2.0
 
 Handler = Callable[[BackendEvent], Any]
 """Handles an event of a client, plain or async; what it returns answers the client."""
+Authenticator = Callable[[Authentication], Any]
+"""Says who a client is, plain or async: an id, an object as webhooks answer, or None to refuse."""
 Params = Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -67,7 +69,7 @@ class Control:
         self._wire = wire
         self._nursery = nursery
         self._asked = OutgoingCalls("the server", MAX_PENDING)
-        self._handler: Handler | None = None
+        self._handlers: dict[str, tuple[Callable[[Any], Any], type]] = {}  # by method
         self._greeted = trio.Event()
         self.greeting: Greeting
 
@@ -135,7 +137,11 @@ class Control:
         ]
 
     async def register(
-        self, handler: Handler, namespaces: Sequence[str] | None = None
+        self,
+        handler: Handler,
+        namespaces: Sequence[str] | None = None,
+        *,
+        authenticate: Authenticator | None = None,
     ) -> dict[str, Any]:
         """Handle the events of clients that the server forwards, until the block ends.
 
@@ -145,16 +151,27 @@ class Control:
                 at a time; async handlers of different clients run side by side. A ControlError that
                 it raises is told to the client, any other exception only that it has failed.
             namespaces: only events of these; None means of all.
+            authenticate: called with each client that wants to enter one of the namespaces, if the
+                server's configuration has backends asked. It returns the id of the user, or an
+                object with ``user`` and perhaps ``token_id``, ``issued_at_s``, ``expires_at_s`` and
+                ``claims``; None, or an object with ``refused``, keeps the client out.
         Returns:
             What the server forwards, and which namespaces it forwards nothing of.
         Raises:
             ControlError: the server refuses.
             SessionClosed: the connection has ended.
-            LocalProtocolError: the handler cannot be called with an event.
+            LocalProtocolError: the handler cannot be called with an event, or authenticate with a
+                client.
         """
         check_function("handler of backend events", handler, ("event",))
-        self._handler = handler
-        params = None if namespaces is None else {"namespaces": list(namespaces)}
+        self._handlers = {"backend.event": (handler, BackendEvent)}
+        params: dict[str, Any] = {}
+        if namespaces is not None:
+            params["namespaces"] = list(namespaces)
+        if authenticate is not None:
+            check_function("authenticate", authenticate, ("client",))
+            self._handlers["backend.authenticate"] = (authenticate, Authentication)
+            params["authenticate"] = True
         registered: dict[str, Any] = await self.call("backend.register", params)
         return registered
 
@@ -189,8 +206,9 @@ class Control:
                 self._wire.lose(f"the server does not greet as a control socket does: {error}")
             else:
                 self._greeted.set()
-        elif message.method == "backend.event" and self._handler is not None:
-            self._nursery.start_soon(self._handle, self._handler, message)
+        elif message.method in self._handlers:
+            handler, kind = self._handlers[message.method]
+            self._nursery.start_soon(self._handle, handler, kind, message)
         elif message.id is not None:
             self._wire.send_nowait(encode_error(message.id, unknown_method(message.method, ())))
 
@@ -201,17 +219,19 @@ class Control:
         else:
             self._asked.receive(response)
 
-    async def _handle(self, handler: Handler, request: Request) -> None:
+    async def _handle(self, handler: Callable[[Any], Any], kind: type, request: Request) -> None:
         try:
-            event = msgspec.convert(decode_value(bytes(request.params or NULL)), BackendEvent)
-            result = handler(event)
+            told: Any = msgspec.convert(decode_value(bytes(request.params or NULL)), kind)
+            result = handler(told)
             if is_async(handler) or isinstance(result, Awaitable):
                 result = await result
+            if kind is Authentication and not isinstance(result, Mapping):
+                result = {"refused": ""} if result is None else {"user": result}
             answer = encode_result(request.id or NULL, result)
         except ControlError as error:
             answer = encode_error(request.id or NULL, error)
         except Exception as error:
-            log.exception("the handler of backend events has failed")
+            log.exception("the handler of %s has failed", request.method)
             reason = str(error) if isinstance(error, LocalProtocolError) else "the handler failed"
             answer = encode_error(request.id or NULL, ControlError(Code.INTERNAL_ERROR, reason))
         if request.id is not None:

@@ -87,6 +87,11 @@ class ControlService:
         system: the program around it.
         options: where it listens, and its bounds.
         tokens: who may call; None reads the files that the options name.
+        further: objects with further methods.
+
+    Attributes:
+        backends: those that are registered.
+
     Raises:
         ConfigurationError: a token cannot be read, or the app handles an event that is to be
             forwarded.
@@ -98,6 +103,7 @@ class ControlService:
         system: System,
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
+        further: Sequence[object] = (),
     ) -> None:
         options = ControlOptions() if options is None else options
         self._options = options
@@ -113,12 +119,13 @@ class ControlService:
             RoomMethods(server),
             NamespaceMethods(server),
             backends,
+            *further,
         )
         dispatcher = Dispatcher(groups, options.max_line_bytes)
         dispatcher.add(Discovery(dispatcher.methods))
         self._hub = Hub(system, options, tokens, dispatcher, backends)
         self._http = HttpCalls(self._hub)
-        self._backends = backends
+        self.backends = backends
 
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
@@ -132,9 +139,9 @@ class ControlService:
         """Return what the service does at the moment."""
         return ControlStatistics(
             peers=len(self._hub.peers),
-            backends=len(self._backends),
-            events_handled=self._backends.handled,
-            events_failed=self._backends.failed,
+            backends=len(self.backends),
+            events_handled=self.backends.handled,
+            events_failed=self.backends.failed,
             methods={
                 name: (tally.calls, tally.failures, tally.seconds)
                 for name, tally in self._hub.dispatcher.tallies.items()
@@ -173,7 +180,7 @@ class ControlService:
             slow_client_s=self._options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
-        self._backends.begin(runtime.deadlines)
+        self.backends.begin(runtime.deadlines)
         connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
         try:
             async with (
@@ -187,7 +194,7 @@ class ControlService:
                 await trio.sleep_forever()
         finally:
             self._hub.nursery = None
-            self._backends.end()
+            self.backends.end()
             for peer in tuple(self._hub.peers):
                 peer.end("the control service has ended")
 
@@ -196,10 +203,16 @@ class ControlService:
         log.info("%s has connected", peer.name)
 
 
-def describe_api() -> dict[str, Any]:
-    """Return the OpenRPC document that rpc.discover answers, without a server."""
+def describe_api(further: Sequence[type] = ()) -> dict[str, Any]:
+    """Return the OpenRPC document that rpc.discover answers, without a server.
+
+    Args:
+        further: classes with further methods.
+    """
     # The signatures and docstrings say everything, so the objects need not be initialized.
-    found = (method for kind in _GROUPS for method in find_methods(object.__new__(kind)))
+    found = (
+        method for kind in (*_GROUPS, *further) for method in find_methods(object.__new__(kind))
+    )
     return describe({method.name: method for method in found})
 
 

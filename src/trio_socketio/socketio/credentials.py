@@ -21,6 +21,9 @@ BAD_TOKEN: Final = 3
 AUTH_TIMEOUT: Final = 4
 NOT_AUTHENTICATED: Final = 5
 
+AUTH_TIMED_OUT: Final = "authentication timed out"
+"""What a client is told whose credentials have not come, or have not been judged, in time."""
+
 
 class Credentials:
     """The credentials of one socket, and the events that wait behind them.

@@ -17,12 +17,17 @@ from trio_socketio.protocol.joining import ENDS, TRANSITIONS, State, advance
 from trio_socketio.runtime.barrier import sole_error, split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.adapter_life import State as AdapterState
-from trio_socketio.socketio.credentials import AUTH_TIMEOUT, BAD_TOKEN, SERVER_ERROR, Credentials
+from trio_socketio.socketio.credentials import (
+    AUTH_TIMED_OUT,
+    AUTH_TIMEOUT,
+    BAD_TOKEN,
+    SERVER_ERROR,
+    Credentials,
+)
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
+from trio_socketio.socketio.new_sockets import create_socket
 from trio_socketio.socketio.refusing import turn_away
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
-from trio_socketio.socketio.revisions import name_socket
-from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.socket_life import accept, enter, stay_out
 from trio_socketio.socketio.steps import Awaited
 from trio_socketio.socketio.undos import UNDO_S, Undo, Undos
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.entrance import Candidate, Hall
     from trio_socketio.socketio.namespace_recovery import NamespaceRecovery
     from trio_socketio.socketio.saved_session import SavedSession
+    from trio_socketio.socketio.socket import Socket
     from trio_socketio.socketio.steps import Step
 
 _Stages = Generator[Awaited, Any, None]
@@ -107,9 +113,13 @@ class Joining:
 
         Raises:
             LocalProtocolError: the namespace has not been found yet, or the client has joined.
+            ConnectRefused: the client has asked for the lost session of another user.
         """
         if self.socket is None or self.state is State.JOINED:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
+        recovery = self.socket._recovery
+        if recovery is not None and not recovery.belongs_to(user):  # JOIN-34
+            raise ConnectRefused("the lost session belongs to another user")
         self.socket._user = user
 
     def accept(self, event: str, timeout_s: float) -> Credentials:
@@ -231,7 +241,7 @@ class Joining:
             restored = yield from self._restore(namespace, recovery, self._lost)
             if self._has_ended:
                 return
-        socket = self.socket = _create_socket(self._participant, namespace, self.auth, restored)
+        socket = self.socket = create_socket(self._participant, namespace, self.auth, restored)
         skips_middleware = (
             restored is not None and recovery is not None and recovery.shared.skip_middlewares
         )
@@ -247,6 +257,9 @@ class Joining:
                 self._check_time()
             else:
                 verdict = host.workers.run(step.function, argument)
+                if type(verdict) is Awaited:  # JOIN-33: for this client it is not that simple
+                    verdict = yield verdict
+                    self._check_time()
             if self._has_ended:
                 return
             check_verdict(verdict, step.function)
@@ -315,7 +328,7 @@ class Joining:
             self.undo(undo)
         return session
 
-    def _join(self, namespace: "Hall", socket: Socket) -> None:
+    def _join(self, namespace: "Hall", socket: "Socket") -> None:
         self._at = "the adapter"
         enter(socket)
         if self.state is State.REFUSED:  # a hook of a room has disconnected the socket
@@ -388,7 +401,7 @@ class Joining:
 
     def _time_out(self) -> None:
         if self.state is State.ACCEPTED:  # JOIN-25: the client has not sent its credentials
-            self._refuse(ConnectRefused("authentication timed out"), errcode=AUTH_TIMEOUT)
+            self._refuse(ConnectRefused(AUTH_TIMED_OUT), errcode=AUTH_TIMEOUT)
         else:
             self._log(TimeoutError("the step did not end within its time"))
             self._refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)
@@ -429,16 +442,3 @@ class Joining:
 
     def _move(self, state: State) -> None:
         self.state = advance(self.state, state)
-
-
-def _create_socket(
-    client: "Candidate", namespace: "Hall", auth: dict[str, Any], restored: "SavedSession | None"
-) -> Socket:
-    """Return a socket that is in no room yet."""
-    if restored is not None:
-        socket_id = restored.id  # JOIN-18
-    elif client.revision.names_sockets:
-        socket_id = name_socket(namespace.name, client.session.sid)
-    else:
-        socket_id = client.host.draw_id()  # SIO5-04, SIO5-34
-    return Socket(namespace, client, socket_id, auth, restored)

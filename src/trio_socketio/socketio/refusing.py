@@ -101,8 +101,13 @@ def turn_away(
         _turn_accepted_away(socket, error, errcode)
     client.session.send(socket.namespace._packets.encode_disconnect())
     client.history.remember_left(name)
-    identified = any(other.user for other in client.sockets.values())
-    if credentials is not None and not identified:  # JOIN-24
+    if credentials is not None:
+        hang_up_on_stranger(client)
+
+
+def hang_up_on_stranger(client: "Candidate") -> None:
+    """Close the session of a client that is identified in none of its namespaces (JOIN-24)."""
+    if not any(socket.user for socket in client.sockets.values()):
         client.session.close("forced server close")
 
 

@@ -33,6 +33,7 @@ class SavedSession(msgspec.Struct):
         blind: number of a packet; in which rooms the socket was before it is no longer known.
         changes: of the socket's rooms, in order.
         ends_at: when the session expires, on trio's clock.
+        user: who the client was; None if that was not established.
     """
 
     pid: str
@@ -45,3 +46,4 @@ class SavedSession(msgspec.Struct):
     blind: int
     changes: tuple[RoomChange, ...]
     ends_at: float
+    user: str | None = None

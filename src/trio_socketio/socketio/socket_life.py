@@ -136,7 +136,7 @@ def _save(socket: "Socket") -> bool:
     if recovery is None or socket._membership.reason not in RECOVERABLE:  # RECOVER-06
         return False
     rooms = socket.rooms - {socket.id}
-    session = recovery.save(socket.id, namespace.name, rooms, socket.data)
+    session = recovery.save(socket.id, namespace.name, rooms, socket.data, socket.user)
     timeout_s = socket._participant.host.options.engine.hook_timeout_s
     namespace._workers.submit(Saving(namespace.adapter, session, timeout_s))
     return True

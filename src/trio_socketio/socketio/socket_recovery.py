@@ -98,6 +98,14 @@ class SocketRecovery:
             socket, arguments, volatile=volatile, compress=compress, saved_until=self.saved_until
         )
 
+    def belongs_to(self, user: str) -> bool:
+        """Whether a user may go on with the session that was restored, if one was (JOIN-34).
+
+        Its rooms, and what was missed in them, are for the user that it belonged to. A client that
+        is refused for this joins anew when it asks again, because the session is over then.
+        """
+        return self._restored is None or self._restored.user == user
+
     # -- entering
 
     def catch_up(self, session: "Session") -> None:
@@ -153,7 +161,12 @@ class SocketRecovery:
     # -- leaving
 
     def save(
-        self, socket_id: str, namespace: str, rooms: frozenset[str], data: dict[str, Any]
+        self,
+        socket_id: str,
+        namespace: str,
+        rooms: frozenset[str],
+        data: dict[str, Any],
+        user: str | None,
     ) -> SavedSession:
         """Return what has to be saved of the socket, which has left for a recoverable reason.
 
@@ -162,6 +175,7 @@ class SocketRecovery:
             namespace: name of its namespace.
             rooms: those that it was in, without its own.
             data: what the program remembers of the client.
+            user: who the client is.
         """
         shared = self._namespace.shared
         now = trio.current_time()
@@ -179,6 +193,7 @@ class SocketRecovery:
             blind=self._blind,
             changes=self._list_changes(),
             ends_at=self.saved_until,
+            user=user,
         )
 
 

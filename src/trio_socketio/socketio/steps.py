@@ -19,7 +19,8 @@ class Step:
     Args:
         stage: AUTHENTICATING, MIDDLEWARE or SEAT.
         function: plain or async. Middleware is called with the socket, other steps with the
-            Joining. It raises ConnectRefused to keep the client out.
+            Joining. It raises ConnectRefused to keep the client out. A plain one may return an
+            Awaited, which goes on with its work; so only the clients that need a task get one.
         timeout_s: how long an async function may take; None means hook_timeout_s.
 
     Raises:

@@ -32,7 +32,7 @@ def private_key(algorithm: str) -> Any:
 
 def other_key(algorithm: str) -> Any:
     """Another key of the same kind."""
-    return b"another " * 8 if algorithm.startswith("HS") else _key(algorithm, 2)
+    return b"another-" * 8 if algorithm.startswith("HS") else _key(algorithm, 2)
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from trio_socketio.control.api import Authentication
 from trio_socketio.im.identity.identity import (
     EXPIRED,
     REFUSED,
@@ -18,24 +19,6 @@ from trio_socketio.im.identity.identity import (
 )
 
 _MAX_DETAIL = 200
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """The parameters of backend.authenticate, and the body of a webhook.
-
-    Args:
-        namespace: that the client asks for.
-        token: the client's token.
-        auth: what else the client has sent along with it.
-        address: of the client.
-        socket: the public id of its socket.
-    """
-
-    namespace: str
-    token: str
-    auth: dict[str, Any]
-    address: str
-    socket: str
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +44,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.json.Decoder(Answer).decode
 
 
-def ask_for(attempt: Attempt) -> Question:
+def ask_for(attempt: Attempt) -> Authentication:
     """Put the question of who a client is."""
-    return Question(
+    return Authentication(
         namespace=attempt.namespace,
         token=attempt.token,
         auth=attempt.auth,

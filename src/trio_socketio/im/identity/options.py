@@ -38,7 +38,7 @@ class StaticToken(OptionGroup, frozen=True, kw_only=True):
         if read_user(self.user) is None:
             raise OptionError("user", "expected 1 to 256 bytes of printable text")
         if (self.token is None) is (self.file is None):
-            raise OptionError("token", "expected either token or file")
+            raise OptionError("file", "give either token or file")
         if self.token is not None and len(self.token) < _MIN_TOKEN:
             raise OptionError("token", f"expected at least {_MIN_TOKEN} characters")
 
@@ -74,7 +74,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
         previous_keys_s: how long a key is still taken that was left out of the set.
         audience: a token must be for one of them (aud). If there are none, tokens that are for
             somebody are refused.
-        issuer: a token must be from one of them (iss); none means anybody who has a key.
+        issuer: a token must be from one of them (iss). If there are none, iss does not matter.
         leeway_s: by how much the clock of the issuer may differ from ours.
         claims: the names of further claims that the app may ask for.
     """
@@ -96,8 +96,6 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
         _check_groups("keys", self.keys, JwtKey)
         for name in ("audience", "issuer", "claims"):
             check_texts(name, getattr(self, name))
-        if not self.keys and self.jwks_url is None:
-            raise OptionError("keys", "expected a file with a key, or jwks_url")
         if self.jwks_url is not None:
             _check_url("jwks_url", self.jwks_url)
         elif self.ca_file is not None:
@@ -136,7 +134,7 @@ class NamespaceIdentity(OptionGroup, frozen=True, kw_only=True):
     Args:
         name: of the namespace; with a * at its end, of all that begin so.
         methods: those that are asked, in this order whatever the order here: static, jwt, backend
-            or webhook. None at all means that everybody may enter.
+            or webhook. If there are none, everybody may enter.
     """
 
     name: str
@@ -168,8 +166,8 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
         webhook: a URL that is asked instead of a backend; None if there is none.
         namespaces: what holds for single namespaces. All others ask for identity, by all methods.
         by_event: whether clients without a token in their CONNECT may send it as the event auth.
-        auth_timeout_s: how long such a client may take, and until when a client that was refused
-            is hung up on if it is not identified in any namespace by then.
+        auth_timeout_s: how long such a client may take until it has been identified. A client whose
+            CONNECT was refused is hung up on after the same time, unless it is identified by then.
         deadline_s: how long a backend, a webhook or a JWKS URL may take, 3 at most.
         expiry_grace_s: how long after its token has expired a client is put out.
         max_token_bytes: the largest token.

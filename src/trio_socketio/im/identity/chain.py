@@ -1,0 +1,87 @@
+"""Which namespaces ask for identity, and which verifiers are asked there, in their order."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from trio_socketio.im.identity.identity import (
+    UNKNOWN_TOKEN,
+    Attempt,
+    Later,
+    Refusal,
+    Verdict,
+    Verifier,
+)
+from trio_socketio.im.identity.options import NamespaceIdentity
+
+
+class Decision(NamedTuple):
+    """What was decided about a client.
+
+    Args:
+        method: of the verifier that has decided; "none" if none knows the token.
+        verdict: who the client is, or why it is refused.
+    """
+
+    method: str
+    verdict: Verdict
+
+
+class Chain:
+    """The verifiers that are asked, one after the other, until one knows the kind of the token.
+
+    Args:
+        verifiers: in the order in which they are asked.
+    """
+
+    def __init__(self, verifiers: Iterable[Verifier]) -> None:
+        self._verifiers = tuple(verifiers)
+
+    def verify_now(self, attempt: Attempt) -> Decision | Verifier:
+        """Decide about a client, or return the verifier whose `verify` has to be awaited."""
+        for verifier in self._verifiers:
+            verdict = verifier.verify_now(attempt)
+            if isinstance(verdict, Later):
+                return verifier
+            if verdict is not None:
+                return Decision(verifier.method, verdict)
+        return Decision("none", Refusal(UNKNOWN_TOKEN))  # IDENT-03
+
+    async def verify(self, attempt: Attempt) -> Decision:
+        """Decide about a client. It takes no longer than the options allow a verifier."""
+        found = self.verify_now(attempt)
+        if isinstance(found, Decision):
+            return found
+        return Decision(found.method, await found.verify(attempt))
+
+
+class Policies:
+    """The chain of each namespace.
+
+    Args:
+        verifiers: all that are set up, by method, in their order.
+        namespaces: what holds for single namespaces; all others ask all verifiers.
+    """
+
+    def __init__(
+        self, verifiers: Mapping[str, Verifier], namespaces: Iterable[NamespaceIdentity]
+    ) -> None:
+        self._default = Chain(verifiers.values()) if verifiers else None
+        self._named: dict[str, Chain | None] = {}
+        self._prefixes: list[tuple[str, Chain | None]] = []
+        for one in namespaces:
+            chosen = [verifiers[method] for method in verifiers if method in one.methods]
+            chain = Chain(chosen) if chosen else None
+            if one.name.endswith("*"):
+                self._prefixes.append((one.name[:-1], chain))
+            else:
+                self._named[one.name] = chain
+        self._prefixes.sort(key=lambda pair: -len(pair[0]))  # the most exact one decides
+
+    def find(self, namespace: str) -> Chain | None:
+        """Return the chain of a namespace; None if everybody may enter it."""
+        if namespace in self._named:
+            return self._named[namespace]
+        for prefix, chain in self._prefixes:
+            if namespace.startswith(prefix):
+                return chain
+        return self._default

@@ -1,0 +1,245 @@
+"""The clients that are identified: when their tokens end, and how a revocation finds them."""
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_socketio.errors import ConnectRefused
+from trio_socketio.im.identity.identity import EXPIRED, REVOKED, Identity, Reason
+from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.socketio.credentials import ERROR_EVENT, Credentials
+from trio_socketio.socketio.joining import Joining
+from trio_socketio.socketio.refusing import hang_up_on_stranger
+from trio_socketio.socketio.socket import Socket
+
+if TYPE_CHECKING:
+    from trio_socketio.net.driving import Timetable
+
+_SLICE: Final = 256
+MAX_WAIT_S: Final = 86_400.0
+"""How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
+
+
+class IdentifiedClient:
+    """A client of which it is known who it is, in one namespace, from its joining on.
+
+    Args:
+        clients: all of them.
+        joining: how it is entering.
+        socket: of the client.
+        identity: who it is.
+        credentials: those of a client that has sent them as an event.
+
+    Attributes:
+        joining: None once it has joined.
+        ends_at: when to look whether its token has ended, on trio's clock.
+    """
+
+    __slots__ = (
+        "_clients",
+        "credentials",
+        "deadline_entry",
+        "ends_at",
+        "identity",
+        "joining",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        clients: "Clients",
+        joining: Joining,
+        socket: Socket,
+        identity: Identity,
+        credentials: Credentials | None,
+    ) -> None:
+        self._clients = clients
+        self.joining: Joining | None = joining
+        self.socket = socket
+        self.identity = identity
+        self.credentials = credentials
+        self.deadline_entry: Any = None
+        self.ends_at = inf
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is in the namespace, or on its way in."""
+        return self.joining is not None or self.socket.connected
+
+    def next_deadline(self) -> float:
+        return self.ends_at
+
+    def expire(self, now: float) -> None:
+        self._clients.token_ends(self)
+
+
+class Stranger:
+    """A client that was refused. It is hung up on, unless it is identified by then.
+
+    Args:
+        strangers: all of them.
+        client: the client.
+        ends_at: when it is hung up on.
+        last_at: when, if it is just joining a namespace at that time.
+    """
+
+    __slots__ = ("_strangers", "client", "deadline_entry", "ends_at", "last_at")
+
+    def __init__(
+        self, strangers: "dict[Any, Stranger]", client: Any, ends_at: float, last_at: float
+    ) -> None:
+        self._strangers = strangers
+        self.client = client
+        self.deadline_entry: Any = None
+        self.ends_at = ends_at
+        self.last_at = last_at
+
+    def next_deadline(self) -> float:
+        return self.ends_at
+
+    def expire(self, now: float) -> None:
+        if self.client._joinings and now < self.last_at:
+            self.ends_at = self.last_at
+            return
+        self.ends_at = inf
+        del self._strangers[self.client]
+        if self.client.session.is_open:
+            hang_up_on_stranger(self.client)
+
+
+class Clients:
+    """All clients that are identified.
+
+    Args:
+        revocations: of users and tokens.
+        grace_s: how long after its token has ended a client may stay.
+        clock: seconds since 1970.
+
+    Attributes:
+        grace_s: may be changed at any time.
+        put_out: how many clients were put out, by the reason's label.
+    """
+
+    def __init__(
+        self, revocations: Revocations, grace_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._revocations = revocations
+        self.grace_s = grace_s
+        self._clock = clock
+        self._deadlines: Timetable | None = None
+        self._by_user: dict[str, list[IdentifiedClient]] = {}
+        self._strangers: dict[Any, Stranger] = {}
+        self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_user.values()))
+
+    def begin(self, deadlines: "Timetable") -> None:
+        """Watch their ends from now on: the server is about to serve."""
+        self._deadlines = deadlines
+
+    def find(self, socket: Socket) -> IdentifiedClient | None:
+        """Return the identified client of a socket."""
+        for client in self._by_user.get(socket.user or "", ()):
+            if client.socket is socket:
+                return client
+        return None
+
+    def add(
+        self, joining: Joining, identity: Identity, credentials: Credentials | None
+    ) -> IdentifiedClient:
+        """Take in a client that is joining and was identified just now."""
+        assert joining.socket is not None
+        client = IdentifiedClient(self, joining, joining.socket, identity, credentials)
+        self._by_user.setdefault(identity.user, []).append(client)
+        self._watch(client)
+        return client
+
+    def refresh(self, client: IdentifiedClient, identity: Identity) -> None:
+        """Go on with another token of the same user (IDENT-37)."""
+        client.identity = identity
+        self._watch(client)
+
+    def drop(self, socket: Socket | None) -> None:
+        """Forget the client of a socket that has left or does not join."""
+        client = None if socket is None else self.find(socket)
+        if client is None:
+            return
+        clients = self._by_user[client.identity.user]
+        clients.remove(client)
+        if not clients:
+            del self._by_user[client.identity.user]
+        if self._deadlines is not None:
+            self._deadlines.forget(client)
+
+    # -- ends
+
+    def _watch(self, client: IdentifiedClient) -> None:
+        expires_at_s = client.identity.expires_at_s
+        if expires_at_s == inf:
+            client.ends_at = inf
+            return
+        left_s = expires_at_s + self.grace_s - self._clock()
+        client.ends_at = trio.current_time() + min(max(left_s, 0.0), MAX_WAIT_S)
+        if self._deadlines is not None:
+            self._deadlines.schedule(client)
+
+    def token_ends(self, client: IdentifiedClient) -> None:
+        """Put a client out whose token has ended, or look again later (IDENT-38)."""
+        if client.identity.expires_at_s + self.grace_s > self._clock():
+            self._watch(client)
+        else:
+            client.ends_at = inf
+            self._put_out(client, EXPIRED)
+
+    async def put_out_revoked(self, user: str | None, token_id: str | None) -> int:
+        """Put out the clients of a user, or those that have come with a token (IDENT-39).
+
+        Other tasks run meanwhile. Whoever comes meanwhile finds that the token was revoked.
+
+        Returns:
+            How many there were, those that are still joining included.
+        """
+        if token_id is None:
+            groups = [list(self._by_user.get(user or "", ()))]
+        else:
+            groups = [list(clients) for clients in self._by_user.values()]
+        count, looked_at = 0, 0
+        for clients in groups:
+            for client in clients:
+                looked_at += 1
+                if looked_at % _SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+                is_meant = user == client.identity.user or token_id == client.identity.token_id
+                if is_meant and client.is_there and self._revocations.covers(client.identity):
+                    self._put_out(client, REVOKED)
+                    count += 1
+        return count
+
+    def _put_out(self, client: IdentifiedClient, reason: Reason) -> None:
+        self.put_out[reason.label] += 1
+        socket = client.socket
+        told = {"errcode": reason.errcode, "errmsg": reason.message}
+        if client.joining is not None:
+            client.joining._refuse(ConnectRefused(reason.message, told))
+            self.hang_up_later(socket._participant, 0.0)
+        else:
+            socket.emit(ERROR_EVENT, told)
+            socket.disconnect()
+            hang_up_on_stranger(socket._participant)  # type: ignore[arg-type]
+
+    # -- strangers
+
+    def hang_up_later(self, client: Any, patience_s: float) -> None:
+        """Hang up on a client that was refused, unless it is identified anywhere by then.
+
+        Not at once: its CONNECTs for other namespaces may stand right behind (IDENT-32).
+        """
+        if self._deadlines is None or client in self._strangers:
+            return
+        now = trio.current_time()
+        stranger = Stranger(self._strangers, client, now + patience_s, now + 2 * patience_s)
+        self._strangers[client] = stranger
+        self._deadlines.schedule(stranger)

@@ -1,0 +1,250 @@
+"""Asks clients who they are: the authenticating step of joining, and the event auth.
+
+A client gives its token in the payload of its CONNECT. While the verifiers can decide at once, all
+of this runs in the turn that read the CONNECT. A client without a token is told that it is
+connected, and has to send the token as an event.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from trio_socketio.errors import ConnectRefused
+from trio_socketio.im.identity.chain import Chain, Decision, Policies
+from trio_socketio.im.identity.clients import Clients
+from trio_socketio.im.identity.identity import (
+    MALFORMED,
+    NO_TOKEN,
+    OTHER_USER,
+    REVOKED,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Attempt,
+    Identity,
+    Refusal,
+)
+from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.socketio.credentials import AUTH_TIMED_OUT, ERROR_EVENT, Credentials
+from trio_socketio.socketio.joining import Joining
+from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.steps import Awaited
+
+AUTH_EVENT: Final = "auth"
+REPLY_EVENT: Final = "auth/reply"
+_TOKEN: Final = "token"
+_WELCOME: Final = {"errcode": 0, "errmsg": "ok"}
+_SPARE_S: Final = 2.0
+"""A verifier keeps to its deadline; the step as a whole ends this much later at the latest."""
+
+
+class Gate(Observer):
+    """The way in. It also observes who comes and goes.
+
+    Args:
+        options: times and bounds.
+        policies: which namespaces ask, and whom.
+        clients: those that are identified.
+        revocations: of users and tokens.
+        clock: seconds since 1970.
+
+    Attributes:
+        options: may be replaced at any time.
+        policies: likewise.
+        tally: how attempts ended, by method and result.
+    """
+
+    def __init__(
+        self,
+        options: IdentityOptions,
+        policies: Policies,
+        clients: Clients,
+        revocations: Revocations,
+        clock: Callable[[], float],
+    ) -> None:
+        self.options = options
+        self.policies = policies
+        self._clients = clients
+        self._revocations = revocations
+        self._clock = clock
+        self.tally: Counter[tuple[str, str]] = Counter()
+
+    # -- the step
+
+    def identify(self, joining: Joining) -> Awaited | None:
+        """Find out who a client is: the step of the stage AUTHENTICATING.
+
+        Returns:
+            What has to be awaited, if it cannot be decided at once.
+        Raises:
+            ConnectRefused: the client may not enter.
+        """
+        chain = self.policies.find(joining.name)
+        if chain is None:
+            return None
+        assert joining.socket is not None
+        # IDENT-33: from here on nobody is shown the token, and nothing keeps it.
+        token = joining.auth.pop(_TOKEN, None)
+        if token is None and self.options.by_event:
+            return Awaited(
+                self._identify_by_event, (joining, chain), self.options.auth_timeout_s + _SPARE_S
+            )
+        attempt = self._attempt(joining.name, joining.socket, token, joining.auth)
+        if isinstance(attempt, Refusal):
+            raise self._turn_away(joining, Decision("none", attempt))
+        found = chain.verify_now(attempt)
+        if isinstance(found, Decision):
+            self._decide(joining, found, None)
+            return None
+        return Awaited(
+            self._identify_later, (joining, chain, attempt), self.options.deadline_s + _SPARE_S
+        )
+
+    async def _identify_later(self, joining: Joining, chain: Chain, attempt: Attempt) -> None:
+        self._decide(joining, await chain.verify(attempt), None)
+
+    async def _identify_by_event(self, joining: Joining, chain: Chain) -> None:
+        socket = joining.socket
+        assert socket is not None
+        credentials = joining.accept(AUTH_EVENT, self.options.auth_timeout_s)
+        arguments = await credentials.wait()
+        decision = await self._judge_event(joining.name, socket, arguments, chain)
+        try:
+            self._decide(joining, decision, credentials)
+        except ConnectRefused as error:
+            reply = _told(error)
+            socket.emit(REPLY_EVENT, reply)  # IDENT-30: before logic/error, which Joining sends
+            credentials.acknowledge(reply)
+            raise
+
+    async def _judge_event(
+        self, namespace: str, socket: Socket, arguments: list[Any], chain: Chain
+    ) -> Decision:
+        """Decide about the arguments of an event auth."""
+        payload = arguments[0] if arguments else None
+        if type(payload) is not dict:
+            return Decision("none", Refusal(MALFORMED, "expected an object with a token"))
+        token = payload.pop(_TOKEN, None)
+        attempt = self._attempt(namespace, socket, token, payload)
+        if isinstance(attempt, Refusal):
+            return Decision("none", attempt)
+        return await chain.verify(attempt)
+
+    def _attempt(
+        self, namespace: str, socket: Socket, token: object, auth: dict[str, Any]
+    ) -> Attempt | Refusal:
+        """Check what a client has sent, as far as that does not depend on who verifies it."""
+        if token is None or token == "":
+            return Refusal(NO_TOKEN)
+        if type(token) is not str:
+            return Refusal(MALFORMED, "the token is not text")
+        bound = self.options.max_token_bytes  # IDENT-04
+        if len(token) > bound:
+            return Refusal(TOO_LARGE)
+        if not token.isprintable():  # half a surrogate pair, for one, could not be encoded
+            return Refusal(MALFORMED)
+        if not token.isascii() and len(token.encode()) > bound:
+            return Refusal(TOO_LARGE)
+        return Attempt(
+            namespace=namespace,
+            token=token,
+            auth=auth,
+            address=socket.handshake.address,
+            socket=socket.public_id,
+            asked_at_s=self._clock(),
+        )
+
+    def _decide(
+        self, joining: Joining, decision: Decision, credentials: Credentials | None
+    ) -> None:
+        """Let a client pass or turn it away; here is no checkpoint that a revocation could use."""
+        verdict = decision.verdict
+        if isinstance(verdict, Identity) and self._revocations.covers(verdict):
+            verdict = Refusal(REVOKED)
+        if isinstance(verdict, Refusal):
+            raise self._turn_away(joining, Decision(decision.method, verdict))
+        try:
+            joining.identify(verdict.user)
+        except ConnectRefused as error:  # JOIN-34
+            refusal = Refusal(OTHER_USER, error.message)
+            raise self._turn_away(joining, Decision(decision.method, refusal)) from None
+        self.tally[decision.method, "accepted"] += 1
+        self._clients.add(joining, verdict, credentials)
+
+    def _turn_away(self, joining: Joining, decision: Decision) -> ConnectRefused:
+        """Count a refusal, and return the error that tells the client."""
+        refusal = decision.verdict
+        assert isinstance(refusal, Refusal)
+        assert joining.socket is not None
+        self.tally[decision.method, refusal.reason.label] += 1  # IDENT-42
+        if joining.credentials is None:
+            client = joining.socket._participant
+            self._clients.hang_up_later(client, self.options.auth_timeout_s)
+        errcode = refusal.reason.errcode
+        data = {"errcode": errcode, "errmsg": refusal.message}
+        return ConnectRefused(refusal.message, data)  # IDENT-31
+
+    # -- the event of a client that has joined
+
+    async def authenticate_again(self, socket: Socket, *arguments: Any) -> dict[str, Any]:
+        """Take another token of a client that has joined: the handler of the event auth.
+
+        Returns:
+            The answer, for a client that asks for one.
+        """
+        namespace = socket.namespace.name
+        chain = self.policies.find(namespace)
+        if chain is None:
+            decision = Decision("none", Refusal(UNAVAILABLE))
+        else:
+            decision = await self._judge_event(namespace, socket, list(arguments), chain)
+        verdict = decision.verdict
+        if isinstance(verdict, Identity):
+            client = self._clients.find(socket)
+            if client is None or verdict.user != socket.user:  # IDENT-36
+                verdict = Refusal(OTHER_USER)
+            elif self._revocations.covers(verdict):
+                verdict = Refusal(REVOKED)
+            else:
+                self.tally[decision.method, "refreshed"] += 1
+                self._clients.refresh(client, verdict)
+                socket.emit(REPLY_EVENT, _WELCOME)
+                return _WELCOME
+        self.tally[decision.method, verdict.reason.label] += 1
+        told = {"errcode": verdict.reason.errcode, "errmsg": verdict.message}
+        socket.emit(REPLY_EVENT, told)
+        socket.emit(ERROR_EVENT, told)
+        return told
+
+    # -- observing
+
+    def joined(self, socket: Socket) -> None:
+        """Tell a client that has sent its token as an event that it is in."""
+        client = self._clients.find(socket)
+        if client is None:
+            return
+        client.joining = None
+        credentials, client.credentials = client.credentials, None
+        if credentials is not None:  # IDENT-29: now, as a later step might have refused it
+            socket.emit(REPLY_EVENT, _WELCOME)
+            credentials.acknowledge(_WELCOME)
+
+    def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
+        """Forget a client."""
+        self._clients.drop(socket)
+
+    def refused(self, joining: Joining, error: ConnectRefused) -> None:
+        """Forget a client."""
+        if error.message == AUTH_TIMED_OUT:
+            self.tally["none", "timeout"] += 1
+        self._clients.drop(joining.socket)
+
+    def abandoned(self, joining: Joining) -> None:
+        """Forget a client."""
+        self._clients.drop(joining.socket)
+
+
+def _told(error: ConnectRefused) -> dict[str, Any]:
+    assert type(error.data) is dict
+    return error.data

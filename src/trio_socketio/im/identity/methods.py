@@ -1,0 +1,62 @@
+"""The method auth.revoke of the control socket."""
+
+from typing import Annotated
+
+import msgspec
+
+from trio_socketio.control.failures import invalid, overloaded, unavailable
+from trio_socketio.control.methods import rpc
+from trio_socketio.im.identity.identity import MAX_TOKEN_ID_BYTES, MAX_USER_BYTES
+from trio_socketio.im.identity.service import IdentityService
+
+User = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_USER_BYTES)]
+TokenId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_ID_BYTES)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 366 * 86_400)]
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a revocation has done.
+
+    Args:
+        done: how many clients were put out, those that were still joining included. A client counts
+            once for each namespace.
+    """
+
+    done: int
+
+
+class AuthMethods:
+    """The methods auth.*.
+
+    Args:
+        service: None as long as no identity is asked for.
+    """
+
+    def __init__(self, service: IdentityService | None) -> None:
+        self.service = service
+
+    @rpc("auth.revoke")
+    async def revoke(
+        self,
+        user: User | None = None,
+        token_id: TokenId | None = None,
+        for_s: Seconds | None = None,
+    ) -> Revoked:
+        """Put out a user's clients, or those that have come with a token, and keep them out.
+
+        A user's tokens that are issued later are accepted. The revocation outlives no restart.
+
+        Args:
+            user: the id of the user; give either this or token_id.
+            token_id: the jti of a JWT, or the token_id that a backend or webhook has answered.
+            for_s: how long the revocation is kept; null means max_lifetime_s of [identity], after
+                which no token is valid any more that is now.
+        """
+        if self.service is None:
+            raise unavailable("no identity is asked for: see [identity] in the configuration")
+        if (user is None) is (token_id is None):
+            raise invalid("user", "give either user or token_id")
+        done = await self.service.revoke(user=user, token_id=token_id, for_s=for_s)
+        if done is None:
+            raise overloaded("max_revocations of [identity] are kept already", 60_000)
+        return Revoked(done=done)

@@ -1,0 +1,226 @@
+"""Identity as a service of the runtime."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.im.identity.backend_verifier import AskBackend
+from trio_socketio.im.identity.clients import Clients
+from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
+from trio_socketio.im.identity.identity import Identity
+from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.verifiers import Prepared, prepare
+from trio_socketio.protocol.joining import State
+from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.server import Server
+from trio_socketio.socketio.socket import Socket
+from trio_socketio.socketio.steps import Step
+
+if TYPE_CHECKING:
+    from trio_socketio.http.outgoing import Outgoing
+    from trio_socketio.im.identity.remote_keys import RemoteKeys
+    from trio_socketio.runtime.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityStatistics:
+    """A snapshot of the identity service.
+
+    Args:
+        attempts: how attempts to authenticate ended, by method and result.
+        identified: clients that are identified now, each namespace counted.
+        put_out: clients that were put out, by reason: expired, revoked.
+        revocations: how many are kept.
+        fetches: how often the keys of a JWKS URL were fetched.
+        fetches_failed: how many of these fetches failed.
+    """
+
+    attempts: dict[tuple[str, str], int]
+    identified: int
+    put_out: dict[str, int]
+    revocations: int
+    fetches: int
+    fetches_failed: int
+
+
+class IdentityService:
+    """Has the namespaces of a server ask clients who they are. Nothing is started before `run`.
+
+    Args:
+        server: the server. Its app must not handle the event auth where identity is asked for.
+        options: how clients are identified.
+        ask_backend: calls a backend, if the options say so.
+        clock: seconds since 1970.
+    Raises:
+        ConfigurationError: a file cannot be used, or the app handles the event auth.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        options: IdentityOptions,
+        ask_backend: AskBackend | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if options.backend and ask_backend is None:
+            raise ConfigurationError(
+                "[identity] backend asks backends on the control socket: set [control] listen"
+            )
+        self._ask_backend = ask_backend
+        self._clock = clock
+        self._prepared = prepare(options, clock, ask_backend)
+        self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
+        self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
+        self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
+        self._nursery: trio.Nursery | None = None
+        self._fetching: trio.CancelScope | None = None
+        self._fetches_before = [0, 0]  # of keys whose URL is no longer used
+        self._check_app(server)
+        server.add_steps([Step(State.AUTHENTICATING, self._gate.identify)])
+        server.observe(self._gate)
+        for namespace in server.namespaces.values():
+            self._listen(namespace)
+        server.on("new_namespace")(self._listen)
+
+    def _check_app(self, server: Server) -> None:
+        for name, namespace in server.namespaces.items():
+            handled = namespace._registry.handlers
+            if AUTH_EVENT in handled and self._prepared.policies.find(name) is not None:
+                raise ConfigurationError(
+                    f"[identity]: the app handles the event {AUTH_EVENT!r} in {name}, where "
+                    "identity is asked for: leave out the handler, or give the namespace no "
+                    "methods in [identity] namespaces"
+                )
+
+    def _listen(self, namespace: Namespace) -> None:
+        if self._prepared.policies.find(namespace.name) is not None:
+            namespace.on(AUTH_EVENT)(self._gate.authenticate_again)
+
+    def prepare(self, options: IdentityOptions) -> Prepared:
+        """Read every file anew, and the options that can change; may be called in any thread.
+
+        Raises:
+            ConfigurationError: a file cannot be used, or the options that stay as they are do not
+                go with the new ones.
+        """
+        held = self._prepared.options
+        if options.asks:
+            new = {name: getattr(options, name) for name in IdentityOptions._reloadable}
+            try:
+                held = msgspec.structs.replace(held, **new)
+            except OptionError as error:
+                raise ConfigurationError(f"[identity] {error}; this needs a restart") from None
+        return prepare(held, self._clock, self._ask_backend, self._prepared)
+
+    def apply(self, prepared: Prepared) -> bool:
+        """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in.
+
+        Returns:
+            Whether the files have other contents than before.
+        """
+        old, self._prepared = self._prepared, prepared
+        self._use(old, prepared)
+        return old.digest != prepared.digest
+
+    def _use(self, old: Prepared, prepared: Prepared) -> None:
+        self._gate.options = prepared.options
+        self._gate.policies = prepared.policies
+        self._clients.grace_s = prepared.options.expiry_grace_s
+        if self._nursery is None:
+            return
+        if old.webhook is not None:
+            self._nursery.start_soon(old.webhook.aclose)
+        if old.remote is not prepared.remote:
+            if old.remote is not None:
+                self._fetches_before[0] += old.remote.fetches
+                self._fetches_before[1] += old.remote.failures
+            if self._fetching is not None:
+                self._fetching.cancel()
+            self._start_fetching(self._nursery)
+
+    def statistics(self) -> IdentityStatistics:
+        """Return what the service does at the moment."""
+        remote = self._prepared.remote
+        fetches, failures = self._fetches_before
+        return IdentityStatistics(
+            attempts=dict(self._gate.tally),
+            identified=len(self._clients),
+            put_out=dict(self._clients.put_out),
+            revocations=len(self._revocations),
+            fetches=fetches + (remote.fetches if remote else 0),
+            fetches_failed=failures + (remote.failures if remote else 0),
+        )
+
+    def identity_of(self, socket: Socket) -> Identity | None:
+        """Return who the client of a socket is, with the claims that the options keep."""
+        client = self._clients.find(socket)
+        return None if client is None else client.identity
+
+    async def revoke(
+        self, *, user: str | None = None, token_id: str | None = None, for_s: float | None = None
+    ) -> int | None:
+        """Put out a user's clients, or those that have come with a token, and keep them out.
+
+        Args:
+            user: whose tokens are revoked that were issued until now.
+            token_id: of the token that is revoked.
+            for_s: how long the revocation is kept; None means until no token can be valid any more.
+        Returns:
+            How many clients were put out; None if no further revocation can be kept.
+        """
+        if not self._revocations.has_room:
+            return None
+        self._revocations.add(user=user, token_id=token_id, for_s=for_s)
+        return await self._clients.put_out_revoked(user, token_id)
+
+    # -- the service
+
+    async def run(
+        self,
+        runtime: "Runtime",
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Fetch keys and watch the ends of tokens, until cancelled: for Runtime.start_service."""
+        self._clients.begin(runtime.deadlines)
+        try:
+            async with alone(trio.open_nursery()) as self._nursery:
+                self._start_fetching(self._nursery)
+                if self._prepared.remote is not None:
+                    # Clients come only after this, so the first ones find the keys.
+                    with trio.move_on_after(self._prepared.options.deadline_s):
+                        await self._prepared.remote.wait_fetched()
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                if self._prepared.webhook is not None:
+                    await self._prepared.webhook.aclose()
+
+    def _start_fetching(self, nursery: trio.Nursery) -> None:
+        self._fetching = None
+        if self._prepared.remote is not None and self._prepared.outgoing is not None:
+            self._fetching = trio.CancelScope()
+            run = partial(_fetch, self._prepared.remote, self._prepared.outgoing, self._fetching)
+            nursery.start_soon(run)
+
+
+async def _fetch(remote: "RemoteKeys", outgoing: "Outgoing", scope: trio.CancelScope) -> None:
+    try:
+        with scope:
+            await remote.run()
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+            await outgoing.aclose()

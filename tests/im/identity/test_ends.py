@@ -1,0 +1,314 @@
+"""Tokens that end while their clients are in: by expiry and by revocation."""
+
+import time
+from collections.abc import Awaitable, Callable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tests.im.identity.identified import ANN, BOB, OK, STATIC, Identified, identified, jwt_options
+from tests.im.identity.test_gate import OPEN_ROOT, closes, refused
+from tests.im.identity.tokens import token
+from tests.socketio.serving import until
+from tests.wire import SocketIOClient
+from trio.testing import trio_test
+
+from trio_socketio import Joining, JoiningState, Server, Step
+from trio_socketio.im.identity.identity import Identity
+from trio_socketio.im.identity.revocations import Revocations
+
+EXPIRED = {"errcode": 3, "errmsg": "the token has expired"}
+REVOKED = {"errcode": 3, "errmsg": "the token was revoked"}
+
+
+async def put_out(client: SocketIOClient, told: dict[str, Any], namespace: str = "/chat") -> None:
+    with trio.fail_after(5):
+        assert await client.receive_event(namespace) == ["logic/error", told]
+        assert (await client.receive())[0] == f"1{namespace},"
+
+
+# --- expiry --------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("IDENT-38")
+@trio_test
+async def test_a_client_whose_token_expires_is_put_out(tmp_path: Path) -> None:
+    reasons: list[str] = []
+    server = Server()
+    server.of("/chat").on("disconnect")(lambda _, reason: reasons.append(reason))
+    async with (
+        identified(
+            server,
+            jwt=jwt_options(tmp_path, leeway_s=0.0),
+            namespaces=(OPEN_ROOT,),
+            expiry_grace_s=0.4,
+        ) as here,
+        here.client() as client,
+    ):
+        await client.connect("/")
+        exp = time.time() + 0.3
+        await client.connect("/chat", {"token": token(exp=exp)})
+        await put_out(client, EXPIRED)
+        assert 0.35 < time.time() - exp < 3
+        assert await closes(client), "it is identified nowhere any more"
+        assert reasons == ["server namespace disconnect"]
+        assert here.service.statistics().put_out == {"expired": 1, "revoked": 0}
+        assert here.service.statistics().identified == 0
+
+
+@pytest.mark.req("IDENT-38")
+@trio_test
+async def test_the_connection_stays_while_it_is_identified_elsewhere(tmp_path: Path) -> None:
+    server = Server()
+    server.of("/chat")
+    server.of("/news").on("ping")(lambda _: "pong")
+    async with (
+        identified(server, jwt=jwt_options(tmp_path), tokens=STATIC, expiry_grace_s=0.0) as here,
+        here.client() as client,
+    ):
+        await client.connect("/news", {"token": ANN})
+        await client.connect("/chat", {"token": token(exp=time.time() + 0.2)})
+        await put_out(client, EXPIRED)
+        await client.emit("ping", namespace="/news", ack_id=1)
+        assert (await client.receive())[0] == '3/news,1["pong"]'
+        assert here.service.statistics().identified == 1
+
+
+@pytest.mark.req("IDENT-37")
+@trio_test
+async def test_another_token_puts_the_end_off_or_forward(tmp_path: Path) -> None:
+    async with (
+        identified(jwt=jwt_options(tmp_path), expiry_grace_s=0.0) as here,
+        here.client() as client,
+    ):
+        await client.connect("/chat", {"token": token(exp=time.time() + 0.3)})
+        await client.emit("auth", {"token": token()}, namespace="/chat")
+        assert await client.receive_event("/chat") == ["auth/reply", OK]
+        await trio.sleep(0.6)
+        assert here.service.statistics().identified == 1
+        await client.emit("auth", {"token": token(exp=time.time() + 0.2)}, namespace="/chat")
+        assert await client.receive_event("/chat") == ["auth/reply", OK]
+        await put_out(client, EXPIRED)
+
+
+@trio_test
+async def test_a_clock_that_is_set_back_is_looked_at_again(tmp_path: Path) -> None:
+    ahead_s = 0.0
+    async with (
+        identified(
+            jwt=jwt_options(tmp_path), expiry_grace_s=0.0, clock=lambda: time.time() + ahead_s
+        ) as here,
+        here.client() as client,
+    ):
+        await client.connect("/chat", {"token": token(exp=time.time() + 0.2)})
+        ahead_s = -0.4
+        await trio.sleep(0.3)
+        assert here.service.statistics().identified == 1
+        await put_out(client, EXPIRED)
+
+
+@trio_test
+async def test_what_never_expires_is_not_watched() -> None:
+    async with identified() as here, here.client() as client:
+        await client.connect("/chat", {"token": ANN})
+        (socket,) = here.server.of("/chat").sockets.values()
+        record = here.service._clients.find(socket)
+        assert record is not None
+        assert record.ends_at == inf
+        assert record.deadline_entry is None
+
+
+@trio_test
+async def test_a_client_that_has_left_is_forgotten(tmp_path: Path) -> None:
+    async with identified(jwt=jwt_options(tmp_path)) as here:
+        async with here.client() as client:
+            await client.connect("/chat", {"token": token()})
+            (socket,) = here.server.of("/chat").sockets.values()
+            record = here.service._clients.find(socket)
+            assert record is not None
+            entry = record.deadline_entry
+            assert entry.item is record
+        await until(lambda: here.service.statistics().identified == 0)
+        assert entry.item is None, "the heap of deadlines does not hold it"
+
+
+@pytest.mark.req("IDENT-38")
+@trio_test
+async def test_a_token_may_expire_while_its_client_is_still_joining(tmp_path: Path) -> None:
+    server, gate = Server(), trio.Event()
+
+    async def wait(joining: Joining) -> None:
+        await gate.wait()
+
+    server.of("/chat").add_steps([Step(JoiningState.SEAT, wait)])
+    async with (
+        identified(server, jwt=jwt_options(tmp_path), expiry_grace_s=0.0) as here,
+        here.client() as client,
+    ):
+        error = await refused(client, {"token": token(exp=time.time() + 0.2)})
+        assert error["data"] == EXPIRED
+        assert await closes(client)
+        assert here.service.statistics().identified == 0
+
+
+# --- revocation ----------------------------------------------------------------------------------
+
+Revoke = Callable[[Identified], Awaitable[int | None]]
+
+
+@pytest.mark.req("IDENT-39")
+@pytest.mark.parametrize("by", ["user", "token"])
+@trio_test
+async def test_a_revocation_puts_out_the_clients_concerned(tmp_path: Path, by: str) -> None:
+    async with (
+        identified(jwt=jwt_options(tmp_path), tokens=STATIC) as here,
+        here.client() as ann,
+        here.client() as again,
+        here.client() as bob,
+    ):
+        await ann.connect("/chat", {"token": token(jti="t1", iat=time.time() - 2)})
+        await again.connect("/", {"token": token(jti="t1", iat=time.time() - 2)})
+        await bob.connect("/chat", {"token": BOB})
+        revoked: dict[str, Any] = {"user": "ann"} if by == "user" else {"token_id": "t1"}
+        assert await here.service.revoke(**revoked) == 2
+        await put_out(ann, REVOKED)
+        assert await closes(ann)
+        assert await closes(again)
+        assert here.service.statistics().identified == 1
+        assert here.service.statistics().put_out["revoked"] == 2
+        assert await here.service.revoke(user="nobody") == 0
+
+
+@pytest.mark.req("IDENT-40")
+@trio_test
+async def test_a_revoked_token_does_not_come_back(tmp_path: Path) -> None:
+    async with (
+        identified(jwt=jwt_options(tmp_path), tokens=STATIC) as here,
+        here.client() as client,
+    ):
+        revoked = token(jti="t1")
+        await here.service.revoke(token_id="t1")
+        assert (await refused(client, {"token": revoked}))["data"] == REVOKED
+        await client.connect("/chat", {"token": token(jti="t2")})
+        await client.emit("auth", {"token": revoked}, namespace="/chat")
+        assert await client.receive_event("/chat") == ["auth/reply", REVOKED]
+        assert here.results()["jwt", "revoked"] == 2
+
+
+@pytest.mark.req("IDENT-40")
+@trio_test
+async def test_a_revoked_user_needs_a_newer_token(tmp_path: Path) -> None:
+    async with (
+        identified(jwt=jwt_options(tmp_path), tokens=STATIC) as here,
+        here.client() as client,
+    ):
+        await here.service.revoke(user="ann")
+        now = int(time.time())
+        for old in (token(iat=now - 1), token(without=("iat",)), ANN):
+            assert (await refused(client, {"token": old}))["data"] == REVOKED
+        await client.connect("/chat", {"token": token(iat=now + 2)})
+
+
+@pytest.mark.req("IDENT-39")
+@pytest.mark.parametrize("stage", ["judging", "middleware", "seat"])
+@pytest.mark.parametrize("by_event", [False, True])
+@trio_test
+async def test_clients_that_are_still_joining_are_reached(stage: str, by_event: bool) -> None:
+    server, gate, waiting = Server(), trio.Event(), trio.Event()
+
+    async def wait(_: Any) -> None:
+        waiting.set()
+        await gate.wait()
+
+    async def ask(namespace: str, question: Any, timeout_s: float) -> bytes:
+        if stage == "judging":
+            await wait(None)
+        return b'{"user": "ann", "token_id": "t"}'
+
+    server.of("/chat")
+    if stage == "middleware":
+        server.of("/chat").use(wait)
+    elif stage == "seat":
+        server.of("/chat").add_steps([Step(JoiningState.SEAT, wait)])
+    async with (
+        identified(server, backend=True, ask_backend=ask) as here,
+        here.client() as client,
+    ):
+        if by_event:
+            await client.connect("/chat")
+            await client.emit("auth", {"token": "opaque"}, namespace="/chat")
+        else:
+            await client.send('0/chat,{"token":"opaque"}')
+        with trio.fail_after(5):
+            await waiting.wait()
+        count = await here.service.revoke(user="ann")
+        assert count == (0 if stage == "judging" else 1)
+        gate.set()
+        if by_event:
+            if stage == "judging":
+                assert await client.receive_event("/chat") == ["auth/reply", REVOKED]
+            await put_out(client, REVOKED)
+            assert await closes(client)
+        else:
+            assert (await client.receive())[0].startswith("4/chat,")
+        await until(lambda: server.statistics().joining == 0)
+        assert server.of("/chat").sockets == {}
+        assert here.service.statistics().identified == 0
+
+
+@pytest.mark.req("IDENT-41")
+@trio_test
+async def test_revocations_are_bounded_and_never_forgotten_early() -> None:
+    async with identified(tokens=STATIC, max_revocations=2) as here, here.client() as client:
+        await here.service.revoke(user="ann")
+        await here.service.revoke(token_id="t")
+        assert await here.service.revoke(user="bob") is None
+        await refused(client, {"token": ANN})
+        await client.connect("/chat", {"token": BOB})
+        assert here.service.statistics().revocations == 2
+
+
+def test_a_revocation_ends() -> None:
+    now = 1000.0
+    kept = Revocations(60.0, 3, lambda: now)
+    ann = Identity(user="ann", token_id="t", issued_at_s=900.0)
+    assert not kept.covers(ann)
+    kept.add(user="ann")
+    kept.add(user="ann", for_s=10.0)  # does not end the longer one
+    kept.add(token_id="t", for_s=10.0)
+    now = 1059.0
+    assert kept.covers(ann)
+    assert not kept.covers(Identity(user="ann", issued_at_s=1001.0))
+    assert not kept.covers(Identity(user="bob", token_id="t"))
+    now = 1060.0
+    assert not kept.covers(ann)
+    kept.add(user="bob")
+    kept.add(user="carl", for_s=1.0)
+    now = 1062.0
+    assert len(kept) == 4
+    assert kept.has_room
+    assert len(kept) == 1
+
+
+@trio_test
+async def test_many_clients_of_a_user_are_put_out_in_slices() -> None:
+    server = Server()
+    names = [f"/n{number}" for number in range(300)]
+    for name in names:
+        server.of(name)
+    async with identified(server) as here, trio.open_nursery() as nursery:
+
+        async def come(chunk: list[str]) -> None:
+            async with here.client() as client:
+                for name in chunk:
+                    await client.connect(name, {"token": ANN})
+                await trio.sleep_forever()
+
+        for start in range(0, 300, 60):
+            nursery.start_soon(come, names[start : start + 60])
+        await until(lambda: here.service.statistics().identified == 300)
+        assert await here.service.revoke(user="ann") == 300
+        assert here.service.statistics().identified == 0
+        nursery.cancel_scope.cancel()

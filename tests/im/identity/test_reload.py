@@ -1,0 +1,115 @@
+"""Keys and tokens that are read again while the server serves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tests.http.answering import answering
+from tests.im.identity.identified import ANN, BOB, OK, STATIC, Identified, identified, jwt_options
+from tests.im.identity.test_gate import refused
+from tests.im.identity.tokens import key_set, other_key, public_jwk, token
+from tests.socketio.serving import until
+from trio.testing import trio_test
+
+from trio_socketio import ConfigurationError, Server
+from trio_socketio.im.identity.options import (
+    IdentityOptions,
+    JwtOptions,
+    NamespaceIdentity,
+    StaticToken,
+)
+
+
+async def reload(here: Identified, **options: Any) -> bool:
+    prepared = await trio.to_thread.run_sync(here.service.prepare, IdentityOptions(**options))
+    return here.service.apply(prepared)
+
+
+@pytest.mark.req("IDENT-43")
+@trio_test
+async def test_keys_and_tokens_change_and_clients_stay(tmp_path: Path) -> None:
+    server = Server()
+    server.of("/chat").on("ping")(lambda _: "pong")
+    jwt = jwt_options(tmp_path)
+    async with (
+        identified(server, tokens=STATIC, jwt=jwt) as here,
+        here.client() as client,
+        here.client() as other,
+    ):
+        await client.connect("/chat", {"token": token()})
+        assert not await reload(here, tokens=STATIC, jwt=jwt)
+        (tmp_path / "secret").write_bytes(other_key("HS256"))
+        tokens = (StaticToken(user="ann", token="another-token"), STATIC[1])
+        assert await reload(here, tokens=tokens, jwt=jwt), "the contents of a file have changed"
+        await client.emit("ping", namespace="/chat", ack_id=1)
+        assert (await client.receive())[0] == '3/chat,1["pong"]'
+        for old in (ANN, token()):
+            await refused(other, {"token": old})
+        await client.emit("auth", {"token": token(key=other_key("HS256"))}, namespace="/chat")
+        assert await client.receive_event("/chat") == ["auth/reply", OK]
+        await other.connect("/chat", {"token": "another-token"})
+        await reload(here, tokens=tokens)  # no JWTs any more
+        await refused(other, {"token": token(key=other_key("HS256"))}, "/")
+        await other.connect("/", {"token": BOB})
+
+
+@pytest.mark.req("IDENT-43")
+@trio_test
+async def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
+    jwt = jwt_options(tmp_path)
+    namespaces = (NamespaceIdentity(name="/chat", methods=("jwt",)),)
+    async with (
+        identified(jwt=jwt, tokens=STATIC, namespaces=namespaces) as here,
+        here.client() as client,
+    ):
+        (tmp_path / "secret").write_text("short")
+        with pytest.raises(ConfigurationError, match="at least 32 bytes"):
+            await reload(here, jwt=jwt, tokens=STATIC)
+        with pytest.raises(ConfigurationError, match=r"names the method jwt.* needs a restart"):
+            await reload(here, tokens=STATIC)
+        jwt_options(tmp_path)  # writes the secret again
+        await client.connect("/chat", {"token": token()})
+        await reload(here)  # turned off: that needs a restart too
+        await refused(client, {"token": ANN})
+
+
+@pytest.mark.req("IDENT-43")
+@trio_test
+async def test_another_jwks_url(tmp_path: Path) -> None:
+    async with (
+        answering(key_set(public_jwk("RS256", "a"))) as first,
+        answering(key_set(public_jwk("ES256", "b"))) as second,
+    ):
+        old, new = (JwtOptions(jwks_url=one.url) for one in (first, second))
+        async with identified(jwt=old) as here, here.client() as client:
+            await client.connect("/chat", {"token": token("RS256", kid="a")})
+            assert len(first.asked) == 1, "the keys were there before the first client"
+            await reload(here, jwt=JwtOptions(jwks_url=first.url, leeway_s=9.0))
+            await client.connect("/", {"token": token("RS256", kid="a")})
+            assert len(first.asked) == 1, "its keys are kept"
+            await reload(here, jwt=new)
+            await client.connect("/chat", {"token": token("ES256", kid="b")})
+            await refused(client, {"token": token("RS256", kid="a")}, "/")
+            await until(lambda: first.open_now == 0)
+            assert here.service.statistics().fetches == len(first.asked) + len(second.asked)
+
+
+@trio_test
+async def test_a_jwks_url_that_hangs_does_not_stop_the_start(tmp_path: Path) -> None:
+    async with answering() as server:
+        with trio.fail_after(5):
+            async with (
+                identified(
+                    jwt=JwtOptions(jwks_url=server.url), tokens=STATIC, deadline_s=0.3
+                ) as here,
+                here.client() as client,
+            ):
+                began = trio.current_time()
+                error = await refused(client, {"token": token("RS256", kid="a")})
+                assert error["data"]["errcode"] == 1
+                assert trio.current_time() - began < 2
+                await client.connect("/chat", {"token": ANN})
+                assert here.service.statistics().fetches_failed > 0
+    assert json.loads(key_set()) == {"keys": []}
