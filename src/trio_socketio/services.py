@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from trio_socketio.control.service import ControlService, open_endpoints
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.identity.verifiers import Prepared
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -85,6 +88,7 @@ class Services:
         systemd: is told how far the server is.
 
     Attributes:
+        identity: asks clients who they are; None if everybody may enter.
         endpoints: where they listen, by the table of their options.
 
     Raises:
@@ -104,11 +108,16 @@ class Services:
         self._server = server
         self._systemd = systemd
         self._tokens = TokenTable(control.tokens)
+        auth = AuthMethods(None)
         self._control: ControlService | None = None
         control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control, self._tokens)
+            self._control = ControlService(server, system, control, self._tokens, [auth])
             control_at += open_endpoints(control)
+        self.identity: IdentityService | None = None
+        if configuration.identity.asks:
+            ask = None if self._control is None else self._control.backends.authenticate
+            self.identity = auth.service = IdentityService(server, configuration.identity, ask)
         self._admin: AdminPort | None = None
         admin_at = admin_endpoints(admin, inherited.admin)
         self.endpoints = {
@@ -133,6 +142,10 @@ class Services:
         )
         if self._control is not None:
             metrics.add(ControlCollector(self._control))
+        if self.identity is not None:
+            from trio_socketio.im.identity.metrics import IdentityCollector
+
+            metrics.add(IdentityCollector(self.identity))
         return AdminPort(
             configuration.admin,
             health,
@@ -153,6 +166,8 @@ class Services:
         if self._control is not None:
             run = partial(self._control.run, runtime, self.endpoints["control"])
             await runtime.start_service("control", run)
+        if self.identity is not None:
+            await runtime.start_service("identity", partial(self.identity.run, runtime))
         if self._admin is not None:
             serve = partial(self._admin.serve, runtime, self.endpoints["admin"])
             await runtime.start_service("admin", serve)
@@ -160,8 +175,20 @@ class Services:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)
             await runtime.start_service("systemd", partial(self._systemd.follow, self._server))
 
-    def apply(self, tokens: TokenTable) -> None:
-        """Use other tokens from now on."""
+    def prepare(self, configuration: "Configuration") -> Prepared | None:
+        """Read the files of identity anew; may be called in any thread. None if it is off.
+
+        Raises:
+            ConfigurationError: one cannot be used.
+        """
+        return None if self.identity is None else self.identity.prepare(configuration.identity)
+
+    def apply(self, tokens: TokenTable, identity: Prepared | None) -> list[str]:
+        """Use other tokens and keys from now on; return what has changed besides options."""
         self._tokens = tokens
+        lines = []
+        if self.identity is not None and identity is not None and self.identity.apply(identity):
+            lines.append("[identity] files: keys or tokens have changed")
         if self._control is not None:
             self._control.apply(tokens)
+        return lines

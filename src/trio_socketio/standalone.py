@@ -48,12 +48,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_socketio.configuration.options import ListenOptions
+    from trio_socketio.im.identity.verifiers import Prepared as PreparedIdentity
     from trio_socketio.ops.log import Log
 
 log = logging.getLogger(__name__)
 
 _CERTIFIED: Final = ("listen", "admin", "control")
 """The tables that name a certificate."""
+
+
+_EVERYBODY: Final = (
+    "no client is asked who it is: everybody may enter, unless the app refuses it; to change that, "
+    "set [identity] in a configuration file (trio-socketio init shows its options)"
+)
 
 
 class Reloaded(NamedTuple):
@@ -88,6 +95,7 @@ class _Prepared(NamedTuple):
     options: ServerOptions
     certificates: dict[str, Certificate]
     tokens: TokenTable
+    identity: "PreparedIdentity | None"
     idle: tuple[str, ...]
 
 
@@ -185,6 +193,8 @@ class Program:
                         # Nobody has asked for the default number, so to lower it is no warning.
                         asked = wanted != ServerOptions().max_connections
                         log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
+                    if self._services.identity is None:  # IDENT-44
+                        log.info(_EVERYBODY)
                     path, secure = server.options.path, context is not None
                     urls = [_url(address, path, secure=secure) for address in addresses]
                     log.info("serving %s", ", ".join(urls))
@@ -252,7 +262,8 @@ class Program:
         certificates = read_certificates(configuration)
         idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
         tokens = TokenTable(configuration.control.tokens)
-        return _Prepared(configuration, options, certificates, tokens, idle)
+        identity = None if self._services is None else self._services.prepare(configuration)
+        return _Prepared(configuration, options, certificates, tokens, identity, idle)
 
     def _apply(self, prepared: _Prepared) -> Reloaded:
         """Hand every owner its new group. Nothing here can fail."""
@@ -266,9 +277,9 @@ class Program:
         # Each owner takes its group here. A further one is a line.
         self.server.apply(options)
         self._log.apply(self.configuration.log)
-        if self._services is not None:
-            self._services.apply(prepared.tokens)
         lines = []
+        if self._services is not None:
+            lines = self._services.apply(prepared.tokens, prepared.identity)
         for table, certificate in prepared.certificates.items():
             file = getattr(new, table).certfile
             if self._renew(table, certificate) and file == getattr(old, table).certfile:
@@ -365,6 +376,8 @@ def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration
         before, after = getattr(old, table).certfile, getattr(new, table).certfile
         if (before is None) is not (after is None):
             return False  # to begin or cease to speak TLS changes the URL
+    if table == "identity" and old.identity.asks is not new.identity.asks:
+        return False
     return name in TABLES[table]._reloadable
 
 

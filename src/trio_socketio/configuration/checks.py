@@ -8,6 +8,7 @@ from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.im.identity.verifiers import prepare
 from trio_socketio.net.tls import create_context
 from trio_socketio.socketio.client_files import find_client
 
@@ -50,6 +51,12 @@ def find_contradictions(configuration: Configuration, settings: Settings) -> Ite
     if listen.keyfile is not None and listen.certfile is None:
         where = settings["listen", "keyfile"].where
         yield f"{where} needs {_named_like(where, '--certfile', '[listen] certfile')}"
+    control = configuration.control
+    if configuration.identity.backend and not (control.listen or control.tokens):
+        yield (
+            f"{settings['identity', 'backend'].where} asks backends on the control socket: set "
+            "[control] listen"
+        )
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"].where, settings["sockets", "parser"].where
         yield (
@@ -76,6 +83,7 @@ def find_faults_of_files(configuration: Configuration, settings: Settings) -> It
             key = None if other.keyfile is None else Path(other.keyfile)
             checks.append((create_context, (Path(other.certfile), key)))
     checks.append((TokenTable, (configuration.control.tokens,)))
+    checks.append((prepare, (configuration.identity,)))
     if client.serve and client.folder is not None:
         checks.append((find_client, (client.folder,)))
     for check, arguments in checks:

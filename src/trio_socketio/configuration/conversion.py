@@ -78,9 +78,9 @@ def _convert_group(
             values[name] = value
     missing = [name for name, field in fields.items() if field.required and name not in options]
     faults += [f"{label}{name}: is missing" for name in missing]
-    if any(field.required and name not in values for name, field in fields.items()):
-        return _FAILED
     while True:
+        if any(field.required and name not in values for name, field in fields.items()):
+            return _FAILED
         try:
             return kind(**values)
         except OptionError as error:

@@ -9,6 +9,7 @@ from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
@@ -24,7 +25,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 14 attributes, because they are all tables of the configuration file.
+    It has 15 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -32,6 +33,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     log: LogOptions = LogOptions()
     control: ControlOptions = ControlOptions()
     admin: AdminOptions = AdminOptions()
+    identity: IdentityOptions = IdentityOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()

@@ -1,0 +1,125 @@
+"""``serve`` with a table [identity], and what it says without one."""
+
+from pathlib import Path
+from signal import SIGHUP
+
+import pytest
+import trio
+from trio.testing import trio_test
+
+from tests.cli_process import run_cli, serving
+from tests.im.identity.test_gate import refused
+from tests.im.identity.tokens import SECRET, other_key, token
+from tests.test_cli_services import free_port, get
+from tests.wire import open_client
+from trio_socketio.control import open_control
+
+EVERYBODY = "no client is asked who it is"
+
+
+@pytest.mark.req("IDENT-44")
+@pytest.mark.parametrize("app", [(), ("--app", "trio_socketio.lobby:create")])
+@trio_test
+async def test_a_server_that_asks_nobody_says_so_once(app: tuple[str, ...]) -> None:
+    async with serving(*app) as server:
+        await server.wait_url()
+        assert await server.end() == 0
+    (line,) = [line for line in server.log if EVERYBODY in line]
+    assert "set [identity] in a configuration file" in line
+
+
+@pytest.mark.req("IDENT-43", "IDENT-44")
+@trio_test
+async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
+    key, conf = tmp_path / "key", trio.Path(tmp_path / "conf.toml")
+    admin, control = free_port(), tmp_path / "run" / "control.sock"
+    key.write_bytes(SECRET)
+    text = f"""
+        [identity]
+        tokens = [{{ user = "dev", token = "a-token-for-development" }}]
+        jwt.keys = [{{ file = "{key}" }}]
+        [control]
+        listen = ["unix:{control}"]
+        [admin]
+        listen = "127.0.0.1:{admin}"
+        """
+    await conf.write_text(text)
+    async with serving("--config", str(conf), "--log-level", "debug") as server:
+        port = await server.wait_port()
+        async with open_client(port) as client, open_client(port) as other:
+            await client.connect("/", {"token": token(sub=7)})
+            await refused(other, {"token": token(key=other_key("HS256"))}, "/")
+            key.write_bytes(other_key("HS256"))
+            server.process.send_signal(SIGHUP)
+            await server.wait_logged("reloaded [identity] files: keys or tokens have changed")
+            await other.connect("/", {"token": token(key=other_key("HS256"))})
+            await conf.write_text(text.replace("a-token-for", "another-token-for"))
+            server.process.send_signal(SIGHUP)
+            line = await server.wait_logged("reloaded [identity] tokens")
+            assert "********" in line
+            await conf.write_text(text.replace("[identity]", "[identity]\nauth_timeout_s = 9.0"))
+            server.process.send_signal(SIGHUP)
+            await server.wait_logged("[identity] auth_timeout_s: 5.0 -> 9.0 needs a restart")
+            async with open_control(f"unix:{control}") as backend:
+                assert await backend.call("auth.revoke", {"user": "7"}) == {"done": 1}
+            metrics = (await get(admin, "/metrics")).text
+            assert 'tsio_auth_total{method="jwt",result="accepted"} 2.0' in metrics
+            assert 'tsio_auth_total{method="jwt",result="bad_signature"} 1.0' in metrics
+            assert 'tsio_auth_put_out_total{reason="revoked"} 1.0' in metrics
+            assert "tsio_auth_identified 1.0" in metrics
+            assert "tsio_auth_revocations 1.0" in metrics
+            assert 'tsio_jwks_fetches_total{result="done"} 0.0' in metrics
+        assert await server.end() == 0
+    log = "\n".join(server.log)
+    assert EVERYBODY not in log
+    for secret in ("token-for-development", SECRET.decode(), "eyJ"):
+        assert secret not in log
+
+
+@pytest.mark.parametrize(
+    ("table", "faults"),
+    [
+        ('tokens = [{ user = "a", token = "hunter22-hunter22" }]', []),
+        (
+            'tokens = [{ user = "a", token = "short" }]',
+            ["tokens[0] token: its value cannot be used"],
+        ),
+        ('tokens = [{ user = "a" }]', ["give either token or file"]),
+        ('tokens = [{ user = "", token = "long enough" }]', ["1 to 256 bytes"]),
+        ('tokens = [{ user = "a", file = "nowhere" }]', ["cannot read the token of 'a'"]),
+        ("jwt = true", ["set jwt.keys or jwt.jwks_url"]),
+        ('jwt.keys = [{ file = "nowhere" }]', ["cannot read the key nowhere"]),
+        ('jwt.keys = [{ file = "" }]', ["expected the path of a file"]),
+        ('jwt.jwks_url = "http://a.example/"', ["cleartext is spoken with this machine alone"]),
+        ('jwt.jwks_url = "https://a.example/"', []),
+        ('jwt.jwks_url = "https://a.example/"\njwt.audience = "chat"', ["audience"]),
+        (
+            'jwt.keys = [{ file = "x" }]\njwt.ca_file = "y"',
+            ["ca_file: has no effect without jwks_url"],
+        ),
+        ('webhook.url = "https://a.example/"', ["secret_file: is missing"]),
+        (
+            'webhook.url = "https://a.example/"\nwebhook.secret_file = "nowhere"',
+            ["cannot read the secret nowhere"],
+        ),
+        ('webhook.url = "https://a.example/"\nwebhook.secret_file = ""', ["the path of a file"]),
+        ("backend = true", ["set [control] listen"]),
+        ("deadline_s = 4.0", ["must be 0.001 to 3.0"]),
+        ("max_token_bytes = 1", ["must be 64 to"]),
+        ('namespaces = [{ name = "/a", methods = ["jwt"] }]', ["jwt, which is not set up"]),
+        ('namespaces = [{ name = "/a", methods = ["x"] }]', ["expected static, jwt"]),
+        ('namespaces = [{ name = "a", methods = [] }]', ["the name of a namespace"]),
+        (
+            'namespaces = [{ name = "/a", methods = [] }, { name = "/a", methods = [] }]',
+            ["two of them are named '/a'"],
+        ),
+    ],
+)
+def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, faults: list[str]) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(f"[identity]\n{table}\n")
+    ended = run_cli("check-config", str(conf))
+    told = ended.stdout + ended.stderr
+    assert (ended.returncode == 0) is (not faults), told
+    assert [fault for fault in faults if fault not in told] == [], told
+    assert "hunter22" not in told
