@@ -15,6 +15,7 @@ from trio.testing import trio_test
 from tests.cli_process import run_cli
 from tests.cli_process import serving as serving_process
 from tests.control.serving import controlled
+from tests.im.identity.tokens import public_pem
 from tests.interop.server_process import free_port
 from tests.socketio.serving import serving, until
 from trio_socketio import ConnectRefused, JoiningState, Step, open_client
@@ -115,6 +116,8 @@ def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
     text = "".join(code for kind, code in BLOCKS if kind == "toml")
     (tmp_path / "chat.toml").write_text(text, encoding="utf-8")
     (tmp_path / "shop.token").write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
+    (tmp_path / "issuer.pem").write_bytes(public_pem("RS256"))
+    (tmp_path / "webhook.key").write_text("fedcba9876543210fedcba9876543210", encoding="utf-8")
     saved(tmp_path, "chat.py", program("python", "chat.py"), 3000)
     certificate = trustme.CA().issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "chain.pem"))
@@ -124,6 +127,13 @@ def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
     assert "ping_interval_s = 20" in done.stdout
     assert '"order"' in done.stdout
     assert "0123456789abcdef" not in done.stdout
+    with_others = re.sub(r"^# (jwt\.|webhook|tokens)", r"\1", text, flags=re.MULTILINE)
+    (tmp_path / "chat.toml").write_text(with_others, encoding="utf-8")
+    done = run_cli("check-config", "chat.toml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("issuer.example", "shop.example/who", "ann"):
+        assert part in done.stdout
+    assert "for-development" not in done.stdout
 
 
 def test_make_has_the_commands() -> None:

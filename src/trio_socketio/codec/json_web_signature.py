@@ -44,8 +44,8 @@ def decode_compact(token: str) -> SignedToken:
     Args:
         token: its size was bounded by the caller.
     Raises:
-        RemoteProtocolError: it does not have this form, or is not written in the one way that there
-            is to write it. The message does not show the token.
+        RemoteProtocolError: it does not have this form, or its signature is not written in the one
+            way that there is to write it. The message does not show the token.
 
     Spec: RFC 7515, section 7.1.
     """
@@ -59,8 +59,12 @@ def decode_compact(token: str) -> SignedToken:
         raise RemoteProtocolError("the header of the JWT is not JSON") from None
     if type(header) is not dict:
         raise RemoteProtocolError("the header of the JWT is not an object")
-    payload = _decode_base64url(body)
-    return SignedToken(header, payload, b"%b.%b" % (head, body), _decode_base64url(signature))
+    decoded = _decode_base64url(signature)
+    if _encode(decoded, newline=False).rstrip(b"=").translate(_TO_URL) != signature:
+        # Otherwise several tokens would have the same signature. The other parts are signed as
+        # they are written.
+        raise RemoteProtocolError("the signature of the JWT is not in its canonical form")
+    return SignedToken(header, _decode_base64url(body), b"%b.%b" % (head, body), decoded)
 
 
 def decode_claims(payload: bytes) -> dict[str, Any]:
@@ -79,14 +83,7 @@ def decode_claims(payload: bytes) -> dict[str, Any]:
 
 
 def _decode_base64url(part: bytes) -> bytes:
-    """Decode base64url without padding; only the canonical form is accepted.
-
-    Otherwise several tokens would have the same signature, and one that was revoked by its digest
-    could be changed so that it passes.
-    """
+    """Decode base64url without padding."""
     if len(part) % 4 == 1:
         raise RemoteProtocolError("a part of the JWT is not base64url")
-    decoded = a2b_base64(part.translate(_FROM_URL) + b"=" * (-len(part) % 4))
-    if _encode(decoded, newline=False).rstrip(b"=").translate(_TO_URL) != part:
-        raise RemoteProtocolError("a part of the JWT is not base64url in its canonical form")
-    return decoded
+    return a2b_base64(part.translate(_FROM_URL) + b"=" * (-len(part) % 4))

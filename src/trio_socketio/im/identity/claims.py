@@ -4,7 +4,7 @@ Spec: RFC 7519, section 4.1.
 """
 
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from trio_socketio.im.identity.identity import (
     BAD_CLAIM,
@@ -51,23 +51,22 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
         rules: what is demanded.
         now_s: seconds since 1970.
     """
-    for name in ("exp", "sub"):
-        if name not in claims:  # IDENT-05, IDENT-06
-            return Refusal(MISSING_CLAIM, f"the token lacks the claim {name}")
-    times = {}
-    for name in ("exp", "nbf", "iat"):
-        if name in claims:
-            value = claims[name]
-            if type(value) not in (int, float) or not -_FAR_S < value < _FAR_S:
-                return Refusal(BAD_CLAIM, f"the claim {name} of the token is not a time")
-            times[name] = float(value)
-    expires_at_s = times["exp"]
+    expires_at_s, user = claims.get("exp"), read_user(claims.get("sub"))
+    if "exp" not in claims or "sub" not in claims:  # IDENT-05, IDENT-06
+        missing = "exp" if "exp" not in claims else "sub"
+        return Refusal(MISSING_CLAIM, f"the token lacks the claim {missing}")
+    if not _is_time(expires_at_s):
+        return Refusal(BAD_CLAIM, "the claim exp of the token is not a time")
     if expires_at_s + rules.leeway_s <= now_s:  # IDENT-07
         return Refusal(EXPIRED)
     if expires_at_s - now_s > rules.max_lifetime_s + rules.leeway_s:  # IDENT-10
         return Refusal(TOO_LONG)
-    if max(times.get("nbf", -inf), times.get("iat", -inf)) > now_s + rules.leeway_s:  # IDENT-08
-        return Refusal(NOT_YET_VALID)
+    for name in ("nbf", "iat"):
+        if name in claims:
+            if not _is_time(claims[name]):
+                return Refusal(BAD_CLAIM, f"the claim {name} of the token is not a time")
+            if claims[name] > now_s + rules.leeway_s:  # IDENT-08
+                return Refusal(NOT_YET_VALID)
     if rules.issuers:  # IDENT-09
         issuer = claims.get("iss")
         if type(issuer) is not str or issuer not in rules.issuers:
@@ -75,7 +74,6 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
     audience = claims.get("aud")
     if (audience is not None or rules.audiences) and not _is_for(audience, rules.audiences):
         return Refusal(WRONG_AUDIENCE)  # IDENT-11
-    user = read_user(claims["sub"])
     if user is None:  # IDENT-02
         return Refusal(BAD_CLAIM, "the claim sub of the token is not the id of a user")
     token_id = claims.get("jti")
@@ -84,10 +82,14 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
     return Identity(
         user=user,
         token_id=token_id,
-        issued_at_s=times.get("iat", -inf),
+        issued_at_s=claims.get("iat", -inf),
         expires_at_s=expires_at_s,
         claims={name: claims[name] for name in rules.kept if name in claims},
     )
+
+
+def _is_time(value: object) -> "TypeGuard[float]":
+    return type(value) in (int, float) and -_FAR_S < value < _FAR_S  # type: ignore[operator]
 
 
 def _is_for(audience: object, wanted: frozenset[str]) -> bool:

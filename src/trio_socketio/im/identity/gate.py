@@ -150,7 +150,7 @@ class Gate(Observer):
             namespace=namespace,
             token=token,
             auth=auth,
-            address=socket.handshake.address,
+            address=socket.session.handshake.address,
             socket=socket.public_id,
             asked_at_s=self._clock(),
         )
