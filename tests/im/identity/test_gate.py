@@ -14,6 +14,7 @@ from tests.wire import ConnectionEnded, SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import ConfigurationError, ConnectRefused, Joining, JoiningState, Server, Step
+from trio_socketio.im.identity.clients import MAX_REFUSALS
 from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.identity.service import IdentityService
 
@@ -188,6 +189,22 @@ async def test_a_client_that_is_identified_in_time_stays(transport: str) -> None
         await trio.sleep(0.5)
         await client.emit("ping", namespace="/chat", ack_id=1)
         assert (await client.receive())[0] == '3/chat,1["pong"]'
+
+
+@pytest.mark.req("IDENT-49")
+@trio_test
+async def test_a_client_that_is_refused_again_and_again_is_hung_up_on(transport: str) -> None:
+    async with identified() as here, here.client(transport) as client:
+        began = trio.current_time()
+        for _ in range(MAX_REFUSALS):
+            await refused(client, {"token": "wrong-token"})
+        assert await closes(client)
+        assert trio.current_time() - began < 4
+    async with identified() as here, here.client(transport) as client:
+        await client.connect("/", {"token": ANN})
+        for _ in range(MAX_REFUSALS + 5):
+            await refused(client, {"token": "wrong-token"})
+        await client.connect("/chat", {"token": ANN})
 
 
 @pytest.mark.req("IDENT-32")
@@ -417,6 +434,20 @@ def test_an_app_that_handles_auth_is_told() -> None:
         IdentityService(Server(), IdentityOptions(backend=True))
 
 
+@trio_test
+async def test_an_app_that_handles_auth_in_namespaces_made_later_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    server.of(re.compile(r"/room-\d+")).on("auth")(lambda *_: "mine")
+    async with identified(server) as here, here.client() as client:
+        for name in ("/room-1", "/room-2"):
+            await client.connect(name, {"token": ANN})
+            await client.emit("auth", namespace=name, ack_id=1)
+            assert (await client.receive())[0] == f'3{name},1["mine"]'
+    assert caplog.text.count("clients there cannot renew their tokens") == 1
+
+
 # --- auth again ----------------------------------------------------------------------------------
 
 
@@ -465,8 +496,8 @@ async def test_another_user_is_refused_and_the_client_stays(payload: Any, errcod
 @trio_test
 async def test_attempts_are_counted_by_method_and_result(tmp_path: Path) -> None:
     async with identified(tokens=STATIC, jwt=jwt_options(tmp_path)) as here:
-        async with here.client() as client:
-            for number in range(20):
+        for number in range(20):
+            async with here.client() as client:
                 await refused(client, {"token": f"made-up-{number}"})
                 await refused(client, {"token": token(kid=f"k{number}", key=other_key("HS256"))})
         assert here.results() == {("none", "unknown_token"): 20, ("jwt", "bad_signature"): 20}

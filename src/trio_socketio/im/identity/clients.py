@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trio_socketio.net.driving import Timetable
 
 _SLICE: Final = 256
+MAX_REFUSALS: Final = 10
+"""A client that is refused so often before its time is over is hung up on at once: each of its
+tokens costs as much as many messages."""
 MAX_WAIT_S: Final = 86_400.0
 """How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
 
@@ -83,9 +86,12 @@ class Stranger:
         client: the client.
         ends_at: when it is hung up on.
         last_at: when, if it is just joining a namespace at that time.
+
+    Attributes:
+        refusals: how often it was refused.
     """
 
-    __slots__ = ("_strangers", "client", "deadline_entry", "ends_at", "last_at")
+    __slots__ = ("_strangers", "client", "deadline_entry", "ends_at", "last_at", "refusals")
 
     def __init__(
         self, strangers: "dict[Any, Stranger]", client: Any, ends_at: float, last_at: float
@@ -95,6 +101,7 @@ class Stranger:
         self.deadline_entry: Any = None
         self.ends_at = ends_at
         self.last_at = last_at
+        self.refusals = 1
 
     def next_deadline(self) -> float:
         return self.ends_at
@@ -237,9 +244,16 @@ class Clients:
 
         Not at once: its CONNECTs for other namespaces may stand right behind (IDENT-32).
         """
-        if self._deadlines is None or client in self._strangers:
+        if self._deadlines is None:
             return
         now = trio.current_time()
+        stranger = self._strangers.get(client)
+        if stranger is not None:
+            stranger.refusals += 1
+            if stranger.refusals == MAX_REFUSALS:  # IDENT-49: after it was told this one, too
+                stranger.ends_at = stranger.last_at = now
+                self._deadlines.schedule(stranger)
+            return
         stranger = Stranger(self._strangers, client, now + patience_s, now + 2 * patience_s)
         self._strangers[client] = stranger
         self._deadlines.schedule(stranger)

@@ -83,6 +83,7 @@ class IdentityService:
         self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
         self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
         self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
+        self._is_taken = False  # that the app handles the event auth was told
         self._nursery: trio.Nursery | None = None
         self._fetching: trio.CancelScope | None = None
         self._fetches_before = [0, 0]  # of keys whose URL is no longer used
@@ -104,8 +105,17 @@ class IdentityService:
                 )
 
     def _listen(self, namespace: Namespace) -> None:
-        if self._prepared.policies.find(namespace.name) is not None:
+        if self._prepared.policies.find(namespace.name) is None:
+            return
+        if AUTH_EVENT not in namespace._registry.handlers:
             namespace.on(AUTH_EVENT)(self._gate.authenticate_again)
+        elif not self._is_taken:  # once, since clients may make up the names of namespaces
+            self._is_taken = True
+            log.error(
+                "the app handles the event %r in %s, so clients there cannot renew their tokens",
+                AUTH_EVENT,
+                namespace._family,
+            )
 
     def prepare(self, options: IdentityOptions) -> Prepared:
         """Read every file anew, and the options that can change; may be called in any thread.
