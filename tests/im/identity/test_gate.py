@@ -2,18 +2,27 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tests.im.identity.identified import ANN, BOB, OK, STATIC, identified, jwt_options
+from tests.im.identity.identified import ANN, BOB, OK, STATIC, Identified, identified, jwt_options
 from tests.im.identity.tokens import other_key, token
 from tests.socketio.serving import send_batch, until
 from tests.wire import ConnectionEnded, SocketIOClient
 from trio.testing import trio_test
 
-from trio_socketio import ConfigurationError, ConnectRefused, Joining, JoiningState, Server, Step
+from trio_socketio import (
+    ConfigurationError,
+    ConnectRefused,
+    Joining,
+    JoiningState,
+    Server,
+    ServerOptions,
+    Step,
+)
 from trio_socketio.im.identity.clients import MAX_REFUSALS
 from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.identity.service import IdentityService
@@ -514,3 +523,45 @@ async def test_an_app_may_ask_for_claims(tmp_path: Path) -> None:
         identity = here.service.identity_of(socket)
         assert identity is not None
         assert identity.claims == {"role": "admin"}
+
+
+# --- state recovery ------------------------------------------------------------------------------
+
+
+@pytest.mark.req("JOIN-34")
+@pytest.mark.parametrize("by_event", [False, True])
+@trio_test
+async def test_a_lost_session_is_given_back_to_its_own_user(by_event: bool) -> None:
+    server = Server(ServerOptions(state_recovery=True))
+    chat = server.of("/chat")
+    chat.on("connection")(lambda socket: socket.join("secret room"))
+
+    async def come_back(here: Identified, token: str, lost: dict[str, str]) -> list[str]:
+        async with here.client() as client:
+            auth = lost if by_event else {"token": token, **lost}
+            await client.send(f"0/chat,{json.dumps(auth)}")
+            seen = [(await client.receive())[0]]
+            if by_event:
+                await client.emit("auth", {"token": token}, namespace="/chat")
+            with trio.move_on_after(0.3), suppress(ConnectionEnded, AssertionError):
+                while True:
+                    seen.append((await client.receive())[0])
+            return seen
+
+    async with identified(server) as here:
+        async with here.client() as client:
+            await client.send(f'0/chat,{{"token":"{ANN}"}}')
+            told = json.loads((await client.receive())[0].removeprefix("0/chat,"))
+            chat.emit("news")
+            offset = (await client.receive_event("/chat"))[-1]
+            lost = {"pid": told["pid"], "offset": offset}
+            await client.engine.aclose()
+        await until(lambda: server.statistics().sessions_saved == 1)
+        chat.to("secret room").emit("secret")
+        seen = await come_back(here, BOB, lost)
+        assert not any("secret" in one for one in seen)
+        assert any("belongs to another user" in one for one in seen)
+        assert here.results()["static", "other_user"] == 1
+        assert server.statistics().sessions_expired == 1
+        assert (await come_back(here, BOB, lost))[0].startswith("0/chat,")
+        assert not any("secret" in one for one in await come_back(here, ANN, lost))

@@ -18,7 +18,6 @@ from trio_socketio.im.identity.identity import (
     OTHER_USER,
     REVOKED,
     TOO_LARGE,
-    UNAVAILABLE,
     Attempt,
     Identity,
     Refusal,
@@ -195,10 +194,8 @@ class Gate(Observer):
         """
         namespace = socket.namespace.name
         chain = self.policies.find(namespace)
-        if chain is None:
-            decision = Decision("none", Refusal(UNAVAILABLE))
-        else:
-            decision = await self._judge_event(namespace, socket, list(arguments), chain)
+        assert chain is not None, "only namespaces that ask have this handler"
+        decision = await self._judge_event(namespace, socket, list(arguments), chain)
         verdict = decision.verdict
         if isinstance(verdict, Identity):
             client = self._clients.find(socket)
