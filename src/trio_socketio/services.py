@@ -122,9 +122,7 @@ class Services:
         self, configuration: "Configuration", version: str, program_log: "Log"
     ) -> AdminPort:
         # They need a package that a server without this port can do without.
-        from trio_socketio.ops.metrics import Metrics  # first: it says how to install that
-
-        from trio_socketio.control.metrics import ControlCollector  # isort: skip
+        from trio_socketio.ops.metrics import Metrics  # its error says how to install that
 
         health = Health()
         health.add(check_server(self._server))
@@ -132,6 +130,8 @@ class Services:
             self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
         )
         if self._control is not None:
+            from trio_socketio.control.metrics import ControlCollector
+
             metrics.add(ControlCollector(self._control))
         return AdminPort(
             configuration.admin,

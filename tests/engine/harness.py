@@ -205,7 +205,7 @@ class Engine:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str | bytes]] = (),
         body: bytes | None = None,
     ) -> Response:
         """One request on a connection of its own."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.engine.harness import POLLING, UPGRADE_HEADERS, WEBSOCKET, in_trio, open_engine
-from tests.socketio.serving import joined, open_client, serving
+from tests.socketio.serving import joined, open_client, serving, the_session
 from tests.wire import HttpClient
 from trio.testing import trio_test
 
@@ -206,7 +206,7 @@ async def test_a_client_that_may_not_join_has_a_line(
 
     async with serving(server) as port:
         async with open_client(port, transport) as client:
-            (session,) = server._running.engine.sessions.values()  # type: ignore[union-attr]
+            session = the_session(server)
             for name in ("/chat", "/nowhere" + "x" * 1000):
                 await client.send(f"0{name},")
                 assert (await client.receive())[0].startswith("4")

@@ -21,7 +21,7 @@ from tests.engine.harness import (
 from tests.engine.test_per_message_deflate import LARGE, OFFER, Raw
 from tests.net.test_deflate import RSV1, TEXT, Client, agreed
 from tests.net.wsproto_server import make_frame
-from tests.socketio.serving import frame, joined, serving, until
+from tests.socketio.serving import frame, joined, serving, the_session, until
 from tests.wire import WebSocketClient
 from tests.wire_v3 import PollingEngineV3
 from trio.testing import trio_test
@@ -382,7 +382,7 @@ async def test_no_line_shows_a_sid_at_any_level(
         raise ValueError
 
     async with serving(server) as port, joined(port, transport) as (client, socket_id):
-        (session,) = server._running.engine.sessions.values()  # type: ignore[union-attr]
+        session = the_session(server)
         await client.emit("fail")
         session.pause_reading()
         session.resume_reading()

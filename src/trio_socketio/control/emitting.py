@@ -1,5 +1,6 @@
 """The methods that send events to clients."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -74,12 +75,12 @@ class Emitting:
     def emit(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006 - msgspec copies the default
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002 - the name of the parameter on the wire
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
     ) -> Reached:
         """Send an event to clients; the answer comes when it is on its way to all of them.
 
@@ -87,12 +88,12 @@ class Emitting:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
             namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
+            all_: whether every client of the namespace gets the event.
             rooms: those in any of these rooms get it; a client that is in several gets it once.
             sockets: these get it, by their public ids.
             except_: rooms, or public ids of sockets, that do not get it.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Reached(reached=0, missing=missing)
@@ -106,12 +107,12 @@ class Emitting:
     async def emit_with_ack(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
         timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0,
     ) -> Asked:
         """Send an event to clients, and wait for their answers.
@@ -120,13 +121,13 @@ class Emitting:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
             namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
+            all_: whether every client of the namespace gets the event.
             rooms: those in any of these rooms get it; a client that is in several gets it once.
             sockets: these get it, by their public ids.
             except_: rooms, or public ids of sockets, that do not get it.
             timeout_s: how long the clients may take, in seconds.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Asked(asked=0, answers=[], unanswered=[], missing=missing)
@@ -161,9 +162,9 @@ class Emitting:
         event: str,
         namespace: str,
         everybody: bool,
-        rooms: list[str],
-        sockets: list[str],
-        excluded: list[str],
+        rooms: Names,
+        sockets: Names,
+        excluded: Names,
     ) -> tuple[Namespace, Target | None, Missing]:
         place = find_namespace(self._server, namespace)
         try:
@@ -176,7 +177,7 @@ class Emitting:
         return place, target, missing
 
 
-def read_arguments(args: list[Raw], *, is_overheard: bool) -> list[Any]:
+def read_arguments(args: Iterable[Raw], *, is_overheard: bool) -> list[Any]:
     """Return the arguments of an event: as they were sent, or decoded if there are bytes inside.
 
     Args:

@@ -96,7 +96,7 @@ class Method:
         for one in parameters:
             if one.annotation is Caller:
                 continue
-            # A name that Python reserves, such as except, has an underscore behind it here.
+            # A name that is taken in Python, such as except or all, has an underscore behind it.
             rename[one.name] = one.name.removesuffix("_")
             default = () if one.default is one.empty else (one.default,)
             fields.append((one.name, one.annotation, *default))

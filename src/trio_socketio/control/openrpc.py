@@ -132,7 +132,8 @@ def _describe_param(
     }
     if not field.required:
         is_made = field.default is msgspec.NODEFAULT
-        schema["default"] = field.default_factory() if is_made else field.default
+        default = field.default_factory() if is_made else field.default
+        schema["default"] = list(default) if isinstance(default, tuple) else default
     return described
 
 

@@ -15,7 +15,7 @@ from trio_socketio.socketio.target import Target
 MAX_NAMES: Final = 1000
 """How many sockets or rooms a call may name."""
 
-Names = Annotated[list[str], Meta(max_length=MAX_NAMES)]
+Names = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMES)]
 """Names of sockets or rooms."""
 
 

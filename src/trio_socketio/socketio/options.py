@@ -276,8 +276,8 @@ def group_options(flat: ServerOptions) -> ServerGroups:
     given_options: object = flat
     if not isinstance(given_options, ServerOptions):
         raise ConfigurationError(f"options: expected ServerOptions(...), not {given_options!r}")
-    # ServerOptions has made a tuple of whatever it was given.
-    origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
+    assert isinstance(flat.cors_origins, tuple)  # by ServerOptions, whatever it was given
+    origins: tuple[Origin, ...] = flat.cors_origins
     hooks = RequestHooks(flat.allow_request, flat.generate_id)
     hooks.check()
     checks = tuple(_check_of(origin) for origin in origins if not isinstance(origin, str))
