@@ -108,7 +108,7 @@ def test_help_of_a_method_needs_no_server(ctl: Ctl) -> None:
     assert "usage: trio-socketio ctl [options] emit_with_ack event=VALUE [args=...]" in told
     assert "number, above 0, at most 3600: how long the clients may take, in seconds" in told
     assert "unanswered" in told
-    assert "SocketAnswer: What one client has answered." in told
+    assert "SocketAnswer: The answer of one client." in told
 
 
 @trio_test

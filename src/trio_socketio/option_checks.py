@@ -50,9 +50,9 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     _may_be_zero: ClassVar[frozenset[str]] = frozenset()
     """The names of the group's options that may be zero."""
     _reloadable: ClassVar[frozenset[str]] = frozenset()
-    """Those that can be changed while a program runs; see the owner's `apply`."""
+    """The options that can be changed while a program runs; see `apply` of their owner."""
     _secret: ClassVar[frozenset[str]] = frozenset()
-    """Those whose value is shown nowhere, and may be read from a file of its own."""
+    """The options whose values are never shown, and may be read from files of their own."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):

@@ -115,7 +115,7 @@ async def test_without_a_backend_the_client_is_told(
         controlled(tmp_path, backends=forwarding("order")) as where,
         where.client() as (client, _),
     ):
-        reason = {"code": 1013, "message": "no backend is there to handle this event"}
+        reason = {"code": 1013, "message": "no backend is registered for this event"}
         await client.emit("order")
         assert await told(client) == {"event": "order", **reason}
         await client.emit("order", ack_id=1)
@@ -126,10 +126,10 @@ async def test_without_a_backend_the_client_is_told(
         for _ in range(20):
             await client.emit("order")
         await until(lambda: where.service._backends.failed == 22)
-        lines = caplog.text.count("'order' was not handled by a backend: no backend is there")
+        lines = caplog.text.count("'order' was not handled by a backend: no backend is registered")
         assert REFUSALS.burst <= lines < 22  # not a line for each
     # LOG-20: nor is any left out of the sum.
-    assert f"events that no backend has handled: and {22 - lines} more in" in caplog.text
+    assert f"events that no backend has handled: {22 - lines} more in" in caplog.text
 
 
 @pytest.mark.req("CONTROL-33")

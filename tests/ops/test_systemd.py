@@ -80,7 +80,7 @@ def test_a_manager_that_does_not_listen(tmp_path: Path, caplog: pytest.LogCaptur
     for _ in range(3):
         systemd.ready("serving")
     (record,) = caplog.records
-    assert "systemd cannot be told READY=1: No such file" in record.getMessage()
+    assert "cannot notify systemd of READY=1: No such file" in record.getMessage()
 
 
 @pytest.mark.req("OPS-40")

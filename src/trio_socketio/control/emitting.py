@@ -18,15 +18,15 @@ from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.target import Target
 
 MAX_ASKED = 10_000
-"""How many clients one call may ask for an answer."""
+"""The most clients that one call may ask for an answer."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was sent an event.
+    """The receivers of an event.
 
     Args:
-        reached: how many sockets.
-        missing: what was named and does not exist.
+        reached: how many sockets it was sent to.
+        missing: the names in the call that do not exist.
     """
 
     reached: int
@@ -34,7 +34,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client has answered.
+    """The answer of one client.
 
     Args:
         socket: its public id.
@@ -50,9 +50,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         asked: how many clients were sent the event.
-        answers: those that came in time, in the order in which they came.
+        answers: those that came in time, in order.
         unanswered: the public ids of the clients that did not answer in time, or have left.
-        missing: what was named and does not exist.
+        missing: the names in the call that do not exist.
     """
 
     asked: int
@@ -82,16 +82,16 @@ class Emitting:
         sockets: Names = (),
         except_: Names = (),
     ) -> Reached:
-        """Send an event to clients; the answer comes when it is on its way to all of them.
+        """Send an event to clients; the result comes when the event is on its way to all of them.
 
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
+            namespace: the namespace of the clients.
             all_: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
         """
         place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
@@ -120,11 +120,11 @@ class Emitting:
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
+            namespace: the namespace of the clients.
             all_: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
             timeout_s: how long the clients may take, in seconds.
         """
         place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
@@ -134,13 +134,13 @@ class Emitting:
         asked = [socket.public_id for socket in place.adapter.select(target)]
         if len(asked) > MAX_ASKED:
             raise too_large(
-                f"{len(asked)} clients would be asked, and a call may ask {MAX_ASKED}: nothing was "
-                "sent; ask room by room",
+                f"{len(asked)} clients would be asked, but one call may ask {MAX_ASKED} at most: "
+                "nothing was sent; ask room by room",
                 asked=len(asked),
             )
         acks: list[Ack]
         try:
-            # Nothing is awaited between the selection and the sending in here.
+            # No checkpoint separates the selection above from the sending in this call.
             acks = await Broadcast(place, target).gather_acks(
                 event, *arguments, timeout_s=timeout_s
             )
@@ -161,7 +161,7 @@ class Emitting:
         self,
         event: str,
         namespace: str,
-        everybody: bool,
+        all_: bool,
         rooms: Names,
         sockets: Names,
         excluded: Names,
@@ -171,9 +171,7 @@ class Emitting:
             check_event(event)
         except LocalProtocolError as error:
             raise invalid("event", str(error)) from None
-        target, missing = select(
-            place, everybody=everybody, rooms=rooms, sockets=sockets, excluded=excluded
-        )
+        target, missing = select(place, all_=all_, rooms=rooms, sockets=sockets, excluded=excluded)
         return place, target, missing
 
 
@@ -182,9 +180,9 @@ def read_arguments(args: Iterable[Raw], *, is_overheard: bool) -> list[Any]:
 
     Args:
         args: as they were sent.
-        is_overheard: whether the app listens to what is sent, and so has to be given values.
+        is_overheard: whether the app has outgoing listeners, which need decoded values.
     Raises:
-        ControlError: one of them has a mark with the wrong content.
+        ControlError: one of them has a malformed $bytes or $object.
     """
     arguments = []
     for number, raw in enumerate(args):

@@ -14,9 +14,9 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         namespace: its name.
         sockets: how many clients are in it.
-        joining: how many clients are on their way in.
-        rooms: how many rooms there are.
-        dynamic: whether a client has brought it into being.
+        joining: how many clients are joining it.
+        rooms: how many rooms it has.
+        dynamic: whether a client has created it by joining it.
     """
 
     namespace: str
@@ -32,7 +32,7 @@ class NamespacePage(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         namespaces: in the order of their names.
         total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
+        next: the value of after for the next page; null if this is the last one.
     """
 
     namespaces: list[NamespaceInfo]
@@ -55,7 +55,7 @@ class NamespaceMethods:
         """Show the namespaces, page by page.
 
         Args:
-            after: the next of the page before; null for the first page.
+            after: the value of next from the previous page; null for the first page.
             limit: how many namespaces a page may hold.
         """
         every = tuple(self._server.namespaces.values())

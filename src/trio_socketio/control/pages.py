@@ -1,4 +1,4 @@
-"""Lists that are shown page by page, in the order of their names."""
+"""Lists that are shown page by page, in the order of their items' names."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 _CHUNK: Final = 2000
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
-"""How many items a page holds at most."""
+"""The most items on a page."""
 
 
 async def cut_page(
@@ -20,8 +20,8 @@ async def cut_page(
 ) -> tuple[list[Item], int, str | None]:
     """Cut the page out of a list that follows a name.
 
-    A page is found by names, not numbers, so that nothing is shown twice or left out because others
-    come and go meanwhile (CONTROL-08). Long lists are gone through in chunks, between which other
+    A page is found by names, not numbers, so that no item is shown twice or left out when others
+    come and go meanwhile (CONTROL-08). Long lists are processed in chunks, between which other
     tasks run.
 
     Args:

@@ -67,7 +67,7 @@ class Newcomers:
         return len(self._origins)
 
     def apply(self, options: "EngineOptions") -> None:
-        """Go by the bounds of these options from the next request on (CFG-14)."""
+        """Use the bounds of these options from the next request on (CFG-14)."""
         self._options = options
 
     def refuse(self, request: "Request") -> Refusal | None:

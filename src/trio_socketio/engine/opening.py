@@ -41,7 +41,7 @@ class Owner(engine_polling.Owner, Protocol):
 
     @property
     def session_log(self) -> "SessionLog":
-        """Tells of sessions in the log."""
+        """Logs sessions."""
 
     def session_created(self, session: Session, /) -> None:
         """Register a session that is about to open."""

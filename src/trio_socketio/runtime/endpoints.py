@@ -147,7 +147,7 @@ class InheritedEndpoint:
 class RenewableEndpoint:
     """An endpoint whose certificate can be renewed while it is listened on.
 
-    Connections that are open go on with the context that they began with (CFG-15).
+    Open connections keep the context with which they began (CFG-15).
 
     Args:
         endpoint: where to listen, and the first context.

@@ -180,7 +180,7 @@ async def _run_service(
     try:
         await service(task_status=task_status)
     except ConfigurationError:
-        raise  # it says itself what is wrong, and where
+        raise  # its message says what is wrong, and where
     except Exception:
         log.error("the service %s has failed: the program ends", name)
         raise  # RUN-04

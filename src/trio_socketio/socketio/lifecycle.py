@@ -79,7 +79,7 @@ class Lifecycle:
 
     @property
     def told(self) -> str:
-        """The state for those who ask: a stop that is kept has stopped nothing yet."""
+        """The state as programs see it; a stop that is kept has not stopped anything yet."""
         return State.IDLE.name.lower() if self.is_idle else self.state.name.lower()
 
     @contextmanager

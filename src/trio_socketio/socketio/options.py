@@ -294,10 +294,10 @@ def group_options(flat: ServerOptions) -> ServerGroups:
 
 
 def take_over(held: ServerOptions, new: ServerOptions) -> tuple[ServerOptions, tuple[str, ...]]:
-    """Take those options out of new ones that can be changed while a server serves.
+    """Merge those new options that can be changed while a server serves into the old ones.
 
     Returns:
-        The options that hold then, and the names of those that would need a restart.
+        The options that will hold, and the names of those that would need a restart.
     Raises:
         ConfigurationError: the new ones are not ServerOptions.
     """
