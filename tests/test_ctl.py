@@ -81,7 +81,7 @@ def test_help_lists_every_method(ctl: Ctl) -> None:
     for method in describe_api()["methods"]:
         listed = f"{method['name']} {method['summary']}" in text
         assert listed == (method["name"] not in ("auth", "backend.register"))
-    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 if"):
+    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 on"):
         assert part in text
     assert ctl("watch", "--help").out == told.out
 

@@ -1,6 +1,6 @@
 """``trio-socketio ctl completion SHELL``: scripts that complete methods and parameters.
 
-A script has all names in it, so nothing is started while somebody types.
+A script contains all names, so no program is started for a completion.
 """
 
 from collections.abc import Callable, Mapping

@@ -223,7 +223,7 @@ class Opening:
             session.lose("transport error")
             raise
         session.reschedule()
-        if session.is_open:  # whoever opens it may have closed it at once
+        if session.is_open:  # open_session may have closed it at once
             self._owner.admission.session_opened(session)
 
 

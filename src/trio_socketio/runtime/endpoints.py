@@ -90,7 +90,7 @@ class UnixEndpoint:
         listener = open_unix_listener(Path(self.path), self.mode)
         try:
             ours = os.stat(self.path)
-        except OSError as error:  # somebody has removed the file at once
+        except OSError as error:  # another process has removed the file at once
             listener.close()
             raise ConfigurationError(f"cannot listen on {self.path}: {error.strerror}") from error
         try:

@@ -185,9 +185,9 @@ class Broadcast:
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Describe the selected sockets of all nodes, as they are now."""
         self._audience._workers.check_thread()
-        everybody = Broadcast(self._audience)
+        everyone = Broadcast(self._audience)
         found = await self._audience.adapter.fetch_sockets(self._target)
-        return [RemoteSocket(everybody.to(details.id), details) for details in found]
+        return [RemoteSocket(everyone.to(details.id), details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
         """Put the sockets into rooms.

@@ -47,7 +47,7 @@ class SocketOptions(OptionGroup, frozen=True, kw_only=True):
         max_namespaces_founded_per_session: how many of those one client may bring into being; a
             further CONNECT to a new one is refused.
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
-            when nobody is in it any more.
+            when it has become empty.
         handler_queue: how many events of one socket may wait for its handlers before reading stops.
         input_bound_bytes: how much one client may have sent that its handlers have not finished
             with, before reading stops. A packet counts its bytes, and above 4 KiB also 64 for each

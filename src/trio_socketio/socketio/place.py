@@ -74,7 +74,7 @@ class Place(Audience, Protocol):
         """The sockets that have listeners of what is sent to them."""
 
     def _end_if_deserted(self) -> None:
-        """End a dynamic namespace that nobody is in or joins, if the options say so."""
+        """End a dynamic namespace that is empty and not being joined, if the options say so."""
 
     # -- broadcasts; see Broadcast
 

@@ -155,11 +155,11 @@ class Server(Channel):
         """End a namespace: disconnect its clients and forget it. `of` makes a new one of that name.
 
         Clients that ask for it later are told that it does not exist. Its saved sessions expire.
-        The method returns when everybody is out and the handlers of their events have ended, or
+        The method returns when all clients are out and the handlers of their events have ended, or
         have had REMOVAL_S. A handler of the namespace may call it, and is not waited for then; but
         it must not wait for another task that calls it, since that task waits for the handler.
 
-        If it is cancelled, either nothing has changed, or everybody is out and the adapter is
+        If it is cancelled, either nothing has changed, or all clients are out and the adapter is
         closed.
 
         Args:
@@ -186,8 +186,8 @@ class Server(Channel):
         """Register the handler of an event of the main namespace; see Namespace.on.
 
         The event "new_namespace" is the server's own. Its handlers, of which there may be several,
-        are plain functions that are called with every namespace created from now on, before anybody
-        joins it.
+        are plain functions that are called with every namespace created from now on, before any
+        client joins it.
         """
         if event != "new_namespace":
             return super().on(event, concurrent=concurrent)
