@@ -516,15 +516,7 @@ class TestPolling:
         fake = FakeServer()
 
         async def serve() -> None:
-            getter = await fake.accept_http()
-            await getter.receive()
-            await getter.answer("0" + json.dumps(HANDSHAKE))
-            await getter.receive()
-            poster = await fake.accept_http()
-            await poster.receive()
-            await poster.answer("ok")
-            await getter.answer('40{"sid":"s"}')
-            await getter.receive()
+            getter, poster = await fake.join_polling()
             if method == "GET":
                 await getter.answer("gone", status)
             else:

@@ -3,7 +3,7 @@
 import msgspec
 
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -26,18 +26,14 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     dynamic: bool
 
 
-class NamespacePage(msgspec.Struct, frozen=True, kw_only=True):
+class NamespacePage(Page, frozen=True, kw_only=True):
     """Some of the namespaces.
 
     Args:
         namespaces: in the order of their names.
-        total: how many there are.
-        next: the value of after for the next page; null if this is the last one.
     """
 
     namespaces: list[NamespaceInfo]
-    total: int
-    next: str | None
 
 
 class NamespaceMethods:

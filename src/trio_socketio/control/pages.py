@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Annotated, Final, TypeVar
 
+import msgspec
 import trio
 from msgspec import Meta
 
@@ -13,6 +14,16 @@ _CHUNK: Final = 2000
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 """The most items on a page."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What every page of a list says of the whole list."""
+
+    total: Annotated[int, Meta(description="how many there are.")]
+    next: Annotated[
+        str | None,
+        Meta(description="the value of after for the next page; null if this is the last one."),
+    ]
 
 
 async def cut_page(

@@ -6,7 +6,7 @@ import msgspec
 
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.control.sockets import MissingSockets
 from trio_socketio.control.targets import Names, find_namespace, find_sockets, missing_rooms
 from trio_socketio.socketio.server import Server
@@ -25,32 +25,24 @@ class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
     members: int
 
 
-class RoomPage(msgspec.Struct, frozen=True, kw_only=True):
+class RoomPage(Page, frozen=True, kw_only=True):
     """Some of the rooms of a namespace.
 
     Args:
         rooms: in the order of their names.
-        total: how many there are.
-        next: the value of after for the next page; null if this is the last one.
     """
 
     rooms: list[RoomInfo]
-    total: int
-    next: str | None
 
 
-class MemberPage(msgspec.Struct, frozen=True, kw_only=True):
+class MemberPage(Page, frozen=True, kw_only=True):
     """Some of the sockets in a room.
 
     Args:
         members: public ids, in order.
-        total: how many there are.
-        next: the value of after for the next page; null if this is the last one.
     """
 
     members: list[str]
-    total: int
-    next: str | None
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import msgspec
 
 from trio_socketio.control.failures import not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.control.targets import Names, find_namespace, find_socket, find_sockets
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -38,18 +38,14 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: int
 
 
-class SocketPage(msgspec.Struct, frozen=True, kw_only=True):
+class SocketPage(Page, frozen=True, kw_only=True):
     """Some of the sockets of a namespace.
 
     Args:
         sockets: in the order of their public ids.
-        total: how many there are.
-        next: the value of after for the next page; null if this is the last one.
     """
 
     sockets: list[SocketInfo]
-    total: int
-    next: str | None
 
 
 class MissingSockets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -133,30 +133,18 @@ def _traffic(counts: "EngineCounts") -> Iterator[Metric]:
         {("polling",): http.connections, ("websocket",): websocket.connections},
         "transport",
     )
-    yield _counter(
+    yield _directed(
         "packets",
         "Packets of Engine.IO. A packet that is sent counts once, attachments included; each "
         "attachment that is received counts by itself.",
-        {
-            ("polling", "in"): http.packets_in,
-            ("polling", "out"): http.packets_out,
-            ("websocket", "in"): websocket.packets_in,
-            ("websocket", "out"): websocket.writes,
-        },
-        "transport",
-        "dir",
+        polling=(http.packets_in, http.packets_out),
+        websocket=(websocket.packets_in, websocket.writes),
     )
-    yield _counter(
+    yield _directed(
         "bytes",
         "Bytes read from and written to connections, including those of HTTP, WebSocket and TLS.",
-        {
-            ("polling", "in"): http.bytes_in,
-            ("polling", "out"): http.bytes_out,
-            ("websocket", "in"): websocket.bytes_in,
-            ("websocket", "out"): websocket.bytes_out,
-        },
-        "transport",
-        "dir",
+        polling=(http.bytes_in, http.bytes_out),
+        websocket=(websocket.bytes_in, websocket.bytes_out),
     )
     yield _counter(
         "upgrades",
@@ -281,6 +269,18 @@ async def _encode_timings(timings: "Mapping[str | float, Timing]") -> list[bytes
 def _counter(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
     metric = CounterMetricFamily(f"tsio_{name}", meaning, labels=labels)
     return _fill(metric, value)
+
+
+def _directed(
+    name: str, meaning: str, *, polling: tuple[int, int], websocket: tuple[int, int]
+) -> Metric:
+    """Return a counter by transport and direction; each pair is what came in and what went out."""
+    values: Labelled = {
+        (transport, direction): number
+        for transport, pair in (("polling", polling), ("websocket", websocket))
+        for direction, number in zip(("in", "out"), pair, strict=True)
+    }
+    return _counter(name, meaning, values, "transport", "dir")
 
 
 def _gauge(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
