@@ -29,11 +29,6 @@ class Sums:
         self.counts[kind] += number
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
