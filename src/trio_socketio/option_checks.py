@@ -1,4 +1,4 @@
-"""What the groups of options have in common, and the checks that several of them need.
+"""The base of the groups of options, and the checks that several of them need.
 
 Each floor owns its group: a frozen struct whose fields are of plain types that a configuration
 file can hold, with units in their names. A group checks itself when it is created, so that a bad

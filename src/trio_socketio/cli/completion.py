@@ -115,7 +115,7 @@ end
 
 
 class Vocabulary(NamedTuple):
-    """What can be completed.
+    """The words that can be completed.
 
     Args:
         commands: of the program, with their summaries.
@@ -192,7 +192,7 @@ def fish(known: Vocabulary) -> str:
 
 
 SHELLS: Final[dict[str, Callable[[Vocabulary], str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
-"""What writes the script, by the name of the shell."""
+"""The functions that write a script, by the name of the shell."""
 
 
 def _escape_colons(text: str) -> str:

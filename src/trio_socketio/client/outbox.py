@@ -17,7 +17,7 @@ class Wire(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What the program asked for."""
+        """The settings that the program asked for."""
 
     @property
     def session(self) -> ClientSession | None:

@@ -7,7 +7,7 @@ from trio_socketio.control.methods import rpc
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token allows.
+    """The permissions of a token.
 
     Args:
         name: of the token.

@@ -51,7 +51,7 @@ class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend is registered for.
+    """The events for which a backend is registered.
 
     Args:
         forwarded: the events that it will receive.

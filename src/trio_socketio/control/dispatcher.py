@@ -29,7 +29,7 @@ _SLICE_S: Final = 0.001
 _NOT_DONE: Final = "not done: the answers before it fill the line; send fewer calls at once"
 
 Call = Request | Malformed
-"""What is answered: a request, or a message that should have been one."""
+"""A message to answer: a request, or one that should have been a request."""
 
 
 class Tally:

@@ -17,7 +17,7 @@ Limit = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What every page of a list says of the whole list."""
+    """The fields of every page that describe the whole list."""
 
     total: Annotated[int, Meta(description="how many there are.")]
     next: Annotated[

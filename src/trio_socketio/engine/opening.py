@@ -34,7 +34,7 @@ _POLICY_VIOLATION: Final = 1008
 
 
 class Owner(engine_polling.Owner, Protocol):
-    """What sessions belong to."""
+    """The owner of sessions."""
 
     ids: "RandomText"
     sessions: dict[str, Session]

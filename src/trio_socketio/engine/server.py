@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineParts(NamedTuple):
-    """What the engines of one server share.
+    """The parts that the engines of one server share.
 
     Args:
         poller, deadlines, limits: of the runtime.

@@ -33,7 +33,7 @@ _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 
 
 class Poller(ABC):
-    """What both pollers share: gathered output, deferred calls, and closing in two steps.
+    """The base of both pollers: gathered output, deferred calls, and closing in two steps.
 
     It has 28 methods, because eight tell its two kinds apart, and ten are for connections and for
     the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and belong

@@ -57,7 +57,7 @@ class AdaptedPlace(Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered with the namespace."""
+        """The registrations of the namespace."""
 
     @property
     def _recovery(self) -> "NamespaceRecovery | None":

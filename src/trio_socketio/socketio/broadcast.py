@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Reaching(Protocol):
-    """What a broadcast asks of an adapter. The contracts are those of Adapter."""
+    """The part of an adapter that a broadcast needs. The contracts are those of Adapter."""
 
     def broadcast(self, arguments: list[Any], target: Target) -> int:
         """Send an event to the sockets of target."""

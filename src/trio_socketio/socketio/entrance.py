@@ -70,7 +70,7 @@ class Directory(Protocol):
 
     @property
     def everywhere(self) -> "Registry":
-        """What was registered with every namespace."""
+        """The registrations for every namespace."""
 
     def create_child(self, parent: Any, name: str) -> Hall | None:
         """Make a namespace that a client asked for; None if there are too many of them."""

@@ -1,4 +1,4 @@
-"""What all parts of one server share."""
+"""The state that all parts of one server share."""
 
 import logging
 from functools import partial

@@ -238,7 +238,7 @@ class Intake:
 
     @property
     def _share(self) -> int:
-        """What a session may hold in any case, however much all sessions hold together."""
+        """The weight that a session may hold in any case, whatever all sessions hold together."""
         return self._bound // (_SHARES * max(self._holders, 1))
 
     def _add(self, holder: Holder, weight: int) -> None:

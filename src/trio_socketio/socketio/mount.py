@@ -41,7 +41,7 @@ _STOPPING: Final = "server shutting down"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What exists only while a server is mounted.
+    """The parts of a server that exist only while it is mounted.
 
     Args:
         runtime: drives it.
