@@ -62,7 +62,7 @@ def test_serve_reads_its_options_from_all_sources(
         ("[stop]\ndelay_s = inf", "conf.toml: [stop] delay_s: expected a number of seconds"),
         (
             "[engine]\npath = 'x'\n[listen]\nport = -1",
-            "conf.toml tells all)",
+            "conf.toml lists all)",
         ),
     ],
 )

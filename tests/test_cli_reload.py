@@ -74,7 +74,7 @@ class Conf:
             self.path.write_text(text)
         server.log.clear()
         server.process.send_signal(SIGHUP)
-        await server.wait_logged("the configuration is loaded anew")
+        await server.wait_logged("loading the configuration again")
         server.log.clear()
         await server.wait_logged("reloaded")
         with trio.move_on_after(0.1):  # what follows is logged in the same step
@@ -208,7 +208,7 @@ async def check_bad_certificate(
     text = conf.path.read_text()
     certificate.certfile.write_text("not a certificate")
     (told,) = await conf.reload(server, text + '[log]\nlevel = "debug"\n')
-    assert told.startswith("ERROR nothing is reloaded, and the configuration stays as it is: ")
+    assert told.startswith("ERROR nothing was reloaded, and the configuration stays as it is: ")
     assert str(certificate.certfile) in told
     conf.path.write_text(text)
 
@@ -230,7 +230,7 @@ def test_a_bad_configuration_changes_nothing(conf: Conf, bad: str, says: str) ->
         async with conf.serving(f'[cors]\norigins = ["{a}"]\n') as server:
             port = await server.wait_port()
             (told,) = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n{bad}\n')
-            assert told.startswith("ERROR nothing is reloaded")
+            assert told.startswith("ERROR nothing was reloaded")
             assert says in told
             assert [await get_status(port, origin) for origin in (a, b)] == [200, 403]
             told, *more = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n')

@@ -329,7 +329,7 @@ async def test_a_drain_with_a_thousand_clients() -> None:
         log = "\n".join(program.log)
         stages = [
             "draining: 1000 sessions are to be closed",
-            "stopping: new clients are served for 1 s more",
+            "stopping: new clients are accepted for another 1 s",
             "closing 1001 sessions over 4 s",
             "ending the services",
             "stopped",

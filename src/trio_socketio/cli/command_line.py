@@ -50,7 +50,7 @@ COMMANDS: Final = {
         check_config.run,
         check_config.add_arguments,
         "FILE",
-        "tell what is wrong with a configuration file",
+        "show what is wrong with a configuration file",
         check_config.DESCRIPTION,
         check_config.EPILOG,
     ),

@@ -1,4 +1,4 @@
-"""Loads a configuration: reads its sources anew, puts them together, and checks the whole."""
+"""Loads a configuration: reads its sources again, merges them, and checks the result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +62,7 @@ def load(sources: Sources, *, with_files: bool = False) -> Loaded:
         with_files: whether to check the files that options name, too. A program that serves loads
             them by itself.
     Raises:
-        Faults: there are errors, all of which it holds.
+        Faults: there are errors; it holds all of them.
     """
     from_file: Settings = {}
     faults: list[str] = []
@@ -81,5 +81,5 @@ def load(sources: Sources, *, with_files: bool = False) -> Loaded:
         faults += find_faults_of_files(configuration, settings)
     if faults:
         file = sources.file if sources.file is not None else "FILE"
-        raise Faults(faults, f"; trio-socketio check-config {file} tells all")
+        raise Faults(faults, f"; trio-socketio check-config {file} lists all")
     return Loaded(configuration, settings)

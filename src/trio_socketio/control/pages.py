@@ -1,9 +1,10 @@
-"""Lists that are shown page by page, in the order of their names."""
+"""Lists that are shown page by page, in the order of their items' names."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Annotated, Final, TypeVar
 
+import msgspec
 import trio
 from msgspec import Meta
 
@@ -12,7 +13,17 @@ Item = TypeVar("Item")
 _CHUNK: Final = 2000
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
-"""How many items a page holds at most."""
+"""The most items on a page."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of every page that describe the whole list."""
+
+    total: Annotated[int, Meta(description="how many there are.")]
+    next: Annotated[
+        str | None,
+        Meta(description="the value of after for the next page; null if this is the last one."),
+    ]
 
 
 async def cut_page(
@@ -20,8 +31,8 @@ async def cut_page(
 ) -> tuple[list[Item], int, str | None]:
     """Cut the page out of a list that follows a name.
 
-    A page is found by names, not numbers, so that nothing is shown twice or left out because others
-    come and go meanwhile (CONTROL-08). Long lists are gone through in chunks, between which other
+    A page is found by names, not numbers, so that no item is shown twice or left out when others
+    come and go meanwhile (CONTROL-08). Long lists are processed in chunks, between which other
     tasks run.
 
     Args:

@@ -4,7 +4,7 @@ import msgspec
 
 from trio_socketio.control.failures import not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.control.targets import Names, find_namespace, find_socket, find_sockets
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -15,15 +15,15 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         id: its public id.
-        rooms: those that it has joined.
-        user: who it is; null if nothing has established that.
-        address: of the client, as far as trusted proxies tell.
-        user_agent: as the client names itself; empty if it does not.
+        rooms: the rooms that it has joined.
+        user: its identity; null if nothing has established it.
+        address: the client's address, which trusted proxies may tell.
+        user_agent: how the client names itself; empty if it does not.
         transport: polling or websocket.
         protocol: the revision of Engine.IO that the client speaks.
-        secure: whether it came over TLS.
+        secure: whether it is connected over TLS.
         connected_at_s: when its session was opened, seconds since 1970.
-        waiting_bytes: the size of the output that has not left for the client.
+        waiting_bytes: the size of the output that waits to be sent to it.
     """
 
     id: str
@@ -38,36 +38,32 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: int
 
 
-class SocketPage(msgspec.Struct, frozen=True, kw_only=True):
+class SocketPage(Page, frozen=True, kw_only=True):
     """Some of the sockets of a namespace.
 
     Args:
         sockets: in the order of their public ids.
-        total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
     """
 
     sockets: list[SocketInfo]
-    total: int
-    next: str | None
 
 
 class MissingSockets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a call has named and does not exist; an empty list is left out.
+    """The names in a call that do not exist; an empty list is left out.
 
     Args:
-        sockets: they are not in the namespace.
+        sockets: these are not in the namespace.
     """
 
     sockets: list[str] = []
 
 
 class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was put out.
+    """The result of disconnecting sockets.
 
     Args:
-        done: how many sockets.
-        missing: what was named and does not exist.
+        done: how many sockets were disconnected.
+        missing: the names in the call that do not exist.
     """
 
     done: int
@@ -90,7 +86,7 @@ class SocketMethods:
 
         Args:
             socket: its public id.
-            namespace: the one that it is in.
+            namespace: the namespace of the socket.
         """
         found = find_socket(find_namespace(self._server, namespace), socket)
         if found is None:
@@ -108,9 +104,9 @@ class SocketMethods:
         """Show the sockets of a namespace, page by page.
 
         Args:
-            namespace: the one that they are in.
+            namespace: the namespace of the sockets.
             room: only those that have joined this room.
-            after: the next of the page before; null for the first page.
+            after: the value of next from the previous page; null for the first page.
             limit: how many sockets a page may hold.
         """
         place = find_namespace(self._server, namespace)
@@ -122,12 +118,12 @@ class SocketMethods:
 
     @rpc("sockets.disconnect")
     def disconnect(self, sockets: Names, namespace: str = "/", close: bool = False) -> Disconnected:
-        """Put clients out of a namespace, those that are still joining it included.
+        """Disconnect clients from a namespace, including those that are still joining it.
 
         Args:
             sockets: public ids.
-            namespace: the one that they are put out of.
-            close: whether they are put out of every namespace, and their connections closed.
+            namespace: the namespace that they are disconnected from.
+            close: whether to disconnect them from every namespace, and close their connections.
         """
         place = find_namespace(self._server, namespace)
         joining = {
