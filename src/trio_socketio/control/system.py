@@ -62,7 +62,7 @@ class System(Protocol):
     def info(self) -> SystemInfo:
         """Return what identifies the program."""
 
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         """Return the current numbers of the server, by name, in groups."""
 
     async def reload(self) -> Reloaded:
@@ -94,9 +94,9 @@ class SystemMethods:
         return self._system.info()
 
     @rpc("system.stats")
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         """Show the current numbers of the server, by name."""
-        return self._system.statistics()
+        return await self._system.statistics()
 
     @rpc("system.reload")
     async def reload(self) -> Reloaded:

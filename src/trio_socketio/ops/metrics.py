@@ -33,7 +33,6 @@ except ImportError as error:  # the only dependency that a user of the library c
     ) from error
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.ops.health import Health
     from trio_socketio.socketio.server import Server
 
@@ -93,7 +92,7 @@ class Metrics:
         return b"".join([*parts, process])
 
     def _metrics(self, measures: Measures) -> Iterator[Metric]:
-        yield from _traffic(measures.counts)
+        yield from _traffic(measures)
         yield from _sessions(measures)
         yield from _work(measures)
         yield _gauge(
@@ -125,26 +124,24 @@ class Metrics:
 # -- the metrics
 
 
-def _traffic(counts: "EngineCounts") -> Iterator[Metric]:
-    http, websocket = counts.http, counts.websocket
+def _traffic(measures: Measures) -> Iterator[Metric]:
+    counts, carried = measures.counts, measures.traffic.items()
     yield _gauge(
         "connections",
         "Open connections; connections that speak HTTP count as polling.",
-        {("polling",): http.connections, ("websocket",): websocket.connections},
+        _keyed(measures.connections),
         "transport",
     )
     yield _directed(
         "packets",
         "Packets of Engine.IO. A packet that is sent counts once, attachments included; each "
         "attachment that is received counts by itself.",
-        polling=(http.packets_in, http.packets_out),
-        websocket=(websocket.packets_in, websocket.writes),
+        {name: (each.packets_in, each.packets_out) for name, each in carried},
     )
     yield _directed(
         "bytes",
         "Bytes read from and written to connections, including those of HTTP, WebSocket and TLS.",
-        polling=(http.bytes_in, http.bytes_out),
-        websocket=(websocket.bytes_in, websocket.bytes_out),
+        {name: (each.bytes_in, each.bytes_out) for name, each in carried},
     )
     yield _counter(
         "upgrades",
@@ -271,16 +268,20 @@ def _counter(name: str, meaning: str, value: Value | Labelled, *labels: str) -> 
     return _fill(metric, value)
 
 
-def _directed(
-    name: str, meaning: str, *, polling: tuple[int, int], websocket: tuple[int, int]
-) -> Metric:
-    """Return a counter by transport and direction; each pair is what came in and what went out."""
-    values: Labelled = {
+def _directed(name: str, meaning: str, values: Mapping[str, tuple[int, int]]) -> Metric:
+    """Return a counter by transport and direction.
+
+    Args:
+        name: of the counter.
+        meaning: its help.
+        values: by transport, what came in and what went out.
+    """
+    by_direction: Labelled = {
         (transport, direction): number
-        for transport, pair in (("polling", polling), ("websocket", websocket))
+        for transport, pair in values.items()
         for direction, number in zip(("in", "out"), pair, strict=True)
     }
-    return _counter(name, meaning, values, "transport", "dir")
+    return _counter(name, meaning, by_direction, "transport", "dir")
 
 
 def _gauge(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
