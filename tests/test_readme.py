@@ -104,7 +104,7 @@ async def test_the_commands_of_the_terminal(
     async with serving_process("--control", address) as server:
         await server.wait_port()
         lines = [shlex.split(line) for line in commands() if line.startswith("trio-socketio ctl")]
-        assert len(lines) == 7
+        assert len(lines) == 8
         for line in lines:
             done = run_cli(*line[1:])
             assert (done.returncode, done.stderr) == (0, ""), line

@@ -207,8 +207,8 @@ class Program:
             self._reload_asked = trio.Event()
             try:
                 await self.reload()
-            except ConfigurationError as error:
-                log.error("nothing was reloaded, and the configuration stays as it is: %s", error)
+            except ConfigurationError:
+                continue  # it is logged
             except Exception:
                 # Memory or threads may have run out; clients are still served.
                 log.exception("nothing was reloaded, and the configuration stays as it is")
@@ -216,7 +216,8 @@ class Program:
     async def reload(self) -> Reloaded:
         """Load the configuration again, and apply the options that can be changed while serving.
 
-        Connected clients keep their connections, and the limits with which they began.
+        Connected clients keep their connections, and the limits with which they began. The log
+        tells how the reload ended, whoever asked for it (CFG-13).
 
         Raises:
             ConfigurationError: it cannot be used; nothing has changed.
@@ -227,6 +228,9 @@ class Program:
                 # In a thread, because a file may be on a slow disk or a network.
                 prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
                 reloaded = self._apply(prepared)
+            except ConfigurationError as error:
+                log.error("nothing was reloaded, and the configuration stays as it is: %s", error)
+                raise
             finally:
                 self._systemd.ready("serving")
         for warning in prepared.idle:

@@ -32,6 +32,7 @@ _PLAIN: Final = (
     msgspec.inspect.IntType,
     msgspec.inspect.LiteralType,
     msgspec.inspect.NoneType,
+    msgspec.inspect.RawType,  # it is encoded already, with its marks
     msgspec.inspect.StrType,
 )
 _ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")
@@ -160,6 +161,8 @@ class Method:
 
 def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:
     """Whether a value of this type may hold bytes, or values of unknown types."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _may_have_bytes(kind.type)
     if isinstance(kind, msgspec.inspect.StructType):
         return any(_may_have_bytes(field.type) for field in kind.fields)
     if isinstance(kind, msgspec.inspect.ListType):

@@ -5,13 +5,16 @@ Spec: OpenRPC 1.3.2. The methods that the server calls on its peers are under ``
 
 from collections.abc import Mapping
 from inspect import cleandoc
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from trio_socketio.codec.json_rpc import Code
+from trio_socketio.codec.json_rpc import Code, encode_value
 from trio_socketio.control.api import API_VERSION, BackendEvent, Greeting
 from trio_socketio.control.methods import Method, read_docstring, rpc
+
+Document = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+"""An OpenRPC document that is encoded already."""
 
 _REF: Final = "#/components/schemas/{name}"
 _MEANINGS: Final = {
@@ -47,13 +50,14 @@ class Discovery:
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
-        self._document: dict[str, Any] | None = None
+        self._document: msgspec.Raw | None = None
 
     @rpc("rpc.discover")
-    def discover(self) -> dict[str, Any]:
+    def discover(self) -> Document:
         """Describe every method, its parameters and its result, as an OpenRPC document."""
         if self._document is None:
-            self._document = describe(self._methods)
+            # Encoding takes 3 ms. A peer that asked again and again would be felt by the others.
+            self._document = msgspec.Raw(encode_value(describe(self._methods)))
         return self._document
 
 

@@ -27,7 +27,11 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def cut_page(
-    items: Iterable[Item], name: Callable[[Item], str], after: str | None, limit: int
+    items: Iterable[Item],
+    name: Callable[[Item], str],
+    after: str | None,
+    limit: int,
+    keep: Callable[[Item], bool] | None = None,
 ) -> tuple[list[Item], int, str | None]:
     """Cut the page out of a list that follows a name.
 
@@ -40,6 +44,7 @@ async def cut_page(
         name: returns the name of an item.
         after: the last name of the page before; None for the first page.
         limit: how many items the page may hold.
+        keep: whether an item belongs to the list; None means that all do.
     Returns:
         The page, the length of the whole list, and the last name if more follow.
     """
@@ -47,11 +52,14 @@ async def cut_page(
     best: list[Item] = []
     total = 0
     while chunk := list(islice(rest, _CHUNK)):
+        is_last = len(chunk) < _CHUNK
+        if keep is not None:
+            chunk = [item for item in chunk if keep(item)]
         total += len(chunk)
         if after is not None:
             chunk = [item for item in chunk if name(item) > after]
         best = sorted(best + chunk, key=name)[: limit + 1]
-        if total % _CHUNK == 0:
+        if not is_last:
             await trio.lowlevel.checkpoint()
     page = best[:limit]
     return page, total, name(page[-1]) if len(best) > limit else None
