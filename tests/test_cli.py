@@ -323,10 +323,12 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
         == f"--keyfile: key file not found: {missing}"
     )
     assert said("--keyfile", key) == "--keyfile needs --certfile"
-    assert said("--certfile", bad).startswith(f"cannot use certificate {bad}")
-    assert said("--certfile", chain).startswith(f"cannot use certificate {chain}")  # has no key
+    assert said("--certfile", bad).startswith(f"--certfile: cannot use certificate {bad}")
+    assert said("--certfile", chain).startswith(
+        f"--certfile: cannot use certificate {chain}"
+    )  # has no key
     unlike = said("--certfile", chain, "--keyfile", key)
-    assert unlike.startswith(f"cannot use certificate {chain} with key {key}")
+    assert unlike.startswith(f"--certfile: cannot use certificate {chain} with key {key}")
 
 
 @pytest.mark.parametrize(

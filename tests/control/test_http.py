@@ -146,7 +146,7 @@ async def test_who_is_kept_out(
             assert response.json()["error"]["code"] == Code.UNAUTHORIZED
             was_given = ("Authorization", "Bearer wrong") in headers
             assert ("no such token" in response.text) is was_given
-            assert ("127.0.0.1 has a wrong token" in caplog.text) is was_given
+            assert ("127.0.0.1: there is no such token" in caplog.text) is was_given
             assert "Bearer" not in caplog.text
 
 
