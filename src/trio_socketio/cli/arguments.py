@@ -7,9 +7,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import nan
 from typing import Any, Final, NoReturn
 
-from trio_socketio.engine.options import Cookie
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.ops.log import escape
 
 LONGEST_S: Final = 365 * 24 * 60 * 60
 """The longest time that can be given: what is longer is a mistake, such as milliseconds."""
@@ -82,6 +81,8 @@ def cookie(name: str) -> str:
     Raises:
         ArgumentTypeError: a cookie cannot have this name.
     """
+    from trio_socketio.engine.options import Cookie  # here, because ctl has no need of it
+
     try:
         return Cookie(name=name).name
     except ConfigurationError as error:

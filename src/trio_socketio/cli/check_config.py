@@ -5,12 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES
 from trio_socketio.configuration.text import effective_text
-from trio_socketio.ops.log import escape
 
 DESCRIPTION = (
     "Check a configuration file, together with the environment, as serve --config FILE would read "
