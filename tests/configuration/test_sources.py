@@ -344,6 +344,53 @@ def test_contradictions_name_both(
     assert faults(file, given) == (fault.format(file, PREFIX),)
 
 
+@pytest.mark.req("CFG-20")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[listen]\nport = 9100\n[admin]\nlisten = '127.0.0.1:9100'",
+            "{0}: [listen] port: port 9100 is taken by {0}: [admin] listen already",
+        ),
+        (
+            "[admin]\nlisten = '127.0.0.1:3000'",
+            "[listen] port: port 3000 is taken by {0}: [admin] listen already",
+        ),
+        (
+            "[listen]\nhost = ['all']\n[admin]\nlisten = '[::1]:3000'",
+            "[listen] port: port 3000 is taken by {0}: [admin] listen already",
+        ),
+        (
+            "[control]\nlisten = ['unix:/a', 'unix:/a']",
+            "{0}: [control] listen: /a is taken by {0}: [control] listen already",
+        ),
+        (
+            "[listen]\nunix = '/a'\n[control]\nlisten = ['unix:/a']",
+            "{0}: [listen] unix: /a is taken by {0}: [control] listen already",
+        ),
+    ],
+)
+def test_what_is_named_twice_is_an_error(tmp_path: Path, text: str, told: str) -> None:
+    file = write(tmp_path, text)
+    assert faults(file) == (told.format(file),)
+
+
+@pytest.mark.req("CFG-20")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[listen]\nport = 0\n[admin]\nlisten = '127.0.0.1:0'",
+        "[listen]\nhost = ['::1']\n[admin]\nlisten = '127.0.0.1:3000'",
+        "[listen]\nhost = ['::']\n[admin]\nlisten = '0.0.0.0:3000'",
+        "[listen]\nhost = ['127.0.0.1', '::1']\n[admin]\nlisten = '127.0.0.2:3000'",
+        "[listen]\nfds = [3]\n[admin]\nlisten = '127.0.0.1:3000'",
+        "[listen]\nunix = '/a'\n[control]\nlisten = ['unix:/b']\n[admin]\nlisten = '[::1]:3000'",
+    ],
+)
+def test_what_only_looks_alike_is_none(tmp_path: Path, text: str) -> None:
+    loaded(write(tmp_path, text))
+
+
 @pytest.mark.req("CMD-11")
 def test_a_socket_of_systemd_is_a_place_to_listen(tmp_path: Path) -> None:
     text = "[control]\nmax_in_flight = 3\n[admin]\nmax_connections = 3\n"

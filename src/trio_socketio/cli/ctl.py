@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trio_socketio import control
-from trio_socketio.cli.arguments import Parser, count, seconds, unrecognized
+from trio_socketio.cli.arguments import Parser, count, prepare_output, seconds, unrecognized
 from trio_socketio.cli.completion import SHELLS, Vocabulary
 from trio_socketio.cli.ctl_help import entries, method_help
 from trio_socketio.cli.ctl_methods import Api, MethodDescription
@@ -73,10 +73,12 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         The exit code, which the help explains (CTL-06).
     """
     parser = _create_parser()
+    # A locale such as C makes Python read arguments as ASCII, but terminals write UTF-8.
+    arguments = [os.fsencode(one).decode("utf-8", "surrogateescape") for one in arguments]
     asked, words = parser.parse_known_args(arguments)
     if unknown := [word for word in words if word.startswith("-")]:
         parser.error(unrecognized(unknown, parser))
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
+    prepare_output()
     try:
         code = _run(parser, asked, words, commands)
         sys.stdout.flush()  # here, where its errors are handled

@@ -6,6 +6,9 @@ from typing import Any, Final
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
+from trio_socketio.control.address import Address, parse_address
+from trio_socketio.ops.admin_options import split_listen
+from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
 _ADMIN: Final[Place] = ("admin", "listen")
@@ -70,6 +73,48 @@ def find_contradictions(configuration: Configuration, settings: Settings) -> Ite
             f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
             "speak JSON only, so the parser must be json"
         )
+
+
+def find_collisions(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for every two options that name the same port or Unix socket (CFG-20).
+
+    Otherwise the system would tell that another program has it, which nobody would find.
+    """
+    control, admin, listen = configuration.control, configuration.admin, configuration.listen
+    addresses = [("control", "listen", parse_address(text)) for text in control.listen]
+    if admin.listen is not None:
+        host, port = split_listen(admin.listen)
+        addresses.append(("admin", "listen", Address(host=host, port=port)))
+    if listen.unix is not None:
+        addresses.append(("listen", "unix", Address(path=str(listen.unix))))
+    elif not listen.fds:
+        addresses += [
+            ("listen", "port", Address(host=host, port=listen.port)) for host in listen.host
+        ]
+    taken: list[tuple[str, Address]] = []
+    for table, option, address in addresses:
+        setting = settings.get((table, option))
+        where = f"[{table}] {option}" if setting is None else setting.where
+        for other, before in taken:
+            if _collide(before, address):
+                both = before.path or f"port {address.port}"
+                yield f"{where}: {both} is taken by {other} already"
+                break
+        taken.append((where, address))
+
+
+def _collide(one: Address, other: Address) -> bool:
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host, other.host}
+    return (
+        len(hosts) == 1
+        or EVERYWHERE in hosts
+        or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))
+        or ("::" in hosts and all(":" in host for host in hosts))
+    )
 
 
 def _named_like(where: str, place: Place, flag: str | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trio_socketio.configuration.checks import find_contradictions
+from trio_socketio.configuration.checks import find_collisions, find_contradictions
 from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import PREFIX, read_environment
 from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
@@ -98,6 +98,7 @@ def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
     settings = merge(from_file, from_environment, sources.command_line)
     configuration = Configuration(**convert(settings, TABLES, faults))
     faults += find_contradictions(configuration, settings)
+    faults += find_collisions(configuration, settings)
     if with_surroundings:
         faults += find_faults_around(configuration, settings)
     if faults:

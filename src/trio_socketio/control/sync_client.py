@@ -299,7 +299,7 @@ def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> s
         except BaseException:
             sock.close()
             raise
-    except OSError as error:  # ssl.SSLError is one
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is one; a host may be no name
         raise ConnectFailed(explain_failure(where, error)) from error
 
 
