@@ -209,6 +209,7 @@ def test_what_cannot_be_used(tmp_path: Path, ctl: Ctl) -> None:
         ((), "expected a METHOD"),
         ((*gone, "socket.list"), "did you mean sockets.list?"),
         ((*gone, "sockets.list", "rom=1"), "did you mean room?"),
+        ((*gone, "emit_with_ack", "event=a", "timeout_s=1e400"), "timeout_s: expected number"),
         ((*gone, "system.info", "--jsn"), "did you mean --json?"),
         ((*gone, "system.info", "--timeout", "0"), "'0' is not a number of seconds"),
         ((*gone, "system.info", "--count", "1"), "have an effect with watch only"),

@@ -6,6 +6,7 @@ Spec: OpenRPC 1.3.2.
 import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, Final, NamedTuple, NoReturn
 
 from trio_socketio.control.sync_client import unescape
@@ -204,7 +205,7 @@ def _read_value(schema: Schema, text: str) -> Any:
         ValueError: the schema does not take it.
     """
     try:
-        value = unescape(json.loads(text, parse_constant=_refuse_constant))
+        value = unescape(json.loads(text, parse_constant=_refuse_constant, parse_float=_finite))
     except (ValueError, RecursionError):
         # What begins like JSON was meant to be JSON, so it is not taken for text as it stands.
         if _fits(schema, text) and ("type" in schema or text[:1] not in ("{", "[", '"')):
@@ -219,6 +220,13 @@ def _read_value(schema: Schema, text: str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _is_null(schema: Schema, text: str) -> bool:

@@ -12,7 +12,7 @@ import trio
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
 from trio_socketio.control.call_queue import Nursery
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import overloaded, unauthorized
+from trio_socketio.control.failures import overloaded, too_large, unauthorized
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.tokens import Grant
 from trio_socketio.errors import ControlError
@@ -108,6 +108,12 @@ class HttpCalls:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # CONTROL-41
             _refuse(request, 415, "expected Content-Type: application/json")
+            return
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > options.max_line_bytes:
+            most = options.max_line_bytes
+            error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
+            answer(request, 413, error)
             return
         caller = HttpCaller(self._hub, grant)
 
