@@ -59,8 +59,8 @@ class ProgramSystem:
             state=_STATES.get(self._server.state, "starting"),
         )
 
-    def statistics(self) -> dict[str, Any]:
-        traffic = count_traffic(self._server)
+    async def statistics(self) -> dict[str, Any]:
+        traffic = await count_traffic(self._server)
         return {**asdict(self._server.statistics()), "traffic": traffic}
 
     async def reload(self) -> Reloaded:

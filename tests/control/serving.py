@@ -42,7 +42,7 @@ class FakeSystem:
             version="0.1.0", node="n0de", pid=1, started_at_s=time.time(), state="serving"
         )
 
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         return {"engine": {"sessions": 1}, "control": {"peers": 1}}
 
     async def reload(self) -> Reloaded:

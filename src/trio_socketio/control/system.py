@@ -63,7 +63,7 @@ class System(Protocol):
     def info(self) -> SystemInfo:
         """Return what program this is."""
 
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         """Return what the server does at the moment: numbers by name, in groups."""
 
     async def reload(self) -> Reloaded:
@@ -95,9 +95,9 @@ class SystemMethods:
         return self._system.info()
 
     @rpc("system.stats")
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         """Tell what the server does at the moment: numbers by name."""
-        return self._system.statistics()
+        return await self._system.statistics()
 
     @rpc("system.reload")
     async def reload(self) -> Reloaded:

@@ -103,7 +103,7 @@ class Opening:
         session, revision = self._create_session(request)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
-        connection.count_in(self._owner.counts.websocket)
+        connection.count_apart()
         # As in the reference the 101 answer leaves alone: old clients expect nothing with it.
         if revision.opens_apart and not connection.is_blocked:
             connection.flush()
@@ -130,7 +130,7 @@ class Opening:
         agreement = self._negotiate(request, headers)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
-        connection.count_in(self._owner.counts.websocket)
+        connection.count_apart()
         polling = session._transport
         if (
             session._upgrade is not None

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.options import EngineOptions
-    from trio_socketio.engine.session_traffic import SessionTraffic
     from trio_socketio.engine.transport import Transport, Upgrade
     from trio_socketio.net.connection import Connection
+    from trio_socketio.net.traffic import Traffic
     from trio_socketio.protocol.heartbeat import Heartbeat
     from trio_socketio.runtime.deadlines import Deadlines, Entry
     from trio_socketio.runtime.poller import Poller
@@ -134,7 +134,7 @@ class Session:
         self._liveness = Liveness(self, heartbeat)
         self._direct: Connection | None = None  # see Transport.direct; None once it is not open
         self._upgrade: Upgrade | None = None
-        self._earlier: SessionTraffic | None = None  # of the transport before the upgrade
+        self._earlier: Traffic | None = None  # of the transport before the upgrade
         self._drained: trio.Event | None = None  # of wait_drained; set when output has left
 
     def __str__(self) -> str:

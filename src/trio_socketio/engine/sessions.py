@@ -5,7 +5,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.engine.ids import shorten_sid
-from trio_socketio.engine.session_traffic import SessionTraffic
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.sampling import SESSIONS, SampledLog
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class SessionLog:
         if not self._lines.admits("sessions ended"):
             return
         earlier = session._earlier
-        traffic = transport.traffic + (earlier or SessionTraffic())
+        traffic = Traffic()
+        for part in (earlier, transport.traffic):
+            if part is not None:
+                traffic.add(part)
         fields = _describe(session, transport.name)
         fields |= {
             "upgraded": earlier is not None,

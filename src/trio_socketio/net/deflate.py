@@ -387,7 +387,6 @@ class DeflateReceiver(FrameReceiver):
 
     def _hand_over(self, message: bytes) -> bool:
         """Give away an inflated message as any other (WS-05); return whether to go on."""
-        self.messages += 1
         self._connection.traffic.packets_in += 1
         self._inflated = len(message)
         if self._opcode is Opcode.BINARY:

@@ -91,9 +91,7 @@ class TlsConnection(Connection):
                 self._output = IDLE
                 self._send_records()  # which may have waited behind what was written
                 return
-            sealed = len(self._out) - 1  # one is left, and counted below
-            self.traffic.writes += sealed
-            self._written += sealed
+            self.traffic.packets_out += len(self._out) - 1  # one is left, and counted below
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]
         super().flush()

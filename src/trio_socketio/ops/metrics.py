@@ -33,7 +33,6 @@ except ImportError as error:  # the only dependency of the server that a library
     ) from error
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.ops.health import Health
     from trio_socketio.socketio.server import Server
 
@@ -93,7 +92,7 @@ class Metrics:
         return b"".join([*parts, process])
 
     def _metrics(self, measures: Measures) -> Iterator[Metric]:
-        yield from _traffic(measures.counts)
+        yield from _traffic(measures)
         yield from _sessions(measures)
         yield from _work(measures)
         yield _gauge(
@@ -125,36 +124,26 @@ class Metrics:
 # -- what is told
 
 
-def _traffic(counts: "EngineCounts") -> Iterator[Metric]:
-    http, websocket = counts.http, counts.websocket
+def _traffic(measures: Measures) -> Iterator[Metric]:
+    counts, carried = measures.counts, list(measures.traffic.items())
     yield _gauge(
         "connections",
         "Open connections; those for long-polling are all that speak HTTP.",
-        {("polling",): http.connections, ("websocket",): websocket.connections},
+        _keyed(measures.connections),
         "transport",
     )
     yield _counter(
         "packets",
         "Packets of Engine.IO. One that is sent counts once with its attachments, each attachment "
         "that comes in counts by itself.",
-        {
-            ("polling", "in"): http.packets_in,
-            ("polling", "out"): http.packets_out,
-            ("websocket", "in"): websocket.packets_in,
-            ("websocket", "out"): websocket.writes,
-        },
+        _by_direction({name: (each.packets_in, each.packets_out) for name, each in carried}),
         "transport",
         "dir",
     )
     yield _counter(
         "bytes",
         "Bytes read from and written to connections, those of HTTP, WebSocket and TLS included.",
-        {
-            ("polling", "in"): http.bytes_in,
-            ("polling", "out"): http.bytes_out,
-            ("websocket", "in"): websocket.bytes_in,
-            ("websocket", "out"): websocket.bytes_out,
-        },
+        _by_direction({name: (each.bytes_in, each.bytes_out) for name, each in carried}),
         "transport",
         "dir",
     )
@@ -294,6 +283,12 @@ def _fill(
     for labels, number in values.items():
         metric.add_metric(labels, number)
     return metric
+
+
+def _by_direction(values: Mapping[str, tuple[int, int]]) -> Labelled:
+    """Label the two numbers of each name: what came in, and what went out."""
+    both = {"in": 0, "out": 1}
+    return {(name, to): pair[at] for name, pair in values.items() for to, at in both.items()}
 
 
 def _keyed(values: Mapping[str, int]) -> Labelled:

@@ -1,11 +1,14 @@
 """Functions that are registered for events."""
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.verdicts import function_name
 from trio_socketio.signatures import is_async
+
+if TYPE_CHECKING:
+    from trio_socketio.runtime.timings import Timing, Timings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 """A decorator that registers a function returns it unchanged."""
@@ -27,10 +30,11 @@ class Handler:
         LocalProtocolError: the function is concurrent but not async.
 
     Attributes:
+        timing: holds the durations of an async handler; None before its first call.
         untimed: how many calls are not timed before the next one that is; 0 for an async handler.
     """
 
-    __slots__ = ("concurrent", "function", "is_async", "name", "untimed")
+    __slots__ = ("concurrent", "function", "is_async", "name", "timing", "untimed")
 
     def __init__(
         self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
@@ -39,6 +43,7 @@ class Handler:
         self.function = function
         self.is_async = is_async(function)
         self.concurrent = concurrent
+        self.timing: Timing | None = None
         self.untimed = 0  # the first call is timed, so that rare events are seen too
         if concurrent and not self.is_async:
             raise LocalProtocolError(f"the handler of {name!r} is concurrent but not async")
@@ -46,15 +51,16 @@ class Handler:
     def __str__(self) -> str:
         return f"handler {function_name(self.function)} of {self.name!r}"
 
-    def timed_as(self) -> str | float | None:
-        """Take note of a call; return the name under which it is to be timed, or None (OPS-22)."""
+    def take_timing(self, timings: "Timings") -> "Timing | None":
+        """Take note of a call; return to what its duration is to be added, or None (OPS-22)."""
         if self.is_async:
-            return self.name
+            self.timing = timings.find(self.name)
+            return self.timing
         if self.untimed:
             self.untimed -= 1
             return None
         self.untimed = TIMED_OF - 1
-        return self.name
+        return timings.find(self.name)
 
 
 class Deputy(Handler):
@@ -74,5 +80,5 @@ class Deputy(Handler):
         super().__init__(name, function)
         self.inner = inner
 
-    def timed_as(self) -> str | float | None:
-        return None if self.inner is None else self.inner.timed_as()
+    def take_timing(self, timings: "Timings") -> "Timing | None":
+        return None if self.inner is None else self.inner.take_timing(timings)

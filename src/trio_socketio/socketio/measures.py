@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from trio.lowlevel import checkpoint
 
 from trio_socketio.engine.counts import ENDS, OTHER, EngineCounts
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.socketio.lifecycle import State
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.server import Server
@@ -71,10 +72,12 @@ class Measures:
 
     Numbers of sessions, sockets and the like are zero where it does not serve.
 
-    It has 21 attributes, because that much is measured.
+    It has 23 attributes, because that much is measured.
 
     Args:
-        counts: what passes between it and its clients. It goes on counting.
+        counts: what has happened to its sessions. They go on counting.
+        traffic: what has passed between it and its clients, by transport.
+        connections: open connections, by transport; those for polling are all that speak HTTP.
         timings: of its handlers, by the names of their events. They go on, too.
         joinings: how the joinings of clients have ended.
         disconnects: sockets that have left, by reason.
@@ -91,6 +94,8 @@ class Measures:
     """
 
     counts: EngineCounts
+    traffic: Mapping[str, Traffic]
+    connections: Mapping[str, int]
     timings: "Mapping[str | float, Timing]"
     joinings: Mapping[str, int]
     disconnects: Mapping[str, int]
@@ -131,6 +136,7 @@ class Measuring:
         server = self._server
         mount = self._mount = server._running or self._mount
         engines = () if mount is None else mount.engines
+        traffic, connected = await _sum_traffic(server, mount)
         sessions = {"polling": 0, "websocket": 0}
         queued = 0
         for engine in engines:
@@ -153,6 +159,8 @@ class Measuring:
         dropped = sum(engine.packets_dropped for engine in engines)
         return Measures(
             counts=host.counts,
+            traffic=traffic,
+            connections=connected,
             timings=workers.timings.by_name,
             joinings=self._sockets.joinings,
             disconnects=self._sockets.left_for,
@@ -176,19 +184,49 @@ class Measuring:
         )
 
 
-def count_traffic(server: Server) -> dict[str, int]:
+async def count_traffic(server: Server) -> dict[str, int]:
     """Return what has passed between a server and its clients since it was made (CTL-15)."""
     counts = server._host.counts
-    http, websocket = counts.http, counts.websocket
+    traffic, _ = await _sum_traffic(server, server._running)
+    total = Traffic()
+    for each in traffic.values():
+        total.add(each)
     return {
-        "packets_in": http.packets_in + websocket.packets_in,
-        "packets_out": http.packets_out + websocket.writes,
-        "bytes_in": http.bytes_in + websocket.bytes_in,
-        "bytes_out": http.bytes_out + websocket.bytes_out,
+        "packets_in": total.packets_in,
+        "packets_out": total.packets_out,
+        "bytes_in": total.bytes_in,
+        "bytes_out": total.bytes_out,
         "sessions_opened": sum(counts.opened.values()),
         "sessions_ended": sum(counts.ended.values()),
         "requests_refused": sum(counts.refused.values()),
     }
+
+
+async def _sum_traffic(
+    server: Server, mount: "Mount | None"
+) -> tuple[dict[str, Traffic], dict[str, int]]:
+    """Return what the transports have carried, and how many connections each has.
+
+    Nothing that a connection carries is lost or counted twice when it ends meanwhile, so that no
+    sum is ever smaller than the one before.
+    """
+    counts = server._host.counts
+    websocket = Traffic()
+    websocket.add(counts.websocket)
+    apart = [] if mount is None else mount.connections.traffic_apart()  # in the same step
+    open_now = 0 if mount is None else len(mount.connections)
+    async for traffic in _sliced(apart):
+        websocket.add(traffic)
+    polling = Traffic(
+        counts.polling.packets_in,
+        counts.http.bytes_in,
+        counts.polling.packets_out,
+        counts.http.bytes_out,
+    )
+    return (
+        {"polling": polling, "websocket": websocket},
+        {"polling": open_now - len(apart), "websocket": len(apart)},
+    )
 
 
 def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:

@@ -179,5 +179,6 @@ def open_mount(
         routes.receive_request,
         cors.headers_for,
         host.counts.http,
+        host.counts.websocket,
     )
     return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)
