@@ -32,6 +32,7 @@ _PLAIN: Final = (
     msgspec.inspect.IntType,
     msgspec.inspect.LiteralType,
     msgspec.inspect.NoneType,
+    msgspec.inspect.RawType,  # its bytes were escaped already
     msgspec.inspect.StrType,
 )
 _ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")

@@ -103,7 +103,7 @@ class ControlService:
         groups = (
             Access(),
             SystemMethods(system),
-            Emitting(server),
+            Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
             NamespaceMethods(server),
