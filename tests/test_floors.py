@@ -68,6 +68,7 @@ ONLY: Final = {
         "signatures",
         "option_checks",
         "codec",
+        "protocol",
         "acks",
         "net",
         "runtime",

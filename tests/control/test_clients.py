@@ -330,7 +330,7 @@ async def test_the_end_of_the_connection_is_told_to_all_who_wait(tmp_path: Path)
             nursery.start_soon(ask)
             await client.receive()
             await client.receive()
-            for one in tuple(where.service._hub.peers):
+            for one in tuple(where.service._peers):
                 one.close("for the test")
         assert failures == ["the server has closed the connection"] * 2
         assert await control.wait_closed() == "the server has closed the connection"
@@ -404,7 +404,7 @@ async def test_it_connects_again(tmp_path: Path) -> None:
     async with controlled(tmp_path) as where:
         blocking = ControlClient(where.address)
         assert (await in_thread(blocking.call, "system.info"))["pid"] == 1
-        for one in tuple(where.service._hub.peers):
+        for one in tuple(where.service._peers):
             one.close("for the test")
         await trio.sleep(0.05)
         assert (await in_thread(blocking.call, "system.info"))["pid"] == 1
@@ -435,7 +435,7 @@ async def test_a_call_that_was_under_way_is_not_repeated(tmp_path: Path) -> None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask)
                 assert (await client.receive())[0] == '20["q"]'
-                for one in tuple(where.service._hub.peers):
+                for one in tuple(where.service._peers):
                     one.close("for the test")
             assert outcome
             assert (await in_thread(blocking.call, "system.info"))["pid"] == 1
@@ -458,7 +458,7 @@ async def test_threads_share_it(tmp_path: Path) -> None:
                 for _ in range(30):
                     nursery.start_soon(call)
             assert len(done) == 30
-            assert len(where.service._hub.peers) == 1
+            assert len(where.service._peers) == 1
             blocking._lock.acquire()
             try:
                 with pytest.raises(ControlError, match="other threads"):
@@ -480,7 +480,7 @@ async def test_after_a_fork_the_child_has_its_own_connection(
                 await in_thread(blocking.call, "system.info")
                 assert blocking._line is not parents
                 blocking.close()
-            await until(lambda: len(where.service._hub.peers) == 1)
+            await until(lambda: len(where.service._peers) == 1)
             assert parents is not None
             parents.close()
 

@@ -125,7 +125,7 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
 class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     """The control socket: where it listens, who may call what, and its bounds.
 
-    It has 14 attributes, because they are the table of one service in the configuration file.
+    It has 13 attributes, because they are the table of one service in the configuration file.
 
     Args:
         listen: addresses: ``unix:PATH``, or ``tcp:HOST:PORT``, which needs a token and, unless it
@@ -134,8 +134,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
             cleartext.
         keyfile: its private key; None if certfile holds it.
         tokens: who may call over TCP and HTTP. Whoever can open the Unix socket needs none.
-        hosts: names of this machine, besides addresses and localhost, that requests to ``/rpc`` may
-            be addressed to.
         backends: how events of clients are forwarded.
         max_connections: how many peers may be connected; further ones are told so, and closed.
         max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
@@ -157,7 +155,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     certfile: str | None = None
     keyfile: str | None = None
     tokens: tuple[ControlToken, ...] = ()
-    hosts: tuple[str, ...] = ()
     backends: BackendOptions = BackendOptions()
     max_connections: int = 1000
     max_line_bytes: int = 1 << 20
@@ -171,7 +168,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_texts("listen", self.listen)
-        check_texts("hosts", self.hosts)
         _check_groups("tokens", self.tokens, ControlToken)
         check_range(self, "max_line_bytes", _LEAST_LINE_BYTES, 1 << 30)
         check_range(self, "max_batch", 1, 10_000)
