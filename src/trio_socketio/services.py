@@ -11,6 +11,7 @@ from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -104,10 +105,11 @@ class Services:
         control, admin = configuration.control, configuration.admin
         self._server = server
         self._systemd = systemd
+        self._refused = RefusedCallers()
         self._control: ControlService | None = None
         control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control)
+            self._control = ControlService(server, system, control, refused=self._refused)
             control_at += open_endpoints(control)
         self._admin: AdminPort | None = None
         admin_at = admin_endpoints(admin, inherited.admin)
@@ -129,7 +131,11 @@ class Services:
         health = Health()
         health.add(check_server(self._server))
         metrics = Metrics(
-            self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
+            self._server,
+            health,
+            version=version,
+            log_records_dropped=lambda: program_log.dropped,
+            refused=self._refused,
         )
         if self._control is not None:
             metrics.add(ControlCollector(self._control))
@@ -140,6 +146,7 @@ class Services:
             metrics,
             check_token=control.knows if control and configuration.control.tokens else None,
             routes={} if control is None else {"/rpc": control.receive_rpc},
+            refused=self._refused,
         )
 
     async def start(self, runtime: "Runtime") -> None:

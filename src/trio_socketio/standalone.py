@@ -110,9 +110,10 @@ def load_program(
             loaded.configuration.app.spec,
             loaded.given(),
             "--app" if app_option is None else app_option.where,
+            sources.explain,
         )
     except OptionError as error:
-        raise _with_names_of_tables(error) from None
+        raise sources.explain(error) from None
     program = Program(sources, loaded, app, program_log, version)
     for warning in program.find_idle(program.configuration, loaded):
         log.warning("%s", warning)
@@ -161,7 +162,7 @@ class Program:
         fitting = fit_descriptors(wanted)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         self.configuration = _effective(self.configuration, server.options)
-        self._certificates = read_certificates(self.configuration)
+        self._certificates = read_certificates(self.configuration, self._sources)
         context = None
         if "listen" in self._certificates:
             context = self._certificates["listen"].context
@@ -252,9 +253,9 @@ class Program:
         try:
             options = replace(self._own_options, **loaded.given())
         except OptionError as error:
-            raise _with_names_of_tables(error) from None
+            raise self._sources.explain(error) from None
         configuration = _effective(loaded.configuration, options)
-        certificates = read_certificates(configuration)
+        certificates = read_certificates(configuration, self._sources)
         idle = tuple(self.find_idle(configuration, loaded))
         tokens = TokenTable(configuration.control.tokens)
         return _Prepared(configuration, options, certificates, tokens, idle)
@@ -301,18 +302,24 @@ def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
     scope.cancel()
 
 
-def read_certificates(configuration: Configuration) -> dict[str, Certificate]:
+def read_certificates(configuration: Configuration, sources: Sources) -> dict[str, Certificate]:
     """Read the certificates that the tables name, by table.
 
     Raises:
         ConfigurationError: one cannot be used.
     """
-    groups = {table: getattr(configuration, table) for table in _CERTIFIED}
-    return {
-        table: read_certificate(Path(group.certfile), group.keyfile and Path(group.keyfile))
-        for table, group in groups.items()
-        if group.certfile is not None
-    }
+    certificates = {}
+    for table in _CERTIFIED:
+        group = getattr(configuration, table)
+        if group.certfile is not None:
+            certfile, keyfile = Path(group.certfile), group.keyfile and Path(group.keyfile)
+            try:
+                certificates[table] = read_certificate(certfile, keyfile)
+            except ConfigurationError as error:
+                is_key = keyfile is not None and certfile.is_file() and not keyfile.is_file()
+                named = sources.name_of(table, "keyfile" if is_key else "certfile")
+                raise ConfigurationError(f"{named}: {error}") from error
+    return certificates
 
 
 def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
@@ -354,15 +361,6 @@ def _effective(configuration: Configuration, options: ServerOptions) -> Configur
     groups: Mapping[str, Any] = group_options(options)._asdict()
     held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
     return msgspec.structs.replace(configuration, **held)
-
-
-def _with_names_of_tables(error: OptionError) -> ConfigurationError:
-    """Name the option as it stands in a file, because the error has its flat name."""
-    for table, names in FLAT_NAMES.items():
-        for name, flat in names.items():
-            if flat == error.option:
-                return ConfigurationError(f"[{table}] {name}: {error.reason}")
-    return error
 
 
 def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration) -> bool:

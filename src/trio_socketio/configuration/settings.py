@@ -1,5 +1,7 @@
 """What was given, and where: the values of one source, and how sources override one another."""
 
+import ast
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ MAX_DEPTH: Final = 16
 """How deep tables may stand in one another."""
 
 
+_TABLE_OF_TOMLLIB: Final = re.compile(r"\('(?:[^'\\]|\\.)*',?(?: '(?:[^'\\]|\\.)*',?)*\)")
+
+
 class Setting(NamedTuple):
     """A value that was given to an option.
 
@@ -29,6 +34,14 @@ class Setting(NamedTuple):
     value: Any
     where: str
     origin: str
+
+    def beside(self, other: "Setting") -> str:
+        """Name the option in a sentence that has named another one; the file is said once."""
+        return (
+            self.where.removeprefix(f"{self.origin}: ")
+            if self.origin == other.origin
+            else self.where
+        )
 
 
 Settings = dict[Place, Setting]
@@ -65,7 +78,7 @@ def read_bounded(path: Path, most_bytes: int) -> str:
     if len(data) > most_bytes:
         raise ConfigurationError(f"{path}: is larger than {most_bytes} bytes")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # editors on Windows begin a file with this mark
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not text in UTF-8") from error
 
@@ -82,9 +95,15 @@ def read_file(path: Path, tables: Tables) -> tuple[Settings, list[str]]:
     try:
         return _read_document(path, tomllib.loads(text), tables)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+        told = _TABLE_OF_TOMLLIB.sub(_in_brackets, str(error))
+        raise ConfigurationError(f"{path}: is not TOML: {told}") from error
     except RecursionError:
         raise ConfigurationError(f"{path}: is nested too deeply") from None
+
+
+def _in_brackets(table: re.Match[str]) -> str:
+    """Write the name of a table as a file does; tomllib writes it as a tuple of Python."""
+    return f"[{'.'.join(ast.literal_eval(table[0]))}]"
 
 
 def _read_document(

@@ -5,9 +5,8 @@ It uses the standard library alone, as the client for threads does.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from trio_socketio.errors import ConfigurationError
 
@@ -15,8 +14,7 @@ _FORMS: Final = "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT"
 _FILE: Final = "control.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a control socket listens.
 
     Args:

@@ -10,10 +10,11 @@ import trio
 
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
 from trio_socketio.control.dispatcher import Call
-from trio_socketio.control.failures import overloaded, unauthorized, unavailable
+from trio_socketio.control.failures import overloaded, too_large, unauthorized, unavailable
 from trio_socketio.control.hub import Hub
 from trio_socketio.control.tokens import Grant
 from trio_socketio.errors import ControlError
+from trio_socketio.http.refused_callers import RefusedCallers
 
 if TYPE_CHECKING:
     from trio_socketio.control.call_queue import Nursery
@@ -58,14 +59,16 @@ class HttpCalls:
 
     Args:
         hub: what they share.
+        refused: counts those of which the sender may not call.
 
     Attributes:
         nursery: where calls that wait run; None while the service does not run.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, refused: RefusedCallers) -> None:
         self.nursery: Nursery | None = None
         self._hub = hub
+        self._refused = refused
         self._at_work = 0
 
     def receive_request(self, request: "Request") -> None:
@@ -77,15 +80,13 @@ class HttpCalls:
             _refuse(request, 405, "only POST is allowed here", (b"Allow", b"POST"))
             return
         if "origin" in request.headers:
+            self._refused.refused(request, "origin")
             _refuse(request, 403, "pages of browsers may not call this")
             return
         secret = _bearer(request.headers.get("authorization", ""))
-        access = self._hub.access
-        grant = access.find(secret)
+        grant = self._hub.access.find(secret)
         if grant is None:  # CONTROL-40
-            if secret:
-                kind, where = "wrong tokens given to /rpc", request.address or "unix"
-                access.refusals.tell(kind, "a request to /rpc from %s has a wrong token", where)
+            self._refused.refused(request, "token_wrong" if secret else "token_missing")
             why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
             answer(request, 401, unauthorized(why), _BEARER)
             return
@@ -93,13 +94,19 @@ class HttpCalls:
         if kind != "application/json":  # CONTROL-41
             _refuse(request, 415, "expected Content-Type: application/json")
             return
+        most = self._hub.options.max_line_bytes
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > most:
+            error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
+            answer(request, 413, error)
+            return
         caller = HttpCaller(self._hub, grant.digest)
 
         def on_body(body: bytes | None) -> None:
             if body is not None:
                 self._receive_body(request, caller, body)
 
-        request.read_body(self._hub.options.max_line_bytes, on_body)
+        request.read_body(most, on_body)
 
     def _receive_body(self, request: "Request", caller: HttpCaller, body: bytes) -> None:
         hub = self._hub

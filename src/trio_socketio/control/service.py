@@ -29,6 +29,7 @@ from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.credentials import read_process
@@ -82,6 +83,7 @@ class ControlService:
         system: the program around it.
         options: where it listens, and its bounds.
         tokens: who may call; None reads the files that the options name.
+        refused: counts the requests to ``/rpc`` of those who may not call.
     Raises:
         ConfigurationError: a token cannot be read.
     """
@@ -92,6 +94,7 @@ class ControlService:
         system: System,
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._server = server
@@ -110,7 +113,7 @@ class ControlService:
         self._dispatcher = Dispatcher(groups, options.max_line_bytes, self._access.refusals)
         self._dispatcher.add(Discovery(self._dispatcher.methods))
         self._hub = Hub(system, options, self._access, self._dispatcher)
-        self._http = HttpCalls(self._hub)
+        self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
         self._peers: dict[Peer, None] = {}
         self._numbers = count(1)
 
