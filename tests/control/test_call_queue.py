@@ -112,6 +112,10 @@ async def test_a_call_that_pauses_goes_on_although_its_peer_has_gone() -> None:
         calls.add("b", pause, trio.sleep_forever, pause)
         await wait_all_tasks_blocked()
     assert calls.told == ["a begins", "a ends", "done 1", "b begins", "b is cancelled", "done 0"]
+    async with trio.open_nursery() as nursery:
+        calls = Calls(nursery)
+        calls.add("a", trio.lowlevel.checkpoint, pause, leave, pause)
+    assert calls.told == ["a begins", "a ends", "done 0"]
 
 
 @pytest.mark.req("CONTROL-71")

@@ -164,6 +164,30 @@ async def test_calls_take_effect_in_order_and_wait_side_by_side(tmp_path: Path) 
         assert answer["result"]["answers"] == [{"socket": socket_id, "answer": "first"}]
 
 
+@pytest.mark.req("CONTROL-79")
+@trio_test
+async def test_a_batch_is_not_overtaken_while_it_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_socketio.control.dispatcher.SLICE_S", 0)  # a pause after each call
+    async with (
+        controlled(tmp_path) as where,
+        where.client() as (client, socket_id),
+        peer(where) as raw,
+    ):
+        emit = partial(raw.request, "emit", all=True)
+        await raw.send([emit(event=f"e{number}") for number in range(50)], emit(event="late"))
+        texts = [(await client.receive())[0] for _ in range(51)]
+        assert texts == [*(f'2["e{number}"]' for number in range(50)), '2["late"]']
+        # One of whose calls waits is overtaken from there on.
+        ask = raw.request("emit_with_ack", event="ask", sockets=[socket_id])
+        await raw.send([emit(event="first"), ask, emit(event="last")], emit(event="late"))
+        texts = [(await client.receive())[0] for _ in range(3)]
+        assert texts == ['2["first"]', '20["ask"]', '2["late"]']
+        await client.send("30[]")
+        assert (await client.receive())[0] == '2["last"]'
+
+
 @trio_test
 async def test_a_batch_is_answered_as_one(tmp_path: Path) -> None:
     async with controlled(tmp_path) as where, peer(where) as raw:

@@ -170,13 +170,12 @@ async def test_who_does_not_say_who_it_is_cannot_fill_the_log(
     caplog.set_level(logging.INFO)
     line = json.dumps([message] * 100 if is_batch else message).encode()
     async with controlled(tmp_path, listen=(TCP,), tokens=(token(tmp_path),)) as where:
-        for _ in range(3):
-            await flood(where, line)
+        await flood(where, line)
         await until(lambda: not where.service._peers)
         methods = where.service.statistics().methods
-        assert methods["auth"][0] <= 3 * 3 * 100  # CONTROL-77: nothing is read behind the third
+        assert methods["auth"][0] <= 3 * 100  # CONTROL-77: nothing is read behind the third
     lines = [record for record in caplog.records if record.name.startswith("trio_socketio.control")]
-    assert len(lines) < 30  # of three peers that have sent thousands
+    assert len(lines) < 15
 
 
 @pytest.mark.req("CONTROL-77")
