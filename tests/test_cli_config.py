@@ -244,6 +244,24 @@ def test_check_config_finds_the_folder_of_the_public_socket(
     ]
 
 
+@pytest.mark.req("CFG-17")
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("", "'' is neither a FILE.py nor a module"),
+        ("a b:app", "'a b' is neither a FILE.py nor a module"),
+        ("no_such_module.chat", "there is no module no_such_module"),
+        ("no/such.py:app", "there is no file no/such.py"),
+        ("trio_socketio.lobby:create", None),
+    ],
+)
+def test_check_config_finds_the_app(
+    conf: Path, capsys: pytest.CaptureFixture[str], spec: str, told: str | None
+) -> None:
+    conf.write_text(f'[app]\nspec = "{spec}"\n')
+    assert check(conf, capsys) == ([] if told is None else [f"[app] spec: {told}"])
+
+
 @pytest.mark.req("CFG-18")
 def test_check_config_tells_of_each_item_of_a_list(
     conf: Path, capsys: pytest.CaptureFixture[str]

@@ -153,6 +153,29 @@ def test_only_what_is_given_overrides_an_app(tmp_path: Path) -> None:
         ("engine = 1", "engine is a table, so its options stand below a line that reads [engine]"),
         ("weather = 1", "unknown option weather outside the tables"),
         (
+            "listen = 1",
+            "listen is a table, so its options stand below a line that reads [listen]",
+        ),
+        ("[[listen]]\nport = 1", "there is one table listen: write [listen], not [[listen]]"),
+        ("[[listen]]\n[[listen]]", "there is one table listen: write [listen], not [[listen]]"),
+        (
+            "[control.tokens]\nname = 'a'",
+            "expected a list, each item of which is a table; write [[control.tokens]]",
+        ),
+        (
+            "[control]\nlisten = 'unix:/x'",
+            "[control] listen: expected a list, each item of which is text, not 'unix:/x'; write "
+            "['unix:/x']",
+        ),
+        (
+            "[control]\nlisten = ['unix:~/x']",
+            "[control] listen: 'unix:~/x': write the whole path, as ~ is not expanded here",
+        ),
+        (
+            "[listen]\nport = 2024-01-02",
+            "[listen] port: expected a whole number, not 2024-01-02",
+        ),
+        (
             "[engine]\nping_intervall_s = 1",
             "[engine] ping_intervall_s: unknown option; did you mean ping_interval_s?",
         ),

@@ -113,7 +113,7 @@ def _read_document(
     faults: list[str] = []
     for table, content in document.items():
         if not isinstance(content, dict):
-            faults.append(f"{path}: {_misplaced(table, tables)}")
+            faults.append(f"{path}: {_misplaced(table, content, tables)}")
         elif table not in tables:
             faults.append(f"{path}: unknown table [{table}]{suggestion(table, tables, '[{}]')}")
         else:
@@ -123,12 +123,14 @@ def _read_document(
     return settings, faults
 
 
-def _misplaced(name: str, tables: Tables) -> str:
+def _misplaced(name: str, value: object, tables: Tables) -> str:
+    if name in tables and isinstance(value, list):
+        return f"there is one table {name}: write [{name}], not [[{name}]]"
+    if name in tables:
+        return f"{name} is a table, so its options stand below a line that reads [{name}]"
     homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
     if homes:
         return f"{name} stands outside the tables; it belongs into [{homes[0]}]"
-    if name in tables:
-        return f"{name} is a table, so its options stand below a line that reads [{name}]"
     return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
 
 

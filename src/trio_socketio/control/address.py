@@ -56,6 +56,8 @@ def parse_address(text: str) -> Address:
     if not isinstance(given, str):
         raise ConfigurationError(f"an address is {_FORMS}, not {text!r}")
     kind, colon, where = text.partition(":")
+    if kind == "unix" and where.startswith("~"):  # it would be the name of a folder
+        raise ConfigurationError(f"{text!r}: write the whole path, as ~ is not expanded here")
     if kind == "unix" and where and "\0" not in where:
         return Address(path=where)
     host, _, port = where.rpartition(":")
