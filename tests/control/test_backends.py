@@ -411,7 +411,9 @@ async def test_a_backend_that_registers_again_replaces_what_it_was_registered_fo
 
 @pytest.mark.req("CONTROL-24")
 @trio_test
-async def test_a_peer_that_has_gone_does_not_become_a_backend(tmp_path: Path) -> None:
+async def test_a_peer_that_has_gone_does_not_become_a_backend(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with (
         controlled(tmp_path, backends=forwarding()) as where,
         where.client() as (client, socket_id),
@@ -420,14 +422,20 @@ async def test_a_peer_that_has_gone_does_not_become_a_backend(tmp_path: Path) ->
             ask = partial(ghost.request, "emit_with_ack", event="q", sockets=[socket_id])
             await ghost.send(
                 *(ask(timeout_s=60) for _ in range(20)),
-                [ghost.request("emit", event="last", all=True), ghost.request("backend.register")],
+                [
+                    ghost.request("emit", event="last", all=True),
+                    ghost.request("backend.register"),
+                    ghost.request("auth", token="wrong"),
+                ],
             )
         while (await client.receive())[0] != '2["last"]':
             pass
         await until(lambda: not where.service._peers)
+        await until(lambda: where.service.statistics().methods["auth"][0] == 1)
         methods = where.service.statistics().methods
-        await until(lambda: where.service.statistics().methods["backend.register"][0] == 1)
-        assert where.service.statistics().methods["backend.register"][1] == 1, methods
+        for name in ("backend.register", "auth"):
+            assert methods[name][:2] == (1, 1), name  # called, and refused
+        assert "wrong token" not in caplog.text
         assert len(where.service._backends._registered) == 0
         async with backend(where) as raw:
             await client.emit("e", ack_id=1)

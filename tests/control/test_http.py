@@ -251,6 +251,28 @@ async def test_requests_that_wait_are_bounded_and_end_with_their_connection(tmp_
 
 
 @trio_test
+async def test_the_service_ends_while_a_body_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps([call("system.info")]).encode()
+    async with over_http(tmp_path) as (where, http):
+        async with await trio.open_tcp_stream("127.0.0.1", http.port) as stream:
+            await stream.send_all(
+                b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (SECRET.encode(), len(body), body[:5])
+            )
+            await http.request("GET", "/rpc")  # so that the head has been read
+            monkeypatch.setattr(where.service._http, "nursery", None)
+            await stream.send_all(body[5:])
+            with trio.fail_after(5):
+                answer = bytes(await stream.receive_some())
+            monkeypatch.undo()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"the control service does not run" in answer
+
+
+@trio_test
 async def test_before_the_service_runs(tmp_path: Path) -> None:
     service = ControlService(Server(), FakeSystem(), ControlOptions())
     async with open_runtime() as runtime, admin(runtime, service) as port:
