@@ -28,9 +28,11 @@ class Certificate:
 
     def __init__(self, folder: Path) -> None:
         self.certfile, self.keyfile = folder / "chain.pem", folder / "key.pem"
+        self.cafile = folder / "authority.pem"
         self.trust = ssl.create_default_context()
         self._authority = trustme.CA()
         self._authority.configure_trust(self.trust)
+        self._authority.cert_pem.write_to_path(str(self.cafile))
         self.replace()
 
     def replace(self) -> bytes:
@@ -74,7 +76,7 @@ class Conf:
             self.path.write_text(text)
         server.log.clear()
         server.process.send_signal(SIGHUP)
-        await server.wait_logged("the configuration is loaded anew")
+        await server.wait_logged("loading the configuration again")
         server.log.clear()
         await server.wait_logged("reloaded")
         with trio.move_on_after(0.1):  # what follows is logged in the same step
@@ -208,7 +210,7 @@ async def check_bad_certificate(
     text = conf.path.read_text()
     certificate.certfile.write_text("not a certificate")
     (told,) = await conf.reload(server, text + '[log]\nlevel = "debug"\n')
-    assert told.startswith("ERROR nothing is reloaded, and the configuration stays as it is: ")
+    assert told.startswith("ERROR nothing was reloaded, and the configuration stays as it is: ")
     assert str(certificate.certfile) in told
     conf.path.write_text(text)
 
@@ -230,7 +232,7 @@ def test_a_bad_configuration_changes_nothing(conf: Conf, bad: str, says: str) ->
         async with conf.serving(f'[cors]\norigins = ["{a}"]\n') as server:
             port = await server.wait_port()
             (told,) = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n{bad}\n')
-            assert told.startswith("ERROR nothing is reloaded")
+            assert told.startswith("ERROR nothing was reloaded")
             assert says in told
             assert [await get_status(port, origin) for origin in (a, b)] == [200, 403]
             told, *more = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n')

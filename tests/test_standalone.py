@@ -118,7 +118,7 @@ async def test_a_reload_that_fails_unexpectedly_ends_nothing(
             patched.setattr(program, "_prepare", fail)
             program._ask_to_reload()
             await until(lambda: bool(caplog.records))
-        assert "nothing is reloaded" in caplog.text
+        assert "nothing was reloaded" in caplog.text
         assert "can't start new thread" in caplog.text
         loader.write("[connections]\nmax_connections = 5\n")
         program._ask_to_reload()

@@ -29,7 +29,7 @@ class App(NamedTuple):
 
     Args:
         server: its server, with the options that were given.
-        own: the options that the app sets itself. Where nothing is given, they hold.
+        own: the options that the app sets itself, which hold unless they are given.
     """
 
     server: Server
@@ -71,7 +71,7 @@ def load_app(
 
 
 def _own_options(made: ServerOptions, given: Mapping[str, Any]) -> ServerOptions:
-    """Take out of the options of a server what its function was given and has passed on."""
+    """Return the options of a server without those that its function was given and passed on."""
     default = ServerOptions()
     handed = ServerOptions(**given)
     passed_on = {

@@ -29,14 +29,14 @@ _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"
 
 
 class Reloads(Protocol):
-    """Loads the configuration anew; see standalone.Program."""
+    """Loads the configuration again; see standalone.Program."""
 
     async def reload(self) -> Any:
-        """Return what has changed, and what needs a restart, as lines that begin with a name."""
+        """Return the changes, and those that need a restart, as lines that begin with a name."""
 
 
 class ProgramSystem:
-    """The program, as the methods system.* see it.
+    """The program as the methods system.* see it.
 
     Args:
         server: the server.
@@ -76,15 +76,15 @@ class ProgramSystem:
 
 
 class Services:
-    """The services that the configuration asks for. Nothing is started before `start`.
+    """The services that the configuration asks for. `start` starts them.
 
     Args:
         server: the server.
         system: the program, as the methods of control see it.
         configuration: the options.
-        program_log: the log, for its metrics.
+        program_log: the log, whose drops are a metric.
         inherited: sockets that systemd has opened.
-        systemd: is told how far the server is.
+        systemd: is notified of the state of the server.
 
     Attributes:
         endpoints: where they listen, by the table of their options.
@@ -123,10 +123,8 @@ class Services:
     def _open_admin(
         self, configuration: "Configuration", version: str, program_log: "Log"
     ) -> AdminPort:
-        # They need a package that a server without this port can do without.
-        from trio_socketio.ops.metrics import Metrics  # first: it says how to install that
-
-        from trio_socketio.control.metrics import ControlCollector  # isort: skip
+        # These modules need a package that a server without this port does not need.
+        from trio_socketio.ops.metrics import Metrics  # its error says how to install that
 
         health = Health()
         health.add(check_server(self._server))
@@ -138,6 +136,8 @@ class Services:
             refused=self._refused,
         )
         if self._control is not None:
+            from trio_socketio.control.metrics import ControlCollector
+
             metrics.add(ControlCollector(self._control))
         control = self._control
         return AdminPort(
@@ -150,10 +150,10 @@ class Services:
         )
 
     async def start(self, runtime: "Runtime") -> None:
-        """Start them; they answer "starting" from then on, and end with the runtime.
+        """Start them. They report "starting" from then on, and end with the runtime.
 
         Raises:
-            ConfigurationError: one cannot listen where it is to.
+            ConfigurationError: one cannot listen on its address.
         """
         if self._control is not None:
             run = partial(self._control.run, runtime, self.endpoints["control"])

@@ -1,8 +1,8 @@
 """The composition root of the binary: makes a running program out of a configuration.
 
-What holds is `Program.configuration`. A reload loads a new one from the same sources, and reads
-every file that it names. Only when all of that has succeeded are its parts handed to their owners,
-in one step without a checkpoint (CFG-13).
+`Program.configuration` is the configuration that holds. A reload loads a new one from the same
+sources, and reads every file that it names. When all of that has succeeded, its parts are handed to
+their owners in one step without a checkpoint (CFG-13).
 """
 
 import logging
@@ -57,12 +57,11 @@ _CERTIFIED: Final = ("listen", "admin", "control")
 
 
 class Reloaded(NamedTuple):
-    """What a reload has done.
+    """The effect of a reload.
 
     Args:
-        changed: what has changed, as ``[cors] origins: [] -> ["https://a.example"]``.
-        needs_restart: the options that are given another value than the one that holds, and change
-            at the next start; in the same form.
+        changed: the changes, as ``[cors] origins: [] -> ["https://a.example"]``.
+        needs_restart: changes of options that take effect only at the next start, in the same form.
     """
 
     changed: tuple[str, ...]
@@ -74,7 +73,7 @@ class Certificate(NamedTuple):
 
     Args:
         context: the TLS context that has it.
-        digest: tells whether the files have changed.
+        digest: differs if the files have changed.
     """
 
     context: "ssl.SSLContext"
@@ -82,7 +81,7 @@ class Certificate(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """A configuration with everything read and validated: nothing can fail any more."""
+    """A configuration with everything read and validated; applying it cannot fail."""
 
     configuration: Configuration
     options: ServerOptions
@@ -121,7 +120,7 @@ def load_program(
 
 
 class Program:
-    """The standalone server: an app, where it listens, and the configuration that holds.
+    """The standalone server: an app, its endpoints, and the configuration that holds.
 
     Attributes:
         server: the app's server.
@@ -188,7 +187,7 @@ class Program:
                 async with trio.open_nursery() as nursery:
                     addresses: list[Any] = await nursery.start(serve)
                     if fitting.change:  # logged now, so that the error of an address stands alone
-                        # Nobody has asked for the default number, so to lower it is no warning.
+                        # The default was not asked for, so lowering it is not worth a warning.
                         asked = wanted != ServerOptions().max_connections
                         log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
                     path, secure = server.options.path, context is not None
@@ -205,7 +204,7 @@ class Program:
     # -- reload
 
     def _ask_to_reload(self) -> None:
-        log.info("received SIGHUP: the configuration is loaded anew")
+        log.info("received SIGHUP: loading the configuration again")
         self._reload_asked.set()
 
     async def _reload_when_asked(self) -> None:
@@ -214,16 +213,17 @@ class Program:
             self._reload_asked = trio.Event()
             try:
                 await self.reload()
-            except ConfigurationError as error:
-                log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            except ConfigurationError:
+                continue  # it is logged
             except Exception:
-                # There may be no memory or no thread left; clients are served all the same.
-                log.exception("nothing is reloaded, and the configuration stays as it is")
+                # Memory or threads may have run out; clients are still served.
+                log.exception("nothing was reloaded, and the configuration stays as it is")
 
     async def reload(self) -> Reloaded:
-        """Load the configuration anew, and apply what can be changed while the server serves.
+        """Load the configuration again, and apply the options that can be changed while serving.
 
-        Clients that are connected keep their connections and the limits that they began with.
+        Connected clients keep their connections, and the limits with which they began. The log
+        tells how the reload ended, whoever asked for it (CFG-13).
 
         Raises:
             ConfigurationError: it cannot be used; nothing has changed.
@@ -234,6 +234,9 @@ class Program:
                 # In a thread, because a file may be on a slow disk or a network.
                 prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
                 reloaded = self._apply(prepared)
+            except ConfigurationError as error:
+                log.error("nothing was reloaded, and the configuration stays as it is: %s", error)
+                raise
             finally:
                 self._systemd.ready("serving")
         for warning in prepared.idle:
@@ -269,7 +272,7 @@ class Program:
             log.warning(fitting.change)
         old = self.configuration
         reloaded, self.configuration = _compare(old, new)
-        # Each owner takes its group here. A further one is a line.
+        # Each owner gets its group here; a further owner is one more line.
         self.server.apply(options)
         self._log.apply(self.configuration.log)
         if self._services is not None:
@@ -282,10 +285,10 @@ class Program:
         return reloaded._replace(changed=(*reloaded.changed, *lines))
 
     def _renew(self, table: str, certificate: Certificate) -> bool:
-        """Use a certificate for connections that come from now on; return whether it is new."""
+        """Use a certificate for new connections; return whether it has changed."""
         current = self._certificates.get(table)
         if current is None or certificate.digest == current.digest:
-            return False  # the same context goes on, in which clients can resume their TLS sessions
+            return False  # keep the context, in which clients can resume their TLS sessions
         self._certificates[table] = certificate
         if table == "listen":
             endpoints = self._endpoints
@@ -334,7 +337,7 @@ def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
         if path is not None:
             try:
                 digest.update(path.read_bytes())
-            except OSError as error:  # it was taken away a moment ago
+            except OSError as error:  # it was removed a moment ago
                 raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     return Certificate(context, digest.digest())
 
@@ -357,7 +360,7 @@ def _url(address: Any, path: str, *, secure: bool) -> str:
 
 
 def _effective(configuration: Configuration, options: ServerOptions) -> Configuration:
-    """Put the options that hold for a server into a configuration."""
+    """Put the effective options of a server into a configuration."""
     groups: Mapping[str, Any] = group_options(options)._asdict()
     held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
     return msgspec.structs.replace(configuration, **held)
@@ -367,7 +370,7 @@ def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration
     if table in _CERTIFIED and name in ("certfile", "keyfile"):
         before, after = getattr(old, table).certfile, getattr(new, table).certfile
         if (before is None) is not (after is None):
-            return False  # to begin or cease to speak TLS changes the URL
+            return False  # turning TLS on or off changes the URL
     return name in TABLES[table]._reloadable
 
 
@@ -375,7 +378,7 @@ def _compare(old: Configuration, new: Configuration) -> tuple[Reloaded, Configur
     """Compare the configuration that holds with a new one.
 
     Returns:
-        What has changed, and the configuration that holds from now on.
+        The changes, and the configuration that holds from now on.
     """
     changed: list[str] = []
     needs_restart: list[str] = []

@@ -210,7 +210,7 @@ async def test_wrong_tokens_are_summed_up(tmp_path: Path, caplog: pytest.LogCapt
                 assert await raw.is_closed()
     lines = caplog.text.count("has given a wrong token")
     assert lines < 12
-    assert f"wrong tokens given to the control socket: and {12 - lines} more in" in caplog.text
+    assert f"wrong tokens given to the control socket: {12 - lines} more in" in caplog.text
 
 
 # -- where the right to do everything comes from

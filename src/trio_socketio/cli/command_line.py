@@ -18,7 +18,7 @@ _USAGES: Final = {
 SUMMARIES: Final = {
     "connect": "talk to a server from the terminal",
     "serve": "serve an app, or a small built-in lobby",
-    "check-config": "tell what is wrong with a configuration file",
+    "check-config": "show what is wrong with a configuration file",
     "init": "write an example of a configuration file",
     "ctl": "call a method of a running server, or watch it",
 }

@@ -45,7 +45,7 @@ class Access:
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token allows.
+    """The permissions of a token.
 
     Args:
         name: of the token.
@@ -61,11 +61,11 @@ class AccessMethods:
 
     @rpc("auth")
     def auth(self, token: str, caller: Caller) -> Granted:
-        """Say who is calling, by a token. A TCP connection has to do this first.
+        """Identify the caller by a token. A TCP connection has to call this first.
 
         Args:
             token: the secret.
-            caller: whoever calls.
+            caller: makes the call.
         """
         grant = caller.authenticate(token)
         return Granted(name=grant.name, methods=list(grant.methods))

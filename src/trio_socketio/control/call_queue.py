@@ -1,4 +1,4 @@
-"""Makes the calls of one peer: they begin in the order in which they came, and wait side by side.
+"""Makes the calls of one peer: they begin in the order in which they came, and wait concurrently.
 
 A plain call is made where its line is read, and needs no task. An async one begins in a task; as
 soon as it waits for something, the next call begins. Calls that wait for nothing are made one after
@@ -35,7 +35,7 @@ class CallQueue:
         on_done: called whenever one of them is done.
 
     Attributes:
-        count: how many wait to begin or are at work.
+        count: how many wait to begin or are under way.
     """
 
     __slots__ = ("_has_left", "_nursery", "_on_done", "_scopes", "_waiting", "_working", "count")
@@ -63,10 +63,10 @@ class CallQueue:
             self._nursery.start_soon(self._work)
 
     def cancel(self) -> None:
-        """Cancel whatever waits for something: the peer has gone.
+        """Cancel every call that waits for something, because the peer has gone.
 
-        Calls that have not begun are still made, because they were accepted, up to where they would
-        wait (CONTROL-24).
+        Calls that have not begun were accepted, so they are still made, up to the point where they
+        would wait (CONTROL-24).
         """
         self._has_left = True
         for scope in self._scopes:

@@ -1,7 +1,8 @@
 """``POST /rpc``: the control API over HTTP, one message or batch for each request.
 
-No page of a browser may call it: there is no CORS, and a request that names an origin is refused
-(CONTROL-42). The port that hands requests over has refused those that another host is named in.
+Pages in browsers may not call it. There is no CORS, and a request that names an origin is refused
+(CONTROL-42). The port refuses requests whose Host is not one of its names, which stops DNS
+rebinding, before it hands any over (OPS-05).
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -25,10 +26,10 @@ _BEARER: Final = (b"WWW-Authenticate", b"Bearer")
 
 
 class HttpCaller:
-    """Whoever has sent a request.
+    """The sender of a request.
 
     Args:
-        hub: what all requests share.
+        hub: the parts that all requests share.
         identity: the digest of the token in its header.
     """
 
@@ -44,7 +45,7 @@ class HttpCaller:
         return self._hub.access.grant_of(self._identity)
 
     def authenticate(self, secret: str) -> Grant:
-        """Tell what a token is worth; the request has one already."""
+        """Check a token; it gives the request no more permissions than its header has."""
         grant = self._hub.access.find(secret)
         if grant is None:
             raise unauthorized("there is no such token")
@@ -58,11 +59,11 @@ class HttpCalls:
     """Answers the requests to ``/rpc``.
 
     Args:
-        hub: what they share.
-        refused: counts those of which the sender may not call.
+        hub: the parts that they share.
+        refused: counts the requests whose senders may not call.
 
     Attributes:
-        nursery: where calls that wait run; None while the service does not run.
+        nursery: runs calls that wait; None while the service does not run.
     """
 
     def __init__(self, hub: Hub, refused: RefusedCallers) -> None:
@@ -81,7 +82,7 @@ class HttpCalls:
             return
         if "origin" in request.headers:
             self._refused.refused(request, "origin")
-            _refuse(request, 403, "pages of browsers may not call this")
+            _refuse(request, 403, "pages in browsers may not call this")
             return
         secret = _bearer(request.headers.get("authorization", ""))
         grant = self._hub.access.find(secret)

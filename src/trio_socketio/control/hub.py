@@ -1,4 +1,4 @@
-"""What all peers and requests of a control service share."""
+"""The parts that all peers and requests of a control service share."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Hub:
     Args:
         system: the program around the server.
         options: the bounds.
-        access: who may call what.
+        access: says what callers may do.
         dispatcher: the methods.
     """
 
@@ -26,7 +26,7 @@ class Hub:
     dispatcher: Dispatcher
 
     def greeting(self, *, needs_token: bool) -> Greeting:
-        """Return what a peer is told first (CONTROL-06)."""
+        """Return the greeting for a new peer (CONTROL-06)."""
         info = self.system.info()
         return Greeting(
             api=API_VERSION,

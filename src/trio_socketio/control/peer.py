@@ -51,7 +51,7 @@ class Peer:
     """A connection that carries lines of JSON-RPC 2.0 in both directions.
 
     Args:
-        hub: what all peers share.
+        hub: the parts that all peers share.
         connection: was just accepted.
         name: for the log.
         nursery: where its calls that wait run.
@@ -112,7 +112,7 @@ class Peer:
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"
 
-    # -- what it sends
+    # -- the peer's messages
 
     def _receive_line(self, line: bytes) -> None:
         if not line or line.isspace() or not self.standing.is_read:
@@ -185,7 +185,7 @@ class Peer:
         if message is not None and self.standing.life is not Life.GONE:
             self._connection.write(message + b"\n")
 
-    # -- who it is
+    # -- the peer's identity
 
     @property
     def grant(self) -> Grant | None:
@@ -193,7 +193,7 @@ class Peer:
         return self.standing.grant
 
     def authenticate(self, secret: str) -> Grant:
-        """Take a token; the Unix socket's own grant is replaced by that of the token."""
+        """Take a token, whose grant replaces that of the Unix socket."""
         if self.standing.life is Life.GONE:
             raise _gone()
         grant = self.standing.find_grant(secret)

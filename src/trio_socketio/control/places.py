@@ -79,7 +79,7 @@ def check_folder(folder: Path) -> None:
         )
     if there.st_mode & stat.S_IWOTH:
         raise ConfigurationError(
-            f"everybody may write to the folder {folder}: put the control socket into a folder of "
+            f"every user may write to the folder {folder}: put the control socket into a folder of "
             f"its own, such as {folder / 'trio-socketio' / 'control.sock'}"
         )
 

@@ -63,9 +63,9 @@ class ControlStatistics:
         peers: connections to the control socket.
         backends: those of them that are registered as backends.
         events_handled: events of clients that backends have handled, since the start.
-        events_failed: those that no backend has handled; their clients were told.
-        methods: by name: how often each was called, how often it failed, and for how long all its
-            calls took together, in seconds.
+        events_failed: events that no backend has handled; their clients were informed.
+        methods: for each method, by name: the number of calls, the number of failures, and the
+            total duration in seconds.
     """
 
     peers: int
@@ -76,14 +76,14 @@ class ControlStatistics:
 
 
 class ControlService:
-    """Lets backends and operators control a server. Nothing is started before `run`.
+    """Lets backends and operators control a server. `run` starts it.
 
     Args:
-        server: what is controlled.
+        server: the server that is controlled.
         system: the program around it.
-        options: where it listens, and its bounds.
-        tokens: who may call; None reads the files that the options name.
-        refused: counts the requests to ``/rpc`` of those who may not call.
+        options: its addresses and bounds.
+        tokens: the tokens that are accepted; None reads the files that the options name.
+        refused: counts the requests to ``/rpc`` whose senders may not call.
     Raises:
         ConfigurationError: a token cannot be read.
     """
@@ -120,7 +120,8 @@ class ControlService:
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
 
-        Peers may call what theirs allow now; one whose token is gone is disconnected (CONTROL-16).
+        A peer whose token is gone is disconnected (CONTROL-16); the others get the permissions that
+        their tokens have now.
         """
         self._access.use(tokens)
         for peer in tuple(self._peers):
@@ -132,7 +133,7 @@ class ControlService:
         return self._access.find(secret) is not None
 
     def statistics(self) -> ControlStatistics:
-        """Return what the service does at the moment."""
+        """Return a snapshot of what the service does."""
         return ControlStatistics(
             peers=len(self._peers),
             backends=len(self._backends),
@@ -165,9 +166,9 @@ class ControlService:
 
         Args:
             runtime: the runtime.
-            endpoints: where to listen, such as at sockets that systemd has opened; None means what
-                the options say.
-            task_status: told the addresses.
+            endpoints: where to listen, for example on sockets that systemd has opened; None means
+                the addresses of the options.
+            task_status: receives the addresses.
         Raises:
             ConfigurationError: it is not possible to listen there, or the app handles an event that
                 is to be forwarded.
@@ -236,7 +237,7 @@ class ControlService:
 
 def describe_api() -> dict[str, Any]:
     """Return the OpenRPC document that rpc.discover answers, without a server."""
-    # The signatures and docstrings say everything, so the objects need not be initialized.
+    # Only the signatures and docstrings are read, so the objects need not be initialized.
     found = (method for kind in _GROUPS for method in find_methods(object.__new__(kind)))
     return describe({method.name: method for method in found})
 

@@ -1,4 +1,4 @@
-"""The methods that concern the whole program, and what they need of it."""
+"""The methods that concern the whole program, and the interface that they need of it."""
 
 from typing import Any, Final, Literal, Protocol
 
@@ -13,11 +13,11 @@ from trio_socketio.errors import ConfigurationError, ControlError
 State = Literal["starting", "serving", "draining"]
 
 RELOAD_S: Final = 30.0
-"""How long a reload may take."""
+"""The longest time that a reload may take."""
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What program this is.
+    """Identifies the program.
 
     Args:
         version: of trio-socketio.
@@ -35,12 +35,11 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reload has changed.
+    """The effect of a reload.
 
     Args:
-        changed: the names of the options that hold from now on.
-        needs_restart: the names of options that were changed in the file and hold only after a
-            restart.
+        changed: the names of the options whose new values hold now.
+        needs_restart: the names of the options whose new values hold only after a restart.
     """
 
     changed: list[str]
@@ -51,7 +50,7 @@ class Draining(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to system.drain.
 
     Args:
-        state: draining: the server stops in stages from now on.
+        state: always draining, because the server stops in stages from now on.
     """
 
     state: State
@@ -61,13 +60,13 @@ class System(Protocol):
     """The program around a server."""
 
     def info(self) -> SystemInfo:
-        """Return what program this is."""
+        """Return what identifies the program."""
 
     async def statistics(self) -> dict[str, Any]:
-        """Return what the server does at the moment: numbers by name, in groups."""
+        """Return the current numbers of the server, by name, in groups."""
 
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing.
+        """Read the configuration again and apply it, all or nothing.
 
         It is cancelled only if it takes longer than RELOAD_S.
 
@@ -91,18 +90,18 @@ class SystemMethods:
 
     @rpc("system.info")
     def info(self) -> SystemInfo:
-        """Tell what program this is."""
+        """Identify the program: its version, node, process, start and state."""
         return self._system.info()
 
     @rpc("system.stats")
     async def statistics(self) -> dict[str, Any]:
-        """Tell what the server does at the moment: numbers by name."""
+        """Show the current numbers of the server, by name."""
         return await self._system.statistics()
 
     @rpc("system.reload")
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing."""
-        # Shielded: it must not be left half done because its caller has gone.
+        """Read the configuration again and apply it, all or nothing."""
+        # Shielded, because a caller that goes must not leave it half done.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + RELOAD_S):
             try:
                 return await self._system.reload()
@@ -112,6 +111,6 @@ class SystemMethods:
 
     @rpc("system.drain")
     def drain(self) -> Draining:
-        """Begin to stop in stages; the answer comes when it has begun."""
+        """Begin to stop in stages; the result comes when the stop has begun."""
         self._system.drain()
         return Draining(state="draining")

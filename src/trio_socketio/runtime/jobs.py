@@ -31,7 +31,7 @@ _SLICE_S: Final = 0.001
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
-    """Refuse a coroutine that a plain function has returned, because nobody would await it.
+    """Refuse a coroutine that a plain function has returned, because it would not be awaited.
 
     Raises:
         LocalProtocolError: always.
@@ -43,7 +43,7 @@ def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoRetur
 def _is_own_end(error: BaseException, socket_id: str) -> bool:
     """Whether a handler ended because the socket has left whose event it handled (SURF-35).
 
-    Its wait for an answer of that client then ends with this error, which is nobody's failure.
+    Its wait for an answer of that client then ends with this error, which is not a failure.
     """
     if isinstance(error, SessionClosed):
         return error.socket_id == socket_id != ""

@@ -41,7 +41,7 @@ class Service(Protocol):
 
 
 class Runtime:
-    """What a serving program runs on; listeners of several kinds share it (RUN-01).
+    """The basis of a serving program, which listeners of several kinds share (RUN-01).
 
     Programs get one from `open_runtime`.
 
@@ -181,7 +181,7 @@ async def _run_service(
     try:
         await service(task_status=task_status)
     except ConfigurationError:
-        raise  # it says itself what is wrong, and where
+        raise  # its message says what is wrong, and where
     except Exception:
         log.error("the service %s has failed: the program ends", name)
         raise  # RUN-04

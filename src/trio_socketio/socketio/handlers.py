@@ -14,8 +14,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 """A decorator that registers a function returns it unchanged."""
 
 TIMED_OF: Final = 64
-"""Of so many calls of a plain handler one is timed; those of async handlers are timed all. To time
-each costs a twentieth of a small message."""
+"""One in this number of calls of a plain handler is timed; calls of async handlers are all timed.
+Timing every call would cost a twentieth of a small message."""
 
 
 class Handler:
@@ -52,7 +52,7 @@ class Handler:
         return f"handler {function_name(self.function)} of {self.name!r}"
 
     def take_timing(self, timings: "Timings") -> "Timing | None":
-        """Take note of a call; return to what its duration is to be added, or None (OPS-22)."""
+        """Count a call; return the timing to which its duration is added, or None (OPS-22)."""
         if self.is_async:
             self.timing = timings.find(self.name)
             return self.timing
@@ -64,7 +64,7 @@ class Handler:
 
 
 class Deputy(Handler):
-    """A handler that was made for one event, and calls another one. That one is timed.
+    """A handler that was made for one event and calls another handler, which is timed.
 
     Args:
         name: of the event; a client may have made it up.
