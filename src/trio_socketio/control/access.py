@@ -11,8 +11,8 @@ from trio_socketio.control.tokens import Grant, TokenTable
 class Access:
     """The tokens that are valid now, and the log of what is refused.
 
-    Peers and requests keep who they are, and not what they may do: that is asked here at each call.
-    So a token that is removed or narrowed counts for nothing more from that moment on (CONTROL-75).
+    Peers and requests keep their identity, but not their permissions, which are looked up here at
+    each call. So a change of the tokens takes effect at once (CONTROL-75).
 
     Args:
         tokens: the first ones.

@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Logs what peers, requests and clients were refused: the first of each kind, and sums.
+    """Logs what was refused to peers and clients: the first lines of each kind, and sums.
 
-    Callers can cause such lines at will, also before anybody knows who they are (CONTROL-70).
+    Callers can cause such lines at will, even before they have given a token (CONTROL-70).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How a peer of the control socket stands: how far its life has gone, and who it is."""
+"""The state of a peer of the control socket: how far its life has gone, and its identity."""
 
 import logging
 from typing import Final
@@ -11,11 +11,11 @@ from trio_socketio.protocol.control_peer import READING, Input, Life, advance
 log = logging.getLogger(__name__)
 
 MAX_FAULTS: Final = 3
-"""So many wrong tokens, and other lines with which a peer does not say who it is, end it."""
+"""The number of wrong tokens, and of other lines without a token, after which a peer is ended."""
 
 
 class Standing:
-    """Says what may be read of a peer, bound to it and logged about it.
+    """Decides what may be read from a peer, bound to it and logged about it.
 
     Args:
         access: says what tokens allow now.
@@ -56,7 +56,7 @@ class Standing:
         return self.has_identity and self.grant is None
 
     def may_be_called(self, method: str) -> bool:
-        """Whether it is connected, and may still call the method that has bound something to it."""
+        """Whether it is connected, and its token still allows what it has registered with."""
         grant = self.grant
         return self.life is Life.KNOWN and grant is not None and grant.allows(method)
 
@@ -71,7 +71,7 @@ class Standing:
             ControlError: there is no such token, or it has given too many wrong ones.
         """
         if self.faults >= MAX_FAULTS:
-            raise unauthorized("too many wrong tokens were given")
+            raise unauthorized("too many wrong tokens were given on this connection")
         grant = self._access.find(secret)
         if grant is None:
             self.faults += 1
