@@ -193,10 +193,10 @@ CONTROL = {
     "Control": "batch call notify register wait_closed",
     "ControlClient": "batch call close notify",
     "ControlError": "",
-    "ControlOptions": """auth_timeout_s backends certfile hosts keyfile listen max_batch
+    "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply receive_rpc run statistics",
+    "ControlService": "apply knows receive_rpc run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
@@ -204,7 +204,7 @@ CONTROL = {
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
     "SystemInfo": "node pid started_at_s state version",
-    "TokenTable": "find renew",
+    "TokenTable": "find grant_of",
 }
 """The classes of trio_socketio.control, in the same way."""
 

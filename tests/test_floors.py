@@ -71,6 +71,7 @@ ONLY: Final = {
         "signatures",
         "option_checks",
         "codec",
+        "protocol",
         "acks",
         "net",
         "runtime",

@@ -278,7 +278,7 @@ async def test_the_backends_of_the_control_socket(
             await client.emit("order", 7, ack_id=1)
             assert (await client.receive())[0] == '31["ok"]'
             assert " in /: [7]" in capsys.readouterr().out
-            for peer in tuple(where.service._hub.peers):
+            for peer in tuple(where.service._peers):
                 peer.close("for the test")
         assert "has ended: the server has closed the connection" in capsys.readouterr().out
 

@@ -105,12 +105,11 @@ class Services:
         control, admin = configuration.control, configuration.admin
         self._server = server
         self._systemd = systemd
-        self._tokens = TokenTable(control.tokens)
         self._refused = RefusedCallers()
         self._control: ControlService | None = None
         control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control, self._tokens, self._refused)
+            self._control = ControlService(server, system, control, refused=self._refused)
             control_at += open_endpoints(control)
         self._admin: AdminPort | None = None
         admin_at = admin_endpoints(admin, inherited.admin)
@@ -140,17 +139,15 @@ class Services:
             from trio_socketio.control.metrics import ControlCollector
 
             metrics.add(ControlCollector(self._control))
+        control = self._control
         return AdminPort(
             configuration.admin,
             health,
             metrics,
-            check_token=self._knows if configuration.control.tokens else None,
-            routes={} if self._control is None else {"/rpc": self._control.receive_rpc},
+            check_token=control.knows if control and configuration.control.tokens else None,
+            routes={} if control is None else {"/rpc": control.receive_rpc},
             refused=self._refused,
         )
-
-    def _knows(self, secret: str) -> bool:
-        return self._tokens.find(secret) is not None
 
     async def start(self, runtime: "Runtime") -> None:
         """Start them. They report "starting" from then on, and end with the runtime.
@@ -170,6 +167,5 @@ class Services:
 
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on."""
-        self._tokens = tokens
         if self._control is not None:
             self._control.apply(tokens)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tests.socketio.serving import until
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
-from trio_socketio import ConfigurationError, Server, Socket
+from trio_socketio import ConfigurationError, LocalProtocolError, Server, Socket
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.options import BackendOptions, ControlOptions, ForwardedEvents
 from trio_socketio.control.service import ControlService
+from trio_socketio.runtime.runtime import open_runtime
 from trio_socketio.runtime.sampling import REFUSALS
 
 
@@ -350,15 +352,93 @@ async def test_the_app_comes_before_the_backends(tmp_path: Path) -> None:
         assert (await told(client))["event"] == "other"
 
 
-def test_an_event_that_the_app_handles_cannot_be_forwarded() -> None:
+@trio_test
+async def test_an_event_that_the_app_handles_cannot_be_forwarded() -> None:
     server = Server()
     server.on("own")(lambda _: None)
     for options, words in (
         (forwarding("own"), "/ has a handler of 'own' already"),
         (forwarding("a", namespace="/a,b"), "a namespace cannot be called"),
     ):
+        service = ControlService(server, FakeSystem(), ControlOptions(backends=options))
         with pytest.raises(ConfigurationError, match=words):
-            ControlService(server, FakeSystem(), ControlOptions(backends=options))
+            async with open_runtime() as runtime:
+                await runtime.start_service("control", partial(service.run, runtime))
+
+
+@trio_test
+async def test_a_service_has_no_effect_on_the_server_before_it_runs_and_may_run_again() -> None:
+    server = Server()
+    service = ControlService(server, FakeSystem(), ControlOptions(backends=forwarding("order")))
+    server.on("order")(lambda _: None)
+    server = Server()
+    service = ControlService(server, FakeSystem(), ControlOptions(backends=forwarding("order")))
+    for _ in range(2):
+        async with open_runtime() as runtime:
+            await runtime.start_service("control", partial(service.run, runtime))
+    with pytest.raises(LocalProtocolError, match="has a handler of 'order' already"):
+        server.on("order")(lambda _: None)
+
+
+@pytest.mark.req("CONTROL-72")
+@trio_test
+async def test_a_backend_that_registers_again_replaces_what_it_was_registered_for(
+    tmp_path: Path,
+) -> None:
+    options = BackendOptions(forward=(ForwardedEvents(), ForwardedEvents(namespace="/b")))
+    async with (
+        controlled(tmp_path, backends=options) as where,
+        where.client() as (client, _),
+        backend(where, namespaces=["/"]) as one,
+    ):
+        await client.emit("first", ack_id=1)
+        number, _ = await given(one)
+        await answer(one, number, None)
+        await client.receive()
+        await one.call("backend.register", namespaces=["/b"])
+        await client.emit("nobody's")
+        assert (await told(client))["code"] == Code.UNAVAILABLE
+        async with backend(where, namespaces=["/"]) as other:
+            await client.emit("second", ack_id=2)
+            number, event = await given(other)
+            assert event["event"] == "second"
+            await answer(other, number, "of the other")
+            assert (await client.receive())[0] == '32["of the other"]'
+
+
+@pytest.mark.req("CONTROL-24")
+@trio_test
+async def test_a_peer_that_has_gone_does_not_become_a_backend(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        controlled(tmp_path, backends=forwarding()) as where,
+        where.client() as (client, socket_id),
+    ):
+        async with peer(where) as ghost:
+            ask = partial(ghost.request, "emit_with_ack", event="q", sockets=[socket_id])
+            await ghost.send(
+                *(ask(timeout_s=60) for _ in range(20)),
+                [
+                    ghost.request("emit", event="last", all=True),
+                    ghost.request("backend.register"),
+                    ghost.request("auth", token="wrong"),
+                ],
+            )
+        while (await client.receive())[0] != '2["last"]':
+            pass
+        await until(lambda: not where.service._peers)
+        await until(lambda: where.service.statistics().methods["auth"][0] == 1)
+        methods = where.service.statistics().methods
+        for name in ("backend.register", "auth"):
+            assert methods[name][:2] == (1, 1), name  # called, and refused
+        assert "wrong token" not in caplog.text
+        assert len(where.service._backends._registered) == 0
+        async with backend(where) as raw:
+            await client.emit("e", ack_id=1)
+            number, _ = await given(raw)
+            await answer(raw, number, None)
+            assert (await client.receive())[0] == "31[]"
 
 
 @pytest.mark.req("CONTROL-26")

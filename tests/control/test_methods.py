@@ -221,6 +221,53 @@ async def test_who_answers_and_who_does_not(tmp_path: Path) -> None:
         assert result["unanswered"] == [c[1]]
 
 
+@pytest.mark.req("CONTROL-74")
+@trio_test
+async def test_answers_that_do_not_fit_into_the_line_are_left_out(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path, max_line_bytes=5000) as where,
+        where.client() as (a, a_id),
+        where.client() as (b, b_id),
+        where.client() as (c, c_id),
+        where.client() as (d, d_id),
+        where.client() as (_, silent_id),
+        peer(where) as raw,
+    ):
+        await raw.send(raw.request("emit_with_ack", event="q", all=True, timeout_s=1))
+        deep = "[" * 505 + "]" * 505
+        texts = {a_id: "x" * 3000, b_id: "y" * 3000, c_id: "z"}
+        for client, answer in ((a, texts[a_id]), (b, texts[b_id]), (c, texts[c_id])):
+            assert (await client.receive())[0] == '20["q"]'
+            await client.send(f'30["{answer}"]')
+        await d.send(f"30[{deep}]")
+        result = (await raw.receive())["result"]
+        kept = {one["socket"]: one["answer"] for one in result["answers"]}
+        # They come in any order: the first of the two large ones is kept.
+        (large,) = kept.keys() & {a_id, b_id}
+        assert kept == {large: texts[large], c_id: "z"}
+        assert set(result["too_large"]) == {a_id, b_id, d_id} - {large}
+        assert result["unanswered"] == [silent_id]
+        assert result["asked"] == 5
+
+
+@pytest.mark.req("CONTROL-74")
+@trio_test
+async def test_nobody_is_asked_if_the_line_has_no_room_for_answers(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path, max_line_bytes=1024) as where,
+        where.client() as (client, socket_id),
+        peer(where) as raw,
+    ):
+        ask = {"event": "q", "sockets": [socket_id], "timeout_s": 1}
+        error = await raw.fail("emit_with_ack", rooms=["nobody's" * 60], **ask)
+        assert error["code"] == Code.TOO_LARGE
+        assert error["data"] == {"retryable": False, "asked": 1}
+        await raw.send(raw.request("emit_with_ack", **ask))
+        assert (await client.receive())[0] == '20["q"]'  # the first question
+        await client.send("30[1]")
+        assert (await raw.receive())["result"]["answers"][0]["answer"] == 1
+
+
 @pytest.mark.req("CONTROL-05")
 @trio_test
 async def test_nobody_is_asked(tmp_path: Path) -> None:

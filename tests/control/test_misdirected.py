@@ -78,7 +78,7 @@ async def test_clients_send_no_line_that_is_too_long(tmp_path: Path) -> None:
                 assert blocking.call("system.info")["pid"] == 1
 
             await trio.to_thread.run_sync(use)
-        assert len(where.service._hub.peers) <= 2
+        assert len(where.service._peers) <= 2
 
 
 @pytest.mark.req("CONTROL-28")

@@ -44,7 +44,7 @@ METHODS: Final = [
 
 def document() -> Any:
     service = ControlService(Server(), FakeSystem(), ControlOptions())
-    return describe(service._hub.dispatcher.methods)
+    return describe(service._dispatcher.methods)
 
 
 @pytest.mark.req("CONTROL-50")

@@ -35,7 +35,7 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
         )
     },
     **{("control", name): (_CONTROL, _ADMIN) for name in ("tokens", "max_line_bytes", "max_batch")},
-    **{("control", name): (_ADMIN,) for name in ("hosts", "max_http_calls")},
+    ("control", "max_http_calls"): (_ADMIN,),
     **{("admin", name): (_ADMIN,) for name in ("certfile", "hosts", "max_connections")},
 }  # fmt: skip
 """Options that have an effect only if another one is set, each with the options that will do."""

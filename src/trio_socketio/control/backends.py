@@ -17,20 +17,18 @@ from trio_socketio.control.caller import BackendPeer, Caller
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.options import BackendOptions, ForwardedEvents
+from trio_socketio.control.refusals import Refusals
 from trio_socketio.errors import (
     ConfigurationError,
     ControlError,
     LocalProtocolError,
     RemoteProtocolError,
 )
-from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from trio_socketio.net.driving import Timetable
 
     Handler = Callable[..., Awaitable[Any]]
 
@@ -38,7 +36,10 @@ log = logging.getLogger(__name__)
 
 ERROR_EVENT: Final = "backend_error"
 """The event that tells a client that one of its events was not handled."""
+REGISTER: Final = "backend.register"
+"""The method that a token has to allow for as long as its peer is given events."""
 _EVERY_EVENT: Final = "*"
+_NOWHERE: Final = frozenset[str]()
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,37 +71,42 @@ class Backends:
 
     Args:
         options: which events are forwarded.
+        refusals: logs the events that were not handled.
 
     Attributes:
         failed: how many events were not handled; their clients were told.
         handled: how many events were.
     """
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(self, options: BackendOptions, refusals: Refusals | None = None) -> None:
         self._options = options
+        self._refusals = refusals or Refusals()
+        self._is_forwarding = False
         self._events: dict[str, list[str]] = {}
         for forwarded in options.forward:
             self._add(forwarded)
         # The peer that was chosen last stands last.
         self._registered: dict[BackendPeer, frozenset[str] | None] = {}
         self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
         self.failed = 0
         self.handled = 0
 
     def __len__(self) -> int:
-        return len(self._registered)
+        return sum(peer.may_be_backend() for peer in self._registered)
 
     def _add(self, forwarded: ForwardedEvents) -> None:
         events = self._events.setdefault(_with_slash(forwarded.namespace), [])
         events += [event for event in forwarded.events if event not in events]
 
     def forward(self, server: Server) -> None:
-        """Register the handlers of the forwarded events.
+        """Register the handlers of the forwarded events, unless that was done before.
 
         Raises:
             ConfigurationError: the app handles one of them, or a namespace cannot have its name.
         """
+        if self._is_forwarding:
+            return
+        self._is_forwarding = True
         for name, events in self._events.items():
             try:
                 namespace = server.of(name)
@@ -114,7 +120,7 @@ class Backends:
 
     # -- registration
 
-    @rpc("backend.register")
+    @rpc(REGISTER)
     def register(self, caller: Caller, namespaces: list[str] | None = None) -> Registered:
         """Have the server call backend.event on this connection with events of clients.
 
@@ -149,14 +155,17 @@ class Backends:
         """Stop giving events to a peer."""
         self._registered.pop(peer, None)
 
+    def _fits(self, peer: BackendPeer, namespace: str) -> bool:
+        """Whether a peer is registered for a namespace, and may be given events now."""
+        names = self._registered.get(peer, _NOWHERE)  # CONTROL-72
+        return (names is None or namespace in names) and peer.may_be_backend()
+
     def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
         """Return the backend of a socket: the one that it has, or else the least busy one."""
         peer = self._assigned.get(socket)
-        if peer is not None and peer in self._registered:  # CONTROL-32
+        if peer is not None and self._fits(peer, namespace):  # CONTROL-32
             return peer
-        fitting = [
-            one for one, names in self._registered.items() if names is None or namespace in names
-        ]
+        fitting = [one for one in self._registered if self._fits(one, namespace)]
         if not fitting:
             raise unavailable("no backend is registered for this event")
         peer = min(fitting, key=lambda one: one.pending)
@@ -203,22 +212,16 @@ class Backends:
         self.handled += 1
         return answer
 
-    def begin(self, deadlines: "Timetable") -> None:
-        """From now on, sum up in the log the events that get no line of their own."""
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
-
-    def end(self) -> None:
-        """Write the last sum, because the control service ends."""
-        self._lines.flush()
-
     def _refuse(self, socket: Socket, event: str, error: ControlError) -> dict[str, Any]:
         """Tell a client that its event was not handled (CONTROL-33).
 
         It gets an event, because it may not have asked for an answer, and the answer as well.
         """
         self.failed += 1
-        if self._lines.admits("events that no backend has handled"):
-            log.warning("the event %r was not handled by a backend: %s", event[:100], error)
+        kind = "events that no backend has handled"
+        self._refusals.tell(
+            kind, "the event %r was not handled by a backend: %s", event[:100], error
+        )
         reason: dict[str, Any] = {"code": error.code, "message": error.message}
         socket.emit(ERROR_EVENT, {"event": event, **reason})
         return {"error": reason}

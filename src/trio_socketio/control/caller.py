@@ -12,7 +12,7 @@ class Caller(Protocol):
 
     @property
     def grant(self) -> Grant | None:
-        """The permissions of the caller; None before it has given a token."""
+        """The permissions of the caller now; None if it has given no token that is valid."""
 
     def authenticate(self, secret: str) -> Grant:
         """Take a token.
@@ -22,7 +22,11 @@ class Caller(Protocol):
         """
 
     def connected(self) -> "BackendPeer | None":
-        """Return the connection on which the server can call back; None for a request of HTTP."""
+        """Return the connection on which the server can call back; None for a request of HTTP.
+
+        Raises:
+            ControlError: the connection ends, or has ended.
+        """
 
 
 class BackendPeer(Protocol):
@@ -35,12 +39,12 @@ class BackendPeer(Protocol):
     def pending(self) -> int:
         """The number of calls that it has not answered yet."""
 
+    def may_be_backend(self) -> bool:
+        """Whether it is connected, and may be told of events of clients now."""
+
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
         """Call a method of the backend, and wait for its result.
 
         Raises:
             ControlError: the backend has answered with an error, or not in time, or has gone.
         """
-
-    def close(self, reason: str) -> None:
-        """Close the connection."""

@@ -1,13 +1,14 @@
 """The methods that send events to clients."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw
 
 from trio_socketio.acks import Ack
-from trio_socketio.codec.json_rpc import decode_value, pass_value
+from trio_socketio.codec.json_rpc import decode_value, encode_value, pass_value
+from trio_socketio.codec.json_text import encode_json
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.targets import Missing, Names, find_namespace, select
@@ -19,6 +20,12 @@ from trio_socketio.socketio.target import Target
 
 MAX_ASKED = 10_000
 """The most clients that one call may ask for an answer."""
+_TOO_LARGE: Final = Raw(b"")
+"""Stands for an answer that is not kept."""
+_ID_BYTES: Final = len('"",')
+_ANSWER_BYTES: Final = len('{"socket":,"answer":}')
+_ENVELOPE_BYTES: Final = 512
+"""All that is in the line besides; ids of requests may be longer, but no client has such ids."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,23 +49,51 @@ class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     socket: str
-    answer: Any
+    answer: Raw
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answers of the clients that were asked.
 
     Args:
         asked: how many clients were sent the event.
         answers: those that came in time, in order.
+        too_large: the public ids of the clients whose answers came in time, and do not fit into the
+            line behind the others; left out if there are none.
         unanswered: the public ids of the clients that did not answer in time, or have left.
         missing: the names in the call that do not exist.
     """
 
     asked: int
     answers: list[SocketAnswer]
+    too_large: list[str] = []
     unanswered: list[str]
     missing: Missing
+
+
+class _Room:
+    """The room for answers in a line; it is taken as they come (CONTROL-74).
+
+    What does not fit is not kept, so that no more than a line is held in memory.
+
+    Args:
+        size: in bytes, besides the id that each client has in the line in any case.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def keep(self, ack: Ack) -> Ack:
+        """Write an answer as JSON if there is room for it; else put _TOO_LARGE in its place."""
+        try:
+            text = encode_value(ack.answer)
+        except LocalProtocolError:  # it is nested too deep for a line
+            return Ack(ack.socket_id, _TOO_LARGE)
+        size = len(text) + _ANSWER_BYTES
+        if size > self._left:
+            return Ack(ack.socket_id, _TOO_LARGE)
+        self._left -= size
+        return Ack(ack.socket_id, Raw(text))
 
 
 class Emitting:
@@ -66,10 +101,12 @@ class Emitting:
 
     Args:
         server: has the clients.
+        max_answer_bytes: the longest answer of a call.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, max_answer_bytes: int) -> None:
         self._server = server
+        self._max_answer_bytes = max_answer_bytes
 
     @rpc("emit")
     def emit(
@@ -138,24 +175,45 @@ class Emitting:
                 "nothing was sent; ask room by room",
                 asked=len(asked),
             )
+        room = _Room(self._room_for_answers(asked, missing))
         acks: list[Ack]
         try:
             # No checkpoint separates the selection above from the sending in this call.
             acks = await Broadcast(place, target).gather_acks(
-                event, *arguments, timeout_s=timeout_s
+                event, *arguments, timeout_s=timeout_s, keep=room.keep
             )
         except AckTimeout as error:
             acks = [Ack(*ack) for ack in error.acks]
         except LocalProtocolError as error:
             raise invalid("args", str(error)) from None
-        answers = [SocketAnswer(socket=ack.socket_id or "", answer=ack.answer) for ack in acks]
         answered = {ack.socket_id for ack in acks}
         return Asked(
             asked=len(asked),
-            answers=answers,
+            answers=[
+                SocketAnswer(socket=ack.socket_id or "", answer=ack.answer)
+                for ack in acks
+                if ack.answer is not _TOO_LARGE
+            ],
+            too_large=[ack.socket_id or "" for ack in acks if ack.answer is _TOO_LARGE],
             unanswered=[public_id for public_id in asked if public_id not in answered],
             missing=missing,
         )
+
+    def _room_for_answers(self, asked: list[str], missing: Missing) -> int:
+        """Return how many bytes the answers may have, if each client has its id in the line.
+
+        Raises:
+            ControlError: not even the ids fit.
+        """
+        ids = sum(len(public_id) + _ID_BYTES for public_id in asked)
+        left = self._max_answer_bytes - _ENVELOPE_BYTES - len(encode_json(missing)) - ids
+        if left < 0:
+            raise too_large(
+                f"the ids of {len(asked)} clients do not fit into a line: nothing was sent; ask "
+                "room by room, or raise max_line_bytes in [control]",
+                asked=len(asked),
+            )
+        return left
 
     def _choose(
         self,

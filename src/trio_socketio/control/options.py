@@ -124,7 +124,7 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
 class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     """The control socket: its addresses, tokens and bounds.
 
-    It has 14 attributes, because they are the table of one service in the configuration file.
+    It has 13 attributes, because they are the table of one service in the configuration file.
 
     Args:
         listen: addresses: ``unix:PATH``, or ``tcp:HOST:PORT``, which needs a token and, unless it
@@ -133,8 +133,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
             cleartext.
         keyfile: its private key; None if certfile holds it.
         tokens: the tokens for TCP and HTTP. Processes that can open the Unix socket need none.
-        hosts: further names of this machine, besides addresses and localhost, which the Host header
-            of requests to ``/rpc`` may have.
         backends: how events of clients are forwarded.
         max_connections: how many peers may be connected; further ones get an error and are closed.
         max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
@@ -156,7 +154,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     certfile: str | None = None
     keyfile: str | None = None
     tokens: tuple[ControlToken, ...] = ()
-    hosts: tuple[str, ...] = ()
     backends: BackendOptions = BackendOptions()
     max_connections: int = 1000
     max_line_bytes: int = 1 << 20
@@ -170,7 +167,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_texts("listen", self.listen)
-        check_texts("hosts", self.hosts)
         _check_groups("tokens", self.tokens, ControlToken)
         check_range(self, "max_line_bytes", _LEAST_LINE_BYTES, 1 << 30)
         check_range(self, "max_batch", 1, 10_000)

@@ -1,28 +1,29 @@
 """The control socket as a service of the runtime, and the handler of ``/rpc``."""
 
 import logging
-import os
-import socket
-import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import trio
 
 from trio_socketio.codec.json_rpc import NULL, encode_error
-from trio_socketio.control.access import Access
+from trio_socketio.control.access import Access, AccessMethods
 from trio_socketio.control.address import Address
 from trio_socketio.control.backends import Backends
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
-from trio_socketio.control.failures import overloaded, unavailable
-from trio_socketio.control.http_calls import HttpCalls, answer
+from trio_socketio.control.failures import overloaded
+from trio_socketio.control.http_calls import HttpCalls
 from trio_socketio.control.hub import Hub
 from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.peer import Peer
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
@@ -31,6 +32,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.credentials import read_process
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint
 from trio_socketio.runtime.groups import alone
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _FLUSH_S: Final = 1.0
 _GROUPS: Final[tuple[type, ...]] = (
-    Access,
+    AccessMethods,
     SystemMethods,
     Emitting,
     SocketMethods,
@@ -76,8 +78,6 @@ class ControlStatistics:
 class ControlService:
     """Lets backends and operators control a server. `run` starts it.
 
-    The service registers its handlers of forwarded events when it is created.
-
     Args:
         server: the server that is controlled.
         system: the program around it.
@@ -85,8 +85,7 @@ class ControlService:
         tokens: the tokens that are accepted; None reads the files that the options name.
         refused: counts requests to ``/rpc`` from callers who have no access.
     Raises:
-        ConfigurationError: a token cannot be read, or the app handles an event that is to be
-            forwarded.
+        ConfigurationError: a token cannot be read.
     """
 
     def __init__(
@@ -98,25 +97,25 @@ class ControlService:
         refused: RefusedCallers | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
+        self._server = server
         self._options = options
-        # First, because it may fail, which must leave no handlers of forwarded events behind.
-        tokens = TokenTable(options.tokens) if tokens is None else tokens
-        backends = Backends(options.backends)
-        backends.forward(server)
+        self._access = Access(TokenTable(options.tokens) if tokens is None else tokens)
+        self._backends = Backends(options.backends, self._access.refusals)
         groups = (
-            Access(),
+            AccessMethods(),
             SystemMethods(system),
-            Emitting(server),
+            Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
             NamespaceMethods(server),
-            backends,
+            self._backends,
         )
-        dispatcher = Dispatcher(groups, options.max_line_bytes)
-        dispatcher.add(Discovery(dispatcher.methods))
-        self._hub = Hub(system, options, tokens, dispatcher, backends)
+        self._dispatcher = Dispatcher(groups, options.max_line_bytes, self._access.refusals)
+        self._dispatcher.add(Discovery(self._dispatcher.methods))
+        self._hub = Hub(system, options, self._access, self._dispatcher)
         self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
-        self._backends = backends
+        self._peers: dict[Peer, None] = {}
+        self._numbers = count(1)
 
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
@@ -124,27 +123,34 @@ class ControlService:
         A peer whose token is gone is disconnected (CONTROL-16); the others get the permissions that
         their tokens have now.
         """
-        self._hub.use(tokens)
+        self._access.use(tokens)
+        for peer in tuple(self._peers):
+            if peer.standing.is_revoked:
+                peer.close("its token is not valid any more")
+
+    def knows(self, secret: str) -> bool:
+        """Whether this is the secret of a token."""
+        return self._access.find(secret) is not None
 
     def statistics(self) -> ControlStatistics:
         """Return a snapshot of what the service does."""
         return ControlStatistics(
-            peers=len(self._hub.peers),
+            peers=len(self._peers),
             backends=len(self._backends),
             events_handled=self._backends.handled,
             events_failed=self._backends.failed,
             methods={
                 name: (tally.calls, tally.failures, tally.seconds)
-                for name, tally in self._hub.dispatcher.tallies.items()
+                for name, tally in self._dispatcher.tallies.items()
             },
         )
 
     def receive_rpc(self, request: Request) -> None:
-        """Answer a request to ``/rpc``: a handler for the routes of the admin port."""
-        if self._hub.nursery is None:
-            answer(request, 503, unavailable("the control service is not running"))
-        else:
-            self._http.receive_request(request)
+        """Answer a request to ``/rpc``: a handler for the routes of the admin port.
+
+        The port has to refuse requests in which another host is named, as AdminPort does.
+        """
+        self._http.receive_request(request)
 
     async def run(
         self,
@@ -155,43 +161,78 @@ class ControlService:
     ) -> None:
         """Listen, until cancelled; a service for Runtime.start_service.
 
+        Each event that the options forward has its handler from then on, so this is begun before
+        clients are let in.
+
         Args:
             runtime: the runtime.
             endpoints: where to listen, for example on sockets that systemd has opened; None means
                 the addresses of the options.
             task_status: receives the addresses.
         Raises:
-            ConfigurationError: it is not possible to listen there.
+            ConfigurationError: it is not possible to listen there, or the app handles an event that
+                is to be forwarded.
         """
+        self._backends.forward(self._server)
         if endpoints is None:
             endpoints = open_endpoints(self._options)
+        async with (
+            self._calling(runtime) as nursery,
+            self._connecting(runtime, nursery) as connections,
+            runtime.listening(connections, *endpoints) as addresses,
+        ):
+            for address in addresses:
+                log.info("the control socket is at %s", _show(address))
+            task_status.started(addresses)
+            await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def _calling(self, runtime: Runtime) -> AsyncIterator[trio.Nursery]:
+        """Make the calls that wait in the nursery that the block is given."""
+        self._access.refusals.begin(runtime.deadlines)
+        try:
+            async with alone(trio.open_nursery()) as self._http.nursery:
+                yield self._http.nursery
+        finally:
+            self._http.nursery = None
+            self._access.refusals.end()
+
+    @asynccontextmanager
+    async def _connecting(
+        self, runtime: Runtime, nursery: trio.Nursery
+    ) -> AsyncIterator[Connections]:
+        """Hold the connections of peers while the block runs."""
         limits = ConnectionLimits(
             max_connections=self._options.max_connections,
             output_bound_bytes=self._options.output_bound_bytes,
             slow_client_s=self._options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
-        self._backends.begin(runtime.deadlines)
-        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
+        greet = partial(self._greet, nursery)
+        connections = Connections(runtime.poller, runtime.deadlines, limits, greet, full)
         try:
-            async with (
-                alone(trio.open_nursery()) as self._hub.nursery,
-                runtime.holding(connections, flush_s=_FLUSH_S),
-                runtime.listening(connections, *endpoints) as addresses,
-            ):
-                for address in addresses:
-                    log.info("the control socket is at %s", _show(address))
-                task_status.started(addresses)
-                await trio.sleep_forever()
+            async with runtime.holding(connections, flush_s=_FLUSH_S):
+                yield connections
         finally:
-            self._hub.nursery = None
-            self._backends.end()
-            for peer in tuple(self._hub.peers):
-                peer.end("the control service has ended")
+            for peer in tuple(self._peers):
+                peer.leave("the control service has ended")
 
-    def _greet(self, connection: Connection) -> None:
-        peer = self._hub.add_peer(connection, _describe(connection))
-        log.info("%s has connected", peer.name)
+    def _greet(self, nursery: trio.Nursery, connection: Connection) -> None:
+        process = read_process(connection.fileno())
+        if process is None:
+            who = connection.address
+        else:
+            who = "unix" if process.pid < 0 else f"pid {process.pid}, uid {process.uid}"
+        name = f"control peer {next(self._numbers)} ({who})"
+        is_local = process is not None  # CONTROL-78: a missing address would prove nothing
+        peer = Peer(self._hub, connection, name, nursery, self._forget, is_local=is_local)
+        self._peers[peer] = None
+        # One that needs a token has a line when it has given it: anybody can connect over TCP.
+        log.log(logging.INFO if is_local else logging.DEBUG, "%s has connected", name)
+
+    def _forget(self, peer: Peer) -> None:
+        self._peers.pop(peer, None)
+        self._backends.forget(peer.backend)
 
 
 def describe_api() -> dict[str, Any]:
@@ -204,15 +245,3 @@ def describe_api() -> dict[str, Any]:
 def _show(address: Any) -> str:
     """Write the address of a listening socket, as socket.getsockname returns it."""
     return str(Address(path=address) if isinstance(address, str) else Address("", *address[:2]))
-
-
-def _describe(connection: Connection) -> str:
-    """Name the peer: by its address, or by the process at the other end of a Unix socket."""
-    if connection.address:
-        return connection.address
-    if not hasattr(socket, "SO_PEERCRED"):
-        return "unix"
-    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    process, user, _ = struct.unpack("3i", credentials)
-    return f"pid {process}, uid {user}"

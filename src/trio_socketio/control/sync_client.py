@@ -1,7 +1,8 @@
 """A client of the control socket for scripts, threads and web frameworks.
 
-It blocks and needs no trio: apart from the errors and addresses of this package, it uses only the
-standard library.
+It blocks and needs no trio: it uses only the standard library, and those modules of this package
+that do so too, because `trio-socketio ctl` should start at once. So it reads and writes messages
+itself; a test compares that with codec.json_rpc.
 """
 
 import base64
@@ -12,10 +13,12 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.hints import (
     explain_failure,
@@ -38,9 +41,6 @@ MAX_LINE_BYTES: Final = 4 << 20
 GREETING_S: Final = 10.0
 """The longest time from the connection to the greeting of the server."""
 _MARKS: Final = ("$bytes", "$object")
-_TIMEOUT: Final = 1005
-_UNAUTHORIZED: Final = 1001
-_INTERNAL_ERROR: Final = -32603
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 
@@ -81,7 +81,7 @@ class ControlClient:
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._line: _Line | None = None
-        self._process = 0
+        _clients.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +159,9 @@ class ControlClient:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         ends = time.monotonic() + timeout_s
         if not self._lock.acquire(timeout=timeout_s):
-            raise ControlError(_TIMEOUT, f"other threads have used the client for {timeout_s:g} s")
+            raise ControlError(
+                Code.TIMEOUT, f"other threads have used the client for {timeout_s:g} s"
+            )
         try:
             line = self._connected(ends)
             if len(message) - 1 > line.most_bytes:  # CONTROL-28
@@ -171,7 +173,7 @@ class ControlClient:
             except TimeoutError:
                 self._drop()  # a part of the message may have been sent
                 told = f"the server has not answered within {timeout_s:g} s"
-                raise ControlError(_TIMEOUT, told, {"retryable": False}) from None
+                raise ControlError(Code.TIMEOUT, told, {"retryable": False}) from None
             except OSError as error:
                 self._drop()
                 raise SessionClosed(str(error)) from error
@@ -182,11 +184,10 @@ class ControlClient:
             self._lock.release()
 
     def _connected(self, ends: float) -> "_Line":
-        if self._line is not None and self._process == os.getpid():
+        if self._line is not None:
             if not self._line.has_ended():
                 return self._line
             self._drop()
-        self._line = None  # that of a process that has forked is not ours to close
         line = _Line(_connect(self._address, self._ssl_context, ends))
         try:
             self._introduce(line, ends)
@@ -197,7 +198,7 @@ class ControlClient:
         except BaseException:
             line.close()
             raise
-        self._line, self._process = line, os.getpid()
+        self._line = line
         return line
 
     def _introduce(self, line: "_Line", ends: float) -> None:
@@ -215,12 +216,33 @@ class ControlClient:
             if isinstance(granted, ControlError):
                 raise granted
         elif params.get("needs_token", True):
-            raise ControlError(_UNAUTHORIZED, f"{self._address} needs a token")
+            raise ControlError(Code.UNAUTHORIZED, f"{self._address} needs a token")
 
     def _drop(self) -> None:
         line, self._line = self._line, None
-        if line is not None and self._process == os.getpid():
+        if line is not None:
             line.close()
+
+    def _begin_anew(self) -> None:
+        """Forget the lock and the connection of the process that has forked (CONTROL-80).
+
+        A thread that does not exist here may have held the lock, and may still be using the
+        connection there. To close our descriptor of it sends nothing.
+        """
+        self._lock = threading.Lock()
+        self._drop()
+
+
+_clients: Final = weakref.WeakSet[ControlClient]()
+
+
+def _begin_anew() -> None:
+    for client in tuple(_clients):
+        client._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class _Line:
@@ -345,8 +367,8 @@ def _read(message: dict[str, Any]) -> Any:
 def _error_of(message: dict[str, Any]) -> ControlError:
     error = message.get("error")
     if not isinstance(error, dict):
-        return ControlError(_INTERNAL_ERROR, "the server's answer is not one of JSON-RPC 2.0")
-    code, text = error.get("code", _INTERNAL_ERROR), error.get("message", "")
+        return ControlError(Code.INTERNAL_ERROR, "the server's answer is not one of JSON-RPC 2.0")
+    code, text = error.get("code", Code.INTERNAL_ERROR), error.get("message", "")
     return ControlError(code, text, error.get("data"))
 
 

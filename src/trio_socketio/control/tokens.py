@@ -49,13 +49,14 @@ class TokenTable:
             never shows the secret.
     """
 
-    __slots__ = ("_grants",)
+    __slots__ = ("_by_digest", "_grants")
 
     def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:
         grants, faults = read_grants(tokens)
         if faults:
             raise ConfigurationError("; ".join(faults))
         self._grants = tuple(grants)
+        self._by_digest = {grant.digest: grant for grant in (LOCAL, *grants)}
 
     def find(self, secret: str) -> Grant | None:
         """Return the grant of a secret, or None. Every token is compared, in constant time."""
@@ -66,11 +67,9 @@ class TokenTable:
                 found = grant
         return found
 
-    def renew(self, grant: Grant) -> Grant | None:
-        """Return this table's grant for the secret of an earlier grant; None if it is gone."""
-        if not grant.digest:
-            return grant
-        return next((one for one in self._grants if one.digest == grant.digest), None)
+    def grant_of(self, digest: bytes) -> Grant | None:
+        """Return the grant of the secret with this digest, or None if there is none any more."""
+        return self._by_digest.get(digest)
 
 
 def read_grants(tokens: Iterable[ControlToken]) -> tuple[list[Grant], list[str]]:

@@ -34,13 +34,13 @@ from trio_socketio.protocol.connection import (
     QUEUED,
     SENT,
     SHUT,
-    Input,
-    Reading,
     advance,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_socketio.protocol.connection import Input, Reading
 
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
@@ -52,10 +52,9 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 16 attributes and 38 methods, because three others drive it: the poller calls six of its
-    methods, the timetable two, and what reads from it and writes to it needs its reading, its
-    output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
-    part of its own, because then every message would take one more call.
+    It has 17 attributes and 38 methods, because three others drive it: the poller, the timetable,
+    and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
+    output of a turn is not a part of its own: every message would take one more call.
 
     Args:
         owner: the group that the connection belongs to.
@@ -69,6 +68,7 @@ class Connection:
         traffic: the numbers to which it adds what it carries; shared until count_apart.
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
+        on_end: stops reading when the peer sends no more; without it, the connection is lost then.
     """
 
     secure: ClassVar[bool] = False
@@ -88,6 +88,7 @@ class Connection:
         "deadline_entry",
         "life",
         "on_drained",
+        "on_end",
         "owner",
         "reading",
         "traffic",
@@ -110,6 +111,7 @@ class Connection:
         self._apart = 0  # how many pieces of it are no packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
 
     @property
     def closed(self) -> bool:
@@ -160,7 +162,10 @@ class Connection:
             self.traffic.bytes_in += len(data)
             self._receive(data)
             return True
-        self.lose("transport close")
+        if self.on_end is not None and self.life is OPEN:
+            self.on_end()
+        else:
+            self.lose("transport close")
         return False
 
     def on_more(self) -> None:
@@ -194,7 +199,7 @@ class Connection:
         """Read again after hold_reading or pause_reading."""
         self._set_reading(ON)
 
-    def _set_reading(self, reading: Reading) -> None:
+    def _set_reading(self, reading: "Reading") -> None:
         before = self.reading
         if before is not OFF:
             self.reading = reading
@@ -390,15 +395,15 @@ class Connection:
         might lose our last output (HTTP-19). A peer that takes nothing for slow_client_s is lost.
 
         Args:
-            heard_all: whether the peer has said that it sends nothing more, so that the connection
-                can be closed at once when the output is sent.
+            heard_all: whether the peer sends nothing more, so that nothing has to be drained.
         """
         if self.life is not OPEN:
             return
         self.life = advance(self.life, PART if heard_all else FINISH)
         self.set_receiver(NOBODY)
         self.set_deadline(trio.current_time() + self.owner.slow_client_s)
-        self.resume_reading()
+        if not (heard_all and self.reading is PAUSED):  # it would read the end, and lose the output
+            self.resume_reading()
         if self._output is IDLE:
             self._shut_down()
 
@@ -421,10 +426,10 @@ class Connection:
         if not self.closed:
             self._close(ABORT)
 
-    def _close(self, event: Input) -> None:
+    def _close(self, event: "Input") -> None:
         self.life = advance(self.life, event)
         self._receiver = NOBODY
-        self._receive = NOBODY.receive_data
+        self._receive, self.on_end = NOBODY.receive_data, None
         self.reading = OFF
         self._output = SHUT
         self._out.clear()

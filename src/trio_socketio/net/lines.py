@@ -21,21 +21,26 @@ class LineReceiver:
         on_line: called with each line, without its line feed, in the connection's turn.
         on_lost: called once with a reason, when the peer has gone or sent too long a line.
         max_line_bytes: the longest line; a longer one ends the connection (RUN-08).
-        on_too_long: called when a line is too long; it must end the connection, and may tell the
-            peer why first. None ends the connection at once.
+        on_too_long: called instead of on_lost when a line is too long, and ends the connection
+            itself; it may tell the peer why.
+        on_end: called once when the peer sends nothing more, after its last line, though it may
+            still read; it ends the connection itself. Without it, the peer has gone then.
 
     Attributes:
         max_line_bytes: the longest line; it may be changed between two lines.
+        has_ended: whether the peer sends nothing more.
     """
 
     __slots__ = (
         "_buffer",
         "_connection",
+        "_on_end",
         "_on_line",
         "_on_lost",
         "_on_too_long",
         "_paused",
         "_searched",
+        "has_ended",
         "max_line_bytes",
     )
 
@@ -46,11 +51,16 @@ class LineReceiver:
         on_lost: Callable[[str], None],
         max_line_bytes: int = MAX_LINE_BYTES,
         on_too_long: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._connection = connection
         self._on_line = on_line
         self._on_lost = on_lost
         self._on_too_long = on_too_long
+        self._on_end = on_end
+        if on_end is not None:
+            connection.on_end = self._receive_end
+        self.has_ended = False
         self.max_line_bytes = max_line_bytes
         self._paused = False
         self._buffer = bytearray()
@@ -62,7 +72,7 @@ class LineReceiver:
 
     def resume(self) -> None:
         """Continue after `pause`, in the connection's next turn."""
-        if self._paused:
+        if self._paused and not self.has_ended:
             self._paused = False
             if self._connection.life is OPEN:
                 self._connection.hold_reading()
@@ -104,6 +114,13 @@ class LineReceiver:
             return
         connection.hold_reading()  # so that other connections get their turn
         connection.call_again()
+
+    def _receive_end(self) -> None:
+        """Read no more: the peer sends nothing more (RUN-41)."""
+        self.has_ended = True
+        self._connection.pause_reading(_PAUSE_S)  # a hang-up is still noticed
+        if self._on_end is not None:
+            self._on_end()
 
     def _refuse(self) -> None:
         """End the connection because a line is too long."""

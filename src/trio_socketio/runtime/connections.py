@@ -127,7 +127,7 @@ class Connections:
             self._serve(connection)
             self.poller.register(connection)  # raises without memory, or without epoll watches left
         except BaseException:
-            connection.abort()
+            connection.lose("transport error")  # its receiver, if it has one already, is told
             raise
 
     def _tell_refused(self, address: str, there: int) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import trio
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import AckTimeout, TrioSocketIOError
 
 
@@ -86,11 +86,15 @@ class GatheredAcks:
 
     The sender says with `expect` how many answers there will be. An adapter expects one more for as
     long as a node has not said how many clients it asked.
+
+    Args:
+        keep: called with each answer when it comes; returns what is kept of it. None keeps all.
     """
 
-    __slots__ = ("_answers", "_changed", "_gone", "_missing")
+    __slots__ = ("_answers", "_changed", "_gone", "_keep", "_missing")
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep | None = None) -> None:
+        self._keep = keep
         self._answers: list[Ack] = []
         self._missing = 0
         self._gone = 0
@@ -107,7 +111,8 @@ class GatheredAcks:
         Only its first argument counts, as no more travels between nodes.
         """
         self._missing -= 1
-        self._answers.append(Ack(socket_id, arguments[0] if arguments else None))
+        ack = Ack(socket_id, arguments[0] if arguments else None)
+        self._answers.append(ack if self._keep is None else self._keep(ack))
         self._look()
 
     def fail(self, error: TrioSocketIOError) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, Ack, check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, Ack, Keep, check_timeout
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.remote_socket import RemoteSocket, SocketDetails
@@ -23,7 +23,7 @@ class Reaching(Protocol):
         """Send an event to the sockets of target."""
 
     async def broadcast_with_ack(
-        self, arguments: list[Any], target: Target, timeout_s: float
+        self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
         """Send an event to the sockets of target, and wait for their answers."""
 
@@ -157,7 +157,11 @@ class Broadcast:
         return [answer for _, answer in acks]
 
     async def gather_acks(
-        self, event: str, *arguments: Any, timeout_s: float | None = None
+        self,
+        event: str,
+        *arguments: Any,
+        timeout_s: float | None = None,
+        keep: Keep | None = None,
     ) -> list[Ack]:
         """Do the same as `emit_with_ack`, and say which clients have answered.
 
@@ -165,6 +169,8 @@ class Broadcast:
             event: the name.
             arguments: of the event.
             timeout_s: how long answers may take; None means what `timeout` has set, or 20 s.
+            keep: called with each answer when it comes; returns what is kept of it. By default, all
+                answers are kept until the end.
         Returns:
             The public id and the first argument of each client that answered, in the order in which
             the answers came.
@@ -177,7 +183,7 @@ class Broadcast:
         check_event(event)
         target = self._target if timeout_s is None else self.timeout(timeout_s)._target
         return await self._audience.adapter.broadcast_with_ack(
-            [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S
+            [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S, keep
         )
 
     # -- the sockets themselves

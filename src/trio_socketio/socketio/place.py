@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.socketio.broadcast import Audience, Broadcast, Reaching
 from trio_socketio.socketio.remote_socket import RemoteSocket
 
@@ -113,7 +113,11 @@ class Place(Audience, Protocol):
         """Send an event to each socket once, and wait for the answer of each client."""
 
     async def gather_acks(
-        self, event: str, *arguments: Any, timeout_s: float | None = None
+        self,
+        event: str,
+        *arguments: Any,
+        timeout_s: float | None = None,
+        keep: Keep | None = None,
     ) -> list[Ack]:
         """Do the same, and say which clients have answered."""
 
