@@ -6,6 +6,7 @@ value is an error where it is written, and not when the first client comes.
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from math import inf, isnan
@@ -53,6 +54,8 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Those that can be changed while a program runs; see the owner's `apply`."""
     _secret: ClassVar[frozenset[str]] = frozenset()
     """Those whose value is shown nowhere, and may be read from a file of its own."""
+    _stand_ins: ClassVar[Mapping[str, Any]] = {}
+    """Values for options without a default, with which the others are checked if they are wrong."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trio_socketio.control.service import ControlService, open_endpoints
+from trio_socketio.control.places import open_endpoints
+from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.ops.admin import AdminPort, admin_endpoints

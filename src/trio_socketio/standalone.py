@@ -45,7 +45,7 @@ from trio_socketio.socketio.options import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from trio_socketio.configuration.options import ListenOptions
     from trio_socketio.ops.log import Log
@@ -114,7 +114,7 @@ def load_program(
     except OptionError as error:
         raise _with_names_of_tables(error) from None
     program = Program(sources, loaded, app, program_log, version)
-    for warning in find_idle(program.configuration, loaded.settings, sources.flags):
+    for warning in program.find_idle(program.configuration, loaded):
         log.warning("%s", warning)
     return program
 
@@ -142,6 +142,11 @@ class Program:
         self._endpoints: list[RenewableEndpoint] = []
         self._reloading = trio.Lock()
         self._reload_asked = trio.Event()
+
+    def find_idle(self, configuration: Configuration, loaded: Loaded) -> "Iterator[str]":
+        """Yield a warning for every option that was given and has no effect."""
+        sources = self._sources
+        return find_idle(configuration, loaded.settings, sources.flags, sources.inherited)
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
@@ -250,7 +255,7 @@ class Program:
             raise _with_names_of_tables(error) from None
         configuration = _effective(loaded.configuration, options)
         certificates = read_certificates(configuration)
-        idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
+        idle = tuple(self.find_idle(configuration, loaded))
         tokens = TokenTable(configuration.control.tokens)
         return _Prepared(configuration, options, certificates, tokens, idle)
 

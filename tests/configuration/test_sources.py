@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import PREFIX, plain_value, read_environment
 from trio_socketio.configuration.kinds import find_kind
@@ -324,6 +325,21 @@ def test_contradictions_name_both(
     file = write(tmp_path, text)
     given = {PREFIX + name: value for name, value in environment.items()}
     assert faults(file, given) == (fault.format(file, PREFIX),)
+
+
+@pytest.mark.req("CMD-11")
+def test_a_socket_of_systemd_is_a_place_to_listen(tmp_path: Path) -> None:
+    text = "[control]\nmax_in_flight = 3\n[admin]\nmax_connections = 3\n"
+    configuration, settings = loaded(write(tmp_path, text))
+    told = [
+        [warning.rpartition(" without ")[2] for warning in found]
+        for found in (
+            find_idle(configuration, settings, {}, inherited)
+            for inherited in ((), ("control",), ("admin", "control"), ("public",))
+        )
+    ]
+    both = ["[control] listen", "[admin] listen"]
+    assert told == [both, both[1:], [], both]
 
 
 # -- the environment

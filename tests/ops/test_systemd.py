@@ -19,7 +19,7 @@ from tests.ops.test_drain import PROGRAM, running
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import ConfigurationError, Server
-from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners
+from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners, inherited_purposes
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -266,6 +266,13 @@ async def test_a_process_under_systemd(tmp_path: Path) -> None:
             with trio.fail_after(10):
                 assert await program.end(signal.SIGTERM) == 0
             assert ["STOPPING=1", "STATUS=draining: 0 sessions left"] in told.messages()
+
+
+def test_what_systemd_has_opened_sockets_for_is_known_before_they_are_taken() -> None:
+    told = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "control:public"}
+    assert inherited_purposes(told) == {"control", "public"}
+    assert inherited_purposes(told | {"LISTEN_PID": "1"}) == set()
+    assert not inherited_purposes({})
 
 
 def test_the_units_of_the_readme(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from trio_socketio.cli.serve_arguments import FLAGS, given_settings
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import open_log
+from trio_socketio.ops.systemd import inherited_purposes
 from trio_socketio.signals import ignore_hang_ups
 from trio_socketio.standalone import load_program
 
@@ -36,7 +37,8 @@ def run(asked: argparse.Namespace) -> int:
     """
     ignore_hang_ups()
     try:
-        sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
+        inherited = inherited_purposes(os.environ)
+        sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS, inherited)
         loaded = load(sources)
         with open_log(loaded.configuration.log) as log:
             program = load_program(sources, loaded, log, __version__)

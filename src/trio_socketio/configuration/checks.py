@@ -1,31 +1,41 @@
-"""Checks that concern several options, or the files that they name."""
+"""Checks that concern several options."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
-from trio_socketio.control.tokens import TokenTable
-from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.tls import create_context
-from trio_socketio.socketio.client_files import find_client
 
-_NEEDS: Final[Mapping[Place, Place]] = {
-    ("cors", "credentials"): ("cors", "origins"),
-    ("cors", "methods"): ("cors", "origins"),
-    ("cors", "allowed_headers"): ("cors", "origins"),
-    ("cors", "exposed_headers"): ("cors", "origins"),
-    ("cors", "max_age_s"): ("cors", "origins"),
-    ("recovery", "max_disconnection_s"): ("recovery", "enabled"),
-    ("recovery", "skip_middlewares"): ("recovery", "enabled"),
-    ("recovery", "max_packets"): ("recovery", "enabled"),
-    ("recovery", "max_bytes"): ("recovery", "enabled"),
-    ("recovery", "max_sessions"): ("recovery", "enabled"),
-    ("recovery", "max_session_bytes"): ("recovery", "enabled"),
-    ("client_files", "folder"): ("client_files", "serve"),
-}
-"""Options that change what another one turns on, each with that one."""
+_CONTROL: Final[Place] = ("control", "listen")
+_ADMIN: Final[Place] = ("admin", "listen")
+_NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
+    **{
+        ("cors", name): (("cors", "origins"),)
+        for name in ("credentials", "methods", "allowed_headers", "exposed_headers", "max_age_s")
+    },
+    **{
+        ("recovery", name): (("recovery", "enabled"),)
+        for name in (
+            "max_disconnection_s", "skip_middlewares", "max_packets", "max_bytes", "max_sessions",
+            "max_session_bytes",
+        )
+    },
+    ("client_files", "folder"): (("client_files", "serve"),),
+    # Backends register on a connection of the control socket, so events that nobody could be given
+    # would only be refused.
+    ("control", "backends", "forward"): (_CONTROL,),
+    **{
+        ("control", name): (_CONTROL,)
+        for name in (
+            "certfile", "max_connections", "max_in_flight", "auth_timeout_s",
+            "output_bound_bytes", "slow_peer_s",
+        )
+    },
+    **{("control", name): (_CONTROL, _ADMIN) for name in ("tokens", "max_line_bytes", "max_batch")},
+    **{("control", name): (_ADMIN,) for name in ("hosts", "max_http_calls")},
+    **{("admin", name): (_ADMIN,) for name in ("certfile", "hosts", "max_connections")},
+}  # fmt: skip
+"""Options that change what another one turns on, each with those of which one has to be set."""
 
 
 def find_contradictions(configuration: Configuration, settings: Settings) -> Iterator[str]:
@@ -47,7 +57,8 @@ def find_contradictions(configuration: Configuration, settings: Settings) -> Ite
         for other, name in ((host, "host"), (port, "port")):
             if other is not None:
                 yield f"{where} does not listen on a {name}: leave out {where} or {other.where}"
-    if listen.keyfile is not None and listen.certfile is None:
+    certfile = settings.get(("listen", "certfile"))
+    if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
         yield f"{where} needs {_named_like(where, '--certfile', '[listen] certfile')}"
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
@@ -62,31 +73,11 @@ def _named_like(where: str, flag: str, option: str) -> str:
     return flag if where.startswith("--") else option
 
 
-def find_faults_of_files(configuration: Configuration, settings: Settings) -> Iterator[str]:
-    """Yield an error for every file that an option names and that cannot be used."""
-    app = (configuration.app.spec or "").partition(":")[0]
-    if app.endswith(".py") and not Path(app).is_file():
-        yield f"{settings['app', 'spec'].where}: there is no file {app}"
-    listen, client = configuration.listen, configuration.client_files
-    checks: list[tuple[Any, tuple[Any, ...]]] = []
-    if listen.certfile is not None:
-        checks.append((create_context, (listen.certfile, listen.keyfile)))
-    for other in (configuration.admin, configuration.control):
-        if other.certfile is not None:
-            key = None if other.keyfile is None else Path(other.keyfile)
-            checks.append((create_context, (Path(other.certfile), key)))
-    checks.append((TokenTable, (configuration.control.tokens,)))
-    if client.serve and client.folder is not None:
-        checks.append((find_client, (client.folder,)))
-    for check, arguments in checks:
-        try:
-            check(*arguments)
-        except ConfigurationError as error:
-            yield str(error)
-
-
 def find_idle(
-    configuration: Configuration, settings: Settings, flags: Mapping[Place, str]
+    configuration: Configuration,
+    settings: Settings,
+    flags: Mapping[Place, str],
+    inherited: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield a warning for every option that was given, and changes what is not on (CMD-11).
 
@@ -94,17 +85,30 @@ def find_idle(
         configuration: the effective one; the app may have turned on what the option changes.
         settings: what was given.
         flags: the flag of each option that has one.
+        inherited: the tables for which systemd has opened sockets.
     """
     for place, needed in _NEEDS.items():
-        setting = settings.get(place)
-        if setting is None or _option(configuration, needed):
+        setting = next((one for at, one in settings.items() if at[: len(place)] == place), None)
+        if setting is None or any(
+            _option(configuration, other) or (other[1] == "listen" and other[0] in inherited)
+            for other in needed
+        ):
             continue
-        if _option(configuration, place) == getattr(TABLES[place[0]](), place[1]):
+        default = getattr(TABLES[place[0]](), place[1])
+        if _option(configuration, place[:2]) == default:
             continue  # what is given is the default, as in an example whose comments were removed
-        option = f"[{needed[0]}] {needed[1]}"
-        wanted = _named_like(setting.where, flags.get(needed, option), option)
-        yield f"{setting.where} has no effect without {wanted}"
+        if len(place) > 2 and _within(configuration, place) == getattr(default, place[2]):
+            continue
+        wanted = []
+        for other in needed:
+            option = f"[{other[0]}] {other[1]}"
+            wanted.append(_named_like(setting.where, flags.get(other, option), option))
+        yield f"{setting.where} has no effect without {' or '.join(wanted)}"
 
 
 def _option(configuration: Configuration, place: Place) -> Any:
     return getattr(getattr(configuration, place[0]), place[1])
+
+
+def _within(configuration: Configuration, place: Place) -> Any:
+    return getattr(_option(configuration, place), place[2])

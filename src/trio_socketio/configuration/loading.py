@@ -1,13 +1,14 @@
 """Loads a configuration: reads its sources anew, puts them together, and checks the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trio_socketio.configuration.checks import find_contradictions, find_faults_of_files
+from trio_socketio.configuration.checks import find_contradictions
 from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import read_environment
 from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
+from trio_socketio.configuration.surroundings import find_faults_around
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.socketio.options import FLAT_NAMES
@@ -21,12 +22,15 @@ class Sources(NamedTuple):
         environment: the variables of the process.
         command_line: what the flags give.
         flags: the flag of each option that has one.
+        inherited: the tables for which systemd has opened sockets, which then listen without being
+            told where.
     """
 
     file: Path | None
     environment: Mapping[str, str]
     command_line: Settings
     flags: Mapping[Place, str]
+    inherited: Collection[str] = ()
 
 
 class Loaded(NamedTuple):
@@ -54,13 +58,13 @@ class Loaded(NamedTuple):
         }
 
 
-def load(sources: Sources, *, with_files: bool = False) -> Loaded:
+def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
     """Load a configuration.
 
     Args:
         sources: where it comes from.
-        with_files: whether to check the files that options name, too. A program that serves loads
-            them by itself.
+        with_surroundings: whether to check the files, folders and hosts that options name, too. A
+            program that serves opens them by itself.
     Raises:
         Faults: there are errors, all of which it holds.
     """
@@ -75,10 +79,9 @@ def load(sources: Sources, *, with_files: bool = False) -> Loaded:
     faults += more
     settings = merge(from_file, from_environment, sources.command_line)
     configuration = Configuration(**convert(settings, TABLES, faults))
-    if not faults:  # those of single options may have led to these
-        faults += find_contradictions(configuration, settings)
-    if with_files:
-        faults += find_faults_of_files(configuration, settings)
+    faults += find_contradictions(configuration, settings)
+    if with_surroundings:
+        faults += find_faults_around(configuration, settings)
     if faults:
         file = sources.file if sources.file is not None else "FILE"
         raise Faults(faults, f"; trio-socketio check-config {file} tells all")

@@ -7,12 +7,28 @@ from typing import Annotated, Final, TypeVar
 import trio
 from msgspec import Meta
 
+from trio_socketio.control.failures import invalid
+
 Item = TypeVar("Item")
 
 _CHUNK: Final = 2000
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 """How many items a page holds at most."""
+
+
+def check_place(after: str | None, form: Callable[[str], object], what: str) -> None:
+    """Refuse to begin a page behind something that is never in the list (CONTROL-18).
+
+    Args:
+        after: what the caller gives; None for the first page.
+        form: matches whatever may be in the list.
+        what: says what that is.
+    Raises:
+        ControlError: the text is something else.
+    """
+    if after is not None and not form(after):
+        raise invalid("after", f"expected the next of the page before, {what}, not {after[:100]!r}")
 
 
 async def cut_page(

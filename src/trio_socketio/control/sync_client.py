@@ -18,6 +18,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from trio_socketio.control.address import Address, default_address, parse_address
+from trio_socketio.control.hints import (
+    explain_failure,
+    explain_silence,
+    foreign_protocol,
+    too_long,
+)
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -27,6 +33,8 @@ from trio_socketio.errors import (
 )
 
 MAX_LINE_BYTES: Final = 4 << 20
+GREETING_S: Final = 10.0
+"""How long the server may take to greet, which is the first that it does."""
 _MARKS: Final = ("$bytes", "$object")
 _TIMEOUT: Final = 1005
 _UNAUTHORIZED: Final = 1001
@@ -152,6 +160,9 @@ class ControlClient:
             raise ControlError(_TIMEOUT, f"other threads have used the client for {timeout_s:g} s")
         try:
             line = self._connected(ends)
+            if len(message) - 1 > line.most_bytes:  # CONTROL-28
+                told = too_long(len(message) - 1, line.most_bytes)
+                raise LocalProtocolError(f"the parameters cannot be sent: {told}")
             try:
                 line.send(message, ends)
                 return _gather(line, numbers, ends)
@@ -179,7 +190,8 @@ class ControlClient:
             self._introduce(line, ends)
         except OSError as error:
             line.close()
-            raise ConnectFailed(f"{self._address} does not greet: {error}") from error
+            reason = "it has sent nothing" if isinstance(error, TimeoutError) else str(error)
+            raise ConnectFailed(explain_silence(self._address, reason)) from error
         except BaseException:
             line.close()
             raise
@@ -187,12 +199,13 @@ class ControlClient:
         return line
 
     def _introduce(self, line: "_Line", ends: float) -> None:
-        hello = line.receive(ends)
+        hello = line.receive(min(ends, time.monotonic() + GREETING_S))
         params = hello.get("params") if isinstance(hello, dict) else None
         if isinstance(hello, dict) and "error" in hello:
             raise ConnectFailed(f"{self._address}: {_error_of(hello)}")
         if not isinstance(params, dict) or hello.get("method") != "hello" or "api" not in params:
-            raise ConnectFailed(f"{self._address} does not greet as a control socket does")
+            raise ConnectFailed(explain_silence(self._address, "it has sent something else"))
+        line.most_bytes = int(params.get("max_line_bytes", MAX_LINE_BYTES))
         if self._token is not None:
             number = next(self._ids)
             line.send(_encode(_request("auth", {"token": self._token}, number)), ends)
@@ -214,6 +227,7 @@ class _Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        self.most_bytes = MAX_LINE_BYTES  # of a line that the server takes
 
     def has_ended(self) -> bool:
         """Whether the server has closed the connection, or sent something unasked."""
@@ -235,7 +249,7 @@ class _Line:
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched > MAX_LINE_BYTES:
-                raise OSError("the server has sent too long a line")
+                raise OSError(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
             self._set_timeout(ends)
             data = self._sock.recv(65536)
             if not data:
@@ -246,7 +260,8 @@ class _Line:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise OSError(f"the server has sent what is not JSON: {error}") from None
+            what = f"the server has sent what is not JSON: {error}"
+            raise OSError(foreign_protocol(line) or what) from None
 
     def _set_timeout(self, ends: float) -> None:
         left = ends - time.monotonic()
@@ -281,7 +296,7 @@ def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> soc
             sock.close()
             raise
     except OSError as error:  # ssl.SSLError is one
-        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+        raise ConnectFailed(explain_failure(where, error)) from error
 
 
 def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:

@@ -37,6 +37,12 @@ TokenCheck = Callable[[str], bool]
 PAUSE_S: Final = 0.1
 """The least time between two measurements; who asks meanwhile waits for the next."""
 
+EXPOSED: Final = (
+    "the admin port would be open to other machines: give tokens in [control], or let it listen on "
+    "127.0.0.1"
+)
+"""What is wrong with a port that others can reach, and that asks nobody for a token."""
+
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
     (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -145,10 +151,7 @@ class AdminPort:
         if self._is_open:
             return
         if self._check_token is None:  # OPS-06
-            raise ConfigurationError(
-                "the admin port would be open to other machines: give tokens for it, or let it "
-                "listen on 127.0.0.1"
-            )
+            raise ConfigurationError(EXPOSED)
         if any(endpoint.tls is None for endpoint in endpoints):
             log.warning(
                 "the admin port listens for other machines without TLS: whoever can read the "

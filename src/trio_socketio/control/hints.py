@@ -1,0 +1,40 @@
+"""What clients of the control socket say when something else than they expect is at an address.
+
+It uses the standard library alone, as the client for threads does.
+"""
+
+import ssl
+
+from trio_socketio.control.address import Address
+
+
+def explain_failure(where: Address, error: BaseException) -> str:
+    """Say that an address cannot be connected to, and why (CONTROL-52)."""
+    text = f"cannot connect to {where}: {error}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        plain = str(where).replace("tls:", "tcp:", 1)
+        text += f"; if it does not speak TLS, write {plain}"
+    return text
+
+
+def explain_silence(where: Address, reason: str) -> str:
+    """Say that what is at an address does not greet as a control socket does."""
+    text = f"{where} does not greet as a control socket does: {reason}"
+    if where.path or where.secure:
+        return text
+    return f"{text}; if it speaks TLS, write {str(where).replace('tcp:', 'tls:', 1)}"
+
+
+def foreign_protocol(line: bytes) -> str:
+    """Name the protocol of a line that is not JSON; empty if that cannot be told."""
+    if line.startswith(b"HTTP/"):
+        return "it speaks HTTP, so it is not a control socket"
+    return ""
+
+
+def too_long(size: int, most: int) -> str:
+    """Say that a line is longer than the server takes."""
+    return (
+        f"it would be a line of {size} bytes, and the server takes at most {most} "
+        "(max_line_bytes in its [control])"
+    )
