@@ -28,9 +28,11 @@ class Certificate:
 
     def __init__(self, folder: Path) -> None:
         self.certfile, self.keyfile = folder / "chain.pem", folder / "key.pem"
+        self.cafile = folder / "authority.pem"
         self.trust = ssl.create_default_context()
         self._authority = trustme.CA()
         self._authority.configure_trust(self.trust)
+        self._authority.cert_pem.write_to_path(str(self.cafile))
         self.replace()
 
     def replace(self) -> bytes:

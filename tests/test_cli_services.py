@@ -32,6 +32,7 @@ async def get(port: int, path: str) -> Response:
         await http.aclose()
 
 
+@pytest.mark.req("CFG-13")
 @trio_test
 async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Path) -> None:
     admin, control = free_port(), tmp_path / "run" / "control.sock"
@@ -57,6 +58,7 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
             await trio.Path(conf).write_text("[engin]\n")
             with pytest.raises(ControlError, match="unknown table"):
                 await backend.call("system.reload")
+            assert "unknown table" in await server.wait_logged("nothing is reloaded")
             await backend.call("system.drain")
         assert await server.wait_end() == 0
 

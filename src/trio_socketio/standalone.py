@@ -213,8 +213,8 @@ class Program:
             self._reload_asked = trio.Event()
             try:
                 await self.reload()
-            except ConfigurationError as error:
-                log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            except ConfigurationError:
+                continue  # it is logged
             except Exception:
                 # There may be no memory or no thread left; clients are served all the same.
                 log.exception("nothing is reloaded, and the configuration stays as it is")
@@ -222,7 +222,8 @@ class Program:
     async def reload(self) -> Reloaded:
         """Load the configuration anew, and apply what can be changed while the server serves.
 
-        Clients that are connected keep their connections and the limits that they began with.
+        Clients that are connected keep their connections and the limits that they began with. The
+        log tells how it ended, whoever asked for it (CFG-13).
 
         Raises:
             ConfigurationError: it cannot be used; nothing has changed.
@@ -233,6 +234,9 @@ class Program:
                 # In a thread, because a file may be on a slow disk or a network.
                 prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
                 reloaded = self._apply(prepared)
+            except ConfigurationError as error:
+                log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+                raise
             finally:
                 self._systemd.ready("serving")
         for warning in prepared.idle:

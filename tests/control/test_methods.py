@@ -259,6 +259,8 @@ async def test_a_socket_is_shown(tmp_path: Path) -> None:
         await raw.call("rooms.join", sockets=[socket_id], rooms=["b", "a"])
         shown = await raw.call("sockets.get", socket=socket_id)
         assert shown.pop("connected_at_s") > 0
+        (session,) = where.server.engine.sessions.values()
+        assert f"session {shown.pop('session')}" == str(session)  # as in the log
         assert shown == {
             "id": socket_id,
             "rooms": ["a", "b"],

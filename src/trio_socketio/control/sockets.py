@@ -28,6 +28,7 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
         transport: polling or websocket.
         protocol: the revision of Engine.IO that the client speaks.
         secure: whether it came over TLS.
+        session: the name of its session in the log.
         connected_at_s: when its session was opened, seconds since 1970.
         waiting_bytes: the size of the output that has not left for the client.
     """
@@ -40,6 +41,7 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
     transport: str
     protocol: int
     secure: bool
+    session: str
     connected_at_s: float
     waiting_bytes: int
 
@@ -166,6 +168,7 @@ def show(socket: Socket) -> SocketInfo:
         transport=session.transport,
         protocol=session.protocol,
         secure=handshake.secure,
+        session=str(session).removeprefix("session "),
         connected_at_s=handshake.issued_s,
         waiting_bytes=session.waiting_bytes,
     )
