@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from signal import SIGHUP
+from signal import SIGHUP, SIGTERM
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import trio
 from trio.testing import trio_test
 
 from tests.cli_process import serving
+from tests.control.serving import RawPeer
 from tests.wire import HttpClient, Response, open_client
 from trio_socketio.control import open_control
 from trio_socketio.errors import ControlError, TrioSocketIOError
@@ -60,6 +61,58 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
                 await backend.call("system.reload")
             assert "unknown table" in await server.wait_logged("nothing is reloaded")
             await backend.call("system.drain")
+        assert await server.wait_end() == 0
+
+
+@pytest.mark.req("CONTROL-62")
+@trio_test
+async def test_peers_have_their_answers_before_the_end(tmp_path: Path) -> None:
+    control = tmp_path / "run" / "control.sock"
+    async with serving("--control", f"unix:{control}") as server:
+        await server.wait_port()
+        stream = await trio.open_unix_socket(str(control))
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow = RawPeer(stream)
+        await slow.receive()
+        await slow.send(*[slow.request("rpc.discover")] * 20)
+        async with open_control(f"unix:{control}") as quick:
+            await quick.call("system.info")  # so what came before has been answered
+            await quick.call("system.drain")
+        for _ in range(20):
+            assert "result" in await slow.receive()
+        assert await slow.is_closed()
+        await stream.aclose()
+        assert await server.wait_end() == 0
+        ends = [line for line in server.log if "control peer 1 " in line and "has ended" in line]
+        assert len(ends) == 1
+
+
+@pytest.mark.req("CONTROL-62")
+@trio_test
+async def test_requests_to_rpc_have_their_answers_before_the_end(tmp_path: Path) -> None:
+    admin, secret, conf = free_port(), tmp_path / "secret", tmp_path / "conf.toml"
+    await trio.Path(secret).write_text(SECRETS[0])
+    await trio.Path(conf).write_text(
+        f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
+        f'[control]\ntokens = [{{name = "ops", file = "{secret}"}}]\n'
+    )
+    body = b'{"jsonrpc":"2.0","id":1,"method":"system.stats"}'
+    async with serving("--config", str(conf)) as server:
+        await server.wait_port()
+        stream = await trio.open_tcp_stream("127.0.0.1", admin)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(
+            b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+            + SECRETS[0].encode()
+            + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        server.process.send_signal(SIGTERM)
+        answer = b""
+        while data := await stream.receive_some():
+            answer += data
+        assert b'"result"' in answer
+        await stream.aclose()
         assert await server.wait_end() == 0
 
 

@@ -191,7 +191,7 @@ CONTROL = {
     "ControlOptions": """auth_timeout_s backends certfile hosts keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply receive_rpc run statistics",
+    "ControlService": "apply end receive_rpc run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
@@ -199,7 +199,7 @@ CONTROL = {
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
     "SystemInfo": "node pid started_at_s state version",
-    "TokenTable": "find renew",
+    "TokenTable": "find names_of_new_secrets renew",
 }
 """The classes of trio_socketio.control, in the same way."""
 

@@ -34,6 +34,7 @@ FLOORS: Final = (
     ("descriptors",),
     ("signals",),
     ("app",),
+    ("reloading",),
     ("services",),
     ("standalone",),
     ("cli",),

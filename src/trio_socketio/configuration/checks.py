@@ -33,7 +33,10 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{("control", name): (_CONTROL, _ADMIN) for name in ("tokens", "max_line_bytes", "max_batch")},
     **{("control", name): (_ADMIN,) for name in ("hosts", "max_http_calls")},
-    **{("admin", name): (_ADMIN,) for name in ("certfile", "hosts", "max_connections")},
+    **{
+        ("admin", name): (_ADMIN,)
+        for name in ("certfile", "hosts", "allow_cleartext", "max_connections")
+    },
 }  # fmt: skip
 """Options that change what another one turns on, each with those of which one has to be set."""
 

@@ -6,6 +6,9 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final
 
 import trio
@@ -23,15 +26,16 @@ from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
-from trio_socketio.control.places import open_endpoints
+from trio_socketio.control.places import check_exposure, open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.tls import create_context
 from trio_socketio.runtime.connections import Connections
-from trio_socketio.runtime.endpoints import Endpoint
+from trio_socketio.runtime.endpoints import CheckedEndpoint, Endpoint
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime
@@ -39,7 +43,10 @@ from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S: Final = 1.0
+_CALLS_S: Final = 1.0
+"""How long calls that wait may go on when the service ends, before they are cancelled."""
+_FLUSH_S: Final = 2.0
+"""How long peers may then take to accept their last answers."""
 _GROUPS: Final[tuple[type, ...]] = (
     Access,
     SystemMethods,
@@ -81,10 +88,9 @@ class ControlService:
         server: what is controlled.
         system: the program around it.
         options: where it listens, and its bounds.
-        tokens: who may call; None reads the files that the options name.
+        tokens: who may call; None has `run` read the files that the options name.
     Raises:
-        ConfigurationError: a token cannot be read, or the app handles an event that is to be
-            forwarded.
+        ConfigurationError: the app handles an event that is to be forwarded.
     """
 
     def __init__(
@@ -96,8 +102,8 @@ class ControlService:
     ) -> None:
         options = ControlOptions() if options is None else options
         self._options = options
-        # First, because it may fail, and the handlers of forwarded events would stay behind.
-        tokens = TokenTable(options.tokens) if tokens is None else tokens
+        self._tokens = tokens
+        self._ending = trio.Event()
         backends = Backends(options.backends)
         backends.forward(server)
         groups = (
@@ -111,7 +117,7 @@ class ControlService:
         )
         dispatcher = Dispatcher(groups, options.max_line_bytes)
         dispatcher.add(Discovery(dispatcher.methods))
-        self._hub = Hub(system, options, tokens, dispatcher, backends)
+        self._hub = Hub(system, options, tokens or TokenTable(), dispatcher, backends)
         self._http = HttpCalls(self._hub)
         self._backends = backends
 
@@ -121,6 +127,7 @@ class ControlService:
         A peer whose token is gone is disconnected (CONTROL-16); the others may call what theirs
         allows now.
         """
+        self._tokens = tokens
         self._hub.use(tokens)
 
     def statistics(self) -> ControlStatistics:
@@ -143,6 +150,10 @@ class ControlService:
         else:
             self._http.receive_request(request)
 
+    def end(self) -> None:
+        """Have `run` return when its peers have their answers (CONTROL-62)."""
+        self._ending.set()
+
     async def run(
         self,
         runtime: Runtime,
@@ -150,7 +161,10 @@ class ControlService:
         *,
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen, until cancelled; a service for Runtime.start_service.
+        """Listen, until `end` is called; a service for Runtime.start_service.
+
+        Then no more peers are accepted. The calls that were made may go on for a while, and every
+        peer may take what was written to it.
 
         Args:
             runtime: the runtime.
@@ -158,37 +172,54 @@ class ControlService:
                 the options say.
             task_status: told the addresses.
         Raises:
-            ConfigurationError: it is not possible to listen there.
+            ConfigurationError: it is not possible to listen there, somebody could call who must
+                not, or a file cannot be used.
         """
+        options = self._options
+        if self._tokens is None:
+            self.apply(TokenTable(options.tokens))
         if endpoints is None:
-            endpoints = open_endpoints(self._options)
+            endpoints = open_endpoints(options, _load_tls(options))
+        check = partial(check_exposure, has_tokens=bool(self._tokens))
+        checked = [CheckedEndpoint(endpoint, check) for endpoint in endpoints]
         limits = ConnectionLimits(
-            max_connections=self._options.max_connections,
-            output_bound_bytes=self._options.output_bound_bytes,
-            slow_client_s=self._options.slow_peer_s,
+            max_connections=options.max_connections,
+            output_bound_bytes=options.output_bound_bytes,
+            slow_client_s=options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
         self._backends.begin(runtime.deadlines)
         connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
         try:
-            async with (
-                alone(trio.open_nursery()) as self._hub.nursery,
-                runtime.holding(connections, flush_s=_FLUSH_S),
-                runtime.listening(connections, *endpoints) as addresses,
-            ):
-                for address in addresses:
-                    log.info("the control socket is at %s", _show(address))
-                task_status.started(addresses)
-                await trio.sleep_forever()
+            async with runtime.holding(connections, flush_s=_FLUSH_S):
+                async with alone(trio.open_nursery()) as self._hub.nursery:
+                    async with runtime.listening(connections, *checked) as addresses:
+                        for address in addresses:
+                            log.info("the control socket is at %s", _show(address))
+                        task_status.started(addresses)
+                        await self._ending.wait()
+                    self._hub.nursery.cancel_scope.deadline = trio.current_time() + _CALLS_S
+                self._end_peers()
         finally:
-            self._hub.nursery = None
-            self._backends.end()
-            for peer in tuple(self._hub.peers):
-                peer.end("the control service has ended")
+            self._end_peers()  # if it was cancelled
+
+    def _end_peers(self) -> None:
+        self._hub.nursery = None
+        self._backends.end()
+        for peer in tuple(self._hub.peers):
+            log.info("%s has ended: the server stops", peer.name)
+            peer.end("the control service has ended")
 
     def _greet(self, connection: Connection) -> None:
         peer = self._hub.add_peer(connection, _describe(connection))
         log.info("%s has connected", peer.name)
+
+
+def _load_tls(options: ControlOptions) -> SSLContext | None:
+    if options.certfile is None:
+        return None
+    key = None if options.keyfile is None else Path(options.keyfile)
+    return create_context(Path(options.certfile), key)
 
 
 def describe_api() -> dict[str, Any]:

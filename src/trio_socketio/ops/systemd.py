@@ -9,7 +9,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -26,6 +28,14 @@ _TELL_S: Final = 1.0
 _LISTEN: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
+class _State(Enum):
+    """How far the program has come; it only goes on from one to the next."""
+
+    STARTING = auto()
+    READY = auto()
+    STOPPING = auto()
+
+
 class Systemd:
     """Tells the service manager what the program does.
 
@@ -39,6 +49,8 @@ class Systemd:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = _notify_address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._state = _State.STARTING
+        self._status = ""
         self._has_complained = False
 
     @property
@@ -47,17 +59,32 @@ class Systemd:
         return self._address is not None
 
     def ready(self, status: str) -> None:
-        """Tell that the program serves, or that it has finished to reload."""
-        self._notify("READY=1", f"STATUS={status}")
+        """Tell that the program serves, unless it stops already."""
+        if self._state is not _State.STOPPING:
+            self._state, self._status = _State.READY, status
+            self._notify("READY=1", f"STATUS={status}")
 
-    def reloading(self) -> None:
-        """Tell that the program reads its configuration again; `ready` must follow."""
-        # OPS-41. systemd compares the time with that of its own signal.
-        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Tell that the program reads its configuration again while the block runs (OPS-41).
+
+        Only a program that serves says so. The READY=1 behind the block would otherwise tell that a
+        program serves which is still starting, or is about to end (OPS-45).
+        """
+        if self._state is _State.READY:
+            # systemd compares the time with that of its own signal.
+            now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+            try:
+                yield
+            finally:
+                self.ready(self._status)
+        else:
+            yield
 
     def stopping(self, status: str) -> None:
         """Tell that the program is about to end."""
+        self._state = _State.STOPPING
         self._notify("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
