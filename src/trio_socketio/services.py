@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,7 +13,7 @@ from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import RenewableEndpoint
-from trio_socketio.socketio.measures import count_traffic
+from trio_socketio.socketio.measures import summarize
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -63,8 +62,7 @@ class ProgramSystem:
         )
 
     async def statistics(self) -> dict[str, Any]:
-        traffic = await count_traffic(self._server)
-        return {**asdict(self._server.statistics()), "traffic": traffic}
+        return await summarize(self._server)
 
     async def reload(self) -> Reloaded:
         planned = await self._program.reload()
