@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.socketio.measures import count_sessions
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
@@ -200,7 +201,7 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 
 
 def _left(server: "Server") -> str:
-    return f"draining: {server.statistics().sessions} sessions left"
+    return f"draining: {count_sessions(server)} sessions left"
 
 
 def _one_line(line: str) -> str:

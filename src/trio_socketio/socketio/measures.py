@@ -177,6 +177,12 @@ class Measuring:
         )
 
 
+def count_sessions(server: Server) -> int:
+    """Return how many sessions there are, without looking at every namespace."""
+    running = server._running
+    return len(running.engine.sessions) if running is not None else 0
+
+
 async def summarize(server: Server) -> dict[str, Any]:
     """Return the numbers of Server.statistics, and the traffic, by name (CTL-15, CTL-16).
 
