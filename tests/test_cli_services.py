@@ -1,15 +1,21 @@
 """``serve`` with a control socket and an admin port."""
 
 import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGHUP, SIGTERM
 from typing import Any
 
 import pytest
 import trio
+import trustme
 from trio.testing import trio_test
 
-from tests.cli_process import serving
+from tests.cli_process import LIMIT_S, ServingProcess, serving
 from tests.control.serving import RawPeer
 from tests.wire import HttpClient, Response, open_client
 from trio_socketio.control import open_control
@@ -152,3 +158,74 @@ async def test_tokens_are_reloaded(tmp_path: Path) -> None:
             await backend.call("system.info")
         assert await server.end() == 0
         assert not [line for line in server.log for one in SECRETS if one in line]
+
+
+# -- sockets of systemd
+
+
+@asynccontextmanager
+async def handed_over(listener: socket.socket, conf: Path) -> AsyncIterator[ServingProcess]:
+    """Serve with a control socket that is open already."""
+    start = (
+        "import os, sys\n"
+        f"os.dup2({listener.fileno()}, 3)\n"
+        "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='control', LISTEN_PID=str(os.getpid()))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'trio_socketio', 'serve', '--port', '0',"
+        f" '--config', {str(conf)!r}])\n"
+    )
+    with trio.fail_after(LIMIT_S):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", start],
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield ServingProcess(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.mark.req("CONTROL-19")
+@trio_test
+async def test_a_control_socket_of_systemd_speaks_tls(tmp_path: Path) -> None:
+    authority, trust = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trust)
+    chain, secret, conf = (tmp_path / name for name in ("chain.pem", "secret", "conf.toml"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(chain))
+    await trio.Path(secret).write_text(SECRETS[0])
+    token = f'tokens = [{{name = "ops", file = "{secret}"}}]\n'
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        await trio.Path(conf).write_text(f'[control]\ncertfile = "{chain}"\n{token}')
+        async with handed_over(listener, conf) as server:
+            await server.wait_port()
+            address = f"tls:127.0.0.1:{listener.getsockname()[1]}"
+            async with open_control(address, token=SECRETS[0], ssl_context=trust) as control:
+                await control.call("system.info")
+            assert await server.end() == 0
+        await trio.Path(conf).write_text(f"[control]\n{token}")
+        async with handed_over(listener, conf) as server:
+            assert await server.wait_end() == 2
+            assert server.log[0].startswith("trio-socketio: secrets would pass in the clear to the")
+
+
+@pytest.mark.req("CONTROL-19")
+@trio_test
+async def test_a_control_socket_of_systemd_that_everybody_may_open(tmp_path: Path) -> None:
+    await trio.Path(tmp_path).chmod(0o755)
+    path, conf = tmp_path / "control", tmp_path / "conf.toml"
+    await trio.Path(conf).touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        await trio.Path(path).chmod(0o666)  # as systemd does
+        async with handed_over(listener, conf) as server:
+            assert await server.wait_end() == 2
+            assert "SocketMode=0660" in server.log[0]
+        await trio.Path(path).chmod(0o660)
+        async with handed_over(listener, conf) as server:
+            await server.wait_port()
+            async with open_control(f"unix:{path}") as control:
+                await control.call("system.info")
+            assert await server.end() == 0

@@ -6,6 +6,7 @@ Whatever can fail, fails here. What comes out is complete, so to apply it is to 
 
 import ssl
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -261,7 +262,7 @@ def _take(old: OptionGroup, new: OptionGroup, names: Iterable[str]) -> OptionGro
     It is not checked: options that can be changed now need not go with those that wait for the
     restart. If a TCP address has lost its tokens, for one, nobody is let in there until then.
     """
-    taken = msgspec.structs.replace(old)
+    taken = copy(old)
     for name in names:
         msgspec.structs.force_setattr(taken, name, getattr(new, name))
     return taken
