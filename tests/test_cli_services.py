@@ -1,5 +1,6 @@
 """``serve`` with a control socket and an admin port."""
 
+import os
 import socket
 import ssl
 import subprocess
@@ -84,6 +85,7 @@ async def test_peers_have_their_answers_before_the_end(tmp_path: Path) -> None:
         async with open_control(f"unix:{control}") as quick:
             await quick.call("system.info")  # so what came before has been answered
             await quick.call("system.drain")
+        await server.wait_logged("to take their last bytes")
         for _ in range(20):
             assert "result" in await slow.receive()
         assert await slow.is_closed()
@@ -102,18 +104,22 @@ async def test_requests_to_rpc_have_their_answers_before_the_end(tmp_path: Path)
         f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
         f'[control]\ntokens = [{{name = "ops", file = "{secret}"}}]\n'
     )
-    body = b'{"jsonrpc":"2.0","id":1,"method":"system.stats"}'
+    body = b'{"jsonrpc":"2.0","id":1,"method":"system.reload"}'
     async with serving("--config", str(conf)) as server:
         await server.wait_port()
+        await trio.Path(secret).unlink()
+        os.mkfifo(secret)  # it is read when something is written to it
         stream = await trio.open_tcp_stream("127.0.0.1", admin)
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await stream.send_all(
             b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
             + SECRETS[0].encode()
             + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             + body
         )
-        server.process.send_signal(SIGTERM)
+        async with await trio.open_file(secret, "w") as file:
+            server.process.send_signal(SIGTERM)
+            await server.wait_logged("ending the services")
+            await file.write(SECRETS[1])
         answer = b""
         while data := await stream.receive_some():
             answer += data

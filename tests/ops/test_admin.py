@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -397,3 +398,31 @@ async def test_the_public_port_is_not_the_admin_port(caplog: pytest.LogCaptureFi
         samples = await program.scrape()
         assert samples["tsio_connections_accepted_total"] == 2
     assert "ending the services admin" in caplog.text
+
+
+@pytest.mark.req("RUN-41")
+@trio_test
+async def test_who_reads_slowly_has_the_answer_before_the_end() -> None:
+    size, asked = 8_000_000, trio.Event()
+
+    def answer(request: Request) -> None:
+        request.respond(200, [], b"x" * size)
+        asked.set()
+
+    port = AdminPort(LOCAL, Health(), NoMetrics(), routes={"/large": answer})
+    received = bytearray()
+
+    async def read_slowly(stream: trio.SocketStream) -> None:
+        await trio.sleep(0.2)
+        async for data in stream:
+            received.extend(data)
+
+    async with trio.open_nursery() as nursery, open_runtime() as runtime:
+        serve = partial(port.serve, runtime, admin_endpoints(LOCAL))
+        addresses = await runtime.start_service("admin", serve, end=port.end)
+        stream = await trio.open_tcp_stream("127.0.0.1", addresses[0][1])
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asked.wait()
+        nursery.start_soon(read_slowly, stream)
+    assert received.count(b"x") == size
+    await stream.aclose()
