@@ -57,8 +57,11 @@ def test_serve_reads_its_options_from_all_sources(
             "[engine]\nping_interval_s = 'x'",
             "conf.toml: [engine] ping_interval_s: expected a number, not 'x'",
         ),
-        ("[app]\nspec = 'none.py'", "conf.toml: [app] spec none.py: there is no file none.py"),
-        ("[listen]\ncertfile = 'none.pem'", "certificate file not found: none.pem"),
+        ("[app]\nspec = 'none.py'", "conf.toml: [app] spec none.py: there is no such file"),
+        (
+            "[listen]\ncertfile = 'none.pem'",
+            "conf.toml: [listen] certfile: certificate file not found: none.pem",
+        ),
         ("[stop]\ndelay_s = inf", "conf.toml: [stop] delay_s: expected a number of seconds"),
         (
             "[engine]\npath = 'x'\n[listen]\nport = -1",
@@ -74,6 +77,36 @@ def test_a_configuration_that_cannot_be_used(conf: Path, text: str | None, says:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("trio-socketio: ")
     assert says in line
+
+
+@pytest.mark.req("CFG-19")
+@pytest.mark.parametrize("source", ["file", "environment", "flag"])
+def test_an_option_that_the_app_cannot_take_is_named_as_it_was_given(
+    conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    app = tmp_path / "chat.py"
+    app.write_text(
+        "from dataclasses import replace\nfrom trio_socketio import Server\n"
+        "def create(options):\n    return Server(replace(options, cors_origins='*'))\n"
+    )
+    conf.write_text(f"[app]\nspec = '{app}'\n")
+    arguments = ["serve", "--config", str(conf)]
+    if source == "file":
+        conf.write_text(conf.read_text() + "[cors]\ncredentials = true\n")
+    elif source == "environment":
+        monkeypatch.setenv("TRIO_SOCKETIO__CORS__CREDENTIALS", "true")
+    else:
+        arguments.append("--cors-credentials")
+    ended = run_cli(*arguments)
+    name = {
+        "file": "[cors] credentials",
+        "environment": "TRIO_SOCKETIO__CORS__CREDENTIALS",
+        "flag": "--cors-credentials",
+    }[source]
+    assert ended.stderr == (
+        f"trio-socketio: {conf}: [app] spec {app}: it failed: {name}: needs the origins by name, "
+        f"but origins has * ({app}:4)\n"
+    )
 
 
 def test_a_wrong_variable_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +245,24 @@ def test_check_config_finds_the_folder_of_the_public_socket(
     assert check(conf, capsys) == [
         f"[listen] unix: cannot listen on {tmp_path}/no/a.sock: there is no folder {tmp_path}/no"
     ]
+
+
+@pytest.mark.req("CFG-17")
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("", "'' is neither a FILE.py nor a module"),
+        ("a b:app", "'a b' is neither a FILE.py nor a module"),
+        ("no_such_module.chat", "there is no module no_such_module"),
+        ("no/such.py:app", "there is no file no/such.py"),
+        ("trio_socketio.lobby:create", None),
+    ],
+)
+def test_check_config_finds_the_app(
+    conf: Path, capsys: pytest.CaptureFixture[str], spec: str, told: str | None
+) -> None:
+    conf.write_text(f'[app]\nspec = "{spec}"\n')
+    assert check(conf, capsys) == ([] if told is None else [f"[app] spec: {told}"])
 
 
 @pytest.mark.req("CFG-18")

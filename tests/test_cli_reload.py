@@ -314,7 +314,7 @@ def secret(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.req("CFG-21")
+@pytest.mark.req("CFG-31")
 @trio_test
 async def test_a_secret_that_is_replaced_is_told(conf: Conf, secret: Path) -> None:
     address = f"unix:{secret.parent}/run/control.sock"
@@ -330,7 +330,7 @@ async def test_a_secret_that_is_replaced_is_told(conf: Conf, secret: Path) -> No
         assert told[-1] == "INFO reloaded the configuration: nothing has changed"
 
 
-@pytest.mark.req("CFG-21")
+@pytest.mark.req("CFG-31")
 @trio_test
 async def test_the_first_tokens_need_a_restart(conf: Conf, secret: Path) -> None:
     admin = free_port()
@@ -379,7 +379,7 @@ async def test_a_tcp_address_and_its_tokens_are_removed(conf: Conf, secret: Path
 # -- files that never answer, and a program that does not serve
 
 
-@pytest.mark.req("CFG-20")
+@pytest.mark.req("CFG-30")
 @trio_test
 async def test_a_file_that_never_answers_holds_up_no_stop(conf: Conf, secret: Path) -> None:
     address = f"unix:{secret.parent}/run/control.sock"

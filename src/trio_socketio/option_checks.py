@@ -157,8 +157,8 @@ def check_origin(name: str, origin: str) -> None:
     if "*" in origin:
         raise OptionError(
             name,
-            f"{origin!r} is not an origin: for several hosts give a compiled pattern, such as "
-            r"re.compile(r'https://[^.]+\.example\.com')",
+            f"{origin!r} is not an origin: list the origin of each host, or have the app give a "
+            r"compiled pattern, such as re.compile(r'https://[^.]+\.example\.com')",
         )
     spelled = _spell_origin(origin.strip())
     if spelled is None:

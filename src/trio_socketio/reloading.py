@@ -103,13 +103,17 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_files(configuration: Configuration, options: ServerOptions) -> Held:
+def read_files(configuration: Configuration, options: ServerOptions, sources: Sources) -> Held:
     """Read the files that a configuration names, for the start of a program.
 
+    Args:
+        configuration: all options.
+        options: those of the server.
+        sources: where they come from, for errors.
     Raises:
         ConfigurationError: one cannot be used.
     """
-    certificates = _read_certificates(configuration)
+    certificates = _read_certificates(configuration, sources)
     return Held(configuration, options, certificates, TokenTable(configuration.control.tokens))
 
 
@@ -129,12 +133,12 @@ def plan(
     """
     try:
         wanted = replace(own, **loaded.given())
-        read = read_files(loaded.configuration, wanted)
+        read = read_files(loaded.configuration, wanted, sources)
         fitting = fit_descriptors(wanted.max_connections)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)
     except OptionError as error:
-        raise name_as_in_file(error) from None
+        raise sources.explain(error) from None
     new = put_into(loaded.configuration, wanted)
     idle = find_idle(new, loaded.settings, sources.flags, sources.inherited)
     changed, needs_restart, taken = _compare(held.configuration, new, runs_control=runs_control)
@@ -152,7 +156,7 @@ def plan(
     tokens = held.tokens
     if runs_control:
         tokens = read.tokens
-        for name in tokens.names_of_new_secrets(held.tokens):
+        for name in tokens.names_of_new_secrets(held.tokens):  # CFG-31
             changed.append(Change("control", "tokens", None, f"{name} has a new secret"))
     is_news = fitting.lowered and fitting.max_connections != held.options.max_connections
     return Plan(
@@ -171,25 +175,22 @@ def put_into(configuration: Configuration, options: ServerOptions) -> Configurat
     return msgspec.structs.replace(configuration, **held)
 
 
-def name_as_in_file(error: OptionError) -> ConfigurationError:
-    """Name the option of an error as it stands in a file, because the error has its flat name."""
-    for table, names in FLAT_NAMES.items():
-        for name, flat in names.items():
-            if flat == error.option:
-                return ConfigurationError(f"[{table}] {name}: {error.reason}")
-    return error
-
-
 # -- files
 
 
-def _read_certificates(configuration: Configuration) -> dict[str, Certificate]:
-    groups = {table: getattr(configuration, table) for table in _CERTIFIED}
-    return {
-        table: read_certificate(Path(group.certfile), group.keyfile and Path(group.keyfile))
-        for table, group in groups.items()
-        if group.certfile is not None
-    }
+def _read_certificates(configuration: Configuration, sources: Sources) -> dict[str, Certificate]:
+    certificates = {}
+    for table in _CERTIFIED:
+        group = getattr(configuration, table)
+        if group.certfile is not None:
+            certfile, keyfile = Path(group.certfile), group.keyfile and Path(group.keyfile)
+            try:
+                certificates[table] = read_certificate(certfile, keyfile)
+            except ConfigurationError as error:
+                is_key = keyfile is not None and certfile.is_file() and not keyfile.is_file()
+                named = sources.name_of(table, "keyfile" if is_key else "certfile")
+                raise ConfigurationError(f"{named}: {error}") from error
+    return certificates
 
 
 def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
@@ -198,7 +199,7 @@ def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
     Raises:
         ConfigurationError: they cannot be used.
     """
-    # The digest comes first. If the files are replaced between the two looks, the context is newer
+    # The digest comes first (CFG-32). If the files are replaced between the two looks, the context is newer
     # than its digest, and the next reload loads it once more. The other way round, that reload
     # would find the digest of the new files and keep the old context for good.
     digest = _digest(certfile, keyfile)
@@ -252,7 +253,7 @@ def _is_reloadable(change: Change, old: Any, new: Any, *, runs_control: bool) ->
         # To begin or cease to speak TLS changes the URL.
         return (old.certfile is None) is (new.certfile is None)
     if (table, name) == ("control", "tokens"):
-        return runs_control
+        return runs_control  # CFG-31
     return name in TABLES[table]._reloadable
 
 

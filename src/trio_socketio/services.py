@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -109,10 +110,11 @@ class Services:
         self._held = held
         self._inherited = inherited
         self._tokens = held.tokens
+        self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control, held.tokens)
+            self._control = ControlService(server, system, control, held.tokens, self._refused)
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
@@ -134,7 +136,11 @@ class Services:
         health = Health()
         health.add(check_server(self._server))
         metrics = Metrics(
-            self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
+            self._server,
+            health,
+            version=version,
+            log_records_dropped=lambda: program_log.dropped,
+            refused=self._refused,
         )
         if self._control is not None:
             metrics.add(ControlCollector(self._control))
@@ -144,6 +150,7 @@ class Services:
             metrics,
             check_token=self._knows if configuration.control.tokens else None,
             routes={} if self._control is None else {"/rpc": self._control.receive_rpc},
+            refused=self._refused,
         )
 
     def _knows(self, secret: str) -> bool:

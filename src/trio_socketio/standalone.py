@@ -24,7 +24,7 @@ from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
-from trio_socketio.reloading import READ_S, Held, Plan, name_as_in_file, plan, put_into, read_files
+from trio_socketio.reloading import READ_S, Held, Plan, plan, put_into, read_files
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
     RenewableEndpoint,
@@ -70,9 +70,10 @@ def load_program(
             loaded.configuration.app.spec,
             loaded.given(),
             "--app" if app_option is None else app_option.where,
+            sources.explain,
         )
     except OptionError as error:
-        raise name_as_in_file(error) from None
+        raise sources.explain(error) from None
     program = Program(sources, loaded, app, program_log, version)
     for warning in find_idle(
         program.configuration, loaded.settings, sources.flags, sources.inherited
@@ -133,7 +134,9 @@ class Program:
         server.options = replace(server.options, max_connections=fitting.max_connections)
         configuration = put_into(self.configuration, server.options)
         with trio.move_on_after(READ_S) as reading:
-            self._held = await self._in_thread(partial(read_files, configuration, server.options))
+            self._held = await self._in_thread(
+                partial(read_files, configuration, server.options, self._sources)
+            )
         if reading.cancelled_caught:
             raise ConfigurationError(_UNREAD)
         listen = configuration.listen
@@ -204,7 +207,7 @@ class Program:
             TimeoutError: it was not read within READ_S; nothing has changed.
         """
         try:
-            with trio.move_on_after(READ_S):
+            with trio.move_on_after(READ_S):  # CFG-30
                 async with self._reloading:
                     with self._systemd.reloading():
                         planned = await self._in_thread(self._plan)

@@ -123,7 +123,7 @@ async def test_a_reload_whose_caller_has_gone_changes_nothing(tmp_path: Path) ->
         assert system.reloads == 1
 
 
-@pytest.mark.req("CFG-20")
+@pytest.mark.req("CFG-30")
 @trio_test
 async def test_a_reload_that_takes_too_long_is_told(tmp_path: Path) -> None:
     system = FakeSystem(is_slow=True)

@@ -47,7 +47,7 @@ async def test_a_connection_that_ends_meanwhile_is_counted_once(
         assert await count() == before
 
 
-@pytest.mark.req("CTL-16")
+@pytest.mark.req("CTL-17")
 @trio_test
 async def test_many_namespaces_are_summarized_in_slices() -> None:
     server = Server()

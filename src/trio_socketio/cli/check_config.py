@@ -5,12 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+from trio_socketio.cli.arguments import print_out
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES
 from trio_socketio.configuration.text import effective_text
-from trio_socketio.ops.log import escape
 
 DESCRIPTION = (
     "Check a configuration file, together with the environment, as serve --config FILE would read "
@@ -33,7 +34,7 @@ def run(asked: argparse.Namespace) -> int:
     """Check a file.
 
     Returns:
-        The exit code: 0, or 2 if there is an error.
+        The exit code: 0, 2 if there is an error, or 1 if the output cannot be written.
     """
     try:
         loaded = load(Sources(asked.file, os.environ, {}, {}), with_surroundings=True)
@@ -43,5 +44,4 @@ def run(asked: argparse.Namespace) -> int:
         return 2
     for warning in find_idle(loaded.configuration, loaded.settings, {}):
         print(f"trio-socketio: warning: {escape(warning)}", file=sys.stderr)
-    print(effective_text(loaded.configuration, loaded.settings, TABLES), end="")
-    return 0
+    return print_out(effective_text(loaded.configuration, loaded.settings, TABLES))

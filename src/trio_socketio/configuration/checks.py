@@ -3,8 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
+from trio_socketio.control.address import Address, parse_address
+from trio_socketio.ops.admin_options import split_listen
+from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
 _ADMIN: Final[Place] = ("admin", "listen")
@@ -46,34 +50,83 @@ def find_contradictions(configuration: Configuration, settings: Settings) -> Ite
     listen = configuration.listen
     host, port = settings.get(("listen", "host")), settings.get(("listen", "port"))
     if listen.fds:
-        others = [(host, "host"), (port, "port")]
-        others += [(settings.get(("listen", "unix")), "unix")] if listen.unix else []
-        given = [other.where for other, _ in others if other is not None]
+        inherited = settings["listen", "fds"]
+        others = [host, port, settings.get(("listen", "unix")) if listen.unix else None]
+        given = [other.beside(inherited) for other in others if other is not None]
         if given:  # CMD-10
-            where = settings["listen", "fds"].where
             yield (
-                f"{where} listens on an inherited descriptor: leave out {where} or "
+                f"{inherited.where} listens on an inherited descriptor: leave out either it or "
                 f"{' and '.join(given)}"
             )
     elif listen.unix is not None:
-        where = settings["listen", "unix"].where
+        unix = settings["listen", "unix"]
         for other, name in ((host, "host"), (port, "port")):
             if other is not None:
-                yield f"{where} does not listen on a {name}: leave out {where} or {other.where}"
+                yield (
+                    f"{unix.where} does not listen on a {name}: leave out either it or "
+                    f"{other.beside(unix)}"
+                )
     certfile = settings.get(("listen", "certfile"))
     if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
-        yield f"{where} needs {_named_like(where, '--certfile', '[listen] certfile')}"
+        yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
-        eio3, parser = settings["engine", "allow_eio3"].where, settings["sockets", "parser"].where
+        eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
-            f"{eio3} and {parser} contradict each other: clients 1.x and 2.x speak JSON only, so "
-            "the parser must be json"
+            f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
+            "speak JSON only, so the parser must be json"
         )
 
 
-def _named_like(where: str, flag: str, option: str) -> str:
-    return flag if where.startswith("--") else option
+def find_collisions(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for every two options that name the same port or Unix socket (CFG-20).
+
+    Otherwise the system would tell that another program has it, which nobody would find.
+    """
+    control, admin, listen = configuration.control, configuration.admin, configuration.listen
+    addresses = [("control", "listen", parse_address(text)) for text in control.listen]
+    if admin.listen is not None:
+        host, port = split_listen(admin.listen)
+        addresses.append(("admin", "listen", Address(host=host, port=port)))
+    if listen.unix is not None:
+        addresses.append(("listen", "unix", Address(path=str(listen.unix))))
+    elif not listen.fds:
+        addresses += [
+            ("listen", "port", Address(host=host, port=listen.port)) for host in listen.host
+        ]
+    taken: list[tuple[str, Address]] = []
+    for table, option, address in addresses:
+        setting = settings.get((table, option))
+        where = f"[{table}] {option}" if setting is None else setting.where
+        for other, before in taken:
+            if _collide(before, address):
+                both = before.path or f"port {address.port}"
+                yield f"{where}: {both} is taken by {other} already"
+                break
+        taken.append((where, address))
+
+
+def _collide(one: Address, other: Address) -> bool:
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host, other.host}
+    return (
+        len(hosts) == 1
+        or EVERYWHERE in hosts
+        or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))
+        or ("::" in hosts and all(":" in host for host in hosts))
+    )
+
+
+def _named_like(where: str, place: Place, flag: str | None) -> str:
+    """Name an option as the source would spell it that has given another one."""
+    if where.startswith("--") and flag is not None:
+        return flag
+    if where.startswith(PREFIX):
+        return f"{PREFIX}{'__'.join(place)}".upper()
+    return f"[{place[0]}] {place[1]}"
 
 
 def find_idle(
@@ -102,10 +155,7 @@ def find_idle(
             continue  # what is given is the default, as in an example whose comments were removed
         if len(place) > 2 and _within(configuration, place) == getattr(default, place[2]):
             continue
-        wanted = []
-        for other in needed:
-            option = f"[{other[0]}] {other[1]}"
-            wanted.append(_named_like(setting.where, flags.get(other, option), option))
+        wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Mapping
+from datetime import date, time
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import GenericAlias
@@ -195,6 +196,10 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
         except (msgspec.ValidationError, RecursionError) as error:
             why = f" ({error.__cause__})" if isinstance(error.__cause__, ValueError) else ""
         why = f", not {shown(value)}{why}"
+        if isinstance(value, str) and get_origin(kind.plain) in (tuple, list):
+            why += f"; write [{shown(value)}]"
+    if kind.groups is not None and within:
+        why = f"; write [[{where.rpartition('[')[2].partition(']')[0]}]]" if "[" in where else ""
     # A group may hold secrets, so that what stands in its place is not shown (CFG-09).
     faults.append(f"{where}: expected {describe(kind)}{'' if is_secret else why}")
     return _FAILED
@@ -261,6 +266,8 @@ def shown(value: object) -> str:
     """Write a value for an error, shortened."""
     try:
         text = str(value).lower() if isinstance(value, bool) else repr(value)
+        if isinstance(value, (date, time)):  # a datetime is a date
+            text = str(value)
     except RecursionError:
         return "something that is nested too deeply"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trio_socketio.configuration.checks import find_contradictions
+from trio_socketio.configuration.checks import find_collisions, find_contradictions
 from trio_socketio.configuration.conversion import convert
-from trio_socketio.configuration.environment import read_environment
+from trio_socketio.configuration.environment import PREFIX, read_environment
 from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
 from trio_socketio.configuration.surroundings import find_faults_around
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.socketio.options import FLAT_NAMES
 
 
@@ -31,6 +31,24 @@ class Sources(NamedTuple):
     command_line: Settings
     flags: Mapping[Place, str]
     inherited: Collection[str] = ()
+
+    def name_of(self, table: str, name: str) -> str:
+        """Name an option as the source spells it that gives it (CFG-19)."""
+        given = self.command_line.get((table, name))
+        variable = f"{PREFIX}{table}__{name}".upper()
+        if given is not None:
+            return given.where
+        if variable in self.environment:
+            return variable
+        return f"{'' if self.file is None else f'{self.file}: '}[{table}] {name}"
+
+    def explain(self, error: OptionError) -> ConfigurationError:
+        """Name the option as it was given, because the error has its flat name."""
+        for table, names in FLAT_NAMES.items():
+            for name, flat in names.items():
+                if flat == error.option:
+                    return ConfigurationError(f"{self.name_of(table, name)}: {error.reason}")
+        return error
 
 
 class Loaded(NamedTuple):
@@ -80,6 +98,7 @@ def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
     settings = merge(from_file, from_environment, sources.command_line)
     configuration = Configuration(**convert(settings, TABLES, faults))
     faults += find_contradictions(configuration, settings)
+    faults += find_collisions(configuration, settings)
     if with_surroundings:
         faults += find_faults_around(configuration, settings)
     if faults:

@@ -3,7 +3,9 @@
 Nothing is opened for clients, so a program that serves with the same options is not disturbed.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +34,8 @@ def find_faults_around(configuration: Configuration, settings: Settings) -> Iter
     """Yield an error for everything that an option names and that cannot be used (CFG-17)."""
     control = configuration.control
     where = _Names(settings)
-    app = (configuration.app.spec or "").partition(":")[0]
-    if app.endswith(".py") and not Path(app).is_file():
-        yield f"{where('app', 'spec')}: there is no file {app}"
+    if configuration.app.spec is not None:
+        yield from _faults_of_app(configuration.app.spec.partition(":")[0], where("app", "spec"))
     for table in ("listen", "control", "admin"):
         yield from _faults_of_certificate(table, getattr(configuration, table), where)
     for fault in read_grants(control.tokens)[1]:
@@ -71,6 +72,19 @@ def _try(where: str, check: Callable[..., object], *arguments: object) -> Iterat
         check(*arguments)
     except ConfigurationError as error:
         yield f"{where}: {error}"
+
+
+def _faults_of_app(app: str, where: str) -> Iterator[str]:
+    """Yield an error if the app cannot be found; it is not imported."""
+    if app.endswith(".py"):
+        if not Path(app).is_file():
+            yield f"{where}: there is no file {app}"
+    elif not all(map(str.isidentifier, app.split("."))):
+        yield f"{where}: {app!r} is neither a FILE.py nor a module"
+    else:
+        package = app.partition(".")[0]
+        if PathFinder.find_spec(package, [str(Path.cwd()), *sys.path]) is None:
+            yield f"{where}: there is no module {package}"
 
 
 def _faults_of_certificate(table: str, group: Any, where: _Names) -> Iterator[str]:

@@ -328,7 +328,7 @@ async def _connect(where: Address, ssl_context: ssl.SSLContext | None) -> trio.a
             await trio.aclose_forcefully(secured)
             raise
         return secured
-    except (OSError, trio.BrokenResourceError) as error:
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
         raise ConnectFailed(explain_failure(where, error.__cause__ or error)) from error
 
 

@@ -3,14 +3,16 @@
 It uses the standard library alone, as the client for threads does.
 """
 
-import ssl
-
 from trio_socketio.control.address import Address
 
 
 def explain_failure(where: Address, error: BaseException) -> str:
     """Say that an address cannot be connected to, and why (CONTROL-52)."""
     text = f"cannot connect to {where}: {error}"
+    if not where.secure:
+        return text
+    import ssl  # here, because to import it takes a while
+
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
         plain = str(where).replace("tls:", "tcp:", 1)
         text += f"; if it does not speak TLS, write {plain}"

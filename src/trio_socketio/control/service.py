@@ -31,6 +31,7 @@ from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.tls import create_context
@@ -89,6 +90,7 @@ class ControlService:
         system: the program around it.
         options: where it listens, and its bounds.
         tokens: who may call; None has `run` read the files that the options name.
+        refused: counts the requests to ``/rpc`` of those who may not call.
     Raises:
         ConfigurationError: the app handles an event that is to be forwarded.
     """
@@ -99,6 +101,7 @@ class ControlService:
         system: System,
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._options = options
@@ -118,7 +121,7 @@ class ControlService:
         dispatcher = Dispatcher(groups, options.max_line_bytes)
         dispatcher.add(Discovery(dispatcher.methods))
         self._hub = Hub(system, options, tokens or TokenTable(), dispatcher, backends)
-        self._http = HttpCalls(self._hub)
+        self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
         self._backends = backends
 
     def apply(self, tokens: TokenTable) -> None:

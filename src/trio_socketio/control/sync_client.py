@@ -10,12 +10,11 @@ import json
 import os
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.hints import (
@@ -31,6 +30,9 @@ from trio_socketio.errors import (
     LocalProtocolError,
     SessionClosed,
 )
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_LINE_BYTES: Final = 4 << 20
 GREETING_S: Final = 10.0
@@ -65,7 +67,7 @@ class ControlClient:
         address: str | None = None,
         *,
         token: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: "ssl.SSLContext | None" = None,
         timeout_s: float = 30.0,
     ) -> None:
         self._address = parse_address(default_address() if address is None else address)
@@ -273,7 +275,7 @@ class _Line:
         self._sock.close()
 
 
-def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> socket.socket:
+def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> socket.socket:
     timeout_s = max(ends - time.monotonic(), 0.001)
     try:
         if where.path:
@@ -289,13 +291,15 @@ def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> soc
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not where.secure:
             return sock
+        import ssl  # here, because most addresses need none of it, and to import it takes a while
+
         try:
             context = context or ssl.create_default_context()
             return context.wrap_socket(sock, server_hostname=where.host)
         except BaseException:
             sock.close()
             raise
-    except OSError as error:  # ssl.SSLError is one
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is one; a host may be no name
         raise ConnectFailed(explain_failure(where, error)) from error
 
 
@@ -321,7 +325,7 @@ def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str,
 def _request(method: str, params: Params, number: int | None) -> dict[str, Any]:
     request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if params is not None:
-        request["params"] = _escape(params)
+        request["params"] = escape(params)
     if number is not None:
         request["id"] = number
     return request
@@ -335,7 +339,7 @@ def _encode(message: object) -> bytes:
 
 
 def _read(message: dict[str, Any]) -> Any:
-    return _unescape(message["result"]) if "result" in message else _error_of(message)
+    return unescape(message["result"]) if "result" in message else _error_of(message)
 
 
 def _error_of(message: dict[str, Any]) -> ControlError:
@@ -346,25 +350,33 @@ def _error_of(message: dict[str, Any]) -> ControlError:
     return ControlError(code, text, error.get("data"))
 
 
-def _escape(value: Any) -> Any:
+def escape(value: Any) -> Any:
+    """Copy a value with marks instead of bytes; see codec.json_rpc.escape."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        escaped = {name: _escape(item) for name, item in value.items()}
+        escaped = {name: escape(item) for name, item in value.items()}
         return {"$object": escaped} if len(value) == 1 and next(iter(value)) in _MARKS else escaped
     if isinstance(value, (list, tuple)):
-        return [_escape(item) for item in value]
+        return [escape(item) for item in value]
     return value
 
 
-def _unescape(value: Any) -> Any:
+def unescape(value: Any) -> Any:
+    """Copy a value with bytes instead of marks.
+
+    Raises:
+        ValueError: a mark has the wrong content.
+    """
     if isinstance(value, list):
-        return [_unescape(item) for item in value]
+        return [unescape(item) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
         if "$bytes" in value:
-            return base64.b64decode(value["$bytes"])
+            if not isinstance(value["$bytes"], str):
+                raise ValueError("$bytes needs text")
+            return base64.b64decode(value["$bytes"], validate=True)
         if "$object" in value:
-            return {name: _unescape(item) for name, item in value["$object"].items()}
-    return {name: _unescape(item) for name, item in value.items()}
+            return {name: unescape(item) for name, item in value["$object"].items()}
+    return {name: unescape(item) for name, item in value.items()}

@@ -17,6 +17,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.options import HttpOptions
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.routes import RequestHandler, Routes
 from trio_socketio.http.server import open_http_connections
 from trio_socketio.ops.admin_options import AdminOptions, split_listen
@@ -101,6 +102,7 @@ class AdminPort:
         check_token: is asked about the bearer token of each request. Without it, the port listens
             on addresses of this machine only, and is open to everybody there.
         routes: further paths and what answers them. They check tokens themselves.
+        refused: counts the requests of those who may not ask.
     """
 
     def __init__(
@@ -111,11 +113,13 @@ class AdminPort:
         *,
         check_token: TokenCheck | None = None,
         routes: Mapping[str, RequestHandler] | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         self._options = options
         self._health = health
         self._metrics = metrics
         self._check_token = check_token
+        self._refused = RefusedCallers() if refused is None else refused
         self._is_open = False  # to everybody who can reach it
         self._names = {"localhost", *(name.lower() for name in options.hosts)}
         if options.listen is not None:
@@ -153,16 +157,20 @@ class AdminPort:
             self._receive,
         )
         checked = [CheckedEndpoint(endpoint, self._check_exposure) for endpoint in endpoints]
-        async with (
-            runtime.holding(connections, flush_s=_FLUSH_S),
-            runtime.listening(connections, *checked) as addresses,
-            alone(trio.open_nursery()) as tasks,
-        ):
-            self._is_open = all(map(is_local, addresses))
-            tasks.start_soon(self._measure_for_all, runtime.poller)
-            task_status.started(addresses)
-            await self._ending.wait()
-            tasks.cancel_scope.cancel()
+        try:
+            async with (
+                runtime.holding(connections, flush_s=_FLUSH_S),
+                runtime.listening(connections, *checked) as addresses,
+                alone(trio.open_nursery()) as tasks,
+            ):
+                self._is_open = all(map(is_local, addresses))
+                self._refused.begin(runtime.deadlines)
+                tasks.start_soon(self._measure_for_all, runtime.poller)
+                task_status.started(addresses)
+                await self._ending.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._refused.end()
 
     def end(self) -> None:
         """Have `serve` return when everybody who has asked has the answer."""
@@ -188,6 +196,7 @@ class AdminPort:
         """
         host = request.headers.get("host", "")
         if host and not self._is_ours(host):
+            self._refused.refused(request, "host")
             _answer(
                 request,
                 403,
@@ -210,6 +219,8 @@ class AdminPort:
         if request.method not in ("GET", "HEAD"):
             _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         elif not self._is_open and not self._is_allowed(request):
+            has_token = request.headers.get("authorization", "").lower().startswith("bearer ")
+            self._refused.refused(request, "token_wrong" if has_token else "token_missing")
             _answer(
                 request,
                 401,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sys import getsizeof
 from typing import Any, Final
 
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.ops.tracebacks import Traceback, cut
 
 MAX_CHARACTERS: Final = 32_768
@@ -101,13 +102,6 @@ def format_json(entry: Entry) -> str:
     if entry.failure is not None:
         shown["exception"] = str(entry.failure)
     return json.dumps(shown if entry.fields is None else shown | entry.fields)
-
-
-def escape(text: str) -> str:
-    """Escape control characters, so that text of a client cannot look like a line of ours."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 Format = Callable[[Entry], str]

@@ -184,7 +184,7 @@ def count_sessions(server: Server) -> int:
 
 
 async def summarize(server: Server) -> dict[str, Any]:
-    """Return the numbers of Server.statistics, and the traffic, by name (CTL-15, CTL-16).
+    """Return the numbers of Server.statistics, and the traffic, by name (CTL-15, CTL-17).
 
     Namespaces are told apart as in Measures, since clients may have created any number of them.
     """
