@@ -199,9 +199,9 @@ def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
     Raises:
         ConfigurationError: they cannot be used.
     """
-    # The digest comes first (CFG-32). If the files are replaced between the two looks, the context is newer
-    # than its digest, and the next reload loads it once more. The other way round, that reload
-    # would find the digest of the new files and keep the old context for good.
+    # The digest comes first (CFG-32). If the files are replaced between the two looks, the context
+    # is newer than its digest, and the next reload loads it once more. The other way round, that
+    # reload would find the digest of the new files and keep the old context for good.
     digest = _digest(certfile, keyfile)
     return Certificate(create_context(certfile, keyfile), digest)
 
