@@ -65,7 +65,7 @@ def test_serve_reads_its_options_from_all_sources(
         ("[stop]\ndelay_s = inf", "conf.toml: [stop] delay_s: expected a number of seconds"),
         (
             "[engine]\npath = 'x'\n[listen]\nport = -1",
-            "conf.toml tells all)",
+            "conf.toml lists all)",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_check_config_tries_what_it_can_without_a_port(
         "those of: openssl rand -hex 32",
         f"[control] listen: cannot make the folder {nowhere} for the control socket: there is no "
         f"folder {nowhere.parent}",
-        f"[control] listen: everybody may write to the folder {shared}: put the control socket "
+        f"[control] listen: every user may write to the folder {shared}: put the control socket "
         f"into a folder of its own, such as {shared}/trio-socketio/control.sock",
         f"[control] listen: cannot listen on {tmp_path}/file: there is a file that is not a socket",
         f"[control] listen: cannot listen on {tmp_path}/{'x' * 120}: the path of a Unix socket has "
@@ -293,7 +293,7 @@ def test_check_config_tells_of_each_item_of_a_list(
         "[listen] unix does not listen on a port",
         "[listen] unix: cannot listen on /nowhere/a.sock: there is no folder /nowhere",
         "[control] listen: 'udp:1' is not an address",
-        "[control] listen: tls:127.0.0.1:1: write tcp:, and set certfile for TLS",
+        "[control] listen: tls:127.0.0.1:1: write tcp: and set certfile for TLS",
         "[control] listen: tcp:10.0.0.1:1: a TCP address needs a token: set tokens; and secrets",
         "[control] tokens[0] name: expected letters, digits",
         "[control] tokens[0] file: expected the path of a file, not ''",

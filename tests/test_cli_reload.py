@@ -80,7 +80,7 @@ class Conf:
             self.path.write_text(text)
         server.log.clear()
         server.process.send_signal(SIGHUP)
-        await server.wait_logged("the configuration is loaded anew")
+        await server.wait_logged("loading the configuration again")
         server.log.clear()
         await server.wait_logged("reloaded")
         with trio.move_on_after(0.1):  # what follows is logged in the same step
@@ -214,7 +214,7 @@ async def check_bad_certificate(
     text = conf.path.read_text()
     certificate.certfile.write_text("not a certificate")
     (told,) = await conf.reload(server, text + '[log]\nlevel = "debug"\n')
-    assert told.startswith("ERROR nothing is reloaded, and the configuration stays as it is: ")
+    assert told.startswith("ERROR nothing was reloaded, and the configuration stays as it is: ")
     assert str(certificate.certfile) in told
     conf.path.write_text(text)
 
@@ -236,7 +236,7 @@ def test_a_bad_configuration_changes_nothing(conf: Conf, bad: str, says: str) ->
         async with conf.serving(f'[cors]\norigins = ["{a}"]\n') as server:
             port = await server.wait_port()
             (told,) = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n{bad}\n')
-            assert told.startswith("ERROR nothing is reloaded")
+            assert told.startswith("ERROR nothing was reloaded")
             assert says in told
             assert [await get_status(port, origin) for origin in (a, b)] == [200, 403]
             told, *more = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n')
@@ -388,7 +388,7 @@ async def test_a_file_that_never_answers_holds_up_no_stop(conf: Conf, secret: Pa
         await trio.Path(secret).unlink()
         os.mkfifo(secret)
         server.process.send_signal(SIGHUP)
-        await server.wait_logged("loaded anew")
+        await server.wait_logged("loading the configuration again")
 
         async def reload() -> None:
             with pytest.raises(TrioSocketIOError):

@@ -77,7 +77,7 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
             await trio.Path(conf).write_text("[engin]\n")
             with pytest.raises(ControlError, match="unknown table"):
                 await backend.call("system.reload")
-            assert "unknown table" in await server.wait_logged("nothing is reloaded")
+            assert "unknown table" in await server.wait_logged("nothing was reloaded")
             await backend.call("system.drain")
         assert await server.wait_end() == 0
 

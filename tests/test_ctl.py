@@ -81,7 +81,7 @@ def test_help_lists_every_method(ctl: Ctl) -> None:
     for method in describe_api()["methods"]:
         listed = f"{method['name']} {method['summary']}" in text
         assert listed == (method["name"] not in ("auth", "backend.register"))
-    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 if"):
+    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 on"):
         assert part in text
     assert ctl("watch", "--help").out == told.out
 
@@ -108,7 +108,7 @@ def test_help_of_a_method_needs_no_server(ctl: Ctl) -> None:
     assert "usage: trio-socketio ctl [options] emit_with_ack event=VALUE [args=...]" in told
     assert "number, above 0, at most 3600: how long the clients may take, in seconds" in told
     assert "unanswered" in told
-    assert "SocketAnswer: What one client has answered." in told
+    assert "SocketAnswer: The answer of one client." in told
 
 
 @trio_test

@@ -123,7 +123,7 @@ async def test_a_reload_that_fails_unexpectedly_ends_nothing(
             patched.setattr(program, "_plan", fail)
             program._ask_to_reload()
             await until(lambda: bool(caplog.records))
-        assert "nothing is reloaded" in caplog.text
+        assert "nothing was reloaded" in caplog.text
         assert "can't start new thread" in caplog.text
         loader.write("[connections]\nmax_connections = 5\n")
         program._ask_to_reload()
@@ -175,4 +175,4 @@ async def test_files_that_never_answer_keep_no_later_reload_from_being_made(
     monkeypatch.setattr("trio_socketio.standalone.READ_S", 10.0)
     loader.write("[connections]\nmax_connections = 5\n")
     assert (await program.reload()).changed
-    assert caplog.text.count("nothing is reloaded") == 2
+    assert caplog.text.count("nothing was reloaded") == 2

@@ -29,7 +29,7 @@ class App(NamedTuple):
 
     Args:
         server: its server, with the options that were given.
-        own: the options that the app sets itself. Where nothing is given, they hold.
+        own: the options that the app sets itself, which hold unless they are given.
     """
 
     server: Server
@@ -47,7 +47,7 @@ def load_app(
     Args:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby.
         given: the options that were given, which override the app's.
-        where: names for errors the option that gives the spec.
+        where: names the option that gives the spec, for errors.
         explain: words an error of an option that was given.
     Raises:
         ConfigurationError: the app does not exist, raises an exception, or is neither a Server nor
@@ -71,7 +71,7 @@ def load_app(
 
 
 def _own_options(made: ServerOptions, given: Mapping[str, Any]) -> ServerOptions:
-    """Take out of the options of a server what its function was given and has passed on."""
+    """Return the options of a server without those that its function was given and passed on."""
     default = ServerOptions()
     handed = ServerOptions(**given)
     passed_on = {

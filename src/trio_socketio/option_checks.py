@@ -1,4 +1,4 @@
-"""What the groups of options have in common, and the checks that several of them need.
+"""The base of the groups of options, and the checks that several of them need.
 
 Each floor owns its group: a frozen struct whose fields are of plain types that a configuration
 file can hold, with units in their names. A group checks itself when it is created, so that a bad
@@ -51,9 +51,9 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     _may_be_zero: ClassVar[frozenset[str]] = frozenset()
     """The names of the group's options that may be zero."""
     _reloadable: ClassVar[frozenset[str]] = frozenset()
-    """Those that can be changed while a program runs; see the owner's `apply`."""
+    """The options that can be changed while a program runs; see `apply` of their owner."""
     _secret: ClassVar[frozenset[str]] = frozenset()
-    """Those whose value is shown nowhere, and may be read from a file of its own."""
+    """The options whose values are never shown, and may be read from files of their own."""
     _stand_ins: ClassVar[Mapping[str, Any]] = {}
     """Values for options without a default, with which the others are checked if they are wrong."""
 

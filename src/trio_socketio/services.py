@@ -31,14 +31,14 @@ _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"
 
 
 class Reloads(Protocol):
-    """Loads the configuration anew; see standalone.Program."""
+    """Loads the configuration again; see standalone.Program."""
 
     async def reload(self) -> "Plan":
         """Return what was done."""
 
 
 class ProgramSystem:
-    """The program, as the methods system.* see it.
+    """The program as the methods system.* see it.
 
     Args:
         server: the server.
@@ -77,15 +77,15 @@ class ProgramSystem:
 
 
 class Services:
-    """The services that the configuration asks for. Nothing is started before `start`.
+    """The services that the configuration asks for. `start` starts them.
 
     Args:
         server: the server.
         system: the program, as the methods of control see it.
-        held: what the program goes by when it starts.
-        program_log: the log, for its metrics.
+        held: the options, files and tokens with which the program starts.
+        program_log: the log, whose drops are a metric.
         inherited: sockets that systemd has opened.
-        systemd: is told how far the server is.
+        systemd: is notified of the state of the server.
 
     Attributes:
         endpoints: where they listen, by the table of their options; empty before `start`.
@@ -128,10 +128,8 @@ class Services:
     def _create_admin(
         self, configuration: "Configuration", version: str, program_log: "Log"
     ) -> AdminPort:
-        # They need a package that a server without this port can do without.
-        from trio_socketio.ops.metrics import Metrics  # first: it says how to install that
-
-        from trio_socketio.control.metrics import ControlCollector  # isort: skip
+        # These modules need a package that a server without this port does not need.
+        from trio_socketio.ops.metrics import Metrics  # its error says how to install that
 
         health = Health()
         health.add(check_server(self._server))
@@ -143,6 +141,8 @@ class Services:
             refused=self._refused,
         )
         if self._control is not None:
+            from trio_socketio.control.metrics import ControlCollector
+
             metrics.add(ControlCollector(self._control))
         return AdminPort(
             configuration.admin,
@@ -157,10 +157,10 @@ class Services:
         return self._tokens.find(secret) is not None
 
     async def start(self, runtime: "Runtime") -> None:
-        """Start them; they answer "starting" from then on, and end with the runtime.
+        """Start them. They report "starting" from then on, and end with the runtime.
 
         Raises:
-            ConfigurationError: one cannot listen where it is to, or others could reach it there.
+            ConfigurationError: one cannot listen on its address, or others could reach it there.
         """
         if self._systemd.is_there:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)

@@ -83,7 +83,7 @@ def load_program(
 
 
 class Program:
-    """The standalone server: an app, where it listens, and the configuration that holds.
+    """The standalone server: an app, its endpoints, and the configuration that holds.
 
     Attributes:
         server: the app's server.
@@ -157,7 +157,7 @@ class Program:
             async with trio.open_nursery() as nursery:
                 addresses: list[Any] = await nursery.start(serve)
                 if fitting.change:  # logged now, so that the error of an address stands alone
-                    # Nobody has asked for the default number, so to lower it is no warning.
+                    # The default was not asked for, so lowering it is not worth a warning.
                     asked = wanted != ServerOptions().max_connections
                     log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
                 path, secure = server.options.path, certificate is not None
@@ -180,7 +180,7 @@ class Program:
     # -- reload
 
     def _ask_to_reload(self) -> None:
-        log.info("received SIGHUP: the configuration is loaded anew")
+        log.info("received SIGHUP: loading the configuration again")
         self._reload_asked.set()
 
     async def _reload_when_asked(self) -> None:
@@ -192,15 +192,15 @@ class Program:
             except (ConfigurationError, TimeoutError):
                 continue  # it is logged
             except Exception:
-                # There may be no memory or no thread left; clients are served all the same.
-                log.exception("nothing is reloaded, and the configuration stays as it is")
+                # Memory or threads may have run out; clients are still served.
+                log.exception("nothing was reloaded, and the configuration stays as it is")
 
     async def reload(self) -> Plan:
-        """Load the configuration anew, and apply what can be changed while the server serves.
+        """Load the configuration again, and apply the options that can be changed while serving.
 
-        Clients that are connected keep their connections and the limits that they began with. The
-        log tells how it ended, whoever asked for it (CFG-13). If the caller is cancelled, nothing
-        has changed.
+        Connected clients keep their connections, and the limits with which they began. The log
+        tells how the reload ended, whoever asked for it (CFG-13). If the caller is cancelled,
+        nothing has changed.
 
         Raises:
             ConfigurationError: it cannot be used; nothing has changed.
@@ -215,7 +215,7 @@ class Program:
                     return planned
             raise TimeoutError(_UNREAD)
         except (ConfigurationError, TimeoutError) as error:
-            log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            log.error("nothing was reloaded, and the configuration stays as it is: %s", error)
             raise
         except trio.Cancelled:
             log.warning("a reload was given up: its caller has gone, or the server stops")
@@ -229,7 +229,7 @@ class Program:
     def _apply(self, planned: Plan) -> None:
         """Hand every owner what it goes by from now on: nothing but assignments."""
         self._held = held = planned.held
-        # A further owner is a line.
+        # Each owner gets its part here; a further owner is one more line.
         self.server.apply(held.options)
         self._log.apply(held.configuration.log)
         endpoints = {"listen": self._endpoints}

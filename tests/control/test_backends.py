@@ -34,6 +34,19 @@ async def backend(where: Controlled, **params: Any) -> AsyncIterator[RawPeer]:
         yield raw
 
 
+@asynccontextmanager
+async def client_and_backend(
+    folder: Path, backends: BackendOptions | None = None, **options: Any
+) -> AsyncIterator[tuple[SocketIOClient, RawPeer]]:
+    """A client and a backend of a server, which forwards all events by default."""
+    async with (
+        controlled(folder, backends=backends or forwarding(), **options) as where,
+        where.client() as (client, _),
+        backend(where) as raw,
+    ):
+        yield client, raw
+
+
 async def given(raw: RawPeer) -> tuple[int, dict[str, Any]]:
     """The next event that a backend is given, and the id of the call."""
     call = await raw.receive()
@@ -92,11 +105,7 @@ async def test_the_result_is_the_answer(tmp_path: Path) -> None:
 @pytest.mark.req("RPC-20")
 @trio_test
 async def test_bytes_reach_the_backend_and_come_back(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding()) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path) as (client, raw):
         await client.send('51-3["file",{"_placeholder":true,"num":0}]', b"\0\1")
         number, event = await given(raw)
         assert event["args"] == [{"$bytes": "AAE="}]
@@ -115,7 +124,7 @@ async def test_without_a_backend_the_client_is_told(
         controlled(tmp_path, backends=forwarding("order")) as where,
         where.client() as (client, _),
     ):
-        reason = {"code": 1013, "message": "no backend is there to handle this event"}
+        reason = {"code": 1013, "message": "no backend is registered for this event"}
         await client.emit("order")
         assert await told(client) == {"event": "order", **reason}
         await client.emit("order", ack_id=1)
@@ -126,20 +135,16 @@ async def test_without_a_backend_the_client_is_told(
         for _ in range(20):
             await client.emit("order")
         await until(lambda: where.service._backends.failed == 22)
-        lines = caplog.text.count("'order' was not handled by a backend: no backend is there")
+        lines = caplog.text.count("'order' was not handled by a backend: no backend is registered")
         assert REFUSALS.burst <= lines < 22  # not a line for each
     # LOG-20: nor is any left out of the sum.
-    assert f"events that no backend has handled: and {22 - lines} more in" in caplog.text
+    assert f"events that no backend has handled: {22 - lines} more in" in caplog.text
 
 
 @pytest.mark.req("CONTROL-33")
 @trio_test
 async def test_an_error_of_the_backend_is_told(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding()) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path) as (client, raw):
         for error, code in (
             ({"code": 42, "message": "sold out", "data": "ours"}, 42),
             ("nonsense", Code.INTERNAL_ERROR),
@@ -235,11 +240,7 @@ async def test_a_backend_that_does_not_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = forwarding(deadline_s=0.6, max_timeouts=3)
-    async with (
-        controlled(tmp_path, backends=options) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path, options) as (client, raw):
         for _ in range(2):
             await client.emit("e")
             number, _ = await given(raw)
@@ -285,11 +286,7 @@ async def test_a_backend_has_so_much_to_do_at_most(tmp_path: Path) -> None:
 @pytest.mark.req("CONTROL-34")
 @trio_test
 async def test_an_event_that_does_not_fit_into_a_line(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding(), max_line_bytes=2000) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path, max_line_bytes=2000) as (client, raw):
         await client.emit("big", "x" * 3000)
         assert (await told(client))["code"] == Code.TOO_LARGE
         deep = "[" * 505 + "]" * 505

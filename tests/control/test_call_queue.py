@@ -1,6 +1,6 @@
 """Calls begin in order, wait side by side, and end with their peer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -94,14 +94,14 @@ def test_what_is_thrown_in_reaches_the_call() -> None:
     """Trio throws into a task when it has crashed itself."""
 
     class Trap:
-        def __await__(self) -> object:
+        def __await__(self) -> Generator[str, None, None]:
             try:
                 yield "trap"
             except KeyError:
                 yield "caught"
 
     async def call() -> None:
-        await Trap()  # type: ignore[misc]
+        await Trap()
 
     suspended: list[bool] = []
     driven: Any = drive(call(), lambda: suspended.append(True))

@@ -88,7 +88,7 @@ async def test_unix_sockets_that_are_handed_over(tmp_path: Path) -> None:
     folder = trio.Path(tmp_path)
     await folder.chmod(0o755)
     with bind_unix(tmp_path / "open") as listener:
-        with pytest.raises(ConfigurationError, match="everybody may connect to"):
+        with pytest.raises(ConfigurationError, match="every user may connect to"):
             await run(listener)
         await folder.chmod(0o750)  # others do not get as far as the file
         await run(listener)

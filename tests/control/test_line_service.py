@@ -426,7 +426,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="everybody may write to the folder"):
+    with pytest.raises(ConfigurationError, match="every user may write to the folder"):
         prepare_folder(shared)
     shared.chmod(0o750)
     prepare_folder(shared)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from tests import wire
 from tests.control.serving import Controlled, RawPeer, controlled, peer
-from tests.socketio.serving import the_socket, until
+from tests.socketio.serving import joined, the_socket, until
 from tests.wire import SocketIOClient
 from tests.wire_v3 import WebSocketEngineV3
 from trio.testing import trio_test
@@ -339,6 +339,28 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
         for limit in (0, 1001, "2"):
             error = await raw.fail("sockets.list", limit=limit)
             assert error["data"]["parameter"] == "limit"
+
+
+@pytest.mark.req("CONTROL-17")
+@trio_test
+async def test_slow_clients_are_found(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        where = await stack.enter_async_context(controlled(tmp_path))
+        raw = await stack.enter_async_context(peer(where))
+        await clients(stack, where, 2)
+        _, slow = await stack.enter_async_context(joined(where.port, "polling"))
+        # No GET is there to take it.
+        await raw.call("emit", event="e", args=["x" * 1000], all=True)
+        page = await raw.call("sockets.list", min_waiting_bytes=1000)
+        assert (page["total"], page["next"]) == (1, None)
+        (shown,) = page["sockets"]
+        assert shown["id"] == slow
+        assert 1000 < shown["waiting_bytes"] < 1100
+        page = await raw.call("sockets.list", min_waiting_bytes=2000)
+        assert page == {"sockets": [], "total": 0, "next": None}
+        assert (await raw.call("sockets.list"))["total"] == 3
+        error = await raw.fail("sockets.list", min_waiting_bytes=-1)
+        assert error["data"]["parameter"] == "min_waiting_bytes"
 
 
 @pytest.mark.req("CONTROL-08")

@@ -14,7 +14,7 @@ from trio.testing import trio_test
 from trio_socketio import Server
 from trio_socketio.cli.ctl import DESCRIPTION
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control.openrpc import describe
+from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 
@@ -61,6 +61,17 @@ async def test_rpc_discover_answers_it(tmp_path: Path) -> None:
     async with controlled(tmp_path) as where, peer(where) as raw:
         assert await raw.call("rpc.discover") == document()
         assert await raw.call("rpc.discover") == document()
+
+
+def test_the_document_is_encoded_once() -> None:
+    """A peer that asks for it again and again is not felt by the others."""
+    service = ControlService(Server(), FakeSystem(), ControlOptions())
+    method = service._hub.dispatcher.methods["rpc.discover"]
+    assert not method.has_bytes
+    discovery = Discovery({"rpc.discover": method})
+    first = discovery.discover()
+    assert json.loads(bytes(first)) == describe({"rpc.discover": method})
+    assert discovery.discover() is first
 
 
 def test_every_method_is_described() -> None:

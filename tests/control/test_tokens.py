@@ -202,7 +202,7 @@ def test_options_that_can_be_used() -> None:
     ControlToken(name="a-b.c_D1", file="/a", methods=("rooms.*", "emit", "*", "system.info"))
 
 
-@pytest.mark.req("CONTROL-17")
+@pytest.mark.req("CONTROL-70")
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -221,7 +221,7 @@ def test_a_method_that_does_not_exist_is_refused(name: str, meant: str | None) -
     assert str(caught.value) == f"methods: there is no method {name!r}{hint}"
 
 
-@pytest.mark.req("CONTROL-17")
+@pytest.mark.req("CONTROL-70")
 def test_all_methods_are_known_where_tokens_are_checked() -> None:
     assert [method["name"] for method in describe_api()["methods"]] == sorted(METHODS)
     assert ControlToken(name="a", file="a", methods=(*METHODS, "*", "rooms.*", "backend.*"))

@@ -59,7 +59,7 @@ async def test_reading_is_for_get_and_head() -> None:
 @trio_test
 async def test_readiness_says_why() -> None:
     health = Health()
-    assert health.reasons() == ["starting: nothing serves yet"]
+    assert health.reasons() == ["starting: no server has started yet"]
     server = Server()
     health.add(check_server(server))
     assert health.reasons() == ["not serving: the server has not started yet, or has ended"]

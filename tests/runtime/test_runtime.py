@@ -269,7 +269,7 @@ async def test_the_log_says_what_a_stop_waits_for(caplog: pytest.LogCaptureFixtu
             sio.stop()
             await check_closed(other)
     messages = [record.getMessage() for record in caplog.records]
-    assert "stopping: new clients are served for 0.01 s more" in messages
+    assert "stopping: new clients are accepted for another 0.01 s" in messages
     assert "closing 2 sessions over 0.1 s" in messages
     assert any(message.startswith("waiting up to 0.1 s for") for message in messages)
     assert any("handlers took longer and are cancelled" in message for message in messages)

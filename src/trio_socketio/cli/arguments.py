@@ -1,4 +1,4 @@
-"""What the commands have in common: they parse arguments, and word errors (CMD-12)."""
+"""The parsing of arguments and the wording of errors that the commands share (CMD-12)."""
 
 import argparse
 import os

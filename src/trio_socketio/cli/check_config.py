@@ -1,4 +1,4 @@
-"""``trio-socketio check-config``: tells all errors of a configuration, or what it comes to."""
+"""``trio-socketio check-config``: lists the errors of a configuration, or its options."""
 
 import argparse
 import os

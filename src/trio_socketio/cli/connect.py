@@ -204,7 +204,7 @@ def _tls_context(asked: argparse.Namespace) -> ssl.SSLContext | None:
             why = f"it cannot be read: {error.strerror}"
         raise ConfigurationError(f"--cafile {asked.cafile}: {why}")
     _tell(
-        "warning: --insecure: the certificate of the server is not checked; anybody on the way can "
+        "warning: --insecure: the certificate of the server is not checked; others on the way can "
         "read and change what is sent"
     )
     context = ssl.create_default_context()

@@ -40,13 +40,13 @@ _DESCRIPTION: Final = (
 _NOTES: Final = (
     "A VALUE is JSON; where text is expected, it may be plain text. A list may also be given item "
     "by item: rooms=tea rooms=news.",
-    "METHOD --help tells the parameters and the result of a method.",
-    "Exit codes: 0 if it is done; 1 if the server has answered with an error, or not in time, or "
+    "METHOD --help shows the parameters and the result of a method.",
+    "Exit codes: 0 on success; 1 if the server answers with an error, or not in time, or "
     "the result cannot be written; 2 if an argument cannot be used; 3 if the server cannot be "
     "reached, or the connection was lost. Errors are one line on standard error.",
 )
 _COMMANDS: Final = {
-    "watch": "show what the server does, again and again, until Ctrl-C",
+    "watch": "show what the server is doing, until Ctrl-C",
     "completion": f"print a script that completes methods and parameters: {', '.join(SHELLS)}",
 }
 # Methods that make sense only on a connection that stays open.
@@ -58,7 +58,7 @@ _NOT_HERE: Final = {
 _ADVICE: Final = {
     "FileNotFoundError": "; a server listens there if it was started with --control",
     "ConnectionRefusedError": "; a server listens there if it was started with --control",
-    "PermissionError": "; whoever may open the socket may call every method",
+    "PermissionError": "; only users who may open the socket can call its methods",
     "SSLCertVerificationError": "; --cafile names the certificates to trust",
 }
 
@@ -209,7 +209,7 @@ def _create_parser() -> Parser:
         prog="trio-socketio ctl", usage=_USAGE, description=_DESCRIPTION, add_help=False
     )
     add = parser.add_argument
-    add("-h", "--help", action="store_true", help="tell about ctl, or about METHOD, and exit")
+    add("-h", "--help", action="store_true", help="show help on ctl, or on METHOD, and exit")
     add(
         "--control",
         metavar="ADDRESS",
@@ -247,7 +247,7 @@ def _create_parser() -> Parser:
         "--count",
         type=count,
         metavar="N",
-        help="for watch: end after so many samples (default: go on until Ctrl-C)",
+        help="for watch: the number of samples to show (default: go on until Ctrl-C)",
     )
     return parser
 

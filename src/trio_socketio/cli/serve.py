@@ -22,8 +22,8 @@ __all__ = ("DESCRIPTION", "EPILOG", "add_arguments", "run")
 DESCRIPTION = "Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds."
 EPILOG = (
     "Without --app, a lobby is served: events join, leave, message and list. "
-    "Every option can also stand in the file of --config, or in the environment as "
-    "TRIO_SOCKETIO__GROUP__KEY. SIGHUP has the server read them again. "
+    "Every option can also be set in the file of --config, or in the environment as "
+    "TRIO_SOCKETIO__GROUP__KEY. On SIGHUP the server reads them again. "
     "The log goes to standard error. "
     "Exit codes: 0 after SIGTERM or SIGINT; 1 after an unexpected failure, with a traceback; "
     "2 if an argument, an option, the app, an address or a certificate cannot be used, with one "
@@ -68,7 +68,7 @@ def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[Configura
 
 
 def _freeze() -> None:
-    """Keep the garbage collector from what is loaded now, and have it run less often.
+    """Exclude all loaded objects from garbage collection, and make it run less often.
 
     Modules and the app stay until the end; to walk them again and again would be wasted time.
     """

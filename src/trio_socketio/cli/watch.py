@@ -19,7 +19,7 @@ _HEADER_LINES: Final = 4
 
 
 class Sample(NamedTuple):
-    """What a server does at a moment.
+    """The numbers of a server at one moment.
 
     Args:
         at_s: when it was taken, seconds since 1970.

@@ -1,4 +1,4 @@
-"""Loads a configuration: reads its sources anew, puts them together, and checks the whole."""
+"""Loads a configuration: reads its sources again, merges them, and checks the result."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -84,7 +84,7 @@ def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
         with_surroundings: whether to check the files, folders and hosts that options name, too. A
             program that serves opens them by itself.
     Raises:
-        Faults: there are errors, all of which it holds.
+        Faults: there are errors; it holds all of them.
     """
     from_file: Settings = {}
     faults: list[str] = []
@@ -103,5 +103,5 @@ def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
         faults += find_faults_around(configuration, settings)
     if faults:
         file = sources.file if sources.file is not None else "FILE"
-        raise Faults(faults, f"; trio-socketio check-config {file} tells all")
+        raise Faults(faults, f"; trio-socketio check-config {file} lists all")
     return Loaded(configuration, settings)

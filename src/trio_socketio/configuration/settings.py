@@ -12,10 +12,10 @@ from trio_socketio.configuration.tables import Place, Tables, options_of
 from trio_socketio.errors import ConfigurationError
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""The size of a configuration file: what is larger is another file."""
+"""The greatest size of a configuration file; a larger one is some other file."""
 
 MAX_DEPTH: Final = 16
-"""How deep tables may stand in one another."""
+"""How deeply tables may be nested."""
 
 
 _TABLE_OF_TOMLLIB: Final = re.compile(r"\('(?:[^'\\]|\\.)*',?(?: '(?:[^'\\]|\\.)*',?)*\)")
@@ -130,7 +130,7 @@ def _misplaced(name: str, value: object, tables: Tables) -> str:
         return f"{name} is a table, so its options stand below a line that reads [{name}]"
     homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
     if homes:
-        return f"{name} stands outside the tables; it belongs into [{homes[0]}]"
+        return f"{name} stands outside the tables; it belongs in [{homes[0]}]"
     return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
 
 
@@ -157,7 +157,7 @@ def turns_on(value: object) -> bool:
 
 
 def merge(*sources: Settings) -> Settings:
-    """Put sources together; later ones override earlier ones, option by option (CFG-01).
+    """Merge sources; later ones override earlier ones, option by option (CFG-01).
 
     The options of a group within a group are overridden one by one, too, unless a source replaces
     the whole group.

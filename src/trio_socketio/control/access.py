@@ -1,4 +1,4 @@
-"""The method with which a caller says who it is."""
+"""The method with which a caller identifies itself."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from trio_socketio.control.methods import rpc
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token allows.
+    """The permissions of a token.
 
     Args:
         name: of the token.
@@ -23,11 +23,11 @@ class Access:
 
     @rpc("auth")
     def auth(self, token: str, caller: Caller) -> Granted:
-        """Say who is calling, by a token. A TCP connection has to do this first.
+        """Identify the caller by a token. A TCP connection has to call this first.
 
         Args:
             token: the secret.
-            caller: whoever calls.
+            caller: makes the call.
         """
         grant = caller.authenticate(token)
         return Granted(name=grant.name, methods=list(grant.methods))

@@ -1,6 +1,6 @@
 """The addresses of control sockets: ``unix:PATH``, ``tcp:HOST:PORT`` and, for clients, ``tls:``.
 
-It uses the standard library alone, as the client for threads does.
+It uses only the standard library, as the client for threads does.
 """
 
 import os
@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether no other machine can reach it, as far as its text tells."""
+        """Whether its text shows that only this machine can reach it."""
         if self.path or self.host == "localhost":
             return True
         try:
@@ -73,7 +73,7 @@ def parse_address(text: str) -> Address:
 
 
 def default_address(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the address that is used if none is named.
+    """Return the address that is used by default.
 
     It is in the folder that systemd has made for the service, or in that of the user's session.
 

@@ -42,7 +42,7 @@ _EVERY_EVENT: Final = "*"
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
-    """Events that a backend will be given.
+    """Events that a backend will receive.
 
     Args:
         namespace: the name of the namespace.
@@ -54,11 +54,11 @@ class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend is registered for.
+    """The events for which a backend is registered.
 
     Args:
-        forwarded: the events that it will be given.
-        missing: namespaces that it has named and of which no event is forwarded.
+        forwarded: the events that it will receive.
+        missing: namespaces that it named, but of which no event is forwarded.
     """
 
     forwarded: list[Forwarded]
@@ -81,7 +81,7 @@ class Backends:
         self._events: dict[str, list[str]] = {}
         for forwarded in options.forward:
             self._add(forwarded)
-        # Whoever was chosen last stands last.
+        # The peer that was chosen last stands last.
         self._registered: dict[BackendPeer, frozenset[str] | None] = {}
         self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
         self._lines = SampledLog(log, logging.WARNING, REFUSALS)
@@ -112,7 +112,7 @@ class Backends:
             except LocalProtocolError as error:
                 raise ConfigurationError(f"control.backends.forward: {error}") from None
 
-    # -- who is there
+    # -- registration
 
     @rpc("backend.register")
     def register(self, caller: Caller, namespaces: list[str] | None = None) -> Registered:
@@ -122,13 +122,14 @@ class Backends:
         its connection ends.
 
         Args:
-            caller: whoever calls.
-            namespaces: only those; null means all of which events are forwarded.
+            caller: makes the call.
+            namespaces: only events of these; null means every namespace with forwarded events.
         """
         peer = caller.connected()
         if peer is None:
             raise ControlError(
-                Code.INVALID_REQUEST, "backend.register needs the control socket, and not HTTP"
+                Code.INVALID_REQUEST,
+                "backend.register needs a connection to the control socket, not HTTP",
             )
         wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
         self.forget(peer)
@@ -145,11 +146,11 @@ class Backends:
         )
 
     def forget(self, peer: BackendPeer) -> None:
-        """Give a peer no more events."""
+        """Stop giving events to a peer."""
         self._registered.pop(peer, None)
 
     def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
-        """Return the backend of a socket: the one that it has, or else the one with least to do."""
+        """Return the backend of a socket: the one that it has, or else the least busy one."""
         peer = self._assigned.get(socket)
         if peer is not None and peer in self._registered:  # CONTROL-32
             return peer
@@ -157,7 +158,7 @@ class Backends:
             one for one, names in self._registered.items() if names is None or namespace in names
         ]
         if not fitting:
-            raise unavailable("no backend is there to handle this event")
+            raise unavailable("no backend is registered for this event")
         peer = min(fitting, key=lambda one: one.pending)
         self._registered[peer] = self._registered.pop(peer)
         self._assigned[socket] = peer
@@ -180,7 +181,7 @@ class Backends:
         return forward
 
     async def _handle(self, namespace: str, socket: Socket, event: Any, *arguments: Any) -> Any:
-        """Give an event to a backend; what is returned answers the client."""
+        """Give an event to a backend, and return the answer to the client."""
         told = BackendEvent(
             namespace=namespace,
             event=str(event),
@@ -191,7 +192,7 @@ class Backends:
         try:
             peer = self._choose(namespace, socket)
             result = await peer.call("backend.event", told, self._options.deadline_s)
-            # CONTROL-30: a result of null is no argument, as None is with a handler of the app.
+            # CONTROL-30: null answers without arguments, as None does in a handler of the app.
             answer = None if bytes(result) == bytes(NULL) else pass_value(result)
         except ControlError as error:
             return self._refuse(socket, told.event, error)
@@ -203,17 +204,17 @@ class Backends:
         return answer
 
     def begin(self, deadlines: "Timetable") -> None:
-        """Sum up in the log, from now on, the events of which it has not told."""
+        """From now on, sum up in the log the events that get no line of their own."""
         self._lines = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
 
     def end(self) -> None:
-        """Write the last sum: the control service ends."""
+        """Write the last sum, because the control service ends."""
         self._lines.flush()
 
     def _refuse(self, socket: Socket, event: str, error: ControlError) -> dict[str, Any]:
         """Tell a client that its event was not handled (CONTROL-33).
 
-        It is told with an event, as it may not have asked for an answer, and with the answer.
+        It gets an event, because it may not have asked for an answer, and the answer as well.
         """
         self.failed += 1
         if self._lines.admits("events that no backend has handled"):

@@ -1,4 +1,4 @@
-"""Makes the calls of one peer: they begin in the order in which they came, and wait side by side.
+"""Makes the calls of one peer: they begin in the order in which they came, and wait concurrently.
 
 A plain call is made where its line is read, and needs no task. An async one begins in a task; as
 soon as it waits for something, the next call begins.
@@ -29,7 +29,7 @@ class CallQueue:
         on_done: called whenever one of them is done.
 
     Attributes:
-        count: how many wait to begin or are at work.
+        count: how many wait to begin or are under way.
     """
 
     __slots__ = ("_nursery", "_on_done", "_scopes", "_waiting", "_working", "count")
@@ -56,10 +56,10 @@ class CallQueue:
             self._nursery.start_soon(self._work)
 
     def cancel(self) -> None:
-        """Cancel whatever waits: the peer has gone.
+        """Cancel every call that waits, because the peer has gone.
 
-        Calls that have not begun are still made, because they were accepted, up to where they would
-        wait for something (CONTROL-24).
+        Calls that have not begun were accepted, so they are still made, up to the point where they
+        would wait for something (CONTROL-24).
         """
         scopes, self._scopes = self._scopes or (), None
         for scope in scopes:

@@ -49,12 +49,12 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 MAX_PENDING: Final = 10_000
-"""How many answers may be awaited at a time."""
+"""The most answers that may be awaited at a time."""
 _GOODBYE_S: Final = 2.0
-"""How long the server may take at the end to accept what was sent."""
+"""The time in which the server has to accept the last output, when the block ends."""
 
 Handler = Callable[[BackendEvent], Any]
-"""Handles an event of a client, plain or async; what it returns answers the client."""
+"""Handles an event of a client, plain or async; its return value answers the client."""
 Params = Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -66,7 +66,7 @@ class Control:
         nursery: where handlers run.
 
     Attributes:
-        greeting: what the server has said of itself.
+        greeting: how the server has introduced itself.
     """
 
     def __init__(self, wire: Wire, nursery: trio.Nursery) -> None:
@@ -99,7 +99,7 @@ class Control:
         return answer
 
     async def notify(self, method: str, params: Params = None) -> None:
-        """Call a method without asking for an answer, so that nobody learns if it fails.
+        """Call a method without asking for an answer; a failure is not reported.
 
         Raises:
             SessionClosed: the connection has ended.
@@ -112,13 +112,13 @@ class Control:
     async def batch(
         self, calls: Iterable[tuple[str, Params]], *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> list[Any]:
-        """Make several calls, one after the other, with one line.
+        """Make several calls, one after the other, in one line.
 
         Args:
             calls: the methods and their parameters.
             timeout_s: how long to wait for all of them, in seconds.
         Returns:
-            The result of each call, or the ControlError that it has failed with.
+            The result of each call, or the ControlError with which it failed.
         Raises:
             ControlError: the server has not answered in time.
             SessionClosed: the connection has ended.
@@ -150,13 +150,14 @@ class Control:
         """Handle the events of clients that the server forwards, until the block ends.
 
         Args:
-            handler: called with each event; plain or async. What it returns answers the client's
+            handler: called with each event; plain or async. Its return value answers the client's
                 acknowledgement; None is an answer without arguments. Events of one client come one
                 at a time; async handlers of different clients run side by side. A ControlError that
-                it raises is told to the client, any other exception only that it has failed.
-            namespaces: only events of these; None means of all.
+                it raises is sent to the client; of any other exception it learns only that the
+                handler failed.
+            namespaces: only events of these; None means all namespaces.
         Returns:
-            What the server forwards, and which namespaces it forwards nothing of.
+            The events that the server forwards, and the namespaces of which it forwards none.
         Raises:
             ControlError: the server refuses.
             SessionClosed: the connection has ended.
@@ -188,7 +189,7 @@ class Control:
         try:
             messages, is_batch = decode_messages(line, MAX_PENDING)
         except ControlError as error:
-            # A line that cannot be read may have answered anything: nothing is certain any more.
+            # A line that cannot be read may have been the answer to any call.
             self._wire.lose(
                 foreign_protocol(line) or f"the server has sent what is not JSON-RPC: {error}"
             )
@@ -218,7 +219,7 @@ class Control:
 
     def _receive_answer(self, response: Response) -> None:
         if response.id is None and response.error is not None:
-            # It concerns a whole line, and which one it was is not known.
+            # It concerns a whole line, and does not say which.
             self._wire.lose(f"the server has refused a line: {response.error}")
         else:
             self._asked.receive(response)
@@ -264,13 +265,13 @@ async def open_control(
 ) -> AsyncIterator[Control]:
     """Connect to the control socket of a server for the block.
 
-    At the end of the block, handlers of backend events are cancelled, and what was sent leaves.
+    At the end of the block, handlers of backend events are cancelled, and pending output is sent.
 
     Args:
         address: ``unix:PATH``, ``tcp:HOST:PORT`` or, for TLS, ``tls:HOST:PORT``; None means
             ``control.sock`` in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/trio-socketio.
         token: the secret, which TCP needs.
-        ssl_context: for TLS; None means that the certificates which the system trusts are trusted.
+        ssl_context: for TLS; None trusts the certificates that the system trusts.
         timeout_s: how long connecting may take, in seconds.
     Raises:
         ConnectFailed: nothing listens there, or it is not a control socket.

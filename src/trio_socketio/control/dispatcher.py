@@ -1,4 +1,4 @@
-"""Finds the method of a request, checks who calls it and with what, and encodes the answer.
+"""Finds the method of a request, checks its caller and parameters, and encodes the answer.
 
 It knows no transport: the control socket and ``/rpc`` hand their requests to the same one.
 """
@@ -26,18 +26,18 @@ from trio_socketio.errors import ControlError, LocalProtocolError
 log = logging.getLogger(__name__)
 
 _SLICE_S: Final = 0.001
-_NOT_DONE: Final = "not done: the answers before it fill the line; ask for fewer at once"
+_NOT_DONE: Final = "not done: the answers before it fill the line; send fewer calls at once"
 
 Call = Request | Malformed
-"""What is answered: a request, or what should have been one."""
+"""A message to answer: a request, or one that should have been a request."""
 
 
 class Tally:
-    """How often a method was called.
+    """Counts the calls of a method.
 
     Attributes:
-        calls: that have ended, in whatever way.
-        failures: those of them that were answered with an error, or would have been.
+        calls: how many have ended, in whatever way.
+        failures: how many of them were answered with an error, or would have been.
         seconds: how long all of them took together, waiting included.
     """
 
@@ -58,13 +58,13 @@ class Dispatcher:
 
     Attributes:
         methods: by name.
-        tallies: of each method, by name: peers cannot make up more of them.
+        tallies: by the names of the methods, so peers cannot add to them.
     """
 
     def __init__(self, groups: Iterable[object], max_answer_bytes: int = 1 << 20) -> None:
         self.methods: dict[str, Method] = {}
         self.tallies: dict[str, Tally] = {}
-        self._others = Tally()  # of calls of methods that there are not
+        self._others = Tally()  # of calls of methods that do not exist
         self._max_answer_bytes = max_answer_bytes
         for group in groups:
             self.add(group)

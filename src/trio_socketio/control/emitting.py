@@ -1,5 +1,6 @@
 """The methods that send events to clients."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -17,15 +18,15 @@ from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.target import Target
 
 MAX_ASKED = 10_000
-"""How many clients one call may ask for an answer."""
+"""The most clients that one call may ask for an answer."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was sent an event.
+    """The receivers of an event.
 
     Args:
-        reached: how many sockets.
-        missing: what was named and does not exist.
+        reached: how many sockets it was sent to.
+        missing: the names in the call that do not exist.
     """
 
     reached: int
@@ -33,7 +34,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client has answered.
+    """The answer of one client.
 
     Args:
         socket: its public id.
@@ -49,9 +50,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         asked: how many clients were sent the event.
-        answers: those that came in time, in the order in which they came.
+        answers: those that came in time, in order.
         unanswered: the public ids of the clients that did not answer in time, or have left.
-        missing: what was named and does not exist.
+        missing: the names in the call that do not exist.
     """
 
     asked: int
@@ -74,25 +75,25 @@ class Emitting:
     def emit(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006 - msgspec copies the default
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002 - the name of the parameter on the wire
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
     ) -> Reached:
-        """Send an event to clients; the answer comes when it is on its way to all of them.
+        """Send an event to clients; the result comes when the event is on its way to all of them.
 
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            namespace: the namespace of the clients.
+            all_: whether every client of the namespace gets the event.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Reached(reached=0, missing=missing)
@@ -106,12 +107,12 @@ class Emitting:
     async def emit_with_ack(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
         timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0,
     ) -> Asked:
         """Send an event to clients, and wait for their answers.
@@ -119,27 +120,27 @@ class Emitting:
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            namespace: the namespace of the clients.
+            all_: whether every client of the namespace gets the event.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
             timeout_s: how long the clients may take, in seconds.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Asked(asked=0, answers=[], unanswered=[], missing=missing)
         asked = [socket.public_id for socket in place.adapter.select(target)]
         if len(asked) > MAX_ASKED:
             raise too_large(
-                f"{len(asked)} clients would be asked, and a call may ask {MAX_ASKED}: nothing was "
-                "sent; ask room by room",
+                f"{len(asked)} clients would be asked, but one call may ask {MAX_ASKED} at most: "
+                "nothing was sent; ask room by room",
                 asked=len(asked),
             )
         acks: list[Ack]
         try:
-            # Nothing is awaited between the selection and the sending in here.
+            # No checkpoint separates the selection above from the sending in this call.
             acks = await Broadcast(place, target).gather_acks(
                 event, *arguments, timeout_s=timeout_s
             )
@@ -160,30 +161,28 @@ class Emitting:
         self,
         event: str,
         namespace: str,
-        everybody: bool,
-        rooms: list[str],
-        sockets: list[str],
-        excluded: list[str],
+        all_: bool,
+        rooms: Names,
+        sockets: Names,
+        excluded: Names,
     ) -> tuple[Namespace, Target | None, Missing]:
         place = find_namespace(self._server, namespace)
         try:
             check_event(event)
         except LocalProtocolError as error:
             raise invalid("event", str(error)) from None
-        target, missing = select(
-            place, everybody=everybody, rooms=rooms, sockets=sockets, excluded=excluded
-        )
+        target, missing = select(place, all_=all_, rooms=rooms, sockets=sockets, excluded=excluded)
         return place, target, missing
 
 
-def read_arguments(args: list[Raw], *, is_overheard: bool) -> list[Any]:
+def read_arguments(args: Iterable[Raw], *, is_overheard: bool) -> list[Any]:
     """Return the arguments of an event: as they were sent, or decoded if there are bytes inside.
 
     Args:
         args: as they were sent.
-        is_overheard: whether the app listens to what is sent, and so has to be given values.
+        is_overheard: whether the app has outgoing listeners, which need decoded values.
     Raises:
-        ControlError: one of them has a mark with the wrong content.
+        ControlError: one of them has a malformed $bytes or $object.
     """
     arguments = []
     for number, raw in enumerate(args):

@@ -1,7 +1,7 @@
 """``POST /rpc``: the control API over HTTP, one message or batch for each request.
 
-No page of a browser may call it: there is no CORS, a request that names an origin is refused, and
-so is one whose Host is not a name of this machine, which stops DNS rebinding (CONTROL-42).
+Pages in browsers may not call it. There is no CORS, a request that names an origin is refused, and
+so is a request whose Host is not a name of this machine, which stops DNS rebinding (CONTROL-42).
 """
 
 from ipaddress import ip_address
@@ -26,7 +26,7 @@ _BEARER: Final = (b"WWW-Authenticate", b"Bearer")
 
 
 class Hub(Protocol):
-    """What all requests share; see ControlService."""
+    """The parts that all requests share; see ControlService."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -38,17 +38,17 @@ class Hub(Protocol):
 
     @property
     def calls(self) -> Nursery:
-        """Where calls that wait run."""
+        """Runs the calls that have to wait."""
 
     def find_grant(self, secret: str) -> Grant | None:
         """Return the grant of a token; None if there is no such token."""
 
 
 class HttpCaller:
-    """Whoever has sent a request.
+    """The sender of a request.
 
     Args:
-        hub: what all requests share.
+        hub: the parts that all requests share.
         grant: of the token in its header.
     """
 
@@ -59,7 +59,7 @@ class HttpCaller:
         self.grant: Grant | None = grant
 
     def authenticate(self, secret: str) -> Grant:
-        """Tell what a token is worth; the request has one already."""
+        """Check a token; it gives the request no more permissions than its header has."""
         grant = self._hub.find_grant(secret)
         if grant is None:
             raise unauthorized("there is no such token")
@@ -73,7 +73,7 @@ class HttpCalls:
     """Answers the requests to ``/rpc``.
 
     Args:
-        hub: what they share.
+        hub: the parts that they share.
         refused: counts those of which the sender may not call.
     """
 
@@ -90,13 +90,11 @@ class HttpCalls:
             return
         if "origin" in request.headers:
             self._refused.refused(request, "origin")
-            _refuse(request, 403, "pages of browsers may not call this")
+            _refuse(request, 403, "pages in browsers may not call this")
             return
         if not _is_ours(request.headers.get("host", ""), options.hosts):
             self._refused.refused(request, "host")
-            _refuse(
-                request, 403, "the Host header names no host of this server; see [control] hosts"
-            )
+            _refuse(request, 403, "the Host header does not name this server; see [control] hosts")
             return
         grant = self._hub.find_grant(_bearer(request.headers.get("authorization", "")))
         if grant is None:  # CONTROL-40

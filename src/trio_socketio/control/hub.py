@@ -1,4 +1,4 @@
-"""What all peers and requests of a control service share."""
+"""The parts that all peers and requests of a control service share."""
 
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -23,12 +23,12 @@ class Hub:
     Args:
         system: the program around the server.
         options: the bounds.
-        tokens: who may call.
+        tokens: the tokens of those who may call.
         dispatcher: the methods.
         backends: those that are registered.
 
     Attributes:
-        nursery: where calls that wait run; None while the service does not run.
+        nursery: runs the calls that wait; None while the service does not run.
         peers: those that are connected.
     """
 
@@ -51,7 +51,7 @@ class Hub:
 
     @property
     def calls(self) -> Nursery:
-        """Where calls that wait run."""
+        """Runs the calls that have to wait."""
         return _NO_NURSERY if self.nursery is None else self.nursery
 
     def find_grant(self, secret: str) -> Grant | None:
@@ -65,12 +65,12 @@ class Hub:
             if peer.grant is not None:
                 grant = tokens.renew(peer.grant)
                 if grant is None:  # CONTROL-16
-                    peer.close("its token is not valid any more")
+                    peer.close("its token is no longer valid")
                 else:
                     peer.grant = grant
 
     def greeting(self, *, needs_token: bool) -> Greeting:
-        """Return what a peer is told first (CONTROL-06)."""
+        """Return the greeting for a new peer (CONTROL-06)."""
         info = self._system.info()
         return Greeting(
             api=API_VERSION,
@@ -86,7 +86,7 @@ class Hub:
 
         Args:
             connection: the connection.
-            who: an address or a process, for the log.
+            who: names the address or process in the log.
         """
         peer = Peer(self, connection, f"control peer {next(self._numbers)} ({who})")
         self.peers[peer] = None
@@ -99,10 +99,10 @@ class Hub:
 
 
 class _NoNursery:
-    """Stands for the nursery of a service that does not run: nothing is begun."""
+    """Stands in for the nursery of a service that does not run, and starts nothing."""
 
     def start_soon(self, _: Job, /) -> None:
-        """Do nothing: the service has ended, and with it every connection."""
+        """Do nothing, because all connections have ended with the service."""
 
 
 _NO_NURSERY: Final = _NoNursery()

@@ -57,7 +57,7 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         name: what the log calls it.
-        file: the path of a file that holds the secret and nothing else.
+        file: the path of a file that holds only the secret.
         methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all.
     """
 
@@ -79,7 +79,7 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
         for method in self.methods:
             if not _METHODS(method):
                 raise OptionError("methods", f"expected NAME, PREFIX.* or *, not {method!r}")
-            if not any(covers(method, known) for known in METHODS):  # CONTROL-17
+            if not any(covers(method, known) for known in METHODS):  # CONTROL-70
                 raise OptionError("methods", f"there is no method {method!r}{_similar(method)}")
 
 
@@ -87,8 +87,8 @@ class ForwardedEvents(OptionGroup, frozen=True, kw_only=True):
     """Events of clients that a backend handles.
 
     Args:
-        namespace: its name; a leading slash may be left out.
-        events: their names; ``*`` is every event that has no handler in the app.
+        namespace: the name of the namespace; a leading slash may be left out.
+        events: the names of the events; ``*`` means every event without a handler in the app.
     """
 
     namespace: str = "/"
@@ -105,11 +105,10 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
     """How events of clients are forwarded to backends.
 
     Args:
-        forward: which events.
+        forward: the events that are forwarded.
         deadline_s: how long a backend may take to handle an event.
-        max_in_flight: how many events one backend may have been given at a time.
-        max_timeouts: a backend that lets so many deadlines pass, and answers nothing in between, is
-            disconnected.
+        max_in_flight: how many events one backend may have to handle at a time.
+        max_timeouts: after how many missed deadlines in a row a backend is disconnected.
     """
 
     forward: tuple[ForwardedEvents, ...] = ()
@@ -123,21 +122,21 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
 
 
 class ControlOptions(OptionGroup, frozen=True, kw_only=True):
-    """The control socket: where it listens, who may call what, and its bounds.
+    """The control socket: its addresses, tokens and bounds.
 
     It has 14 attributes, because they are the table of one service in the configuration file.
 
     Args:
         listen: addresses: ``unix:PATH``, or ``tcp:HOST:PORT``, which needs a token and, unless it
             is a loopback address, a certificate.
-        certfile: the certificate chain for TLS, which all TCP addresses speak then; None means
+        certfile: the certificate chain; all TCP addresses use TLS if it is set. None means
             cleartext.
         keyfile: its private key; None if certfile holds it.
-        tokens: who may call over TCP and HTTP. Whoever can open the Unix socket needs none.
-        hosts: names of this machine, besides addresses and localhost, that requests to ``/rpc`` may
-            be addressed to.
+        tokens: the tokens for TCP and HTTP. Processes that can open the Unix socket need none.
+        hosts: further names of this machine, besides addresses and localhost, which the Host header
+            of requests to ``/rpc`` may have.
         backends: how events of clients are forwarded.
-        max_connections: how many peers may be connected; further ones are told so, and closed.
+        max_connections: how many peers may be connected; further ones get an error and are closed.
         max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
             closed; an answer that would be longer is an error instead.
         max_in_flight: how many calls of one peer may wait for their answers before its next lines
@@ -145,9 +144,9 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         max_batch: how many calls a batch may hold.
         max_http_calls: how many requests to ``/rpc`` may wait for their answers; further ones are
             refused.
-        auth_timeout_s: when a peer that needs a token and has given none is closed.
-        output_bound_bytes: how much output a peer may leave unread; with more it is closed when it
-            takes nothing for slow_peer_s, and at once when it has eight times as much.
+        auth_timeout_s: how long a peer that needs a token may take to give one.
+        output_bound_bytes: how much output may wait for a peer. A peer with more is closed if it
+            takes nothing for slow_peer_s, and at once if eight times as much waits.
         slow_peer_s: see output_bound_bytes.
     """
 
@@ -192,7 +191,7 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         if address.path:
             return
         if address.secure:
-            raise OptionError("listen", f"{text}: write tcp:, and set certfile for TLS")
+            raise OptionError("listen", f"{text}: write tcp: and set certfile for TLS")
         faults = []
         if not self.tokens:  # CONTROL-11
             faults.append("a TCP address needs a token: set tokens")

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _UNKNOWN_LINE_BYTES: Final = 8192
 """The longest line of a peer that has not given its token yet."""
 _MAX_REFUSALS: Final = 3
-"""So many wrong tokens and other faults of such a peer close its connection."""
+"""The number of wrong tokens and other faults after which such a peer is closed."""
 _HTTP: Final = re.compile(rb"[A-Z]+ \S+ HTTP/\d(\.\d)?\r?").fullmatch
 _NOT_HTTP: Final = (
     "this is a control socket, which speaks JSON-RPC 2.0 with one text a line; over HTTP, the same "
@@ -44,7 +44,7 @@ _NOT_HTTP: Final = (
 
 
 class Hub(Protocol):
-    """What all peers share; see ControlService."""
+    """The parts that all peers share; see ControlService."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -56,13 +56,13 @@ class Hub(Protocol):
 
     @property
     def calls(self) -> Nursery:
-        """Where calls that wait run."""
+        """Runs the calls that have to wait."""
 
     def find_grant(self, secret: str) -> Grant | None:
         """Return the grant of a token; None if there is no such token."""
 
     def greeting(self, *, needs_token: bool) -> Greeting:
-        """Return what a peer is told first."""
+        """Return the greeting for a new peer."""
 
     def peer_lost(self, peer: "Peer") -> None:
         """Forget a peer whose connection has ended."""
@@ -72,12 +72,12 @@ class Peer:
     """A connection that carries lines of JSON-RPC 2.0 in both directions.
 
     Args:
-        hub: what all peers share.
+        hub: the parts that all peers share.
         connection: was just accepted.
         name: for the log.
 
     Attributes:
-        grant: what the peer may do; None before it has given a token.
+        grant: the permissions of the peer; None before it has given a token.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class Peer:
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"
 
-    # -- what it sends
+    # -- the peer's messages
 
     def _receive_line(self, line: bytes) -> None:
         if not line or line.isspace():
@@ -128,7 +128,7 @@ class Peer:
                 self._turn_away(ControlError(Code.INVALID_REQUEST, _NOT_HTTP), "it speaks HTTP")
                 return
             self._write(encode_error(NULL, error))
-            self._refused("it sends what is not JSON-RPC")
+            self._refused("it sends messages that are not JSON-RPC")
             return
         calls = self._take_answers(messages)
         dispatcher = self._hub.dispatcher
@@ -138,7 +138,7 @@ class Peer:
             self._write_answer(dispatcher.answer_now(calls[0], self))
             return
         if self._queue.count >= self._hub.options.max_in_flight:  # CONTROL-26
-            full = overloaded(f"{self._queue.count} calls of this peer wait for their answers")
+            full = overloaded(f"{self._queue.count} calls of this peer are under way already")
             self._write_answer(dispatcher.refuse(calls, full, is_batch=is_batch))
             return
         self._queue.add(partial(self._answer, calls, is_batch=is_batch))
@@ -183,10 +183,10 @@ class Peer:
     def _write(self, message: bytes) -> None:
         self._connection.write(message + b"\n")
 
-    # -- who it is
+    # -- the peer's identity
 
     def authenticate(self, secret: str) -> Grant:
-        """Take a token; the Unix socket's own grant is replaced by that of the token."""
+        """Take a token, whose grant replaces that of the Unix socket."""
         grant = self._hub.find_grant(secret)
         if grant is None:
             log.warning("%s has given a wrong token", self.name)
@@ -197,7 +197,7 @@ class Peer:
         return grant
 
     def become(self, grant: Grant) -> None:
-        """Let the peer do what a grant allows, from now on."""
+        """Give the peer the permissions of a grant from now on."""
         self.grant = grant
         self._refusals = 0
         self._lines.max_line_bytes = self._hub.options.max_line_bytes
@@ -207,7 +207,7 @@ class Peer:
         if self.grant is None:
             self._refusals += 1
             if self._refusals >= _MAX_REFUSALS:
-                # Not now: the error that is being answered must leave first.
+                # Not at once, because the error has to be sent first.
                 self._connection.owner.poller.defer(lambda: self.close(reason))
 
     def connected(self) -> BackendPeer:
@@ -218,19 +218,19 @@ class Peer:
 
     @property
     def pending(self) -> int:
-        """How many calls it has not answered yet."""
+        """The number of calls that it has not answered yet."""
         return len(self._asked)
 
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
         """Call a method of the peer, and wait for its result.
 
         Raises:
-            ControlError: the peer has answered with an error, or not in time, or has gone, or
-                cannot be sent the call.
+            ControlError: the peer answered with an error, or not in time, or has gone, or the
+                call cannot be sent.
         """
         try:
             number = self._asked.expect()
-            self._lines.resume()  # or its answer would wait behind calls that it has made itself
+            self._lines.resume()  # otherwise its answer would wait behind its own calls
             try:
                 request = encode_request(method, params, number)
                 if len(request) > self._hub.options.max_line_bytes:  # CONTROL-34
@@ -274,7 +274,7 @@ class Peer:
         self.end(reason)
 
     def end(self, reason: str) -> None:
-        """Give up what the peer waits for, and what waits for it: its connection has ended."""
+        """Abandon the calls in both directions, because the connection has ended."""
         self._asked.close(reason)
         self._queue.cancel()
         self._hub.peer_lost(self)

@@ -88,10 +88,10 @@ def _show(where: tuple[Any, ...]) -> str:
 
 
 def _check_file(where: str | bytes) -> None:
-    """Check the permissions of a Unix socket: whoever may write to it may call every method."""
+    """Check the permissions of a Unix socket: a user who may write to it may call every method."""
     if not where or isinstance(where, bytes):  # an abstract socket has no permissions
         raise ConfigurationError(
-            f"everybody may connect to the control socket {where!r}: give it a path"
+            f"every user may connect to the control socket {where!r}: give it a path"
         )
     path = Path(os.fsdecode(where))
     try:
@@ -102,13 +102,13 @@ def _check_file(where: str | bytes) -> None:
         ) from None
     if mode & stat.S_IWOTH and folder & stat.S_IXOTH:
         raise ConfigurationError(
-            f"everybody may connect to the control socket {path}: set its mode to 0660, which is "
+            f"every user may connect to the control socket {path}: set its mode to 0660, which is "
             "SocketMode=0660 in a socket unit of systemd"
         )
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder of a Unix socket, for us alone; or check the one that is there (CONTROL-10).
+    """Make the folder of a Unix socket, accessible to our user alone, or check it (CONTROL-10).
 
     Raises:
         ConfigurationError: it cannot be made, or others may write to it.
@@ -123,7 +123,7 @@ def prepare_folder(folder: Path) -> None:
 def check_folder(folder: Path) -> None:
     """Check the folder of a Unix socket, or if it is not there, the one in which it will be made.
 
-    Whoever may write to the folder could put a socket of their own in the place of ours.
+    A user who may write to the folder could replace our socket by another one.
 
     Raises:
         ConfigurationError: it cannot be made, or others may write to it.
@@ -143,11 +143,11 @@ def check_folder(folder: Path) -> None:
     if there.st_uid not in (os.geteuid(), 0):
         raise ConfigurationError(
             f"the folder {folder} of the control socket belongs to another user: its owner could "
-            "put another socket there"
+            "replace the socket"
         )
     if there.st_mode & stat.S_IWOTH:
         raise ConfigurationError(
-            f"everybody may write to the folder {folder}: put the control socket into a folder of "
+            f"every user may write to the folder {folder}: put the control socket into a folder of "
             f"its own, such as {folder / 'trio-socketio' / 'control.sock'}"
         )
 

@@ -68,9 +68,9 @@ class ControlStatistics:
         peers: connections to the control socket.
         backends: those of them that are registered as backends.
         events_handled: events of clients that backends have handled, since the start.
-        events_failed: those that no backend has handled; their clients were told.
-        methods: by name: how often each was called, how often it failed, and for how long all its
-            calls took together, in seconds.
+        events_failed: events that no backend has handled; their clients were informed.
+        methods: for each method, by name: the number of calls, the number of failures, and the
+            total duration in seconds.
     """
 
     peers: int
@@ -81,15 +81,15 @@ class ControlStatistics:
 
 
 class ControlService:
-    """Lets backends and operators control a server. Nothing is started before `run`.
+    """Lets backends and operators control a server. `run` starts it.
 
-    Each event that the options forward gets its handler when the service is created.
+    The service registers its handlers of forwarded events when it is created.
 
     Args:
-        server: what is controlled.
+        server: the server that is controlled.
         system: the program around it.
-        options: where it listens, and its bounds.
-        tokens: who may call; None has `run` read the files that the options name.
+        options: its addresses and bounds.
+        tokens: the tokens that are accepted; None has `run` read the files that the options name.
         refused: counts the requests to ``/rpc`` of those who may not call.
     Raises:
         ConfigurationError: the app handles an event that is to be forwarded.
@@ -127,14 +127,14 @@ class ControlService:
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
 
-        A peer whose token is gone is disconnected (CONTROL-16); the others may call what theirs
-        allows now.
+        A peer whose token is gone is disconnected (CONTROL-16); the others get the permissions that
+        their tokens have now.
         """
         self._tokens = tokens
         self._hub.use(tokens)
 
     def statistics(self) -> ControlStatistics:
-        """Return what the service does at the moment."""
+        """Return a snapshot of what the service does."""
         return ControlStatistics(
             peers=len(self._hub.peers),
             backends=len(self._backends),
@@ -149,7 +149,7 @@ class ControlService:
     def receive_rpc(self, request: Request) -> None:
         """Answer a request to ``/rpc``: a handler for the routes of the admin port."""
         if self._hub.nursery is None:
-            answer(request, 503, unavailable("the control service does not run"))
+            answer(request, 503, unavailable("the control service is not running"))
         else:
             self._http.receive_request(request)
 
@@ -171,9 +171,9 @@ class ControlService:
 
         Args:
             runtime: the runtime.
-            endpoints: where to listen, such as at sockets that systemd has opened; None means what
-                the options say.
-            task_status: told the addresses.
+            endpoints: where to listen, for example on sockets that systemd has opened; None means
+                the addresses of the options.
+            task_status: receives the addresses.
         Raises:
             ConfigurationError: it is not possible to listen there, somebody could call who must
                 not, or a file cannot be used.
@@ -227,7 +227,7 @@ def _load_tls(options: ControlOptions) -> SSLContext | None:
 
 def describe_api() -> dict[str, Any]:
     """Return the OpenRPC document that rpc.discover answers, without a server."""
-    # The signatures and docstrings say everything, so the objects need not be initialized.
+    # Only the signatures and docstrings are read, so the objects need not be initialized.
     found = (method for kind in _GROUPS for method in find_methods(object.__new__(kind)))
     return describe({method.name: method for method in found})
 
@@ -238,7 +238,7 @@ def _show(address: Any) -> str:
 
 
 def _describe(connection: Connection) -> str:
-    """Say who has connected: an address, or the process at the other end of a Unix socket."""
+    """Name the peer: by its address, or by the process at the other end of a Unix socket."""
     if connection.address:
         return connection.address
     if not hasattr(socket, "SO_PEERCRED"):

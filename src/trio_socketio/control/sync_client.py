@@ -1,7 +1,7 @@
 """A client of the control socket for scripts, threads and web frameworks.
 
-It needs no trio: it blocks, and uses nothing but the standard library and the errors and addresses
-of this package.
+It blocks and needs no trio: apart from the errors and addresses of this package, it uses only the
+standard library.
 """
 
 import base64
@@ -49,14 +49,14 @@ class ControlClient:
     """Calls the methods of a server on its control socket.
 
     It connects with the first call, and again with the first call after the connection was lost; a
-    call that was under way then is not repeated, as it may have been done. Threads may share it:
+    call that was under way is not repeated, because it may have been done. Threads may share it:
     their calls are made one after the other. After a fork the child has a connection of its own.
 
     Args:
         address: ``unix:PATH``, ``tcp:HOST:PORT`` or, for TLS, ``tls:HOST:PORT``; None means
             ``control.sock`` in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/trio-socketio.
         token: the secret, which TCP needs.
-        ssl_context: for TLS; None means that the certificates which the system trusts are trusted.
+        ssl_context: for TLS; None trusts the certificates that the system trusts.
         timeout_s: how long connecting, and each call, may take, in seconds.
     Raises:
         ConfigurationError: the address cannot be used.
@@ -100,7 +100,7 @@ class ControlClient:
         Args:
             method: its name; ``rpc.discover`` describes them all.
             params: by name, or by position. Bytes may be anywhere inside.
-            timeout_s: how long to wait, in seconds; None means as long as every call may take.
+            timeout_s: how long to wait, in seconds; None means the client's own timeout_s.
                 Whether the method was done is not known after that.
         Returns:
             Its result: dicts, lists, text, numbers, None and bytes.
@@ -120,13 +120,13 @@ class ControlClient:
     def batch(
         self, calls: Iterable[tuple[str, Params]], *, timeout_s: float | None = None
     ) -> list[Any]:
-        """Make several calls, one after the other, with one line.
+        """Make several calls, one after the other, in one line.
 
         Args:
             calls: the methods and their parameters.
             timeout_s: how long to wait for all of them; see `call`.
         Returns:
-            The result of each call, or the ControlError that it has failed with.
+            The result of each call, or the ControlError with which it failed.
         Raises:
             ControlError: the server has refused the batch, or not answered in time.
             ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
@@ -139,7 +139,7 @@ class ControlClient:
         return [_read(answers[number]) for number in numbers]
 
     def notify(self, method: str, params: Params = None) -> None:
-        """Call a method without asking for an answer, so that nobody learns if it fails.
+        """Call a method without asking for an answer; a failure is not reported.
 
         Raises:
             ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
@@ -186,7 +186,7 @@ class ControlClient:
             if not self._line.has_ended():
                 return self._line
             self._drop()
-        self._line = None  # one of the process that has forked is not ours to close
+        self._line = None  # that of a process that has forked is not ours to close
         line = _Line(_connect(self._address, self._ssl_context, ends))
         try:
             self._introduce(line, ends)
@@ -242,7 +242,7 @@ class _Line:
         self._sock.sendall(message)
 
     def receive(self, ends: float) -> Any:
-        """Return what the next line holds.
+        """Return the content of the next line.
 
         Raises:
             OSError: the connection has ended; TimeoutError if it took too long.
@@ -299,12 +299,12 @@ def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> s
         except BaseException:
             sock.close()
             raise
-    except (OSError, UnicodeError) as error:  # ssl.SSLError is one; a host may be no name
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is a subclass; a host may be no name
         raise ConnectFailed(explain_failure(where, error)) from error
 
 
 def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
-    """Read until all these answers are there. What else the server sends is not for us."""
+    """Read until all these answers are there. Anything else that the server sends is ignored."""
     answers: dict[int, dict[str, Any]] = {}
     while len(answers) < len(numbers):
         received = line.receive(ends)

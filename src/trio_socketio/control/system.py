@@ -1,4 +1,4 @@
-"""The methods that concern the whole program, and what they need of it."""
+"""The methods that concern the whole program, and the interface that they need of it."""
 
 from typing import Any, Literal, Protocol
 
@@ -13,7 +13,7 @@ State = Literal["starting", "serving", "draining"]
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What program this is.
+    """Identifies the program.
 
     Args:
         version: of trio-socketio.
@@ -31,12 +31,11 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reload has changed.
+    """The effect of a reload.
 
     Args:
-        changed: the names of the options that hold from now on.
-        needs_restart: the names of options that were changed in the file and hold only after a
-            restart.
+        changed: the names of the options whose new values hold now.
+        needs_restart: the names of the options whose new values hold only after a restart.
     """
 
     changed: list[str]
@@ -47,7 +46,7 @@ class Draining(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to system.drain.
 
     Args:
-        state: draining: the server stops in stages from now on.
+        state: always draining, because the server stops in stages from now on.
     """
 
     state: State
@@ -57,13 +56,13 @@ class System(Protocol):
     """The program around a server."""
 
     def info(self) -> SystemInfo:
-        """Return what program this is."""
+        """Return what identifies the program."""
 
     async def statistics(self) -> dict[str, Any]:
-        """Return what the server does at the moment: numbers by name, in groups."""
+        """Return the current numbers of the server, by name, in groups."""
 
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing.
+        """Read the configuration again and apply it, all or nothing.
 
         If it is cancelled, nothing has changed.
 
@@ -88,17 +87,17 @@ class SystemMethods:
 
     @rpc("system.info")
     def info(self) -> SystemInfo:
-        """Tell what program this is."""
+        """Identify the program: its version, node, process, start and state."""
         return self._system.info()
 
     @rpc("system.stats")
     async def statistics(self) -> dict[str, Any]:
-        """Tell what the server does at the moment: numbers by name."""
+        """Show the current numbers of the server, by name."""
         return await self._system.statistics()
 
     @rpc("system.reload")
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing."""
+        """Read the configuration again and apply it, all or nothing."""
         try:
             return await self._system.reload()
         except ConfigurationError as error:
@@ -108,6 +107,6 @@ class SystemMethods:
 
     @rpc("system.drain")
     def drain(self) -> Draining:
-        """Begin to stop in stages; the answer comes when it has begun."""
+        """Begin to stop in stages; the result comes when the stop has begun."""
         self._system.drain()
         return Draining(state="draining")

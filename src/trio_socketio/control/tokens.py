@@ -1,4 +1,4 @@
-"""Who may call which methods."""
+"""The tokens, and the methods that each of them allows."""
 
 import hmac
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from trio_socketio.errors import ConfigurationError
 MIN_SECRET_BYTES: Final = 16
 MAX_SECRET_BYTES: Final = 4096
 OPEN_METHODS: Final = frozenset(("auth", "rpc.discover"))
-"""Methods that everybody may call who is let in at all."""
+"""Methods that every caller with a grant may call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a caller may do.
+    """The permissions of a caller.
 
     Args:
-        name: of the token, or what else stands for the caller in the log.
+        name: of the token, or another name of the caller for the log.
         methods: names, ``prefix.*``, or ``*``.
         digest: of the secret; empty for a caller that needs none.
     """
@@ -36,7 +36,7 @@ class Grant:
 
 
 LOCAL: Final = Grant("local", ("*",))
-"""Of whoever can open the Unix socket: the permissions of its file decide who that is."""
+"""The grant of processes that can open the Unix socket, as the permissions of its file decide."""
 
 
 class TokenTable:
@@ -75,7 +75,7 @@ class TokenTable:
         return found
 
     def renew(self, grant: Grant) -> Grant | None:
-        """Return what has become of a grant of an earlier table: None if its secret is gone."""
+        """Return this table's grant for the secret of an earlier grant; None if it is gone."""
         if not grant.digest:
             return grant
         return next((one for one in self._grants if one.digest == grant.digest), None)

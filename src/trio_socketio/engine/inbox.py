@@ -34,7 +34,7 @@ class Inbox:
         admission: adds headers to answers.
         payloads: decodes bodies, as the client writes them.
         answer_get: answers a GET that waits.
-        traffic: counts what the POSTs bring.
+        traffic: counts the packets and bytes of the POSTs.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """

@@ -34,14 +34,14 @@ _POLICY_VIOLATION: Final = 1008
 
 
 class Owner(engine_polling.Owner, Protocol):
-    """What sessions belong to."""
+    """The owner of sessions."""
 
     ids: "RandomText"
     sessions: dict[str, Session]
 
     @property
     def session_log(self) -> "SessionLog":
-        """Tells of sessions in the log."""
+        """Logs sessions."""
 
     def session_created(self, session: Session, /) -> None:
         """Register a session that is about to open."""
@@ -223,7 +223,7 @@ class Opening:
             session.lose("transport error")
             raise
         session.reschedule()
-        if session.is_open:  # whoever opens it may have closed it at once
+        if session.is_open:  # open_session may have closed it at once
             self._owner.admission.session_opened(session)
 
 

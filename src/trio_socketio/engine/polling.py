@@ -48,7 +48,7 @@ class PollingTransport:
 
     Attributes:
         inbox: receives the POSTs.
-        traffic: what POSTs have brought, and answers to GETs have taken.
+        traffic: the packets and bytes of POSTs, and of answers to GETs.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """

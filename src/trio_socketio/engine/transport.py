@@ -38,7 +38,7 @@ class Transport(Protocol):
 
     @property
     def traffic(self) -> Traffic:
-        """What it has received and sent."""
+        """The packets and bytes that it has received and sent."""
 
     def send(self, packet: "Outgoing", /) -> None:
         """Send a packet. Never blocks, and calls nothing back."""
@@ -142,7 +142,7 @@ class Ended:
 
     @property
     def traffic(self) -> Traffic:
-        """Return nothing: the session has told already what has passed."""
+        """Return nothing, because the session has already logged its counts."""
         return Traffic()
 
     def send(self, packet: "Outgoing") -> None:

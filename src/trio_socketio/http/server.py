@@ -56,8 +56,8 @@ def open_http_connections(
 
 
 def encode_busy(error_headers: ErrorHeaders) -> bytes:
-    """Write the answer to a connection that is refused because there are too many.
+    """Write the answer to a connection that is refused because too many are open.
 
-    It is not read, so the origin of its page is unknown.
+    The request is not read, so the origin of its page is unknown.
     """
     return encode_error(503, "too many connections", [_RETRY, *error_headers(None)])

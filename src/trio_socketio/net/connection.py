@@ -52,7 +52,7 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 15 attributes and 38 methods, because three others drive it: the poller calls six of its
+    It has 16 attributes and 38 methods, because three others drive it: the poller calls six of its
     methods, the timetable two, and what reads from it and writes to it needs its reading, its
     output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
     part of its own, because then every message would take one more call.
@@ -75,6 +75,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_apart",
         "_deadline",
         "_out",
         "_out_bytes",
@@ -106,6 +107,7 @@ class Connection:
         self._output = IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
+        self._apart = 0  # how many pieces of it are no packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
 
@@ -124,7 +126,8 @@ class Connection:
 
         What has been written and not flushed is no packet, but its bytes are counted.
         """
-        self.traffic = Traffic(packets_out=-len(self._out))
+        self.traffic = Traffic()
+        self._apart = len(self._out)
 
     def fileno(self) -> int:
         """The descriptor; -1 once it is closed."""
@@ -220,8 +223,8 @@ class Connection:
 
     @property
     def unflushed(self) -> tuple[int, int]:
-        """The pieces and bytes of output that were written since the last flush."""
-        return len(self._out), self._out_bytes
+        """The packets and bytes that were written since the last flush."""
+        return len(self._out) - self._apart, self._out_bytes
 
     def write(self, data: bytes) -> None:
         """Add to the output, which is sent at the end of the turn.
@@ -242,10 +245,11 @@ class Connection:
 
     def write_apart(self, data: bytes) -> None:
         """Write something that does not count as a packet, such as the close of a WebSocket."""
-        self.traffic.packets_out -= 1  # it is counted when it is flushed
+        before = len(self._out)
+        self._apart += 1
         self.write(data)
-        if self._output is SHUT or self._output is OVER:  # it was dropped
-            self.traffic.packets_out += 1
+        if len(self._out) == before and self._apart:  # neither kept nor flushed early
+            self._apart -= 1
 
     def _flush_early(self) -> None:
         try:
@@ -260,6 +264,9 @@ class Connection:
         out = self._out
         count = len(out)
         data = out[0] if count == 1 else b"".join(out)
+        if self._apart:
+            count -= self._apart
+            self._apart = 0
         traffic = self.traffic
         traffic.packets_out += count
         traffic.bytes_out += len(data)
@@ -420,9 +427,8 @@ class Connection:
         self._receive = NOBODY.receive_data
         self.reading = OFF
         self._output = SHUT
-        self.traffic.packets_out += len(self._out)  # what is no packet was taken off already
         self._out.clear()
-        self._out_bytes = 0
+        self._out_bytes = self._apart = 0
         self._deadline = inf
         if self.backlog is not None:
             self.backlog.take()

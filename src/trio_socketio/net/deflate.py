@@ -48,7 +48,7 @@ _ZLIB_MIN_BITS: Final = 9
 
 
 class Agreement(NamedTuple):
-    """What client and server agreed on.
+    """The parameters on which client and server agreed.
 
     Args:
         server_bits, client_bits: the window of what the side sends, as a power of two.

@@ -229,8 +229,8 @@ class FrameReceiver:
             while size - at >= 2:
                 if self._stopped:
                     break
-                # The clock is looked at after the first message and then after every fourth; to
-                # look after each costs a tenth of a small message.
+                # The clock is read after the first message and then after every fourth; reading it
+                # after each message costs a tenth of a small message.
                 if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
                     self._held = True
                     self._need = 0
@@ -286,7 +286,7 @@ class FrameReceiver:
                     self._end(code, "transport close", heard_all=True)
                     return
                 else:
-                    uncommon += 1  # it is counted when its message is whole
+                    uncommon += 1  # counted once its message is complete
                     if not self._receive_by_wsproto(data[at:end]):
                         return
                     weight = self._weigh()

@@ -10,7 +10,7 @@ from trio_socketio.protocol.connection import OPEN
 MAX_LINE_BYTES: Final = 1 << 20
 _LINES_PER_TURN: Final = 64
 _PAUSE_S: Final = 60.0
-"""How long a peer may confirm none of our output while its lines are not read."""
+"""How long a peer may leave our output unconfirmed while its lines are not read."""
 
 
 class LineReceiver:
@@ -25,7 +25,7 @@ class LineReceiver:
             itself; it may tell the peer why.
 
     Attributes:
-        max_line_bytes: may be changed between two lines.
+        max_line_bytes: the longest line; it may be changed between two lines.
     """
 
     __slots__ = (
@@ -57,11 +57,11 @@ class LineReceiver:
         self._searched = 0  # how many bytes of the buffer are known to hold no line feed
 
     def pause(self) -> None:
-        """Hand over no more lines, and read no more, until resume."""
+        """Stop reading and handing over lines until `resume`."""
         self._paused = True
 
     def resume(self) -> None:
-        """Go on after pause, in the connection's next turn."""
+        """Continue after `pause`, in the connection's next turn."""
         if self._paused:
             self._paused = False
             if self._connection.life is OPEN:

@@ -109,7 +109,9 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     for path in (certfile, keyfile):
-        if path is not None and not os.path.isfile(path):  # False also if nobody may look there
+        if path is not None and not os.path.isfile(
+            path
+        ):  # False, too, if access to its folder is denied
             what = "certificate" if path is certfile else "key"
             raise ConfigurationError(f"{what} file not found: {path}")
     try:

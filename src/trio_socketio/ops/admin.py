@@ -1,8 +1,8 @@
-"""The port for operators: whether the program lives, whether it is ready, and its metrics.
+"""The port for operators: liveness, readiness and metrics of the program.
 
 It is a service of the runtime, so it answers before the first client is accepted and until the last
-one has gone. Its connections are its own, and few. What takes time is done by one task, in slices,
-for all who ask meanwhile.
+one has gone. It has a small number of connections of its own. Work that takes time is done by one
+task, in slices, for all requests that come meanwhile.
 """
 
 import logging
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TokenCheck = Callable[[str], bool]
-"""Says whether the bearer of a token may read the health and the metrics."""
+"""Checks whether a token allows reading the health and the metrics."""
 
 PAUSE_S: Final = 0.1
-"""The least time between two measurements; who asks meanwhile waits for the next."""
+"""The least time between two measurements; requests in between wait for the next one."""
 
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
@@ -93,14 +93,14 @@ def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> 
 
 
 class AdminPort:
-    """Answers operators and the programs that watch for them.
+    """Answers operators and their monitoring programs.
 
     Args:
         options: of the port.
-        health: is asked whether the program is ready.
+        health: says whether the program is ready.
         metrics: writes the metrics.
-        check_token: is asked about the bearer token of each request. Without it, the port listens
-            on addresses of this machine only, and is open to everybody there.
+        check_token: checks the bearer token of each request. Without it, the port listens only on
+            addresses of this machine, and needs no token.
         routes: further paths and what answers them. They check tokens themselves.
         refused: counts the requests of those who may not ask.
     """
@@ -120,7 +120,7 @@ class AdminPort:
         self._metrics = metrics
         self._check_token = check_token
         self._refused = RefusedCallers() if refused is None else refused
-        self._is_open = False  # to everybody who can reach it
+        self._is_open = False  # needs no token
         self._names = {"localhost", *(name.lower() for name in options.hosts)}
         if options.listen is not None:
             self._names.add(split_listen(options.listen)[0].lower())
@@ -147,7 +147,7 @@ class AdminPort:
         """Serve until `end` is called. Runtime.start_service starts it, and returns the addresses.
 
         Raises:
-            ConfigurationError: it cannot listen there, or anybody could read it there.
+            ConfigurationError: it cannot listen there, or would be open to other machines.
         """
         connections = open_http_connections(
             runtime.poller,
@@ -189,7 +189,7 @@ class AdminPort:
     # -- requests
 
     def _receive(self, request: "Request") -> None:
-        """Take a request, unless the page of somebody else may have sent it (OPS-05).
+        """Take a request, unless a foreign page may have sent it (OPS-05).
 
         A page can have its own name point to this port (DNS rebinding), and the browser then sends
         that name as the host. It cannot do so with an address. Probes of HTTP/1.0 name no host.
@@ -200,8 +200,8 @@ class AdminPort:
             _answer(
                 request,
                 403,
-                "this port is not known by the name in the Host header: ask for it by its address, "
-                "or list the name in hosts of [admin]",
+                "this port is not known by the name in the Host header: use its address, or list "
+                "the name in hosts of [admin]",
             )
             return
         self._routes.receive_request(request)
@@ -215,7 +215,7 @@ class AdminPort:
         return True
 
     def _receive_reading(self, answer: RequestHandler, request: "Request") -> None:
-        """Have a request that only reads answered, if it may read (OPS-04, OPS-06)."""
+        """Answer a request that only reads, if it is allowed to (OPS-04, OPS-06)."""
         if request.method not in ("GET", "HEAD"):
             _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         elif not self._is_open and not self._is_allowed(request):
@@ -239,11 +239,11 @@ class AdminPort:
         )
 
     def _answer_alive(self, request: "Request") -> None:
-        """Answer that the event loop runs, which is proven by the answer (OPS-01)."""
+        """Answer, which proves that the event loop runs (OPS-01)."""
         _answer(request, 200, "ok")
 
     def _answer_ready(self, request: "Request") -> None:
-        """Answer whether clients should come here, and if not, why (OPS-02)."""
+        """Answer whether the program is ready for clients, and if not, why (OPS-02)."""
         reasons = self._health.reasons()
         _answer(request, 503 if reasons else 200, "\n".join(reasons) or "ready")
 
@@ -254,7 +254,7 @@ class AdminPort:
         self._asked.set()
 
     async def _measure_for_all(self, poller: "Poller") -> None:
-        """Answer all who ask for the metrics with one measurement (OPS-07)."""
+        """Answer all requests for the metrics that wait with one measurement (OPS-07)."""
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
@@ -264,7 +264,7 @@ class AdminPort:
             except Exception:
                 log.exception("the metrics could not be measured")
                 for request in asking:
-                    poller.defer(partial(_answer, request, 500, "the log says what has failed"))
+                    poller.defer(partial(_answer, request, 500, "see the log for what has failed"))
             else:
                 for request in asking:
                     poller.defer(partial(request.respond, 200, _METRICS, text))

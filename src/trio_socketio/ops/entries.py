@@ -11,22 +11,22 @@ from trio_socketio.codec.control_characters import escape
 from trio_socketio.ops.tracebacks import Traceback, cut
 
 MAX_CHARACTERS: Final = 32_768
-"""A longer message is cut off, because so many of them may wait to be written (LOG-03)."""
+"""A longer message is cut off, because many messages may wait to be written (LOG-03)."""
 _PACKAGE: Final = "trio_socketio."
 _ENTRY_WEIGHT: Final = 500
 
 
 class Entry:
-    """What is written of a record.
+    """The part of a record that is written.
 
-    Its message is formatted already, because the arguments of a call may change after it. All
-    that is left to do can be done by another thread.
+    Its message is already formatted, because the arguments of a log call may change after it. The
+    rest of the work can be done by another thread.
 
     Args:
         created: seconds since 1970.
         level, logger: names.
         message: one line or several; nothing in it is escaped yet.
-        fields: more about the event, for machines; values that JSON can carry.
+        fields: details of the event for programs; values that JSON can carry.
         failure: the exception that was logged; None if there is none.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entry:
 
 
 def read_record(record: logging.LogRecord) -> Entry:
-    """Take from a record what is to be written. It never raises because of a wrong log call."""
+    """Make an entry of a record. A wrong log call never raises here."""
     try:
         message = record.getMessage()
     except Exception as error:
@@ -67,7 +67,7 @@ def read_record(record: logging.LogRecord) -> Entry:
             f"{type(error).__name__}"
         )
     raised = record.exc_info[1] if record.exc_info else None
-    # Only our own lines have fields: those of an app might change, or hold anything.
+    # Only our own records have fields; values of an app could change, or be of any type.
     fields = getattr(record, "fields", None) if record.name.startswith(_PACKAGE) else None
     return Entry(
         record.created,

@@ -37,7 +37,7 @@ class Address:
 
     @property
     def absence(self) -> str:
-        """What to say if the machine does not have this address."""
+        """The message if the machine does not have this address."""
         every, kind = _WILDCARDS[self.family]
         return f"this machine has no {kind if self.ip == every else 'such address'}"
 

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
-    It has 16 attributes: seven are what each of its connections needs of it, and the others are its
-    bounds, its numbers and its log.
+    It has 16 attributes: seven are for its connections, and the others are its bounds, its numbers
+    and its log.
 
     Args:
         poller, deadlines: those of the runtime.
@@ -78,9 +78,9 @@ class Connections:
         return [each.traffic for each in self._open if each.traffic is not shared]
 
     def apply(self, limits: ConnectionLimits, busy_answer: bytes) -> None:
-        """Bound the number of connections by these limits from the next one on (CFG-14).
+        """Use these limits on the number of connections from the next one on (CFG-14).
 
-        Those that are open stay so. The bounds on their output are not changed.
+        Open connections stay open. The bounds on output do not change.
         """
         self._limits = limits
         self._busy_answer = busy_answer

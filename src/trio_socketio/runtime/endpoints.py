@@ -90,7 +90,7 @@ class UnixEndpoint:
         listener = open_unix_listener(Path(self.path), self.mode)
         try:
             ours = os.stat(self.path)
-        except OSError as error:  # somebody has removed the file at once
+        except OSError as error:  # another process has removed the file at once
             listener.close()
             raise ConfigurationError(f"cannot listen on {self.path}: {error.strerror}") from error
         try:
@@ -174,7 +174,7 @@ class CheckedEndpoint:
 class RenewableEndpoint:
     """An endpoint whose certificate can be renewed while it is listened on.
 
-    Connections that are open go on with the context that they began with (CFG-15).
+    Open connections keep the context with which they began (CFG-15).
 
     Args:
         endpoint: where to listen, and the first context.

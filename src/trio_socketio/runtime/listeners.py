@@ -144,12 +144,12 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
                 path.unlink()
             except FileNotFoundError:
                 log.debug("%s has vanished: the program that had it has just ended", path)
-            except BlockingIOError as error:  # somebody listens there, and its backlog is full
+            except BlockingIOError as error:  # a process listens there, and its backlog is full
                 raise _taken(path) from error
             else:
                 raise _taken(path)
         listener.bind(str(path))
-        os.chmod(path, mode)  # before listen: until then nobody can connect
+        os.chmod(path, mode)  # before listen, because until then no client can connect
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()

@@ -57,7 +57,7 @@ class _Running:
 
 
 class Runtime:
-    """What a serving program runs on; listeners of several kinds share it (RUN-01).
+    """The basis of a serving program, which listeners of several kinds share (RUN-01).
 
     Programs get one from `open_runtime`.
 

@@ -9,7 +9,7 @@ from trio_socketio.errors import AckTimeout, TrioSocketIOError
 
 
 class Awaited(Protocol):
-    """What a socket tells the answer to a question, or that none will come."""
+    """Receives the answer to a question, or the news that none will come."""
 
     def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
         """Take the answer of a client.
@@ -26,7 +26,7 @@ class Awaited(Protocol):
 class AnsweringClient(Protocol):
     """The client whose answers are awaited.
 
-    It counts them, because an answer may stand behind events that are not read for the moment.
+    It counts them, because an answer may be queued behind events that are not read for the moment.
     """
 
     def ack_awaited(self) -> None:
@@ -74,7 +74,7 @@ class PendingAcks:
             pending.receive(arguments, socket_id)
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """Tell everybody who waits that no answer will come: the socket has left."""
+        """Tell every task that waits that no answer will come, because the socket has left."""
         waiting, self._waiting = self._waiting, {}
         for pending in waiting.values():
             self._client.ack_over()
@@ -97,7 +97,7 @@ class GatheredAcks:
         self._changed = trio.Event()
 
     def expect(self, count: int) -> None:
-        """Expect so many more answers; a negative count means fewer."""
+        """Expect this number of further answers; a negative count means fewer."""
         self._missing += count
         self._look()
 

@@ -57,7 +57,7 @@ class AdaptedPlace(Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered with the namespace."""
+        """The registrations of the namespace."""
 
     @property
     def _recovery(self) -> "NamespaceRecovery | None":
@@ -103,7 +103,7 @@ class Adapter:
         return type(self).start is not Adapter.start
 
     async def start(self) -> None:
-        """Reach the other nodes. Awaited before anybody joins the namespace; does nothing here.
+        """Reach the other nodes. Awaited before any client joins the namespace; does nothing here.
 
         It may take hook_timeout_s, and is cancelled if the namespace ends before.
 
@@ -116,7 +116,7 @@ class Adapter:
     def close(self) -> None:
         """Release what `start` has opened: the namespace or its server has ended.
 
-        Called once, when nobody is in the namespace any more. A server that serves again makes new
+        Called once, when the namespace is empty for good. A server that serves again makes new
         adapters.
         """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Reaching(Protocol):
-    """What a broadcast asks of an adapter. The contracts are those of Adapter."""
+    """The part of an adapter that a broadcast needs. The contracts are those of Adapter."""
 
     def broadcast(self, arguments: list[Any], target: Target) -> int:
         """Send an event to the sockets of target."""
@@ -185,9 +185,9 @@ class Broadcast:
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Describe the selected sockets of all nodes, as they are now."""
         self._audience._workers.check_thread()
-        everybody = Broadcast(self._audience)
+        everyone = Broadcast(self._audience)
         found = await self._audience.adapter.fetch_sockets(self._target)
-        return [RemoteSocket(everybody.to(details.id), details) for details in found]
+        return [RemoteSocket(everyone.to(details.id), details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
         """Put the sockets into rooms.

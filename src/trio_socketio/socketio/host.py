@@ -1,4 +1,4 @@
-"""What all parts of one server share."""
+"""The state that all parts of one server share."""
 
 import logging
 from functools import partial
@@ -37,12 +37,12 @@ class Host:
         ConfigurationError: there is no such parser.
 
     Attributes:
-        counts: what passes between the server and its clients.
+        counts: counts the traffic between the server and its clients.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
-        refusal_log: tells of clients that may not join a namespace.
+        refusal_log: logs clients that may not join a namespace.
         stopping: the times of the next stop, or of the one that is under way.
         workers: run user code.
     """

@@ -1,4 +1,4 @@
-"""Bounds what clients have sent and nobody has finished with, and decodes large packets in turn.
+"""Bounds the input that handlers have not finished with, and decodes large packets in turn.
 
 Events that wait for handlers are Python objects, many times larger than the text they came from:
 0.9 MB of ``[],[],...`` decodes to 20 MB. So they are weighed by their text, with 64 bytes for every
@@ -13,7 +13,7 @@ session that has collected the most is closed, which frees them at once. If it w
 sessions could wait for each other's last attachment.
 
 A large packet takes long to decode (50 ms for the one above). It is put aside as it came, its
-session is not read meanwhile, and one such packet is decoded whenever everybody else has had a
+session is not read meanwhile, and one such packet is decoded whenever every other session has had a
 turn.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGE_BYTES: Final = 65536
-"""A packet above this size is decoded on its own, after everybody else has had a turn."""
+"""A packet above this size is decoded on its own, after every other session has had a turn."""
 SMALL_BYTES: Final = 4096
 """A packet up to this size weighs its bytes, so that most messages cost one comparison."""
 
@@ -120,7 +120,7 @@ class Holder(Protocol):
     """A client whose packets are weighed."""
 
     held: int
-    """The weight of what it has sent and nobody has finished with. Only Intake changes it."""
+    """The weight of its input that handlers have not finished with. Only Intake changes it."""
 
     @property
     def session(self) -> Reading:
@@ -167,7 +167,7 @@ class _PutOff:
 
 
 class Intake:
-    """What the clients of one server have sent and nobody has finished with.
+    """The input from the clients of one server that handlers have not finished with.
 
     Attributes:
         held: the weight of it all, packets that wait to be decoded included.
@@ -238,7 +238,7 @@ class Intake:
 
     @property
     def _share(self) -> int:
-        """What a session may hold in any case, however much all sessions hold together."""
+        """The weight that a session may hold in any case, whatever all sessions hold together."""
         return self._bound // (_SHARES * max(self._holders, 1))
 
     def _add(self, holder: Holder, weight: int) -> None:

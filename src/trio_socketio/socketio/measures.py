@@ -1,7 +1,7 @@
-"""Measures a server for those who watch over it, without making anybody wait.
+"""Measures a server for its operators, without blocking it.
 
-What is to be counted over all sessions or namespaces is counted in slices, between which other
-tasks run. So the numbers of one measurement may be some milliseconds apart.
+Sessions and namespaces are counted in slices, between which other tasks run. The numbers of one
+measurement may therefore be some milliseconds apart.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 MAX_NAMESPACES: Final = 100
-"""How many namespaces are told apart; those that come later are summed as OTHER."""
+"""How many namespaces are counted by name; later ones are summed as OTHER."""
 
 _LEAVES: Final = (
     *ENDS,
@@ -44,7 +44,7 @@ class SocketCounts(Observer):
     """Counts the sockets that come and go.
 
     Attributes:
-        joined, refused, abandoned: how the joinings of clients have ended.
+        joined, refused, abandoned: how many joinings of clients have ended in that way.
         left: how many sockets have left their namespaces, by reason; reasons that a program has
             made up are summed as OTHER.
     """
@@ -68,25 +68,25 @@ class SocketCounts(Observer):
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What a server does at the moment, and what it has done since it was made.
+    """The current numbers of a server, and its totals since it was made.
 
-    Numbers of sessions, sockets and the like are zero where it does not serve.
+    Current numbers, such as those of sessions and sockets, are zero while it does not serve.
 
-    It has 23 attributes, because that much is measured.
+    It has 23 attributes, one for each measure.
 
     Args:
-        counts: what has happened to its sessions. They go on counting.
-        traffic: what has passed between it and its clients, by transport.
-        connections: open connections, by transport; those for polling are all that speak HTTP.
-        timings: of its handlers, by the names of their events. They go on, too.
-        joinings: how the joinings of clients have ended.
-        disconnects: sockets that have left, by reason.
-        connections_accepted, connections_refused: since it was mounted last.
-        sessions: by the transport that carries them.
+        counts: counts its sessions and requests. It is live, not a snapshot.
+        traffic: the traffic with its clients, by transport.
+        connections: open connections, by transport; connections that speak HTTP count as polling.
+        timings: of its handlers, by the names of their events; live, too.
+        joinings: the joinings of clients, by result.
+        disconnects: the sockets that have left, by reason.
+        connections_accepted, connections_refused: counted since the last mount.
+        sessions: open sessions, by the transport that carries them.
         sessions_unjoined: those whose clients have joined no namespace.
-        outbound_queue_bytes: output that has not left.
-        drain_remaining: sessions that are still there while the server stops; zero before.
-        sockets, rooms: by namespace; all children of a parent are one (OPS-23).
+        outbound_queue_bytes: output that waits to be sent.
+        drain_remaining: sessions that are still open while the server stops; zero before.
+        sockets, rooms: by namespace; all children of a parent count as one (OPS-23).
         joining: clients that are joining a namespace.
         packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
             Statistics.
@@ -128,11 +128,11 @@ class Measuring:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._sockets = SocketCounts()
-        self._mount: Mount | None = None  # the last one, whose numbers are kept when it has ended
+        self._mount: Mount | None = None  # the last one; its numbers are kept after its end
         server.observe(self._sockets)
 
     async def take(self) -> Measures:
-        """Measure. Other tasks run meanwhile."""
+        """Return a measurement. Other tasks run meanwhile."""
         server = self._server
         mount = self._mount = server._running or self._mount
         engines = () if mount is None else mount.engines
@@ -207,7 +207,7 @@ async def _count_by_namespace(server: Server) -> tuple[dict[str, int], dict[str,
 
 
 async def count_traffic(server: Server) -> dict[str, int]:
-    """Return what has passed between a server and its clients since it was made (CTL-15)."""
+    """Return the totals of the traffic between a server and its clients (CTL-15)."""
     counts = server._host.counts
     traffic, _ = await _sum_traffic(server, server._running)
     total = Traffic()
@@ -258,7 +258,7 @@ def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:
 
 
 async def _sliced(items: "Iterable[T]") -> "AsyncIterator[T]":
-    """Give the items, and let other tasks run now and then."""
+    """Yield the items, and let other tasks run from time to time."""
     for number, item in enumerate(items):
         if number % _SLICE == _SLICE - 1:
             await checkpoint()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Membering(Reaching, Protocol):
-    """What a socket asks of an adapter. The contracts are those of Adapter."""
+    """The part of an adapter that a socket needs. The contracts are those of Adapter."""
 
     def add(self, socket: Any, room: str) -> None:
         """Put a socket into a room."""
@@ -59,7 +59,7 @@ class Place(Audience, Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered with the namespace."""
+        """The registrations of the namespace."""
 
     @property
     def _packets(self) -> "PacketWriter":
@@ -74,7 +74,7 @@ class Place(Audience, Protocol):
         """The sockets that have listeners of what is sent to them."""
 
     def _end_if_deserted(self) -> None:
-        """End a dynamic namespace that nobody is in or joins, if the options say so."""
+        """End a dynamic namespace that is empty and not being joined, if the options say so."""
 
     # -- broadcasts; see Broadcast
 
