@@ -17,6 +17,7 @@ from tests.cli_process import run_cli, serving
 from tests.wire import HttpClient, open_client
 from trio_socketio import ServerOptions
 from trio_socketio.cli import main
+from trio_socketio.errors import ConfigurationError
 
 OPTIONS = {
     "--config": "FILE",
@@ -491,3 +492,38 @@ async def test_serving_on_a_unix_socket(tmp_path: Path) -> None:
         await server.wait_url()
         assert await server.end() == 0
     assert not path.exists()
+
+
+def end_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """What the command does when the program ends with an error."""
+
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("trio_socketio.cli.serve.ignore_hang_ups", lambda: None)
+    monkeypatch.setattr("trio_socketio.cli.serve._freeze", lambda: None)
+    monkeypatch.setattr("trio_socketio.cli.serve.trio.run", fail)
+    return main(["serve"])
+
+
+def test_every_fault_in_a_group_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = [ConfigurationError("the first"), ConfigurationError("the second")]
+    group = ExceptionGroup("g", [faults[0], ExceptionGroup("h", [faults[1]])])
+    assert end_with(group, monkeypatch) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "trio-socketio: the first",
+        "trio-socketio: the second",
+    ]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_failure_is_not_hidden_behind_a_fault(
+    monkeypatch: pytest.MonkeyPatch, *, first: bool
+) -> None:
+    errors = [ConfigurationError("a fault"), KeyError("a defect")]
+    group = ExceptionGroup("g", errors if first else errors[::-1])
+    with pytest.raises(ExceptionGroup) as raised:
+        end_with(group, monkeypatch)
+    assert raised.value is group

@@ -233,6 +233,9 @@ def test_check_config_finds_an_admin_port_that_is_open_to_others(
     (tmp_path / "token").write_text("0123456789abcdef")
     tokens = f"[control]\ntokens = [{{name = 'a', file = '{tmp_path}/token'}}]\n"
     conf.write_text(f'[admin]\nlisten = "{host}:9"\n{tokens}')
+    (fault,) = check(conf, capsys)
+    assert fault.startswith("[admin] listen: the tokens for the admin port would pass in the clear")
+    conf.write_text(f'[admin]\nlisten = "{host}:9"\nallow_cleartext = true\n{tokens}')
     assert check(conf, capsys) == []
 
 

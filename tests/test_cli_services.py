@@ -1,15 +1,23 @@
 """``serve`` with a control socket and an admin port."""
 
+import os
 import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGHUP
+from signal import SIGHUP, SIGTERM
 from typing import Any, NamedTuple
 
 import pytest
 import trio
+import trustme
 from trio.testing import trio_test
 
-from tests.cli_process import serving
+from tests.cli_process import LIMIT_S, ServingProcess, serving
+from tests.control.serving import RawPeer
 from tests.wire import open_client
 from trio_socketio.control import open_control
 from trio_socketio.errors import ControlError, TrioSocketIOError
@@ -74,6 +82,63 @@ async def test_a_server_is_controlled_watched_reloaded_and_drained(tmp_path: Pat
         assert await server.wait_end() == 0
 
 
+@pytest.mark.req("CONTROL-62")
+@trio_test
+async def test_peers_have_their_answers_before_the_end(tmp_path: Path) -> None:
+    control = tmp_path / "run" / "control.sock"
+    async with serving("--control", f"unix:{control}") as server:
+        await server.wait_port()
+        stream = await trio.open_unix_socket(str(control))
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow = RawPeer(stream)
+        await slow.receive()
+        await slow.send(*[slow.request("rpc.discover")] * 20)
+        async with open_control(f"unix:{control}") as quick:
+            await quick.call("system.info")  # so what came before has been answered
+            await quick.call("system.drain")
+        await server.wait_logged("to take their last bytes")
+        for _ in range(20):
+            assert "result" in await slow.receive()
+        assert await slow.is_closed()
+        await stream.aclose()
+        assert await server.wait_end() == 0
+        ends = [line for line in server.log if "control peer 1 " in line and "has ended" in line]
+        assert len(ends) == 1
+
+
+@pytest.mark.req("CONTROL-62")
+@trio_test
+async def test_requests_to_rpc_have_their_answers_before_the_end(tmp_path: Path) -> None:
+    admin, secret, conf = free_port(), tmp_path / "secret", tmp_path / "conf.toml"
+    await trio.Path(secret).write_text(SECRETS[0])
+    await trio.Path(conf).write_text(
+        f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
+        f'[control]\ntokens = [{{name = "ops", file = "{secret}"}}]\n'
+    )
+    body = b'{"jsonrpc":"2.0","id":1,"method":"system.reload"}'
+    async with serving("--config", str(conf)) as server:
+        await server.wait_port()
+        await trio.Path(secret).unlink()
+        os.mkfifo(secret)  # it is read when something is written to it
+        stream = await trio.open_tcp_stream("127.0.0.1", admin)
+        await stream.send_all(
+            b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+            + SECRETS[0].encode()
+            + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        async with await trio.open_file(secret, "w") as file:
+            server.process.send_signal(SIGTERM)
+            await server.wait_logged("ending the services")
+            await file.write(SECRETS[1])
+        answer = b""
+        while data := await stream.receive_some():
+            answer += data
+        assert b'"result"' in answer
+        await stream.aclose()
+        assert await server.wait_end() == 0
+
+
 @trio_test
 async def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     control = f"unix:{tmp_path}/run/control.sock"
@@ -112,13 +177,84 @@ async def test_tokens_are_reloaded(tmp_path: Path) -> None:
         assert not [line for line in server.log for one in SECRETS if one in line]
 
 
+# -- sockets of systemd
+
+
+@asynccontextmanager
+async def handed_over(listener: socket.socket, conf: Path) -> AsyncIterator[ServingProcess]:
+    """Serve with a control socket that is open already."""
+    start = (
+        "import os, sys\n"
+        f"os.dup2({listener.fileno()}, 3)\n"
+        "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='control', LISTEN_PID=str(os.getpid()))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'trio_socketio', 'serve', '--port', '0',"
+        f" '--config', {str(conf)!r}])\n"
+    )
+    with trio.fail_after(LIMIT_S):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", start],
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield ServingProcess(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.mark.req("CONTROL-81")
+@trio_test
+async def test_a_control_socket_of_systemd_speaks_tls(tmp_path: Path) -> None:
+    authority, trust = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trust)
+    chain, secret, conf = (tmp_path / name for name in ("chain.pem", "secret", "conf.toml"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(chain))
+    await trio.Path(secret).write_text(SECRETS[0])
+    token = f'tokens = [{{name = "ops", file = "{secret}"}}]\n'
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        await trio.Path(conf).write_text(f'[control]\ncertfile = "{chain}"\n{token}')
+        async with handed_over(listener, conf) as server:
+            await server.wait_port()
+            address = f"tls:127.0.0.1:{listener.getsockname()[1]}"
+            async with open_control(address, token=SECRETS[0], ssl_context=trust) as control:
+                await control.call("system.info")
+            assert await server.end() == 0
+        await trio.Path(conf).write_text(f"[control]\n{token}")
+        async with handed_over(listener, conf) as server:
+            assert await server.wait_end() == 2
+            assert server.log[0].startswith("trio-socketio: secrets would pass in the clear to the")
+
+
+@pytest.mark.req("CONTROL-81")
+@trio_test
+async def test_a_control_socket_of_systemd_that_everybody_may_open(tmp_path: Path) -> None:
+    await trio.Path(tmp_path).chmod(0o755)
+    path, conf = tmp_path / "control", tmp_path / "conf.toml"
+    await trio.Path(conf).touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        await trio.Path(path).chmod(0o666)  # as systemd does
+        async with handed_over(listener, conf) as server:
+            assert await server.wait_end() == 2
+            assert "SocketMode=0660" in server.log[0]
+        await trio.Path(path).chmod(0o660)
+        async with handed_over(listener, conf) as server:
+            await server.wait_port()
+            async with open_control(f"unix:{path}") as control:
+                await control.call("system.info")
+            assert await server.end() == 0
+
+
 @pytest.mark.req("OPS-11")
 @trio_test
 async def test_requests_of_those_who_may_not_ask_are_counted_and_logged(tmp_path: Path) -> None:
     port, secret, conf = free_port(), tmp_path / "secret", tmp_path / "conf.toml"
     await trio.Path(secret).write_text(SECRETS[0])
     await trio.Path(conf).write_text(
-        f'[admin]\nlisten = "0.0.0.0:{port}"\n'
+        f'[admin]\nlisten = "0.0.0.0:{port}"\nallow_cleartext = true\n'
         f'[control]\ntokens = [{{name = "ops", file = "{secret}"}}]\n'
     )
     allowed = {"Authorization": f"Bearer {SECRETS[0]}"}

@@ -196,7 +196,7 @@ CONTROL = {
     "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply knows receive_rpc run statistics",
+    "ControlService": "apply end knows receive_rpc run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
@@ -204,7 +204,7 @@ CONTROL = {
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
     "SystemInfo": "node pid started_at_s state version",
-    "TokenTable": "find grant_of",
+    "TokenTable": "find grant_of names_of_new_secrets",
 }
 """The classes of trio_socketio.control, in the same way."""
 

@@ -35,6 +35,7 @@ FLOORS: Final = (
     ("descriptors",),
     ("signals",),
     ("app",),
+    ("reloading",),
     ("services",),
     ("standalone",),
     ("cli",),

@@ -34,6 +34,7 @@ class FakeSystem:
     reload_error: str = ""
     reloads: int = 0
     waits: bool = False
+    is_slow: bool = False
     drained: int = 0
     resume: trio.Event = field(default_factory=trio.Event)
 
@@ -48,6 +49,8 @@ class FakeSystem:
     async def reload(self) -> Reloaded:
         if self.reload_error:
             raise ConfigurationError(self.reload_error)
+        if self.is_slow:
+            raise TimeoutError("not read within 30 s")
         if self.waits:
             await self.resume.wait()
         await trio.lowlevel.checkpoint()

@@ -110,9 +110,7 @@ async def test_calls_are_counted_by_method(tmp_path: Path) -> None:
 
 @pytest.mark.req("CONTROL-04")
 @trio_test
-async def test_a_reload_is_done_although_its_caller_has_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reload_whose_caller_has_gone_changes_nothing(tmp_path: Path) -> None:
     system = FakeSystem(waits=True)
     async with controlled(tmp_path, system=system) as where:
         async with peer(where) as raw:
@@ -120,13 +118,19 @@ async def test_a_reload_is_done_although_its_caller_has_gone(
             await raw.call("system.info")
         await until(lambda: not where.service._peers)
         system.resume.set()
-        await until(lambda: system.reloads == 1)
-        monkeypatch.setattr("trio_socketio.control.system.RELOAD_S", 0.05)
-        system.resume = trio.Event()
         async with peer(where) as raw:
-            error = await raw.fail("system.reload")
-            assert error["code"] == Code.TIMEOUT
-    assert system.reloads == 1
+            assert (await raw.call("system.reload"))["changed"]
+        assert system.reloads == 1
+
+
+@pytest.mark.req("CFG-30")
+@trio_test
+async def test_a_reload_that_takes_too_long_is_told(tmp_path: Path) -> None:
+    system = FakeSystem(is_slow=True)
+    async with controlled(tmp_path, system=system) as where, peer(where) as raw:
+        error = await raw.fail("system.reload")
+        assert error["code"] == Code.TIMEOUT
+        assert error["message"] == "not read within 30 s"
 
 
 @trio_test

@@ -61,9 +61,8 @@ def test_what_is_told(told: Manager) -> None:
     systemd.ready("serving\nREADY=0")
     systemd.status("10 sessions")
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    systemd.reloading()
-    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    systemd.ready("reloaded")
+    with systemd.reloading():
+        after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     systemd.stopping("draining")
     first, status, reloading, *rest = told.messages()
     assert first == ["READY=1", "STATUS=serving READY=0"]
@@ -71,7 +70,21 @@ def test_what_is_told(told: Manager) -> None:
     assert reloading[0] == "RELOADING=1"
     assert reloading[1].startswith("MONOTONIC_USEC=")
     assert before <= int(reloading[1].partition("=")[2]) <= after
-    assert rest == [["READY=1", "STATUS=reloaded"], ["STOPPING=1", "STATUS=draining"]]
+    assert rest == [first, ["STOPPING=1", "STATUS=draining"]]
+
+
+@pytest.mark.req("OPS-45")
+def test_reloads_are_told_only_while_the_program_serves(told: Manager) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": told.address})
+    with systemd.reloading():
+        assert told.messages() == []
+    systemd.ready("serving")
+    with systemd.reloading():
+        assert [lines[0] for lines in told.messages()] == ["READY=1", "RELOADING=1"]
+        systemd.stopping("draining")
+    with systemd.reloading():
+        systemd.ready("serving")  # it was told to stop before it had started
+    assert told.messages() == [["STOPPING=1", "STATUS=draining"]]
 
 
 @pytest.mark.req("OPS-40")
@@ -103,8 +116,7 @@ async def test_without_a_manager_nothing_is_told(
     systemd = Systemd({**environment, "WATCHDOG_USEC": "1000"})
     assert systemd.watchdog_s is None
     systemd.ready("serving")
-    systemd.reloading()
-    with trio.fail_after(1):
+    with systemd.reloading(), trio.fail_after(1):
         await systemd.keep_watchdog()
         await systemd.follow(Server())
     assert len(caplog.records) == (1 if address else 0)

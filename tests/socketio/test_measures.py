@@ -1,8 +1,11 @@
 """Counting over all connections, in slices."""
 
+import dataclasses
+import re
 from contextlib import AsyncExitStack
 
 import pytest
+import trio
 from tests.socketio.serving import joined, serving
 from trio.testing import trio_test
 
@@ -42,3 +45,30 @@ async def test_a_connection_that_ends_meanwhile_is_counted_once(
         assert len(connections) == 0
         assert meanwhile == before
         assert await count() == before
+
+
+@pytest.mark.req("CTL-17")
+@trio_test
+async def test_many_namespaces_are_summarized_in_slices() -> None:
+    server = Server()
+    server.of(re.compile("/t-.*"))
+    for number in range(5000):
+        server.of(f"/own-{number}")
+    steps = 0
+
+    async def count_steps() -> None:
+        nonlocal steps
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps += 1
+
+    async with serving(server) as port, joined(port, "websocket"), trio.open_nursery() as nursery:
+        nursery.start_soon(count_steps)
+        found = await measures.summarize(server)
+        nursery.cancel_scope.cancel()
+        assert steps > 5000 // measures._SLICE / 2
+        assert len(found["sockets"]) <= measures.MAX_NAMESPACES + 1
+        assert found["sockets"]["/"] == sum(found["sockets"].values()) == 1
+        plain = dataclasses.asdict(server.statistics())
+        assert found.keys() == plain.keys() | {"traffic"}
+        assert {**found, "sockets": 0} == {**plain, "sockets": 0, "traffic": found["traffic"]}

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+from collections.abc import Iterator
 
 import trio
 
@@ -46,17 +47,24 @@ def run(asked: argparse.Namespace) -> int:
             program = load_program(sources, loaded, log, __version__)
             _freeze()
             trio.run(program.serve)
-    except (ConfigurationError, BaseExceptionGroup) as error:
-        # trio puts what leaves a nursery into groups, but a person needs only the one line.
-        fault = error
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        if not isinstance(fault, ConfigurationError):
+    except ConfigurationError as error:
+        return complain(error)
+    except BaseExceptionGroup as group:  # trio puts what leaves a nursery into one
+        faults, others = group.split(ConfigurationError)
+        if faults is None or others is not None:
             raise
-        return complain(fault)
+        return max(map(complain, _leaves(faults)))
     except KeyboardInterrupt:  # before the server has installed its signal handlers
         return 130
     return 0
+
+
+def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[ConfigurationError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _freeze() -> None:

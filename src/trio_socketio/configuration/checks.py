@@ -36,7 +36,10 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{("control", name): (_CONTROL, _ADMIN) for name in ("tokens", "max_line_bytes", "max_batch")},
     ("control", "max_http_calls"): (_ADMIN,),
-    **{("admin", name): (_ADMIN,) for name in ("certfile", "hosts", "max_connections")},
+    **{
+        ("admin", name): (_ADMIN,)
+        for name in ("certfile", "hosts", "allow_cleartext", "max_connections")
+    },
 }  # fmt: skip
 """Options that have an effect only if another one is set, each with the options that will do."""
 

@@ -129,8 +129,6 @@ def _misplaced(name: str, value: object, tables: Tables) -> str:
     homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
     if homes:
         return f"{name} stands outside the tables; it belongs in [{homes[0]}]"
-    if name in tables:
-        return f"{name} is a table, so its options stand below a line that reads [{name}]"
     return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
 
 

@@ -19,9 +19,9 @@ from trio_socketio.control.places import check_folder
 from trio_socketio.control.tokens import read_grants
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.net.tls import create_context
-from trio_socketio.ops.admin import EXPOSED, is_local
+from trio_socketio.ops.admin import find_exposure
 from trio_socketio.ops.admin_options import split_listen
-from trio_socketio.runtime.addresses import Address, resolve_hosts
+from trio_socketio.runtime.addresses import Address, is_local, resolve_hosts
 from trio_socketio.runtime.listeners import check_unix_path
 from trio_socketio.socketio.client_files import find_client
 from trio_socketio.socketio.server import Server
@@ -124,9 +124,13 @@ async def _find_faults_of_hosts(configuration: Configuration, where: _Names) -> 
         if admin.listen is not None:
             name = where("admin", "listen")
             addresses = await _resolve(name, split_listen(admin.listen)[:1], faults)
-            exposed = not all(is_local((address.ip,)) for address in addresses)
-            if exposed and not control.tokens and not where.gives("control", "tokens"):
-                faults.append(f"{name}: {EXPOSED}")
+            if not all(is_local((address.ip,)) for address in addresses):
+                fault = find_exposure(
+                    admin,
+                    has_tokens=bool(control.tokens) or where.gives("control", "tokens"),
+                    has_tls=admin.certfile is not None or where.gives("admin", "certfile"),
+                )
+                faults += [f"{name}: {fault}"] if fault else []
             faults += _try(name, _import_metrics)
     if scope.cancelled_caught:
         faults.append(f"the names of hosts could not be looked up within {_RESOLVE_S:g} s")

@@ -1,11 +1,12 @@
 """The control socket as a service of the runtime, and the handler of ``/rpc``."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final
 
 import trio
@@ -24,17 +25,19 @@ from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.peer import Peer
-from trio_socketio.control.places import open_endpoints
+from trio_socketio.control.places import check_exposure, open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.credentials import read_process
+from trio_socketio.net.tls import create_context
 from trio_socketio.runtime.connections import Connections
-from trio_socketio.runtime.endpoints import Endpoint
+from trio_socketio.runtime.endpoints import CheckedEndpoint, Endpoint
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime
@@ -42,7 +45,10 @@ from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S: Final = 1.0
+_CALLS_S: Final = 1.0
+"""How long calls that wait may go on when the service ends, before they are cancelled."""
+_FLUSH_S: Final = 2.0
+"""How long peers may then take to accept their last answers."""
 _GROUPS: Final[tuple[type, ...]] = (
     AccessMethods,
     SystemMethods,
@@ -82,10 +88,8 @@ class ControlService:
         server: the server that is controlled.
         system: the program around it.
         options: its addresses and bounds.
-        tokens: the tokens that are accepted; None reads the files that the options name.
+        tokens: the tokens that are accepted; None has `run` read the files that the options name.
         refused: counts requests to ``/rpc`` from callers who have no access.
-    Raises:
-        ConfigurationError: a token cannot be read.
     """
 
     def __init__(
@@ -99,7 +103,9 @@ class ControlService:
         options = ControlOptions() if options is None else options
         self._server = server
         self._options = options
-        self._access = Access(TokenTable(options.tokens) if tokens is None else tokens)
+        self._tokens = tokens
+        self._ending = trio.Event()
+        self._access = Access(TokenTable() if tokens is None else tokens)
         self._backends = Backends(options.backends, self._access.refusals)
         groups = (
             AccessMethods(),
@@ -123,6 +129,7 @@ class ControlService:
         A peer whose token is gone is disconnected (CONTROL-16); the others get the permissions that
         their tokens have now.
         """
+        self._tokens = tokens
         self._access.use(tokens)
         for peer in tuple(self._peers):
             if peer.standing.is_revoked:
@@ -152,6 +159,10 @@ class ControlService:
         """
         self._http.receive_request(request)
 
+    def end(self) -> None:
+        """Have `run` return when its peers have their answers (CONTROL-62)."""
+        self._ending.set()
+
     async def run(
         self,
         runtime: Runtime,
@@ -159,9 +170,12 @@ class ControlService:
         *,
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen, until cancelled; a service for Runtime.start_service.
+        """Listen, until `end` is called; a service for Runtime.start_service.
 
-        Each event that the options forward has its handler from then on, so this is begun before
+        Then no more peers are accepted. The calls that were made may go on for a while, and every
+        peer may take what was written to it.
+
+        Each event that the options forward has its handler once this runs, so it is begun before
         clients are let in.
 
         Args:
@@ -170,54 +184,50 @@ class ControlService:
                 the addresses of the options.
             task_status: receives the addresses.
         Raises:
-            ConfigurationError: it is not possible to listen there, or the app handles an event that
-                is to be forwarded.
+            ConfigurationError: it is not possible to listen there, callers could come in who must
+                not, a file cannot be used, or the app handles an event that is to be forwarded.
         """
+        options = self._options
         self._backends.forward(self._server)
+        if self._tokens is None:
+            self.apply(TokenTable(options.tokens))
         if endpoints is None:
-            endpoints = open_endpoints(self._options)
-        async with (
-            self._calling(runtime) as nursery,
-            self._connecting(runtime, nursery) as connections,
-            runtime.listening(connections, *endpoints) as addresses,
-        ):
-            for address in addresses:
-                log.info("the control socket is at %s", _show(address))
-            task_status.started(addresses)
-            await trio.sleep_forever()
-
-    @asynccontextmanager
-    async def _calling(self, runtime: Runtime) -> AsyncIterator[trio.Nursery]:
-        """Make the calls that wait in the nursery that the block is given."""
-        self._access.refusals.begin(runtime.deadlines)
-        try:
-            async with alone(trio.open_nursery()) as self._http.nursery:
-                yield self._http.nursery
-        finally:
-            self._http.nursery = None
-            self._access.refusals.end()
-
-    @asynccontextmanager
-    async def _connecting(
-        self, runtime: Runtime, nursery: trio.Nursery
-    ) -> AsyncIterator[Connections]:
-        """Hold the connections of peers while the block runs."""
+            endpoints = open_endpoints(options, _load_tls(options))
+        check = partial(check_exposure, has_tokens=bool(self._tokens))
+        checked = [CheckedEndpoint(endpoint, check) for endpoint in endpoints]
         limits = ConnectionLimits(
-            max_connections=self._options.max_connections,
-            output_bound_bytes=self._options.output_bound_bytes,
-            slow_client_s=self._options.slow_peer_s,
+            max_connections=options.max_connections,
+            output_bound_bytes=options.output_bound_bytes,
+            slow_client_s=options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
-        greet = partial(self._greet, nursery)
-        connections = Connections(runtime.poller, runtime.deadlines, limits, greet, full)
+        connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
+        self._access.refusals.begin(runtime.deadlines)
         try:
             async with runtime.holding(connections, flush_s=_FLUSH_S):
-                yield connections
+                async with alone(trio.open_nursery()) as nursery:
+                    self._http.nursery = nursery
+                    async with runtime.listening(connections, *checked) as addresses:
+                        for address in addresses:
+                            log.info("the control socket is at %s", _show(address))
+                        task_status.started(addresses)
+                        await self._ending.wait()
+                    nursery.cancel_scope.deadline = trio.current_time() + _CALLS_S
+                self._end_peers()
         finally:
-            for peer in tuple(self._peers):
-                peer.leave("the control service has ended")
+            self._end_peers()  # if it was cancelled
+            self._access.refusals.end()
 
-    def _greet(self, nursery: trio.Nursery, connection: Connection) -> None:
+    def _end_peers(self) -> None:
+        self._http.nursery = None
+        for peer in tuple(self._peers):
+            peer.standing.log_end(logging.INFO, "has ended", "the server stops")
+            peer.leave("the control service has ended")
+
+    def _greet(self, connection: Connection) -> None:
+        nursery = self._http.nursery
+        if nursery is None:
+            raise LocalProtocolError("a peer was accepted by a control service that does not run")
         process = read_process(connection.fileno())
         if process is None:
             who = connection.address
@@ -233,6 +243,13 @@ class ControlService:
     def _forget(self, peer: Peer) -> None:
         self._peers.pop(peer, None)
         self._backends.forget(peer.backend)
+
+
+def _load_tls(options: ControlOptions) -> SSLContext | None:
+    if options.certfile is None:
+        return None
+    key = None if options.keyfile is None else Path(options.keyfile)
+    return create_context(Path(options.certfile), key)
 
 
 def describe_api() -> dict[str, Any]:

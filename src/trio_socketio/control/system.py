@@ -1,9 +1,8 @@
 """The methods that concern the whole program, and the interface that they need of it."""
 
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
-import trio
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.failures import timed_out
@@ -11,9 +10,6 @@ from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ConfigurationError, ControlError
 
 State = Literal["starting", "serving", "draining"]
-
-RELOAD_S: Final = 30.0
-"""The longest time that a reload may take."""
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +64,11 @@ class System(Protocol):
     async def reload(self) -> Reloaded:
         """Read the configuration again and apply it, all or nothing.
 
-        It is cancelled only if it takes longer than RELOAD_S.
+        If it is cancelled, nothing has changed.
 
         Raises:
-            ConfigurationError: it cannot be used; nothing was changed.
+            ConfigurationError: it cannot be used; nothing has changed.
+            TimeoutError: it was not read in time; nothing has changed.
         """
 
     def drain(self) -> None:
@@ -101,13 +98,12 @@ class SystemMethods:
     @rpc("system.reload")
     async def reload(self) -> Reloaded:
         """Read the configuration again and apply it, all or nothing."""
-        # Shielded, because a caller that goes must not leave it half done.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + RELOAD_S):
-            try:
-                return await self._system.reload()
-            except ConfigurationError as error:
-                raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
-        raise timed_out(f"the configuration was not read within {RELOAD_S:g} s")
+        try:
+            return await self._system.reload()
+        except ConfigurationError as error:
+            raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
+        except TimeoutError as error:
+            raise timed_out(str(error)) from None
 
     @rpc("system.drain")
     def drain(self) -> Draining:

@@ -58,6 +58,14 @@ class TokenTable:
         self._grants = tuple(grants)
         self._by_digest = {grant.digest: grant for grant in (LOCAL, *grants)}
 
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    def names_of_new_secrets(self, before: "TokenTable") -> list[str]:
+        """Return the names of tokens that were in an earlier table, with another secret."""
+        digests = {grant.name: grant.digest for grant in before._grants}
+        return [one.name for one in self._grants if digests.get(one.name, one.digest) != one.digest]
+
     def find(self, secret: str) -> Grant | None:
         """Return the grant of a secret, or None. Every token is compared, in constant time."""
         digest = sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
+from socket import socket
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -18,9 +20,14 @@ from trio_socketio.http.options import HttpOptions
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.routes import RequestHandler, Routes
 from trio_socketio.http.server import open_http_connections
-from trio_socketio.net.tls import create_context
 from trio_socketio.ops.admin_options import AdminOptions, split_listen
-from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, TcpEndpoint
+from trio_socketio.runtime.addresses import is_local
+from trio_socketio.runtime.endpoints import (
+    CheckedEndpoint,
+    Endpoint,
+    InheritedEndpoint,
+    TcpEndpoint,
+)
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 
@@ -38,12 +45,6 @@ TokenCheck = Callable[[str], bool]
 PAUSE_S: Final = 0.1
 """The least time between two measurements; requests in between wait for the next one."""
 
-EXPOSED: Final = (
-    "the admin port would be open to other machines: configure tokens in [control], or let it "
-    "listen on 127.0.0.1"
-)
-"""The error of a port that other machines can reach without a token."""
-
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
     (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -60,22 +61,35 @@ class MetricsText(Protocol):
         """Return all metrics in the text format of Prometheus."""
 
 
-def admin_endpoints(options: AdminOptions, inherited: Iterable[int] = ()) -> list[Endpoint]:
+def admin_endpoints(
+    options: AdminOptions, inherited: Iterable[int] = (), tls: SSLContext | None = None
+) -> list[Endpoint]:
     """Return where the port listens.
 
     Args:
         options: of the port.
         inherited: descriptors of sockets that systemd has opened for it.
-    Raises:
-        ConfigurationError: the certificate cannot be used.
+        tls: has the certificate that the options name; None means cleartext.
     """
-    context = None
-    if options.certfile is not None:
-        context = create_context(options.certfile, options.keyfile)
-    endpoints: list[Endpoint] = [InheritedEndpoint(number, context) for number in inherited]
+    endpoints: list[Endpoint] = [InheritedEndpoint(number, tls) for number in inherited]
     if options.listen is not None:
-        endpoints.append(TcpEndpoint(*split_listen(options.listen), context))
+        endpoints.append(TcpEndpoint(*split_listen(options.listen), tls))
     return endpoints
+
+
+def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> str:
+    """Return why the port may not listen where other machines can reach it; empty if it may."""
+    if not has_tokens:  # OPS-06
+        return (
+            "the admin port would be open to other machines: give tokens in [control], or let it "
+            "listen on 127.0.0.1"
+        )
+    if not has_tls and not options.allow_cleartext:  # OPS-46
+        return (
+            "the tokens for the admin port would pass in the clear: set certfile in [admin], let "
+            "it listen on 127.0.0.1, or set allow_cleartext if nobody else can read that network"
+        )
+    return ""
 
 
 class AdminPort:
@@ -112,6 +126,7 @@ class AdminPort:
             self._names.add(split_listen(options.listen)[0].lower())
         self._asking: list[Request] = []  # for the metrics
         self._asked = trio.Event()
+        self._ending = trio.Event()
         self._routes = Routes(destroy_upgrade=True)
         for path, answer in (
             ("/livez", self._answer_alive),
@@ -129,7 +144,7 @@ class AdminPort:
         *,
         task_status: trio.TaskStatus[list[Any]],
     ) -> None:
-        """Serve until cancelled. Runtime.start_service starts it, and returns the addresses.
+        """Serve until `end` is called. Runtime.start_service starts it, and returns the addresses.
 
         Raises:
             ConfigurationError: it cannot listen there, or would be open to other machines.
@@ -141,30 +156,35 @@ class AdminPort:
             HttpOptions(),
             self._receive,
         )
+        checked = [CheckedEndpoint(endpoint, self._check_exposure) for endpoint in endpoints]
         try:
             async with (
                 runtime.holding(connections, flush_s=_FLUSH_S),
-                runtime.listening(connections, *endpoints) as addresses,
+                runtime.listening(connections, *checked) as addresses,
                 alone(trio.open_nursery()) as tasks,
             ):
                 self._is_open = all(map(is_local, addresses))
-                self._check_exposure(endpoints)
                 self._refused.begin(runtime.deadlines)
                 tasks.start_soon(self._measure_for_all, runtime.poller)
                 task_status.started(addresses)
+                await self._ending.wait()
+                tasks.cancel_scope.cancel()
         finally:
             self._refused.end()
 
-    def _check_exposure(self, endpoints: Sequence[Endpoint]) -> None:
-        if self._is_open:
-            return
-        if self._check_token is None:  # OPS-06
-            raise ConfigurationError(EXPOSED)
-        if any(endpoint.tls is None for endpoint in endpoints):
-            log.warning(
-                "other machines can reach the admin port without TLS: its tokens can be read on "
-                "the network"
+    def end(self) -> None:
+        """Have `serve` return when everybody who has asked has the answer."""
+        self._ending.set()
+
+    def _check_exposure(self, endpoint: Endpoint, listener: socket) -> None:
+        if not is_local(listener.getsockname()):
+            fault = find_exposure(
+                self._options,
+                has_tokens=self._check_token is not None,
+                has_tls=endpoint.tls is not None,
             )
+            if fault:
+                raise ConfigurationError(fault)
 
     # -- requests
 
@@ -253,14 +273,3 @@ class AdminPort:
 
 def _answer(request: "Request", status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
     request.respond(status, [*_TEXT, *headers], words.encode() + b"\n")
-
-
-def is_local(address: Any) -> bool:
-    """Whether only this machine can reach a listening socket.
-
-    Args:
-        address: of the socket, as getsockname returns it; that of a Unix socket is not a tuple.
-    """
-    if not isinstance(address, tuple):
-        return True
-    return ip_address(str(address[0]).partition("%")[0]).is_loopback

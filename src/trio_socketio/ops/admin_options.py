@@ -18,6 +18,8 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
         keyfile: its private key; None if certfile holds it.
         hosts: further names that the Host header of a request may have, besides addresses,
             localhost and the host of `listen`. Any other name could be that of a hostile page.
+        allow_cleartext: whether other machines may send their tokens without TLS, such as a proxy
+            that speaks TLS for the port, or a monitoring system on a private network.
         max_connections: how many connections may be open; further ones are answered 503.
     """
 
@@ -27,6 +29,7 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
     certfile: Path | None = None
     keyfile: Path | None = None
     hosts: tuple[str, ...] = ()
+    allow_cleartext: bool = False
     max_connections: int = 64
 
     def __post_init__(self) -> None:

@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trio_socketio.socketio.measures import count_sessions
+
 if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
 
@@ -42,7 +44,7 @@ def drain(
     """
     has_begun = server.state == "serving"
     server.stop(delay_s=delay_s, window_s=window_s)
-    found = Drain(server.statistics().sessions, has_begun)
+    found = Drain(count_sessions(server), has_begun)
     if has_begun:
         log.info("draining: %d sessions are to be closed", found.sessions)
     return found

@@ -2,17 +2,17 @@
 
 import json
 import logging
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from sys import getsizeof
 from typing import Any, Final
 
 from trio_socketio.codec.control_characters import escape
+from trio_socketio.ops.tracebacks import Traceback, cut
 
 MAX_CHARACTERS: Final = 32_768
 """A longer message is cut off, because many messages may wait to be written (LOG-03)."""
 _PACKAGE: Final = "trio_socketio."
-_FRAME_WEIGHT: Final = 200
 _ENTRY_WEIGHT: Final = 500
 
 
@@ -27,10 +27,13 @@ class Entry:
         level, logger: names.
         message: one line or several; nothing in it is escaped yet.
         fields: details of the event for programs; values that JSON can carry.
-        failure: the exception that was logged, and where it came from; None if there is none.
+        failure: the exception that was logged; None if there is none.
+
+    Attributes:
+        weight: about how many bytes the entry holds.
     """
 
-    __slots__ = ("created", "failure", "fields", "level", "logger", "message")
+    __slots__ = ("created", "failure", "fields", "level", "logger", "message", "weight")
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Entry:
         logger: str,
         message: str,
         fields: dict[str, Any] | None = None,
-        failure: traceback.TracebackException | None = None,
+        failure: Traceback | None = None,
     ) -> None:
         self.created = created
         self.level = level
@@ -47,12 +50,11 @@ class Entry:
         self.message = message
         self.fields = fields
         self.failure = failure
-
-    @property
-    def weight(self) -> int:
-        """About how many bytes the entry holds."""
-        frames = 0 if self.failure is None else len(self.failure.stack)
-        return _ENTRY_WEIGHT + len(self.message) + _FRAME_WEIGHT * frames
+        self.weight = _ENTRY_WEIGHT + getsizeof(message)
+        if failure is not None:
+            self.weight += failure.weight
+        if fields is not None:
+            self.weight += sum(map(getsizeof, fields.values()))
 
 
 def read_record(record: logging.LogRecord) -> Entry:
@@ -64,25 +66,16 @@ def read_record(record: logging.LogRecord) -> Entry:
             f"a log call cannot be formatted: {record.pathname}:{record.lineno}: "
             f"{type(error).__name__}"
         )
-    if len(message) > MAX_CHARACTERS:
-        cut = len(message) - MAX_CHARACTERS
-        message = f"{message[:MAX_CHARACTERS]}... ({cut:,} characters more)"
-    failure, raised = None, record.exc_info[1] if record.exc_info else None
-    if raised is not None:
-        # The exception itself is not kept: its frames would keep their objects alive. The lines of
-        # the source are read from their files when the entry is written.
-        failure = traceback.TracebackException.from_exception(
-            raised, lookup_lines=False, compact=True
-        )
+    raised = record.exc_info[1] if record.exc_info else None
     # Only our own records have fields; values of an app could change, or be of any type.
     fields = getattr(record, "fields", None) if record.name.startswith(_PACKAGE) else None
     return Entry(
         record.created,
         record.levelname,
         record.name,
-        message,
+        cut(message, MAX_CHARACTERS),
         fields,
-        failure,
+        None if raised is None else Traceback(raised),
     )
 
 
@@ -92,9 +85,9 @@ def format_text(entry: Entry) -> str:
     The lines of a traceback are indented, so that none of them looks like a line of its own.
     """
     at = datetime.fromtimestamp(entry.created, UTC).isoformat(timespec="milliseconds")
-    line = f"{at} {entry.level} {entry.logger}: {escape(entry.message)}"
+    line = f"{at} {escape(entry.level)} {escape(entry.logger)}: {escape(entry.message)}"
     if entry.failure is not None:
-        line += "".join(f"\n    {escape(part)}" for part in _show(entry.failure).splitlines())
+        line += "".join(f"\n    {escape(part)}" for part in str(entry.failure).splitlines())
     return line
 
 
@@ -107,12 +100,8 @@ def format_json(entry: Entry) -> str:
         "message": entry.message,
     }
     if entry.failure is not None:
-        shown["exception"] = _show(entry.failure)
+        shown["exception"] = str(entry.failure)
     return json.dumps(shown if entry.fields is None else shown | entry.fields)
-
-
-def _show(failure: traceback.TracebackException) -> str:
-    return "".join(failure.format()).rstrip("\n")
 
 
 Format = Callable[[Entry], str]

@@ -50,15 +50,20 @@ class JsonFormatter(logging.Formatter):
 
 
 class _QueueHandler(logging.Handler):
-    """Queues the records that are logged."""
+    """Queues the records that are logged. In a forked process, which has no writer, it writes."""
 
-    def __init__(self, queue: LogQueue) -> None:
+    def __init__(self, queue: LogQueue, writer: LogWriter) -> None:
         super().__init__()
         self._queue = queue
+        self._writer = writer
+        self._process = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._queue.put(read_record(record))  # under the handler's lock, so one at a time
+            if os.getpid() == self._process:
+                self._queue.put(read_record(record))  # under the handler's lock, so one at a time
+            else:
+                self._writer.write_now(read_record(record))  # LOG-15
         except Exception:  # such as a lack of memory; the caller goes on
             self._queue.dropped += 1
 
@@ -122,15 +127,17 @@ def open_log(options: LogOptions, descriptor: int = _STANDARD_ERROR) -> Iterator
     writer = LogWriter(queue, FORMATTERS[options.format], _duplicate(descriptor))
     handlers = root.handlers[:]
     log = Log(queue, writer)
-    log.apply(options)
-    root.handlers[:] = [_QueueHandler(queue)]
-    writer.start()
+    process = os.getpid()
+    writer.start()  # first, because it may fail, and then nothing has changed
     try:
+        log.apply(options)
+        root.handlers[:] = [_QueueHandler(queue, writer)]
         yield log
     finally:
         root.handlers[:] = handlers
         log._restore()
-        writer.close()
+        if os.getpid() == process:  # a forked process has no thread that could be waited for
+            writer.close()
 
 
 def _duplicate(descriptor: int) -> int:

@@ -54,6 +54,8 @@ class LogQueue:
         taken: list[Entry] = []
         entry = self._entries.get()
         while entry is not None:
+            self._taken_count += 1
+            self._taken_weight += entry.weight
             taken.append(entry)
             if len(taken) == most:
                 break
@@ -61,6 +63,4 @@ class LogQueue:
                 entry = self._entries.get_nowait()
             except Empty:
                 break
-        self._taken_count += len(taken)
-        self._taken_weight += sum([entry.weight for entry in taken])
         return taken

@@ -6,7 +6,7 @@ import threading
 from time import monotonic, time
 from typing import Final
 
-from trio_socketio.ops.entries import Entry, Format, format_text
+from trio_socketio.ops.entries import Entry, Format
 from trio_socketio.ops.log_queue import LogQueue
 
 CHUNK: Final = 64
@@ -49,8 +49,20 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="trio-socketio log", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the system allows no further thread; the descriptor is closed.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._close_descriptor()
+            raise
+
+    def write_now(self, entry: Entry) -> None:
+        """Write an entry without the thread, which a forked process does not have (LOG-15)."""
+        self._write([entry])
 
     def close(self) -> None:
         """Write what is left, for CLOSE_S at most, and end."""
@@ -60,16 +72,29 @@ class LogWriter:
         # A thread that is still writing ends with the process, and keeps its descriptor until then.
 
     def _run(self) -> None:
-        while True:
-            entries = self._queue.take(CHUNK)
-            if entries and self._write(entries):
-                self._tell_lost()
-            if len(entries) == CHUNK:
-                continue
-            if self._closing.is_set() and not len(self._queue):
-                break
-            self._closing.wait(GATHER_S)
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = self._write_some()
+            except Exception as error:  # LOG-14: such as a lack of memory, which may be over soon
+                self._why = repr(error)
+                self._closing.wait(_RETRY_S)
         self._tell_lost()
+        self._close_descriptor()
+
+    def _write_some(self) -> bool:
+        """Write what waits, up to a chunk; return whether there may be more."""
+        entries = self._queue.take(CHUNK)
+        if entries and self._write(entries):
+            self._tell_lost()
+        if len(entries) == CHUNK:
+            return True
+        if self._closing.is_set() and not len(self._queue):
+            return False
+        self._closing.wait(GATHER_S)
+        return True
+
+    def _close_descriptor(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
@@ -100,8 +125,8 @@ class LogWriter:
 
     def _write(self, entries: list[Entry]) -> bool:
         """Write entries; return whether they were written. If not, they are counted."""
-        data = "\n".join([self._format(entry) for entry in entries]) + "\n"
         try:
+            data = "\n".join([self._format(entry) for entry in entries]) + "\n"
             self._write_all(data.encode(errors="backslashreplace"))
         except Exception as error:
             self.lost += len(entries)
@@ -112,9 +137,11 @@ class LogWriter:
     def _format(self, entry: Entry) -> str:
         try:
             return self.style(entry)
-        except Exception as error:  # from a value that a program has logged
-            what = f"a record of {entry.logger} cannot be formatted: {type(error).__name__}"
-            return format_text(Entry(entry.created, entry.level, __name__, what))
+        except Exception as error:  # LOG-14: from any of its fields, so none of them is used here
+            self.lost += 1
+            self._lost_told += 1  # by this line
+            what = f"a record cannot be formatted: {type(error).__name__}"
+            return self.style(Entry(time(), "ERROR", __name__, what))
 
     def _write_all(self, data: bytes) -> None:
         """Write all bytes, however long that takes.

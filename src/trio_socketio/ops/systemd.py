@@ -9,12 +9,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.socketio.measures import count_sessions
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
@@ -24,6 +27,14 @@ log = logging.getLogger(__name__)
 _FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 _TELL_S: Final = 1.0
 _LISTEN: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class _State(Enum):
+    """How far the program has come; it only goes on from one to the next."""
+
+    STARTING = auto()
+    READY = auto()
+    STOPPING = auto()
 
 
 class Systemd:
@@ -39,6 +50,8 @@ class Systemd:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = _notify_address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._state = _State.STARTING
+        self._status = ""
         self._has_complained = False
 
     @property
@@ -47,17 +60,32 @@ class Systemd:
         return self._address is not None
 
     def ready(self, status: str) -> None:
-        """Report that the program serves, or that it has finished reloading."""
-        self._notify("READY=1", f"STATUS={status}")
+        """Report that the program serves, unless it stops already."""
+        if self._state is not _State.STOPPING:
+            self._state, self._status = _State.READY, status
+            self._notify("READY=1", f"STATUS={status}")
 
-    def reloading(self) -> None:
-        """Report that the program reads its configuration again; `ready` must follow."""
-        # OPS-41. systemd compares the time with that of its own signal.
-        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Report that the program reads its configuration again while the block runs (OPS-41).
+
+        A program that starts or stops reports nothing, because the READY=1 behind the block would
+        claim that it serves (OPS-45).
+        """
+        if self._state is _State.READY:
+            # systemd compares the time with that of its own signal.
+            now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+            try:
+                yield
+            finally:
+                self.ready(self._status)
+        else:
+            yield
 
     def stopping(self, status: str) -> None:
         """Report that the program is about to end."""
+        self._state = _State.STOPPING
         self._notify("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
@@ -174,7 +202,7 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 
 
 def _left(server: "Server") -> str:
-    return f"draining: {server.statistics().sessions} sessions left"
+    return f"draining: {count_sessions(server)} sessions left"
 
 
 def _one_line(line: str) -> str:

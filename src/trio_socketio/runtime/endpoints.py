@@ -3,7 +3,7 @@
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +142,33 @@ class InheritedEndpoint:
             yield [listener]
         finally:
             listener.close()
+
+
+class CheckedEndpoint:
+    """An endpoint whose sockets are checked when they are bound, before anybody is let in.
+
+    Args:
+        endpoint: where to listen.
+        check: called with the endpoint and each of its listening sockets. It raises
+            ConfigurationError if nobody may be let in there.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, check: Callable[[Endpoint, socket.socket], None]
+    ) -> None:
+        self._endpoint = endpoint
+        self._check = check
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._endpoint.tls
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[list[socket.socket]]:
+        async with self._endpoint.listen() as listeners:
+            for listener in listeners:
+                self._check(self._endpoint, listener)
+            yield listeners
 
 
 class RenewableEndpoint:

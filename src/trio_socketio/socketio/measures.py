@@ -5,7 +5,7 @@ measurement may therefore be some milliseconds apart.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio.lowlevel import checkpoint
@@ -143,14 +143,7 @@ class Measuring:
             async for session in _sliced(list(engine.sessions.values())):
                 sessions[session.transport] += 1
                 queued += session.waiting_bytes
-        sockets: dict[str, int] = {}
-        rooms: dict[str, int] = {}
-        joining = 0
-        async for namespace in _sliced(list(server.namespaces.values())):
-            name = _label(namespace, sockets)
-            sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
-            rooms[name] = rooms.get(name, 0) + len(namespace.rooms)
-            joining += len(namespace._joinings)
+        sockets, rooms, joining = await _count_by_namespace(server)
         host, workers = server._host, server._workers
         newcomers = None if mount is None else mount.engine.newcomers
         connections = None if mount is None else mount.connections
@@ -182,6 +175,35 @@ class Measuring:
             late_s=poller.late_s if poller else 0.0,
             slow_turns=poller.slow_turns if poller else 0,
         )
+
+
+def count_sessions(server: Server) -> int:
+    """Return how many sessions there are, without looking at every namespace."""
+    running = server._running
+    return len(running.engine.sessions) if running is not None else 0
+
+
+async def summarize(server: Server) -> dict[str, Any]:
+    """Return the numbers of Server.statistics, and the traffic, by name (CTL-15, CTL-17).
+
+    Namespaces are told apart as in Measures, since clients may have created any number of them.
+    """
+    traffic = await count_traffic(server)
+    sockets, _, joining = await _count_by_namespace(server)
+    return {**asdict(server._summarize(sockets, joining)), "traffic": traffic}
+
+
+async def _count_by_namespace(server: Server) -> tuple[dict[str, int], dict[str, int], int]:
+    """Return how many sockets and rooms each namespace has, and how many clients are joining."""
+    sockets: dict[str, int] = {}
+    rooms: dict[str, int] = {}
+    joining = 0
+    async for namespace in _sliced(list(server.namespaces.values())):
+        name = _label(namespace, sockets)
+        sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
+        rooms[name] = rooms.get(name, 0) + len(namespace.rooms)
+        joining += len(namespace._joinings)
+    return sockets, rooms, joining
 
 
 async def count_traffic(server: Server) -> dict[str, int]:

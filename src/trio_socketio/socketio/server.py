@@ -215,8 +215,15 @@ class Server(Channel):
 
     def statistics(self) -> Statistics:
         """Return what the server does at the moment; zeros where it does not serve."""
-        running, recovery = self._running, self._host.recovery
         namespaces = tuple(self.namespaces.items())  # a copy, as another thread may call this
+        return self._summarize(
+            {name: len(space.sockets) for name, space in namespaces},
+            sum(len(space._joinings) for _, space in namespaces),
+        )
+
+    def _summarize(self, sockets: dict[str, int], joining: int) -> Statistics:
+        """Add all other numbers to those of the namespaces."""
+        running, recovery = self._running, self._host.recovery
         newcomers = running.engine.newcomers if running else None
         return Statistics(
             connections=len(running.connections) if running else 0,
@@ -224,8 +231,8 @@ class Server(Channel):
             sessions=len(running.engine.sessions) if running else 0,
             sessions_unjoined=len(newcomers) if newcomers else 0,
             sessions_refused=newcomers.refused if newcomers else 0,
-            sockets={name: len(space.sockets) for name, space in namespaces},
-            joining=sum(len(space._joinings) for _, space in namespaces),
+            sockets=sockets,
+            joining=joining,
             packets_dropped=running.engine.packets_dropped + running.connections.writes_dropped
             if running
             else 0,
