@@ -139,13 +139,14 @@ class Events:
             unweighed: the packet, if it has yet to be weighed. Most events are handled at once, and
                 weighing takes longer than handling them.
         """
-        if not handler.untimed or self.pending:
-            if handler.is_async or self.pending:
-                if unweighed:
-                    weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
-                self._enqueue(handler, arguments, ack_id, weight)
-            else:
-                self._call_timed(handler, arguments, ack_id)
+        if handler.is_async or self.pending:
+            # A single text weighs as much as the packet, and is too common for a call.
+            if unweighed and (len(arguments) != 2 or type(arguments[1]) is not str):
+                weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
+            self._enqueue(handler, arguments, ack_id, weight)
+            return
+        if not handler.untimed:
+            self._call_timed(handler, arguments, ack_id)
             return
         handler.untimed -= 1
         workers = self._place._workers
@@ -316,6 +317,7 @@ class Events:
         suspended = False
         handled = 0  # the weight of the events that were handled and are still counted
         timings = workers.timings
+        eased_at = workers.queue_bound // 2
         now = perf_counter()
         try:
             while queue:
@@ -353,7 +355,7 @@ class Events:
                     if handled and (suspended or not queue or handled > _HANDLED_BYTES):
                         _give_back(socket, handled)
                         handled = 0
-                    if self.pending == workers.queue_bound // 2:
+                    if self.pending == eased_at:
                         socket._participant.queue_eased()
                 if queue and not suspended and workers.is_slice_over(now):
                     yield from workers.rest()

@@ -172,16 +172,18 @@ class Intake:
     Attributes:
         held: the weight of it all, packets that wait to be decoded included.
         dropped: the number of packets that still waited to be decoded when their clients were lost.
-        weigh_above: the size in bytes above which a packet has to be shown to `put_off`, and
-            weighed if it is kept.
+        put_off_above: the size in bytes above which a packet has to be shown to `put_off`.
+        weigh_above: the size in bytes above which a packet that is kept has to be weighed.
     """
 
     def __init__(self) -> None:
         self.held = 0
         self.dropped = 0
+        self.put_off_above = LARGE_BYTES
         self.weigh_above = SMALL_BYTES
         self._session_bound = 0
         self._bound = 0
+        self._strained_from = 0  # the smaller of the two
         self._holders = 0  # how many clients hold anything
         self._raw = 0  # bytes that wait to be decoded
         self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
@@ -194,6 +196,7 @@ class Intake:
         """Take the bounds from the options: serving begins."""
         self._session_bound = options.input_bound_bytes
         self._bound = options.input_bound_all_bytes
+        self._strained_from = min(self._session_bound, self._bound)
 
     # -- what is held
 
@@ -205,9 +208,9 @@ class Intake:
             self._holders += 1
         holder.held = before + weight
         self.held = held = self.held + weight
-        if held < self._session_bound and held < self._bound:
+        if held < self._strained_from:
             return
-        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        self._look_closer()
         if held >= self._bound and holder.held > self._share:  # BND-04
             self._stalled[holder] = None
             holder.session.pause_reading()
@@ -246,8 +249,14 @@ class Intake:
             self._holders += 1
         holder.held += weight
         self.held += weight
-        if self.held >= self._session_bound:
-            self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        if self.held >= self._strained_from:
+            self._look_closer()
+
+    def _look_closer(self) -> None:
+        """Weigh and put off smaller packets, because much is held."""
+        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        if self.held >= self._bound:
+            self.put_off_above = SMALL_BYTES
 
     def _subtract(self, holder: Holder, weight: int) -> None:
         holder.held -= weight
@@ -256,8 +265,10 @@ class Intake:
             self._holders -= 1
             if self._gone:
                 self._gone.pop(holder, None)
-        if self.held < self._session_bound:
-            self.weigh_above = SMALL_BYTES
+        if self.held < self._strained_from:
+            self.weigh_above, self.put_off_above = SMALL_BYTES, LARGE_BYTES
+        elif self.held < self._bound:
+            self.put_off_above = LARGE_BYTES
         if self._waiting or self._stalled:
             self._news.set()
 
