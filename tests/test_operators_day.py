@@ -237,7 +237,7 @@ def refuse_a_wrong_configuration(service: Service, capsys: pytest.CaptureFixture
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert any(line.startswith(mistake) for mistake in mistakes)
-    assert line.endswith(f"(and 3 more; trio-socketio check-config {service.conf} tells all)")
+    assert line.endswith(f"(and 3 more; trio-socketio check-config {service.conf} lists all)")
 
 
 async def renew_the_certificate(
@@ -350,7 +350,7 @@ def check_the_stages(lines: list[str]) -> None:
     text = "\n".join(lines)
     stages = [
         f"draining: {EVENING + 1} sessions are to be closed",
-        f"stopping: new clients are served for {DELAY_S:g} s more",
+        f"stopping: new clients are accepted for another {DELAY_S:g} s",
         f"closing {EVENING + 1} sessions over {WINDOW_S:g} s",
         "ending the services",
         "stopped",
