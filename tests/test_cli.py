@@ -244,8 +244,8 @@ async def test_a_file_elsewhere_finds_what_lies_beside_it(folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("app", "says"),
     [
-        ("missing.py", "there is no file missing.py"),
-        ("rooms.py:app", "there is no file rooms.py"),
+        ("missing.py", "--app missing.py: there is no such file"),
+        ("rooms.py:app", "--app rooms.py:app: there is no such file"),
         ("missing", "No module named 'missing'"),
         ("missing.inner:app", "No module named 'missing'"),
         ("some/where", "'some/where' is neither a FILE.py nor a module"),
@@ -317,13 +317,18 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
         return refusal("serve", "--port", "0", *arguments).removeprefix("trio-socketio: ")
 
-    assert said("--certfile", missing) == f"certificate file not found: {missing}"
-    assert said("--certfile", chain, "--keyfile", missing) == f"key file not found: {missing}"
+    assert said("--certfile", missing) == f"--certfile: certificate file not found: {missing}"
+    assert (
+        said("--certfile", chain, "--keyfile", missing)
+        == f"--keyfile: key file not found: {missing}"
+    )
     assert said("--keyfile", key) == "--keyfile needs --certfile"
-    assert said("--certfile", bad).startswith(f"cannot use certificate {bad}")
-    assert said("--certfile", chain).startswith(f"cannot use certificate {chain}")  # has no key
+    assert said("--certfile", bad).startswith(f"--certfile: cannot use certificate {bad}")
+    assert said("--certfile", chain).startswith(
+        f"--certfile: cannot use certificate {chain}"
+    )  # has no key
     unlike = said("--certfile", chain, "--keyfile", key)
-    assert unlike.startswith(f"cannot use certificate {chain} with key {key}")
+    assert unlike.startswith(f"--certfile: cannot use certificate {chain} with key {key}")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +469,7 @@ def test_hosts_that_overlap() -> None:
 @pytest.mark.parametrize(("other", "value"), [("host", "127.0.0.1"), ("port", "0")])
 def test_a_host_or_port_and_a_unix_socket(tmp_path: Path, other: str, value: str) -> None:
     line = refusal("serve", f"--{other}", value, "--unix", str(tmp_path / "socket"))
-    says = f"--unix does not listen on a {other}: leave out --unix or --{other}"
+    says = f"--unix does not listen on a {other}: leave out either it or --{other}"
     assert line == f"trio-socketio: {says}"
 
 

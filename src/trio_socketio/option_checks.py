@@ -6,6 +6,7 @@ value is an error where it is written, and not when the first client comes.
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from math import inf, isnan
@@ -53,6 +54,8 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The options that can be changed while a program runs; see `apply` of their owner."""
     _secret: ClassVar[frozenset[str]] = frozenset()
     """The options whose values are never shown, and may be read from files of their own."""
+    _stand_ins: ClassVar[Mapping[str, Any]] = {}
+    """Values for options without a default, in place of wrong ones while the others are checked."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):
@@ -154,8 +157,8 @@ def check_origin(name: str, origin: str) -> None:
     if "*" in origin:
         raise OptionError(
             name,
-            f"{origin!r} is not an origin: for several hosts give a compiled pattern, such as "
-            r"re.compile(r'https://[^.]+\.example\.com')",
+            f"{origin!r} is not an origin: list the origin of each host, or have the app give a "
+            r"compiled pattern, such as re.compile(r'https://[^.]+\.example\.com')",
         )
     spelled = _spell_origin(origin.strip())
     if spelled is None:

@@ -7,9 +7,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trio_socketio.control.service import ControlService, open_endpoints
+from trio_socketio.control.places import open_endpoints
+from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.control.tokens import TokenTable
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -104,10 +106,11 @@ class Services:
         self._server = server
         self._systemd = systemd
         self._tokens = TokenTable(control.tokens)
+        self._refused = RefusedCallers()
         self._control: ControlService | None = None
         control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control, self._tokens)
+            self._control = ControlService(server, system, control, self._tokens, self._refused)
             control_at += open_endpoints(control)
         self._admin: AdminPort | None = None
         admin_at = admin_endpoints(admin, inherited.admin)
@@ -127,7 +130,11 @@ class Services:
         health = Health()
         health.add(check_server(self._server))
         metrics = Metrics(
-            self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
+            self._server,
+            health,
+            version=version,
+            log_records_dropped=lambda: program_log.dropped,
+            refused=self._refused,
         )
         if self._control is not None:
             from trio_socketio.control.metrics import ControlCollector
@@ -139,6 +146,7 @@ class Services:
             metrics,
             check_token=self._knows if configuration.control.tokens else None,
             routes={} if self._control is None else {"/rpc": self._control.receive_rpc},
+            refused=self._refused,
         )
 
     def _knows(self, secret: str) -> bool:

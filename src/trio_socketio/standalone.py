@@ -45,7 +45,7 @@ from trio_socketio.socketio.options import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from trio_socketio.configuration.options import ListenOptions
     from trio_socketio.ops.log import Log
@@ -109,11 +109,12 @@ def load_program(
             loaded.configuration.app.spec,
             loaded.given(),
             "--app" if app_option is None else app_option.where,
+            sources.explain,
         )
     except OptionError as error:
-        raise _with_names_of_tables(error) from None
+        raise sources.explain(error) from None
     program = Program(sources, loaded, app, program_log, version)
-    for warning in find_idle(program.configuration, loaded.settings, sources.flags):
+    for warning in program.find_idle(program.configuration, loaded):
         log.warning("%s", warning)
     return program
 
@@ -142,6 +143,11 @@ class Program:
         self._reloading = trio.Lock()
         self._reload_asked = trio.Event()
 
+    def find_idle(self, configuration: Configuration, loaded: Loaded) -> "Iterator[str]":
+        """Yield a warning for every option that was given and has no effect."""
+        sources = self._sources
+        return find_idle(configuration, loaded.settings, sources.flags, sources.inherited)
+
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
 
@@ -155,7 +161,7 @@ class Program:
         fitting = fit_descriptors(wanted)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         self.configuration = _effective(self.configuration, server.options)
-        self._certificates = read_certificates(self.configuration)
+        self._certificates = read_certificates(self.configuration, self._sources)
         context = None
         if "listen" in self._certificates:
             context = self._certificates["listen"].context
@@ -250,10 +256,10 @@ class Program:
         try:
             options = replace(self._own_options, **loaded.given())
         except OptionError as error:
-            raise _with_names_of_tables(error) from None
+            raise self._sources.explain(error) from None
         configuration = _effective(loaded.configuration, options)
-        certificates = read_certificates(configuration)
-        idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
+        certificates = read_certificates(configuration, self._sources)
+        idle = tuple(self.find_idle(configuration, loaded))
         tokens = TokenTable(configuration.control.tokens)
         return _Prepared(configuration, options, certificates, tokens, idle)
 
@@ -299,18 +305,24 @@ def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
     scope.cancel()
 
 
-def read_certificates(configuration: Configuration) -> dict[str, Certificate]:
+def read_certificates(configuration: Configuration, sources: Sources) -> dict[str, Certificate]:
     """Read the certificates that the tables name, by table.
 
     Raises:
         ConfigurationError: one cannot be used.
     """
-    groups = {table: getattr(configuration, table) for table in _CERTIFIED}
-    return {
-        table: read_certificate(Path(group.certfile), group.keyfile and Path(group.keyfile))
-        for table, group in groups.items()
-        if group.certfile is not None
-    }
+    certificates = {}
+    for table in _CERTIFIED:
+        group = getattr(configuration, table)
+        if group.certfile is not None:
+            certfile, keyfile = Path(group.certfile), group.keyfile and Path(group.keyfile)
+            try:
+                certificates[table] = read_certificate(certfile, keyfile)
+            except ConfigurationError as error:
+                is_key = keyfile is not None and certfile.is_file() and not keyfile.is_file()
+                named = sources.name_of(table, "keyfile" if is_key else "certfile")
+                raise ConfigurationError(f"{named}: {error}") from error
+    return certificates
 
 
 def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
@@ -352,15 +364,6 @@ def _effective(configuration: Configuration, options: ServerOptions) -> Configur
     groups: Mapping[str, Any] = group_options(options)._asdict()
     held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
     return msgspec.structs.replace(configuration, **held)
-
-
-def _with_names_of_tables(error: OptionError) -> ConfigurationError:
-    """Replace the flat name of the option in an error by its name in a file."""
-    for table, names in FLAT_NAMES.items():
-        for name, flat in names.items():
-            if flat == error.option:
-                return ConfigurationError(f"[{table}] {name}: {error.reason}")
-    return error
 
 
 def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration) -> bool:

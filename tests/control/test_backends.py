@@ -391,3 +391,27 @@ async def test_answers_of_a_backend_do_not_wait_behind_its_own_calls(tmp_path: P
             await client.send(f"3{ack_id}[]")
             assert (await raw.receive())["result"]["asked"] == 1
         assert (await raw.call("system.info"))["pid"] == 1
+
+
+@trio_test
+async def test_the_log_names_a_forwarded_event_as_the_options_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = BackendOptions(
+        forward=(ForwardedEvents(events=("order",)), ForwardedEvents(namespace="/chat"))
+    )
+    async with (
+        controlled(tmp_path, backends=forward) as where,
+        where.client() as (client, _),
+        where.client("/chat") as (chat, _),
+    ):
+        where.server._host.workers.slow_handler_s = 0.0
+        await client.emit("order", ack_id=1)
+        await client.receive_event()
+        await chat.emit("any", namespace="/chat")
+        await chat.receive()
+        told = {line.rpartition(" blocked")[0] for line in caplog.messages if " blocked" in line}
+        assert {
+            "handler [control.backends] forward (/) of 'order'",
+            "handler [control.backends] forward (/chat) of 'any'",
+        } <= told

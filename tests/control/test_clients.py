@@ -394,9 +394,9 @@ async def test_what_the_block_raises_is_raised_alone(tmp_path: Path) -> None:
 
 @given(VALUES)
 def test_the_two_clients_write_values_alike(value: Any) -> None:
-    escaped = json.dumps(sync_client._escape(value))
+    escaped = json.dumps(sync_client.escape(value))
     assert decode_value(escaped.encode()) == value
-    assert sync_client._unescape(json.loads(encode_value(value))) == value
+    assert sync_client.unescape(json.loads(encode_value(value))) == value
 
 
 @pytest.mark.req("CONTROL-51")

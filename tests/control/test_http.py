@@ -146,7 +146,7 @@ async def test_who_is_kept_out(
             assert response.json()["error"]["code"] == Code.UNAUTHORIZED
             was_given = ("Authorization", "Bearer wrong") in headers
             assert ("no such token" in response.text) is was_given
-            assert ("127.0.0.1 has a wrong token" in caplog.text) is was_given
+            assert ("127.0.0.1: there is no such token" in caplog.text) is was_given
             assert "Bearer" not in caplog.text
 
 
@@ -193,7 +193,13 @@ async def test_other_methods_of_http_are_refused(tmp_path: Path) -> None:
 @trio_test
 async def test_a_body_above_the_bound_is_refused(tmp_path: Path) -> None:
     async with over_http(tmp_path, max_line_bytes=2000) as (_, http):
-        assert (await post(http, b"[" + b" " * 3000 + b"]")).status == 413
+        response = await post(http, b"[" + b" " * 3000 + b"]")
+        assert response.status == 413
+        assert response.json()["error"] == {
+            "code": Code.TOO_LARGE,
+            "message": "a body may have at most 2000 bytes",
+            "data": {"retryable": False, "max_line_bytes": 2000},
+        }
         assert (await post(http, call("system.info"))).status == 200
 
 

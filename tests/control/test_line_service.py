@@ -30,7 +30,8 @@ from trio.testing import trio_test
 from trio_socketio import ConfigurationError, Server
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.options import ControlOptions, ControlToken
-from trio_socketio.control.service import ControlService, prepare_folder
+from trio_socketio.control.places import prepare_folder
+from trio_socketio.control.service import ControlService
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.runtime.runtime import open_runtime
 

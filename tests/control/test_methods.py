@@ -525,3 +525,28 @@ async def test_namespaces_are_listed(tmp_path: Path) -> None:
             for name, count in {"/": 0, "/b": 0, "/dynamic-1": 1}.items()
         ]
         assert (await raw.call("emit", event="e", namespace="dynamic-1", all=True))["reached"] == 1
+
+
+@pytest.mark.req("CONTROL-18")
+@pytest.mark.parametrize("after", ["garbage", "", "2", "\n" * 20, "x" * 21])
+@trio_test
+async def test_a_page_begins_behind_something_that_can_be_in_the_list(
+    tmp_path: Path, after: str
+) -> None:
+    async with controlled(tmp_path) as where, where.client() as (_, me), peer(where) as raw:
+        await raw.call("rooms.join", sockets=[me], rooms=["tea"])
+        for method, params, what in (
+            ("sockets.list", {}, "which is the public id of a socket"),
+            ("rooms.members", {"room": "tea"}, "which is the public id of a socket"),
+            ("namespaces.list", {}, "which is the name of a namespace"),
+        ):
+            error = await raw.fail(method, after=after, **params)
+            assert error["code"] == Code.INVALID_PARAMS
+            assert error["data"] == {"parameter": "after"}
+            told = (
+                f"after: expected the value of next from the previous page, {what}, not {after!r}"
+            )
+            assert error["message"] == told
+        assert await raw.call("sockets.list", after="-" * 20)
+        assert await raw.call("rooms.list", after=after)  # any text may be the name of a room
+        assert await raw.call("namespaces.list", after="/")

@@ -12,12 +12,14 @@ from tests.control.serving import FakeSystem, controlled, peer
 from trio.testing import trio_test
 
 from trio_socketio import Server
+from trio_socketio.cli.ctl import DESCRIPTION
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 
-FILE: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
+PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
+PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
 METHODS: Final = [
     "auth",
     "backend.register",
@@ -47,9 +49,10 @@ def document() -> Any:
 
 @pytest.mark.req("CONTROL-50")
 def test_the_published_file_is_current() -> None:
-    assert json.loads(FILE.read_text()) == document(), (
+    assert json.loads(PACKAGED.read_text()) == document(), (
         "the methods have changed: python -m tests.control.test_openrpc"
     )
+    assert PUBLISHED.samefile(PACKAGED)
 
 
 @pytest.mark.req("CONTROL-50")
@@ -114,4 +117,4 @@ def test_every_code_is_described() -> None:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
+    PACKAGED.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")

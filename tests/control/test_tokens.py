@@ -12,11 +12,13 @@ from tests.control.serving import SECRET, write_token
 
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.options import (
+    METHODS,
     BackendOptions,
     ControlOptions,
     ControlToken,
     ForwardedEvents,
 )
+from trio_socketio.control.service import describe_api
 from trio_socketio.control.tokens import LOCAL, Grant, TokenTable
 from trio_socketio.errors import ConfigurationError, OptionError
 
@@ -198,3 +200,28 @@ def test_options_that_can_be_used() -> None:
     ControlOptions(listen=("unix:/a", "tcp:127.0.0.1:1", "tcp:[::1]:1"), tokens=(TOKEN,))
     ControlOptions(listen=("tcp:0.0.0.0:1",), tokens=(TOKEN,), certfile="/c")
     ControlToken(name="a-b.c_D1", file="/a", methods=("rooms.*", "emit", "*", "system.info"))
+
+
+@pytest.mark.req("CONTROL-19")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("emti", "emit"),
+        ("room.*", "rooms.*"),
+        ("sockets.get_all", "sockets.get"),
+        ("weather", None),
+        ("weather.*", None),
+        ("emit.*", None),
+    ],
+)
+def test_a_method_that_does_not_exist_is_refused(name: str, meant: str | None) -> None:
+    with pytest.raises(OptionError) as caught:
+        ControlToken(name="a", file="a", methods=("emit", name))
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert str(caught.value) == f"methods: there is no method {name!r}{hint}"
+
+
+@pytest.mark.req("CONTROL-19")
+def test_all_methods_are_known_where_tokens_are_checked() -> None:
+    assert [method["name"] for method in describe_api()["methods"]] == sorted(METHODS)
+    assert ControlToken(name="a", file="a", methods=(*METHODS, "*", "rooms.*", "backend.*"))

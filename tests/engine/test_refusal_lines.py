@@ -35,7 +35,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
             POLLING,
             [("Origin", "https://evil.example")],
             "its page has the foreign origin 'https://evil.example'; to let pages of an origin "
-            "connect, name it with --cors-origin (cors_origins)",
+            "connect, name it with --cors-origin, [cors] origins or cors_origins",
         ),
         (
             f"{POLLING}&sid=0123456789abcdefghij",
@@ -47,7 +47,8 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
         (
             POLLING.replace("EIO=4", "EIO=3"),
             [],
-            "EIO='3' means socket.io-client 1.x or 2.x; to serve it, use --allow-eio3 (allow_eio3)",
+            "EIO='3' means socket.io-client 1.x or 2.x; to serve it, use --allow-eio3 ([engine] "
+            "allow_eio3)",
         ),
         (
             POLLING.replace("EIO=4", "EIO=5"),
@@ -57,7 +58,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
         (
             WEBSOCKET,
             UPGRADE_HEADERS,
-            "transport='websocket' is not among --transport (transports)",
+            "transport='websocket' is not among [engine] transports",
         ),
         (
             POLLING.replace("polling", "carrier-pigeon"),
@@ -221,8 +222,8 @@ async def test_a_client_that_may_not_join_has_a_line(
             "name "
         )
         assert third.endswith(
-            "'/chat': 'Too many namespaces'; see max_namespaces_per_session and "
-            "--max-dynamic-namespaces"
+            "'/chat': 'Too many namespaces'; see [sockets] max_namespaces_per_session and "
+            "max_dynamic_namespaces"
         )
         assert "hunter2" not in caplog.text
 

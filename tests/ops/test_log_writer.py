@@ -129,7 +129,7 @@ def test_a_full_pipe_stops_nobody_and_what_is_dropped_is_told(pipe: Pipe) -> Non
     assert dropped_in(read) == dropped
     numbers = [int(line.split()[0]) for line in written[:-1]]
     assert numbers == sorted(numbers)
-    assert "(queue_records)" in "".join(read)
+    assert "([log] queue_records)" in "".join(read)
 
 
 @pytest.mark.req("LOG-04")

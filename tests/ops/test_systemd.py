@@ -19,7 +19,7 @@ from tests.ops.test_drain import PROGRAM, running
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import ConfigurationError, Server
-from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners
+from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners, inherited_purposes
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -273,6 +273,13 @@ class Units(configparser.ConfigParser):
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
+
+
+def test_the_purposes_of_inherited_sockets_are_known_before_they_are_taken() -> None:
+    told = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "control:public"}
+    assert inherited_purposes(told) == {"control", "public"}
+    assert inherited_purposes(told | {"LISTEN_PID": "1"}) == set()
+    assert not inherited_purposes({})
 
 
 def test_the_units_of_the_readme(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,13 +24,14 @@ from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.client.session import TRANSPORTS
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectRefused,
     TrioSocketIOError,
 )
-from trio_socketio.ops.log import escape, set_up
+from trio_socketio.ops.log import set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
 DESCRIPTION: Final = (

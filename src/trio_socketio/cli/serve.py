@@ -8,12 +8,15 @@ import trio
 
 from trio_socketio import __version__
 from trio_socketio.cli.arguments import complain
-from trio_socketio.cli.serve_arguments import FLAGS, given_settings
+from trio_socketio.cli.serve_arguments import FLAGS, add_arguments, given_settings
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.ops.log import open_log
+from trio_socketio.ops.systemd import inherited_purposes
 from trio_socketio.signals import ignore_hang_ups
 from trio_socketio.standalone import load_program
+
+__all__ = ("DESCRIPTION", "EPILOG", "add_arguments", "run")
 
 DESCRIPTION = "Serve Socket.IO until SIGTERM or SIGINT. Times are in seconds."
 EPILOG = (
@@ -36,7 +39,8 @@ def run(asked: argparse.Namespace) -> int:
     """
     ignore_hang_ups()
     try:
-        sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS)
+        inherited = inherited_purposes(os.environ)
+        sources = Sources(asked.config, os.environ, given_settings(asked), FLAGS, inherited)
         loaded = load(sources)
         with open_log(loaded.configuration.log) as log:
             program = load_program(sources, loaded, log, __version__)

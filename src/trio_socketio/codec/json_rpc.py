@@ -9,12 +9,12 @@ numbers do not change on their way (RPC-22).
 import base64
 import binascii
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
 
 from trio_socketio.codec.builtin_values import BINARY, to_builtins
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.codec.json_text import (
     MAX_DEPTH,
     decode_json,
@@ -22,6 +22,12 @@ from trio_socketio.codec.json_text import (
     replace_lone_surrogates,
 )
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
+
+__all__ = (
+    "BYTES", "MAX_BATCH", "MAX_VALUE_DEPTH", "NULL", "OBJECT", "Code", "Malformed", "Message",
+    "Request", "Response", "decode_messages", "decode_value", "encode_batch", "encode_error",
+    "encode_request", "encode_result", "encode_value", "escape", "pass_value", "unescape",
+)  # fmt: skip
 
 MAX_BATCH: Final = 100
 MAX_VALUE_DEPTH: Final = MAX_DEPTH - 16
@@ -34,33 +40,6 @@ NULL: Final = msgspec.Raw(b"null")
 
 _MARKS: Final = (BYTES, OBJECT)
 _ABSENT: Final = msgspec.Raw(b"")
-
-
-class Code(IntEnum):
-    """The codes of errors: those of the standard are negative, ours are positive.
-
-    Codes between TIMEOUT and DRAINING that are not raised here are for methods that need a store.
-    """
-
-    PARSE_ERROR = -32700
-    INVALID_REQUEST = -32600
-    METHOD_NOT_FOUND = -32601
-    INVALID_PARAMS = -32602
-    INTERNAL_ERROR = -32603
-    UNAUTHORIZED = 1001
-    FORBIDDEN = 1002
-    NOT_FOUND = 1003
-    PARTIAL = 1004
-    TIMEOUT = 1005
-    OVERLOADED = 1006
-    STORE_UNAVAILABLE = 1007
-    CURSOR_EXPIRED = 1008
-    GENERATION_CHANGED = 1009
-    EXISTS = 1010
-    TOO_LARGE = 1011
-    DRAINING = 1012
-    UNAVAILABLE = 1013
-    INVALID_CONFIGURATION = 1014
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

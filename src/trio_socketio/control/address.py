@@ -5,9 +5,8 @@ It uses only the standard library, as the client for threads does.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from trio_socketio.errors import ConfigurationError
 
@@ -15,8 +14,7 @@ _FORMS: Final = "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT"
 _FILE: Final = "control.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a control socket listens.
 
     Args:
@@ -58,6 +56,8 @@ def parse_address(text: str) -> Address:
     if not isinstance(given, str):
         raise ConfigurationError(f"an address is {_FORMS}, not {text!r}")
     kind, colon, where = text.partition(":")
+    if kind == "unix" and where.startswith("~"):  # it would be the name of a folder
+        raise ConfigurationError(f"{text!r}: write the whole path, as ~ is not expanded here")
     if kind == "unix" and where and "\0" not in where:
         return Address(path=where)
     host, _, port = where.rpartition(":")

@@ -6,7 +6,6 @@ fails is not given to another backend, since the first one may have handled it.
 """
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -29,7 +28,11 @@ from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_socketio.net.driving import Timetable
+
+    Handler = Callable[..., Awaitable[Any]]
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +106,9 @@ class Backends:
                 namespace = server.of(name)
                 for event in events:
                     if event == _EVERY_EVENT:
-                        namespace.on_unhandled(partial(self._handle, name))
+                        namespace.on_unhandled(self._handler_of_every_event(name))
                     else:
-                        handler = partial(self._handle_named, name, event)
-                        namespace.on(event)(handler)
+                        namespace.on(event)(self._handler_of(name, event))
             except LocalProtocolError as error:
                 raise ConfigurationError(f"control.backends.forward: {error}") from None
 
@@ -164,10 +166,19 @@ class Backends:
 
     # -- events
 
-    async def _handle_named(
-        self, namespace: str, event: str, socket: Socket, *arguments: Any
-    ) -> Any:
-        return await self._handle(namespace, socket, event, *arguments)
+    def _handler_of(self, namespace: str, event: str) -> "Handler":
+        async def forward(socket: Socket, *arguments: Any) -> Any:
+            return await self._handle(namespace, socket, event, *arguments)
+
+        forward.__qualname__ = _name_in_the_log(namespace)
+        return forward
+
+    def _handler_of_every_event(self, namespace: str) -> "Handler":
+        async def forward(socket: Socket, event: Any, *arguments: Any) -> Any:
+            return await self._handle(namespace, socket, event, *arguments)
+
+        forward.__qualname__ = _name_in_the_log(namespace)
+        return forward
 
     async def _handle(self, namespace: str, socket: Socket, event: Any, *arguments: Any) -> Any:
         """Give an event to a backend, and return the answer to the client."""
@@ -211,6 +222,11 @@ class Backends:
         reason: dict[str, Any] = {"code": error.code, "message": error.message}
         socket.emit(ERROR_EVENT, {"event": event, **reason})
         return {"error": reason}
+
+
+def _name_in_the_log(namespace: str) -> str:
+    """Name a handler by the option that creates it, which an operator knows."""
+    return f"[control.backends] forward ({namespace})"
 
 
 def _with_slash(name: str) -> str:

@@ -26,6 +26,12 @@ from trio_socketio.codec.json_rpc import (
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.api import BackendEvent, Greeting
 from trio_socketio.control.failures import unknown_method
+from trio_socketio.control.hints import (
+    explain_failure,
+    explain_silence,
+    foreign_protocol,
+    too_long,
+)
 from trio_socketio.control.outgoing_calls import OutgoingCalls
 from trio_socketio.control.wire import Wire
 from trio_socketio.errors import (
@@ -99,7 +105,9 @@ class Control:
             SessionClosed: the connection has ended.
             LocalProtocolError: the parameters cannot be sent.
         """
-        await self._wire.send(encode_request(method, {} if params is None else params, None))
+        line = encode_request(method, {} if params is None else params, None)
+        self._check_length(line)
+        await self._wire.send(line)
 
     async def batch(
         self, calls: Iterable[tuple[str, Params]], *, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -125,7 +133,9 @@ class Control:
             if not requests:
                 await trio.lowlevel.checkpoint()
                 return []
-            await self._wire.send(requests[0] if len(ids) == 1 else encode_batch(requests))
+            line = requests[0] if len(ids) == 1 else encode_batch(requests)
+            self._check_length(line)
+            await self._wire.send(line)
             answers = await self._asked.wait(ids, timeout_s)
         finally:
             self._asked.forget(ids)
@@ -159,6 +169,16 @@ class Control:
         registered: dict[str, Any] = await self.call("backend.register", params)
         return registered
 
+    def _check_length(self, line: bytes) -> None:
+        """Refuse a line that is too long for the server (CONTROL-28).
+
+        Raises:
+            LocalProtocolError: it is too long.
+        """
+        most = self.greeting.max_line_bytes
+        if len(line) > most:
+            raise LocalProtocolError(f"the parameters cannot be sent: {too_long(len(line), most)}")
+
     async def wait_closed(self) -> str:
         """Wait until the connection ends; return why."""
         return await self._wire.wait_closed()
@@ -170,7 +190,9 @@ class Control:
             messages, is_batch = decode_messages(line, MAX_PENDING)
         except ControlError as error:
             # A line that cannot be read may have been the answer to any call.
-            self._wire.lose(f"the server has sent what is not JSON-RPC: {error}")
+            self._wire.lose(
+                foreign_protocol(line) or f"the server has sent what is not JSON-RPC: {error}"
+            )
             return
         if len(messages) == 1 and not is_batch and isinstance(messages[0], Response):
             self._receive_answer(messages[0])
@@ -209,6 +231,7 @@ class Control:
             if is_async(handler) or isinstance(result, Awaitable):
                 result = await result
             answer = encode_result(request.id or NULL, result)
+            self._check_length(answer)
         except ControlError as error:
             answer = encode_error(request.id or NULL, error)
         except Exception as error:
@@ -280,9 +303,10 @@ async def _introduce(control: Control, where: Address, token: str | None, timeou
         try:
             await control._wait_greeting()
         except SessionClosed as error:
-            raise ConnectFailed(f"{where}: {error.reason}") from None
+            raise ConnectFailed(explain_silence(where, error.reason)) from None
     if not control._greeted.is_set():
-        raise ConnectFailed(f"{where} does not greet as a control socket does")
+        silence = f"it has sent nothing for {timeout_s:g} s"
+        raise ConnectFailed(explain_silence(where, silence))
     if token is not None:
         await control.call("auth", {"token": token}, timeout_s=timeout_s)
     elif control.greeting.needs_token:
@@ -305,8 +329,8 @@ async def _connect(where: Address, ssl_context: ssl.SSLContext | None) -> trio.a
             await trio.aclose_forcefully(secured)
             raise
         return secured
-    except (OSError, trio.BrokenResourceError) as error:
-        raise ConnectFailed(f"cannot connect to {where}: {error.__cause__ or error}") from error
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+        raise ConnectFailed(explain_failure(where, error.__cause__ or error)) from error
 
 
 def _decode(text: bytes) -> Any:

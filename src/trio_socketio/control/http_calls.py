@@ -4,7 +4,6 @@ Pages in browsers may not call it. There is no CORS, a request that names an ori
 so is a request whose Host is not a name of this machine, which stops DNS rebinding (CONTROL-42).
 """
 
-import logging
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,16 +12,14 @@ import trio
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
 from trio_socketio.control.call_queue import Nursery
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import overloaded, unauthorized
+from trio_socketio.control.failures import overloaded, too_large, unauthorized
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.tokens import Grant
 from trio_socketio.errors import ControlError
-from trio_socketio.runtime.sampling import REFUSALS, SampledLog
+from trio_socketio.http.refused_callers import RefusedCallers
 
 if TYPE_CHECKING:
     from trio_socketio.http.request import Request
-
-log = logging.getLogger(__name__)
 
 _JSON: Final = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
 _BEARER: Final = (b"WWW-Authenticate", b"Bearer")
@@ -77,12 +74,13 @@ class HttpCalls:
 
     Args:
         hub: the parts that they share.
+        refused: counts requests from callers who have no access.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, refused: RefusedCallers) -> None:
         self._hub = hub
+        self._refused = refused
         self._at_work = 0
-        self._wrong_tokens = SampledLog(log, logging.WARNING, REFUSALS)
 
     def receive_request(self, request: "Request") -> None:
         """Answer a request; a RequestHandler of http/routes.py."""
@@ -91,24 +89,29 @@ class HttpCalls:
             _refuse(request, 405, "only POST is allowed here", (b"Allow", b"POST"))
             return
         if "origin" in request.headers:
+            self._refused.refused(request, "origin")
             _refuse(request, 403, "pages in browsers may not call this")
             return
         if not _is_ours(request.headers.get("host", ""), options.hosts):
-            _refuse(request, 403, "the Host header does not name this server; see control.hosts")
+            self._refused.refused(request, "host")
+            _refuse(request, 403, "the Host header does not name this server; see [control] hosts")
             return
         grant = self._hub.find_grant(_bearer(request.headers.get("authorization", "")))
         if grant is None:  # CONTROL-40
             secret = _bearer(request.headers.get("authorization", ""))
-            if secret and self._wrong_tokens.admits("wrong tokens given to /rpc"):
-                log.warning(
-                    "a request to /rpc from %s has a wrong token", request.address or "unix"
-                )
+            self._refused.refused(request, "token_wrong" if secret else "token_missing")
             why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
             answer(request, 401, unauthorized(why), _BEARER)
             return
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # CONTROL-41
             _refuse(request, 415, "expected Content-Type: application/json")
+            return
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > options.max_line_bytes:
+            most = options.max_line_bytes
+            error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
+            answer(request, 413, error)
             return
         caller = HttpCaller(self._hub, grant)
 

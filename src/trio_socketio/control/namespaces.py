@@ -1,11 +1,16 @@
 """The method that shows namespaces."""
 
+import re
+from typing import Final
+
 import msgspec
 
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, Page, cut_page
+from trio_socketio.control.pages import Limit, Page, check_place, cut_page
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
+
+_NAME: Final = re.compile(r"/[^\0]*").fullmatch
 
 
 class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,7 @@ class NamespaceMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many namespaces a page may hold.
         """
+        check_place(after, _NAME, "which is the name of a namespace")
         every = tuple(self._server.namespaces.values())
         page, total, following = await cut_page(every, lambda one: one.name, after, limit)
         return NamespacePage(namespaces=[_show(one) for one in page], total=total, next=following)

@@ -1,6 +1,8 @@
 """The options of the control socket."""
 
 import re
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Final
 
 from trio_socketio.control.address import parse_address
@@ -10,6 +12,29 @@ from trio_socketio.option_checks import OptionGroup, check_range
 _TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _METHODS: Final = re.compile(r"\*|[a-z_]+(\.[a-z_]+)*(\.\*)?").fullmatch
 _LEAST_LINE_BYTES: Final = 1024
+
+
+METHODS: Final = (
+    "auth", "backend.register", "emit", "emit_with_ack", "namespaces.list", "rooms.clear",
+    "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
+    "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
+    "system.reload", "system.stats",
+)  # fmt: skip
+"""All methods, so that a misspelt name is an error of the configuration."""
+
+
+def covers(pattern: str, method: str) -> bool:
+    """Whether an entry in the methods of a token matches this method."""
+    if pattern.endswith("*"):
+        return method.startswith(pattern[:-1])
+    return pattern == method
+
+
+def _similar(pattern: str) -> str:
+    name, dot, _ = pattern.rpartition(".*")
+    known = {method.partition(".")[0] for method in METHODS if "." in method} if dot else METHODS
+    similar = get_close_matches(name or pattern, sorted(known), 1)
+    return f"; did you mean {similar[0]}{dot}?" if similar else ""
 
 
 def check_texts(name: str, texts: object) -> None:
@@ -36,6 +61,8 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
         methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all.
     """
 
+    _stand_ins = MappingProxyType({"name": "token", "file": "token"})
+
     name: str
     file: str
     methods: tuple[str, ...] = ("*",)
@@ -52,6 +79,8 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
         for method in self.methods:
             if not _METHODS(method):
                 raise OptionError("methods", f"expected NAME, PREFIX.* or *, not {method!r}")
+            if not any(covers(method, known) for known in METHODS):  # CONTROL-19
+                raise OptionError("methods", f"there is no method {method!r}{_similar(method)}")
 
 
 class ForwardedEvents(OptionGroup, frozen=True, kw_only=True):
@@ -163,10 +192,10 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
             return
         if address.secure:
             raise OptionError("listen", f"{text}: write tcp: and set certfile for TLS")
+        faults = []
         if not self.tokens:  # CONTROL-11
-            raise OptionError("listen", f"{text}: a TCP address needs a token: set tokens")
+            faults.append("a TCP address needs a token: set tokens")
         if not address.is_loopback and self.certfile is None:  # CONTROL-12
-            raise OptionError(
-                "listen",
-                f"{text}: secrets would pass in the clear: set certfile, or listen on 127.0.0.1",
-            )
+            faults.append("secrets would pass in the clear: set certfile, or listen on 127.0.0.1")
+        if faults:
+            raise OptionError("listen", f"{text}: {'; and '.join(faults)}")

@@ -8,6 +8,8 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from trio_socketio.control.failures import invalid
+
 Item = TypeVar("Item")
 
 _CHUNK: Final = 2000
@@ -24,6 +26,23 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="the value of after for the next page; null if this is the last one."),
     ]
+
+
+def check_place(after: str | None, form: Callable[[str], object], what: str) -> None:
+    """Refuse an ``after`` that can never be the ``next`` of a page (CONTROL-18).
+
+    Args:
+        after: the parameter of the call; None for the first page.
+        form: matches the names that may be in the list.
+        what: describes those names, for the error.
+    Raises:
+        ControlError: form does not match.
+    """
+    if after is not None and not form(after):
+        raise invalid(
+            "after",
+            f"expected the value of next from the previous page, {what}, not {after[:100]!r}",
+        )
 
 
 async def cut_page(

@@ -1,6 +1,7 @@
 """One connection on the control socket: a backend, an operator's terminal, a script."""
 
 import logging
+import re
 from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
@@ -10,6 +11,7 @@ from msgspec import Raw
 
 from trio_socketio.codec.json_rpc import (
     NULL,
+    Code,
     Message,
     Response,
     decode_messages,
@@ -34,6 +36,11 @@ _UNKNOWN_LINE_BYTES: Final = 8192
 """The longest line of a peer that has not given its token yet."""
 _MAX_REFUSALS: Final = 3
 """The number of wrong tokens and other faults after which such a peer is closed."""
+_HTTP: Final = re.compile(rb"[A-Z]+ \S+ HTTP/\d(\.\d)?\r?").fullmatch
+_NOT_HTTP: Final = (
+    "this is a control socket, which speaks JSON-RPC 2.0 with one message per line; over HTTP, the "
+    "same methods are called with POST /rpc on the admin port"
+)
 
 
 class Hub(Protocol):
@@ -94,7 +101,9 @@ class Peer:
         self._timeouts = 0  # deadlines that have passed since its last answer
         options = hub.options
         bound = options.max_line_bytes if self.grant else _UNKNOWN_LINE_BYTES
-        self._lines = LineReceiver(connection, self._receive_line, self._lost, bound)  # CONTROL-20
+        self._lines = LineReceiver(
+            connection, self._receive_line, self._lost, bound, self._too_long
+        )
         self._queue = CallQueue(hub.calls, self._call_done)
         self._asked = OutgoingCalls("the backend", options.backends.max_in_flight)
         connection.set_receiver(self._lines)
@@ -114,6 +123,10 @@ class Peer:
         try:
             messages, is_batch = decode_messages(line, self._hub.options.max_batch)
         except ControlError as error:
+            if _HTTP(line):  # CONTROL-27
+                # Headers follow, and then a body that a foreign page may have had a browser send.
+                self._turn_away(ControlError(Code.INVALID_REQUEST, _NOT_HTTP), "it speaks HTTP")
+                return
             self._write(encode_error(NULL, error))
             self._refused("it sends messages that are not JSON-RPC")
             return
@@ -131,6 +144,17 @@ class Peer:
         self._queue.add(partial(self._answer, calls, is_batch=is_batch))
         if self._queue.count >= self._hub.options.max_in_flight and not self._asked:
             self._lines.pause()  # CONTROL-23
+
+    def _too_long(self) -> None:
+        """Tell the peer how long a line may be, and close it (CONTROL-20)."""
+        most = self._lines.max_line_bytes
+        until = "" if self.grant is not None else " before a token is given"
+        told = f"a line may have at most {most} bytes{until}"
+        self._turn_away(too_large(told, max_line_bytes=most), f"it has sent more than that: {told}")
+
+    def _turn_away(self, error: ControlError, reason: str) -> None:
+        self._write(encode_error(NULL, error))
+        self.close(reason)
 
     def _take_answers(self, messages: list[Message]) -> list[Call]:
         calls: list[Call] = []

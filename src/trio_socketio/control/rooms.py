@@ -8,7 +8,13 @@ from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.control.sockets import MissingSockets
-from trio_socketio.control.targets import Names, find_namespace, find_sockets, missing_rooms
+from trio_socketio.control.targets import (
+    Names,
+    check_last_socket,
+    find_namespace,
+    find_sockets,
+    missing_rooms,
+)
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -158,7 +164,8 @@ class RoomMethods:
 
         Args:
             namespace: the namespace of the rooms.
-            after: the value of next from the previous page; null for the first page.
+            after: the value of next from the previous page, or any name: the rooms that follow it
+                are shown; null for the first page.
             limit: how many rooms a page may hold.
         """
         rooms = find_namespace(self._server, namespace).rooms
@@ -178,6 +185,7 @@ class RoomMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many sockets a page may hold.
         """
+        check_last_socket(after)
         members = find_namespace(self._server, namespace).rooms.joined(room)
         if not members:
             raise not_found("room", "room", room)

@@ -3,18 +3,16 @@
 import logging
 import os
 import socket
-import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from trio_socketio.codec.json_rpc import NULL, encode_error
 from trio_socketio.control.access import Access
-from trio_socketio.control.address import Address, parse_address
+from trio_socketio.control.address import Address
 from trio_socketio.control.backends import Backends
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
@@ -25,16 +23,16 @@ from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
-from trio_socketio.net.tls import create_context
 from trio_socketio.runtime.connections import Connections
-from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint
+from trio_socketio.runtime.endpoints import Endpoint
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime
@@ -43,8 +41,6 @@ from trio_socketio.socketio.server import Server
 log = logging.getLogger(__name__)
 
 _FLUSH_S: Final = 1.0
-_FOLDER_MODE: Final = 0o700
-_SOCKET_MODE: Final = 0o660
 _GROUPS: Final[tuple[type, ...]] = (
     Access,
     SystemMethods,
@@ -87,6 +83,7 @@ class ControlService:
         system: the program around it.
         options: its addresses and bounds.
         tokens: the tokens that are accepted; None reads the files that the options name.
+        refused: counts requests to ``/rpc`` from callers who have no access.
     Raises:
         ConfigurationError: a token cannot be read, or the app handles an event that is to be
             forwarded.
@@ -98,6 +95,7 @@ class ControlService:
         system: System,
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._options = options
@@ -117,7 +115,7 @@ class ControlService:
         dispatcher = Dispatcher(groups, options.max_line_bytes)
         dispatcher.add(Discovery(dispatcher.methods))
         self._hub = Hub(system, options, tokens, dispatcher, backends)
-        self._http = HttpCalls(self._hub)
+        self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
         self._backends = backends
 
     def apply(self, tokens: TokenTable) -> None:
@@ -218,56 +216,3 @@ def _describe(connection: Connection) -> str:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     process, user, _ = struct.unpack("3i", credentials)
     return f"pid {process}, uid {user}"
-
-
-# -- endpoints
-
-
-def open_endpoints(options: ControlOptions) -> list[Endpoint]:
-    """Return the places to listen that options name; folders of Unix sockets are made.
-
-    Raises:
-        ConfigurationError: a certificate or a folder cannot be used.
-    """
-    tls = None
-    if options.certfile is not None:
-        tls = create_context(
-            Path(options.certfile), Path(options.keyfile) if options.keyfile else None
-        )
-    endpoints: list[Endpoint] = []
-    for text in options.listen:
-        address: Address = parse_address(text)
-        if address.path:
-            path = Path(address.path)
-            prepare_folder(path.parent)
-            endpoints.append(UnixEndpoint(path, _SOCKET_MODE))
-        else:
-            endpoints.append(TcpEndpoint(address.host, address.port, tls))
-    return endpoints
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a Unix socket, accessible to our user alone, or check it (CONTROL-10).
-
-    A user who may write to the folder could replace our socket by another one.
-
-    Raises:
-        ConfigurationError: it cannot be made, or others may write to it.
-    """
-    try:
-        folder.mkdir(_FOLDER_MODE, exist_ok=True)
-        there = folder.stat()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot make the folder {folder} for the control socket: {error.strerror}"
-        ) from None
-    if there.st_uid not in (os.geteuid(), 0):
-        raise ConfigurationError(
-            f"the folder {folder} of the control socket belongs to another user: its owner could "
-            "replace the socket"
-        )
-    if there.st_mode & stat.S_IWOTH:
-        raise ConfigurationError(
-            f"every user may write to the folder {folder}: put the control socket into a folder of "
-            f"its own, such as {folder / 'trio-socketio' / 'control.sock'}"
-        )

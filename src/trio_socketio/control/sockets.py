@@ -9,7 +9,13 @@ from msgspec import Meta
 from trio_socketio.control.failures import not_found
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, Page, cut_page
-from trio_socketio.control.targets import Names, find_namespace, find_socket, find_sockets
+from trio_socketio.control.targets import (
+    Names,
+    check_last_socket,
+    find_namespace,
+    find_socket,
+    find_sockets,
+)
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -121,6 +127,7 @@ class SocketMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many sockets a page may hold.
         """
+        check_last_socket(after)
         place = find_namespace(self._server, namespace)
         members = place.sockets.values() if room is None else place.rooms.joined(room)
         if room is not None and not members:

@@ -10,14 +10,19 @@ import json
 import os
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from trio_socketio.control.address import Address, default_address, parse_address
+from trio_socketio.control.hints import (
+    explain_failure,
+    explain_silence,
+    foreign_protocol,
+    too_long,
+)
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -26,7 +31,12 @@ from trio_socketio.errors import (
     SessionClosed,
 )
 
+if TYPE_CHECKING:
+    import ssl
+
 MAX_LINE_BYTES: Final = 4 << 20
+GREETING_S: Final = 10.0
+"""The longest time from the connection to the greeting of the server."""
 _MARKS: Final = ("$bytes", "$object")
 _TIMEOUT: Final = 1005
 _UNAUTHORIZED: Final = 1001
@@ -57,7 +67,7 @@ class ControlClient:
         address: str | None = None,
         *,
         token: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: "ssl.SSLContext | None" = None,
         timeout_s: float = 30.0,
     ) -> None:
         self._address = parse_address(default_address() if address is None else address)
@@ -152,6 +162,9 @@ class ControlClient:
             raise ControlError(_TIMEOUT, f"other threads have used the client for {timeout_s:g} s")
         try:
             line = self._connected(ends)
+            if len(message) - 1 > line.most_bytes:  # CONTROL-28
+                told = too_long(len(message) - 1, line.most_bytes)
+                raise LocalProtocolError(f"the parameters cannot be sent: {told}")
             try:
                 line.send(message, ends)
                 return _gather(line, numbers, ends)
@@ -179,7 +192,8 @@ class ControlClient:
             self._introduce(line, ends)
         except OSError as error:
             line.close()
-            raise ConnectFailed(f"{self._address} does not greet: {error}") from error
+            reason = "it has sent nothing" if isinstance(error, TimeoutError) else str(error)
+            raise ConnectFailed(explain_silence(self._address, reason)) from error
         except BaseException:
             line.close()
             raise
@@ -187,12 +201,13 @@ class ControlClient:
         return line
 
     def _introduce(self, line: "_Line", ends: float) -> None:
-        hello = line.receive(ends)
+        hello = line.receive(min(ends, time.monotonic() + GREETING_S))
         params = hello.get("params") if isinstance(hello, dict) else None
         if isinstance(hello, dict) and "error" in hello:
             raise ConnectFailed(f"{self._address}: {_error_of(hello)}")
         if not isinstance(params, dict) or hello.get("method") != "hello" or "api" not in params:
-            raise ConnectFailed(f"{self._address} does not greet as a control socket does")
+            raise ConnectFailed(explain_silence(self._address, "it has sent something else"))
+        line.most_bytes = int(params.get("max_line_bytes", MAX_LINE_BYTES))
         if self._token is not None:
             number = next(self._ids)
             line.send(_encode(_request("auth", {"token": self._token}, number)), ends)
@@ -214,6 +229,7 @@ class _Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        self.most_bytes = MAX_LINE_BYTES  # the longest line that the server accepts
 
     def has_ended(self) -> bool:
         """Whether the server has closed the connection, or sent something unasked."""
@@ -235,7 +251,7 @@ class _Line:
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched > MAX_LINE_BYTES:
-                raise OSError("the server has sent too long a line")
+                raise OSError(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
             self._set_timeout(ends)
             data = self._sock.recv(65536)
             if not data:
@@ -246,7 +262,8 @@ class _Line:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise OSError(f"the server has sent what is not JSON: {error}") from None
+            what = f"the server has sent what is not JSON: {error}"
+            raise OSError(foreign_protocol(line) or what) from None
 
     def _set_timeout(self, ends: float) -> None:
         left = ends - time.monotonic()
@@ -258,7 +275,7 @@ class _Line:
         self._sock.close()
 
 
-def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> socket.socket:
+def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> socket.socket:
     timeout_s = max(ends - time.monotonic(), 0.001)
     try:
         if where.path:
@@ -274,14 +291,16 @@ def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> soc
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not where.secure:
             return sock
+        import ssl  # here, because few addresses need it, and the import takes a while
+
         try:
             context = context or ssl.create_default_context()
             return context.wrap_socket(sock, server_hostname=where.host)
         except BaseException:
             sock.close()
             raise
-    except OSError as error:  # ssl.SSLError is a subclass
-        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError; a host may be no name
+        raise ConnectFailed(explain_failure(where, error)) from error
 
 
 def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
@@ -306,7 +325,7 @@ def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str,
 def _request(method: str, params: Params, number: int | None) -> dict[str, Any]:
     request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if params is not None:
-        request["params"] = _escape(params)
+        request["params"] = escape(params)
     if number is not None:
         request["id"] = number
     return request
@@ -320,7 +339,7 @@ def _encode(message: object) -> bytes:
 
 
 def _read(message: dict[str, Any]) -> Any:
-    return _unescape(message["result"]) if "result" in message else _error_of(message)
+    return unescape(message["result"]) if "result" in message else _error_of(message)
 
 
 def _error_of(message: dict[str, Any]) -> ControlError:
@@ -331,25 +350,33 @@ def _error_of(message: dict[str, Any]) -> ControlError:
     return ControlError(code, text, error.get("data"))
 
 
-def _escape(value: Any) -> Any:
+def escape(value: Any) -> Any:
+    """Copy a value with marks instead of bytes; see codec.json_rpc.escape."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        escaped = {name: _escape(item) for name, item in value.items()}
+        escaped = {name: escape(item) for name, item in value.items()}
         return {"$object": escaped} if len(value) == 1 and next(iter(value)) in _MARKS else escaped
     if isinstance(value, (list, tuple)):
-        return [_escape(item) for item in value]
+        return [escape(item) for item in value]
     return value
 
 
-def _unescape(value: Any) -> Any:
+def unescape(value: Any) -> Any:
+    """Copy a value with bytes instead of marks.
+
+    Raises:
+        ValueError: a mark has the wrong content.
+    """
     if isinstance(value, list):
-        return [_unescape(item) for item in value]
+        return [unescape(item) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
         if "$bytes" in value:
-            return base64.b64decode(value["$bytes"])
+            if not isinstance(value["$bytes"], str):
+                raise ValueError("$bytes needs text")
+            return base64.b64decode(value["$bytes"], validate=True)
         if "$object" in value:
-            return {name: _unescape(item) for name, item in value["$object"].items()}
-    return {name: _unescape(item) for name, item in value.items()}
+            return {name: unescape(item) for name, item in value["$object"].items()}
+    return {name: unescape(item) for name, item in value.items()}

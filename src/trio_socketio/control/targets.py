@@ -1,5 +1,6 @@
 """Finds the namespaces, rooms and sockets that a call names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
@@ -7,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from trio_socketio.control.failures import invalid, not_found
+from trio_socketio.control.pages import check_place
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -17,6 +19,9 @@ MAX_NAMES: Final = 1000
 
 Names = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMES)]
 """Names of sockets or rooms."""
+
+
+_PUBLIC_ID: Final = re.compile(r"[A-Za-z0-9_-]{20}").fullmatch
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +54,15 @@ def find_socket(namespace: Namespace, public_id: str) -> Socket | None:
     """Return the socket with a public id. It is not found by its secret id (CONTROL-07)."""
     socket = namespace.rooms.find(public_id)
     return socket if socket is not None and socket.public_id == public_id else None
+
+
+def check_last_socket(after: str | None) -> None:
+    """Refuse an ``after`` for a page of sockets that is not a public id.
+
+    Raises:
+        ControlError: it is not one.
+    """
+    check_place(after, _PUBLIC_ID, "which is the public id of a socket")
 
 
 def find_sockets(namespace: Namespace, ids: Iterable[str]) -> tuple[list[Socket], list[str]]:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from trio_socketio.control.options import ControlToken
+from trio_socketio.control.options import ControlToken, covers
 from trio_socketio.errors import ConfigurationError
 
 MIN_SECRET_BYTES: Final = 16
@@ -32,13 +32,7 @@ class Grant:
 
     def allows(self, method: str) -> bool:
         """Whether the method may be called."""
-        return method in OPEN_METHODS or any(_covers(one, method) for one in self.methods)
-
-
-def _covers(pattern: str, method: str) -> bool:
-    if pattern.endswith("*"):
-        return method.startswith(pattern[:-1])
-    return pattern == method
+        return method in OPEN_METHODS or any(covers(one, method) for one in self.methods)
 
 
 LOCAL: Final = Grant("local", ("*",))
@@ -58,15 +52,9 @@ class TokenTable:
     __slots__ = ("_grants",)
 
     def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:
-        grants: list[Grant] = []
-        for token in tokens:
-            grant = Grant(token.name, tuple(token.methods), sha256(_read_secret(token)).digest())
-            for other in grants:
-                if other.digest == grant.digest:
-                    raise ConfigurationError(
-                        f"the tokens {other.name} and {grant.name} have the same secret"
-                    )
-            grants.append(grant)
+        grants, faults = read_grants(tokens)
+        if faults:
+            raise ConfigurationError("; ".join(faults))
         self._grants = tuple(grants)
 
     def find(self, secret: str) -> Grant | None:
@@ -83,6 +71,28 @@ class TokenTable:
         if not grant.digest:
             return grant
         return next((one for one in self._grants if one.digest == grant.digest), None)
+
+
+def read_grants(tokens: Iterable[ControlToken]) -> tuple[list[Grant], list[str]]:
+    """Read the files of tokens.
+
+    Returns:
+        The grants of the tokens that can be used, and an error for each of the others.
+    """
+    grants: list[Grant] = []
+    faults: list[str] = []
+    for token in tokens:
+        try:
+            digest = sha256(_read_secret(token)).digest()
+        except ConfigurationError as error:
+            faults.append(str(error))
+            continue
+        same = next((other for other in grants if other.digest == digest), None)
+        if same is not None:
+            faults.append(f"the tokens {same.name} and {token.name} have the same secret")
+        else:
+            grants.append(Grant(token.name, tuple(token.methods), digest))
+    return grants, faults
 
 
 def _read_secret(token: ControlToken) -> bytes:

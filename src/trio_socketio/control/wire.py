@@ -104,7 +104,7 @@ class Wire:
                     searched = 0
                     on_line(line)
                 if len(buffer) > MAX_LINE_BYTES:
-                    self.lose("the server has sent too long a line")
+                    self.lose(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
                     return
         except trio.BrokenResourceError as error:
             self.lose(f"the connection has broken: {error.__cause__ or error}")

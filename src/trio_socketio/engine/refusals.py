@@ -75,7 +75,7 @@ class RefusalLog:
                 request,
                 kind,
                 f"its page has the foreign origin {origin!r}; to let pages of an origin connect, "
-                "name it with --cors-origin (cors_origins)",
+                "name it with --cors-origin, [cors] origins or cors_origins",
                 origin=origin,
             )
 
@@ -131,7 +131,7 @@ def _show(request: "Request", name: str) -> str:
 
 def _explain_transport(engine: Refusing, request: "Request", _: Refusal) -> str:
     if request.query.get("transport") in TRANSPORTS:
-        return f"transport={_show(request, 'transport')} is not among --transport (transports)"
+        return f"transport={_show(request, 'transport')} is not among [engine] transports"
     return (
         f"transport={_show(request, 'transport')} is not a transport; if the client is not one of "
         "Socket.IO, another program uses this path"
@@ -156,7 +156,7 @@ def _explain_protocol(engine: Refusing, request: "Request", _: Refusal) -> str:
     if eio in ("3", "") and not engine.options.allow_eio3:
         return (
             f"EIO={eio!r} means socket.io-client 1.x or 2.x; to serve it, use --allow-eio3 "
-            "(allow_eio3)"
+            "([engine] allow_eio3)"
         )
     return f"EIO={_show(request, 'EIO')} is not a revision of Engine.IO that this server speaks"
 

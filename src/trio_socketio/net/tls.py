@@ -119,6 +119,6 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigurationError(
-            f"cannot use certificate {certfile} with key {keyfile or certfile}: {error}"
+            f"cannot use certificate {certfile}{f' with key {keyfile}' if keyfile else ''}: {error}"
         ) from error
     return context

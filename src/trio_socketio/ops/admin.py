@@ -15,6 +15,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.options import HttpOptions
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.routes import RequestHandler, Routes
 from trio_socketio.http.server import open_http_connections
 from trio_socketio.net.tls import create_context
@@ -36,6 +37,12 @@ TokenCheck = Callable[[str], bool]
 
 PAUSE_S: Final = 0.1
 """The least time between two measurements; requests in between wait for the next one."""
+
+EXPOSED: Final = (
+    "the admin port would be open to other machines: configure tokens in [control], or let it "
+    "listen on 127.0.0.1"
+)
+"""The error of a port that other machines can reach without a token."""
 
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
@@ -81,6 +88,7 @@ class AdminPort:
         check_token: checks the bearer token of each request. Without it, the port listens only on
             addresses of this machine, and needs no token.
         routes: further paths and what answers them. They check tokens themselves.
+        refused: counts requests from callers who have no access.
     """
 
     def __init__(
@@ -91,11 +99,13 @@ class AdminPort:
         *,
         check_token: TokenCheck | None = None,
         routes: Mapping[str, RequestHandler] | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         self._options = options
         self._health = health
         self._metrics = metrics
         self._check_token = check_token
+        self._refused = RefusedCallers() if refused is None else refused
         self._is_open = False  # needs no token
         self._names = {"localhost", *(name.lower() for name in options.hosts)}
         if options.listen is not None:
@@ -131,24 +141,25 @@ class AdminPort:
             HttpOptions(),
             self._receive,
         )
-        async with (
-            runtime.holding(connections, flush_s=_FLUSH_S),
-            runtime.listening(connections, *endpoints) as addresses,
-            alone(trio.open_nursery()) as tasks,
-        ):
-            self._is_open = all(map(is_local, addresses))
-            self._check_exposure(endpoints)
-            tasks.start_soon(self._measure_for_all, runtime.poller)
-            task_status.started(addresses)
+        try:
+            async with (
+                runtime.holding(connections, flush_s=_FLUSH_S),
+                runtime.listening(connections, *endpoints) as addresses,
+                alone(trio.open_nursery()) as tasks,
+            ):
+                self._is_open = all(map(is_local, addresses))
+                self._check_exposure(endpoints)
+                self._refused.begin(runtime.deadlines)
+                tasks.start_soon(self._measure_for_all, runtime.poller)
+                task_status.started(addresses)
+        finally:
+            self._refused.end()
 
     def _check_exposure(self, endpoints: Sequence[Endpoint]) -> None:
         if self._is_open:
             return
         if self._check_token is None:  # OPS-06
-            raise ConfigurationError(
-                "the admin port would be open to other machines: configure tokens, or let it "
-                "listen on 127.0.0.1"
-            )
+            raise ConfigurationError(EXPOSED)
         if any(endpoint.tls is None for endpoint in endpoints):
             log.warning(
                 "other machines can reach the admin port without TLS: its tokens can be read on "
@@ -165,6 +176,7 @@ class AdminPort:
         """
         host = request.headers.get("host", "")
         if host and not self._is_ours(host):
+            self._refused.refused(request, "host")
             _answer(
                 request,
                 403,
@@ -187,6 +199,8 @@ class AdminPort:
         if request.method not in ("GET", "HEAD"):
             _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         elif not self._is_open and not self._is_allowed(request):
+            has_token = request.headers.get("authorization", "").lower().startswith("bearer ")
+            self._refused.refused(request, "token_wrong" if has_token else "token_missing")
             _answer(
                 request,
                 401,

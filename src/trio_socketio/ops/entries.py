@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from trio_socketio.codec.control_characters import escape
+
 MAX_CHARACTERS: Final = 32_768
 """A longer message is cut off, because many messages may wait to be written (LOG-03)."""
 _PACKAGE: Final = "trio_socketio."
@@ -111,13 +113,6 @@ def format_json(entry: Entry) -> str:
 
 def _show(failure: traceback.TracebackException) -> str:
     return "".join(failure.format()).rstrip("\n")
-
-
-def escape(text: str) -> str:
-    """Escape control characters, so that text from a client cannot look like a line of ours."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 Format = Callable[[Entry], str]

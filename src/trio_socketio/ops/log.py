@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from trio_socketio.ops.entries import FORMATTERS, escape, format_json, format_text, read_record
+from trio_socketio.codec.control_characters import escape
+from trio_socketio.ops.entries import FORMATTERS, format_json, format_text, read_record
 from trio_socketio.ops.log_queue import LogQueue
 from trio_socketio.ops.log_writer import LogWriter
 from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions, logger_of

@@ -86,7 +86,7 @@ class LogWriter:
         if dropped != self._dropped_told:
             lines.append(
                 f"{dropped - self._dropped_told:,} records were dropped because the log was not "
-                f"read fast enough; {self._queue.max_entries:,} may wait (queue_records)"
+                f"read fast enough; {self._queue.max_entries:,} may wait ([log] queue_records)"
             )
         if self.lost != self._lost_told:
             lines.append(

@@ -33,6 +33,7 @@ except ImportError as error:  # the only dependency that a user of the library c
     ) from error
 
 if TYPE_CHECKING:
+    from trio_socketio.http.refused_callers import RefusedCallers
     from trio_socketio.ops.health import Health
     from trio_socketio.socketio.server import Server
 
@@ -51,6 +52,7 @@ class Metrics:
         health: says whether the program is ready.
         version: the version of the program.
         log_records_dropped: returns how many records the log has dropped; None if it drops none.
+        refused: counts the refused requests to the admin port.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Metrics:
         *,
         version: str,
         log_records_dropped: Callable[[], int] | None = None,
+        refused: "RefusedCallers | None" = None,
     ) -> None:
         self._measuring = Measuring(server)
         self._health = health
         self._log_records_dropped = log_records_dropped
+        self._refused = refused
         self._build: Labelled = {(version, platform.python_version(), trio.__version__): 1}
         self._further: list[Collector] = []
         self._process = CollectorRegistry(auto_describe=False)
@@ -108,6 +112,13 @@ class Metrics:
                 "log_records_dropped",
                 "Records of the log that were dropped because it was not read fast enough.",
                 self._log_records_dropped(),
+            )
+        if self._refused is not None:
+            yield _counter(
+                "admin_requests_refused",
+                "Requests to the admin port refused because of their token, Host or Origin.",
+                _keyed(self._refused.counts),
+                "reason",
             )
         yield _gauge(
             "build_info",

@@ -147,6 +147,13 @@ def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> I
     return Inherited(*map(tuple, found.values()))
 
 
+def inherited_purposes(environment: Mapping[str, str]) -> frozenset[str]:
+    """Return the purposes of the sockets that systemd has opened: public, control or admin."""
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return frozenset()
+    return frozenset(environment.get("LISTEN_FDNAMES", "").split(":"))
+
+
 def _notify_address(address: str) -> str | None:
     """The address in the form of the socket module; None if there is none that can be used."""
     if address.startswith("@"):

@@ -67,9 +67,10 @@ class Runtime:
         """
         last = [str(pool.running) for pool in self._pools if pool.running]
         log.warning(
-            "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
+            "a turn took %.0f ms; the last call was to %s: if that took so long, move its work to "
+            "a thread",
             elapsed_s * 1000,
-            " or ".join(last) or "handler is unknown",
+            " or ".join(last) or "an unknown handler",
         )
 
     def check_thread(self) -> None:

@@ -82,7 +82,8 @@ class Host:
         if options.engine.allow_eio3 and cross_origin and not options.cors.credentials:  # SURF-39
             log.warning(
                 "allow_eio3: clients 1.x and 2.x poll with credentials, and browsers let pages of "
-                "cors_origins do that only with cors_credentials=True and origins by name"
+                "foreign origins do that only with [cors] credentials and origins by name "
+                "(cors_credentials, cors_origins)"
             )
         self.recovery = None
         if options.recovery.enabled:

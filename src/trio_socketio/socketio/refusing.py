@@ -24,10 +24,10 @@ _MAX_SHOWN: Final = 120
 
 _ADVICE: Final = {
     "Invalid namespace": "no namespace of this name is registered (Server.of)",
-    "Too many namespaces": "see max_namespaces_per_session and --max-dynamic-namespaces",
-    "Too many new namespaces for one client": "see --max-namespaces-founded-per-session",
+    "Too many namespaces": "see [sockets] max_namespaces_per_session and max_dynamic_namespaces",
+    "Too many new namespaces for one client": "see [sockets] max_namespaces_founded_per_session",
     "Internal server error": "the lines before this one say what has failed",
-    "Timed out": "the lines before this one say which step took too long (hook_timeout_s)",
+    "Timed out": "the lines before this one say which step took too long ([engine] hook_timeout_s)",
 }
 """The explanations that the log adds to our own messages."""
 
