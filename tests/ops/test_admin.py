@@ -400,7 +400,7 @@ async def test_the_public_port_is_not_the_admin_port(caplog: pytest.LogCaptureFi
     assert "ending the services admin" in caplog.text
 
 
-@pytest.mark.req("RUN-41")
+@pytest.mark.req("RUN-42")
 @trio_test
 async def test_who_reads_slowly_has_the_answer_before_the_end() -> None:
     size, asked = 8_000_000, trio.Event()

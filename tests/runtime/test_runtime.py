@@ -610,7 +610,7 @@ async def test_what_has_no_effect_beside_endpoints_is_refused(authority: trustme
                 pass
 
 
-@pytest.mark.req("RUN-03", "RUN-41")
+@pytest.mark.req("RUN-03", "RUN-42")
 @trio_test
 async def test_services_end_one_after_another(mock_clock: MockClock) -> None:
     """The last one first; one that is asked to end has time for it, and others are cancelled."""
@@ -635,7 +635,7 @@ async def test_services_end_one_after_another(mock_clock: MockClock) -> None:
     assert after == [("watch", 0.0), ("control", 3.0), ("store", 3.0)]
 
 
-@pytest.mark.req("RUN-41")
+@pytest.mark.req("RUN-42")
 @trio_test
 async def test_a_service_that_does_not_end_is_cancelled(
     mock_clock: MockClock, caplog: pytest.LogCaptureFixture

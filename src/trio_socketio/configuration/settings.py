@@ -126,6 +126,8 @@ def _read_document(
 def _misplaced(name: str, value: object, tables: Tables) -> str:
     if name in tables and isinstance(value, list):
         return f"there is one table {name}: write [{name}], not [[{name}]]"
+    if name in tables:
+        return f"{name} is a table, so its options stand below a line that reads [{name}]"
     homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
     if homes:
         return f"{name} stands outside the tables; it belongs in [{homes[0]}]"

@@ -157,7 +157,7 @@ class Runtime:
             if last.end is None:
                 last.scope.cancel()
             else:
-                last.end()  # RUN-41
+                last.end()  # RUN-42
                 last.scope.deadline = trio.current_time() + END_S
             await last.ended.wait()
             if last.scope.cancelled_caught and last.end is not None:

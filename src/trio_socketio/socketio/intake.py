@@ -169,6 +169,9 @@ class _PutOff:
 class Intake:
     """The input from the clients of one server that handlers have not finished with.
 
+    It has 14 attributes and 21 methods, because queued events, packets that wait to be decoded and
+    attachments share two bounds, and each of the three may have to make room for the others.
+
     Attributes:
         held: the weight of it all, packets that wait to be decoded included.
         dropped: the number of packets that still waited to be decoded when their clients were lost.
