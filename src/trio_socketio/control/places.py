@@ -74,7 +74,7 @@ def check_exposure(endpoint: Endpoint, listener: socket.socket, *, has_tokens: b
     elif not has_tokens:  # CONTROL-11
         raise ConfigurationError(
             f"the control socket at {_show(where)} needs a token, as it is not a Unix socket: "
-            "give tokens in [control]"
+            "configure tokens in [control]"
         )
     elif endpoint.tls is None and not is_local(where):  # CONTROL-12
         raise ConfigurationError(

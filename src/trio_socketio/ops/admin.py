@@ -81,7 +81,7 @@ def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> 
     """Return why the port may not listen where other machines can reach it; empty if it may."""
     if not has_tokens:  # OPS-06
         return (
-            "the admin port would be open to other machines: give tokens in [control], or let it "
+            "the admin port would be open to other machines: configure tokens in [control], or let it "
             "listen on 127.0.0.1"
         )
     if not has_tls and not options.allow_cleartext:  # OPS-46
