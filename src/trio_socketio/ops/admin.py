@@ -81,13 +81,13 @@ def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> 
     """Return why the port may not listen where other machines can reach it; empty if it may."""
     if not has_tokens:  # OPS-06
         return (
-            "the admin port would be open to other machines: configure tokens in [control], or let it "
-            "listen on 127.0.0.1"
+            "the admin port would be open to other machines: configure tokens in [control], or let "
+            "it listen on 127.0.0.1"
         )
     if not has_tls and not options.allow_cleartext:  # OPS-46
         return (
             "the tokens for the admin port would pass in the clear: set certfile in [admin], let "
-            "it listen on 127.0.0.1, or set allow_cleartext if nobody else can read that network"
+            "it listen on 127.0.0.1, or set allow_cleartext if no one else can read that network"
         )
     return ""
 
