@@ -51,7 +51,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             await refused(other, {"token": token(key=other_key("HS256"))}, "/")
             key.write_bytes(other_key("HS256"))
             server.process.send_signal(SIGHUP)
-            await server.wait_logged("reloaded [identity] files: keys or tokens have changed")
+            await server.wait_logged("reloaded [identity] jwt: its files have new contents")
             await other.connect("/", {"token": token(key=other_key("HS256"))})
             await conf.write_text(text.replace("a-token-for", "another-token-for"))
             server.process.send_signal(SIGHUP)

@@ -77,7 +77,7 @@ async def identified(
         server = Server(ServerOptions(allow_eio3=True))
         server.of("/chat")
     options = options or {"tokens": STATIC}
-    service = IdentityService(server, IdentityOptions(**options), ask_backend, clock)
+    service = IdentityService(server, IdentityOptions(**options), ask_backend, clock=clock)
     async with open_runtime() as runtime:
         await runtime.start_service("identity", partial(service.run, runtime))
         async with (

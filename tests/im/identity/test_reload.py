@@ -1,6 +1,7 @@
 """Keys and tokens that are read again while the server serves."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,31 @@ from tests.im.identity.tokens import key_set, other_key, public_jwk, token
 from tests.socketio.serving import until
 from trio.testing import trio_test
 
-from trio_socketio import ConfigurationError, Server
+from trio_socketio import ConfigurationError, Server, ServerOptions
+from trio_socketio.configuration.loading import Loaded, Sources
+from trio_socketio.configuration.tables import Configuration
+from trio_socketio.control.tokens import TokenTable
 from trio_socketio.im.identity.options import (
     IdentityOptions,
     JwtOptions,
     NamespaceIdentity,
     StaticToken,
 )
+from trio_socketio.reloading import Held, Plan, plan, put_into
 
 
-async def reload(here: Identified, **options: Any) -> bool:
-    prepared = await trio.to_thread.run_sync(here.service.prepare, IdentityOptions(**options))
-    return here.service.apply(prepared)
+async def reload(here: Identified, **options: Any) -> Plan:
+    """Plan a reload in a thread, as the program does, and apply it."""
+    prepared = here.service._prepared
+    own = ServerOptions(max_connections=100)  # which every limit of open files allows
+    configuration = put_into(Configuration(identity=prepared.options), own)
+    held = Held(configuration, own, {}, TokenTable(), prepared)
+    loaded = Loaded(Configuration(identity=IdentityOptions(**options)), {})
+    read = partial(plan, held, loaded, own, Sources(None, {}, {}, {}), runs_control=False)
+    planned: Plan = await trio.to_thread.run_sync(read)
+    assert planned.held.identity is not None
+    here.service.apply(planned.held.identity)
+    return planned
 
 
 @pytest.mark.req("IDENT-43")
@@ -39,10 +53,13 @@ async def test_keys_and_tokens_change_and_clients_stay(tmp_path: Path) -> None:
         here.client() as other,
     ):
         await client.connect("/chat", {"token": token()})
-        assert not await reload(here, tokens=STATIC, jwt=jwt)
+        assert not (await reload(here, tokens=STATIC, jwt=jwt)).changed
         (tmp_path / "secret").write_bytes(other_key("HS256"))
         tokens = (StaticToken(user="ann", token="another-token"), STATIC[1])
-        assert await reload(here, tokens=tokens, jwt=jwt), "the contents of a file have changed"
+        planned = await reload(here, tokens=tokens, jwt=jwt)
+        told = list(map(str, planned.changed))
+        assert [line.partition(":")[0] for line in told] == ["[identity] tokens", "[identity] jwt"]
+        assert told[1] == "[identity] jwt: its files have new contents"
         await client.emit("ping", namespace="/chat", ack_id=1)
         assert (await client.receive())[0] == '3/chat,1["pong"]'
         for old in (ANN, token()):
@@ -71,7 +88,10 @@ async def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
             await reload(here, tokens=STATIC)
         jwt_options(tmp_path)  # writes the secret again
         await client.connect("/chat", {"token": token()})
-        await reload(here)  # turned off: that needs a restart too
+        planned = await reload(here)  # turned off: that needs a restart, too
+        assert not planned.changed
+        needed = [change.option for change in planned.needs_restart]
+        assert needed == ["[identity] tokens", "[identity] jwt", "[identity] namespaces"]
         await refused(client, {"token": ANN})
 
 

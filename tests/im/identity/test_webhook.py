@@ -234,7 +234,9 @@ def backend(result: bytes | Exception) -> tuple[BackendVerifier, list[Any]]:
             raise result
         return result
 
-    return BackendVerifier(ask, 3.0), asked
+    verifier = BackendVerifier(3.0)
+    verifier.ask = ask
+    return verifier, asked
 
 
 @trio_test

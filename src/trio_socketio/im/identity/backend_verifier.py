@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.failures import unavailable
 from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.answers import ask_for, read_answer
 from trio_socketio.im.identity.identity import (
@@ -33,21 +34,26 @@ class AskBackend(Protocol):
         """
 
 
+async def _no_backend(namespace: str, question: object, timeout_s: float) -> bytes:
+    raise unavailable("there is no control socket")
+
+
 class BackendVerifier:
     """Verifies every token, by asking a backend.
 
     Args:
-        ask: calls the backend.
         deadline_s: how long it may take.
         clock: seconds since 1970.
+
+    Attributes:
+        ask: calls the backend. It is set later, because files are read, and verifiers made, before
+            there is a control service.
     """
 
     method = "backend"
 
-    def __init__(
-        self, ask: AskBackend, deadline_s: float, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._ask = ask
+    def __init__(self, deadline_s: float, clock: Callable[[], float] = time.time) -> None:
+        self.ask: AskBackend = _no_backend
         self._deadline_s = deadline_s
         self._clock = clock
         self._lines = SampledLog(log, logging.WARNING, REFUSALS)
@@ -57,7 +63,7 @@ class BackendVerifier:
 
     async def verify(self, attempt: Attempt) -> Verdict:
         try:
-            answer = await self._ask(attempt.namespace, ask_for(attempt), self._deadline_s)
+            answer = await self.ask(attempt.namespace, ask_for(attempt), self._deadline_s)
         except ControlError as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 return Refusal(REFUSED)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
-from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.backend_verifier import AskBackend
 from trio_socketio.im.identity.clients import Clients
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
@@ -61,6 +60,7 @@ class IdentityService:
         server: the server. Its app must not handle the event auth where identity is asked for.
         options: how clients are identified.
         ask_backend: calls a backend, if the options say so.
+        prepared: the options, with the files that they name; None reads these now.
         clock: seconds since 1970.
     Raises:
         ConfigurationError: a file cannot be used, or the app handles the event auth.
@@ -71,6 +71,7 @@ class IdentityService:
         server: Server,
         options: IdentityOptions,
         ask_backend: AskBackend | None = None,
+        prepared: Prepared | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if options.backend and ask_backend is None:
@@ -78,8 +79,8 @@ class IdentityService:
                 "[identity] backend asks backends on the control socket: set [control] listen"
             )
         self._ask_backend = ask_backend
-        self._clock = clock
-        self._prepared = prepare(options, clock, ask_backend)
+        self._prepared = prepare(options, clock) if prepared is None else prepared
+        self._set_backend()
         self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
         self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
         self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
@@ -117,33 +118,14 @@ class IdentityService:
                 namespace._family,
             )
 
-    def prepare(self, options: IdentityOptions) -> Prepared:
-        """Read every file anew, and the options that can change; may be called in any thread.
+    def _set_backend(self) -> None:
+        if self._prepared.backend is not None and self._ask_backend is not None:
+            self._prepared.backend.ask = self._ask_backend
 
-        Raises:
-            ConfigurationError: a file cannot be used, or the options that stay as they are do not
-                go with the new ones.
-        """
-        held = self._prepared.options
-        if options.asks:
-            new = {name: getattr(options, name) for name in IdentityOptions._reloadable}
-            try:
-                held = msgspec.structs.replace(held, **new)
-            except OptionError as error:
-                raise ConfigurationError(f"[identity] {error}; this needs a restart") from None
-        return prepare(held, self._clock, self._ask_backend, self._prepared)
-
-    def apply(self, prepared: Prepared) -> bool:
-        """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in.
-
-        Returns:
-            Whether the files have other contents than before.
-        """
+    def apply(self, prepared: Prepared) -> None:
+        """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in."""
         old, self._prepared = self._prepared, prepared
-        self._use(old, prepared)
-        return old.digest != prepared.digest
-
-    def _use(self, old: Prepared, prepared: Prepared) -> None:
+        self._set_backend()
         self._gate.options = prepared.options
         self._gate.policies = prepared.policies
         self._clients.grace_s = prepared.options.expiry_grace_s

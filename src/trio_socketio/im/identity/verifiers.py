@@ -1,15 +1,14 @@
-"""Sets the verifiers up that the options ask for. All files are read here."""
+"""Sets up the verifiers that the options ask for. All files are read here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trio_socketio.control.failures import unavailable
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.outgoing import Outgoing, parse_target, trust
-from trio_socketio.im.identity.backend_verifier import AskBackend, BackendVerifier
+from trio_socketio.im.identity.backend_verifier import BackendVerifier
 from trio_socketio.im.identity.chain import Policies
 from trio_socketio.im.identity.claims import ClaimRules
 from trio_socketio.im.identity.options import IdentityOptions, JwtOptions
@@ -30,7 +29,8 @@ class Prepared(NamedTuple):
         remote: the keys of a JWKS URL; None if there is no URL.
         outgoing: sends the requests for them; None likewise.
         webhook: None if there is none.
-        digest: of the contents of all files.
+        backend: asks backends; None if they are not asked. Its `ask` is set by who uses it.
+        digests: of the files that each option names, to tell whether they have changed.
     """
 
     options: IdentityOptions
@@ -38,17 +38,13 @@ class Prepared(NamedTuple):
     remote: "RemoteKeys | None" = None
     outgoing: Outgoing | None = None
     webhook: Webhook | None = None
-    digest: bytes = b""
-
-
-async def _no_backend(namespace: str, question: object, timeout_s: float) -> bytes:
-    raise unavailable("there is no control socket")
+    backend: BackendVerifier | None = None
+    digests: Mapping[str, bytes] = {}
 
 
 def prepare(
     options: IdentityOptions,
     clock: Callable[[], float] = time.time,
-    ask_backend: AskBackend | None = None,
     before: Prepared | None = None,
 ) -> Prepared:
     """Read every file that the options name, and make the verifiers.
@@ -58,7 +54,6 @@ def prepare(
     Args:
         options: the options.
         clock: seconds since 1970.
-        ask_backend: calls a backend; None if there is no control socket.
         before: what was prepared earlier; the keys of a JWKS URL are kept if it is still the same.
     Raises:
         ConfigurationError: a file cannot be used, or PyJWT is missing.
@@ -67,6 +62,8 @@ def prepare(
     remote: RemoteKeys | None = None
     outgoing: Outgoing | None = None
     webhook: Webhook | None = None
+    backend: BackendVerifier | None = None
+    digests = _digests(options)
     if options.tokens:
         verifiers["static"] = StaticTokens(options.tokens)
     if options.jwt is not None:
@@ -87,30 +84,36 @@ def prepare(
         ]
         verifiers["jwt"] = JwtVerifier(tuple(keys), _rules(options, options.jwt), remote, clock)
     if options.backend:
-        verifiers["backend"] = BackendVerifier(
-            ask_backend or _no_backend, options.deadline_s, clock
-        )
+        backend = verifiers["backend"] = BackendVerifier(options.deadline_s, clock)
     if options.webhook is not None:
         webhook = Webhook(options.webhook, options.deadline_s, clock)
         verifiers["webhook"] = webhook
     policies = Policies(verifiers, options.namespaces)
-    return Prepared(options, policies, remote, outgoing, webhook, _digest(options))
+    return Prepared(options, policies, remote, outgoing, webhook, backend, digests)
 
 
-def _digest(options: IdentityOptions) -> bytes:
-    """Digest the files that were read, so that a reload can tell whether they have changed."""
-    names = [token.file for token in options.tokens]
-    if options.jwt is not None:
-        names += [key.file for key in options.jwt.keys]
-    if options.webhook is not None:
-        names.append(options.webhook.secret_file)
+def _digests(options: IdentityOptions) -> dict[str, bytes]:
+    """Digest the files that each option names.
+
+    This is done before they are read, as with certificates (CFG-32): if one is replaced between the
+    two looks, the next reload reports it once more, and does not miss it.
+    """
+    jwt, webhook = options.jwt, options.webhook
+    return {
+        "tokens": _digest(token.file for token in options.tokens),
+        "jwt": b"" if jwt is None else _digest([jwt.ca_file, *(key.file for key in jwt.keys)]),
+        "webhook": b"" if webhook is None else _digest([webhook.ca_file, webhook.secret_file]),
+    }
+
+
+def _digest(files: Iterable[str | None]) -> bytes:
     digest = sha256()
-    for name in names:
-        if name is not None:
-            try:
-                digest.update(sha256(Path(name).read_bytes()).digest())
-            except OSError as error:  # it was taken away a moment ago
-                raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from None
+    for file in files:
+        try:
+            if file is not None and Path(file).is_file():
+                digest.update(sha256(Path(file).read_bytes()).digest())
+        except OSError:
+            continue  # the error is raised when it is read
     return digest.digest()
 
 
