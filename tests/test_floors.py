@@ -29,6 +29,7 @@ FLOORS: Final = (
     ("client",),
     ("ops",),
     ("control",),
+    ("im",),
     ("configuration",),
     ("lobby",),
     ("descriptors",),
@@ -74,9 +75,25 @@ ONLY: Final = {
         "http",
         "socketio",
     },
+    "im": {
+        "errors",
+        "signatures",
+        "option_checks",
+        "codec",
+        "protocol",
+        "acks",
+        "net",
+        "runtime",
+        "http",
+        "engine",
+        "socketio",
+        "control",
+    },
     "descriptors": set(),
     "signals": set(),
 }
+APART: Final = ("im",)
+"""Floors whose packages do not import one another."""
 PURE: Final = ("codec", "protocol")
 IMPURE: Final = {
     "trio", "socket", "ssl", "time", "random", "logging", "secrets", "os",
@@ -127,7 +144,7 @@ def violations(root: Path) -> list[str]:
             found.append(f"{module} is on no floor")
             continue
         for name in imported_names(path.read_text(), module, is_package=is_package):
-            why = _forbidden(floor, name.split("."))
+            why = _forbidden(floor, name.split(".")) or _aside(parts, name.split("."))
             if why:
                 found.append(f"{module} imports {name}: {why}")
     return found
@@ -145,6 +162,13 @@ def _forbidden(floor: str, name: list[str]) -> str:
         return "that floor is not below"
     if floor in ONLY and target not in ONLY[floor]:
         return f"this floor may import only {sorted(ONLY[floor])}"
+    return ""
+
+
+def _aside(parts: tuple[str, ...], name: list[str]) -> str:
+    """Why a module of a package may not import from the package beside it."""
+    if parts[1] in APART and name[:2] == [PACKAGE, parts[1]] and name[2:3] != [parts[2]]:
+        return "the packages of this floor do not import one another"
     return ""
 
 
@@ -257,6 +281,9 @@ def test_no_module_is_too_long() -> None:
         ("lobby.py", "from trio_socketio.app import load_app"),
         ("socketio/x.py", "from trio_socketio.control.options import ControlOptions"),
         ("control/x.py", "from trio_socketio.client.client import Client"),
+        ("im/x/y.py", "from trio_socketio.im.z.y import Store"),
+        ("im/x/y.py", "from trio_socketio.im import z"),
+        ("control/x.py", "from trio_socketio.im.presence.memory import MemoryStore"),
         ("app.py", "from trio_socketio.cli import main"),
         ("unheard_of/x.py", ""),
     ],
@@ -277,6 +304,7 @@ def test_a_planted_violation_is_found(tmp_path: Path, module: str, source: str) 
         ("protocol/x.py", "from trio_socketio.protocol.upgrade import State"),
         ("net/frames.py", "from trio_socketio.codec.engine_packet import Outgoing\nimport socket"),
         ("http/server.py", "from trio_socketio.http.options import HttpOptions"),
+        ("im/x/y.py", "from trio_socketio.im.x.z import Store"),
         ("app.py", "from trio_socketio import lobby"),
         ("cli/x.py", "from trio_socketio import __version__"),
     ],

@@ -1,0 +1,1 @@
+"""What an IM service needs above Socket.IO. The packages in here do not import one another."""
