@@ -18,7 +18,12 @@ LIMIT_S: Final = 300.0
 BOOK: Final = "protocol/presence_book.py"
 LEASES: Final = "protocol/leases.py"
 MEMORY: Final = "im/presence/memory.py"
+CLAIMS: Final = "im/presence/claims.py"
+NODE: Final = "im/presence/node.py"
+SEATS: Final = "im/presence/seats.py"
+SERVICE: Final = "im/presence/service.py"
 STORE: Final = "tests/im/test_presence_store.py"
+SESSIONS: Final = "tests/im/test_sessions.py"
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,58 @@ MISTAKES: Final = (
         "    if request.recovers:  # PRES-17\n        return SEAT_TAKEN\n",
         "",
         STORE,
+    ),
+    Mistake(
+        "a kick that is lost while its client joins",
+        NODE,
+        "        was_lingering = claim.state is State.LINGERING\n",
+        """        was_lingering = claim.state is State.LINGERING
+        if not was_lingering and claim.state is not State.SEATED:
+            return
+""",
+        SESSIONS,
+    ),
+    Mistake(
+        "a release by the handler of disconnect",
+        SERVICE,
+        "        channel.observe(seats)\n",
+        '        channel.on("disconnect")(lambda one, reason: seats.left(one, reason, False))\n',
+        SESSIONS,
+    ),
+    Mistake(
+        "a claim that is not undone",
+        SEATS,
+        "        joining.undo(undo)  #",
+        "        del undo  #",
+        SESSIONS,
+    ),
+    Mistake(
+        "a client that enters while the old one is in on another node",
+        SEATS,
+        "        if outcome.awaits:\n",
+        "        if False:\n",
+        SESSIONS,
+    ),
+    Mistake(
+        "a client that enters while the old one is in on the same node",
+        SEATS,
+        "            node.obey(order)\n",
+        "            del order\n",
+        SESSIONS,
+    ),
+    Mistake(
+        "a claim that is forgotten when its answer is lost",
+        "protocol/claim_life.py",
+        "    (State.ASKING, Input.LEFT): State.RELEASING,\n",
+        "    (State.ASKING, Input.LEFT): State.OVER,\n",
+        SESSIONS,
+    ),
+    Mistake(
+        "a seat that is held for ever for a lost client",
+        NODE,
+        '                    self.release(claim, "transport close")\n',
+        "                    del claim\n",
+        SESSIONS,
     ),
 )
 

@@ -76,4 +76,5 @@ def test_a_lease_is_remembered_for_a_day() -> None:
     leases.enroll("a", "a1", 0)
     assert leases.enroll("a", "a1", 10 + TOMBSTONE_S - 1) is None
     assert leases.enroll("a", "a1", 10 + TOMBSTONE_S) == ()
+    assert leases.enroll("a", "a1", 30 + 2 * TOMBSTONE_S) == ()
     assert TOMBSTONE_S == 86400

@@ -1,0 +1,122 @@
+"""The claims of one node, on their way into the store and out of it."""
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.protocol.claim_life import Input, State, advance
+from trio_socketio.protocol.presence_claims import ClaimRef
+
+if TYPE_CHECKING:
+    from trio_socketio.protocol.presence_cursor import Cursor
+    from trio_socketio.socketio.socket import Socket
+
+REPLACED_EVENT: Final = "session/replaced"
+"""Tells a client why it is put out of the namespace; the DISCONNECT follows."""
+
+
+class Claim:
+    """A client's claim of a seat. The table of its states is in protocol/claim_life.py.
+
+    Args:
+        socket: of the client.
+        user: who the client is.
+        attempt: a number that the node uses for no other claim.
+
+    Attributes:
+        attempt: see above.
+        ended_by: why others have ended it; empty if they have not.
+        saved_until: when the session of its client expires, if that was lost, on trio's clock.
+        settled: set when nothing is left in the store.
+        socket: None once the client has left.
+        state: changed by this object alone.
+        token: as the store gave it; None before.
+        until: when its time to linger ends, on trio's clock.
+        user: see above.
+    """
+
+    __slots__ = (
+        "_scope",
+        "attempt",
+        "ended_by",
+        "id",
+        "namespace",
+        "saved_until",
+        "settled",
+        "socket",
+        "state",
+        "token",
+        "until",
+        "user",
+    )
+
+    def __init__(self, socket: "Socket", user: str, attempt: int) -> None:
+        self.attempt = attempt
+        self.namespace = socket.namespace.name
+        self.user = user
+        self.id = socket.public_id
+        self.socket: Socket | None = socket
+        self.state = State.ASKING
+        self.token: Cursor | None = None
+        self.ended_by = ""
+        self.until = 0.0
+        self.saved_until = 0.0
+        self.settled = trio.Event()
+        self._scope: trio.CancelScope | None = None  # of its step of joining, while that is at work
+
+    def __repr__(self) -> str:
+        return f"<Claim of {self.user!r} in {self.namespace}, {self.state.name}>"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The namespace and the user."""
+        return self.namespace, self.user
+
+    def move(self, event: Input) -> None:
+        """Apply an input of the table."""
+        self.state = advance(self.state, event)
+        if self.state is State.OVER:
+            self.settled.set()
+
+    def refer(self, boot: str) -> ClaimRef:
+        """Name it to the store."""
+        return ClaimRef(
+            namespace=self.namespace,
+            user=self.user,
+            boot=boot,
+            attempt=self.attempt,
+            token=self.token,
+        )
+
+    def enter_step(self) -> trio.CancelScope:
+        """Return the scope of what its step of joining waits for; eviction cancels it."""
+        self._scope = trio.CancelScope()
+        if self.ended_by:
+            self._scope.cancel()
+        return self._scope
+
+    def leave_step(self) -> None:
+        """Note that its step of joining is over."""
+        self._scope = None
+
+    def evict(self, reason: str) -> None:
+        """Put the client out, here and now: others have ended the claim (PRES-53).
+
+        Args:
+            reason: for the client.
+        """
+        before = self.state
+        self.move(Input.EVICTED)
+        if self.state is not State.OVER or before is State.OVER:
+            return
+        self.ended_by = reason
+        socket, self.socket = self.socket, None
+        if before is State.ASKING or self._scope is not None:
+            # PRES-54: it is on its way in, and its step refuses it.
+            if self._scope is not None:
+                self._scope.cancel()
+        elif socket is not None:
+            try:
+                socket.emit(REPLACED_EVENT, {"reason": reason})
+            finally:
+                socket.disconnect()  # a client that has not entered yet is refused by this
