@@ -402,6 +402,7 @@ def test_pages_are_in_the_order_of_the_ids() -> None:
     users, at = desk.book.users, Cursor(7, 4)
     assert desk.book.page(None, 2) == Page({"a": users["a"], "b": users["b"]}, "b", at)
     assert desk.book.page("b", 2) == Page({"c": users["c"], "d": users["d"]}, None, at)
+    assert desk.book.page(None, 3).next == "c"
     assert list(desk.book.page(None, 4).users) == ["a", "b", "c", "d"]
     assert desk.book.page(None, 4).next is None
     assert desk.book.page("d", 2) == Page({}, None, at)

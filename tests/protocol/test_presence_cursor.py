@@ -20,6 +20,15 @@ def test_a_cursor_comes_back_from_its_text(generation: int, sequence: int) -> No
     assert str(cursor) == f"{generation}-{sequence}"
 
 
+@pytest.mark.req("PRES-03")
+def test_the_largest_cursor_is_that_of_redis() -> None:
+    largest = "18446744073709551615"
+    assert parse_cursor(f"{largest}-{largest}") == Cursor(MAX_PART, MAX_PART)
+    for text in (f"18446744073709551616-{largest}", f"{largest}-18446744073709551616"):
+        with pytest.raises(RemoteProtocolError):
+            parse_cursor(text)
+
+
 @given(parts, parts, parts, parts)
 def test_cursors_have_the_order_of_the_log(a: int, b: int, c: int, d: int) -> None:
     assert (Cursor(a, b) < Cursor(c, d)) == ((a, b) < (c, d))
