@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 import trio
-from tests.im.seat_world import AWAY_S, HOOK_S, LINGER_S, SeatWorld
+from tests.im.seat_world import AWAY_S, HOOK_S, LINGER_S, SeatWorld, identify
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import ConfigurationError, LocalProtocolError, Server, ServerOptions
+from trio_socketio import (
+    ConfigurationError,
+    JoiningState,
+    LocalProtocolError,
+    Server,
+    ServerOptions,
+    Socket,
+    Step,
+)
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence
 
@@ -300,6 +308,40 @@ async def test_a_store_that_hangs_refuses_in_time(mock_clock: MockClock) -> None
         await world.settle()
         assert client.told == [error("presence unavailable")]
         assert await world.seats("/newest") == {}
+
+
+@pytest.mark.req("PRES-21")
+@trio_test
+async def test_a_node_without_a_lease_gives_no_seats(mock_clock: MockClock) -> None:
+    async with running() as world:
+        await world.store.retire(world.presences[0]._node.boot)
+        client = await world.come(0, "/newest", "ann")
+        assert client.told == [error("presence unavailable")]
+        assert (await world.come(1, "/newest", "ann")).is_in
+
+
+@trio_test
+async def test_a_client_that_joins_while_its_namespace_gets_seats_has_none(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        server, gate = world.servers[0], trio.Event()
+        space = server.of("/late")
+
+        async def wait(_: Socket) -> None:
+            await gate.wait()
+
+        space.add_steps([Step(JoiningState.AUTHENTICATING, identify)])
+        space.use(wait)
+        ann = await world.come(0, "/late", "ann")
+        world.presences[0].seat("/late")
+        await world.act(gate.set)
+        assert ann.is_in
+        bob = await world.come(0, "/late", "bob")
+        assert (await world.seats("/late")).keys() == {"bob"}
+        await world.leave(ann)
+        await world.leave(bob)
+        assert await world.seats("/late") == {}
 
 
 @pytest.mark.req("PRES-52")

@@ -91,8 +91,6 @@ class Claim:
     def enter_step(self) -> trio.CancelScope:
         """Return the scope of what its step of joining waits for; eviction cancels it."""
         self._scope = trio.CancelScope()
-        if self.ended_by:
-            self._scope.cancel()
         return self._scope
 
     def leave_step(self) -> None:
@@ -111,10 +109,8 @@ class Claim:
             return
         self.ended_by = reason
         socket, self.socket = self.socket, None
-        if before is State.ASKING or self._scope is not None:
-            # PRES-54: it is on its way in, and its step refuses it.
-            if self._scope is not None:
-                self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()  # PRES-54: its client is on the way in, and the step refuses it
         elif socket is not None:
             try:
                 socket.emit(REPLACED_EVENT, {"reason": reason})

@@ -105,11 +105,11 @@ class Seats(Observer):
         socket, node = joining.socket, self._node
         assert socket is not None
         user = _user_of(socket)
+        await node.releases.wait_taken(socket.namespace.name, user)
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
             raise _refused(KICKED)  # PRES-58
-        await node.releases.wait_taken(socket.namespace.name, user)
         socket.join(user_room(user))
         claim = self._claims[socket] = node.begin_claim(socket, user)
 
