@@ -180,7 +180,7 @@ MISTAKES: Final = (
     Mistake(
         "a client that enters while the old one is in on another node",
         SEATS,
-        "        if outcome.awaits:\n",
+        "        if outcome.awaits and claim.state is State.HELD:\n",
         "        if False:\n",
         SESSIONS,
     ),

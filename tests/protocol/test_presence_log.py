@@ -33,7 +33,8 @@ def make(cursor: Cursor, **fields: Any) -> Entry:
 def filled(count: int) -> Log:
     log = Log(7)
     for _ in range(count):
-        log.append(make(log.next_cursor()))
+        cursor = log.next_cursor()
+        log.append(cursor, make(cursor))
     return log
 
 
@@ -108,9 +109,9 @@ def test_a_cursor_of_another_log_is_told_apart(cursor: Cursor) -> None:
 
 def test_the_weight_is_that_of_what_is_kept() -> None:
     log = Log(7)
-    first = make(log.next_cursor(), user="u" * 100, reason="r" * 10)
-    log.append(first)
-    log.append(make(log.next_cursor()))
+    first = make(Cursor(7, 1), user="u" * 100, reason="r" * 10)
+    log.append(Cursor(7, 1), first)
+    log.append(Cursor(7, 2), make(Cursor(7, 2)))
     assert log.weight == weigh(first) + weigh(make(Cursor(7, 2)))
     assert weigh(first) - weigh(make(Cursor(7, 2))) == 4 * (100 + 10 - 3)
     assert weigh(make(Cursor(7, 2))) == 612

@@ -272,21 +272,22 @@ class Book:
         *,
         unconfirmed: bool = False,
     ) -> None:
+        cursor, token = self.log.next_cursor(), str(seat.token)
         entry = Entry(
-            cursor=str(self.log.next_cursor()),
+            cursor=token if cursor == seat.token else str(cursor),
             type=kind,
             namespace=self.namespace,
             user=user,
             id=seat.id,
             node=seat.node,
             boot=seat.boot,
-            token=str(seat.token),
+            token=token,
             prev=None if prev is None else str(prev),
             reason=reason,
             unconfirmed=unconfirmed,
             at=at,
         )
-        self.log.append(entry)
+        self.log.append(cursor, entry)
 
 
 def _is_meant(ref: ClaimRef, seat: Seat) -> bool:

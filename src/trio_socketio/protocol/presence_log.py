@@ -113,10 +113,15 @@ class Log:
         """Return the cursor of the entry that will be written next."""
         return Cursor(self.head.generation, self.head.sequence + 1)
 
-    def append(self, entry: Entry) -> None:
-        """Write an entry; its cursor is that of next_cursor."""
-        self.head = self.next_cursor()
-        self._entries[self.head.sequence] = entry
+    def append(self, cursor: Cursor, entry: Entry) -> None:
+        """Write an entry.
+
+        Args:
+            cursor: of the entry, as next_cursor has returned it.
+            entry: the entry.
+        """
+        self.head = cursor
+        self._entries[cursor.sequence] = entry
         self.weight += weigh(entry)
 
     def drop_oldest(self) -> None:

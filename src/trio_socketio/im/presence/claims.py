@@ -36,6 +36,7 @@ class Claim:
     """
 
     __slots__ = (
+        "_in_step",
         "_scope",
         "attempt",
         "ended_by",
@@ -62,7 +63,8 @@ class Claim:
         self.until = 0.0
         self.saved_until = 0.0
         self.settled = trio.Event()
-        self._scope: trio.CancelScope | None = None  # of its step of joining, while that is at work
+        self._in_step = True  # the step of joining that has made it is at work
+        self._scope: trio.CancelScope | None = None  # of what the step waits for
 
     def __repr__(self) -> str:
         return f"<Claim of {self.user!r} in {self.namespace}, {self.state.name}>"
@@ -88,13 +90,18 @@ class Claim:
             token=self.token,
         )
 
-    def enter_step(self) -> trio.CancelScope:
-        """Return the scope of what its step of joining waits for; eviction cancels it."""
-        self._scope = trio.CancelScope()
+    def open_wait(self, deadline: float) -> trio.CancelScope:
+        """Return the scope of what its step of joining waits for; eviction cancels it.
+
+        Args:
+            deadline: of the scope, on trio's clock.
+        """
+        self._scope = trio.CancelScope(deadline=deadline)
         return self._scope
 
     def leave_step(self) -> None:
         """Note that its step of joining is over."""
+        self._in_step = False
         self._scope = None
 
     def evict(self, reason: str) -> None:
@@ -109,8 +116,9 @@ class Claim:
             return
         self.ended_by = reason
         socket, self.socket = self.socket, None
-        if self._scope is not None:
-            self._scope.cancel()  # PRES-54: its client is on the way in, and the step refuses it
+        if self._in_step:  # PRES-54: the step looks at the state before it lets the client pass
+            if self._scope is not None:
+                self._scope.cancel()
         elif socket is not None:
             try:
                 socket.emit(REPLACED_EVENT, {"reason": reason})

@@ -118,8 +118,7 @@ class Seats(Observer):
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         try:
-            with claim.enter_step():
-                await self._claim(claim, recovers=recovers)
+            await self._claim(claim, recovers=recovers)
         except StoreUnavailable as error:
             raise _refused(UNAVAILABLE, SERVER_ERROR) from error
         finally:
@@ -152,9 +151,9 @@ class Seats(Observer):
         claim.move(Input.CLAIMED)
         for order in outcome.orders:  # PRES-55: older clients on this node are out from now on
             node.obey(order)
-        if outcome.awaits:
+        if outcome.awaits and claim.state is State.HELD:
             wait_s = FAST_S if self.options.takeover == "fast" else inf
-            with trio.move_on_after(wait_s):
+            with claim.open_wait(trio.current_time() + wait_s):
                 await node.store.wait_confirmed(claim.namespace, claim.user, outcome.awaits)
 
     async def _ask(self, request: ClaimRequest) -> "Claimed | Taken | Fenced":

@@ -37,8 +37,8 @@ class PresenceStore(Protocol):
     so that the order of the log is the order of the state, and no reader sees one without the other
     (PRES-07). It is done completely, also when its caller is cancelled, or not at all.
 
-    Every answer that tells what is so has the cursor at which it was so. Each namespace has a log
-    of its own; one that nobody has used yet is empty.
+    Every answer that tells what is so has the cursor at which it was so. Each namespace has one log
+    of its own, which is its only partition; one that nobody has used yet is empty.
 
     Every method may raise StoreUnavailable.
     """
