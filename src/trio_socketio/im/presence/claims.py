@@ -26,13 +26,13 @@ class Claim:
     Attributes:
         attempt: see above.
         ended_by: why others have ended it; empty if they have not.
+        id: the public id of the socket.
+        place: the name of the namespace, and the user.
         saved_until: when the session of its client expires, if that was lost, on trio's clock.
-        settled: set when nothing is left in the store.
         socket: None once the client has left.
         state: changed by this object alone.
         token: as the store gave it; None before.
         until: when its time to linger ends, on trio's clock.
-        user: see above.
     """
 
     __slots__ = (
@@ -41,20 +41,17 @@ class Claim:
         "attempt",
         "ended_by",
         "id",
-        "namespace",
+        "place",
         "saved_until",
-        "settled",
         "socket",
         "state",
         "token",
         "until",
-        "user",
     )
 
     def __init__(self, socket: "Socket", user: str, attempt: int) -> None:
         self.attempt = attempt
-        self.namespace = socket.namespace.name
-        self.user = user
+        self.place = socket.namespace.name, user
         self.id = socket.public_id
         self.socket: Socket | None = socket
         self.state = State.ASKING
@@ -62,7 +59,6 @@ class Claim:
         self.ended_by = ""
         self.until = 0.0
         self.saved_until = 0.0
-        self.settled = trio.Event()
         self._in_step = True  # the step of joining that has made it is at work
         self._scope: trio.CancelScope | None = None  # of what the step waits for
 
@@ -70,15 +66,18 @@ class Claim:
         return f"<Claim of {self.user!r} in {self.namespace}, {self.state.name}>"
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The namespace and the user."""
-        return self.namespace, self.user
+    def namespace(self) -> str:
+        """The name of the namespace."""
+        return self.place[0]
+
+    @property
+    def user(self) -> str:
+        """Who the client is."""
+        return self.place[1]
 
     def move(self, event: Input) -> None:
         """Apply an input of the table."""
         self.state = advance(self.state, event)
-        if self.state is State.OVER:
-            self.settled.set()
 
     def refer(self, boot: str) -> ClaimRef:
         """Name it to the store."""

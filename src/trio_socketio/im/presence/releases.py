@@ -2,6 +2,8 @@
 
 from collections import deque
 
+import trio
+
 from trio_socketio.im.presence.claims import Claim
 
 
@@ -12,11 +14,12 @@ class Releases:
     the store is away (PRES-52).
     """
 
-    __slots__ = ("_last", "_queue")
+    __slots__ = ("_awaited", "_last", "_queue")
 
     def __init__(self) -> None:
         self._queue: deque[tuple[Claim, str]] = deque()
         self._last: dict[tuple[str, str], Claim] = {}  # by namespace and user
+        self._awaited: dict[Claim, trio.Event] = {}
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -36,11 +39,13 @@ class Releases:
         claim, _ = self._queue.popleft()
         if self._last.get(claim.place) is claim:
             del self._last[claim.place]
+        if claim in self._awaited:
+            self._awaited.pop(claim).set()
 
     def clear(self) -> None:
         """Forget all releases: the lease ends instead."""
-        self._queue.clear()
-        self._last.clear()
+        while self._queue:
+            self.remove_first()
 
     async def wait_taken(self, namespace: str, user: str) -> None:
         """Wait until the store has taken the releases of a user's clients on this node (PRES-51).
@@ -49,4 +54,4 @@ class Releases:
         """
         claim = self._last.get((namespace, user))
         if claim is not None:
-            await claim.settled.wait()
+            await self._awaited.setdefault(claim, trio.Event()).wait()
