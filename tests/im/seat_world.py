@@ -153,7 +153,7 @@ class SeatWorld:
         self,
         server: int,
         namespace: str,
-        user: str | int,
+        user: str | int | None,
         *,
         back: Visitor | None = None,
         late: bool = False,

@@ -1,16 +1,18 @@
 """Clients that take seats, on real servers: who wins, who is told what, and what the log says."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
-from tests.im.seat_world import AWAY_S, HOOK_S, LINGER_S, SeatWorld, identify
+from tests.im.seat_world import AWAY_S, HOOK_S, LINGER_S, SeatWorld, Visitor, identify
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import (
     ConfigurationError,
+    Joining,
     JoiningState,
     LocalProtocolError,
     Server,
@@ -403,6 +405,63 @@ async def test_a_release_waits_for_no_handler(mock_clock: MockClock) -> None:
         client = await world.come(0, "/newest", "ann", busy=True)
         await world.lose(client)
         assert await world.seats("/newest") == {}
+
+
+@pytest.mark.req("PRES-11", "PRES-51")
+@trio_test
+async def test_a_client_that_authenticates_by_an_event_is_told_in_the_same_way(
+    mock_clock: MockClock,
+) -> None:
+    async def wait_for_user(joining: Joining) -> None:
+        (user,) = await joining.accept("auth", 5).wait()
+        joining.identify(user)
+
+    async with running() as world:
+        for server, presence in zip(world.servers, world.presences, strict=True):
+            server.of("/event").add_steps([Step(JoiningState.AUTHENTICATING, wait_for_user)])
+            presence.seat("/event", policy="reject")
+        clients: list[Visitor] = []
+        for number in (0, 1):
+            client = await world.come(number, "/event", None)
+            assert client.told == [CONNECT]
+            client.wire.send(['42/event,["auth","ann"]'])
+            await world.settle()
+            clients.append(client)
+        assert (await world.seats("/event")).keys() == {"ann"}
+        refusal = ("event", "logic/error", (-1, "already connected"))
+        assert clients[1].told == [CONNECT, refusal, DISCONNECT]
+        await world.store.kick("/event", "ann")
+        await world.settle()
+        assert clients[0].told == [CONNECT, KICKED, DISCONNECT]
+
+
+@trio_test
+async def test_the_children_of_a_parent_have_seats_of_their_own(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        parent = world.servers[0].of(re.compile(r"/room-\d"))
+        parent.add_steps([Step(JoiningState.AUTHENTICATING, identify)])
+        world.presences[0].seat(parent)
+        first = await world.come(0, "/room-1", "ann")
+        other = await world.come(0, "/room-2", "ann")
+        assert (first.is_in, other.is_in) == (True, True)
+        await world.come(0, "/room-1", "ann")
+        assert first.told == [CONNECT, REPLACED, DISCONNECT]
+        assert other.is_in
+
+
+@pytest.mark.req("PRES-51")
+@trio_test
+async def test_a_client_that_asks_again_on_its_connection_has_one_seat(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        client = await world.come(0, "/reject", "ann")
+        client.wire.send(['40/reject,{"user":"ann","n":0}'])
+        await world.settle()
+        assert client.told == [CONNECT, CONNECT]
+        (socket,) = world.sockets("/reject")
+        assert await world.seats("/reject") == {"ann": [socket.id]}
+        assert world.types("/reject") == ["online", "offline", "online"]
 
 
 # -- recovery
