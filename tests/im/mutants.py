@@ -201,7 +201,7 @@ MISTAKES: Final = (
     Mistake(
         "a seat that is held for ever for a lost client",
         NODE,
-        '                    self.release(claim, "transport close")\n',
+        "                    self.release(claim, claim.left_by)\n",
         "                    del claim\n",
         SESSIONS,
     ),

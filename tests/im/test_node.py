@@ -11,8 +11,9 @@ from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.im.presence import MemoryStore, Presence, PresenceStore
+from trio_socketio.im.presence import Entries, MemoryStore, Presence, PresenceStore
 from trio_socketio.im.presence.node import CLOSE_S, LeaseLost
+from trio_socketio.protocol.claim_life import Input
 from trio_socketio.protocol.presence_claims import ClaimRequest, Fenced
 
 LEASE_S = 9.0
@@ -176,6 +177,30 @@ async def test_a_release_after_the_end_of_the_lease_is_left_to_others(
         assert presence.statistics().claims == 0
         server.stop()
     assert "<Claim of 'ann' in /chat, RELEASING> is left to others" in caplog.text
+
+
+@pytest.mark.req("PRES-56")
+@trio_test
+async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
+    mock_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    server, presence = make(store)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        node = presence._node
+        socket: Any = _Socket()
+        lost = node.begin_claim(socket, "ann")
+        lost.token = (await claim(store, node.boot)).token
+        lost.move(Input.CLAIMED)
+        node.linger(lost, "ping timeout", 5, 60)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(5)
+        await wait_all_tasks_blocked()
+        found = await store.read("/chat", lost.token, 5)
+        assert isinstance(found, Entries)
+        assert [entry.reason for entry in found.entries] == ["ping timeout"]
+        server.stop()
 
 
 def test_nobody_gets_a_seat_while_the_server_does_not_serve() -> None:

@@ -27,6 +27,7 @@ class Claim:
         attempt: see above.
         ended_by: why others have ended it; empty if they have not.
         id: the public id of the socket.
+        left_by: why the client was lost; empty if it was not.
         place: the name of the namespace, and the user.
         saved_until: when the session of its client expires, if that was lost, on trio's clock.
         socket: None once the client has left.
@@ -41,6 +42,7 @@ class Claim:
         "attempt",
         "ended_by",
         "id",
+        "left_by",
         "place",
         "saved_until",
         "socket",
@@ -57,6 +59,7 @@ class Claim:
         self.state = State.ASKING
         self.token: Cursor | None = None
         self.ended_by = ""
+        self.left_by = ""
         self.until = 0.0
         self.saved_until = 0.0
         self._in_step = True  # the step of joining that has made it is at work

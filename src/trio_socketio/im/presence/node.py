@@ -102,18 +102,19 @@ class Node:
             self.releases.add(claim, reason)
             self._changed.set()
 
-    def linger(self, claim: Claim, until: float, saved_until: float) -> None:
+    def linger(self, claim: Claim, reason: str, until: float, saved_until: float) -> None:
         """Hold the seat of a client that was lost (PRES-56).
 
         Args:
             claim: of the client.
+            reason: why it was lost, for the log in case that it does not come back.
             until: how long, on trio's clock.
             saved_until: when its session expires, so that it cannot come back to its socket.
         """
         claim.move(Input.LOST)
         claim.socket = None
         if claim.state is State.LINGERING:
-            claim.until, claim.saved_until = until, saved_until
+            claim.left_by, claim.until, claim.saved_until = reason, until, saved_until
             self.lingering.add(claim)
             self._changed.set()
 
@@ -211,7 +212,7 @@ class Node:
             self._changed = trio.Event()
             for claim in self.lingering.end_due(trio.current_time()):  # PRES-56
                 if claim.state is State.LINGERING:
-                    self.release(claim, "transport close")
+                    self.release(claim, claim.left_by)
             while self.releases:
                 await self._take_release()
             if not self._changed.is_set():

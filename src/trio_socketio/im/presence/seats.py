@@ -176,7 +176,7 @@ class Seats(Observer):
             and lost.until > trio.current_time()
         )
         if lost is not None and is_back_to_lost:
-            self._node.linger(claim, lost.until, lost.saved_until)
+            self._node.linger(claim, lost.left_by, lost.until, lost.saved_until)
         else:
             self._node.release(claim, NOT_JOINED)
 
@@ -195,7 +195,7 @@ class Seats(Observer):
             now = trio.current_time()
             recovery = socket._recovery
             saved_until = now if recovery is None else recovery.saved_until
-            self._node.linger(claim, now + self.options.linger_s, saved_until)
+            self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
             self._node.release(claim, reason)
 
