@@ -78,3 +78,9 @@ def test_a_lease_is_remembered_for_a_day() -> None:
     assert leases.enroll("a", "a1", 10 + TOMBSTONE_S) == ()
     assert leases.enroll("a", "a1", 30 + 2 * TOMBSTONE_S) == ()
     assert TOMBSTONE_S == 86400
+
+
+def test_a_lease_has_no_dict() -> None:
+    leases = Leases(10)
+    leases.enroll("a", "a1", 0)
+    assert not hasattr(leases._by_boot["a1"], "__dict__")
