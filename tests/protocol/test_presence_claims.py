@@ -25,6 +25,7 @@ def test_a_value_is_not_changed_and_costs_the_collector_nothing(kind: Any) -> No
     fields = kind.__struct_fields__
     value = kind(**{name: Cursor(1, number) for number, name in enumerate(fields)})
     assert not gc.is_tracked(value)
+    assert (kind.__struct_config__.frozen, kind.__struct_config__.gc) == (True, False)
     for name in fields:
         with pytest.raises(AttributeError):
             setattr(value, name, None)
