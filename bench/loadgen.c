@@ -10,6 +10,8 @@
  *   polling    POST and GET on one keep-alive connection for every echo
  *   broadcast  one sender keeps K messages in flight; every connection receives every message
  *   rooms      --senders keep K messages in flight, each to a random room, or --own-room
+ *   control    one peer of the control socket at --control keeps K calls of emit in flight, each of
+ *              them to the one client that there is
  *
  * Every reply is compared byte by byte with what must come, in order, exactly once. Whatever is
  * not as it should be counts as an error; the first few are told on stderr. Everything ends: a
@@ -19,6 +21,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -33,6 +36,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef WITH_TLS
@@ -40,13 +44,13 @@
 #include <openssl/ssl.h>
 #endif
 
-enum workload { CONNECTS, IDLE, ECHO, ACK, BINARY, POLLING, BROADCAST, ROOMS, WORKLOADS };
-static const char *const workload_names[] = {"connects", "idle",    "echo",      "ack",
-                                             "binary",   "polling", "broadcast", "rooms"};
+enum workload { CONNECTS, IDLE, ECHO, ACK, BINARY, POLLING, BROADCAST, ROOMS, CONTROL, WORKLOADS };
+static const char *const workload_names[] = {"connects", "idle",    "echo",      "ack",    "binary",
+                                             "polling",  "broadcast", "rooms", "control"};
 
 static struct {
   enum workload workload;
-  const char *name, *host;
+  const char *name, *host, *control;
   int port, connections, bytes, window, rooms, room_size, senders, limit, server_pid;
   int in_flight[16], phases;
   double seconds, warmup, drain;
@@ -297,8 +301,30 @@ static void flush_dirty(void) {
   dirty_count = 0;
 }
 
+static bool is_caller(const struct connection *c) {
+  return want.workload == CONTROL && c->index == 1;
+}
+
+static void open_caller(struct connection *c) {
+  struct sockaddr_un to = {.sun_family = AF_UNIX};
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+  if (strlen(want.control) >= sizeof to.sun_path) die("--control is too long");
+  strcpy(to.sun_path, want.control);
+  c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (c->fd < 0) die("socket");
+  c->state = OPENING;
+  opening++;
+  if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) die(want.control);
+  if (fcntl(c->fd, F_SETFL, O_NONBLOCK)) die("fcntl");
+  if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &event)) die("epoll_ctl");
+}
+
 static void open_connection(struct connection *c) {
   int one = 1;
+  if (is_caller(c)) {
+    open_caller(c);
+    return;
+  }
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (c->fd < 0) die("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -511,11 +537,43 @@ static void prepare_templates(void) {
   free(text);
 }
 
+static uint8_t *call_line, *answer_line;
+static size_t call_length, number_in_call, answer_length;
+static const char call_start[] = "{\"jsonrpc\":\"2.0\",\"id\":";
+
+static void prepare_call(const char *sid) {
+  char before[128], after[128];
+  snprintf(before, sizeof before,
+           "%s%d,\"method\":\"emit\",\"params\":{\"event\":\"echo\",\"args\":[\"", call_start,
+           ACK_FIRST);
+  snprintf(after, sizeof after, "\"],\"sockets\":[\"%s\"]}}\n", sid);
+  call_line = allocate((size_t)want.bytes + sizeof before + sizeof after, 1);
+  answer_line = allocate(128, 1);
+  number_in_call = strlen(before);
+  call_length = put_text(call_line, before, after);
+  answer_length = (size_t)snprintf((char *)answer_line, 128,
+                                   "%s%d,\"result\":{\"reached\":1,\"missing\":{}}}", call_start,
+                                   ACK_FIRST);
+}
+
+static void send_call(struct connection *c, uint32_t number) {
+  uint8_t *line = reserve(c, call_length);
+  memcpy(line, call_line, call_length);
+  put_digits(line + sizeof call_start - 1, ACK_FIRST + number, ACK_ID);
+  put_digits(line + number_in_call, number, SEQUENCE);
+  put_digits(line + number_in_call + SEQUENCE, 0, WHO);
+}
+
 static void send_event(struct connection *c) {
   uint32_t number = c->sent++;
   c->sent_at[number % RING] = now;
   c->in_flight++;
   outstanding++;
+  if (want.workload == CONTROL) {
+    outstanding++; /* the answer, and the client's event */
+    send_call(c, number);
+    return;
+  }
   if (want.workload == POLLING) {
     char body[want.bytes + 64];
     size_t at = c->owes_pong ? 2 : 0;
@@ -536,7 +594,8 @@ static void send_event(struct connection *c) {
 }
 
 static bool may_send(void) {
-  return !draining && (want.workload != ACK || completed < 8000000);
+  bool few = (want.workload != ACK && want.workload != CONTROL) || completed < 8000000;
+  return !draining && few;
 }
 
 static struct connection *next_in_rotation(void) {
@@ -548,6 +607,20 @@ static struct connection *next_in_rotation(void) {
   return NULL;
 }
 
+static void on_answer(struct connection *c, const uint8_t *line, size_t length) {
+  uint32_t number = c->received++;
+  put_digits(answer_line + sizeof call_start - 1, ACK_FIRST + number, ACK_ID);
+  if (length != answer_length || memcmp(line, answer_line, length) || !c->in_flight) {
+    wrong("answer %u: got %.*s, not %s", number, (int)(length < 200 ? length : 200),
+          (const char *)line, (const char *)answer_line);
+    return;
+  }
+  c->in_flight--;
+  outstanding--;
+  count_one(c->sent_at[number % RING]);
+  if (may_send()) send_event(c);
+}
+
 static void on_reply(struct connection *c, const uint8_t *text, size_t length) {
   uint32_t number = c->received++;
   if (want.workload == ACK) put_digits(reply + 2, ACK_FIRST + number, ACK_ID);
@@ -557,6 +630,10 @@ static void on_reply(struct connection *c, const uint8_t *text, size_t length) {
     wrong("connection %d, reply %u: got %zu bytes %.*s, not %zu bytes %.*s", c->index, number,
           length, (int)(length < 100 ? length : 100), (const char *)text, reply_length,
           (int)(reply_length < 100 ? reply_length : 100), (const char *)reply);
+    return;
+  }
+  if (want.workload == CONTROL) { /* what was emitted to this client */
+    outstanding--;
     return;
   }
   if (!c->in_flight) {
@@ -679,6 +756,8 @@ static void begin_phase(void) {
     for (int at = 0; at < depth() * want.senders; at++) send_message(at / depth(), at);
   } else if (want.workload == IDLE || want.workload == CONNECTS) {
     return;
+  } else if (want.workload == CONTROL) {
+    for (int k = 0; k < depth(); k++) send_event(&connections[1]);
   } else if (want.window) {
     for (int i = 0; i < want.window; i++) {
       struct connection *c = next_in_rotation();
@@ -705,6 +784,8 @@ static void on_ready(struct connection *c) {
   } else if (ready == target && want.workload == IDLE) {
     printf("{\"held\":%d}\n", ready);
     fflush(stdout);
+  } else if (want.workload == CONTROL && ready == 1) {
+    target = want.connections; /* the client is there: the caller may come */
   } else if (ready == want.connections && want.workload != IDLE) {
     begin_phase();
   }
@@ -727,6 +808,14 @@ static bool starts(const uint8_t *text, size_t length, const char *with) {
   return length >= strlen(with) && !memcmp(text, with, strlen(with));
 }
 
+static bool take_sid(struct connection *c, const uint8_t *sid, size_t length) {
+  const uint8_t *end = memchr(sid, '"', length);
+  if (!end || (size_t)(end - sid) >= sizeof c->sid) return false;
+  memcpy(c->sid, sid, (size_t)(end - sid));
+  c->sid[end - sid] = 0;
+  return true;
+}
+
 static void on_text(struct connection *c, const uint8_t *text, size_t length) {
   if (length == 1 && *text == '2') {
     if (want.workload == POLLING) c->owes_pong = true;
@@ -737,10 +826,7 @@ static void on_text(struct connection *c, const uint8_t *text, size_t length) {
     case OPENING:
       if (!starts(text, length, "0{\"sid\":\"")) break;
       if (want.workload == POLLING) {
-        const uint8_t *sid = text + 9, *end = memchr(sid, '"', length - 9);
-        if (!end || (size_t)(end - sid) >= sizeof c->sid) break;
-        memcpy(c->sid, sid, (size_t)(end - sid));
-        c->sid[end - sid] = 0;
+        if (!take_sid(c, text + 9, length - 9)) break;
       } else {
         append_frame(c, 1, "40", 2);
       }
@@ -748,6 +834,10 @@ static void on_text(struct connection *c, const uint8_t *text, size_t length) {
       return;
     case ENTERING:
       if (!starts(text, length, "40{\"sid\":\"")) break;
+      if (want.workload == CONTROL) {
+        if (!take_sid(c, text + 10, length - 10)) break;
+        prepare_call(c->sid);
+      }
       if (want.workload == ROOMS) {
         c->state = JOINING;
         ask_to_join(c);
@@ -826,6 +916,16 @@ static size_t consume_frame(struct connection *c, const uint8_t *p, size_t n) {
   return header + length;
 }
 
+static size_t consume_line(struct connection *c, const uint8_t *p, size_t n) {
+  const uint8_t *end = memchr(p, '\n', n);
+  if (!end) return 0;
+  size_t length = (size_t)(end - p);
+  if (c->state == READY) on_answer(c, p, length);
+  else if (memmem(p, length, "\"method\":\"hello\"", 16)) on_ready(c);
+  else lost(c, "no greeting");
+  return length + 1;
+}
+
 static void next_request(struct connection *c) {
   if (c->state == ENTERING) request(c, c->at_get ? "POST" : "GET", c->at_get ? "40" : NULL);
   else if (c->in_flight) request(c, "GET", NULL);
@@ -897,7 +997,9 @@ static size_t consume_response(struct connection *c, const uint8_t *p, size_t n)
 static void consume(struct connection *c, const uint8_t *p, size_t n) {
   while (n && c->fd >= 0) {
     bool http = c->state == UPGRADING || (want.workload == POLLING);
-    size_t used = http ? consume_response(c, p, n) : consume_frame(c, p, n);
+    size_t used = is_caller(c) ? consume_line(c, p, n)
+                  : http       ? consume_response(c, p, n)
+                               : consume_frame(c, p, n);
     if (!used) break;
     p += used, n -= used;
   }
@@ -1048,11 +1150,11 @@ static void run(void) {
 }
 
 static void usage(void) {
-  fputs("usage: loadgen connects|idle|echo|ack|binary|polling|broadcast|rooms --port P\n"
+  fputs("usage: loadgen connects|idle|echo|ack|binary|polling|broadcast|rooms|control --port P\n"
         "  [--host IPV4] [--tls] [--connections N] [--in-flight K,K,...] [--bytes N]\n"
         "  [--seconds S] [--warmup S] [--warmup-count N] [--messages-max N] [--drain S]\n"
         "  [--limit S] [--window N] [--rooms N] [--room-size N] [--senders N] [--own-room]\n"
-        "  [--target N] [--name TEXT] [--server-pid PID]\n",
+        "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n",
         stderr);
   exit(2);
 }
@@ -1065,7 +1167,8 @@ static void parse(int count, char **arguments) {
       {"drain", 1, 0, 'd'},    {"messages-max", 1, 0, 'm'}, {"limit", 1, 0, 'l'},
       {"window", 1, 0, 'n'},   {"rooms", 1, 0, 'r'},     {"room-size", 1, 0, 'z'},
       {"senders", 1, 0, 'S'},  {"own-room", 0, 0, 'o'},  {"name", 1, 0, 'N'},
-      {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {0, 0, 0, 0}};
+      {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {"control", 1, 0, 'C'},
+      {0, 0, 0, 0}};
   int option, found = WORKLOADS;
   for (int i = 0; count > 1 && i < WORKLOADS; i++)
     if (!strcmp(arguments[1], workload_names[i])) found = i;
@@ -1092,6 +1195,7 @@ static void parse(int count, char **arguments) {
       case 'S': want.senders = atoi(optarg); break;
       case 'o': want.own_room = true; break;
       case 'N': want.name = optarg; break;
+      case 'C': want.control = optarg; break;
       case 'P': want.server_pid = atoi(optarg); break;
       case 'T': target = atoi(optarg); break;
       case 'k':
@@ -1102,7 +1206,8 @@ static void parse(int count, char **arguments) {
       default: usage();
     }
   }
-  bool fits = want.port > 0 && want.port < 65536 && want.connections > 0 && want.phases > 0 &&
+  if (want.workload == CONTROL) want.connections = 2; /* a client, and the caller */
+  bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 && want.connections > 0 && want.phases > 0 &&
               want.connections < 100000 && want.bytes >= SEQUENCE + WHO + ROOM &&
               want.bytes <= 65536 && want.rooms > 0 && want.rooms < 1000000 &&
               want.room_size > 0 && want.senders > 0 && want.senders <= want.connections &&
@@ -1149,6 +1254,7 @@ int main(int count, char **arguments) {
   dirty = allocate((size_t)want.connections, sizeof(struct connection *));
   scratch = allocate(SCRATCH, 1);
   if (!target || want.workload != IDLE) target = want.connections;
+  if (want.workload == CONTROL) target = 1;
   if (want.workload == BROADCAST || want.workload == ROOMS) prepare_fan_out();
   else prepare_templates();
   poll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ LATENCY_ROWS = ("echo/64/1", "echo/64/16", "ack/64/1", "broadcast/1000/4", "im/4
 
 def verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
     head = (
-        *("workload", "ours", "Node ws", "ratio", "of each round"),
+        *("workload", "ours", "Node ws, or ours", "ratio", "of each round"),
         *("must", "goal", "reached", "x uvicorn", "unsteady"),
     )
     lines = []
@@ -99,9 +100,10 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     text += [
         "Messages (for broadcasts and rooms: deliveries) per second, medians of the rounds. The "
         "ratio is the median of ours to Node's (with a plain handler) of each round; for memory, "
-        "idle CPU and lateness it is our figure itself. A row is unsteady when the rounds of a "
-        "server named there differ by more than 25 %, in a second run of the row as well: do not "
-        "build on its ratio.",
+        "idle CPU and lateness it is our figure itself; for what no peer has, it is to another "
+        "figure of ours, which is named. A row is unsteady when the rounds of a server named "
+        "there differ by more than 25 %, in a second run of the row as well: do not build on its "
+        "ratio.",
         "",
         *verdict_table(verdicts),
         "",
@@ -228,6 +230,10 @@ def as_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "lateness_ms": {
             load: {"p99": late.p99_ms, "max": late.max_ms, "sleeps": late.sleeps}
             for load, late in results.lateness.items()
+        },
+        "operating": {
+            key: {number: asdict(answer) for number, answer in answers.items()}
+            for key, answers in results.operating.answers.items()
         },
         "growth": [
             {

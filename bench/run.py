@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import against, growth, report
+from bench import against, growth, operating, report
 from bench.lateness import Lateness, measure_lateness
 from bench.machine import (
     BENCH,
@@ -38,7 +38,8 @@ from bench.throughput import (
 from bench.verdicts import Results, judge
 
 ROUNDS = 5
-PARTS = ("memory", "idle", "lateness", "growth")
+PARTS = ("memory", "idle", "lateness", "growth", *operating.PARTS)
+OURS_ALONE = {"lateness", *operating.PARTS}  # no peer has them
 MEMORY_COUNTS = (2000, 10_000)
 SPARE_DESCRIPTORS = 200
 
@@ -79,9 +80,14 @@ def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
     if strange := unknown(asked.rows, keys):
         parser.error(f"no such row: {', '.join(strange)}")
     if asked.servers is None:
-        asked.servers = list(TITLES)
+        ours_alone = asked.rows and not select(asked.rows) and not _parts(asked) - OURS_ALONE
+        asked.servers = ["trio"] if ours_alone else list(TITLES)
     if asked.rounds is None:
         asked.rounds = 1 if asked.quick else ROUNDS
+
+
+def _parts(asked: argparse.Namespace) -> set[str]:
+    return {part for part in PARTS if not asked.rows or is_asked(part, "", asked.rows)}
 
 
 def _run_against(asked: argparse.Namespace) -> int:
@@ -91,7 +97,7 @@ def _run_against(asked: argparse.Namespace) -> int:
 
 
 def _run(asked: argparse.Namespace, started: float) -> int:
-    parts = {part for part in PARTS if not asked.rows or is_asked(part, "", asked.rows)}
+    parts = _parts(asked)
     groups = select(asked.rows)
     descriptors = raise_descriptor_limit() - SPARE_DESCRIPTORS
     prepared = prepare(asked.servers)
@@ -106,6 +112,7 @@ def _run(asked: argparse.Namespace, started: float) -> int:
         resting=Resting(),
         lateness={},
         curves=[],
+        operating=operating.Operating(),
         parts=parts,
     )
     for name in [name for name in asked.servers if name in prepared.missing]:
@@ -146,12 +153,13 @@ def _measure(
         pace = Pace(asked.rounds, 0.8, 0.4)
         if asked.quick:
             pace = Pace(asked.rounds, 0.3, 0.15, 0.3, is_short=True)
-        duration = told_duration(estimate_s(usable, servers, pace))
-        print(
-            f"bench: throughput takes about {duration}, up to twice as long when rows "
-            "are unsteady and run again",
-            flush=True,
-        )
+        if usable:
+            duration = told_duration(estimate_s(usable, servers, pace))
+            print(
+                f"bench: throughput takes about {duration}, up to twice as long when rows "
+                "are unsteady and run again",
+                flush=True,
+            )
         run_rows(usable, servers, cores, pace, figures)
         run_unsteady_rows_again(usable, servers, cores, pace, figures)
         note_steal(figures)
@@ -178,6 +186,16 @@ def _measure(
         found = measure_lateness(cores, 2.0 if asked.quick else 5.0)
         results.lateness, faults = found
         figures.notes.extend(faults)
+    if parts & set(operating.PARTS) and "trio" in servers and cores.apart:
+        # A fresh process of ours is at its full speed at once, unlike Node.
+        pace = Pace(asked.rounds, 0.3, 0.15, 0.3) if asked.quick else Pace(asked.rounds, 1, 0.3, 1)
+        duration = told_duration(operating.estimate_s(parts, pace))
+        print(
+            f"bench: {', '.join(sorted(parts & set(operating.PARTS)))}: about {duration}",
+            flush=True,
+        )
+        results.operating = operating.measure_operating(parts, cores, pace)
+        figures.notes.extend(results.operating.faults)
     if "growth" in parts and cores.apart:
         sizes: dict[str, Sequence[int]] = {
             growth.ECHO: _fit(growth.CONNECTIONS, descriptors, asked.quick),

@@ -26,12 +26,14 @@ TITLES = {
     "aiohttp": "python-socketio, aiohttp",
 }
 PLAIN, ASYNC, SUSPENDS, LATENESS = "plain", "async", "suspends", "lateness"
+FORWARDING = "forwarding"  # "echo_ack" is for backends
 
 _TRIO_APPS = {
     PLAIN: "tests/apps/bench_app.py",
     ASYNC: "bench/apps/async_app.py",
     SUSPENDS: "bench/apps/async_app.py:suspends",
     LATENESS: "bench/apps/lateness_app.py",
+    FORWARDING: "bench/apps/forwarding_app.py",
 }
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import growth, lateness
+from bench import growth, lateness, operating
 from bench.generator import Measurement, measure
 from bench.machine import Cores
 from bench.resting import IDLE_CONNECTIONS, measure_rest, measure_weight
 from bench.rows import GROUPS, Group, Job, is_asked
-from bench.servers import LATENESS, PLAIN, Running
+from bench.servers import FORWARDING, LATENESS, PLAIN, Running
 
 P99_ROW = "echo/64/1"
 GROWN = 10_000  # connections
@@ -100,7 +100,13 @@ class Trial:
 
 def all_trials(timing: Timing) -> list[Trial]:
     trials = [_throughput(group, job, timing) for group in GROUPS for job in group.jobs]
-    return [*trials, _weight(timing), _rest(timing), _lateness(timing), _growth(timing)]
+    return [*trials, *_others(timing)]
+
+
+def _others(timing: Timing) -> list[Trial]:
+    """What is not a row of throughput."""
+    resting = [_weight(timing), _rest(timing), _lateness(timing), _growth(timing)]
+    return [*resting, _control(timing), _session_lines(timing), _backends(timing)]
 
 
 def keys() -> list[str]:
@@ -123,8 +129,12 @@ def select(patterns: Sequence[str], timing: Timing) -> list[Trial]:
             if kept:
                 cut = Job(job.workload, job.options, kept)
                 chosen.append(_throughput(group, cut, timing))
-    others = [_weight(timing), _rest(timing), _lateness(timing), _growth(timing)]
-    return [*chosen, *(trial for trial in others if is_asked(trial.name, "", patterns))]
+    others = [
+        trial
+        for trial in _others(timing)
+        if any(is_asked(quantity.key, "", patterns) for quantity in trial.quantities)
+    ]
+    return [*chosen, *others]
 
 
 def _connections(job: Job) -> int:
@@ -164,8 +174,7 @@ def _measure(
     timing: Timing,
     rows: int,
 ) -> list[Measurement]:
-    windows = ("--seconds", timing.window_s, "--warmup", timing.warmup_s)
-    found, fault = measure(workload, server, cores, *load, *windows)
+    found, fault = measure(workload, server, cores, *load, *_windows(timing))
     if len(found) < rows or any(one.errors or not one.messages for one in found):
         raise TrialFailedError(fault or "wrong replies")
     return found
@@ -229,3 +238,47 @@ def _growth(timing: Timing) -> Trial:
     quantity = Quantity("growth", title, less_is_better=True, form=".2f")
     estimate_s = START_S + GROWN * CONNECT_S + timing.window_s + timing.warmup_s + 0.5
     return Trial((quantity,), estimate_s, GROWN, run)
+
+
+def _control(timing: Timing) -> Trial:
+    depths = (1, 16)
+
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
+        found = operating.measure_calls(server, cores, _windows(timing), depths)
+        return {f"control/{one.in_flight}": Reading(one.per_second, one.server_us) for one in found}
+
+    quantities = tuple(
+        Quantity(f"control/{depth}", f"control: emit to one socket, {depth} in flight")
+        for depth in depths
+    )
+    estimate_s = START_S + len(depths) * (timing.window_s + timing.warmup_s + ROW_S)
+    return Trial(quantities, estimate_s, 2, run, options=operating.CONTROL)
+
+
+def _session_lines(timing: Timing) -> Trial:
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
+        found = operating.measure_connects(server, cores, _windows(timing))
+        return {"session-lines": Reading(found.per_second, found.server_us)}
+
+    quantity = Quantity("session-lines", "connects with session lines")
+    estimate_s = START_S + 0.3 + timing.window_s + timing.warmup_s + ROW_S
+    return Trial((quantity,), estimate_s, 64, run, options=operating.SESSION_LINES)
+
+
+def _backends(timing: Timing) -> Trial:
+    settle_s = 1.5  # until the backends have registered, and beside those that misbehave
+
+    def run(server: Running, cores: Cores) -> dict[str, Reading]:
+        warm_up = ("--seconds", timing.warmup_s)
+        _, beside = operating.measure_backends(server, cores, _windows(timing), warm_up)
+        return {"backends": Reading(beside.p99_us)}
+
+    title = "p99 of 200 backends' events beside two that misbehave (us)"
+    quantity = Quantity("backends", title, less_is_better=True)
+    estimate_s = START_S + settle_s + 2 * (timing.window_s + timing.warmup_s)
+    connections = operating.BACKENDS + operating.BACKEND_CLIENTS
+    return Trial((quantity,), estimate_s, connections, run, FORWARDING, options=operating.FORWARDED)
+
+
+def _windows(timing: Timing) -> tuple[str | float, ...]:
+    return ("--seconds", timing.window_s, "--warmup", timing.warmup_s)

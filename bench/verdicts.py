@@ -1,12 +1,13 @@
 """Holds the figures against what the issue asks: must, goal, or neither."""
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bench.growth import Curve
 from bench.lateness import Lateness
+from bench.operating import QUESTIONS, Operating
 from bench.resting import IDLE_CONNECTIONS, Resting
 from bench.rows import all_rows
 from bench.throughput import Figures
@@ -73,6 +74,7 @@ class Results:
     resting: Resting
     lateness: dict[str, Lateness]
     curves: list[Curve]
+    operating: Operating
     parts: set[str]
 
 
@@ -112,7 +114,7 @@ def judge(results: Results) -> list[Verdict]:
         title = "lateness of sleep(0.01) under full load"
         reached = _at_most(worst, 15, 4)
         found.append(Verdict("lateness", title, ours, "-", ours, "15 ms", "4 ms", reached))
-    return found
+    return [*found, *_judge_operating(results)]
 
 
 def _judge_rows(results: Results) -> list[Verdict]:
@@ -203,3 +205,29 @@ def _judge_idle(resting: Resting) -> Verdict:
         "0.35 %",
         _at_most(ours, 0.007, 0.0035),
     )
+
+
+def _judge_operating(results: Results) -> Iterator[Verdict]:
+    """Ours with something to ours without it, in each round."""
+    for question in QUESTIONS:
+        if question.part not in results.parts:
+            continue
+        answers = results.operating.answers.get(question.key, {})
+        ratios = {number: answer.ratio for number, answer in answers.items()}
+        ratio = _median(ratios.values())
+        judged = _at_most if question.less_is_better else _at_least
+        reached = judged(ratio, question.must, question.goal)
+        if ratio is None:
+            reached = Reached.UNMEASURED
+        beside = _show(_median([answer.beside for answer in answers.values()]), ",.0f")
+        yield Verdict(
+            question.key,
+            question.title,
+            _show(_median([answer.figure for answer in answers.values()]), ",.0f"),
+            f"{beside}, {question.beside}",
+            _show(ratio, ".2f"),
+            f"{question.must:g}" if question.must else "-",
+            f"{question.goal:g}" if question.goal else "-",
+            reached,
+            rounds=ratios,
+        )

@@ -75,12 +75,14 @@ class ServingProcess:
 
 
 @asynccontextmanager
-async def serving(*arguments: str, cwd: Path | None = None) -> AsyncIterator[ServingProcess]:
-    """Run ``serve`` on a free port unless the arguments say otherwise; killed at the end."""
-    free_port = () if "--unix" in arguments else ("--port", "0")
-    with trio.fail_after(LIMIT_S):
+async def serving(
+    *arguments: str, cwd: Path | None = None, port: int = 0, limit_s: float = LIMIT_S
+) -> AsyncIterator[ServingProcess]:
+    """Run ``serve``, by default on a free port; killed at the end."""
+    where = () if "--unix" in arguments else ("--port", str(port))
+    with trio.fail_after(limit_s):
         process = await trio.lowlevel.open_process(
-            [*COMMAND, "serve", *free_port, *arguments],
+            [*COMMAND, "serve", *where, *arguments],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -10,3 +10,16 @@ pytest_plugins = ["tests.time_limit", "tests.alone"]
 def mock_clock() -> MockClock:
     """Time stands still until the test jumps; trio_test runs under it."""
     return MockClock()
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Time passes as soon as every task waits."""
+    return MockClock(autojump_threshold=0)
+
+
+@pytest.fixture(params=["websocket", "polling"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Every test that takes it runs on both."""
+    name: str = request.param
+    return name

@@ -17,6 +17,7 @@ from tests.cli_process import run_cli, serving
 from tests.wire import HttpClient, open_client
 from trio_socketio import ServerOptions
 from trio_socketio.cli import main
+from trio_socketio.errors import ConfigurationError
 
 OPTIONS = {
     "--config": "FILE",
@@ -244,8 +245,8 @@ async def test_a_file_elsewhere_finds_what_lies_beside_it(folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("app", "says"),
     [
-        ("missing.py", "there is no file missing.py"),
-        ("rooms.py:app", "there is no file rooms.py"),
+        ("missing.py", "--app missing.py: there is no such file"),
+        ("rooms.py:app", "--app rooms.py:app: there is no such file"),
         ("missing", "No module named 'missing'"),
         ("missing.inner:app", "No module named 'missing'"),
         ("some/where", "'some/where' is neither a FILE.py nor a module"),
@@ -317,13 +318,18 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
         return refusal("serve", "--port", "0", *arguments).removeprefix("trio-socketio: ")
 
-    assert said("--certfile", missing) == f"certificate file not found: {missing}"
-    assert said("--certfile", chain, "--keyfile", missing) == f"key file not found: {missing}"
+    assert said("--certfile", missing) == f"--certfile: certificate file not found: {missing}"
+    assert (
+        said("--certfile", chain, "--keyfile", missing)
+        == f"--keyfile: key file not found: {missing}"
+    )
     assert said("--keyfile", key) == "--keyfile needs --certfile"
-    assert said("--certfile", bad).startswith(f"cannot use certificate {bad}")
-    assert said("--certfile", chain).startswith(f"cannot use certificate {chain}")  # has no key
+    assert said("--certfile", bad).startswith(f"--certfile: cannot use certificate {bad}")
+    assert said("--certfile", chain).startswith(
+        f"--certfile: cannot use certificate {chain}"
+    )  # has no key
     unlike = said("--certfile", chain, "--keyfile", key)
-    assert unlike.startswith(f"cannot use certificate {chain} with key {key}")
+    assert unlike.startswith(f"--certfile: cannot use certificate {chain} with key {key}")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +470,7 @@ def test_hosts_that_overlap() -> None:
 @pytest.mark.parametrize(("other", "value"), [("host", "127.0.0.1"), ("port", "0")])
 def test_a_host_or_port_and_a_unix_socket(tmp_path: Path, other: str, value: str) -> None:
     line = refusal("serve", f"--{other}", value, "--unix", str(tmp_path / "socket"))
-    says = f"--unix does not listen on a {other}: leave out --unix or --{other}"
+    says = f"--unix does not listen on a {other}: leave out either it or --{other}"
     assert line == f"trio-socketio: {says}"
 
 
@@ -486,3 +492,38 @@ async def test_serving_on_a_unix_socket(tmp_path: Path) -> None:
         await server.wait_url()
         assert await server.end() == 0
     assert not path.exists()
+
+
+def end_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """What the command does when the program ends with an error."""
+
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("trio_socketio.cli.serve.ignore_hang_ups", lambda: None)
+    monkeypatch.setattr("trio_socketio.cli.serve._freeze", lambda: None)
+    monkeypatch.setattr("trio_socketio.cli.serve.trio.run", fail)
+    return main(["serve"])
+
+
+def test_every_fault_in_a_group_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = [ConfigurationError("the first"), ConfigurationError("the second")]
+    group = ExceptionGroup("g", [faults[0], ExceptionGroup("h", [faults[1]])])
+    assert end_with(group, monkeypatch) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "trio-socketio: the first",
+        "trio-socketio: the second",
+    ]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_failure_is_not_hidden_behind_a_fault(
+    monkeypatch: pytest.MonkeyPatch, *, first: bool
+) -> None:
+    errors = [ConfigurationError("a fault"), KeyError("a defect")]
+    group = ExceptionGroup("g", errors if first else errors[::-1])
+    with pytest.raises(ExceptionGroup) as raised:
+        end_with(group, monkeypatch)
+    assert raised.value is group

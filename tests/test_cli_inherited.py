@@ -37,7 +37,7 @@ async def test_a_descriptor_of_the_parent_is_served() -> None:
 def test_a_descriptor_stands_alone(other: str, value: str) -> None:
     ended = run_cli("serve", "--fd", "3", other, value)
     assert ended.returncode == 2
-    says = f"--fd listens on an inherited descriptor: leave out --fd or {other}\n"
+    says = f"--fd listens on an inherited descriptor: leave out either it or {other}\n"
     assert says in ended.stderr
 
 

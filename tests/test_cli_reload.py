@@ -1,5 +1,6 @@
 """SIGHUP to a process: what is reloaded, what needs a restart, and that nobody is put out."""
 
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,10 +15,13 @@ from trio.testing import trio_test
 
 from tests.cli_process import ServingProcess, serving
 from tests.interop.server_process import free_port
+from tests.ops.test_systemd import manager
 from tests.test_cli_options import get
 from tests.wire import PATH, open_client
 from trio_socketio import Client, ClientOptions
 from trio_socketio import open_client as open_own_client
+from trio_socketio.control import open_control
+from trio_socketio.errors import TrioSocketIOError
 
 QUERY = f"{PATH}?EIO=4&transport=polling"
 DONE = "reloaded"
@@ -28,9 +32,11 @@ class Certificate:
 
     def __init__(self, folder: Path) -> None:
         self.certfile, self.keyfile = folder / "chain.pem", folder / "key.pem"
+        self.cafile = folder / "authority.pem"
         self.trust = ssl.create_default_context()
         self._authority = trustme.CA()
         self._authority.configure_trust(self.trust)
+        self._authority.cert_pem.write_to_path(str(self.cafile))
         self.replace()
 
     def replace(self) -> bytes:
@@ -74,7 +80,7 @@ class Conf:
             self.path.write_text(text)
         server.log.clear()
         server.process.send_signal(SIGHUP)
-        await server.wait_logged("the configuration is loaded anew")
+        await server.wait_logged("loading the configuration again")
         server.log.clear()
         await server.wait_logged("reloaded")
         with trio.move_on_after(0.1):  # what follows is logged in the same step
@@ -208,7 +214,7 @@ async def check_bad_certificate(
     text = conf.path.read_text()
     certificate.certfile.write_text("not a certificate")
     (told,) = await conf.reload(server, text + '[log]\nlevel = "debug"\n')
-    assert told.startswith("ERROR nothing is reloaded, and the configuration stays as it is: ")
+    assert told.startswith("ERROR nothing was reloaded, and the configuration stays as it is: ")
     assert str(certificate.certfile) in told
     conf.path.write_text(text)
 
@@ -230,7 +236,7 @@ def test_a_bad_configuration_changes_nothing(conf: Conf, bad: str, says: str) ->
         async with conf.serving(f'[cors]\norigins = ["{a}"]\n') as server:
             port = await server.wait_port()
             (told,) = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n{bad}\n')
-            assert told.startswith("ERROR nothing is reloaded")
+            assert told.startswith("ERROR nothing was reloaded")
             assert says in told
             assert [await get_status(port, origin) for origin in (a, b)] == [200, 403]
             told, *more = await conf.reload(server, f'[cors]\norigins = ["{b}"]\n')
@@ -292,3 +298,142 @@ async def test_an_app_has_its_own_options_again_when_they_are_no_longer_given(
         assert [await get_status(port, origin) for origin in (own, given)] == [403, 200]
         await conf.reload(server, "")  # what the function was given is not the app's own
         assert await get_status(port, given) == 403
+
+
+# -- tokens
+
+
+def with_token(address: str, file: Path) -> str:
+    return f'[control]\nlisten = ["{address}"]\ntokens = [{{name = "ops", file = "{file}"}}]\n'
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef")
+    return file
+
+
+@pytest.mark.req("CFG-31")
+@trio_test
+async def test_a_secret_that_is_replaced_is_told(conf: Conf, secret: Path) -> None:
+    address = f"unix:{secret.parent}/run/control.sock"
+    async with conf.serving(with_token(address, secret)) as server:
+        await server.wait_url()
+        await trio.Path(secret).write_text("fedcba9876543210")
+        async with open_control(address) as control:
+            told = await control.call("system.reload")
+        assert told == {"changed": ["[control] tokens"], "needs_restart": []}
+        line = await server.wait_logged("reloaded")
+        assert line.endswith("reloaded [control] tokens: ops has a new secret")
+        told = await conf.reload(server)
+        assert told[-1] == "INFO reloaded the configuration: nothing has changed"
+
+
+@pytest.mark.req("CFG-31")
+@trio_test
+async def test_the_first_tokens_need_a_restart(conf: Conf, secret: Path) -> None:
+    admin = free_port()
+    text = f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
+    async with conf.serving(text) as server:
+        await server.wait_url()
+        more = f'{text}[control]\ntokens = [{{name = "ops", file = "{secret}"}}]\n'
+        first, second = await conf.reload(server, more)
+        assert first.startswith("WARNING [control] tokens: [] -> [{")
+        assert first.endswith("}] needs a restart")
+        assert second.endswith("nothing has changed that can be changed now")
+        assert (await get(admin, "/rpc")).status == 404
+    async with conf.serving(with_token(f"unix:{secret.parent}/run/c.sock", secret)) as server:
+        await server.wait_url()
+        (line,) = await conf.reload(
+            server, f'[control]\nlisten = ["unix:{secret.parent}/run/c.sock"]'
+        )
+        assert line.startswith("INFO reloaded [control] tokens: [{")
+
+
+@pytest.mark.req("CFG-13", "CFG-16")
+@trio_test
+async def test_a_tcp_address_and_its_tokens_are_removed(conf: Conf, secret: Path) -> None:
+    """The address stays until the restart, but nobody is let in there."""
+    address, origin = f"tcp:127.0.0.1:{free_port()}", "https://a.example"
+    async with conf.serving(with_token(address, secret)) as server:
+        port = await server.wait_port()
+        async with open_control(address, token="0123456789abcdef") as control:
+            told = await conf.reload(server, f'[cors]\norigins = ["{origin}"]\n')
+            assert [line.partition("]")[0] for line in told if "listen: " in line] == [
+                "WARNING [control"
+            ]
+            assert any(line.startswith("INFO reloaded [control] tokens: ") for line in told)
+            with pytest.raises(TrioSocketIOError):
+                await control.call("system.info")
+        with pytest.raises(TrioSocketIOError):
+            async with open_control(address, token="0123456789abcdef"):
+                raise AssertionError
+        assert await get_status(port, origin) == 200
+        told = await conf.reload(server, with_token(address, secret))
+        assert f'INFO reloaded [cors] origins: ["{origin}"] -> []' in told
+        async with open_control(address, token="0123456789abcdef") as control:
+            await control.call("system.info")
+
+
+# -- files that never answer, and a program that does not serve
+
+
+@pytest.mark.req("CFG-30")
+@trio_test
+async def test_a_file_that_never_answers_holds_up_no_stop(conf: Conf, secret: Path) -> None:
+    address = f"unix:{secret.parent}/run/control.sock"
+    async with conf.serving(with_token(address, secret)) as server:
+        await server.wait_url()
+        await trio.Path(secret).unlink()
+        os.mkfifo(secret)
+        server.process.send_signal(SIGHUP)
+        await server.wait_logged("loading the configuration again")
+
+        async def reload() -> None:
+            with pytest.raises(TrioSocketIOError):
+                await control.call("system.reload")
+
+        async with open_control(address) as control, trio.open_nursery() as nursery:
+            nursery.start_soon(reload)
+            await control.call("system.info")
+            with trio.fail_after(8):
+                assert await server.end() == 0
+        given_up = [line for line in server.log if "a reload was given up" in line]
+        assert len(given_up) == 2
+
+
+@pytest.mark.req("OPS-45")
+@trio_test
+async def test_systemd_is_told_of_reloads_of_a_program_that_serves_alone(
+    conf: Conf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, address = tmp_path / "slow.py", f"unix:{tmp_path}/run/control.sock"
+    app.write_text(
+        "import trio\nfrom trio_socketio import Server\n\nsio = Server()\n\n@sio.lifespan\n"
+        f"async def lifespan(_):\n    go_on = trio.Path({str(tmp_path / 'go')!r})\n"
+        "    while not await go_on.exists():\n        await trio.sleep(0.02)\n"
+        "    yield\n    await trio.sleep(0.5)\n"
+    )
+    with manager(str(tmp_path / "notify")) as systemd:
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+        text = f'[app]\nspec = "{app}:sio"\n[control]\nlisten = ["{address}"]\n'
+        async with conf.serving(text) as server:
+            await server.wait_logged("the control socket is at")
+            async with open_control(address) as control:
+                await control.call("system.reload")
+                assert systemd.messages() == []
+                await trio.Path(tmp_path / "go").touch()
+                await server.wait_url()
+                await control.call("system.reload")
+                ready, reloading, again = systemd.messages()
+                assert ready == again  # with the same status
+                assert (ready[0], reloading[0]) == ("READY=1", "RELOADING=1")
+                await control.call("system.drain")
+                await server.wait_logged("draining")
+                await control.call("system.reload")
+            assert await server.wait_end() == 0
+            assert {lines[0] for lines in systemd.messages()} <= {
+                "STOPPING=1",
+                "STATUS=draining: 0 sessions left",
+            }

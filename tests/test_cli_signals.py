@@ -386,4 +386,6 @@ def test_a_key_that_needs_a_password_is_refused_without_asking(
     ended = run_cli("serve", "--port", "0", "--certfile", str(chain), "--keyfile", str(key))
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"trio-socketio: cannot use certificate {chain} with key {key}")
+    assert line.startswith(
+        f"trio-socketio: --certfile: cannot use certificate {chain} with key {key}"
+    )

@@ -81,7 +81,7 @@ def test_help_lists_every_method(ctl: Ctl) -> None:
     for method in describe_api()["methods"]:
         listed = f"{method['name']} {method['summary']}" in text
         assert listed == (method["name"] not in ("auth", "backend.register"))
-    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 if"):
+    for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 on"):
         assert part in text
     assert ctl("watch", "--help").out == told.out
 
@@ -108,7 +108,7 @@ def test_help_of_a_method_needs_no_server(ctl: Ctl) -> None:
     assert "usage: trio-socketio ctl [options] emit_with_ack event=VALUE [args=...]" in told
     assert "number, above 0, at most 3600: how long the clients may take, in seconds" in told
     assert "unanswered" in told
-    assert "SocketAnswer: What one client has answered." in told
+    assert "SocketAnswer: The answer of one client." in told
 
 
 @trio_test
@@ -209,6 +209,7 @@ def test_what_cannot_be_used(tmp_path: Path, ctl: Ctl) -> None:
         ((), "expected a METHOD"),
         ((*gone, "socket.list"), "did you mean sockets.list?"),
         ((*gone, "sockets.list", "rom=1"), "did you mean room?"),
+        ((*gone, "emit_with_ack", "event=a", "timeout_s=1e400"), "timeout_s: expected number"),
         ((*gone, "system.info", "--jsn"), "did you mean --json?"),
         ((*gone, "system.info", "--timeout", "0"), "'0' is not a number of seconds"),
         ((*gone, "system.info", "--count", "1"), "have an effect with watch only"),
@@ -479,3 +480,62 @@ def test_a_result_that_cannot_be_written_is_told() -> None:
     assert done.stderr == (
         b"trio-socketio ctl: the result cannot be written: No space left on device\n"
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("check-config", "FILE"), ("init", "-")],
+)
+def test_output_that_cannot_be_written_is_told_by_other_commands_too(
+    tmp_path: Path, arguments: tuple[str, str]
+) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text("[listen]\nport = 1\n")
+    command = [*COMMAND, arguments[0], arguments[1].replace("FILE", str(conf))]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, timeout=LIMIT_S, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        b"trio-socketio: the output cannot be written: No space left on device\n",
+    )
+    script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}'
+    piped = subprocess.run(
+        ["bash", "-c", script, "bash", *command], capture_output=True, timeout=LIMIT_S, check=False
+    )
+    assert (piped.returncode, piped.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("ctl", "--help"), 0), (("init", "-"), 0), (("ctl", "watch", "x"), 2)],
+)
+def test_a_command_may_have_no_standard_output(arguments: tuple[str, ...], code: int) -> None:
+    ended = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "bash", *COMMAND, *arguments],
+        stderr=subprocess.PIPE,
+        timeout=LIMIT_S,
+        check=False,
+        env=os.environ | {ADDRESS_VARIABLE: "unix:/no/such/socket"},
+    )
+    assert ended.returncode == code
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"])
+def test_a_host_that_cannot_be_a_name_is_told(ctl: Ctl, host: str) -> None:
+    told = ctl("--control", f"tcp:{host}:1", "system.info")
+    assert told.code == 3
+    assert told.error.startswith("trio-socketio ctl: cannot connect to tcp:")
+
+
+def test_arguments_are_utf_8_whatever_the_locale_is() -> None:
+    ended = subprocess.run(
+        [*COMMAND, "ctl", "--control", "unix:/no/such/socket", "rooms.list", "namespace=\u00fc"],
+        stderr=subprocess.PIPE,
+        timeout=LIMIT_S,
+        check=False,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert ended.returncode == 3, ended.stderr  # it got as far as connecting

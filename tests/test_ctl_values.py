@@ -101,7 +101,9 @@ def test_a_missing_parameter_is_named() -> None:
 def test_the_nearest_name_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"^rom: .* no such parameter; did you mean room"):
         API.find("rooms.members").read(["rom=a"])
-    with pytest.raises(ConfigurationError, match="it has namespace, room, after, limit"):
+    with pytest.raises(
+        ConfigurationError, match="it has namespace, room, min_waiting_bytes, after, limit"
+    ):
         API.find("sockets.list").read(["zzz=a"])
     with pytest.raises(ConfigurationError, match="it has none"):
         API.find("system.info").read(["zzz=a"])

@@ -1,9 +1,14 @@
 """The public names: what a program may rely on."""
 
+import ast
 import dataclasses
 import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from trio.testing import trio_test
@@ -189,10 +194,10 @@ CONTROL = {
     "Control": "batch call notify register wait_closed",
     "ControlClient": "batch call close notify",
     "ControlError": "",
-    "ControlOptions": """auth_timeout_s backends certfile hosts keyfile listen max_batch
+    "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply receive_rpc run statistics",
+    "ControlService": "apply end knows receive_rpc run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",
@@ -200,7 +205,7 @@ CONTROL = {
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
     "SystemInfo": "node pid started_at_s state version",
-    "TokenTable": "find renew",
+    "TokenTable": "find grant_of names_of_new_secrets",
 }
 """The classes of trio_socketio.control, in the same way."""
 
@@ -239,8 +244,8 @@ def test_the_public_names_are_these() -> None:
 def test_nothing_else_looks_public() -> None:
     names = {
         name
-        for name, value in vars(trio_socketio).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        for name in dir(trio_socketio)
+        if not name.startswith("_") and not inspect.ismodule(getattr(trio_socketio, name))
     }
     assert names == set(PUBLIC) - {"__version__"}
 
@@ -361,3 +366,53 @@ def test_the_version_is_the_one_that_is_released() -> None:
 
 def test_types_are_shipped() -> None:
     assert (Path(trio_socketio.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("package", [trio_socketio, control])
+def test_names_that_are_imported_when_they_are_used_come_from_where_they_are_typed(
+    package: ModuleType,
+) -> None:
+    tree = ast.parse(Path(package.__file__ or "").read_text())
+    typed = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {}
+    for name, home in package._HOMES.items():
+        module, _, original = home.partition(":")
+        homes[name] = (f"trio_socketio.{module}", original or name)
+    assert homes == typed
+    assert set(homes) == set(package.__all__) - {"__version__"}
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018 - that it raises is the test
+
+
+@pytest.mark.req("CTL-16")
+def test_ctl_imports_no_server() -> None:
+    code = (
+        "import sys\nfrom trio_socketio.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "names = ('trio', 'ssl', 'msgspec', 'logging', 'dataclasses', 'inspect')\n"
+        "print([name for name in names if name in sys.modules], file=sys.stderr)\n"
+    )
+    for arguments in (
+        ["ctl", "--help"],
+        ["ctl", "emit", "--help"],
+        ["ctl", "completion", "bash"],
+        ["ctl", "--control", "unix:/no/such/socket", "system.info"],
+        ["--help"],
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-S", "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=dict(os.environ, PYTHONPATH=str(Path(trio_socketio.__file__ or "").parents[1])),
+        )
+        assert ended.stderr.splitlines()[-1] == "[]", (arguments, ended.stderr)

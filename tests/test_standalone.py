@@ -1,16 +1,21 @@
 """The composition root in this process: reloads that fail, and names of options in errors."""
 
 import logging
+import os
+import ssl
 from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from trio.testing import trio_test, wait_all_tasks_blocked
 
 from tests.socketio.serving import until
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.net.tls import create_context
 from trio_socketio.ops.log import open_log
+from trio_socketio.reloading import read_certificate
 from trio_socketio.standalone import Program, load_program
 
 APP = """
@@ -44,7 +49,7 @@ def loader(tmp_path: Path) -> Loader:
 
 
 TOO_LONG = "[engine]\nping_timeout_s = 2147000\n"
-SAYS = r"^\[engine\] ping_interval_s: must be at most 2147483 together with ping_timeout_s"
+SAYS = r"\[engine\] ping_interval_s: must be at most 2147483 together with ping_timeout_s"
 
 
 def test_an_option_that_does_not_go_with_the_apps_own_is_named(loader: Loader) -> None:
@@ -65,7 +70,7 @@ async def test_a_reload_checks_options_against_the_apps_own(loader: Loader) -> N
     assert program.configuration is before
     loader.write("[connections]\nmax_connections = 5\n")
     reloaded = await program.reload()
-    assert reloaded.changed == ("[connections] max_connections: 100000 -> 5",)
+    assert [str(one) for one in reloaded.changed] == ["[connections] max_connections: 100000 -> 5"]
     assert reloaded.needs_restart == ()
     assert program.server.options.max_connections == 5
 
@@ -79,7 +84,7 @@ async def test_reloads_come_one_after_another(loader: Loader) -> None:
     changes: list[str] = []
 
     async def reload() -> None:
-        changes.extend((await program.reload()).changed)
+        changes.extend(map(str, (await program.reload()).changed))
 
     loader.write("[connections]\nmax_connections = 5\n")
     async with trio.open_nursery() as nursery:
@@ -115,13 +120,59 @@ async def test_a_reload_that_fails_unexpectedly_ends_nothing(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(program._reload_when_asked)
         with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
-            patched.setattr(program, "_prepare", fail)
+            patched.setattr(program, "_plan", fail)
             program._ask_to_reload()
             await until(lambda: bool(caplog.records))
-        assert "nothing is reloaded" in caplog.text
+        assert "nothing was reloaded" in caplog.text
         assert "can't start new thread" in caplog.text
         loader.write("[connections]\nmax_connections = 5\n")
         program._ask_to_reload()
         await until(lambda: program.server.options.max_connections == 5)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.req("CFG-32")
+def test_a_certificate_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    chain = tmp_path / "chain.pem"
+
+    def replace() -> None:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(chain))
+
+    def create_slowly(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
+        context = create_context(certfile, keyfile)
+        replace()
+        return context
+
+    replace()
+    with monkeypatch.context() as patched:
+        patched.setattr("trio_socketio.reloading.create_context", create_slowly)
+        first = read_certificate(chain, None)
+    second = read_certificate(chain, None)
+    assert first.digest != second.digest  # so a reload loads it
+    assert second.digest == read_certificate(chain, None).digest
+
+
+@pytest.mark.req("CFG-30")
+@trio_test
+async def test_files_that_never_answer_keep_no_later_reload_from_being_made(
+    loader: Loader,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loader.write("")
+    program = loader.load()
+    os.mkfifo(tmp_path / "token")
+    monkeypatch.setattr("trio_socketio.standalone.READ_S", 0.1)
+    loader.write(f"[control]\ntokens = [{{name = 'a', file = '{tmp_path}/token'}}]\n")
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match="were not read within"):
+            await program.reload()
+    monkeypatch.setattr("trio_socketio.standalone.READ_S", 10.0)
+    loader.write("[connections]\nmax_connections = 5\n")
+    assert (await program.reload()).changed
+    assert caplog.text.count("nothing was reloaded") == 2

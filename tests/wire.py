@@ -72,7 +72,7 @@ class HttpClient:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str | bytes]] = (),
         body: bytes | None = None,
     ) -> Response:
         """Send a request and read its answer, within TIMEOUT_S."""
@@ -84,15 +84,19 @@ class HttpClient:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str | bytes]] = (),
         body: bytes | None = None,
     ) -> None:
         if self.stream is None:
             self.stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-        sent = [("Host", f"127.0.0.1:{self.port}"), *headers]
+        sent: list[tuple[str, str | bytes]] = [("Host", f"127.0.0.1:{self.port}"), *headers]
         if body is not None:
             sent.append(("Content-Length", str(len(body))))
-        data = self._http.send(h11.Request(method=method, target=target, headers=sent))
+        raw = [
+            (name.encode(), value if isinstance(value, bytes) else value.encode("ascii"))
+            for name, value in sent
+        ]
+        data = self._http.send(h11.Request(method=method, target=target, headers=raw))
         assert data is not None
         if body:
             data += self._http.send(h11.Data(data=body)) or b""

@@ -1,6 +1,6 @@
 """Acknowledgements: those that this side waits for, and those that its handlers give."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import trio
@@ -22,6 +22,10 @@ class Ack(NamedTuple):
 
     socket_id: str | None
     answer: Any
+
+
+Keep = Callable[[Ack], Ack]
+"""Says what is kept of an answer to a broadcast, such as a shorter one if it is too large."""
 
 
 class PendingAck:

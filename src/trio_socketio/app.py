@@ -6,20 +6,22 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from trio_socketio import lobby
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
 DEFAULT_NAMES = ("create", "app", "sio", "server")
+_PACKAGE = str(Path(__file__).parent)
+_STDLIB = str(Path(inspect.__file__).parent)
 
 
 class App(NamedTuple):
@@ -27,20 +29,26 @@ class App(NamedTuple):
 
     Args:
         server: its server, with the options that were given.
-        own: the options that the app sets itself. Where nothing is given, they hold.
+        own: the options that the app sets itself, which hold unless they are given.
     """
 
     server: Server
     own: ServerOptions
 
 
-def load_app(spec: str | None, given: Mapping[str, Any], where: str = "--app") -> App:
+def load_app(
+    spec: str | None,
+    given: Mapping[str, Any],
+    where: str = "--app",
+    explain: Callable[[OptionError], Exception] = lambda error: error,
+) -> App:
     """Load an app, and create its server.
 
     Args:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby.
         given: the options that were given, which override the app's.
-        where: names for errors the option that gives the spec.
+        where: names the option that gives the spec, for errors.
+        explain: rewords an error in a given option, to name it as its source does.
     Raises:
         ConfigurationError: the app does not exist, raises an exception, or is neither a Server nor
             a function that returns one.
@@ -54,7 +62,7 @@ def load_app(spec: str | None, given: Mapping[str, Any], where: str = "--app") -
     if isinstance(found, Server):
         made, own = found, found.options
     else:
-        made = _make(found, ServerOptions(**given), name, told)
+        made = _make(found, ServerOptions(**given), name, told, explain)
         own = _own_options(made.options, given)
     # A function may ignore the options that it was given, so they are set here again. The server
     # reads them only when it begins to serve.
@@ -63,7 +71,7 @@ def load_app(spec: str | None, given: Mapping[str, Any], where: str = "--app") -
 
 
 def _own_options(made: ServerOptions, given: Mapping[str, Any]) -> ServerOptions:
-    """Take out of the options of a server what its function was given and has passed on."""
+    """Return the options of a server without those that its function was given and passed on."""
     default = ServerOptions()
     handed = ServerOptions(**given)
     passed_on = {
@@ -74,11 +82,19 @@ def _own_options(made: ServerOptions, given: Mapping[str, Any]) -> ServerOptions
     return replace(made, **passed_on)
 
 
-def _make(create: Any, options: ServerOptions, name: str, told: str) -> Server:
+def _make(
+    create: Any,
+    options: ServerOptions,
+    name: str,
+    told: str,
+    explain: Callable[[OptionError], Exception],
+) -> Server:
     if not callable(create):
         raise ConfigurationError(f"{told}: {name or 'it'} is neither a Server nor a function")
     try:
         made = create(options)
+    except OptionError as error:  # the app's own options do not go with those that were given
+        raise _failure(told, "it failed", error, str(explain(error))) from error
     except Exception as error:
         raise _failure(told, "it failed", error) from error
     if inspect.iscoroutine(made):
@@ -88,23 +104,29 @@ def _make(create: Any, options: ServerOptions, name: str, told: str) -> Server:
     return made
 
 
-def _failure(told: str, what: str, error: Exception) -> ConfigurationError:
+def _is_foreign(file: str) -> bool:
+    return file.startswith((_PACKAGE, "<")) or (
+        file.startswith(_STDLIB) and "site-packages" not in file
+    )
+
+
+def _failure(told: str, what: str, error: Exception, cause: str = "") -> ConfigurationError:
     """Word a failure of the app in one line that names the place; log the traceback at debug."""
     log.debug("%s: %s", told, what, exc_info=error)
     places = [
         f" ({frame.filename}:{frame.lineno})"
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in (__file__, importlib.__file__)
-        and not frame.filename.startswith("<frozen")
+        if not _is_foreign(frame.filename)
     ]
-    cause = f"{type(error).__name__}: {error}{places[-1] if places else ''}"
-    return ConfigurationError(f"{told}: {what}: {cause}")
+    file = told.partition(": ")[0]  # that of the options, if it is one; it is said once
+    cause = cause.removeprefix(f"{file}: ") or f"{type(error).__name__}: {error}"
+    return ConfigurationError(f"{told}: {what}: {cause}{places[-1] if places else ''}")
 
 
 def _import(where: str, told: str) -> ModuleType:
     path = Path(where)
     if where.endswith(".py") and not path.is_file():
-        raise ConfigurationError(f"{told}: there is no file {where}")
+        raise ConfigurationError(f"{told}: there is no such file")
     if not where.endswith(".py") and not all(map(str.isidentifier, where.split("."))):
         raise ConfigurationError(f"{told}: {where!r} is neither a FILE.py nor a module")
     try:

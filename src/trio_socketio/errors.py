@@ -101,12 +101,12 @@ class EventRefused(TrioSocketIOError):
 
 
 class ControlError(TrioSocketIOError):
-    """A call on the control socket has failed, or a method of it fails for this reason.
+    """A call on the control socket failed; methods raise it to fail with this code.
 
     Args:
         code: one of codec.json_rpc.Code: negative codes are those of JSON-RPC 2.0.
-        message: what is wrong, for a person.
-        data: what a program may want to know, such as the parameter at fault; None for nothing.
+        message: what is wrong, in plain words.
+        data: details for programs, such as the wrong parameter; None if there are none.
     """
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:

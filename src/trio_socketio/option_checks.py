@@ -1,4 +1,4 @@
-"""What the groups of options have in common, and the checks that several of them need.
+"""The base of the groups of options, and the checks that several of them need.
 
 Each floor owns its group: a frozen struct whose fields are of plain types that a configuration
 file can hold, with units in their names. A group checks itself when it is created, so that a bad
@@ -6,6 +6,7 @@ value is an error where it is written, and not when the first client comes.
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from math import inf, isnan
@@ -50,9 +51,11 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     _may_be_zero: ClassVar[frozenset[str]] = frozenset()
     """The names of the group's options that may be zero."""
     _reloadable: ClassVar[frozenset[str]] = frozenset()
-    """Those that can be changed while a program runs; see the owner's `apply`."""
+    """The options that can be changed while a program runs; see `apply` of their owner."""
     _secret: ClassVar[frozenset[str]] = frozenset()
-    """Those whose value is shown nowhere, and may be read from a file of its own."""
+    """The options whose values are never shown, and may be read from files of their own."""
+    _stand_ins: ClassVar[Mapping[str, Any]] = {}
+    """Values for options without a default, in place of wrong ones while the others are checked."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):
@@ -154,8 +157,8 @@ def check_origin(name: str, origin: str) -> None:
     if "*" in origin:
         raise OptionError(
             name,
-            f"{origin!r} is not an origin: for several hosts give a compiled pattern, such as "
-            r"re.compile(r'https://[^.]+\.example\.com')",
+            f"{origin!r} is not an origin: list the origin of each host, or have the app give a "
+            r"compiled pattern, such as re.compile(r'https://[^.]+\.example\.com')",
         )
     spelled = _spell_origin(origin.strip())
     if spelled is None:

@@ -3,23 +3,27 @@
 import os
 import socket
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trio_socketio.control.service import ControlService, open_endpoints
+from trio_socketio.control.places import open_endpoints
+from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
-from trio_socketio.control.tokens import TokenTable
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
-from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, RenewableEndpoint
-from trio_socketio.socketio.measures import count_traffic
+from trio_socketio.runtime.endpoints import RenewableEndpoint
+from trio_socketio.socketio.measures import summarize
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from trio_socketio.configuration.tables import Configuration
+    from trio_socketio.control.tokens import TokenTable
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
+    from trio_socketio.reloading import Held, Plan
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
 
@@ -27,14 +31,14 @@ _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"
 
 
 class Reloads(Protocol):
-    """Loads the configuration anew; see standalone.Program."""
+    """Loads the configuration again; see standalone.Program."""
 
-    async def reload(self) -> Any:
-        """Return what has changed, and what needs a restart, as lines that begin with a name."""
+    async def reload(self) -> "Plan":
+        """Return what was done."""
 
 
 class ProgramSystem:
-    """The program, as the methods system.* see it.
+    """The program as the methods system.* see it.
 
     Args:
         server: the server.
@@ -58,15 +62,14 @@ class ProgramSystem:
             state=_STATES.get(self._server.state, "starting"),
         )
 
-    def statistics(self) -> dict[str, Any]:
-        traffic = count_traffic(self._server)
-        return {**asdict(self._server.statistics()), "traffic": traffic}
+    async def statistics(self) -> dict[str, Any]:
+        return await summarize(self._server)
 
     async def reload(self) -> Reloaded:
-        done = await self._program.reload()
+        planned = await self._program.reload()
         return Reloaded(
-            changed=[line.partition(":")[0] for line in done.changed],
-            needs_restart=[line.partition(":")[0] for line in done.needs_restart],
+            changed=list(dict.fromkeys(change.option for change in planned.changed)),
+            needs_restart=[change.option for change in planned.needs_restart],
         )
 
     def drain(self) -> None:
@@ -74,94 +77,109 @@ class ProgramSystem:
 
 
 class Services:
-    """The services that the configuration asks for. Nothing is started before `start`.
+    """The services that the configuration asks for. `start` starts them.
 
     Args:
         server: the server.
         system: the program, as the methods of control see it.
-        configuration: the options.
-        program_log: the log, for its metrics.
+        held: the options, files and tokens with which the program starts.
+        program_log: the log, whose drops are a metric.
         inherited: sockets that systemd has opened.
-        systemd: is told how far the server is.
+        systemd: is notified of the state of the server.
 
     Attributes:
-        endpoints: where they listen, by the table of their options.
+        endpoints: where they listen, by the table of their options; empty before `start`.
 
     Raises:
-        ConfigurationError: a token or a certificate cannot be used.
+        ConfigurationError: the app handles an event that is to be forwarded, or a package is
+            missing.
     """
 
     def __init__(
         self,
         server: "Server",
         system: ProgramSystem,
-        configuration: "Configuration",
+        held: "Held",
         program_log: "Log",
         inherited: "Inherited",
         systemd: "Systemd",
     ) -> None:
-        control, admin = configuration.control, configuration.admin
+        self.endpoints: dict[str, list[RenewableEndpoint]] = {"control": [], "admin": []}
         self._server = server
         self._systemd = systemd
-        self._tokens = TokenTable(control.tokens)
+        self._held = held
+        self._inherited = inherited
+        self._refused = RefusedCallers()
+        control, admin = held.configuration.control, held.configuration.admin
         self._control: ControlService | None = None
-        control_at: list[Endpoint] = [InheritedEndpoint(one) for one in inherited.control]
         if control.listen or inherited.control or control.tokens:
-            self._control = ControlService(server, system, control, self._tokens)
-            control_at += open_endpoints(control)
+            self._control = ControlService(server, system, control, held.tokens, self._refused)
         self._admin: AdminPort | None = None
-        admin_at = admin_endpoints(admin, inherited.admin)
-        self.endpoints = {
-            "admin": list(map(RenewableEndpoint, admin_at)),
-            "control": list(map(RenewableEndpoint, control_at)),
-        }
-        if admin_at:
-            self._admin = self._open_admin(configuration, system.info().version, program_log)
+        if admin.listen is not None or inherited.admin:
+            version = system.info().version
+            self._admin = self._create_admin(held.configuration, version, program_log)
 
-    def _open_admin(
+    @property
+    def runs_control(self) -> bool:
+        """Whether there is a control service, so that tokens are good for something."""
+        return self._control is not None
+
+    def _create_admin(
         self, configuration: "Configuration", version: str, program_log: "Log"
     ) -> AdminPort:
-        # They need a package that a server without this port can do without.
-        from trio_socketio.ops.metrics import Metrics  # first: it says how to install that
-
-        from trio_socketio.control.metrics import ControlCollector  # isort: skip
+        # These modules need a package that a server without this port does not need.
+        from trio_socketio.ops.metrics import Metrics  # its error says how to install that
 
         health = Health()
         health.add(check_server(self._server))
         metrics = Metrics(
-            self._server, health, version=version, log_records_dropped=lambda: program_log.dropped
+            self._server,
+            health,
+            version=version,
+            log_records_dropped=lambda: program_log.dropped,
+            refused=self._refused,
         )
         if self._control is not None:
+            from trio_socketio.control.metrics import ControlCollector
+
             metrics.add(ControlCollector(self._control))
+        control = self._control
         return AdminPort(
             configuration.admin,
             health,
             metrics,
-            check_token=self._knows if configuration.control.tokens else None,
-            routes={} if self._control is None else {"/rpc": self._control.receive_rpc},
+            check_token=control.knows if control and configuration.control.tokens else None,
+            routes={} if control is None else {"/rpc": control.receive_rpc},
+            refused=self._refused,
         )
 
-    def _knows(self, secret: str) -> bool:
-        return self._tokens.find(secret) is not None
-
     async def start(self, runtime: "Runtime") -> None:
-        """Start them; they answer "starting" from then on, and end with the runtime.
+        """Start them. They report "starting" from then on, and end with the runtime.
 
         Raises:
-            ConfigurationError: one cannot listen where it is to.
+            ConfigurationError: one cannot listen on its address, or others could reach it there.
         """
-        if self._control is not None:
-            run = partial(self._control.run, runtime, self.endpoints["control"])
-            await runtime.start_service("control", run)
-        if self._admin is not None:
-            serve = partial(self._admin.serve, runtime, self.endpoints["admin"])
-            await runtime.start_service("admin", serve)
         if self._systemd.is_there:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)
             await runtime.start_service("systemd", partial(self._systemd.follow, self._server))
+        if self._admin is not None:
+            options = self._held.configuration.admin
+            found = admin_endpoints(options, self._inherited.admin, self._tls("admin"))
+            endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
+            serve = partial(self._admin.serve, runtime, endpoints)
+            await runtime.start_service("admin", serve, end=self._admin.end)
+        if self._control is not None:  # last, so that it ends before the port that carries /rpc
+            control = self._held.configuration.control
+            found = open_endpoints(control, self._tls("control"), self._inherited.control)
+            endpoints = self.endpoints["control"] = list(map(RenewableEndpoint, found))
+            run = partial(self._control.run, runtime, endpoints)
+            await runtime.start_service("control", run, end=self._control.end)
 
-    def apply(self, tokens: TokenTable) -> None:
+    def _tls(self, table: str) -> "SSLContext | None":
+        certificate = self._held.certificates.get(table)
+        return None if certificate is None else certificate.context
+
+    def apply(self, tokens: "TokenTable") -> None:
         """Use other tokens from now on."""
-        self._tokens = tokens
         if self._control is not None:
             self._control.apply(tokens)

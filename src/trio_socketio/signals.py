@@ -1,4 +1,4 @@
-"""What signals do to the standalone server."""
+"""Handles the signals of the standalone server."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ import trio
 def ignore_hang_ups() -> None:
     """Keep a SIGHUP from ending the program before it serves.
 
-    Whoever sends one then wants the configuration read, which is about to happen. A closed terminal
-    goes unnoticed in that time. Under nohup nothing changes, see `handled_signals`.
+    A SIGHUP at that time asks for the configuration to be read, which is about to happen. A
+    terminal that is closed then goes unnoticed. Under nohup nothing changes, see `handled_signals`.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda *_: None)
@@ -25,13 +25,13 @@ def handled_signals(
 ) -> Iterator[None]:
     """Stop on the first signal, cancel on the second; the third ends the process.
 
-    What the first two do is run by trio between two steps of its tasks. If a plain handler never
-    returns, only the third has an effect.
+    The first two take effect between two steps of trio's tasks. If a plain handler never returns,
+    only the third has an effect.
 
     SIGHUP has two meanings. It asks a service to read its configuration again, and must not end it.
-    It is also sent when the terminal is closed from which the server was started; then it stops the
-    server as SIGTERM does, which would otherwise go on unseen and keep its port. Under nohup it is
-    ignored, and that is left as it is.
+    It is also sent when the terminal of the server is closed; then it stops the server as SIGTERM
+    does, because the server would otherwise go on unseen and keep its port. Under nohup SIGHUP is
+    ignored, and stays so.
 
     Args:
         stop: called by the first signal, with its name.

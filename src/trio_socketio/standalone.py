@@ -1,17 +1,16 @@
 """The composition root of the binary: makes a running program out of a configuration.
 
-What holds is `Program.configuration`. A reload loads a new one from the same sources, and reads
-every file that it names. Only when all of that has succeeded are its parts handed to their owners,
-in one step without a checkpoint (CFG-13).
+A reload loads a new configuration from the same sources. `reloading.plan` does everything that
+takes time or can fail. Then the owners are handed their parts in one step without a checkpoint
+(CFG-13).
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from logging import INFO, WARNING
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -19,14 +18,13 @@ import trio
 from trio_socketio.app import App, load_app
 from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Loaded, Sources, load
-from trio_socketio.configuration.tables import TABLES, Configuration, differences
-from trio_socketio.configuration.text import toml_value, visible_value
+from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.net.tls import create_context
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
+from trio_socketio.reloading import READ_S, Held, Plan, plan, put_into, read_files
 from trio_socketio.runtime.endpoints import (
     InheritedEndpoint,
     RenewableEndpoint,
@@ -36,59 +34,21 @@ from trio_socketio.runtime.endpoints import (
 from trio_socketio.runtime.runtime import open_runtime
 from trio_socketio.services import ProgramSystem, Services
 from trio_socketio.signals import handled_signals
-from trio_socketio.socketio.options import (
-    FLAT_NAMES,
-    ServerOptions,
-    group_options,
-    runtime_options,
-)
+from trio_socketio.socketio.options import ServerOptions, group_options, runtime_options
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
 
     from trio_socketio.configuration.options import ListenOptions
     from trio_socketio.ops.log import Log
 
 log = logging.getLogger(__name__)
 
-_CERTIFIED: Final = ("listen", "admin", "control")
-"""The tables that name a certificate."""
+_MAX_THREADS: Final = 4
+"""How many reads may hang, each in a thread that cannot be ended, before no more are begun."""
+_UNREAD: Final = f"the configuration and the files that it names were not read within {READ_S:g} s"
 
-
-class Reloaded(NamedTuple):
-    """What a reload has done.
-
-    Args:
-        changed: what has changed, as ``[cors] origins: [] -> ["https://a.example"]``.
-        needs_restart: the options that are given another value than the one that holds, and change
-            at the next start; in the same form.
-    """
-
-    changed: tuple[str, ...]
-    needs_restart: tuple[str, ...]
-
-
-class Certificate(NamedTuple):
-    """A certificate that was read.
-
-    Args:
-        context: the TLS context that has it.
-        digest: tells whether the files have changed.
-    """
-
-    context: "ssl.SSLContext"
-    digest: bytes
-
-
-class _Prepared(NamedTuple):
-    """A configuration with everything read and validated: nothing can fail any more."""
-
-    configuration: Configuration
-    options: ServerOptions
-    certificates: dict[str, Certificate]
-    tokens: TokenTable
-    idle: tuple[str, ...]
+T = TypeVar("T")
 
 
 def load_program(
@@ -110,38 +70,47 @@ def load_program(
             loaded.configuration.app.spec,
             loaded.given(),
             "--app" if app_option is None else app_option.where,
+            sources.explain,
         )
     except OptionError as error:
-        raise _with_names_of_tables(error) from None
+        raise sources.explain(error) from None
     program = Program(sources, loaded, app, program_log, version)
-    for warning in find_idle(program.configuration, loaded.settings, sources.flags):
+    for warning in find_idle(
+        program.configuration, loaded.settings, sources.flags, sources.inherited
+    ):
         log.warning("%s", warning)
     return program
 
 
 class Program:
-    """The standalone server: an app, where it listens, and the configuration that holds.
+    """The standalone server: an app, its endpoints, and the configuration that holds.
 
     Attributes:
         server: the app's server.
-        configuration: the options that hold, those that the app sets itself included.
     """
 
     def __init__(
         self, sources: Sources, loaded: Loaded, app: App, program_log: "Log", version: str
     ) -> None:
         self.server = app.server
-        self.configuration = _effective(loaded.configuration, app.server.options)
+        options = app.server.options
+        configuration = put_into(loaded.configuration, options)
+        self._held = Held(configuration, options, {}, TokenTable())
         self._sources = sources
         self._log = program_log
         self._own_options = app.own
         self._version = version
         self._systemd = Systemd()
         self._services: Services | None = None
-        self._certificates: dict[str, Certificate] = {}  # by the table that names them
         self._endpoints: list[RenewableEndpoint] = []
         self._reloading = trio.Lock()
         self._reload_asked = trio.Event()
+        self._threads = trio.CapacityLimiter(_MAX_THREADS)  # the default one serves others, too
+
+    @property
+    def configuration(self) -> Configuration:
+        """The options that hold, those that the app sets itself included."""
+        return self._held.configuration
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in stages; a second signal ends it at once.
@@ -149,48 +118,60 @@ class Program:
         max_connections is lowered to what the limit of open files allows. SIGHUP reloads.
 
         Raises:
-            ConfigurationError: the address or the certificate cannot be used.
+            ConfigurationError: the address, or a file that the configuration names, cannot be used.
         """
-        server, listen = self.server, self.configuration.listen
-        wanted = server.options.max_connections
-        fitting = fit_descriptors(wanted)
-        server.options = replace(server.options, max_connections=fitting.max_connections)
-        self.configuration = _effective(self.configuration, server.options)
-        self._certificates = read_certificates(self.configuration)
-        context = None
-        if "listen" in self._certificates:
-            context = self._certificates["listen"].context
-        inherited = inherited_listeners()
-        if inherited.public:
-            listen = msgspec.structs.replace(listen, fds=inherited.public)
-        self._endpoints = _endpoints(listen, context)
-        system = ProgramSystem(server, self, self._version)
-        self._services = Services(
-            server, system, self.configuration, self._log, inherited, self._systemd
-        )
         with (
             trio.CancelScope() as scope,
             handled_signals(self._stop, partial(_cancel, scope), self._ask_to_reload),
         ):
-            async with (
-                open_runtime(runtime_options(group_options(server.options))) as runtime,
-                trio.open_nursery() as reloads,
-            ):
-                await self._services.start(runtime)  # first, as they end after the server
-                reloads.start_soon(self._reload_when_asked)
-                serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
-                async with trio.open_nursery() as nursery:
-                    addresses: list[Any] = await nursery.start(serve)
-                    if fitting.change:  # logged now, so that the error of an address stands alone
-                        # Nobody has asked for the default number, so to lower it is no warning.
-                        asked = wanted != ServerOptions().max_connections
-                        log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
-                    path, secure = server.options.path, context is not None
-                    urls = [_url(address, path, secure=secure) for address in addresses]
-                    log.info("serving %s", ", ".join(urls))
-                    self._systemd.ready(f"serving {', '.join(urls)}")
-                reloads.cancel_scope.cancel()
+            await self._serve()
         log.info("stopped")
+
+    async def _serve(self) -> None:
+        server = self.server
+        wanted = server.options.max_connections
+        fitting = fit_descriptors(wanted)
+        server.options = replace(server.options, max_connections=fitting.max_connections)
+        configuration = put_into(self.configuration, server.options)
+        with trio.move_on_after(READ_S) as reading:
+            self._held = await self._in_thread(
+                partial(read_files, configuration, server.options, self._sources)
+            )
+        if reading.cancelled_caught:
+            raise ConfigurationError(_UNREAD)
+        listen = configuration.listen
+        inherited = inherited_listeners()
+        if inherited.public:
+            listen = msgspec.structs.replace(listen, fds=inherited.public)
+        certificate = self._held.certificates.get("listen")
+        self._endpoints = _endpoints(listen, certificate and certificate.context)
+        system = ProgramSystem(server, self, self._version)
+        self._services = Services(server, system, self._held, self._log, inherited, self._systemd)
+        async with (
+            open_runtime(runtime_options(group_options(server.options))) as runtime,
+            trio.open_nursery() as reloads,
+        ):
+            await self._services.start(runtime)  # first, as they end after the server
+            reloads.start_soon(self._reload_when_asked)
+            serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
+            async with trio.open_nursery() as nursery:
+                addresses: list[Any] = await nursery.start(serve)
+                if fitting.change:  # logged now, so that the error of an address stands alone
+                    # The default was not asked for, so lowering it is not worth a warning.
+                    asked = wanted != ServerOptions().max_connections
+                    log.log(WARNING if fitting.lowered and asked else INFO, fitting.change)
+                path, secure = server.options.path, certificate is not None
+                urls = [_url(address, path, secure=secure) for address in addresses]
+                log.info("serving %s", ", ".join(urls))
+                self._systemd.ready(f"serving {', '.join(urls)}")
+            reloads.cancel_scope.cancel()
+
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        """Read files in a thread, because one may be on a slow disk, or never answer.
+
+        If the caller is cancelled, the thread is left alone with what it reads.
+        """
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._threads)
 
     def _stop(self, signal_name: str) -> None:
         log.info("received %s: stopping", signal_name)
@@ -199,7 +180,7 @@ class Program:
     # -- reload
 
     def _ask_to_reload(self) -> None:
-        log.info("received SIGHUP: the configuration is loaded anew")
+        log.info("received SIGHUP: loading the configuration again")
         self._reload_asked.set()
 
     async def _reload_when_asked(self) -> None:
@@ -208,123 +189,75 @@ class Program:
             self._reload_asked = trio.Event()
             try:
                 await self.reload()
-            except ConfigurationError as error:
-                log.error("nothing is reloaded, and the configuration stays as it is: %s", error)
+            except (ConfigurationError, TimeoutError):
+                continue  # it is logged
             except Exception:
-                # There may be no memory or no thread left; clients are served all the same.
-                log.exception("nothing is reloaded, and the configuration stays as it is")
+                # Memory or threads may have run out; clients are still served.
+                log.exception("nothing was reloaded, and the configuration stays as it is")
 
-    async def reload(self) -> Reloaded:
-        """Load the configuration anew, and apply what can be changed while the server serves.
+    async def reload(self) -> Plan:
+        """Load the configuration again, and apply the options that can be changed while serving.
 
-        Clients that are connected keep their connections and the limits that they began with.
+        Connected clients keep their connections, and the limits with which they began. The log
+        tells how the reload ended, whoever asked for it (CFG-13). If the caller is cancelled,
+        nothing has changed.
 
         Raises:
             ConfigurationError: it cannot be used; nothing has changed.
+            TimeoutError: it was not read within READ_S; nothing has changed.
         """
-        async with self._reloading:
-            self._systemd.reloading()
-            try:
-                # In a thread, because a file may be on a slow disk or a network.
-                prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
-                reloaded = self._apply(prepared)
-            finally:
-                self._systemd.ready("serving")
-        for warning in prepared.idle:
-            log.warning("%s", warning)
-        for change in reloaded.changed:
-            log.info("reloaded %s", change)
-        for change in reloaded.needs_restart:
-            log.warning("%s needs a restart", change)
-        if not reloaded.changed:
-            until = " that can be changed now" if reloaded.needs_restart else ""
-            log.info("reloaded the configuration: nothing has changed%s", until)
-        return reloaded
-
-    def _prepare(self) -> _Prepared:
-        """Do everything that can fail, and change nothing."""
-        loaded = load(self._sources)
         try:
-            options = replace(self._own_options, **loaded.given())
-        except OptionError as error:
-            raise _with_names_of_tables(error) from None
-        configuration = _effective(loaded.configuration, options)
-        certificates = read_certificates(configuration)
-        idle = tuple(find_idle(configuration, loaded.settings, self._sources.flags))
-        tokens = TokenTable(configuration.control.tokens)
-        return _Prepared(configuration, options, certificates, tokens, idle)
+            with trio.move_on_after(READ_S):  # CFG-30
+                async with self._reloading:
+                    with self._systemd.reloading():
+                        planned = await self._in_thread(self._plan)
+                        self._apply(planned)
+                    return planned
+            raise TimeoutError(_UNREAD)
+        except (ConfigurationError, TimeoutError) as error:
+            log.error("nothing was reloaded, and the configuration stays as it is: %s", error)
+            raise
+        except trio.Cancelled:
+            log.warning("a reload was given up: its caller has gone, or the server stops")
+            raise
 
-    def _apply(self, prepared: _Prepared) -> Reloaded:
-        """Hand every owner its new group. Nothing here can fail."""
-        fitting = fit_descriptors(prepared.options.max_connections)
-        options = replace(prepared.options, max_connections=fitting.max_connections)
-        new = _effective(prepared.configuration, options)
-        if fitting.lowered and fitting.max_connections != self.server.options.max_connections:
-            log.warning(fitting.change)
-        old = self.configuration
-        reloaded, self.configuration = _compare(old, new)
-        # Each owner takes its group here. A further one is a line.
-        self.server.apply(options)
-        self._log.apply(self.configuration.log)
+    def _plan(self) -> Plan:
+        runs_control = self._services is not None and self._services.runs_control
+        loaded = load(self._sources)
+        return plan(self._held, loaded, self._own_options, self._sources, runs_control=runs_control)
+
+    def _apply(self, planned: Plan) -> None:
+        """Hand every owner what it goes by from now on: nothing but assignments."""
+        self._held = held = planned.held
+        # Each owner gets its part here; a further owner is one more line.
+        self.server.apply(held.options)
+        self._log.apply(held.configuration.log)
+        endpoints = {"listen": self._endpoints}
         if self._services is not None:
-            self._services.apply(prepared.tokens)
-        lines = []
-        for table, certificate in prepared.certificates.items():
-            file = getattr(new, table).certfile
-            if self._renew(table, certificate) and file == getattr(old, table).certfile:
-                lines.append(f"[{table}] certfile: {file} has a new certificate or key")
-        return reloaded._replace(changed=(*reloaded.changed, *lines))
+            self._services.apply(held.tokens)
+            endpoints |= self._services.endpoints
+        for table in planned.renewed:
+            for endpoint in endpoints[table]:
+                if endpoint.tls is not None:  # the control socket's file speaks no TLS
+                    endpoint.renew(held.certificates[table].context)
+        _tell(planned)
 
-    def _renew(self, table: str, certificate: Certificate) -> bool:
-        """Use a certificate for connections that come from now on; return whether it is new."""
-        current = self._certificates.get(table)
-        if current is None or certificate.digest == current.digest:
-            return False  # the same context goes on, in which clients can resume their TLS sessions
-        self._certificates[table] = certificate
-        if table == "listen":
-            endpoints = self._endpoints
-        else:
-            endpoints = [] if self._services is None else self._services.endpoints[table]
-        for endpoint in endpoints:
-            if endpoint.tls is not None:  # the control socket's file speaks no TLS
-                endpoint.renew(certificate.context)
-        return True
+
+def _tell(planned: Plan) -> None:
+    for warning in planned.warnings:
+        log.warning("%s", warning)
+    for change in planned.changed:
+        log.info("reloaded %s", change)
+    for change in planned.needs_restart:
+        log.warning("%s needs a restart", change)
+    if not planned.changed:
+        until = " that can be changed now" if planned.needs_restart else ""
+        log.info("reloaded the configuration: nothing has changed%s", until)
 
 
 def _cancel(scope: trio.CancelScope, signal_name: str) -> None:
     log.info("received %s: stopping", signal_name)
     scope.cancel()
-
-
-def read_certificates(configuration: Configuration) -> dict[str, Certificate]:
-    """Read the certificates that the tables name, by table.
-
-    Raises:
-        ConfigurationError: one cannot be used.
-    """
-    groups = {table: getattr(configuration, table) for table in _CERTIFIED}
-    return {
-        table: read_certificate(Path(group.certfile), group.keyfile and Path(group.keyfile))
-        for table, group in groups.items()
-        if group.certfile is not None
-    }
-
-
-def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
-    """Read a certificate and its key.
-
-    Raises:
-        ConfigurationError: they cannot be used.
-    """
-    context = create_context(certfile, keyfile)
-    digest = sha256()
-    for path in (certfile, keyfile):
-        if path is not None:
-            try:
-                digest.update(path.read_bytes())
-            except OSError as error:  # it was taken away a moment ago
-                raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    return Certificate(context, digest.digest())
 
 
 def _endpoints(
@@ -342,52 +275,3 @@ def _url(address: Any, path: str, *, secure: bool) -> str:
         return f"unix:{address}"
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{'https' if secure else 'http'}://{host}:{address[1]}{path}"
-
-
-def _effective(configuration: Configuration, options: ServerOptions) -> Configuration:
-    """Put the options that hold for a server into a configuration."""
-    groups: Mapping[str, Any] = group_options(options)._asdict()
-    held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
-    return msgspec.structs.replace(configuration, **held)
-
-
-def _with_names_of_tables(error: OptionError) -> ConfigurationError:
-    """Name the option as it stands in a file, because the error has its flat name."""
-    for table, names in FLAT_NAMES.items():
-        for name, flat in names.items():
-            if flat == error.option:
-                return ConfigurationError(f"[{table}] {name}: {error.reason}")
-    return error
-
-
-def _is_reloadable(table: str, name: str, old: Configuration, new: Configuration) -> bool:
-    if table in _CERTIFIED and name in ("certfile", "keyfile"):
-        before, after = getattr(old, table).certfile, getattr(new, table).certfile
-        if (before is None) is not (after is None):
-            return False  # to begin or cease to speak TLS changes the URL
-    return name in TABLES[table]._reloadable
-
-
-def _compare(old: Configuration, new: Configuration) -> tuple[Reloaded, Configuration]:
-    """Compare the configuration that holds with a new one.
-
-    Returns:
-        What has changed, and the configuration that holds from now on.
-    """
-    changed: list[str] = []
-    needs_restart: list[str] = []
-    taken: dict[str, dict[str, Any]] = {}
-    for table, name in differences(old, new):
-        before, after = getattr(old, table), getattr(new, table)
-        shown = [toml_value(visible_value(group, name)) for group in (before, after)]
-        line = f"[{table}] {name}: {shown[0]} -> {shown[1]}"
-        if _is_reloadable(table, name, old, new):
-            taken.setdefault(table, {})[name] = getattr(after, name)
-            changed.append(line)
-        else:
-            needs_restart.append(line)
-    held = {
-        table: msgspec.structs.replace(getattr(old, table), **options)
-        for table, options in taken.items()
-    }
-    return Reloaded(tuple(changed), tuple(needs_restart)), msgspec.structs.replace(old, **held)

@@ -59,7 +59,7 @@ async def main() -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    print(runner.addresses[0][1], flush=True)  # noqa: T201
+    print(runner.addresses[0][1], flush=True)  # noqa: T201 - the test that starts us reads it
     await asyncio.Event().wait()
 
 

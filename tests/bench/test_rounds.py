@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bench.generator import Measurement
 from bench.machine import Conditions, Cores
+from bench.operating import Operating
 from bench.report import as_json, markdown, summary, verdict_table
 from bench.resting import Resting
 from bench.rows import Group, all_rows, select
@@ -52,6 +53,7 @@ def results(made: Figures) -> Results:
         resting=Resting(),
         lateness={},
         curves=[],
+        operating=Operating(),
         parts=set(),
     )
 

@@ -7,11 +7,12 @@ from bench.throughput import Pace, estimate_s
 from bench.trials import FULL, QUICK, all_trials, keys, select
 
 RESTING = ["memory", "idle", "lateness", "growth"]
+OPERATING = ["control/1", "control/16", "session-lines", "backends"]
 
 
 def test_every_row_is_compared_once() -> None:
     found = keys()
-    assert sorted(found) == sorted([*(row.key for row in all_rows()), "p99", *RESTING])
+    assert sorted(found) == sorted([*(row.key for row in all_rows()), "p99", *RESTING, *OPERATING])
 
 
 def test_all_rows_in_ten_pairs_take_about_half_an_hour() -> None:
@@ -23,6 +24,7 @@ def test_a_row_is_compared_alone() -> None:
     (trial,) = select(["echo/64/16"], FULL)
     assert [quantity.key for quantity in trial.quantities] == ["echo/64/16"]
     assert [trial.name for trial in select(["idle"], FULL)] == ["idle"]
+    assert [trial.name for trial in select(["control"], FULL)] == ["control/1"]
 
 
 def test_p99_comes_with_the_row_that_it_is_of() -> None:

@@ -1,7 +1,6 @@
 """Every test that takes `transports` runs on each way to be connected."""
 
 import pytest
-from trio.testing import MockClock
 
 WAYS = {
     "polling": ("polling",),
@@ -13,8 +12,3 @@ WAYS = {
 @pytest.fixture(params=list(WAYS))
 def transports(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return WAYS[request.param]
-
-
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)

@@ -63,6 +63,22 @@ class FakeServer:
         """The next connection, which must speak HTTP."""
         return FakeHttp(await self.accept())
 
+    async def join_polling(self, **handshake: Any) -> tuple["FakeHttp", "FakeHttp"]:
+        """Let a client on polling into the main namespace.
+
+        Gives the connection of its GETs, on which the next one is awaited, and that of its POSTs.
+        """
+        getter = await self.accept_http()
+        await getter.receive()
+        await getter.answer("0" + json.dumps(HANDSHAKE | handshake))
+        await getter.receive()
+        poster = await self.accept_http()
+        await poster.receive()
+        await poster.answer("ok")
+        await getter.answer('40{"sid":"s"}')
+        await getter.receive()
+        return getter, poster
+
     @asynccontextmanager
     async def client(self, **settings: Any) -> AsyncIterator[Client]:
         """A client of it, on WebSocket unless told otherwise."""

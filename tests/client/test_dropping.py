@@ -132,15 +132,7 @@ class TestPackets:
         fake = FakeServer()
 
         async def serve() -> None:
-            getter = await fake.accept_http()
-            await getter.receive()
-            await getter.answer("0" + json.dumps(HANDSHAKE))
-            await getter.receive()
-            poster = await fake.accept_http()
-            await poster.receive()
-            await poster.answer("ok")
-            await getter.answer('40{"sid":"s"}')
-            await getter.receive()
+            getter, poster = await fake.join_polling()
             await poster.receive()
             async with trio.open_nursery() as both:
                 both.start_soon(getter.answer, "1")

@@ -32,6 +32,13 @@ BEGINNINGS = [
 ]
 
 
+def transport_of(client: Client) -> Any:
+    """What carries the session of a client that is connected."""
+    session = client._link.session
+    assert session is not None
+    return session._carrier.transport
+
+
 class TestHandshakes:
     @pytest.mark.req("CLI-03", "CLI-40")
     @pytest.mark.parametrize(("sent", "says"), BEGINNINGS)
@@ -230,9 +237,7 @@ class TestPackets:
             await end.stream.send_all(b"\x01\x00")
             for _ in range(20):
                 await end.stream.send_all(b"\x00\x00" * 1000)
-            session = client._link.session
-            assert session is not None
-            assert session._carrier.transport._parts == []  # type: ignore[union-attr]
+            assert transport_of(client)._parts == []
             await end.stream.send_all(b"\x80\x0842" + b'["x"]' + b" ")
             await wait_all_tasks_blocked()
             assert client.connected
@@ -411,10 +416,7 @@ class TestSilence:
                 stuck.set()
                 await trio.sleep_forever()
 
-            session = client._link.session
-            assert session is not None
-            stream = session._carrier.transport._stream  # type: ignore[union-attr]
-            stream.send_all = never  # type: ignore[union-attr, method-assign]
+            transport_of(client)._stream.send_all = never
             for _ in range(98):
                 client.emit("x", "y" * 1000)
             with pytest.raises(BufferFull):
@@ -514,15 +516,7 @@ class TestPolling:
         fake = FakeServer()
 
         async def serve() -> None:
-            getter = await fake.accept_http()
-            await getter.receive()
-            await getter.answer("0" + json.dumps(HANDSHAKE))
-            await getter.receive()
-            poster = await fake.accept_http()
-            await poster.receive()
-            await poster.answer("ok")
-            await getter.answer('40{"sid":"s"}')
-            await getter.receive()
+            getter, poster = await fake.join_polling()
             if method == "GET":
                 await getter.answer("gone", status)
             else:

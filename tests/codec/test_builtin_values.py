@@ -53,7 +53,7 @@ class Blob(bytes):
 class Scalar:
     """Like numpy's scalars that are no subclass of a builtin."""
 
-    shape = ()
+    shape: tuple[int, ...] = ()
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -63,7 +63,7 @@ class Scalar:
 
 
 class Array(Scalar):
-    shape = (2,)  # type: ignore[assignment]
+    shape = (2,)
 
 
 class Table(Mapping[str, Any]):
@@ -228,7 +228,7 @@ def test_raw_json_is_sent_as_it_is() -> None:
 class Loop:
     """A scalar that is its own item."""
 
-    shape = ()
+    shape: tuple[int, ...] = ()
 
     def item(self) -> "Loop":
         return self

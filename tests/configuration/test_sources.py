@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import PREFIX, plain_value, read_environment
 from trio_socketio.configuration.kinds import find_kind
@@ -148,9 +149,32 @@ def test_only_what_is_given_overrides_an_app(tmp_path: Path) -> None:
     [
         ("[engin]", "unknown table [engin]; did you mean [engine]?"),
         ("[weather]", "unknown table [weather]"),
-        ("port = 1", "port stands outside the tables; it belongs into [listen]"),
+        ("port = 1", "port stands outside the tables; it belongs in [listen]"),
         ("engine = 1", "engine is a table, so its options stand below a line that reads [engine]"),
         ("weather = 1", "unknown option weather outside the tables"),
+        (
+            "listen = 1",
+            "listen is a table, so its options stand below a line that reads [listen]",
+        ),
+        ("[[listen]]\nport = 1", "there is one table listen: write [listen], not [[listen]]"),
+        ("[[listen]]\n[[listen]]", "there is one table listen: write [listen], not [[listen]]"),
+        (
+            "[control.tokens]\nname = 'a'",
+            "expected a list, each item of which is a table; write [[control.tokens]]",
+        ),
+        (
+            "[control]\nlisten = 'unix:/x'",
+            "[control] listen: expected a list, each item of which is text, not 'unix:/x'; write "
+            "['unix:/x']",
+        ),
+        (
+            "[control]\nlisten = ['unix:~/x']",
+            "[control] listen: 'unix:~/x': write the whole path, as ~ is not expanded here",
+        ),
+        (
+            "[listen]\nport = 2024-01-02",
+            "[listen] port: expected a whole number, not 2024-01-02",
+        ),
         (
             "[engine]\nping_intervall_s = 1",
             "[engine] ping_intervall_s: unknown option; did you mean ping_interval_s?",
@@ -229,9 +253,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert told.endswith("is nested too deeply")
     (told,) = faults(write(tmp_path, "#" * (1 << 20) + "\n"))
     assert told.endswith("is larger than 1048576 bytes")
+    (told,) = faults(write(tmp_path, "[listen]\nport = 1\n[listen]\nport = 2\n"))
+    assert told.partition(": ")[2].startswith(
+        "is not TOML: Cannot declare [listen] twice (at line 3"
+    )
+    (told,) = faults(write(tmp_path, "[engine.cookie]\n[engine.cookie]\n"))
+    assert "is not TOML: Cannot declare [engine.cookie] twice" in told
     (tmp_path / "conf.toml").write_bytes(b"\xff")
     (told,) = faults(tmp_path / "conf.toml")
     assert told.endswith("is not text in UTF-8")
+
+
+def test_a_file_may_begin_with_the_mark_that_editors_on_windows_write(tmp_path: Path) -> None:
+    (tmp_path / "conf.toml").write_bytes(b"\xef\xbb\xbf[listen]\r\nport = 1\r\n")
+    assert loaded(tmp_path / "conf.toml").configuration.listen.port == 1
 
 
 @pytest.mark.req("CFG-03")
@@ -273,7 +308,7 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
         "[engine] transports: must name at least one transport",
         "must be zero or more, not -1.0",
     ]
-    with pytest.raises(Faults, match=rf"and 5 more; trio-socketio check-config {file} tells all"):
+    with pytest.raises(Faults, match=rf"and 5 more; trio-socketio check-config {file} lists all"):
         loaded(file)
 
 
@@ -295,16 +330,22 @@ def test_what_follows_from_another_error_is_not_told(tmp_path: Path) -> None:
         (
             "[listen]\nunix = '/s'\nport = 1",
             {},
-            "{0}: [listen] unix does not listen on a port: leave out {0}: [listen] unix or "
-            "{0}: [listen] port",
+            "{0}: [listen] unix does not listen on a port: leave out either it or [listen] port",
         ),
         (
             "[listen]\nport = 1",
             {"LISTEN__FDS": "3"},
-            "{1}LISTEN__FDS listens on an inherited descriptor: leave out {1}LISTEN__FDS or "
+            "{1}LISTEN__FDS listens on an inherited descriptor: leave out either it or "
             "{0}: [listen] port",
         ),
         ("[listen]\nkeyfile = 'k'", {}, "{0}: [listen] keyfile needs [listen] certfile"),
+        ("", {"LISTEN__KEYFILE": "k"}, "{1}LISTEN__KEYFILE needs {1}LISTEN__CERTFILE"),
+        (
+            "[engine]\nallow_eio3 = true\n[sockets]\nparser = 'msgpack'",
+            {},
+            "{0}: [engine] allow_eio3 and [sockets] parser contradict each other: clients 1.x "
+            "and 2.x speak JSON only, so the parser must be json",
+        ),
         (
             "[engine]\nallow_eio3 = true",
             {"SOCKETS__PARSER": "msgpack"},
@@ -324,6 +365,68 @@ def test_contradictions_name_both(
     file = write(tmp_path, text)
     given = {PREFIX + name: value for name, value in environment.items()}
     assert faults(file, given) == (fault.format(file, PREFIX),)
+
+
+@pytest.mark.req("CFG-20")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[listen]\nport = 9100\n[admin]\nlisten = '127.0.0.1:9100'",
+            "{0}: [listen] port: port 9100 is already taken by {0}: [admin] listen",
+        ),
+        (
+            "[admin]\nlisten = '127.0.0.1:3000'",
+            "[listen] port: port 3000 is already taken by {0}: [admin] listen",
+        ),
+        (
+            "[listen]\nhost = ['all']\n[admin]\nlisten = '[::1]:3000'",
+            "[listen] port: port 3000 is already taken by {0}: [admin] listen",
+        ),
+        (
+            "[control]\nlisten = ['unix:/a', 'unix:/a']",
+            "{0}: [control] listen: /a is already taken by {0}: [control] listen",
+        ),
+        (
+            "[listen]\nunix = '/a'\n[control]\nlisten = ['unix:/a']",
+            "{0}: [listen] unix: /a is already taken by {0}: [control] listen",
+        ),
+    ],
+)
+def test_what_is_named_twice_is_an_error(tmp_path: Path, text: str, told: str) -> None:
+    file = write(tmp_path, text)
+    assert faults(file) == (told.format(file),)
+
+
+@pytest.mark.req("CFG-20")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[listen]\nport = 0\n[admin]\nlisten = '127.0.0.1:0'",
+        "[listen]\nhost = ['::1']\n[admin]\nlisten = '127.0.0.1:3000'",
+        "[listen]\nhost = ['::']\n[admin]\nlisten = '0.0.0.0:3000'",
+        "[listen]\nhost = ['127.0.0.1', '::1']\n[admin]\nlisten = '127.0.0.2:3000'",
+        "[listen]\nfds = [3]\n[admin]\nlisten = '127.0.0.1:3000'",
+        "[listen]\nunix = '/a'\n[control]\nlisten = ['unix:/b']\n[admin]\nlisten = '[::1]:3000'",
+    ],
+)
+def test_what_only_looks_alike_is_none(tmp_path: Path, text: str) -> None:
+    loaded(write(tmp_path, text))
+
+
+@pytest.mark.req("CMD-11")
+def test_a_socket_of_systemd_is_a_place_to_listen(tmp_path: Path) -> None:
+    text = "[control]\nmax_in_flight = 3\n[admin]\nmax_connections = 3\n"
+    configuration, settings = loaded(write(tmp_path, text))
+    told = [
+        [warning.rpartition(" without ")[2] for warning in found]
+        for found in (
+            find_idle(configuration, settings, {}, inherited)
+            for inherited in ((), ("control",), ("admin", "control"), ("public",))
+        )
+    ]
+    both = ["[control] listen", "[admin] listen"]
+    assert told == [both, both[1:], [], both]
 
 
 # -- the environment
@@ -430,7 +533,8 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
     class Whole(msgspec.Struct):
         guarded: Guarded
 
-    written = effective_text(Whole(group), {}, GUARDED)  # type: ignore[arg-type]
+    whole: Any = Whole(group)  # a configuration of this one table
+    written = effective_text(whole, {}, GUARDED)
     assert "swordfish" not in written
     assert "hunter2" not in written
     assert written.count(MASK) == 2

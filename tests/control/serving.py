@@ -34,6 +34,7 @@ class FakeSystem:
     reload_error: str = ""
     reloads: int = 0
     waits: bool = False
+    is_slow: bool = False
     drained: int = 0
     resume: trio.Event = field(default_factory=trio.Event)
 
@@ -42,12 +43,14 @@ class FakeSystem:
             version="0.1.0", node="n0de", pid=1, started_at_s=time.time(), state="serving"
         )
 
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         return {"engine": {"sessions": 1}, "control": {"peers": 1}}
 
     async def reload(self) -> Reloaded:
         if self.reload_error:
             raise ConfigurationError(self.reload_error)
+        if self.is_slow:
+            raise TimeoutError("not read within 30 s")
         if self.waits:
             await self.resume.wait()
         await trio.lowlevel.checkpoint()

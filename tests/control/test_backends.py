@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tests.socketio.serving import until
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
-from trio_socketio import ConfigurationError, Server, Socket
+from trio_socketio import ConfigurationError, LocalProtocolError, Server, Socket
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.options import BackendOptions, ControlOptions, ForwardedEvents
 from trio_socketio.control.service import ControlService
+from trio_socketio.runtime.runtime import open_runtime
 from trio_socketio.runtime.sampling import REFUSALS
 
 
@@ -32,6 +34,19 @@ async def backend(where: Controlled, **params: Any) -> AsyncIterator[RawPeer]:
     async with peer(where) as raw:
         await raw.call("backend.register", **params)
         yield raw
+
+
+@asynccontextmanager
+async def client_and_backend(
+    folder: Path, backends: BackendOptions | None = None, **options: Any
+) -> AsyncIterator[tuple[SocketIOClient, RawPeer]]:
+    """A client and a backend of a server, which forwards all events by default."""
+    async with (
+        controlled(folder, backends=backends or forwarding(), **options) as where,
+        where.client() as (client, _),
+        backend(where) as raw,
+    ):
+        yield client, raw
 
 
 async def given(raw: RawPeer) -> tuple[int, dict[str, Any]]:
@@ -92,11 +107,7 @@ async def test_the_result_is_the_answer(tmp_path: Path) -> None:
 @pytest.mark.req("RPC-20")
 @trio_test
 async def test_bytes_reach_the_backend_and_come_back(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding()) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path) as (client, raw):
         await client.send('51-3["file",{"_placeholder":true,"num":0}]', b"\0\1")
         number, event = await given(raw)
         assert event["args"] == [{"$bytes": "AAE="}]
@@ -115,7 +126,7 @@ async def test_without_a_backend_the_client_is_told(
         controlled(tmp_path, backends=forwarding("order")) as where,
         where.client() as (client, _),
     ):
-        reason = {"code": 1013, "message": "no backend is there to handle this event"}
+        reason = {"code": 1013, "message": "no backend is registered for this event"}
         await client.emit("order")
         assert await told(client) == {"event": "order", **reason}
         await client.emit("order", ack_id=1)
@@ -126,20 +137,16 @@ async def test_without_a_backend_the_client_is_told(
         for _ in range(20):
             await client.emit("order")
         await until(lambda: where.service._backends.failed == 22)
-        lines = caplog.text.count("'order' was not handled by a backend: no backend is there")
+        lines = caplog.text.count("'order' was not handled by a backend: no backend is registered")
         assert REFUSALS.burst <= lines < 22  # not a line for each
     # LOG-20: nor is any left out of the sum.
-    assert f"events that no backend has handled: and {22 - lines} more in" in caplog.text
+    assert f"events that no backend has handled: {22 - lines} more in" in caplog.text
 
 
 @pytest.mark.req("CONTROL-33")
 @trio_test
 async def test_an_error_of_the_backend_is_told(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding()) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path) as (client, raw):
         for error, code in (
             ({"code": 42, "message": "sold out", "data": "ours"}, 42),
             ("nonsense", Code.INTERNAL_ERROR),
@@ -235,11 +242,7 @@ async def test_a_backend_that_does_not_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = forwarding(deadline_s=0.6, max_timeouts=3)
-    async with (
-        controlled(tmp_path, backends=options) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path, options) as (client, raw):
         for _ in range(2):
             await client.emit("e")
             number, _ = await given(raw)
@@ -285,11 +288,7 @@ async def test_a_backend_has_so_much_to_do_at_most(tmp_path: Path) -> None:
 @pytest.mark.req("CONTROL-34")
 @trio_test
 async def test_an_event_that_does_not_fit_into_a_line(tmp_path: Path) -> None:
-    async with (
-        controlled(tmp_path, backends=forwarding(), max_line_bytes=2000) as where,
-        where.client() as (client, _),
-        backend(where) as raw,
-    ):
+    async with client_and_backend(tmp_path, max_line_bytes=2000) as (client, raw):
         await client.emit("big", "x" * 3000)
         assert (await told(client))["code"] == Code.TOO_LARGE
         deep = "[" * 505 + "]" * 505
@@ -353,15 +352,93 @@ async def test_the_app_comes_before_the_backends(tmp_path: Path) -> None:
         assert (await told(client))["event"] == "other"
 
 
-def test_an_event_that_the_app_handles_cannot_be_forwarded() -> None:
+@trio_test
+async def test_an_event_that_the_app_handles_cannot_be_forwarded() -> None:
     server = Server()
     server.on("own")(lambda _: None)
     for options, words in (
         (forwarding("own"), "/ has a handler of 'own' already"),
         (forwarding("a", namespace="/a,b"), "a namespace cannot be called"),
     ):
+        service = ControlService(server, FakeSystem(), ControlOptions(backends=options))
         with pytest.raises(ConfigurationError, match=words):
-            ControlService(server, FakeSystem(), ControlOptions(backends=options))
+            async with open_runtime() as runtime:
+                await runtime.start_service("control", partial(service.run, runtime))
+
+
+@trio_test
+async def test_a_service_has_no_effect_on_the_server_before_it_runs_and_may_run_again() -> None:
+    server = Server()
+    service = ControlService(server, FakeSystem(), ControlOptions(backends=forwarding("order")))
+    server.on("order")(lambda _: None)
+    server = Server()
+    service = ControlService(server, FakeSystem(), ControlOptions(backends=forwarding("order")))
+    for _ in range(2):
+        async with open_runtime() as runtime:
+            await runtime.start_service("control", partial(service.run, runtime))
+    with pytest.raises(LocalProtocolError, match="has a handler of 'order' already"):
+        server.on("order")(lambda _: None)
+
+
+@pytest.mark.req("CONTROL-72")
+@trio_test
+async def test_a_backend_that_registers_again_replaces_what_it_was_registered_for(
+    tmp_path: Path,
+) -> None:
+    options = BackendOptions(forward=(ForwardedEvents(), ForwardedEvents(namespace="/b")))
+    async with (
+        controlled(tmp_path, backends=options) as where,
+        where.client() as (client, _),
+        backend(where, namespaces=["/"]) as one,
+    ):
+        await client.emit("first", ack_id=1)
+        number, _ = await given(one)
+        await answer(one, number, None)
+        await client.receive()
+        await one.call("backend.register", namespaces=["/b"])
+        await client.emit("nobody's")
+        assert (await told(client))["code"] == Code.UNAVAILABLE
+        async with backend(where, namespaces=["/"]) as other:
+            await client.emit("second", ack_id=2)
+            number, event = await given(other)
+            assert event["event"] == "second"
+            await answer(other, number, "of the other")
+            assert (await client.receive())[0] == '32["of the other"]'
+
+
+@pytest.mark.req("CONTROL-24")
+@trio_test
+async def test_a_peer_that_has_gone_does_not_become_a_backend(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        controlled(tmp_path, backends=forwarding()) as where,
+        where.client() as (client, socket_id),
+    ):
+        async with peer(where) as ghost:
+            ask = partial(ghost.request, "emit_with_ack", event="q", sockets=[socket_id])
+            await ghost.send(
+                *(ask(timeout_s=60) for _ in range(20)),
+                [
+                    ghost.request("emit", event="last", all=True),
+                    ghost.request("backend.register"),
+                    ghost.request("auth", token="wrong"),
+                ],
+            )
+        while (await client.receive())[0] != '2["last"]':
+            pass
+        await until(lambda: not where.service._peers)
+        await until(lambda: where.service.statistics().methods["auth"][0] == 1)
+        methods = where.service.statistics().methods
+        for name in ("backend.register", "auth"):
+            assert methods[name][:2] == (1, 1), name  # called, and refused
+        assert "wrong token" not in caplog.text
+        assert len(where.service._backends._registered) == 0
+        async with backend(where) as raw:
+            await client.emit("e", ack_id=1)
+            number, _ = await given(raw)
+            await answer(raw, number, None)
+            assert (await client.receive())[0] == "31[]"
 
 
 @pytest.mark.req("CONTROL-26")
@@ -394,3 +471,27 @@ async def test_answers_of_a_backend_do_not_wait_behind_its_own_calls(tmp_path: P
             await client.send(f"3{ack_id}[]")
             assert (await raw.receive())["result"]["asked"] == 1
         assert (await raw.call("system.info"))["pid"] == 1
+
+
+@trio_test
+async def test_the_log_names_a_forwarded_event_as_the_options_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = BackendOptions(
+        forward=(ForwardedEvents(events=("order",)), ForwardedEvents(namespace="/chat"))
+    )
+    async with (
+        controlled(tmp_path, backends=forward) as where,
+        where.client() as (client, _),
+        where.client("/chat") as (chat, _),
+    ):
+        where.server._host.workers.slow_handler_s = 0.0
+        await client.emit("order", ack_id=1)
+        await client.receive_event()
+        await chat.emit("any", namespace="/chat")
+        await chat.receive()
+        told = {line.rpartition(" blocked")[0] for line in caplog.messages if " blocked" in line}
+        assert {
+            "handler [control.backends] forward (/) of 'order'",
+            "handler [control.backends] forward (/chat) of 'any'",
+        } <= told

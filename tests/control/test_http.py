@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from tests.control.serving import Controlled, FakeSystem, controlled, write_token
+from tests.ops.operated import operated
 from tests.socketio.serving import until
 from tests.wire import HttpClient, Response
 from trio.testing import trio_test
@@ -20,6 +21,7 @@ from trio_socketio.control.service import ControlService
 from trio_socketio.http.options import HttpOptions
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import open_http_connections
+from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
@@ -146,39 +148,49 @@ async def test_who_is_kept_out(
             assert response.json()["error"]["code"] == Code.UNAUTHORIZED
             was_given = ("Authorization", "Bearer wrong") in headers
             assert ("no such token" in response.text) is was_given
-            assert ("127.0.0.1 has a wrong token" in caplog.text) is was_given
+            assert ("127.0.0.1: there is no such token" in caplog.text) is was_given
             assert "Bearer" not in caplog.text
 
 
-@pytest.mark.req("CONTROL-42")
+@pytest.mark.req("OPS-05", "CONTROL-42")
 @pytest.mark.parametrize(
     ("host", "status"),
     [
         ("localhost", 200),
+        ("localhost.", 200),
         ("LOCALHOST:80", 200),
         ("127.0.0.1:9000", 200),
+        ("127.0.0.1:", 200),
         ("[::1]:9000", 200),
         ("[::1]", 200),
         ("ops.example:9000", 200),
+        ("ops.example.", 200),
         ("evil.example", 403),
         ("localhost.evil.example", 403),
         ("127.0.0.1.evil.example:80", 403),
     ],
 )
 @trio_test
-async def test_other_hosts_are_refused(tmp_path: Path, host: str, status: int) -> None:
-    async with over_http(tmp_path, hosts=("Ops.example",)) as (_, http):
-        stream = await trio.open_tcp_stream("127.0.0.1", http.port)
-        async with stream:
-            body = json.dumps(call("system.info"))
-            await stream.send_all(
-                f"POST /rpc HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-                f"Authorization: Bearer {SECRET}\r\nContent-Length: {len(body)}\r\n\r\n"
-                f"{body}".encode()
-            )
-            with trio.fail_after(5):
-                answer = bytes(await stream.receive_some())
-        assert answer.startswith(b"HTTP/1.1 %d " % status)
+async def test_the_port_knows_by_which_names_it_may_be_asked(
+    tmp_path: Path, host: str, status: int
+) -> None:
+    options = AdminOptions(listen="127.0.0.1:0", hosts=("Ops.example",))
+    body = json.dumps(call("system.info"))
+    requests = (
+        f"GET /readyz HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        f"POST /rpc HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {SECRET}\r\nContent-Length: {len(body)}\r\n\r\n{body}",
+    )
+    async with (
+        over_http(tmp_path) as (where, _),
+        operated(Server(), options, rpc=where.service.receive_rpc) as port,
+    ):
+        for request in requests:
+            async with await trio.open_tcp_stream("127.0.0.1", port.admin) as stream:
+                await stream.send_all(request.encode())
+                with trio.fail_after(5):
+                    answer = bytes(await stream.receive_some())
+            assert answer.startswith(b"HTTP/1.1 %d " % status), request
 
 
 @trio_test
@@ -193,7 +205,13 @@ async def test_other_methods_of_http_are_refused(tmp_path: Path) -> None:
 @trio_test
 async def test_a_body_above_the_bound_is_refused(tmp_path: Path) -> None:
     async with over_http(tmp_path, max_line_bytes=2000) as (_, http):
-        assert (await post(http, b"[" + b" " * 3000 + b"]")).status == 413
+        response = await post(http, b"[" + b" " * 3000 + b"]")
+        assert response.status == 413
+        assert response.json()["error"] == {
+            "code": Code.TOO_LARGE,
+            "message": "a body may have at most 2000 bytes",
+            "data": {"retryable": False, "max_line_bytes": 2000},
+        }
         assert (await post(http, call("system.info"))).status == 200
 
 
@@ -230,6 +248,28 @@ async def test_requests_that_wait_are_bounded_and_end_with_their_connection(tmp_
         (socket,) = where.server.of("/").sockets.values()
         assert socket._acks is not None
         assert not socket._acks._waiting
+
+
+@trio_test
+async def test_the_service_ends_while_a_body_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps([call("system.info")]).encode()
+    async with over_http(tmp_path) as (where, http):
+        async with await trio.open_tcp_stream("127.0.0.1", http.port) as stream:
+            await stream.send_all(
+                b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (SECRET.encode(), len(body), body[:5])
+            )
+            await http.request("GET", "/rpc")  # so that the head has been read
+            monkeypatch.setattr(where.service._http, "nursery", None)
+            await stream.send_all(body[5:])
+            with trio.fail_after(5):
+                answer = bytes(await stream.receive_some())
+            monkeypatch.undo()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"the control service does not run" in answer
 
 
 @trio_test

@@ -30,7 +30,8 @@ from trio.testing import trio_test
 from trio_socketio import ConfigurationError, Server
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.options import ControlOptions, ControlToken
-from trio_socketio.control.service import ControlService, prepare_folder
+from trio_socketio.control.places import prepare_folder
+from trio_socketio.control.service import ControlService
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.runtime.runtime import open_runtime
 
@@ -109,23 +110,27 @@ async def test_calls_are_counted_by_method(tmp_path: Path) -> None:
 
 @pytest.mark.req("CONTROL-04")
 @trio_test
-async def test_a_reload_is_done_although_its_caller_has_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reload_whose_caller_has_gone_changes_nothing(tmp_path: Path) -> None:
     system = FakeSystem(waits=True)
     async with controlled(tmp_path, system=system) as where:
         async with peer(where) as raw:
             await raw.send(raw.request("system.reload"))
             await raw.call("system.info")
-        await until(lambda: not where.service._hub.peers)
+        await until(lambda: not where.service._peers)
         system.resume.set()
-        await until(lambda: system.reloads == 1)
-        monkeypatch.setattr("trio_socketio.control.system.RELOAD_S", 0.05)
-        system.resume = trio.Event()
         async with peer(where) as raw:
-            error = await raw.fail("system.reload")
-            assert error["code"] == Code.TIMEOUT
-    assert system.reloads == 1
+            assert (await raw.call("system.reload"))["changed"]
+        assert system.reloads == 1
+
+
+@pytest.mark.req("CFG-30")
+@trio_test
+async def test_a_reload_that_takes_too_long_is_told(tmp_path: Path) -> None:
+    system = FakeSystem(is_slow=True)
+    async with controlled(tmp_path, system=system) as where, peer(where) as raw:
+        error = await raw.fail("system.reload")
+        assert error["code"] == Code.TIMEOUT
+        assert error["message"] == "not read within 30 s"
 
 
 @trio_test
@@ -161,6 +166,30 @@ async def test_calls_take_effect_in_order_and_wait_side_by_side(tmp_path: Path) 
         answer = await raw.receive()
         assert answer["id"] == 1
         assert answer["result"]["answers"] == [{"socket": socket_id, "answer": "first"}]
+
+
+@pytest.mark.req("CONTROL-79")
+@trio_test
+async def test_a_batch_is_not_overtaken_while_it_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_socketio.control.dispatcher.SLICE_S", 0)  # a pause after each call
+    async with (
+        controlled(tmp_path) as where,
+        where.client() as (client, socket_id),
+        peer(where) as raw,
+    ):
+        emit = partial(raw.request, "emit", all=True)
+        await raw.send([emit(event=f"e{number}") for number in range(50)], emit(event="late"))
+        texts = [(await client.receive())[0] for _ in range(51)]
+        assert texts == [*(f'2["e{number}"]' for number in range(50)), '2["late"]']
+        # One of whose calls waits is overtaken from there on.
+        ask = raw.request("emit_with_ack", event="ask", sockets=[socket_id])
+        await raw.send([emit(event="first"), ask, emit(event="last")], emit(event="late"))
+        texts = [(await client.receive())[0] for _ in range(3)]
+        assert texts == ['2["first"]', '20["ask"]', '2["late"]']
+        await client.send("30[]")
+        assert (await client.receive())[0] == '2["last"]'
 
 
 @trio_test
@@ -247,7 +276,7 @@ async def test_a_peer_that_does_not_read_is_closed(
             except trio.BrokenResourceError:
                 pass
         assert (await other.call("system.info"))["pid"] == 1
-        await until(lambda: len(where.service._hub.peers) == 1)
+        await until(lambda: len(where.service._peers) == 1)
         assert "slow client" in caplog.text
 
 
@@ -291,7 +320,7 @@ async def test_what_was_read_is_done_though_the_peer_has_gone(tmp_path: Path) ->
             await trio.lowlevel.checkpoint()
         texts = [(await client.receive())[0] for _ in range(3)]
         assert texts == ['20["a"]', '21["b"]', '2["c"]']
-        await until(lambda: not where.service._hub.peers)
+        await until(lambda: not where.service._peers)
         # Nobody waits for the answers any more.
         (socket,) = where.server.of("/").sockets.values()
         acks = socket._acks
@@ -421,7 +450,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="everybody may write to the folder"):
+    with pytest.raises(ConfigurationError, match="every user may write to the folder"):
         prepare_folder(shared)
     shared.chmod(0o750)
     prepare_folder(shared)
@@ -450,7 +479,7 @@ async def test_the_service_ends_with_its_peers(tmp_path: Path) -> None:
         stream = await trio.open_unix_socket(where.unix)
         raw = RawPeer(stream)
         await raw.receive()
-        assert len(where.service._hub.peers) == 1
+        assert len(where.service._peers) == 1
     async with stream:
         assert await raw.is_closed()
-    assert not where.service._hub.peers
+    assert not where.service._peers

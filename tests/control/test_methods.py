@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from tests import wire
 from tests.control.serving import Controlled, RawPeer, controlled, peer
-from tests.socketio.serving import the_socket, until
+from tests.socketio.serving import joined, the_socket, until
 from tests.wire import SocketIOClient
 from tests.wire_v3 import WebSocketEngineV3
 from trio.testing import trio_test
@@ -221,6 +221,53 @@ async def test_who_answers_and_who_does_not(tmp_path: Path) -> None:
         assert result["unanswered"] == [c[1]]
 
 
+@pytest.mark.req("CONTROL-74")
+@trio_test
+async def test_answers_that_do_not_fit_into_the_line_are_left_out(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path, max_line_bytes=5000) as where,
+        where.client() as (a, a_id),
+        where.client() as (b, b_id),
+        where.client() as (c, c_id),
+        where.client() as (d, d_id),
+        where.client() as (_, silent_id),
+        peer(where) as raw,
+    ):
+        await raw.send(raw.request("emit_with_ack", event="q", all=True, timeout_s=1))
+        deep = "[" * 505 + "]" * 505
+        texts = {a_id: "x" * 3000, b_id: "y" * 3000, c_id: "z"}
+        for client, answer in ((a, texts[a_id]), (b, texts[b_id]), (c, texts[c_id])):
+            assert (await client.receive())[0] == '20["q"]'
+            await client.send(f'30["{answer}"]')
+        await d.send(f"30[{deep}]")
+        result = (await raw.receive())["result"]
+        kept = {one["socket"]: one["answer"] for one in result["answers"]}
+        # They come in any order: the first of the two large ones is kept.
+        (large,) = kept.keys() & {a_id, b_id}
+        assert kept == {large: texts[large], c_id: "z"}
+        assert set(result["too_large"]) == {a_id, b_id, d_id} - {large}
+        assert result["unanswered"] == [silent_id]
+        assert result["asked"] == 5
+
+
+@pytest.mark.req("CONTROL-74")
+@trio_test
+async def test_nobody_is_asked_if_the_line_has_no_room_for_answers(tmp_path: Path) -> None:
+    async with (
+        controlled(tmp_path, max_line_bytes=1024) as where,
+        where.client() as (client, socket_id),
+        peer(where) as raw,
+    ):
+        ask = {"event": "q", "sockets": [socket_id], "timeout_s": 1}
+        error = await raw.fail("emit_with_ack", rooms=["nobody's" * 60], **ask)
+        assert error["code"] == Code.TOO_LARGE
+        assert error["data"] == {"retryable": False, "asked": 1}
+        await raw.send(raw.request("emit_with_ack", **ask))
+        assert (await client.receive())[0] == '20["q"]'  # the first question
+        await client.send("30[1]")
+        assert (await raw.receive())["result"]["answers"][0]["answer"] == 1
+
+
 @pytest.mark.req("CONTROL-05")
 @trio_test
 async def test_nobody_is_asked(tmp_path: Path) -> None:
@@ -259,6 +306,8 @@ async def test_a_socket_is_shown(tmp_path: Path) -> None:
         await raw.call("rooms.join", sockets=[socket_id], rooms=["b", "a"])
         shown = await raw.call("sockets.get", socket=socket_id)
         assert shown.pop("connected_at_s") > 0
+        (session,) = where.server.engine.sessions.values()
+        assert f"session {shown.pop('session')}" == str(session)  # as in the log
         assert shown == {
             "id": socket_id,
             "rooms": ["a", "b"],
@@ -337,6 +386,28 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
         for limit in (0, 1001, "2"):
             error = await raw.fail("sockets.list", limit=limit)
             assert error["data"]["parameter"] == "limit"
+
+
+@pytest.mark.req("CONTROL-17")
+@trio_test
+async def test_slow_clients_are_found(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        where = await stack.enter_async_context(controlled(tmp_path))
+        raw = await stack.enter_async_context(peer(where))
+        await clients(stack, where, 2)
+        _, slow = await stack.enter_async_context(joined(where.port, "polling"))
+        # No GET is there to take it.
+        await raw.call("emit", event="e", args=["x" * 1000], all=True)
+        page = await raw.call("sockets.list", min_waiting_bytes=1000)
+        assert (page["total"], page["next"]) == (1, None)
+        (shown,) = page["sockets"]
+        assert shown["id"] == slow
+        assert 1000 < shown["waiting_bytes"] < 1100
+        page = await raw.call("sockets.list", min_waiting_bytes=2000)
+        assert page == {"sockets": [], "total": 0, "next": None}
+        assert (await raw.call("sockets.list"))["total"] == 3
+        error = await raw.fail("sockets.list", min_waiting_bytes=-1)
+        assert error["data"]["parameter"] == "min_waiting_bytes"
 
 
 @pytest.mark.req("CONTROL-08")
@@ -501,3 +572,28 @@ async def test_namespaces_are_listed(tmp_path: Path) -> None:
             for name, count in {"/": 0, "/b": 0, "/dynamic-1": 1}.items()
         ]
         assert (await raw.call("emit", event="e", namespace="dynamic-1", all=True))["reached"] == 1
+
+
+@pytest.mark.req("CONTROL-18")
+@pytest.mark.parametrize("after", ["garbage", "", "2", "\n" * 20, "x" * 21])
+@trio_test
+async def test_a_page_begins_behind_something_that_can_be_in_the_list(
+    tmp_path: Path, after: str
+) -> None:
+    async with controlled(tmp_path) as where, where.client() as (_, me), peer(where) as raw:
+        await raw.call("rooms.join", sockets=[me], rooms=["tea"])
+        for method, params, what in (
+            ("sockets.list", {}, "which is the public id of a socket"),
+            ("rooms.members", {"room": "tea"}, "which is the public id of a socket"),
+            ("namespaces.list", {}, "which is the name of a namespace"),
+        ):
+            error = await raw.fail(method, after=after, **params)
+            assert error["code"] == Code.INVALID_PARAMS
+            assert error["data"] == {"parameter": "after"}
+            told = (
+                f"after: expected the value of next from the previous page, {what}, not {after!r}"
+            )
+            assert error["message"] == told
+        assert await raw.call("sockets.list", after="-" * 20)
+        assert await raw.call("rooms.list", after=after)  # any text may be the name of a room
+        assert await raw.call("namespaces.list", after="/")

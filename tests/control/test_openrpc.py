@@ -12,12 +12,14 @@ from tests.control.serving import FakeSystem, controlled, peer
 from trio.testing import trio_test
 
 from trio_socketio import Server
+from trio_socketio.cli.ctl import DESCRIPTION
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control.openrpc import describe
+from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 
-FILE: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
+PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
+PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
 METHODS: Final = [
     "auth",
     "backend.register",
@@ -42,14 +44,15 @@ METHODS: Final = [
 
 def document() -> Any:
     service = ControlService(Server(), FakeSystem(), ControlOptions())
-    return describe(service._hub.dispatcher.methods)
+    return describe(service._dispatcher.methods)
 
 
 @pytest.mark.req("CONTROL-50")
 def test_the_published_file_is_current() -> None:
-    assert json.loads(FILE.read_text()) == document(), (
+    assert json.loads(PACKAGED.read_text()) == document(), (
         "the methods have changed: python -m tests.control.test_openrpc"
     )
+    assert PUBLISHED.samefile(PACKAGED)
 
 
 @pytest.mark.req("CONTROL-50")
@@ -58,6 +61,17 @@ async def test_rpc_discover_answers_it(tmp_path: Path) -> None:
     async with controlled(tmp_path) as where, peer(where) as raw:
         assert await raw.call("rpc.discover") == document()
         assert await raw.call("rpc.discover") == document()
+
+
+def test_the_document_is_encoded_once() -> None:
+    """A peer that asks for it again and again is not felt by the others."""
+    service = ControlService(Server(), FakeSystem(), ControlOptions())
+    method = service._hub.dispatcher.methods["rpc.discover"]
+    assert not method.has_bytes
+    discovery = Discovery({"rpc.discover": method})
+    first = discovery.discover()
+    assert json.loads(bytes(first)) == describe({"rpc.discover": method})
+    assert discovery.discover() is first
 
 
 def test_every_method_is_described() -> None:
@@ -103,4 +117,4 @@ def test_every_code_is_described() -> None:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
+    PACKAGED.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")

@@ -34,7 +34,7 @@ async def test_so_many_are_awaited_and_no_more(mock_clock: MockClock) -> None:
     mock_clock.autojump_threshold = 0
     calls = OutgoingCalls("the peer", 2)
     numbers = [calls.expect(), calls.expect()]
-    with pytest.raises(ControlError, match="the peer has 2 calls to answer") as caught:
+    with pytest.raises(ControlError, match="the peer already has 2 calls to answer") as caught:
         calls.expect()
     assert caught.value.code == Code.OVERLOADED
     with pytest.raises(ControlError, match="the peer has not answered within 3 s") as caught:

@@ -12,11 +12,13 @@ from tests.control.serving import SECRET, write_token
 
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.options import (
+    METHODS,
     BackendOptions,
     ControlOptions,
     ControlToken,
     ForwardedEvents,
 )
+from trio_socketio.control.service import describe_api
 from trio_socketio.control.tokens import LOCAL, Grant, TokenTable
 from trio_socketio.errors import ConfigurationError, OptionError
 
@@ -52,13 +54,13 @@ def test_what_has_become_of_a_grant(tmp_path: Path) -> None:
     before = table(tmp_path, a="a" * 16)
     grant = before.find("a" * 16)
     assert grant is not None
-    assert TokenTable().renew(grant) is None
-    assert TokenTable().renew(LOCAL) is LOCAL
+    assert TokenTable().grant_of(grant.digest) is None
+    assert TokenTable().grant_of(LOCAL.digest) is LOCAL
     (tmp_path / "b").mkdir()
     after = TokenTable(
         [ControlToken(name="x", file=write_token(tmp_path, "x", "a" * 16), methods=("emit",))]
     )
-    renewed = after.renew(grant)
+    renewed = after.grant_of(grant.digest)
     assert renewed is not None
     assert (renewed.name, renewed.methods) == ("x", ("emit",))
 
@@ -159,7 +161,6 @@ TOKEN = ControlToken(name="a", file="/secret")
         ({"keyfile": "/k"}, "keyfile: has no effect without certfile"),
         ({"max_line_bytes": 10}, "max_line_bytes: must be 1024"),
         ({"max_in_flight": 0}, "max_in_flight: must be above zero"),
-        ({"hosts": (1,)}, "hosts: expected a list of texts"),
         ({"backends": True}, "backends: expected BackendOptions"),
     ],
 )
@@ -198,3 +199,28 @@ def test_options_that_can_be_used() -> None:
     ControlOptions(listen=("unix:/a", "tcp:127.0.0.1:1", "tcp:[::1]:1"), tokens=(TOKEN,))
     ControlOptions(listen=("tcp:0.0.0.0:1",), tokens=(TOKEN,), certfile="/c")
     ControlToken(name="a-b.c_D1", file="/a", methods=("rooms.*", "emit", "*", "system.info"))
+
+
+@pytest.mark.req("CONTROL-19")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("emti", "emit"),
+        ("room.*", "rooms.*"),
+        ("sockets.get_all", "sockets.get"),
+        ("weather", None),
+        ("weather.*", None),
+        ("emit.*", None),
+    ],
+)
+def test_a_method_that_does_not_exist_is_refused(name: str, meant: str | None) -> None:
+    with pytest.raises(OptionError) as caught:
+        ControlToken(name="a", file="a", methods=("emit", name))
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert str(caught.value) == f"methods: there is no method {name!r}{hint}"
+
+
+@pytest.mark.req("CONTROL-19")
+def test_all_methods_are_known_where_tokens_are_checked() -> None:
+    assert [method["name"] for method in describe_api()["methods"]] == sorted(METHODS)
+    assert ControlToken(name="a", file="a", methods=(*METHODS, "*", "rooms.*", "backend.*"))

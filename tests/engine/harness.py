@@ -192,11 +192,16 @@ class Engine:
         target = f"{WEBSOCKET}&sid={polling.handshake['sid']}"
         return self.keep(await WebSocketClient.open(self.port, target))
 
-    async def upgrade(self, polling: PollingEngine) -> WebSocketClient:
-        """Take a session over to WebSocket, as official clients do."""
+    async def probed(self, polling: PollingEngine) -> WebSocketClient:
+        """A candidate whose probe was answered."""
         websocket = await self.candidate(polling)
         await websocket.send("2probe")
         assert await websocket.receive() == "3probe"
+        return websocket
+
+    async def upgrade(self, polling: PollingEngine) -> WebSocketClient:
+        """Take a session over to WebSocket, as official clients do."""
+        websocket = await self.probed(polling)
         await websocket.send("5")
         await settle()
         return websocket
@@ -205,7 +210,7 @@ class Engine:
         self,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str | bytes]] = (),
         body: bytes | None = None,
     ) -> Response:
         """One request on a connection of its own."""

@@ -1,6 +1,7 @@
 """A session that the server ends, and what is left when it has ended."""
 
 import os
+from typing import Any
 
 import pytest
 import trio
@@ -148,14 +149,15 @@ async def test_frames_behind_the_one_that_made_the_listener_close_are_not_read()
 @in_trio
 async def test_a_session_closed_while_it_opens_sends_its_open_packet() -> None:
     async with open_engine() as engine:
-        opened = engine.engine._opening._open_session
+        opening: Any = engine.engine._opening
+        opened = opening._open_session
 
         def refuse(session: object) -> object:
-            listener = opened(session)  # type: ignore[arg-type]  # what we were given
+            listener = opened(session)
             engine.session.close("refused")
             return listener
 
-        engine.engine._opening._open_session = refuse  # type: ignore[assignment]  # the same as above
+        opening._open_session = refuse
         websocket = await engine.websocket()
         await closing_code(websocket.websocket)
         assert engine.engine.sessions == {}

@@ -118,7 +118,7 @@ async def test_an_origin_that_no_browser_writes_is_not_repeated(origin: str) -> 
         response = await engine.request(
             "GET",
             POLLING,
-            [("Origin", origin.encode("latin-1"))],  # type: ignore[list-item]
+            [("Origin", origin.encode("latin-1"))],
         )
         assert response.status == 403
         assert "access-control-allow-origin" not in response.headers
@@ -134,7 +134,7 @@ async def test_what_names_no_headers_is_not_repeated_to_a_preflight(asked: str) 
             POLLING,
             [
                 ("Origin", FRIEND),
-                ("Access-Control-Request-Headers", asked.encode("latin-1")),  # type: ignore[list-item]
+                ("Access-Control-Request-Headers", asked.encode("latin-1")),
             ],
         )
         assert response.status == 204

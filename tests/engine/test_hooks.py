@@ -457,7 +457,8 @@ async def test_plain_hooks_decide_without_a_task() -> None:
         configure=lambda server: server.engine.use(lambda _: None), allow_request=lambda _: True
     ) as engine:
         submitted: list[Any] = []
-        engine.server._workers.submit = submitted.append  # type: ignore[method-assign, assignment]  # spies
+        workers: Any = engine.server._workers
+        workers.submit = submitted.append
         polling = await engine.polling()
         await polling.send("4x")
         assert await polling.receive() == "4x"

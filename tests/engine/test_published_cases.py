@@ -272,9 +272,7 @@ async def test_websocket_client_closes() -> None:
 async def test_session_is_upgraded() -> None:
     async with open_suite_server() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        assert await websocket.receive() == "3probe"
+        websocket = await engine.probed(polling)
         assert split(await polling.poll()) == ["6"]
         await websocket.send("5")
         await websocket.send("4hello")

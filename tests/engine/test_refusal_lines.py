@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.engine.harness import POLLING, UPGRADE_HEADERS, WEBSOCKET, in_trio, open_engine
-from tests.socketio.serving import joined, open_client, serving
+from tests.socketio.serving import joined, open_client, serving, the_session
 from tests.wire import HttpClient
 from trio.testing import trio_test
 
@@ -34,36 +34,37 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
         (
             POLLING,
             [("Origin", "https://evil.example")],
-            "its page is of the foreign origin 'https://evil.example'; to let the pages of an "
-            "origin connect, name it with --cors-origin (cors_origins)",
+            "its page has the foreign origin 'https://evil.example'; to let pages of an origin "
+            "connect, name it with --cors-origin, [cors] origins or cors_origins",
         ),
         (
             f"{POLLING}&sid=0123456789abcdefghij",
             [],
             f"session {shorten_sid('0123456789abcdefghij')} is unknown: it belongs to another "
-            "node, or to this one before it was restarted; a load balancer has to bring all "
-            "requests of a session to the same node (sticky sessions)",
+            "node, or to this one before a restart; a load balancer must send all requests "
+            "of a session to the same node (sticky sessions)",
         ),
         (
             POLLING.replace("EIO=4", "EIO=3"),
             [],
-            "EIO='3' means socket.io-client 1.x or 2.x, which --allow-eio3 (allow_eio3) serves",
+            "EIO='3' means socket.io-client 1.x or 2.x; to serve it, use --allow-eio3 ([engine] "
+            "allow_eio3)",
         ),
         (
             POLLING.replace("EIO=4", "EIO=5"),
             [],
-            "EIO='5' is not a revision of Engine.IO that is served",
+            "EIO='5' is not a revision of Engine.IO that this server speaks",
         ),
         (
             WEBSOCKET,
             UPGRADE_HEADERS,
-            "transport='websocket' is not among --transport (transports)",
+            "transport='websocket' is not among [engine] transports",
         ),
         (
             POLLING.replace("polling", "carrier-pigeon"),
             [],
-            "transport='carrier-pigeon' is not a transport; if it is no Socket.IO client that "
-            "asks, another program uses this path",
+            "transport='carrier-pigeon' is not a transport; if the client is not one of Socket.IO, "
+            "another program uses this path",
         ),
     ],
 )
@@ -102,9 +103,9 @@ async def test_other_refusals_have_their_reasons(caplog: pytest.LogCaptureFixtur
             "GET with transport='websocket' does not fit its session, or is not a valid WebSocket "
             "handshake",
             "it asks for a version of WebSocket other than 13",
-            "EIO='3' is not the revision that its session has begun with",
+            "EIO='3' is not the revision of its session",
             f"session {shorten_sid(sid)} is unknown: it has ended",
-            "the server is stopping, and opens no more sessions",
+            "the server is stopping and opens no more sessions",
         )
     ]
     assert sid not in caplog.text
@@ -132,9 +133,9 @@ async def test_hooks_that_refuse_have_a_line(caplog: pytest.LogCaptureFixture) -
         await engine.request("GET", POLLING, [("Bad", "1")])
         await engine.request("GET", POLLING, [("Token", "1")])
     assert refusals(caplog) == [
-        f"{BEGINS}allow_request has refused it: 'no token'",
-        f"{BEGINS}middleware of the engine has refused it: 'bad'",
-        f"{BEGINS}generate_id gave no id for its session",
+        f"{BEGINS}allow_request refused it: 'no token'",
+        f"{BEGINS}middleware of the engine refused it: 'bad'",
+        f"{BEGINS}generate_id did not return a new id for its session",
     ]
 
 
@@ -206,7 +207,7 @@ async def test_a_client_that_may_not_join_has_a_line(
 
     async with serving(server) as port:
         async with open_client(port, transport) as client:
-            (session,) = server._running.engine.sessions.values()  # type: ignore[union-attr]
+            session = the_session(server)
             for name in ("/chat", "/nowhere" + "x" * 1000):
                 await client.send(f"0{name},")
                 assert (await client.receive())[0].startswith("4")
@@ -217,11 +218,12 @@ async def test_a_client_that_may_not_join_has_a_line(
         first, second, third = [line for line in refusals(caplog) if "namespace" in line]
         assert first == f"{who}'/chat': 'not\\nauthorized'"
         assert second.startswith(
-            f"{who}'/nowhere{'x' * (MAX_SHOWN - 8)}...': 'Invalid namespace'; none of this name "
+            f"{who}'/nowhere{'x' * (MAX_SHOWN - 8)}...': 'Invalid namespace'; no namespace of this "
+            "name "
         )
         assert third.endswith(
-            "'/chat': 'Too many namespaces'; see max_namespaces_per_session and "
-            "--max-dynamic-namespaces"
+            "'/chat': 'Too many namespaces'; see [sockets] max_namespaces_per_session and "
+            "max_dynamic_namespaces"
         )
         assert "hunter2" not in caplog.text
 
@@ -252,7 +254,7 @@ async def test_a_storm_of_refusals_is_summed_up_by_reason(
             await http.request("GET", POLLING, [("Origin", "https://evil.example")])
         await http.request("GET", f"{POLLING}&sid=x")
         assert len(refusals(caplog)) == 3
-    assert "foreign origins refused: and 18 more in 0 s" in caplog.messages
+    assert "foreign origins refused: 18 more in 0 s" in caplog.messages
 
 
 @in_trio

@@ -71,9 +71,7 @@ async def test_a_waiting_get_is_released_by_the_probe() -> None:
 async def test_a_get_after_the_probe_is_released_at_once() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        await engine.probed(polling)
         for _ in range(2):
             with trio.fail_after(0.1):
                 assert split(await polling.poll()) == ["6"]
@@ -84,9 +82,7 @@ async def test_a_get_after_the_probe_is_released_at_once() -> None:
 async def test_a_get_after_the_probe_brings_what_was_sent_before() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         engine.session.send_text(b"before")
         assert split(await polling.poll()) == ["4before"]
         await websocket.send("5")
@@ -130,9 +126,7 @@ async def test_a_get_waits_while_no_probe_is_answered(failed: bool) -> None:
 async def test_buffered_packets_follow_on_the_websocket_in_order() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         for number in range(3):
             engine.session.send_text(b"%d" % number)
             engine.session.send_binary(b"%d" % number)
@@ -334,9 +328,7 @@ async def test_a_candidate_of_no_living_session_is_refused() -> None:
 async def test_a_session_that_ends_takes_its_candidate_along(how: str) -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         if how == "abort":
             engine.session.lose("transport error")
         else:
@@ -351,9 +343,7 @@ async def test_a_session_that_ends_takes_its_candidate_along(how: str) -> None:
 async def test_a_session_closed_during_an_upgrade_says_so_by_polling_if_asked() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         engine.session.send_text(b"last")
         engine.session.close()
         assert split(await polling.poll()) == ["4last"]
@@ -369,9 +359,7 @@ async def test_a_session_closed_during_an_upgrade_says_so_by_polling_if_asked() 
 async def test_a_session_closed_during_an_upgrade_says_so_on_the_websocket(code: int) -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         engine.session.send_text(b"last")
         engine.session.close(code=code)
         await websocket.send("5")
@@ -387,9 +375,7 @@ async def test_a_session_closed_during_an_upgrade_says_so_on_the_websocket(code:
 async def test_a_closing_session_waits_30_s_for_the_upgrade(clock: MockClock) -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         engine.session.close(code=1012)
         clock.jump(29)
         await settle()
@@ -414,9 +400,7 @@ async def test_a_closing_session_takes_no_candidate() -> None:
 async def test_an_upgrade_packet_that_crosses_the_close_completes_the_upgrade() -> None:
     async with open_engine() as engine:
         polling = await engine.polling()
-        websocket = await engine.candidate(polling)
-        await websocket.send("2probe")
-        await websocket.receive()
+        websocket = await engine.probed(polling)
         send_unseen(websocket, "5")
         send_unseen(websocket, "4late")
         engine.session.close()  # before the server reads

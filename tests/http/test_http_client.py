@@ -8,11 +8,6 @@ from trio_socketio.errors import PayloadTooLarge, RemoteProtocolError
 from trio_socketio.http.client import IDLE_S, HttpConnection
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 def answer(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 

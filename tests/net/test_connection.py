@@ -475,3 +475,37 @@ class TestHeldReading:
 async def settle_briefly() -> None:
     """For a poller that is told of a hang-up again and again: it never comes to rest."""
     await trio.sleep(0.02)
+
+
+class TestTraffic:
+    @pytest.mark.req("OPS-20")
+    @trio_test
+    async def test_only_packets_are_counted_and_only_once_they_are_sent(self) -> None:
+        """A number that was taken back would be a restart to Prometheus."""
+        async with open_net() as net:
+            connection, _, peer = net.connect(Recorder())
+            connection.write(b"the 101 answer")
+            connection.count_apart()
+            traffic, seen = connection.traffic, [0]
+
+            def look() -> None:
+                seen.append(traffic.packets_out)
+
+            connection.write(b"packet")
+            connection.write_apart(b"pong")
+            look()
+            await settle()
+            look()
+            connection.write_apart(bytes(EARLY_FLUSH_BYTES + 1))  # flushed within the turn
+            look()
+            connection.write(b"packet")
+            await peer.read_until(traffic.bytes_out)
+            await settle()
+            look()
+            connection.write(b"never sent")
+            connection.write_apart(b"never sent")
+            connection.abort()
+            connection.write_apart(b"dropped")
+            look()
+            assert seen == [0, 0, 1, 1, 2, 2]
+            assert net.traffic.bytes_out == 0

@@ -1,8 +1,11 @@
 """Who may ask the admin port for what, and that its clients take nothing from others."""
 
 import logging
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,9 +26,11 @@ from trio_socketio import (
     open_runtime,
 )
 from trio_socketio.http.request import Request
-from trio_socketio.ops.admin import AdminPort, admin_endpoints, is_local
+from trio_socketio.net.tls import create_context
+from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.health import Health, check_server
+from trio_socketio.runtime.addresses import is_local
 
 PATHS = ("/livez", "/readyz", "/metrics")
 
@@ -54,7 +59,7 @@ async def test_reading_is_for_get_and_head() -> None:
 @trio_test
 async def test_readiness_says_why() -> None:
     health = Health()
-    assert health.reasons() == ["starting: nothing serves yet"]
+    assert health.reasons() == ["starting: no server has started yet"]
     server = Server()
     health.add(check_server(server))
     assert health.reasons() == ["not serving: the server has not started yet, or has ended"]
@@ -171,17 +176,16 @@ async def test_a_probe_of_http_1_0_names_no_host() -> None:
         await stream.aclose()
 
 
-@pytest.mark.req("OPS-06")
+@pytest.mark.req("OPS-06", "OPS-46")
 @trio_test
-async def test_off_loopback_everything_needs_a_token(caplog: pytest.LogCaptureFixture) -> None:
+async def test_off_loopback_everything_needs_a_token() -> None:
     def further(request: Request) -> None:
         request.respond(200, [], b"of another floor")
 
-    options = AdminOptions(listen="0.0.0.0:0")
+    options = AdminOptions(listen="0.0.0.0:0", allow_cleartext=True)
     async with operated(
         Server(), options, check_token=lambda token: token == "s3cret", rpc=further
     ) as program:
-        assert "without TLS" in caplog.text
         for path in PATHS:
             for header in (
                 "",
@@ -203,8 +207,21 @@ async def test_off_loopback_everything_needs_a_token(caplog: pytest.LogCaptureFi
 @trio_test
 async def test_off_loopback_without_tokens_it_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="open to other machines"):
-        async with operated(Server(), AdminOptions(listen="0.0.0.0:0")):
+        async with operated(Server(), AdminOptions(listen="0.0.0.0:0", allow_cleartext=True)):
             raise AssertionError
+
+
+@pytest.mark.req("OPS-46")
+@trio_test
+async def test_off_loopback_tokens_do_not_pass_in_the_clear_unless_that_is_allowed() -> None:
+    with pytest.raises(ConfigurationError, match="pass in the clear: set certfile in"):
+        async with operated(Server(), AdminOptions(listen="0.0.0.0:0"), check_token=bool):
+            raise AssertionError
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        inherited = admin_endpoints(AdminOptions(), [os.dup(listener.fileno())])
+        with pytest.raises(ConfigurationError, match="pass in the clear"):
+            async with operated(Server(), check_token=bool, endpoints=inherited):
+                raise AssertionError
 
 
 @trio_test
@@ -282,11 +299,17 @@ async def test_over_tls(tmp_path: Path) -> None:
     certificate.private_key_and_cert_chain_pem.write_to_path(str(file))
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    async with operated(Server(), AdminOptions(listen="127.0.0.1:0", certfile=file)) as program:
+    options = AdminOptions(listen="0.0.0.0:0", certfile=file)
+    over_tls = admin_endpoints(options, (), create_context(file, None))
+    async with operated(
+        Server(), options, check_token=lambda token: token == "s3cret", endpoints=over_tls
+    ) as program:
         stream = await trio.open_ssl_over_tcp_stream(
             "localhost", program.admin, ssl_context=context
         )
-        answer = await HttpClient(program.admin, stream).request("GET", "/livez")
+        answer = await HttpClient(program.admin, stream).request(
+            "GET", "/livez", [("Authorization", "Bearer s3cret")]
+        )
         assert answer.text == "ok\n"
         await trio.aclose_forcefully(stream)
 
@@ -362,8 +385,6 @@ def test_where_it_listens() -> None:
     inherited, _ = admin_endpoints(AdminOptions(listen="localhost:0"), [7])
     assert isinstance(inherited, InheritedEndpoint)
     assert admin_endpoints(AdminOptions()) == []
-    with pytest.raises(ConfigurationError, match="not found"):
-        admin_endpoints(AdminOptions(listen="localhost:0", certfile=Path("/nowhere.pem")))
 
 
 @trio_test
@@ -377,3 +398,31 @@ async def test_the_public_port_is_not_the_admin_port(caplog: pytest.LogCaptureFi
         samples = await program.scrape()
         assert samples["tsio_connections_accepted_total"] == 2
     assert "ending the services admin" in caplog.text
+
+
+@pytest.mark.req("RUN-42")
+@trio_test
+async def test_who_reads_slowly_has_the_answer_before_the_end() -> None:
+    size, asked = 8_000_000, trio.Event()
+
+    def answer(request: Request) -> None:
+        request.respond(200, [], b"x" * size)
+        asked.set()
+
+    port = AdminPort(LOCAL, Health(), NoMetrics(), routes={"/large": answer})
+    received = bytearray()
+
+    async def read_slowly(stream: trio.SocketStream) -> None:
+        await trio.sleep(0.2)
+        async for data in stream:
+            received.extend(data)
+
+    async with trio.open_nursery() as nursery, open_runtime() as runtime:
+        serve = partial(port.serve, runtime, admin_endpoints(LOCAL))
+        addresses = await runtime.start_service("admin", serve, end=port.end)
+        stream = await trio.open_tcp_stream("127.0.0.1", addresses[0][1])
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asked.wait()
+        nursery.start_soon(read_slowly, stream)
+    assert received.count(b"x") == size
+    await stream.aclose()

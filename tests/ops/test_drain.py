@@ -6,20 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
 from tests.cli_process import ServingProcess
-from tests.ops.operated import Samples, ask_admin, operated
+from tests.ops.operated import operated
 from tests.socketio.serving import ask, bare_websocket, check_closed, joined, until
-from tests.wire import ConnectionEnded, HttpClient, PollingEngine, WebSocketEngine
+from tests.wire import HttpClient
 from trio.testing import MockClock, trio_test
-from wsproto.utilities import LocalProtocolError
 
 from trio_socketio import Server, ServerOptions
 from trio_socketio.errors import OptionError
@@ -27,8 +25,6 @@ from trio_socketio.ops.drain import drain
 from trio_socketio.socketio.stopping import Stopping
 
 PROGRAM: Final = Path(__file__).with_name("program.py")
-CLIENTS: Final = 1000
-WINDOW_S: Final = 4.0
 
 
 class Closed:
@@ -222,7 +218,7 @@ async def test_a_drain_while_the_server_starts() -> None:
     assert server.state == "idle"
 
 
-# -- a process, and a thousand clients
+# -- a process; tests/test_operators_day.py drains one that has a thousand clients
 
 
 @asynccontextmanager
@@ -250,93 +246,6 @@ async def running(
             if process.returncode is None:
                 process.kill()
             await process.wait()
-
-
-class Client:
-    """One of many clients, and when it was told that the server goes."""
-
-    def __init__(self) -> None:
-        self.closed_at = 0.0
-        self.goodbye: object = None
-
-    async def run(self, port: int, transport: str, opened: trio.Semaphore) -> None:
-        engine: WebSocketEngine | PollingEngine
-        if transport == "websocket":
-            engine = await WebSocketEngine.open(port)
-        else:
-            engine = await PollingEngine.open(port)
-        await engine.send("40")
-        try:
-            await engine.receive()
-            opened.release()
-            while True:
-                packet = await self._receive(engine)
-                if packet == "2":
-                    with suppress(LocalProtocolError):  # the close came with the ping
-                        await engine.send("3")
-        except ConnectionEnded as error:
-            self.closed_at, self.goodbye = time.monotonic(), error.code
-        finally:
-            await engine.aclose()
-
-    async def _receive(self, engine: WebSocketEngine | PollingEngine) -> str | bytes:
-        if isinstance(engine, WebSocketEngine):
-            return await engine.receive()
-        await engine.getter.send("GET", engine.target)
-        body = (await engine.getter.receive()).text
-        if body == "1":
-            raise ConnectionEnded(None)
-        return body
-
-
-@pytest.mark.alone
-@pytest.mark.req("OPS-30", "OPS-32", "OPS-33")
-@trio_test
-async def test_a_drain_with_a_thousand_clients() -> None:
-    environment = {"DELAY_S": "1", "WINDOW_S": str(WINDOW_S)}
-    async with running(environment=environment) as (program, port, admin):
-        clients = [Client() for _ in range(CLIENTS)]
-        opened = trio.Semaphore(0)
-        with trio.fail_after(50):
-            async with trio.open_nursery() as nursery:
-                for number, client in enumerate(clients):
-                    transport = "polling" if number % 2 else "websocket"
-                    nursery.start_soon(client.run, port, transport, opened)
-                    if number % 50 == 49:
-                        for _ in range(50):
-                            await opened.acquire()
-                assert (await ask_admin(admin, "GET", "/readyz")).status == 200
-                await trio.sleep(0.2)  # the polling clients ask again
-                program.process.send_signal(signal.SIGTERM)
-                began = time.monotonic()
-                await program.wait_logged("draining: 1000 sessions")
-                assert (await ask_admin(admin, "GET", "/readyz")).status == 503
-                late = await PollingEngine.open(port)  # still accepted
-                await late.aclose()
-                await trio.sleep(1 + WINDOW_S / 2 - (time.monotonic() - began))
-                text = (await ask_admin(admin, "GET", "/metrics")).text
-                remaining = Samples(text)["tsio_drain_remaining"]
-                assert 0.25 * CLIENTS < remaining < 0.75 * CLIENTS
-            assert await program.wait_end() == 0
-        goodbyes = [client.goodbye for client in clients]
-        assert goodbyes == [1012, None] * (CLIENTS // 2)
-        times = sorted(client.closed_at - began - 1 for client in clients)
-        for transport_times in (times, sorted(c.closed_at - began - 1 for c in clients[1::2])):
-            count = len(transport_times)
-            for tenth in range(1, 10):
-                due = WINDOW_S * tenth / 10
-                assert abs(transport_times[count * tenth // 10] - due) < 0.15 * WINDOW_S
-        log = "\n".join(program.log)
-        stages = [
-            "draining: 1000 sessions are to be closed",
-            "stopping: new clients are served for 1 s more",
-            "closing 1001 sessions over 4 s",
-            "ending the services",
-            "stopped",
-        ]
-        places = [log.find(stage) for stage in stages]
-        assert -1 not in places, (stages[places.index(-1)], log[-2000:])
-        assert places == sorted(places)
 
 
 @trio_test

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from trio_socketio.ops.entries import (
 from trio_socketio.ops.log import Log, open_log
 from trio_socketio.ops.log_queue import LogQueue
 from trio_socketio.ops.options import PARTS, LogOptions
+from trio_socketio.ops.tracebacks import Traceback
 from trio_socketio.runtime.sampling import REFUSALS, SESSIONS
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "trio_socketio"
@@ -129,7 +131,7 @@ def test_a_full_pipe_stops_nobody_and_what_is_dropped_is_told(pipe: Pipe) -> Non
     assert dropped_in(read) == dropped
     numbers = [int(line.split()[0]) for line in written[:-1]]
     assert numbers == sorted(numbers)
-    assert "(queue_records)" in "".join(read)
+    assert "([log] queue_records)" in "".join(read)
 
 
 @pytest.mark.req("LOG-04")
@@ -252,6 +254,155 @@ def test_a_long_message_is_cut_off() -> None:
     assert entry.message == "y" * MAX_CHARACTERS + "... (1,234 characters more)"
 
 
+def logged(error: BaseException) -> Entry:
+    """The entry of a line that has logged this exception."""
+    info = (type(error), error, error.__traceback__)
+    return read_record(logging.LogRecord("x", 40, "", 1, "failed", (), info))
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+def chained(count: int) -> Exception:
+    error = raised(ValueError(0))
+    for number in range(1, count):
+        error = raised(ValueError(number), error)
+    return error
+
+
+LONG = "y" * 5_000_000
+
+
+@pytest.mark.req("LOG-03")
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(LONG),
+        raised(ValueError("short"), KeyError(LONG)),
+        ExceptionGroup(LONG, [ValueError(LONG)] * 1000),
+        ExceptionGroup("g", [ValueError(number) for number in range(100_000)]),
+        chained(5000),
+    ],
+    ids=["long", "cause", "group", "many", "chain"],
+)
+def test_exceptions_are_cut_and_weighed(error: BaseException) -> None:
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        entries = [logged(error) for _ in range(20)]
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert entries[0].weight < 1 << 20
+    assert held < 2 * sum(entry.weight for entry in entries) + PAGE
+    assert len(format_text(entries[0])) < 1 << 20
+
+
+@pytest.mark.req("LOG-03")
+def test_notes_are_cut() -> None:
+    error = ValueError("noted")
+    for number in range(100):
+        error.add_note(f"{number} {LONG}")
+    assert logged(error).weight < 50_000
+
+
+def test_causes_and_groups_are_shown() -> None:
+    inner = raised(OSError("inner"), KeyError("why"))
+    inner.add_note("with a note")
+    lines = str(Traceback(raised(ExceptionGroup("both", [inner, ValueError()])))).splitlines()
+    shown = [line for line in lines if line and "File " not in line and "raise " not in line]
+    assert [line for line in shown if set(line) - set(" ^")] == [
+        "Traceback (most recent call last):",
+        "ExceptionGroup: both (2 sub-exceptions)",
+        "  1 of 2:",
+        "  KeyError: 'why'",
+        "  The above exception was the direct cause of the following exception:",
+        "  Traceback (most recent call last):",
+        "  OSError: inner",
+        "  with a note",
+        "  2 of 2:",
+        "  ValueError",
+    ]
+    assert str(Traceback(chained(30))).endswith("29\n... (further exceptions are left out)")
+    looped, other = ValueError("a"), ValueError("b")
+    looped.__context__, other.__context__ = other, looped
+    assert "ValueError: b\n\nDuring handling of" in str(Traceback(looped))
+
+
+@pytest.mark.req("LOG-14")
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize(
+    "odd", [{"created": float("nan")}, {"created": 1e300}, {"levelname": 7}, {"created": None}]
+)
+def test_a_record_that_cannot_be_formatted_costs_itself_alone(
+    pipe: Pipe, odd: dict[str, Any], style: str
+) -> None:
+    fields = {"name": "app", "msg": "odd", "levelno": 40, "levelname": "ERROR", **odd}
+    with open_log(LogOptions(format=style), pipe.writer) as log:
+        said.info("before")
+        logging.getLogger().handle(logging.makeLogRecord(fields))
+        said.info("after")
+    lines = pipe.read_all()
+    if style == "json":
+        told = [json.loads(line)["message"] for line in lines]
+        assert told[0], told[-1] == ("before", "after")
+        assert "a record cannot be formatted: " in told[1]
+    else:
+        assert messages(lines) == ["before", "after"]
+        assert "ERROR trio_socketio.ops.log_writer: a record cannot be formatted: " in lines[1]
+    assert len(lines) == 3
+    assert log.dropped == 1
+
+
+@pytest.mark.req("LOG-14")
+def test_the_thread_outlives_a_lack_of_memory(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = iter([True])
+    take = LogQueue.take
+
+    def take_or_fail(queue: LogQueue, most: int) -> list[Entry]:
+        if next(fails, False):
+            raise MemoryError
+        return take(queue, most)
+
+    monkeypatch.setattr(LogQueue, "take", take_or_fail)
+    with open_log(LogOptions(), pipe.writer):
+        said.info("written all the same")
+    assert messages(pipe.read_all()) == ["written all the same"]
+
+
+@pytest.mark.req("LOG-15")
+def test_a_forked_process_writes_by_itself(pipe: Pipe) -> None:
+    with open_log(LogOptions(), pipe.writer):
+        said.info("parent")
+        process = os.fork()
+        if process == 0:
+            try:
+                said.info("child")
+            finally:
+                os._exit(0)
+        os.waitpid(process, 0)
+        said.info("parent again")
+    assert sorted(messages(pipe.read_all())) == ["child", "parent", "parent again"]
+
+
+def test_without_a_thread_nothing_changes(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, len(os.listdir("/proc/self/fd"))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError), open_log(LogOptions(level="error"), pipe.writer):
+            raise AssertionError
+    assert (root.handlers, root.level, len(os.listdir("/proc/self/fd"))) == before
+
+
 # --- what is written
 
 
@@ -332,9 +483,11 @@ def test_fields_are_members_of_the_json_object(pipe: Pipe) -> None:
 
 
 @pytest.mark.req("LOG-05")
-@given(st.text(), st.text())
-def test_no_field_and_no_message_makes_another_line(message: str, value: str) -> None:
-    entry = Entry(0, "INFO", "x", message, {"user_agent": value})
+@given(st.text(), st.text(), st.text(), st.text())
+def test_no_field_and_no_message_makes_another_line(
+    message: str, value: str, logger: str, level: str
+) -> None:
+    entry = Entry(0, level, logger, message, {"user_agent": value})
     assert format_text(entry).isprintable()
     line = format_json(entry)
     assert line.isprintable()

@@ -19,7 +19,7 @@ from tests.ops.test_drain import PROGRAM, running
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import ConfigurationError, Server
-from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners
+from trio_socketio.ops.systemd import Inherited, Systemd, inherited_listeners, inherited_purposes
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -61,9 +61,8 @@ def test_what_is_told(told: Manager) -> None:
     systemd.ready("serving\nREADY=0")
     systemd.status("10 sessions")
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    systemd.reloading()
-    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    systemd.ready("reloaded")
+    with systemd.reloading():
+        after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     systemd.stopping("draining")
     first, status, reloading, *rest = told.messages()
     assert first == ["READY=1", "STATUS=serving READY=0"]
@@ -71,7 +70,21 @@ def test_what_is_told(told: Manager) -> None:
     assert reloading[0] == "RELOADING=1"
     assert reloading[1].startswith("MONOTONIC_USEC=")
     assert before <= int(reloading[1].partition("=")[2]) <= after
-    assert rest == [["READY=1", "STATUS=reloaded"], ["STOPPING=1", "STATUS=draining"]]
+    assert rest == [first, ["STOPPING=1", "STATUS=draining"]]
+
+
+@pytest.mark.req("OPS-45")
+def test_reloads_are_told_only_while_the_program_serves(told: Manager) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": told.address})
+    with systemd.reloading():
+        assert told.messages() == []
+    systemd.ready("serving")
+    with systemd.reloading():
+        assert [lines[0] for lines in told.messages()] == ["READY=1", "RELOADING=1"]
+        systemd.stopping("draining")
+    with systemd.reloading():
+        systemd.ready("serving")  # it was told to stop before it had started
+    assert told.messages() == [["STOPPING=1", "STATUS=draining"]]
 
 
 @pytest.mark.req("OPS-40")
@@ -80,7 +93,7 @@ def test_a_manager_that_does_not_listen(tmp_path: Path, caplog: pytest.LogCaptur
     for _ in range(3):
         systemd.ready("serving")
     (record,) = caplog.records
-    assert "systemd cannot be told READY=1: No such file" in record.getMessage()
+    assert "cannot notify systemd of READY=1: No such file" in record.getMessage()
 
 
 @pytest.mark.req("OPS-40")
@@ -103,8 +116,7 @@ async def test_without_a_manager_nothing_is_told(
     systemd = Systemd({**environment, "WATCHDOG_USEC": "1000"})
     assert systemd.watchdog_s is None
     systemd.ready("serving")
-    systemd.reloading()
-    with trio.fail_after(1):
+    with systemd.reloading(), trio.fail_after(1):
         await systemd.keep_watchdog()
         await systemd.follow(Server())
     assert len(caplog.records) == (1 if address else 0)
@@ -268,13 +280,26 @@ async def test_a_process_under_systemd(tmp_path: Path) -> None:
             assert ["STOPPING=1", "STATUS=draining: 0 sessions left"] in told.messages()
 
 
+class Units(configparser.ConfigParser):
+    """Reads the units of systemd, whose options have capital letters."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def test_the_purposes_of_inherited_sockets_are_known_before_they_are_taken() -> None:
+    told = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "control:public"}
+    assert inherited_purposes(told) == {"control", "public"}
+    assert inherited_purposes(told | {"LISTEN_PID": "1"}) == set()
+    assert not inherited_purposes({})
+
+
 def test_the_units_of_the_readme(caplog: pytest.LogCaptureFixture) -> None:
     units = re.findall(r"```ini\n# (\S+)\n(.*?)```", README.read_text(), re.DOTALL)
     parsed = {}
     for name, text in units:
-        parsed[name] = configparser.ConfigParser(strict=True, interpolation=None)
-        parsed[name].optionxform = str  # type: ignore[assignment, method-assign]  # as in its manual
-        parsed[name].read_string(text)
+        parser = parsed[name] = Units(strict=True, interpolation=None)
+        parser.read_string(text)
     assert set(parsed) == {
         "trio-socketio.service",
         "trio-socketio.socket",

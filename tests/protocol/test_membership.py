@@ -215,5 +215,5 @@ class Recovery(RuleBasedStateMachine):
         assert bool(self.client.socket_id) is (self.client.state is State.JOINED)
 
 
-TestRecovery = Recovery.TestCase
-TestRecovery.pytestmark = [pytest.mark.req("CLI-30", "CLI-31")]  # type: ignore[attr-defined]
+TestRecovery: Any = Recovery.TestCase
+TestRecovery.pytestmark = [pytest.mark.req("CLI-30", "CLI-31")]

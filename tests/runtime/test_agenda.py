@@ -1,5 +1,6 @@
 """What is left of a turn: its order, its bounds, and what failures cost."""
 
+from functools import partial
 from math import inf
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_settling_adds_is_settled_too() -> None:
 def test_when_the_turn_is_over_the_rest_is_left() -> None:
     book = Book()
     for name in ("one", "two"):
-        book.agenda.deferred.append(lambda name=name: book.calls.append(name))  # type: ignore[misc]
+        book.agenda.deferred.append(partial(book.calls.append, name))
         book.agenda.again.append(book.item(name))
     assert not book.agenda.settle(-inf)
     assert book.calls == ["one"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from trio_socketio.runtime.endpoints import (
     bind,
 )
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions
-from trio_socketio.runtime.runtime import Runtime, open_runtime
+from trio_socketio.runtime.runtime import END_S, Runtime, open_runtime
 
 TIMEOUT_S = 10.0
 
@@ -268,7 +269,7 @@ async def test_the_log_says_what_a_stop_waits_for(caplog: pytest.LogCaptureFixtu
             sio.stop()
             await check_closed(other)
     messages = [record.getMessage() for record in caplog.records]
-    assert "stopping: new clients are served for 0.01 s more" in messages
+    assert "stopping: new clients are accepted for another 0.01 s" in messages
     assert "closing 2 sessions over 0.1 s" in messages
     assert any(message.startswith("waiting up to 0.1 s for") for message in messages)
     assert any("handlers took longer and are cancelled" in message for message in messages)
@@ -607,3 +608,46 @@ async def test_what_has_no_effect_beside_endpoints_is_refused(authority: trustme
         with pytest.raises(ConfigurationError, match="no effect beside endpoints"):
             async with open_server(Server(), endpoints=[TcpEndpoint(port=0)], **given):
                 pass
+
+
+@pytest.mark.req("RUN-03", "RUN-42")
+@trio_test
+async def test_services_end_one_after_another(mock_clock: MockClock) -> None:
+    """The last one first; one that is asked to end has time for it, and others are cancelled."""
+    mock_clock.autojump_threshold = 0
+    ended: list[tuple[str, float]] = []
+    asked = trio.Event()
+
+    async def run(name: str, takes_s: float, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        try:
+            await asked.wait()
+            await trio.sleep(takes_s)
+        finally:
+            ended.append((name, trio.current_time()))
+
+    async with open_runtime() as runtime:
+        await runtime.start_service("store", partial(run, "store", inf))
+        await runtime.start_service("control", partial(run, "control", 3.0), end=asked.set)
+        await runtime.start_service("watch", partial(run, "watch", inf))
+        began = trio.current_time()
+    after = [(name, at - began) for name, at in ended]
+    assert after == [("watch", 0.0), ("control", 3.0), ("store", 3.0)]
+
+
+@pytest.mark.req("RUN-42")
+@trio_test
+async def test_a_service_that_does_not_end_is_cancelled(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    mock_clock.autojump_threshold = 0
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with open_runtime() as runtime:
+        await runtime.start_service("stuck", run, end=lambda: None)
+        began = trio.current_time()
+    assert trio.current_time() - began == END_S
+    assert "the service stuck took longer and is cancelled" in caplog.text

@@ -19,7 +19,7 @@ from trio_socketio import (
     SocketDetails,
     Target,
 )
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.socketio.acks import GatheredAcks
 
@@ -103,9 +103,9 @@ class LinkedAdapter(Adapter):
         return found
 
     async def broadcast_with_ack(
-        self, arguments: list[Any], target: Target, timeout_s: float
+        self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
-        acks = GatheredAcks()
+        acks = GatheredAcks(keep)
         with ExitStack() as asked:
             acks.expect(asked.enter_context(self.asking(arguments, target, acks)))
             for other in self._others(target):

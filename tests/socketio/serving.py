@@ -17,7 +17,7 @@ from tests.wire import (
     WebSocketEngine,
 )
 
-from trio_socketio import Server, Socket, open_server
+from trio_socketio import Server, Session, Socket, open_server
 
 
 @asynccontextmanager
@@ -107,6 +107,13 @@ def the_socket(server: Server, namespace: str = "/") -> Socket:
     """The only socket of a namespace."""
     (socket,) = server.of(namespace).sockets.values()
     return socket
+
+
+def the_session(server: Server) -> Session:
+    """The only session of a server that is running."""
+    assert server._running is not None
+    (session,) = server._running.engine.sessions.values()
+    return session
 
 
 def pending(socket: Socket) -> int:

@@ -182,7 +182,7 @@ async def test_who_raises_does_not_accept(
 @trio_test
 async def test_a_predicate_that_returns_an_exception_accepts_nothing(transport: str) -> None:
     server = Server()
-    predicate: Any = lambda name, auth: ConnectRefused("no such room")  # noqa: E731
+    predicate: Any = lambda name, auth: ConnectRefused("no such room")  # noqa: E731 - a def would not be Any
     server.of(predicate)
     async with serving(server) as port, open_client(port, transport) as client:
         assert await refusal(client, "/room") == INVALID

@@ -67,6 +67,9 @@ class Slow:
     def held(self) -> int:
         return self.server.statistics().input_held
 
+    async def wait_held(self, more_than: int) -> None:
+        await until(lambda: self.held > more_than)
+
 
 @asynccontextmanager
 async def sending(client: SocketIOClient, packets: list[str]) -> AsyncIterator[None]:
@@ -688,7 +691,7 @@ async def test_clients_that_are_there_come_before_those_that_have_left(
                 await client.emit("work", 1)
                 for number in (2, 3):
                     await client.emit("work", number, large)
-                await until(lambda before=before: slow.held > before + 2 * len(large))  # type: ignore[misc]
+                await slow.wait_held(before + 2 * len(large))
         await until(lambda: len(slow.server.of("/").sockets) == 0)
         assert slow.held > 400_000
         async with joined(port, "websocket") as (client, _):

@@ -105,7 +105,7 @@ def test_what_can_never_be_called_is_refused(registering: Any) -> None:
         def joined(self, socket: Any) -> None: ...
 
     class Short(Observer):
-        def left(self, socket: Any) -> None: ...  # type: ignore[override]
+        def left(self, socket: Any) -> None: ...  # type: ignore[override]  # too short: that is the point
 
     wrong: list[Callable[[], object]] = [
         lambda: registrar.on_unhandled(5),

@@ -15,7 +15,20 @@ from tests.socketio.serving import (
 )
 from trio.testing import trio_test, wait_all_tasks_blocked
 
-from trio_socketio import Adapter, LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio import Adapter, LocalProtocolError, Namespace, Server, ServerOptions, Socket
+
+
+def working(room: Namespace) -> tuple[trio.Event, Record]:
+    """Register a handler of "work" that takes a while; gives when it begins, and what has ended."""
+    begun, ended = trio.Event(), Record()
+
+    @room.on("work")
+    async def work(_: Socket) -> None:
+        begun.set()
+        await trio.sleep(0.1)
+        ended.add("work")
+
+    return begun, ended
 
 
 @pytest.mark.req("JOIN-29")
@@ -60,14 +73,7 @@ async def test_sockets_and_joining_clients_are_put_out(transport: str) -> None:
 async def test_it_waits_for_the_handlers(transport: str) -> None:
     server = Server()
     room = server.of("/room")
-    begun, ended = trio.Event(), Record()
-
-    @room.on("work")
-    async def work(_: Socket) -> None:
-        begun.set()
-        await trio.sleep(0.1)
-        ended.add("work")
-
+    begun, ended = working(room)
     room.on("disconnect")(lambda *_: ended.add("disconnect"))
     async with serving(server) as port, joined(port, transport, "/room") as (client, _):
         await client.emit("work", namespace="/room")
@@ -204,13 +210,7 @@ async def test_a_handler_of_the_namespace_may_remove_it(concurrent: bool) -> Non
     """It waits for the other handlers, and not for itself. A concurrent one waits for the queue."""
     server = Server()
     room = server.of("/room")
-    begun, ended = trio.Event(), Record()
-
-    @room.on("work")
-    async def work(_: Socket) -> None:
-        begun.set()
-        await trio.sleep(0.1)
-        ended.add("work")
+    begun, ended = working(room)
 
     @room.on("close", concurrent=concurrent)
     async def close(_: Socket) -> None:

@@ -1,15 +1,15 @@
-"""What the commands have in common: they parse arguments, and word errors (CMD-12)."""
+"""The parsing of arguments and the wording of errors that the commands share (CMD-12)."""
 
 import argparse
+import os
 import sys
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import nan
 from typing import Any, Final, NoReturn
 
-from trio_socketio.engine.options import Cookie
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.ops.log import escape
 
 LONGEST_S: Final = 365 * 24 * 60 * 60
 """The longest time that can be given: what is longer is a mistake, such as milliseconds."""
@@ -41,6 +41,33 @@ def complain(error: Exception) -> int:
     """Print an error in one line, and return the exit code for what cannot be used."""
     print(f"trio-socketio: {escape(str(error))}", file=sys.stderr)
     return 2
+
+
+def prepare_output() -> None:
+    """Escape what the terminal cannot show; discard output if standard output is closed."""
+    if sys.stdout is None:  # as after >&-
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+    else:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
+
+
+def print_out(text: str) -> int:
+    """Print the output of a command.
+
+    Returns:
+        The exit code: 0, even if the reader, such as `head`, has closed the pipe; 1, with a line on
+        standard error, if the output cannot be written.
+    """
+    prepare_output()
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # Further output is discarded, so that the flush at the exit of Python cannot fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            complain(ConfigurationError(f"the output cannot be written: {error.strerror}"))
+            return 1
+    return 0
 
 
 def port(text: str) -> int:
@@ -82,6 +109,8 @@ def cookie(name: str) -> str:
     Raises:
         ArgumentTypeError: a cookie cannot have this name.
     """
+    from trio_socketio.engine.options import Cookie  # here, because ctl does not need it
+
     try:
         return Cookie(name=name).name
     except ConfigurationError as error:

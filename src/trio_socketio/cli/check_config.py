@@ -1,22 +1,28 @@
-"""``trio-socketio check-config``: tells all errors of a configuration, or what it comes to."""
+"""``trio-socketio check-config``: lists the errors of a configuration, or its options."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
+from trio_socketio.cli.arguments import print_out
+from trio_socketio.codec.control_characters import escape
+from trio_socketio.configuration.checks import find_idle
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES
 from trio_socketio.configuration.text import effective_text
-from trio_socketio.ops.log import escape
 
 DESCRIPTION = (
     "Check a configuration file, together with the environment, as serve --config FILE would read "
-    "it. The files that it names are checked too, but the app is not loaded. If there is no error, "
-    "print every option with its value and where it comes from."
+    "it. The files, folders and hosts that it names are checked too. No port is opened, and the "
+    "app is not loaded. If there is no error, print every option with its value and where it comes "
+    "from."
 )
-EPILOG = "Exit codes: 0 if the configuration can be used; 2 if not, with a line for each error."
+EPILOG = (
+    "Exit codes: 0 if the configuration can be used, with a warning for each option that has no "
+    "effect; 2 if not, with a line for each error."
+)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -28,13 +34,14 @@ def run(asked: argparse.Namespace) -> int:
     """Check a file.
 
     Returns:
-        The exit code: 0, or 2 if there is an error.
+        The exit code: 0, 2 if there is an error, or 1 if the output cannot be written.
     """
     try:
-        loaded = load(Sources(asked.file, os.environ, {}, {}), with_files=True)
+        loaded = load(Sources(asked.file, os.environ, {}, {}), with_surroundings=True)
     except Faults as error:
         for fault in error.faults:
             print(f"trio-socketio: {escape(fault)}", file=sys.stderr)
         return 2
-    print(effective_text(loaded.configuration, loaded.settings, TABLES), end="")
-    return 0
+    for warning in find_idle(loaded.configuration, loaded.settings, {}):
+        print(f"trio-socketio: warning: {escape(warning)}", file=sys.stderr)
+    return print_out(effective_text(loaded.configuration, loaded.settings, TABLES))

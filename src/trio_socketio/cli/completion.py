@@ -1,6 +1,6 @@
 """``trio-socketio ctl completion SHELL``: scripts that complete methods and parameters.
 
-A script has all names in it, so nothing is started while somebody types.
+A script contains all names, so no program is started for a completion.
 """
 
 from collections.abc import Callable, Mapping
@@ -115,7 +115,7 @@ end
 
 
 class Vocabulary(NamedTuple):
-    """What can be completed.
+    """The words that can be completed.
 
     Args:
         commands: of the program, with their summaries.
@@ -192,7 +192,7 @@ def fish(known: Vocabulary) -> str:
 
 
 SHELLS: Final[dict[str, Callable[[Vocabulary], str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
-"""What writes the script, by the name of the shell."""
+"""The functions that write a script, by the name of the shell."""
 
 
 def _escape_colons(text: str) -> str:

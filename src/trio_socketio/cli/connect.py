@@ -24,13 +24,14 @@ from trio_socketio.client.endpoint import first_cause
 from trio_socketio.client.opening import open_client
 from trio_socketio.client.options import ClientOptions
 from trio_socketio.client.session import TRANSPORTS
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectRefused,
     TrioSocketIOError,
 )
-from trio_socketio.ops.log import escape, set_up
+from trio_socketio.ops.log import set_up
 
 MAX_LINE_BYTES: Final = 1 << 20
 DESCRIPTION: Final = (
@@ -203,7 +204,7 @@ def _tls_context(asked: argparse.Namespace) -> ssl.SSLContext | None:
             why = f"it cannot be read: {error.strerror}"
         raise ConfigurationError(f"--cafile {asked.cafile}: {why}")
     _tell(
-        "warning: --insecure: the certificate of the server is not checked; anybody on the way can "
+        "warning: --insecure: the certificate of the server is not checked; others on the way can "
         "read and change what is sent"
     )
     context = ssl.create_default_context()

@@ -4,23 +4,23 @@ import argparse
 import json
 import os
 import shutil
-import ssl
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from trio_socketio.cli.arguments import Parser, count, seconds, unrecognized
+from trio_socketio import control
+from trio_socketio.cli.arguments import Parser, count, prepare_output, seconds, unrecognized
 from trio_socketio.cli.completion import SHELLS, Vocabulary
 from trio_socketio.cli.ctl_help import entries, method_help
 from trio_socketio.cli.ctl_methods import Api, MethodDescription
 from trio_socketio.cli.tables import render
 from trio_socketio.cli.watch import watch
-from trio_socketio.codec.json_rpc import Code
-from trio_socketio.codec.json_rpc import escape as escape_bytes
-from trio_socketio.control.service import describe_api
+from trio_socketio.codec.control_characters import escape
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.sync_client import ControlClient
+from trio_socketio.control.sync_client import escape as escape_bytes
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -28,9 +28,8 @@ from trio_socketio.errors import (
     LocalProtocolError,
     SessionClosed,
 )
-from trio_socketio.ops.log import escape
 
-SUMMARY: Final = "call a method of a running server, or watch it"
+DESCRIPTION: Final = Path(control.__file__).with_name("openrpc.json")
 ADDRESS_VARIABLE: Final = "TRIO_SOCKETIO_CONTROL"
 MAX_TOKEN_BYTES: Final = 4096
 _USAGE: Final = "%(prog)s [options] METHOD [KEY=VALUE ...]"
@@ -41,13 +40,13 @@ _DESCRIPTION: Final = (
 _NOTES: Final = (
     "A VALUE is JSON; where text is expected, it may be plain text. A list may also be given item "
     "by item: rooms=tea rooms=news.",
-    "METHOD --help tells the parameters and the result of a method.",
-    "Exit codes: 0 if it is done; 1 if the server has answered with an error, or not in time, or "
+    "METHOD --help shows the parameters and the result of a method.",
+    "Exit codes: 0 on success; 1 if the server answers with an error, or not in time, or "
     "the result cannot be written; 2 if an argument cannot be used; 3 if the server cannot be "
     "reached, or the connection was lost. Errors are one line on standard error.",
 )
 _COMMANDS: Final = {
-    "watch": "show what the server does, again and again, until Ctrl-C",
+    "watch": "show what the server is doing, until Ctrl-C",
     "completion": f"print a script that completes methods and parameters: {', '.join(SHELLS)}",
 }
 # Methods that make sense only on a connection that stays open.
@@ -56,11 +55,11 @@ _NOT_HERE: Final = {
     "backend.register": "only a program that stays connected can be a backend: see "
     "trio_socketio.control",
 }
-_ADVICE: Final[dict[type, str]] = {
-    FileNotFoundError: "; a server listens there if it was started with --control",
-    ConnectionRefusedError: "; a server listens there if it was started with --control",
-    PermissionError: "; whoever may open the socket may call every method",
-    ssl.SSLCertVerificationError: "; --cafile names the certificates to trust",
+_ADVICE: Final = {
+    "FileNotFoundError": "; a server listens there if it was started with --control",
+    "ConnectionRefusedError": "; a server listens there if it was started with --control",
+    "PermissionError": "; only users who may open the socket can call its methods",
+    "SSLCertVerificationError": "; --cafile names the certificates to trust",
 }
 
 
@@ -74,10 +73,12 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         The exit code, which the help explains (CTL-06).
     """
     parser = _create_parser()
+    # A locale such as C makes Python read arguments as ASCII, but terminals write UTF-8.
+    arguments = [os.fsencode(one).decode("utf-8", "surrogateescape") for one in arguments]
     asked, words = parser.parse_known_args(arguments)
     if unknown := [word for word in words if word.startswith("-")]:
         parser.error(unrecognized(unknown, parser))
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
+    prepare_output()
     try:
         code = _run(parser, asked, words, commands)
         sys.stdout.flush()  # here, where its errors are handled
@@ -103,7 +104,8 @@ def main(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
 def _run(
     parser: Parser, asked: argparse.Namespace, words: list[str], commands: Mapping[str, str]
 ) -> int:
-    api = Api(describe_api())
+    # The answer of rpc.discover, read from a file, because generating it would import a server.
+    api = Api(json.loads(DESCRIPTION.read_bytes()))
     for name in _NOT_HERE:
         api.methods.pop(name, None)
     width = min(shutil.get_terminal_size().columns, 100)
@@ -191,7 +193,7 @@ def _word(error: ControlError) -> str:
 
 
 def _advise(cause: BaseException | None) -> str:
-    return _ADVICE.get(type(cause), "")
+    return _ADVICE.get(type(cause).__name__, "")
 
 
 def _complain(text: str, code: int) -> int:
@@ -207,7 +209,7 @@ def _create_parser() -> Parser:
         prog="trio-socketio ctl", usage=_USAGE, description=_DESCRIPTION, add_help=False
     )
     add = parser.add_argument
-    add("-h", "--help", action="store_true", help="tell about ctl, or about METHOD, and exit")
+    add("-h", "--help", action="store_true", help="show help on ctl, or on METHOD, and exit")
     add(
         "--control",
         metavar="ADDRESS",
@@ -245,7 +247,7 @@ def _create_parser() -> Parser:
         "--count",
         type=count,
         metavar="N",
-        help="for watch: end after so many samples (default: go on until Ctrl-C)",
+        help="for watch: the number of samples to show (default: go on until Ctrl-C)",
     )
     return parser
 
@@ -304,6 +306,8 @@ def _create_client(asked: argparse.Namespace) -> ControlClient:
     """
     context = None
     if asked.cafile is not None:
+        import ssl  # here, because few addresses need it, and the import takes a while
+
         try:
             context = ssl.create_default_context(cafile=asked.cafile)
         except OSError as error:  # ssl.SSLError is one

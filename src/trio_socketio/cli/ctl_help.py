@@ -8,7 +8,7 @@ from typing import Any, Final
 from trio_socketio.cli.ctl_methods import Api, MethodDescription, Schema, expected, reference
 
 WIDTH: Final = 80
-"""How wide help is where nothing says how wide the terminal is, in columns."""
+"""The width of help, in columns, if that of the terminal is unknown."""
 _LONGEST_NAME: Final = 22
 
 

@@ -3,12 +3,14 @@
 Spec: OpenRPC 1.3.2.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final, NamedTuple
+from math import isfinite
+from typing import Any, Final, NamedTuple, NoReturn
 
-from trio_socketio.codec.json_rpc import decode_value
-from trio_socketio.errors import ConfigurationError, RemoteProtocolError
+from trio_socketio.control.sync_client import unescape
+from trio_socketio.errors import ConfigurationError
 
 _NAMES: Final = {
     "string": "text",
@@ -203,8 +205,8 @@ def _read_value(schema: Schema, text: str) -> Any:
         ValueError: the schema does not take it.
     """
     try:
-        value = decode_value(text.encode())
-    except RemoteProtocolError:
+        value = unescape(json.loads(text, parse_constant=_refuse_constant, parse_float=_finite))
+    except (ValueError, RecursionError):
         # What begins like JSON was meant to be JSON, so it is not taken for text as it stands.
         if _fits(schema, text) and ("type" in schema or text[:1] not in ("{", "[", '"')):
             return text
@@ -214,6 +216,17 @@ def _read_value(schema: Schema, text: str) -> Any:
         if _fits(schema, text):  # such as a room whose name is a number
             return text
     raise ValueError(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _is_null(schema: Schema, text: str) -> bool:

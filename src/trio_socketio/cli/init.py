@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from trio_socketio.cli.arguments import complain
+from trio_socketio.cli.arguments import complain, print_out
 from trio_socketio.configuration.tables import TABLES
 from trio_socketio.configuration.text import example_text
 from trio_socketio.errors import ConfigurationError
@@ -33,12 +33,12 @@ def run(asked: argparse.Namespace) -> int:
     """Write the example.
 
     Returns:
-        The exit code: 0, or 2 if the file exists or cannot be written.
+        The exit code: 0, 2 if the file exists or cannot be written, or 1 if standard output
+        cannot.
     """
     text = example_text(TABLES)
     if str(asked.file) == "-":
-        print(text, end="")
-        return 0
+        return print_out(text)
     try:
         with asked.file.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -46,5 +46,6 @@ def run(asked: argparse.Namespace) -> int:
         return complain(ConfigurationError(f"{asked.file} exists already, and is left as it is"))
     except OSError as error:
         return complain(ConfigurationError(f"cannot write {asked.file}: {error.strerror}"))
-    print(f"wrote {asked.file}; serve it with: trio-socketio serve --config {asked.file}")
-    return 0
+    return print_out(
+        f"wrote {asked.file}; serve it with: trio-socketio serve --config {asked.file}\n"
+    )

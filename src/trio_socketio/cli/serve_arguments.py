@@ -86,7 +86,7 @@ def given_settings(asked: argparse.Namespace) -> Settings:
         if value is not None:
             flag = "--" + name.replace("_", "-")
             settings[place] = Setting(_as_in_a_file(value), flag, flag)
-    if asked.serve_client is not None:  # whoever names the folder wants it served
+    if asked.serve_client is not None:  # naming the folder turns the service on
         settings["client_files", "serve"] = Setting(True, "--serve-client", "--serve-client")
     return settings
 
@@ -186,7 +186,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
             "how long clients are still accepted after a signal to stop",
             default.stop_delay_s,
         ),
-        ("--stop-window", "over how long sessions are closed then", default.stop_window_s),
+        ("--stop-window", "the time over which sessions are then closed", default.stop_window_s),
         ("--stop-grace", "how long handlers may go on after that", default.stop_grace_s),
     ):
         kind = duration if name.startswith("--stop") else seconds
@@ -367,5 +367,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     logs.add_argument(
         "--log-format",
         choices=FORMATS,
-        help=f"lines of text, or a JSON object a line (default: {LogOptions().format})",
+        help=f"lines of text, or one JSON object per line (default: {LogOptions().format})",
     )

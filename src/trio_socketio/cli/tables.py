@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from unicodedata import combining, east_asian_width
 
-from trio_socketio.ops.log import escape
+from trio_socketio.codec.control_characters import escape
 
 LEAST_WIDTH: Final = 24
 """To how many columns a column of a table may be cut. Ids are shorter, and always whole."""

@@ -10,16 +10,16 @@ from itertools import count
 from typing import Any, Final, NamedTuple
 
 from trio_socketio.cli.tables import render_table
+from trio_socketio.codec.control_characters import escape
 from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.errors import ControlError
-from trio_socketio.ops.log import escape
 
 _CLEAR: Final = "\x1b[H\x1b[J"  # the cursor to the top, and nothing below it
 _HEADER_LINES: Final = 4
 
 
 class Sample(NamedTuple):
-    """What a server does at a moment.
+    """The numbers of a server at one moment.
 
     Args:
         at_s: when it was taken, seconds since 1970.

@@ -82,8 +82,8 @@ class Link:
         self._thread = get_ident()
         self._dialer = dialer
         self._transports = transports
-        self._asked = trio.Event()  # a namespace is wanted that no connection knows of
-        self._lost = ""  # why there is no connection any more
+        self._asked = trio.Event()  # set when a namespace is wanted but not yet joined
+        self._lost = ""  # why the connection was lost
         # Shielded, so that there is time for a goodbye when the program's block is cancelled. It is
         # aclose that ends it.
         self._scope = trio.CancelScope(shield=True)
@@ -130,7 +130,9 @@ class Link:
 
     async def wait_drained(self) -> None:
         """Wait until the network has taken what was emitted; returns at once without a session."""
-        await trio.lowlevel.checkpoint()  # a producer's loop lets others run, whatever comes of it
+        await (
+            trio.lowlevel.checkpoint()
+        )  # so that a producer's loop lets other tasks run in any case
         if self.session is not None:
             await self.session.output.wait_drained()
 

@@ -24,7 +24,7 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # CLI-37: besides the failure there are only the Cancelled of tasks. They may be left out,
-        # because whoever is cancelled gets another one at the next checkpoint.
+        # because a cancelled task gets another one at its next checkpoint.
         failures = [each for each in group.exceptions if not isinstance(each, trio.Cancelled)]
         if len(failures) != 1:
             raise

@@ -17,7 +17,7 @@ class Wire(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What the program asked for."""
+        """The settings that the program asked for."""
 
     @property
     def session(self) -> ClientSession | None:
@@ -50,7 +50,7 @@ class Outbox:
         self._kept: deque[tuple[Outgoing, PendingAck | None]] = deque()
         self._kept_bytes = 0
         self._pending: dict[int, PendingAck] = {}
-        self._next_ack_id = 0  # never used twice: a late answer finds nobody
+        self._next_ack_id = 0  # never used twice, so a late answer matches no event
 
     # -- sending
 

@@ -1,4 +1,4 @@
-"""What a program asked for when it opened a client."""
+"""The settings with which a program opened a client."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Auth = Mapping[str, Any] | Callable[[str], Mapping[str, Any] | Awaitable[Mapping
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all parts of one client use.
+    """The settings that all parts of one client use.
 
     Args:
         options: times and bounds.

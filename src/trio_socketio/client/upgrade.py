@@ -56,8 +56,8 @@ async def upgrade(
             if [(packet.type, packet.data) for packet in packets] != [(PacketType.PONG, b"probe")]:
                 raise RemoteProtocolError("the probe was not answered with its pong")
             _advance(machine, Input.PROBE_ANSWERED)
-            # Reading first: a lock goes to whoever has waited longest, so no GET is begun after the
-            # one that is out. When both are held, the last POST is over, too.
+            # Reading first: a lock goes to the task that has waited longest, so no GET begins after
+            # the current one. When both are held, the last POST is over, too.
             async with carrier.reading, carrier.writing:
                 _advance(machine, Input.POLLING_PAUSED)
                 await candidate.send([_UPGRADE])

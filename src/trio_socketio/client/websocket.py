@@ -194,7 +194,7 @@ class WebSocketTransport:
         if finished and not self._parts:
             self._size = 0
             return part
-        if part:  # an empty part would take memory that no bound counts
+        if part:  # an empty part would take memory that is not counted
             self._parts.append(part)
         if not finished:
             return None

@@ -33,9 +33,11 @@ def must_deconstruct(value: Any) -> bool:
     if type(value) is list or type(value) is tuple:
         for item in value:
             kind = type(item)
+            if kind in _PLAIN:
+                continue
             if kind is bytes:
                 found = True
-            elif kind not in _PLAIN and not (
+            elif not (
                 kind is dict and _is_text(map(type, item)) and _is_plain(map(type, item.values()))
             ):
                 break

@@ -1,20 +1,20 @@
 """JSON-RPC 2.0 messages, as the control socket speaks them in both directions.
 
-JSON has no binary. Bytes in parameters and results are written as ``{"$bytes": "<base64>"}``, and
-an object that has exactly that key, or ``$object``, is written as ``{"$object": <the object>}``, so
-that it is not taken for bytes (RPC-20, RPC-21). Ids and parameters are kept as they were sent:
-numbers are not changed on their way through (RPC-22).
+JSON has no bytes. Those in parameters and results are written as ``{"$bytes": "<base64>"}``. An
+object that has exactly that key, or ``$object``, is written as ``{"$object": <the object>}``, so
+that it is not taken for bytes (RPC-20, RPC-21). Ids and parameters are kept as they were sent, so
+numbers do not change on their way (RPC-22).
 """
 
 import base64
 import binascii
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
 
 from trio_socketio.codec.builtin_values import BINARY, to_builtins
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.codec.json_text import (
     MAX_DEPTH,
     decode_json,
@@ -23,10 +23,16 @@ from trio_socketio.codec.json_text import (
 )
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 
+__all__ = (
+    "BYTES", "MAX_BATCH", "MAX_VALUE_DEPTH", "NULL", "OBJECT", "Code", "Malformed", "Message",
+    "Request", "Response", "decode_messages", "decode_value", "encode_batch", "encode_error",
+    "encode_request", "encode_result", "encode_value", "escape", "pass_value", "unescape",
+)  # fmt: skip
+
 MAX_BATCH: Final = 100
 MAX_VALUE_DEPTH: Final = MAX_DEPTH - 16
-"""The most arrays and objects that may be nested in a value, the marks included. A message wraps
-its values in a few more, and must not be too deep for the receiver's decode_json."""
+"""The greatest depth of arrays and objects in a value, marks included. A message adds a few levels,
+and must not be too deep for the receiver's decode_json."""
 
 BYTES: Final = "$bytes"
 OBJECT: Final = "$object"
@@ -34,33 +40,6 @@ NULL: Final = msgspec.Raw(b"null")
 
 _MARKS: Final = (BYTES, OBJECT)
 _ABSENT: Final = msgspec.Raw(b"")
-
-
-class Code(IntEnum):
-    """The codes of errors; the standard's are negative, ours positive.
-
-    Those between TIMEOUT and DRAINING which nothing here raises are for methods that need a store.
-    """
-
-    PARSE_ERROR = -32700
-    INVALID_REQUEST = -32600
-    METHOD_NOT_FOUND = -32601
-    INVALID_PARAMS = -32602
-    INTERNAL_ERROR = -32603
-    UNAUTHORIZED = 1001
-    FORBIDDEN = 1002
-    NOT_FOUND = 1003
-    PARTIAL = 1004
-    TIMEOUT = 1005
-    OVERLOADED = 1006
-    STORE_UNAVAILABLE = 1007
-    CURSOR_EXPIRED = 1008
-    GENERATION_CHANGED = 1009
-    EXISTS = 1010
-    TOO_LARGE = 1011
-    DRAINING = 1012
-    UNAVAILABLE = 1013
-    INVALID_CONFIGURATION = 1014
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -81,9 +60,9 @@ class Response(msgspec.Struct, frozen=True):
     """The answer to a request of ours.
 
     Args:
-        id: of the request; what is no id of ours is None.
+        id: the id of our request; None if it is not one of ours.
         result: as it was sent; None if the request has failed.
-        error: why it has failed; None if it has not.
+        error: why the request failed; None if it did not.
     """
 
     id: int | None
@@ -92,7 +71,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """What is neither a request nor a response.
+    """A message that is neither a request nor a response.
 
     Args:
         id: for the answer; null if it could not be read.
@@ -141,11 +120,11 @@ def decode_messages(text: bytes, max_batch: int = MAX_BATCH) -> tuple[list[Messa
     if type(value) is not list:
         return [_read(value, text)], False
     if not value:  # RPC-11
-        raise ControlError(Code.INVALID_REQUEST, "a batch holds at least one message")
+        raise ControlError(Code.INVALID_REQUEST, "a batch must hold at least one message")
     if len(value) > max_batch:  # RPC-13
         raise ControlError(
             Code.TOO_LARGE,
-            f"a batch holds at most {max_batch} messages, and this one {len(value)}",
+            f"a batch holds at most {max_batch} messages, but this one {len(value)}",
             {"max_batch": max_batch},
         )
     texts = _decode_list(text)
@@ -154,7 +133,7 @@ def decode_messages(text: bytes, max_batch: int = MAX_BATCH) -> tuple[list[Messa
 
 def _read(value: Any, text: bytes) -> Message:
     if type(value) is not dict:
-        return _malformed(NULL, "a message is an object")  # RPC-12
+        return _malformed(NULL, "a message must be an object")  # RPC-12
     envelope = _decode_envelope(text)
     if "method" not in value and ("result" in value or "error" in value):
         return _read_response(value, envelope)
@@ -173,12 +152,12 @@ def _read(value: Any, text: bytes) -> Message:
 
 
 def _malformed(request_id: msgspec.Raw | None, reason: str) -> Malformed:
-    # RPC-10: also without an id, because nobody can tell whether it was to be a notification.
+    # RPC-10: even without an id, because it may not have been meant as a notification.
     return Malformed(request_id or NULL, ControlError(Code.INVALID_REQUEST, reason))
 
 
 def _read_response(value: dict[str, Any], envelope: _Envelope) -> Response:
-    """Read a response. It is never answered itself, so that what is wrong with it is its error."""
+    """Read a response. It is never answered, so a malformed response fails its call."""
     given = value.get("id")
     response_id = given if type(given) is int else None
     if value.get("jsonrpc") == "2.0" and ("result" in value) != ("error" in value):
@@ -213,8 +192,8 @@ def encode_result(request_id: msgspec.Raw, result: Any, *, has_bytes: bool = Tru
 
     Args:
         request_id: as it was sent.
-        result: of builtins and what becomes them.
-        has_bytes: whether there may be bytes, or objects of a client's own, in the result.
+        result: builtins, and values that msgspec converts to them.
+        has_bytes: whether the result may hold bytes, or objects from clients.
     Raises:
         LocalProtocolError: the result cannot be sent.
     """
@@ -239,16 +218,16 @@ def encode_batch(messages: Sequence[bytes]) -> bytes:
 
 
 def encode_value(value: Any) -> bytes:
-    """Encode a value in which there may be bytes.
+    """Encode a value that may hold bytes.
 
     Raises:
-        LocalProtocolError: something inside cannot be sent, or is nested too deep.
+        LocalProtocolError: something inside cannot be sent, or is nested too deeply.
     """
     return encode_json(escape(to_builtins(value, value)))
 
 
 def decode_value(text: bytes) -> Any:
-    """Decode a value in which there may be bytes; the inverse of encode_value.
+    """Decode a value that may hold bytes; the inverse of encode_value.
 
     Raises:
         RemoteProtocolError: the text is not JSON, or a mark has the wrong content.
@@ -258,7 +237,7 @@ def decode_value(text: bytes) -> Any:
 
 
 def pass_value(text: msgspec.Raw) -> Any:
-    """Decode a value only if there are bytes in it; otherwise it stays as it was sent (RPC-22).
+    """Decode a value if it holds bytes; otherwise keep it as it was sent (RPC-22).
 
     Raises:
         RemoteProtocolError: a mark has the wrong content.

@@ -16,7 +16,7 @@ def encode_script(index: str, payload: bytes) -> bytes:
 
     Args:
         index: the number of the callback. The caller has checked that it is digits only: anything
-            else would let whoever chose it run a script in the page.
+            else would let its author run a script in the page.
         payload: UTF-8.
 
     Spec: Engine.IO v3, "JSONP".

@@ -238,8 +238,8 @@ def _decode_answer(text: bytes, at: int) -> tuple[int | None, list[Any]]:
     """Decode the id and the values of an ACK; the id is None if it cannot answer anything.
 
     That is so without an id, without a payload, or with an id above MAX_ACK_ID, which is never
-    given out. The reference ignores the first and the last of these too. Whoever waits for the
-    answer waits until its timeout (SIO5-59).
+    given out. The reference ignores the first and the last of these too. A task that
+    waits for the answer then waits until its timeout (SIO5-59).
     """
     end = text.find(b"[", at, at + _MAX_ACK_DIGITS + 1)
     digits = text[at:end]

@@ -1,31 +1,47 @@
-"""Checks that concern several options, or the files that they name."""
+"""Checks that concern several options."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
-from trio_socketio.control.tokens import TokenTable
-from trio_socketio.errors import ConfigurationError
-from trio_socketio.net.tls import create_context
-from trio_socketio.socketio.client_files import find_client
+from trio_socketio.control.address import Address, parse_address
+from trio_socketio.ops.admin_options import split_listen
+from trio_socketio.runtime.addresses import EVERYWHERE
 
-_NEEDS: Final[Mapping[Place, Place]] = {
-    ("cors", "credentials"): ("cors", "origins"),
-    ("cors", "methods"): ("cors", "origins"),
-    ("cors", "allowed_headers"): ("cors", "origins"),
-    ("cors", "exposed_headers"): ("cors", "origins"),
-    ("cors", "max_age_s"): ("cors", "origins"),
-    ("recovery", "max_disconnection_s"): ("recovery", "enabled"),
-    ("recovery", "skip_middlewares"): ("recovery", "enabled"),
-    ("recovery", "max_packets"): ("recovery", "enabled"),
-    ("recovery", "max_bytes"): ("recovery", "enabled"),
-    ("recovery", "max_sessions"): ("recovery", "enabled"),
-    ("recovery", "max_session_bytes"): ("recovery", "enabled"),
-    ("client_files", "folder"): ("client_files", "serve"),
-}
-"""Options that change what another one turns on, each with that one."""
+_CONTROL: Final[Place] = ("control", "listen")
+_ADMIN: Final[Place] = ("admin", "listen")
+_NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
+    **{
+        ("cors", name): (("cors", "origins"),)
+        for name in ("credentials", "methods", "allowed_headers", "exposed_headers", "max_age_s")
+    },
+    **{
+        ("recovery", name): (("recovery", "enabled"),)
+        for name in (
+            "max_disconnection_s", "skip_middlewares", "max_packets", "max_bytes", "max_sessions",
+            "max_session_bytes",
+        )
+    },
+    ("client_files", "folder"): (("client_files", "serve"),),
+    # Backends register on the control socket. Without it, forwarded events would only be refused.
+    ("control", "backends", "forward"): (_CONTROL,),
+    **{
+        ("control", name): (_CONTROL,)
+        for name in (
+            "certfile", "max_connections", "max_in_flight", "auth_timeout_s",
+            "output_bound_bytes", "slow_peer_s",
+        )
+    },
+    **{("control", name): (_CONTROL, _ADMIN) for name in ("tokens", "max_line_bytes", "max_batch")},
+    ("control", "max_http_calls"): (_ADMIN,),
+    **{
+        ("admin", name): (_ADMIN,)
+        for name in ("certfile", "hosts", "allow_cleartext", "max_connections")
+    },
+}  # fmt: skip
+"""Options that have an effect only if another one is set, each with the options that will do."""
 
 
 def find_contradictions(configuration: Configuration, settings: Settings) -> Iterator[str]:
@@ -33,60 +49,90 @@ def find_contradictions(configuration: Configuration, settings: Settings) -> Ite
     listen = configuration.listen
     host, port = settings.get(("listen", "host")), settings.get(("listen", "port"))
     if listen.fds:
-        others = [(host, "host"), (port, "port")]
-        others += [(settings.get(("listen", "unix")), "unix")] if listen.unix else []
-        given = [other.where for other, _ in others if other is not None]
+        inherited = settings["listen", "fds"]
+        others = [host, port, settings.get(("listen", "unix")) if listen.unix else None]
+        given = [other.beside(inherited) for other in others if other is not None]
         if given:  # CMD-10
-            where = settings["listen", "fds"].where
             yield (
-                f"{where} listens on an inherited descriptor: leave out {where} or "
+                f"{inherited.where} listens on an inherited descriptor: leave out either it or "
                 f"{' and '.join(given)}"
             )
     elif listen.unix is not None:
-        where = settings["listen", "unix"].where
+        unix = settings["listen", "unix"]
         for other, name in ((host, "host"), (port, "port")):
             if other is not None:
-                yield f"{where} does not listen on a {name}: leave out {where} or {other.where}"
-    if listen.keyfile is not None and listen.certfile is None:
+                yield (
+                    f"{unix.where} does not listen on a {name}: leave out either it or "
+                    f"{other.beside(unix)}"
+                )
+    certfile = settings.get(("listen", "certfile"))
+    if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
-        yield f"{where} needs {_named_like(where, '--certfile', '[listen] certfile')}"
+        yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
-        eio3, parser = settings["engine", "allow_eio3"].where, settings["sockets", "parser"].where
+        eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
-            f"{eio3} and {parser} contradict each other: clients 1.x and 2.x speak JSON only, so "
-            "the parser must be json"
+            f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
+            "speak JSON only, so the parser must be json"
         )
 
 
-def _named_like(where: str, flag: str, option: str) -> str:
-    return flag if where.startswith("--") else option
+def find_collisions(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for every two options that name the same port or Unix socket (CFG-20).
+
+    Otherwise the error would be that another program has it, which would be misleading.
+    """
+    control, admin, listen = configuration.control, configuration.admin, configuration.listen
+    addresses = [("control", "listen", parse_address(text)) for text in control.listen]
+    if admin.listen is not None:
+        host, port = split_listen(admin.listen)
+        addresses.append(("admin", "listen", Address(host=host, port=port)))
+    if listen.unix is not None:
+        addresses.append(("listen", "unix", Address(path=str(listen.unix))))
+    elif not listen.fds:
+        addresses += [
+            ("listen", "port", Address(host=host, port=listen.port)) for host in listen.host
+        ]
+    taken: list[tuple[str, Address]] = []
+    for table, option, address in addresses:
+        setting = settings.get((table, option))
+        where = f"[{table}] {option}" if setting is None else setting.where
+        for other, before in taken:
+            if _collide(before, address):
+                both = before.path or f"port {address.port}"
+                yield f"{where}: {both} is already taken by {other}"
+                break
+        taken.append((where, address))
 
 
-def find_faults_of_files(configuration: Configuration, settings: Settings) -> Iterator[str]:
-    """Yield an error for every file that an option names and that cannot be used."""
-    app = (configuration.app.spec or "").partition(":")[0]
-    if app.endswith(".py") and not Path(app).is_file():
-        yield f"{settings['app', 'spec'].where}: there is no file {app}"
-    listen, client = configuration.listen, configuration.client_files
-    checks: list[tuple[Any, tuple[Any, ...]]] = []
-    if listen.certfile is not None:
-        checks.append((create_context, (listen.certfile, listen.keyfile)))
-    for other in (configuration.admin, configuration.control):
-        if other.certfile is not None:
-            key = None if other.keyfile is None else Path(other.keyfile)
-            checks.append((create_context, (Path(other.certfile), key)))
-    checks.append((TokenTable, (configuration.control.tokens,)))
-    if client.serve and client.folder is not None:
-        checks.append((find_client, (client.folder,)))
-    for check, arguments in checks:
-        try:
-            check(*arguments)
-        except ConfigurationError as error:
-            yield str(error)
+def _collide(one: Address, other: Address) -> bool:
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host, other.host}
+    return (
+        len(hosts) == 1
+        or EVERYWHERE in hosts
+        or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))
+        or ("::" in hosts and all(":" in host for host in hosts))
+    )
+
+
+def _named_like(where: str, place: Place, flag: str | None) -> str:
+    """Name an option as the source of another one would spell it."""
+    if where.startswith("--") and flag is not None:
+        return flag
+    if where.startswith(PREFIX):
+        return f"{PREFIX}{'__'.join(place)}".upper()
+    return f"[{place[0]}] {place[1]}"
 
 
 def find_idle(
-    configuration: Configuration, settings: Settings, flags: Mapping[Place, str]
+    configuration: Configuration,
+    settings: Settings,
+    flags: Mapping[Place, str],
+    inherited: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield a warning for every option that was given, and changes what is not on (CMD-11).
 
@@ -94,17 +140,27 @@ def find_idle(
         configuration: the effective one; the app may have turned on what the option changes.
         settings: what was given.
         flags: the flag of each option that has one.
+        inherited: the tables for which systemd has opened sockets.
     """
     for place, needed in _NEEDS.items():
-        setting = settings.get(place)
-        if setting is None or _option(configuration, needed):
+        setting = next((one for at, one in settings.items() if at[: len(place)] == place), None)
+        if setting is None or any(
+            _option(configuration, other) or (other[1] == "listen" and other[0] in inherited)
+            for other in needed
+        ):
             continue
-        if _option(configuration, place) == getattr(TABLES[place[0]](), place[1]):
+        default = getattr(TABLES[place[0]](), place[1])
+        if _option(configuration, place[:2]) == default:
             continue  # what is given is the default, as in an example whose comments were removed
-        option = f"[{needed[0]}] {needed[1]}"
-        wanted = _named_like(setting.where, flags.get(needed, option), option)
-        yield f"{setting.where} has no effect without {wanted}"
+        if len(place) > 2 and _within(configuration, place) == getattr(default, place[2]):
+            continue
+        wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
+        yield f"{setting.where} has no effect without {' or '.join(wanted)}"
 
 
 def _option(configuration: Configuration, place: Place) -> Any:
     return getattr(getattr(configuration, place[0]), place[1])
+
+
+def _within(configuration: Configuration, place: Place) -> Any:
+    return getattr(_option(configuration, place), place[2])

@@ -1,7 +1,8 @@
 """Makes groups of options out of what was given, and words every error about it."""
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date, time
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import GenericAlias
@@ -78,16 +79,25 @@ def _convert_group(
             values[name] = value
     missing = [name for name, field in fields.items() if field.required and name not in options]
     faults += [f"{label}{name}: is missing" for name in missing]
-    if any(field.required and name not in values for name, field in fields.items()):
-        return _FAILED
+    required = {name for name, field in fields.items() if field.required}
+    stand_ins: Mapping[str, Any] = getattr(kind, "_stand_ins", {})
+
+    def make(values: dict[str, Any]) -> Any:
+        return kind(**{**stand_ins, **values})
+
     while True:
+        absent = required - values.keys()
+        if absent - stand_ins.keys():
+            return _FAILED
         try:
-            return kind(**values)
+            group = make(values)
         except OptionError as error:
             # The option may be named with a name within its table, as levels.engine.
             (name, _, inner), reason = error.option.partition("."), error.reason
             if name in secret:
                 reason = "its value cannot be used"
+            elif _sift(make, values, name, options, faults):
+                continue
             if name not in options:  # one that was given does not go with the default of another
                 reason = f"{name} {reason}"
                 name = next((given for given in options if given in error.reason), name)
@@ -97,10 +107,62 @@ def _convert_group(
             if len(faults) == found or (name in values and not follows):
                 faults.append(f"{where}: {reason}")
             if values.pop(name, _FAILED) is _FAILED:
-                return _FAILED if any(field.required for field in fields.values()) else kind()
+                return _FAILED if required else kind()
         except ConfigurationError as error:  # it names no option
             faults.append(f"{label.strip()}: {error}")
-            return _FAILED if any(field.required for field in fields.values()) else kind()
+            return _FAILED if required else kind()
+        else:
+            return _FAILED if absent else group
+
+
+def _sift(
+    check: Callable[[dict[str, Any]], object],
+    values: dict[str, Any],
+    name: str,
+    options: Mapping[str, Settings],
+    faults: list[str],
+) -> bool:
+    """Take out the items of a list or table that the group refuses, each for itself.
+
+    In this way, each of them is reported rather than only the first.
+
+    Args:
+        check: makes the group out of values.
+        values: the values of its options; that of this option is replaced, or removed if no item is
+            left.
+        name: the name of this option.
+        options: what was given.
+        faults: gets a line for each of the items.
+    Returns:
+        Whether there were any.
+    """
+    value = values.get(name)
+    if not isinstance(value, (tuple, dict)) or len(value) < 2:
+        return False
+    is_table = isinstance(value, dict)
+    parts = [{key: value[key]} for key in value] if is_table else [(item,) for item in value]
+    good: list[Any] = []
+    told: dict[str, None] = {}
+    for part in parts:
+        try:
+            check({**values, name: part})
+        except ConfigurationError as error:
+            option, _, inner = getattr(error, "option", "").partition(".")
+            if option == name and isinstance(error, OptionError):
+                key = next(iter(part)) if isinstance(part, dict) else inner
+                told[f"{_where(options[name], key)}: {error.reason}"] = None
+                continue
+        good.append(part)
+    if not told:
+        return False
+    faults += told
+    if not good:
+        del values[name]
+    elif is_table:
+        values[name] = {key: item for part in good for key, item in part.items()}
+    else:
+        values[name] = tuple(item for part in good for item in part)
+    return True
 
 
 def _where(parts: Settings, inner: str) -> str:
@@ -125,7 +187,9 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
             _convert_item(kind.groups, item, f"{where}[{number}]", whole, faults)
             for number, item in enumerate(value)
         ]
-        return _FAILED if any(item is _FAILED for item in made) else tuple(made)
+        usable = tuple(item for item in made if item is not _FAILED)
+        # The other options are checked together with the items that can be used.
+        return usable if usable or not made else _FAILED
     why = ""
     if kind.group is None and kind.groups is None:
         try:
@@ -133,6 +197,10 @@ def _convert_option(annotation: Any, parts: Settings, faults: list[str], *, is_s
         except (msgspec.ValidationError, RecursionError) as error:
             why = f" ({error.__cause__})" if isinstance(error.__cause__, ValueError) else ""
         why = f", not {shown(value)}{why}"
+        if isinstance(value, str) and get_origin(kind.plain) in (tuple, list):
+            why += f"; write [{shown(value)}]"
+    if kind.groups is not None and within:
+        why = f"; write [[{where.rpartition('[')[2].partition(']')[0]}]]" if "[" in where else ""
     # A group may hold secrets, so that what stands in its place is not shown (CFG-09).
     faults.append(f"{where}: expected {describe(kind)}{'' if is_secret else why}")
     return _FAILED
@@ -199,6 +267,8 @@ def shown(value: object) -> str:
     """Write a value for an error, shortened."""
     try:
         text = str(value).lower() if isinstance(value, bool) else repr(value)
+        if isinstance(value, (date, time)):  # a datetime is a date
+            text = str(value)
     except RecursionError:
         return "something that is nested too deeply"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

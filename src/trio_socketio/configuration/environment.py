@@ -3,8 +3,8 @@
 Numbers and ``true`` or ``false`` are written as in TOML, and text is taken as it is. Lists are
 written as in JSON or TOML, or as items with commas between them. A table is one of JSON or TOML, or
 each of its values has a variable of its own: ``TRIO_SOCKETIO__ENGINE__COOKIE__NAME``. For an option
-that may be none, ``false`` means none. The value of a secret may stand in a file, whose name is in
-the variable with ``_FILE`` behind its name.
+that may be none, ``false`` means none. The value of a secret may be kept in a file, whose path is
+in the variable with ``_FILE`` appended to its name.
 """
 
 import json
@@ -77,7 +77,7 @@ def read_environment(environment: Mapping[str, str], tables: Tables) -> tuple[Se
 
 
 def _is_secret_file(place: Place, tables: Tables) -> bool:
-    """Whether a place is that of a secret, with ``_file`` behind its name."""
+    """Whether a place is that of a secret, with ``_file`` appended to its name."""
     if len(place) < 2 or not place[-1].endswith(_FILE):
         return False
     kind: Any = tables.get(place[0])

@@ -1,15 +1,16 @@
-"""Loads a configuration: reads its sources anew, puts them together, and checks the whole."""
+"""Loads a configuration: reads its sources again, merges them, and checks the result."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trio_socketio.configuration.checks import find_contradictions, find_faults_of_files
+from trio_socketio.configuration.checks import find_collisions, find_contradictions
 from trio_socketio.configuration.conversion import convert
-from trio_socketio.configuration.environment import read_environment
+from trio_socketio.configuration.environment import PREFIX, read_environment
 from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
+from trio_socketio.configuration.surroundings import find_faults_around
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.socketio.options import FLAT_NAMES
 
 
@@ -21,12 +22,33 @@ class Sources(NamedTuple):
         environment: the variables of the process.
         command_line: what the flags give.
         flags: the flag of each option that has one.
+        inherited: the tables for which systemd has opened sockets; those listen without an address
+            of their own.
     """
 
     file: Path | None
     environment: Mapping[str, str]
     command_line: Settings
     flags: Mapping[Place, str]
+    inherited: Collection[str] = ()
+
+    def name_of(self, table: str, name: str) -> str:
+        """Name an option as the source that sets it spells it (CFG-19)."""
+        given = self.command_line.get((table, name))
+        variable = f"{PREFIX}{table}__{name}".upper()
+        if given is not None:
+            return given.where
+        if variable in self.environment:
+            return variable
+        return f"{'' if self.file is None else f'{self.file}: '}[{table}] {name}"
+
+    def explain(self, error: OptionError) -> ConfigurationError:
+        """Replace the flat name of the option in an error by the name in its source."""
+        for table, names in FLAT_NAMES.items():
+            for name, flat in names.items():
+                if flat == error.option:
+                    return ConfigurationError(f"{self.name_of(table, name)}: {error.reason}")
+        return error
 
 
 class Loaded(NamedTuple):
@@ -54,15 +76,15 @@ class Loaded(NamedTuple):
         }
 
 
-def load(sources: Sources, *, with_files: bool = False) -> Loaded:
+def load(sources: Sources, *, with_surroundings: bool = False) -> Loaded:
     """Load a configuration.
 
     Args:
         sources: where it comes from.
-        with_files: whether to check the files that options name, too. A program that serves loads
-            them by itself.
+        with_surroundings: whether to check the files, folders and hosts that options name, too. A
+            program that serves opens them by itself.
     Raises:
-        Faults: there are errors, all of which it holds.
+        Faults: there are errors; it holds all of them.
     """
     from_file: Settings = {}
     faults: list[str] = []
@@ -75,11 +97,11 @@ def load(sources: Sources, *, with_files: bool = False) -> Loaded:
     faults += more
     settings = merge(from_file, from_environment, sources.command_line)
     configuration = Configuration(**convert(settings, TABLES, faults))
-    if not faults:  # those of single options may have led to these
-        faults += find_contradictions(configuration, settings)
-    if with_files:
-        faults += find_faults_of_files(configuration, settings)
+    faults += find_contradictions(configuration, settings)
+    faults += find_collisions(configuration, settings)
+    if with_surroundings:
+        faults += find_faults_around(configuration, settings)
     if faults:
         file = sources.file if sources.file is not None else "FILE"
-        raise Faults(faults, f"; trio-socketio check-config {file} tells all")
+        raise Faults(faults, f"; trio-socketio check-config {file} lists all")
     return Loaded(configuration, settings)

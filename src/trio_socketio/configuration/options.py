@@ -7,7 +7,7 @@ from trio_socketio.option_checks import OptionGroup
 
 
 class AppOptions(OptionGroup, frozen=True, kw_only=True):
-    """Which app is served.
+    """The app that is served.
 
     Args:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``, where NAME is a Server, or a function of
@@ -18,13 +18,13 @@ class AppOptions(OptionGroup, frozen=True, kw_only=True):
 
 
 class ListenOptions(OptionGroup, frozen=True, kw_only=True):
-    """Where the server listens.
+    """The addresses on which the server listens.
 
     Args:
         host: names or addresses to listen on; "all" is every address, IPv4 and IPv6.
         port: the TCP port; 0 takes a free one.
         unix: the path of a Unix socket to listen on instead of TCP.
-        fds: listening descriptors that were inherited, to use instead of both.
+        fds: inherited listening descriptors, which are used instead of both.
         certfile: the certificate chain for TLS in PEM form; None means no TLS.
         keyfile: its private key; None if certfile holds it.
     """

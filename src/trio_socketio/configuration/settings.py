@@ -1,5 +1,7 @@
 """What was given, and where: the values of one source, and how sources override one another."""
 
+import ast
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +12,13 @@ from trio_socketio.configuration.tables import Place, Tables, options_of
 from trio_socketio.errors import ConfigurationError
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""The size of a configuration file: what is larger is another file."""
+"""The greatest size of a configuration file; a larger one is some other file."""
 
 MAX_DEPTH: Final = 16
-"""How deep tables may stand in one another."""
+"""How deeply tables may be nested."""
+
+
+_TABLE_OF_TOMLLIB: Final = re.compile(r"\('(?:[^'\\]|\\.)*',?(?: '(?:[^'\\]|\\.)*',?)*\)")
 
 
 class Setting(NamedTuple):
@@ -29,6 +34,14 @@ class Setting(NamedTuple):
     value: Any
     where: str
     origin: str
+
+    def beside(self, other: "Setting") -> str:
+        """Name the option after another one, leaving out a file that they share."""
+        return (
+            self.where.removeprefix(f"{self.origin}: ")
+            if self.origin == other.origin
+            else self.where
+        )
 
 
 Settings = dict[Place, Setting]
@@ -65,7 +78,7 @@ def read_bounded(path: Path, most_bytes: int) -> str:
     if len(data) > most_bytes:
         raise ConfigurationError(f"{path}: is larger than {most_bytes} bytes")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # editors on Windows begin a file with this mark
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not text in UTF-8") from error
 
@@ -82,9 +95,15 @@ def read_file(path: Path, tables: Tables) -> tuple[Settings, list[str]]:
     try:
         return _read_document(path, tomllib.loads(text), tables)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+        told = _TABLE_OF_TOMLLIB.sub(_in_brackets, str(error))
+        raise ConfigurationError(f"{path}: is not TOML: {told}") from error
     except RecursionError:
         raise ConfigurationError(f"{path}: is nested too deeply") from None
+
+
+def _in_brackets(table: re.Match[str]) -> str:
+    """Write the name of a table as a file does; tomllib writes it as a tuple of Python."""
+    return f"[{'.'.join(ast.literal_eval(table[0]))}]"
 
 
 def _read_document(
@@ -94,7 +113,7 @@ def _read_document(
     faults: list[str] = []
     for table, content in document.items():
         if not isinstance(content, dict):
-            faults.append(f"{path}: {_misplaced(table, tables)}")
+            faults.append(f"{path}: {_misplaced(table, content, tables)}")
         elif table not in tables:
             faults.append(f"{path}: unknown table [{table}]{suggestion(table, tables, '[{}]')}")
         else:
@@ -104,12 +123,14 @@ def _read_document(
     return settings, faults
 
 
-def _misplaced(name: str, tables: Tables) -> str:
-    homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
-    if homes:
-        return f"{name} stands outside the tables; it belongs into [{homes[0]}]"
+def _misplaced(name: str, value: object, tables: Tables) -> str:
+    if name in tables and isinstance(value, list):
+        return f"there is one table {name}: write [{name}], not [[{name}]]"
     if name in tables:
         return f"{name} is a table, so its options stand below a line that reads [{name}]"
+    homes = [table for table, kind in tables.items() if name in options_of(table, kind)]
+    if homes:
+        return f"{name} stands outside the tables; it belongs in [{homes[0]}]"
     return f"unknown option {name} outside the tables{suggestion(name, tables, '[{}]')}"
 
 
@@ -136,7 +157,7 @@ def turns_on(value: object) -> bool:
 
 
 def merge(*sources: Settings) -> Settings:
-    """Put sources together; later ones override earlier ones, option by option (CFG-01).
+    """Merge sources; later ones override earlier ones, option by option (CFG-01).
 
     The options of a group within a group are overridden one by one, too, unless a source replaces
     the whole group.

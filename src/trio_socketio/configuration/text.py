@@ -99,17 +99,17 @@ def _origin(place: Place, settings: Settings) -> str:
     return "default"
 
 
-# -- the example, which is made of the docstrings and so says what they say (CFG-11)
+# -- the example, which is made out of the docstrings (CFG-11)
 
 HEADER: Final = """\
-# The configuration of trio-socketio. Every option stands here with its default: to change one, take
-# away the # before its name. An option that may be none is written as false when it is.
+# The configuration of trio-socketio. Every option is listed with its default: to change one, remove
+# the # before its name. An option that may be none is written as false when it is.
 #
 # The environment overrides this file: TRIO_SOCKETIO__ENGINE__PING_INTERVAL_S=20 is the option
 # ping_interval_s of [engine]. The command line overrides both. Paths are relative to the directory
-# in which the server is started. `trio-socketio check-config FILE` tells what is wrong with a file.
-# SIGHUP has the server read it again: options marked with (reload) then change at once, and the
-# others at its next start.
+# in which the server is started. `trio-socketio check-config FILE` shows what is wrong with a file.
+# On SIGHUP the server reads it again: options marked with (reload) then change at once, the
+# others at the next start.
 """
 
 
@@ -186,7 +186,7 @@ def describe_options(kind: type[msgspec.Struct]) -> tuple[str, dict[str, str]]:
         Its text before "Args:", and the meaning of each option. None is called false, as in a file.
     """
     text, _, rest = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
-    # Why a class is large is said to those who read its code.
+    # The reason why a class is large is only for readers of its code.
     text = "\n\n".join(part for part in text.split("\n\n") if not _WHY_LARGE(part.strip()))
     meanings: dict[str, str] = {}
     names: list[str] = []

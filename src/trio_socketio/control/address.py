@@ -1,13 +1,12 @@
 """The addresses of control sockets: ``unix:PATH``, ``tcp:HOST:PORT`` and, for clients, ``tls:``.
 
-It uses the standard library alone, as the client for threads does.
+It uses only the standard library, as the client for threads does.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from trio_socketio.errors import ConfigurationError
 
@@ -15,8 +14,7 @@ _FORMS: Final = "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT"
 _FILE: Final = "control.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a control socket listens.
 
     Args:
@@ -39,7 +37,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether no other machine can reach it, as far as its text tells."""
+        """Whether its text shows that only this machine can reach it."""
         if self.path or self.host == "localhost":
             return True
         try:
@@ -58,6 +56,8 @@ def parse_address(text: str) -> Address:
     if not isinstance(given, str):
         raise ConfigurationError(f"an address is {_FORMS}, not {text!r}")
     kind, colon, where = text.partition(":")
+    if kind == "unix" and where.startswith("~"):  # it would be the name of a folder
+        raise ConfigurationError(f"{text!r}: write the whole path, as ~ is not expanded here")
     if kind == "unix" and where and "\0" not in where:
         return Address(path=where)
     host, _, port = where.rpartition(":")
@@ -73,7 +73,7 @@ def parse_address(text: str) -> Address:
 
 
 def default_address(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the address that is used if none is named.
+    """Return the address that is used by default.
 
     It is in the folder that systemd has made for the service, or in that of the user's session.
 

@@ -1,4 +1,4 @@
-"""What a peer of the control socket is told first."""
+"""The first message to a peer of the control socket, and the events for backends."""
 
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class BackendEvent(msgspec.Struct, frozen=True, kw_only=True):
         event: the name of the event.
         args: the arguments of the event.
         socket: the public id of the client's socket.
-        user: who the client is; None if nothing has established that.
+        user: the client's identity; None if nothing has established it.
     """
 
     namespace: str

@@ -6,7 +6,6 @@ fails is not given to another backend, since the first one may have handled it.
 """
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -18,28 +17,33 @@ from trio_socketio.control.caller import BackendPeer, Caller
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.options import BackendOptions, ForwardedEvents
+from trio_socketio.control.refusals import Refusals
 from trio_socketio.errors import (
     ConfigurationError,
     ControlError,
     LocalProtocolError,
     RemoteProtocolError,
 )
-from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
 if TYPE_CHECKING:
-    from trio_socketio.net.driving import Timetable
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[..., Awaitable[Any]]
 
 log = logging.getLogger(__name__)
 
 ERROR_EVENT: Final = "backend_error"
 """The event that tells a client that one of its events was not handled."""
+REGISTER: Final = "backend.register"
+"""The method that a token has to allow for as long as its peer is given events."""
 _EVERY_EVENT: Final = "*"
+_NOWHERE: Final = frozenset[str]()
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
-    """Events that a backend will be given.
+    """Events that a backend will receive.
 
     Args:
         namespace: the name of the namespace.
@@ -51,11 +55,11 @@ class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend is registered for.
+    """The events for which a backend is registered.
 
     Args:
-        forwarded: the events that it will be given.
-        missing: namespaces that it has named and of which no event is forwarded.
+        forwarded: the events that it will receive.
+        missing: namespaces that it named, but of which no event is forwarded.
     """
 
     forwarded: list[Forwarded]
@@ -67,52 +71,56 @@ class Backends:
 
     Args:
         options: which events are forwarded.
+        refusals: logs the events that were not handled.
 
     Attributes:
         failed: how many events were not handled; their clients were told.
         handled: how many events were.
     """
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(self, options: BackendOptions, refusals: Refusals | None = None) -> None:
         self._options = options
+        self._refusals = refusals or Refusals()
+        self._is_forwarding = False
         self._events: dict[str, list[str]] = {}
         for forwarded in options.forward:
             self._add(forwarded)
-        # Whoever was chosen last stands last.
+        # The peer that was chosen last stands last.
         self._registered: dict[BackendPeer, frozenset[str] | None] = {}
         self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
         self.failed = 0
         self.handled = 0
 
     def __len__(self) -> int:
-        return len(self._registered)
+        return sum(peer.may_be_backend() for peer in self._registered)
 
     def _add(self, forwarded: ForwardedEvents) -> None:
         events = self._events.setdefault(_with_slash(forwarded.namespace), [])
         events += [event for event in forwarded.events if event not in events]
 
     def forward(self, server: Server) -> None:
-        """Register the handlers of the forwarded events.
+        """Register the handlers of the forwarded events, unless that was done before.
 
         Raises:
             ConfigurationError: the app handles one of them, or a namespace cannot have its name.
         """
+        if self._is_forwarding:
+            return
+        self._is_forwarding = True
         for name, events in self._events.items():
             try:
                 namespace = server.of(name)
                 for event in events:
                     if event == _EVERY_EVENT:
-                        namespace.on_unhandled(partial(self._handle, name))
+                        namespace.on_unhandled(self._handler_of_every_event(name))
                     else:
-                        handler = partial(self._handle_named, name, event)
-                        namespace.on(event)(handler)
+                        namespace.on(event)(self._handler_of(name, event))
             except LocalProtocolError as error:
                 raise ConfigurationError(f"control.backends.forward: {error}") from None
 
-    # -- who is there
+    # -- registration
 
-    @rpc("backend.register")
+    @rpc(REGISTER)
     def register(self, caller: Caller, namespaces: list[str] | None = None) -> Registered:
         """Have the server call backend.event on this connection with events of clients.
 
@@ -120,13 +128,14 @@ class Backends:
         its connection ends.
 
         Args:
-            caller: whoever calls.
-            namespaces: only those; null means all of which events are forwarded.
+            caller: makes the call.
+            namespaces: only events of these; null means every namespace with forwarded events.
         """
         peer = caller.connected()
         if peer is None:
             raise ControlError(
-                Code.INVALID_REQUEST, "backend.register needs the control socket, and not HTTP"
+                Code.INVALID_REQUEST,
+                "backend.register needs a connection to the control socket, not HTTP",
             )
         wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
         self.forget(peer)
@@ -143,19 +152,22 @@ class Backends:
         )
 
     def forget(self, peer: BackendPeer) -> None:
-        """Give a peer no more events."""
+        """Stop giving events to a peer."""
         self._registered.pop(peer, None)
 
+    def _fits(self, peer: BackendPeer, namespace: str) -> bool:
+        """Whether a peer is registered for a namespace, and may be given events now."""
+        names = self._registered.get(peer, _NOWHERE)  # CONTROL-72
+        return (names is None or namespace in names) and peer.may_be_backend()
+
     def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
-        """Return the backend of a socket: the one that it has, or else the one with least to do."""
+        """Return the backend of a socket: the one that it has, or else the least busy one."""
         peer = self._assigned.get(socket)
-        if peer is not None and peer in self._registered:  # CONTROL-32
+        if peer is not None and self._fits(peer, namespace):  # CONTROL-32
             return peer
-        fitting = [
-            one for one, names in self._registered.items() if names is None or namespace in names
-        ]
+        fitting = [one for one in self._registered if self._fits(one, namespace)]
         if not fitting:
-            raise unavailable("no backend is there to handle this event")
+            raise unavailable("no backend is registered for this event")
         peer = min(fitting, key=lambda one: one.pending)
         self._registered[peer] = self._registered.pop(peer)
         self._assigned[socket] = peer
@@ -163,13 +175,22 @@ class Backends:
 
     # -- events
 
-    async def _handle_named(
-        self, namespace: str, event: str, socket: Socket, *arguments: Any
-    ) -> Any:
-        return await self._handle(namespace, socket, event, *arguments)
+    def _handler_of(self, namespace: str, event: str) -> "Handler":
+        async def forward(socket: Socket, *arguments: Any) -> Any:
+            return await self._handle(namespace, socket, event, *arguments)
+
+        forward.__qualname__ = _name_in_the_log(namespace)
+        return forward
+
+    def _handler_of_every_event(self, namespace: str) -> "Handler":
+        async def forward(socket: Socket, event: Any, *arguments: Any) -> Any:
+            return await self._handle(namespace, socket, event, *arguments)
+
+        forward.__qualname__ = _name_in_the_log(namespace)
+        return forward
 
     async def _handle(self, namespace: str, socket: Socket, event: Any, *arguments: Any) -> Any:
-        """Give an event to a backend; what is returned answers the client."""
+        """Give an event to a backend, and return the answer to the client."""
         told = BackendEvent(
             namespace=namespace,
             event=str(event),
@@ -180,7 +201,7 @@ class Backends:
         try:
             peer = self._choose(namespace, socket)
             result = await peer.call("backend.event", told, self._options.deadline_s)
-            # CONTROL-30: a result of null is no argument, as None is with a handler of the app.
+            # CONTROL-30: null answers without arguments, as None does in a handler of the app.
             answer = None if bytes(result) == bytes(NULL) else pass_value(result)
         except ControlError as error:
             return self._refuse(socket, told.event, error)
@@ -191,25 +212,24 @@ class Backends:
         self.handled += 1
         return answer
 
-    def begin(self, deadlines: "Timetable") -> None:
-        """Sum up in the log, from now on, the events of which it has not told."""
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS, deadlines)
-
-    def end(self) -> None:
-        """Write the last sum: the control service ends."""
-        self._lines.flush()
-
     def _refuse(self, socket: Socket, event: str, error: ControlError) -> dict[str, Any]:
         """Tell a client that its event was not handled (CONTROL-33).
 
-        It is told with an event, as it may not have asked for an answer, and with the answer.
+        It gets an event, because it may not have asked for an answer, and the answer as well.
         """
         self.failed += 1
-        if self._lines.admits("events that no backend has handled"):
-            log.warning("the event %r was not handled by a backend: %s", event[:100], error)
+        kind = "events that no backend has handled"
+        self._refusals.tell(
+            kind, "the event %r was not handled by a backend: %s", event[:100], error
+        )
         reason: dict[str, Any] = {"code": error.code, "message": error.message}
         socket.emit(ERROR_EVENT, {"event": event, **reason})
         return {"error": reason}
+
+
+def _name_in_the_log(namespace: str) -> str:
+    """Name a handler by the option that creates it, which an operator knows."""
+    return f"[control.backends] forward ({namespace})"
 
 
 def _with_slash(name: str) -> str:

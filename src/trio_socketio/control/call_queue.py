@@ -1,17 +1,23 @@
-"""Makes the calls of one peer: they begin in the order in which they came, and wait side by side.
+"""Makes the calls of one peer: they begin in the order in which they came, and wait concurrently.
 
 A plain call is made where its line is read, and needs no task. An async one begins in a task; as
-soon as it waits for something, the next call begins.
+soon as it waits for something, the next call begins. Calls that wait for nothing are made one after
+the other, and other tasks run whenever that has taken SLICE_S (CONTROL-71).
 """
 
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any, Final, Protocol
 
 import trio
 
 Job = Callable[[], Coroutine[Any, Any, None]]
+
+SLICE_S: Final = 0.001
+"""How long calls are made without a pause in which other tasks run."""
+_PAUSE: Final = object()
 
 
 class Nursery(Protocol):
@@ -29,17 +35,18 @@ class CallQueue:
         on_done: called whenever one of them is done.
 
     Attributes:
-        count: how many wait to begin or are at work.
+        count: how many wait to begin or are under way.
     """
 
-    __slots__ = ("_nursery", "_on_done", "_scopes", "_waiting", "_working", "count")
+    __slots__ = ("_has_left", "_nursery", "_on_done", "_scopes", "_waiting", "_working", "count")
 
     def __init__(self, nursery: Nursery, on_done: Callable[[], None]) -> None:
         self._nursery = nursery
         self._on_done = on_done
         self._waiting: deque[Job] = deque()
         self._working = False  # a task is about to begin the first call of the queue
-        self._scopes: set[trio.CancelScope] | None = set()  # None once the peer has gone
+        self._scopes: set[trio.CancelScope] = set()  # of the calls that wait for something
+        self._has_left = False
         self.count = 0
 
     @property
@@ -56,68 +63,94 @@ class CallQueue:
             self._nursery.start_soon(self._work)
 
     def cancel(self) -> None:
-        """Cancel whatever waits: the peer has gone.
+        """Cancel every call that waits for something, because the peer has gone.
 
-        Calls that have not begun are still made, because they were accepted, up to where they would
-        wait for something (CONTROL-24).
+        Calls that have not begun were accepted, so they are still made, up to the point where they
+        would wait (CONTROL-24).
         """
-        scopes, self._scopes = self._scopes or (), None
-        for scope in scopes:
+        self._has_left = True
+        for scope in self._scopes:
             scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
         has_passed_on = False
 
-        def pass_on() -> None:
+        def on_wait() -> None:
             nonlocal has_passed_on
+            self._scopes.add(scope)
+            if self._has_left:
+                scope.cancel()
+            if has_passed_on:
+                return
             has_passed_on = True
             if self._waiting:
                 self._nursery.start_soon(self._work)
             else:
                 self._working = False
 
+        def on_pause() -> None:
+            self._scopes.discard(scope)
+
+        slice_ends = perf_counter() + SLICE_S
         while self._waiting and not has_passed_on:
-            await drive(self._run(self._waiting.popleft()), pass_on)
+            scope = trio.CancelScope()
+            await drive(self._run(self._waiting.popleft(), scope), on_wait, on_pause)
+            if perf_counter() > slice_ends and not has_passed_on:
+                # Shielded, because the calls that were accepted begin also when the service ends.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                slice_ends = perf_counter() + SLICE_S
         if not has_passed_on:
             self._working = False
 
-    async def _run(self, job: Job) -> None:
-        with trio.CancelScope() as scope:
-            if self._scopes is None:
-                scope.cancel()
-            else:
-                self._scopes.add(scope)
+    async def _run(self, job: Job, scope: trio.CancelScope) -> None:
+        with scope:
             try:
                 await job()
             finally:
-                if self._scopes is not None:
-                    self._scopes.discard(scope)
+                self._scopes.discard(scope)
                 self.count -= 1
                 self._on_done()
 
 
 @types.coroutine
+def pause() -> Generator[Any, Any, None]:
+    """Let other tasks run, in a coroutine that `drive` awaits.
+
+    It is not a wait: no later call begins meanwhile (CONTROL-79), and nothing is cancelled if the
+    peer leaves.
+    """
+    yield _PAUSE
+
+
+@types.coroutine
 def drive(
-    coroutine: Coroutine[Any, Any, None], on_suspended: Callable[[], None]
+    coroutine: Coroutine[Any, Any, None],
+    on_wait: Callable[[], None],
+    on_pause: Callable[[], None],
 ) -> Generator[Any, Any, None]:
-    """Await a coroutine, and call on_suspended when it first waits for something.
+    """Await a coroutine, and tell whenever it is suspended.
 
     What it yields is relayed to trio, and trio's replies to it.
+
+    Args:
+        coroutine: is awaited.
+        on_wait: called when it waits for something.
+        on_pause: called when it awaits `pause`.
     """
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
-    has_suspended = False
     while True:
         try:
             trap = step(value)
         except StopIteration:
             return
-        if not has_suspended:
-            has_suspended = True
-            on_suspended()
+        (on_pause if trap is _PAUSE else on_wait)()
         try:
-            value = yield trap
+            if trap is _PAUSE:
+                value = yield from trio.lowlevel.checkpoint()  # noqa: ASYNC105 - it is awaited
+            else:
+                value = yield trap
             step = coroutine.send
         except BaseException as error:  # thrown into the coroutine, where trio meant it to go
             value = error

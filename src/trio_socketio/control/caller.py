@@ -1,4 +1,4 @@
-"""Whoever calls a method: a peer on the control socket, or a request to ``/rpc``."""
+"""The callers of methods: peers on the control socket, and requests to ``/rpc``."""
 
 from typing import Any, Protocol
 
@@ -8,11 +8,11 @@ from trio_socketio.control.tokens import Grant
 
 
 class Caller(Protocol):
-    """A method that has a parameter of this type is given its caller."""
+    """Makes a call; a method with a parameter of this type receives its caller."""
 
     @property
     def grant(self) -> Grant | None:
-        """What the caller may do; None before it has given a token."""
+        """The permissions of the caller now; None if it has given no token that is valid."""
 
     def authenticate(self, secret: str) -> Grant:
         """Take a token.
@@ -22,18 +22,25 @@ class Caller(Protocol):
         """
 
     def connected(self) -> "BackendPeer | None":
-        """Return the connection on which the server can call back; None for a request of HTTP."""
+        """Return the connection on which the server can call back; None for a request of HTTP.
+
+        Raises:
+            ControlError: the connection ends, or has ended.
+        """
 
 
 class BackendPeer(Protocol):
     """A connection on which the server calls methods of a backend."""
 
     name: str
-    """What the log calls it."""
+    """Its name in the log."""
 
     @property
     def pending(self) -> int:
-        """How many calls it has not answered yet."""
+        """The number of calls that it has not answered yet."""
+
+    def may_be_backend(self) -> bool:
+        """Whether it is connected, and may be told of events of clients now."""
 
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
         """Call a method of the backend, and wait for its result.
@@ -41,6 +48,3 @@ class BackendPeer(Protocol):
         Raises:
             ControlError: the backend has answered with an error, or not in time, or has gone.
         """
-
-    def close(self, reason: str) -> None:
-        """Close the connection."""

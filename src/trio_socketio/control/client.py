@@ -26,6 +26,12 @@ from trio_socketio.codec.json_rpc import (
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.api import BackendEvent, Greeting
 from trio_socketio.control.failures import unknown_method
+from trio_socketio.control.hints import (
+    explain_failure,
+    explain_silence,
+    foreign_protocol,
+    too_long,
+)
 from trio_socketio.control.outgoing_calls import OutgoingCalls
 from trio_socketio.control.wire import Wire
 from trio_socketio.errors import (
@@ -43,12 +49,12 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 MAX_PENDING: Final = 10_000
-"""How many answers may be awaited at a time."""
+"""The most answers that may be awaited at a time."""
 _GOODBYE_S: Final = 2.0
-"""How long the server may take at the end to accept what was sent."""
+"""The time in which the server has to accept the last output, when the block ends."""
 
 Handler = Callable[[BackendEvent], Any]
-"""Handles an event of a client, plain or async; what it returns answers the client."""
+"""Handles an event of a client, plain or async; its return value answers the client."""
 Params = Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -60,7 +66,7 @@ class Control:
         nursery: where handlers run.
 
     Attributes:
-        greeting: what the server has said of itself.
+        greeting: how the server has introduced itself.
     """
 
     def __init__(self, wire: Wire, nursery: trio.Nursery) -> None:
@@ -93,24 +99,26 @@ class Control:
         return answer
 
     async def notify(self, method: str, params: Params = None) -> None:
-        """Call a method without asking for an answer, so that nobody learns if it fails.
+        """Call a method without asking for an answer; a failure is not reported.
 
         Raises:
             SessionClosed: the connection has ended.
             LocalProtocolError: the parameters cannot be sent.
         """
-        await self._wire.send(encode_request(method, {} if params is None else params, None))
+        line = encode_request(method, {} if params is None else params, None)
+        self._check_length(line)
+        await self._wire.send(line)
 
     async def batch(
         self, calls: Iterable[tuple[str, Params]], *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> list[Any]:
-        """Make several calls, one after the other, with one line.
+        """Make several calls, one after the other, in one line.
 
         Args:
             calls: the methods and their parameters.
             timeout_s: how long to wait for all of them, in seconds.
         Returns:
-            The result of each call, or the ControlError that it has failed with.
+            The result of each call, or the ControlError with which it failed.
         Raises:
             ControlError: the server has not answered in time.
             SessionClosed: the connection has ended.
@@ -125,7 +133,9 @@ class Control:
             if not requests:
                 await trio.lowlevel.checkpoint()
                 return []
-            await self._wire.send(requests[0] if len(ids) == 1 else encode_batch(requests))
+            line = requests[0] if len(ids) == 1 else encode_batch(requests)
+            self._check_length(line)
+            await self._wire.send(line)
             answers = await self._asked.wait(ids, timeout_s)
         finally:
             self._asked.forget(ids)
@@ -140,13 +150,14 @@ class Control:
         """Handle the events of clients that the server forwards, until the block ends.
 
         Args:
-            handler: called with each event; plain or async. What it returns answers the client's
+            handler: called with each event; plain or async. Its return value answers the client's
                 acknowledgement; None is an answer without arguments. Events of one client come one
                 at a time; async handlers of different clients run side by side. A ControlError that
-                it raises is told to the client, any other exception only that it has failed.
-            namespaces: only events of these; None means of all.
+                it raises is sent to the client; of any other exception it learns only that the
+                handler failed.
+            namespaces: only events of these; None means all namespaces.
         Returns:
-            What the server forwards, and which namespaces it forwards nothing of.
+            The events that the server forwards, and the namespaces of which it forwards none.
         Raises:
             ControlError: the server refuses.
             SessionClosed: the connection has ended.
@@ -158,6 +169,16 @@ class Control:
         registered: dict[str, Any] = await self.call("backend.register", params)
         return registered
 
+    def _check_length(self, line: bytes) -> None:
+        """Refuse a line that is too long for the server (CONTROL-28).
+
+        Raises:
+            LocalProtocolError: it is too long.
+        """
+        most = self.greeting.max_line_bytes
+        if len(line) > most:
+            raise LocalProtocolError(f"the parameters cannot be sent: {too_long(len(line), most)}")
+
     async def wait_closed(self) -> str:
         """Wait until the connection ends; return why."""
         return await self._wire.wait_closed()
@@ -168,8 +189,10 @@ class Control:
         try:
             messages, is_batch = decode_messages(line, MAX_PENDING)
         except ControlError as error:
-            # A line that cannot be read may have answered anything: nothing is certain any more.
-            self._wire.lose(f"the server has sent what is not JSON-RPC: {error}")
+            # A line that cannot be read may have been the answer to any call.
+            self._wire.lose(
+                foreign_protocol(line) or f"the server has sent what is not JSON-RPC: {error}"
+            )
             return
         if len(messages) == 1 and not is_batch and isinstance(messages[0], Response):
             self._receive_answer(messages[0])
@@ -196,7 +219,7 @@ class Control:
 
     def _receive_answer(self, response: Response) -> None:
         if response.id is None and response.error is not None:
-            # It concerns a whole line, and which one it was is not known.
+            # It concerns a whole line, and does not say which.
             self._wire.lose(f"the server has refused a line: {response.error}")
         else:
             self._asked.receive(response)
@@ -208,6 +231,7 @@ class Control:
             if is_async(handler) or isinstance(result, Awaitable):
                 result = await result
             answer = encode_result(request.id or NULL, result)
+            self._check_length(answer)
         except ControlError as error:
             answer = encode_error(request.id or NULL, error)
         except Exception as error:
@@ -241,13 +265,13 @@ async def open_control(
 ) -> AsyncIterator[Control]:
     """Connect to the control socket of a server for the block.
 
-    At the end of the block, handlers of backend events are cancelled, and what was sent leaves.
+    At the end of the block, handlers of backend events are cancelled, and pending output is sent.
 
     Args:
         address: ``unix:PATH``, ``tcp:HOST:PORT`` or, for TLS, ``tls:HOST:PORT``; None means
             ``control.sock`` in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/trio-socketio.
         token: the secret, which TCP needs.
-        ssl_context: for TLS; None means that the certificates which the system trusts are trusted.
+        ssl_context: for TLS; None trusts the certificates that the system trusts.
         timeout_s: how long connecting may take, in seconds.
     Raises:
         ConnectFailed: nothing listens there, or it is not a control socket.
@@ -279,9 +303,10 @@ async def _introduce(control: Control, where: Address, token: str | None, timeou
         try:
             await control._wait_greeting()
         except SessionClosed as error:
-            raise ConnectFailed(f"{where}: {error.reason}") from None
+            raise ConnectFailed(explain_silence(where, error.reason)) from None
     if not control._greeted.is_set():
-        raise ConnectFailed(f"{where} does not greet as a control socket does")
+        silence = f"it has sent nothing for {timeout_s:g} s"
+        raise ConnectFailed(explain_silence(where, silence))
     if token is not None:
         await control.call("auth", {"token": token}, timeout_s=timeout_s)
     elif control.greeting.needs_token:
@@ -304,8 +329,8 @@ async def _connect(where: Address, ssl_context: ssl.SSLContext | None) -> trio.a
             await trio.aclose_forcefully(secured)
             raise
         return secured
-    except (OSError, trio.BrokenResourceError) as error:
-        raise ConnectFailed(f"cannot connect to {where}: {error.__cause__ or error}") from error
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+        raise ConnectFailed(explain_failure(where, error.__cause__ or error)) from error
 
 
 def _decode(text: bytes) -> Any:

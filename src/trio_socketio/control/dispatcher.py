@@ -1,10 +1,10 @@
-"""Finds the method of a request, checks who calls it and with what, and encodes the answer.
+"""Finds the method of a request, checks its caller and parameters, and encodes the answer.
 
 It knows no transport: the control socket and ``/rpc`` hand their requests to the same one.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -18,26 +18,27 @@ from trio_socketio.codec.json_rpc import (
     encode_error,
     encode_result,
 )
+from trio_socketio.control.call_queue import SLICE_S
 from trio_socketio.control.caller import Caller
 from trio_socketio.control.failures import forbidden, too_large, unauthorized, unknown_method
 from trio_socketio.control.methods import Method, find_methods
+from trio_socketio.control.refusals import Refusals
 from trio_socketio.errors import ControlError, LocalProtocolError
 
 log = logging.getLogger(__name__)
 
-_SLICE_S: Final = 0.001
-_NOT_DONE: Final = "not done: the answers before it fill the line; ask for fewer at once"
+_NOT_DONE: Final = "not done: the answers before it fill the line; send fewer calls at once"
 
 Call = Request | Malformed
-"""What is answered: a request, or what should have been one."""
+"""A message to answer: a request, or one that should have been a request."""
 
 
 class Tally:
-    """How often a method was called.
+    """Counts the calls of a method.
 
     Attributes:
-        calls: that have ended, in whatever way.
-        failures: those of them that were answered with an error, or would have been.
+        calls: how many have ended, in whatever way.
+        failures: how many of them were answered with an error, or would have been.
         seconds: how long all of them took together, waiting included.
     """
 
@@ -55,17 +56,24 @@ class Dispatcher:
     Args:
         groups: objects whose functions are marked as methods.
         max_answer_bytes: an answer that would be longer is an error instead.
+        refusals: logs the notifications that were refused, as nobody else is told.
 
     Attributes:
         methods: by name.
-        tallies: of each method, by name: peers cannot make up more of them.
+        tallies: by the names of the methods, so peers cannot add to them.
     """
 
-    def __init__(self, groups: Iterable[object], max_answer_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        groups: Iterable[object],
+        max_answer_bytes: int = 1 << 20,
+        refusals: Refusals | None = None,
+    ) -> None:
         self.methods: dict[str, Method] = {}
         self.tallies: dict[str, Tally] = {}
-        self._others = Tally()  # of calls of methods that there are not
+        self._others = Tally()  # of calls of methods that do not exist
         self._max_answer_bytes = max_answer_bytes
+        self._refusals = refusals or Refusals()
         for group in groups:
             self.add(group)
 
@@ -123,15 +131,26 @@ class Dispatcher:
             tally.calls += 1
             tally.seconds += perf_counter() - began
 
-    async def answer_batch(self, calls: Sequence[Call], caller: Caller) -> bytes | None:
+    async def answer_batch(
+        self,
+        calls: Sequence[Call],
+        caller: Caller,
+        pause: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> bytes | None:
         """Make calls one after the other (RPC-14); return their answers.
 
-        Once the answers fill a line, the other calls are not made. None is returned if all were
-        notifications (RPC-15).
+        Once the answers fill a line, the other calls are not made.
+
+        Args:
+            calls: the batch.
+            caller: makes them.
+            pause: lets other tasks run, and is awaited between two calls when these take long.
+        Returns:
+            None if all were notifications (RPC-15).
         """
         answers: list[bytes] = []
         size = 0
-        slice_ends = perf_counter() + _SLICE_S
+        slice_ends = perf_counter() + SLICE_S
         for call in calls:
             if size > self._max_answer_bytes:  # CONTROL-22
                 answer = self._refuse(call, too_large(_NOT_DONE))
@@ -141,8 +160,8 @@ class Dispatcher:
                 answers.append(answer)
                 size += len(answer)
             if perf_counter() > slice_ends:
-                await trio.lowlevel.checkpoint()
-                slice_ends = perf_counter() + _SLICE_S
+                await pause()
+                slice_ends = perf_counter() + SLICE_S
         return encode_batch(answers) if answers else None
 
     def refuse(self, calls: Sequence[Call], error: ControlError, *, is_batch: bool) -> bytes | None:
@@ -162,7 +181,7 @@ class Dispatcher:
     def _find(self, request: Request, caller: Caller) -> Method:
         grant = caller.grant
         if grant is None and request.method != "auth":  # CONTROL-13
-            raise unauthorized("this connection needs a token: call auth first")
+            raise unauthorized("no valid token was given")
         method = self.methods.get(request.method)
         if method is None:
             raise unknown_method(request.method, self.methods)  # RPC-16
@@ -191,7 +210,10 @@ class Dispatcher:
             )
             error = ControlError(Code.INTERNAL_ERROR, "internal error; the server's log has it")
         elif request.id is None:
-            log.info("the notification %s was refused: %s", request.method[:100], error)
+            kind = "notifications that were refused"
+            self._refusals.tell(
+                kind, "the notification %s was refused: %s", request.method[:100], error
+            )
         if request.id is None:
             return None
         try:

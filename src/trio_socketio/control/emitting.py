@@ -1,12 +1,14 @@
 """The methods that send events to clients."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw
 
 from trio_socketio.acks import Ack
-from trio_socketio.codec.json_rpc import decode_value, pass_value
+from trio_socketio.codec.json_rpc import decode_value, encode_value, pass_value
+from trio_socketio.codec.json_text import encode_json
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.targets import Missing, Names, find_namespace, select
@@ -17,15 +19,21 @@ from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.target import Target
 
 MAX_ASKED = 10_000
-"""How many clients one call may ask for an answer."""
+"""The most clients that one call may ask for an answer."""
+_TOO_LARGE: Final = Raw(b"")
+"""Stands for an answer that is not kept."""
+_ID_BYTES: Final = len('"",')
+_ANSWER_BYTES: Final = len('{"socket":,"answer":}')
+_ENVELOPE_BYTES: Final = 512
+"""All that is in the line besides; ids of requests may be longer, but no client has such ids."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was sent an event.
+    """The receivers of an event.
 
     Args:
-        reached: how many sockets.
-        missing: what was named and does not exist.
+        reached: how many sockets it was sent to.
+        missing: the names in the call that do not exist.
     """
 
     reached: int
@@ -33,7 +41,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client has answered.
+    """The answer of one client.
 
     Args:
         socket: its public id.
@@ -41,23 +49,51 @@ class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     socket: str
-    answer: Any
+    answer: Raw
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answers of the clients that were asked.
 
     Args:
         asked: how many clients were sent the event.
-        answers: those that came in time, in the order in which they came.
+        answers: those that came in time, in order.
+        too_large: the public ids of the clients whose answers came in time, and do not fit into the
+            line behind the others; left out if there are none.
         unanswered: the public ids of the clients that did not answer in time, or have left.
-        missing: what was named and does not exist.
+        missing: the names in the call that do not exist.
     """
 
     asked: int
     answers: list[SocketAnswer]
+    too_large: list[str] = []
     unanswered: list[str]
     missing: Missing
+
+
+class _Room:
+    """The room for answers in a line; it is taken as they come (CONTROL-74).
+
+    What does not fit is not kept, so that no more than a line is held in memory.
+
+    Args:
+        size: in bytes, besides the id that each client has in the line in any case.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def keep(self, ack: Ack) -> Ack:
+        """Write an answer as JSON if there is room for it; else put _TOO_LARGE in its place."""
+        try:
+            text = encode_value(ack.answer)
+        except LocalProtocolError:  # it is nested too deep for a line
+            return Ack(ack.socket_id, _TOO_LARGE)
+        size = len(text) + _ANSWER_BYTES
+        if size > self._left:
+            return Ack(ack.socket_id, _TOO_LARGE)
+        self._left -= size
+        return Ack(ack.socket_id, Raw(text))
 
 
 class Emitting:
@@ -65,34 +101,36 @@ class Emitting:
 
     Args:
         server: has the clients.
+        max_answer_bytes: the longest answer of a call.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, max_answer_bytes: int) -> None:
         self._server = server
+        self._max_answer_bytes = max_answer_bytes
 
     @rpc("emit")
     def emit(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006 - msgspec copies the default
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002 - the name of the parameter on the wire
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
     ) -> Reached:
-        """Send an event to clients; the answer comes when it is on its way to all of them.
+        """Send an event to clients; the result comes when the event is on its way to all of them.
 
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            namespace: the namespace of the clients.
+            all_: whether every client of the namespace gets the event.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Reached(reached=0, missing=missing)
@@ -106,12 +144,12 @@ class Emitting:
     async def emit_with_ack(
         self,
         event: str,
-        args: list[Raw] = [],  # noqa: B006
+        args: tuple[Raw, ...] = (),
         namespace: str = "/",
-        all: bool = False,  # noqa: A002
-        rooms: Names = [],  # noqa: B006
-        sockets: Names = [],  # noqa: B006
-        except_: Names = [],  # noqa: B006
+        all_: bool = False,
+        rooms: Names = (),
+        sockets: Names = (),
+        except_: Names = (),
         timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0,
     ) -> Asked:
         """Send an event to clients, and wait for their answers.
@@ -119,71 +157,90 @@ class Emitting:
         Args:
             event: its name.
             args: its arguments; bytes are written as {"$bytes": base64}.
-            namespace: the one whose clients are meant.
-            all: whether every client of the namespace gets the event.
-            rooms: those in any of these rooms get it; a client that is in several gets it once.
-            sockets: these get it, by their public ids.
-            except_: rooms, or public ids of sockets, that do not get it.
+            namespace: the namespace of the clients.
+            all_: whether every client of the namespace gets the event.
+            rooms: clients in any of these rooms get the event, each of them once.
+            sockets: public ids of clients that get the event.
+            except_: rooms, and public ids of clients, that do not get the event.
             timeout_s: how long the clients may take, in seconds.
         """
-        place, target, missing = self._choose(event, namespace, all, rooms, sockets, except_)
+        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Asked(asked=0, answers=[], unanswered=[], missing=missing)
         asked = [socket.public_id for socket in place.adapter.select(target)]
         if len(asked) > MAX_ASKED:
             raise too_large(
-                f"{len(asked)} clients would be asked, and a call may ask {MAX_ASKED}: nothing was "
-                "sent; ask room by room",
+                f"{len(asked)} clients would be asked, but one call may ask {MAX_ASKED} at most: "
+                "nothing was sent; ask room by room",
                 asked=len(asked),
             )
+        room = _Room(self._room_for_answers(asked, missing))
         acks: list[Ack]
         try:
-            # Nothing is awaited between the selection and the sending in here.
+            # No checkpoint separates the selection above from the sending in this call.
             acks = await Broadcast(place, target).gather_acks(
-                event, *arguments, timeout_s=timeout_s
+                event, *arguments, timeout_s=timeout_s, keep=room.keep
             )
         except AckTimeout as error:
             acks = [Ack(*ack) for ack in error.acks]
         except LocalProtocolError as error:
             raise invalid("args", str(error)) from None
-        answers = [SocketAnswer(socket=ack.socket_id or "", answer=ack.answer) for ack in acks]
         answered = {ack.socket_id for ack in acks}
         return Asked(
             asked=len(asked),
-            answers=answers,
+            answers=[
+                SocketAnswer(socket=ack.socket_id or "", answer=ack.answer)
+                for ack in acks
+                if ack.answer is not _TOO_LARGE
+            ],
+            too_large=[ack.socket_id or "" for ack in acks if ack.answer is _TOO_LARGE],
             unanswered=[public_id for public_id in asked if public_id not in answered],
             missing=missing,
         )
+
+    def _room_for_answers(self, asked: list[str], missing: Missing) -> int:
+        """Return how many bytes the answers may have, if each client has its id in the line.
+
+        Raises:
+            ControlError: not even the ids fit.
+        """
+        ids = sum(len(public_id) + _ID_BYTES for public_id in asked)
+        left = self._max_answer_bytes - _ENVELOPE_BYTES - len(encode_json(missing)) - ids
+        if left < 0:
+            raise too_large(
+                f"the ids of {len(asked)} clients do not fit into a line: nothing was sent; ask "
+                "room by room, or raise max_line_bytes in [control]",
+                asked=len(asked),
+            )
+        return left
 
     def _choose(
         self,
         event: str,
         namespace: str,
-        everybody: bool,
-        rooms: list[str],
-        sockets: list[str],
-        excluded: list[str],
+        all_: bool,
+        rooms: Names,
+        sockets: Names,
+        excluded: Names,
     ) -> tuple[Namespace, Target | None, Missing]:
         place = find_namespace(self._server, namespace)
         try:
             check_event(event)
         except LocalProtocolError as error:
             raise invalid("event", str(error)) from None
-        target, missing = select(
-            place, everybody=everybody, rooms=rooms, sockets=sockets, excluded=excluded
-        )
+        target, missing = select(place, all_=all_, rooms=rooms, sockets=sockets, excluded=excluded)
         return place, target, missing
 
 
-def read_arguments(args: list[Raw], *, is_overheard: bool) -> list[Any]:
+def read_arguments(args: Iterable[Raw], *, is_overheard: bool) -> list[Any]:
     """Return the arguments of an event: as they were sent, or decoded if there are bytes inside.
 
     Args:
         args: as they were sent.
-        is_overheard: whether the app listens to what is sent, and so has to be given values.
+        is_overheard: whether the app has outgoing listeners, which need decoded values.
     Raises:
-        ControlError: one of them has a mark with the wrong content.
+        ControlError: one of them has a malformed $bytes or $object.
     """
     arguments = []
     for number, raw in enumerate(args):

@@ -1,4 +1,4 @@
-"""The errors of methods, each with what a program may want to know about it."""
+"""The errors of methods, with data for programs."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -44,7 +44,7 @@ def forbidden(method: str, token: str) -> ControlError:
 
 
 def timed_out(message: str) -> ControlError:
-    """Something has taken too long; it may have been done all the same."""
+    """A call took too long; it may have been done all the same."""
     return ControlError(Code.TIMEOUT, message, {"retryable": False})
 
 
@@ -56,7 +56,7 @@ def overloaded(message: str, retry_after_ms: int = 1000) -> ControlError:
 
 
 def unavailable(message: str, retry_after_ms: int = 1000) -> ControlError:
-    """Nobody is there who could do it; nothing was done."""
+    """No backend or service can do it at the moment; nothing was done."""
     return ControlError(
         Code.UNAVAILABLE, message, {"retryable": True, "retry_after_ms": retry_after_ms}
     )

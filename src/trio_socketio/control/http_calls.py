@@ -1,69 +1,52 @@
 """``POST /rpc``: the control API over HTTP, one message or batch for each request.
 
-No page of a browser may call it: there is no CORS, a request that names an origin is refused, and
-so is one whose Host is not a name of this machine, which stops DNS rebinding (CONTROL-42).
+Pages in browsers may not call it. There is no CORS, and a request that names an origin is refused
+(CONTROL-42). The port refuses requests whose Host is not one of its names, which stops DNS
+rebinding, before it hands any over (OPS-05).
 """
 
-import logging
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
-from trio_socketio.control.call_queue import Nursery
-from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import overloaded, unauthorized
-from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.dispatcher import Call
+from trio_socketio.control.failures import overloaded, too_large, unauthorized, unavailable
+from trio_socketio.control.hub import Hub
 from trio_socketio.control.tokens import Grant
 from trio_socketio.errors import ControlError
-from trio_socketio.runtime.sampling import REFUSALS, SampledLog
+from trio_socketio.http.refused_callers import RefusedCallers
 
 if TYPE_CHECKING:
+    from trio_socketio.control.call_queue import Nursery
     from trio_socketio.http.request import Request
-
-log = logging.getLogger(__name__)
 
 _JSON: Final = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
 _BEARER: Final = (b"WWW-Authenticate", b"Bearer")
 
 
-class Hub(Protocol):
-    """What all requests share; see ControlService."""
-
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """The methods."""
-
-    @property
-    def options(self) -> ControlOptions:
-        """The bounds."""
-
-    @property
-    def calls(self) -> Nursery:
-        """Where calls that wait run."""
-
-    def find_grant(self, secret: str) -> Grant | None:
-        """Return the grant of a token; None if there is no such token."""
-
-
 class HttpCaller:
-    """Whoever has sent a request.
+    """The sender of a request.
 
     Args:
-        hub: what all requests share.
-        grant: of the token in its header.
+        hub: the parts that all requests share.
+        identity: the digest of the token in its header.
     """
 
-    __slots__ = ("_hub", "grant")
+    __slots__ = ("_hub", "_identity")
 
-    def __init__(self, hub: Hub, grant: Grant) -> None:
+    def __init__(self, hub: Hub, identity: bytes) -> None:
         self._hub = hub
-        self.grant: Grant | None = grant
+        self._identity = identity
+
+    @property
+    def grant(self) -> Grant | None:
+        """What the token allows now."""
+        return self._hub.access.grant_of(self._identity)
 
     def authenticate(self, secret: str) -> Grant:
-        """Tell what a token is worth; the request has one already."""
-        grant = self._hub.find_grant(secret)
+        """Check a token; it gives the request no more permissions than its header has."""
+        grant = self._hub.access.find(secret)
         if grant is None:
             raise unauthorized("there is no such token")
         return grant
@@ -76,33 +59,35 @@ class HttpCalls:
     """Answers the requests to ``/rpc``.
 
     Args:
-        hub: what they share.
+        hub: the parts that they share.
+        refused: counts requests from callers who have no access.
+
+    Attributes:
+        nursery: runs calls that wait; None while the service does not run.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, refused: RefusedCallers) -> None:
+        self.nursery: Nursery | None = None
         self._hub = hub
+        self._refused = refused
         self._at_work = 0
-        self._wrong_tokens = SampledLog(log, logging.WARNING, REFUSALS)
 
     def receive_request(self, request: "Request") -> None:
         """Answer a request; a RequestHandler of http/routes.py."""
-        options = self._hub.options
+        if self.nursery is None:
+            answer(request, 503, _not_running())
+            return
         if request.method != "POST":
             _refuse(request, 405, "only POST is allowed here", (b"Allow", b"POST"))
             return
         if "origin" in request.headers:
-            _refuse(request, 403, "pages of browsers may not call this")
+            self._refused.refused(request, "origin")
+            _refuse(request, 403, "pages in browsers may not call this")
             return
-        if not _is_ours(request.headers.get("host", ""), options.hosts):
-            _refuse(request, 403, "the Host header names no host of this server; see control.hosts")
-            return
-        grant = self._hub.find_grant(_bearer(request.headers.get("authorization", "")))
+        secret = _bearer(request.headers.get("authorization", ""))
+        grant = self._hub.access.find(secret)
         if grant is None:  # CONTROL-40
-            secret = _bearer(request.headers.get("authorization", ""))
-            if secret and self._wrong_tokens.admits("wrong tokens given to /rpc"):
-                log.warning(
-                    "a request to /rpc from %s has a wrong token", request.address or "unix"
-                )
+            self._refused.refused(request, "token_wrong" if secret else "token_missing")
             why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
             answer(request, 401, unauthorized(why), _BEARER)
             return
@@ -110,13 +95,19 @@ class HttpCalls:
         if kind != "application/json":  # CONTROL-41
             _refuse(request, 415, "expected Content-Type: application/json")
             return
-        caller = HttpCaller(self._hub, grant)
+        most = self._hub.options.max_line_bytes
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > most:
+            error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
+            answer(request, 413, error)
+            return
+        caller = HttpCaller(self._hub, grant.digest)
 
         def on_body(body: bytes | None) -> None:
             if body is not None:
                 self._receive_body(request, caller, body)
 
-        request.read_body(options.max_line_bytes, on_body)
+        request.read_body(most, on_body)
 
     def _receive_body(self, request: "Request", caller: HttpCaller, body: bytes) -> None:
         hub = self._hub
@@ -134,9 +125,11 @@ class HttpCalls:
             _respond(request, hub.dispatcher.answer_now(calls[0], caller))
         elif self._at_work >= hub.options.max_http_calls:  # CONTROL-43
             answer(request, 503, overloaded("too many requests wait for their answers"))
+        elif self.nursery is None:  # the service has ended while the body was read
+            answer(request, 503, _not_running())
         else:
             self._at_work += 1
-            hub.calls.start_soon(lambda: self._answer(request, caller, calls, is_batch=is_batch))
+            self.nursery.start_soon(lambda: self._answer(request, caller, calls, is_batch=is_batch))
 
     @trio.lowlevel.enable_ki_protection
     async def _answer(
@@ -178,14 +171,5 @@ def _bearer(header: str) -> str:
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
-def _is_ours(host: str, names: tuple[str, ...]) -> bool:
-    """Whether a Host header is an address, localhost, or one of the names."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    name = name.removeprefix("[").removesuffix("]").lower()
-    if name == "localhost" or name in (own.lower() for own in names):
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+def _not_running() -> ControlError:
+    return unavailable("the control service does not run")

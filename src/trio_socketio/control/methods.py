@@ -32,13 +32,14 @@ _PLAIN: Final = (
     msgspec.inspect.IntType,
     msgspec.inspect.LiteralType,
     msgspec.inspect.NoneType,
+    msgspec.inspect.RawType,  # it is encoded already, with its marks
     msgspec.inspect.StrType,
 )
 _ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")
 
 
 def rpc(name: str) -> Callable[[Function], Function]:
-    """Make a function the method of this name. It is plain or async.
+    """Make a function, plain or async, the method of this name.
 
     A plain function runs where the request is read. An async one has its effect before it first
     awaits something, so that requests of one peer take effect in the order in which they came.
@@ -59,11 +60,11 @@ class Method:
         function: bound to its object.
 
     Attributes:
-        has_bytes: whether there may be bytes, or objects of a client's own, in the result.
+        has_bytes: whether the result may hold bytes, or objects from clients.
         is_async: whether the function has to be awaited.
         params: a struct of the parameters.
         result: the type of the result.
-        summary: one line on what it does.
+        summary: describes it in one line.
         descriptions: what each parameter means.
     """
 
@@ -96,7 +97,7 @@ class Method:
         for one in parameters:
             if one.annotation is Caller:
                 continue
-            # A name that Python reserves, such as except, has an underscore behind it here.
+            # A name that is taken in Python, such as except or all, has an underscore behind it.
             rename[one.name] = one.name.removesuffix("_")
             default = () if one.default is one.empty else (one.default,)
             fields.append((one.name, one.annotation, *default))
@@ -107,11 +108,11 @@ class Method:
         self._decode = msgspec.json.Decoder(self.params).decode
 
     def call(self, params: msgspec.Raw | None, caller: Caller) -> Any:
-        """Call the function; if it is async, return what is to be awaited.
+        """Call the function; if it is async, return its coroutine.
 
         Args:
             params: an array or an object, as it was sent (CONTROL-01).
-            caller: whoever calls.
+            caller: makes the call.
         Raises:
             ControlError: the parameters do not fit.
         """
@@ -143,7 +144,7 @@ class Method:
         return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in pairs)
 
     def _explain(self, text: str) -> ControlError:
-        """Word an error of msgspec, so that it names the parameter."""
+        """Turn the message of an error of msgspec into one that names the parameter."""
         place = _PLACE.search(text)
         path = place["path"] if place else ""
         text = text[: place.start()] if place else text
@@ -159,7 +160,9 @@ class Method:
 
 
 def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:
-    """Whether a value of this type may have bytes inside, or anything that is not known yet."""
+    """Whether a value of this type may hold bytes, or values of unknown types."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _may_have_bytes(kind.type)
     if isinstance(kind, msgspec.inspect.StructType):
         return any(_may_have_bytes(field.type) for field in kind.fields)
     if isinstance(kind, msgspec.inspect.ListType):
@@ -178,7 +181,7 @@ def find_methods(group: object) -> Iterator[Method]:
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Return the first paragraph of a docstring, and what it says of each argument."""
+    """Return the first paragraph of a docstring, and the description of each argument."""
     summary, _, rest = text.partition("\n\n")
     _, _, section = f"\n{rest}".partition("\nArgs:\n")
     descriptions: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""What the control service has done, as metrics of Prometheus.
+"""The metrics of the control service, for Prometheus.
 
-It is imported only where there is an admin port, because it needs prometheus-client.
+It needs prometheus-client, so it is imported only if there is an admin port.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class ControlCollector(Collector):
     """Collects the numbers of a control service.
 
     Args:
-        service: is asked whenever the metrics are.
+        service: its statistics are read at each collection.
     """
 
     def __init__(self, service: "ControlService") -> None:
@@ -30,7 +30,9 @@ class ControlCollector(Collector):
         )
         yield GaugeMetricFamily("tsio_backends", "Backends that are registered.", found.backends)
         events = CounterMetricFamily(
-            "tsio_backend_events", "Events of clients that went to backends.", labels=["result"]
+            "tsio_backend_events",
+            "Client events that were forwarded to backends.",
+            labels=["result"],
         )
         events.add_metric(["handled"], found.events_handled)
         events.add_metric(["failed"], found.events_failed)
@@ -39,7 +41,7 @@ class ControlCollector(Collector):
             "tsio_rpc_calls", "Calls of methods.", labels=["method", "result"]
         )
         seconds = CounterMetricFamily(
-            "tsio_rpc_seconds", "How long calls of methods took.", labels=["method"]
+            "tsio_rpc_seconds", "Time that calls of methods took.", labels=["method"]
         )
         for method, (number, failures, total_s) in found.methods.items():
             calls.add_metric([method, "done"], number - failures)

@@ -1,11 +1,16 @@
 """The method that shows namespaces."""
 
+import re
+from typing import Final
+
 import msgspec
 
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, check_place, cut_page
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
+
+_NAME: Final = re.compile(r"/[^\0]*").fullmatch
 
 
 class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,9 +19,9 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         namespace: its name.
         sockets: how many clients are in it.
-        joining: how many clients are on their way in.
-        rooms: how many rooms there are.
-        dynamic: whether a client has brought it into being.
+        joining: how many clients are joining it.
+        rooms: how many rooms it has.
+        dynamic: whether a client has created it by joining it.
     """
 
     namespace: str
@@ -26,18 +31,14 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     dynamic: bool
 
 
-class NamespacePage(msgspec.Struct, frozen=True, kw_only=True):
+class NamespacePage(Page, frozen=True, kw_only=True):
     """Some of the namespaces.
 
     Args:
         namespaces: in the order of their names.
-        total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
     """
 
     namespaces: list[NamespaceInfo]
-    total: int
-    next: str | None
 
 
 class NamespaceMethods:
@@ -55,9 +56,10 @@ class NamespaceMethods:
         """Show the namespaces, page by page.
 
         Args:
-            after: the next of the page before; null for the first page.
+            after: the value of next from the previous page; null for the first page.
             limit: how many namespaces a page may hold.
         """
+        check_place(after, _NAME, "which is the name of a namespace")
         every = tuple(self._server.namespaces.values())
         page, total, following = await cut_page(every, lambda one: one.name, after, limit)
         return NamespacePage(namespaces=[_show(one) for one in page], total=total, next=following)

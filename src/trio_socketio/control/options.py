@@ -1,6 +1,8 @@
 """The options of the control socket."""
 
 import re
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Final
 
 from trio_socketio.control.address import parse_address
@@ -10,6 +12,29 @@ from trio_socketio.option_checks import OptionGroup, check_range
 _TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _METHODS: Final = re.compile(r"\*|[a-z_]+(\.[a-z_]+)*(\.\*)?").fullmatch
 _LEAST_LINE_BYTES: Final = 1024
+
+
+METHODS: Final = (
+    "auth", "backend.register", "emit", "emit_with_ack", "namespaces.list", "rooms.clear",
+    "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
+    "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
+    "system.reload", "system.stats",
+)  # fmt: skip
+"""All methods, so that a misspelt name is an error of the configuration."""
+
+
+def covers(pattern: str, method: str) -> bool:
+    """Whether an entry in the methods of a token matches this method."""
+    if pattern.endswith("*"):
+        return method.startswith(pattern[:-1])
+    return pattern == method
+
+
+def _similar(pattern: str) -> str:
+    name, dot, _ = pattern.rpartition(".*")
+    known = {method.partition(".")[0] for method in METHODS if "." in method} if dot else METHODS
+    similar = get_close_matches(name or pattern, sorted(known), 1)
+    return f"; did you mean {similar[0]}{dot}?" if similar else ""
 
 
 def check_texts(name: str, texts: object) -> None:
@@ -32,9 +57,11 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         name: what the log calls it.
-        file: the path of a file that holds the secret and nothing else.
+        file: the path of a file that holds only the secret.
         methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all.
     """
+
+    _stand_ins = MappingProxyType({"name": "token", "file": "token"})
 
     name: str
     file: str
@@ -52,14 +79,16 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
         for method in self.methods:
             if not _METHODS(method):
                 raise OptionError("methods", f"expected NAME, PREFIX.* or *, not {method!r}")
+            if not any(covers(method, known) for known in METHODS):  # CONTROL-19
+                raise OptionError("methods", f"there is no method {method!r}{_similar(method)}")
 
 
 class ForwardedEvents(OptionGroup, frozen=True, kw_only=True):
     """Events of clients that a backend handles.
 
     Args:
-        namespace: its name; a leading slash may be left out.
-        events: their names; ``*`` is every event that has no handler in the app.
+        namespace: the name of the namespace; a leading slash may be left out.
+        events: the names of the events; ``*`` means every event without a handler in the app.
     """
 
     namespace: str = "/"
@@ -76,11 +105,10 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
     """How events of clients are forwarded to backends.
 
     Args:
-        forward: which events.
+        forward: the events that are forwarded.
         deadline_s: how long a backend may take to handle an event.
-        max_in_flight: how many events one backend may have been given at a time.
-        max_timeouts: a backend that lets so many deadlines pass, and answers nothing in between, is
-            disconnected.
+        max_in_flight: how many events one backend may have to handle at a time.
+        max_timeouts: after how many missed deadlines in a row a backend is disconnected.
     """
 
     forward: tuple[ForwardedEvents, ...] = ()
@@ -94,21 +122,19 @@ class BackendOptions(OptionGroup, frozen=True, kw_only=True):
 
 
 class ControlOptions(OptionGroup, frozen=True, kw_only=True):
-    """The control socket: where it listens, who may call what, and its bounds.
+    """The control socket: its addresses, tokens and bounds.
 
-    It has 14 attributes, because they are the table of one service in the configuration file.
+    It has 13 attributes, because they are the table of one service in the configuration file.
 
     Args:
         listen: addresses: ``unix:PATH``, or ``tcp:HOST:PORT``, which needs a token and, unless it
             is a loopback address, a certificate.
-        certfile: the certificate chain for TLS, which all TCP addresses speak then; None means
+        certfile: the certificate chain; all TCP addresses use TLS if it is set. None means
             cleartext.
         keyfile: its private key; None if certfile holds it.
-        tokens: who may call over TCP and HTTP. Whoever can open the Unix socket needs none.
-        hosts: names of this machine, besides addresses and localhost, that requests to ``/rpc`` may
-            be addressed to.
+        tokens: the tokens for TCP and HTTP. Processes that can open the Unix socket need none.
         backends: how events of clients are forwarded.
-        max_connections: how many peers may be connected; further ones are told so, and closed.
+        max_connections: how many peers may be connected; further ones get an error and are closed.
         max_line_bytes: the longest line, in either direction. A peer that sends a longer one is
             closed; an answer that would be longer is an error instead.
         max_in_flight: how many calls of one peer may wait for their answers before its next lines
@@ -116,9 +142,9 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         max_batch: how many calls a batch may hold.
         max_http_calls: how many requests to ``/rpc`` may wait for their answers; further ones are
             refused.
-        auth_timeout_s: when a peer that needs a token and has given none is closed.
-        output_bound_bytes: how much output a peer may leave unread; with more it is closed when it
-            takes nothing for slow_peer_s, and at once when it has eight times as much.
+        auth_timeout_s: how long a peer that needs a token may take to give one.
+        output_bound_bytes: how much output may wait for a peer. A peer with more is closed if it
+            takes nothing for slow_peer_s, and at once if eight times as much waits.
         slow_peer_s: see output_bound_bytes.
     """
 
@@ -128,7 +154,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     certfile: str | None = None
     keyfile: str | None = None
     tokens: tuple[ControlToken, ...] = ()
-    hosts: tuple[str, ...] = ()
     backends: BackendOptions = BackendOptions()
     max_connections: int = 1000
     max_line_bytes: int = 1 << 20
@@ -142,7 +167,6 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_texts("listen", self.listen)
-        check_texts("hosts", self.hosts)
         _check_groups("tokens", self.tokens, ControlToken)
         check_range(self, "max_line_bytes", _LEAST_LINE_BYTES, 1 << 30)
         check_range(self, "max_batch", 1, 10_000)
@@ -163,11 +187,11 @@ class ControlOptions(OptionGroup, frozen=True, kw_only=True):
         if address.path:
             return
         if address.secure:
-            raise OptionError("listen", f"{text}: write tcp:, and set certfile for TLS")
+            raise OptionError("listen", f"{text}: write tcp: and set certfile for TLS")
+        faults = []
         if not self.tokens:  # CONTROL-11
-            raise OptionError("listen", f"{text}: a TCP address needs a token: set tokens")
+            faults.append("a TCP address needs a token: set tokens")
         if not address.is_loopback and self.certfile is None:  # CONTROL-12
-            raise OptionError(
-                "listen",
-                f"{text}: secrets would pass in the clear: set certfile, or listen on 127.0.0.1",
-            )
+            faults.append("secrets would pass in the clear: set certfile, or listen on 127.0.0.1")
+        if faults:
+            raise OptionError("listen", f"{text}: {'; and '.join(faults)}")

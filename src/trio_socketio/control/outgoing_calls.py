@@ -1,4 +1,4 @@
-"""Calls of this side on one connection: pairs the answers of the peer with its requests."""
+"""The calls that this side makes on a connection: pairs requests with the peer's answers."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class _Pending:
 
 
 class OutgoingCalls:
-    """The requests that were sent on a connection and are not answered yet.
+    """The requests that were sent on a connection and have not been answered.
 
     Args:
         peer: names the peer in errors.
@@ -44,7 +44,7 @@ class OutgoingCalls:
         return len(self._pending)
 
     def expect(self) -> int:
-        """Expect an answer; return the id that the request has to have.
+        """Expect an answer; return the id for its request.
 
         Raises:
             ControlError: too many answers are awaited.
@@ -54,18 +54,18 @@ class OutgoingCalls:
             raise SessionClosed(self._closed)
         if len(self._pending) >= self._max_pending:
             # CONTROL-36
-            raise overloaded(f"{self._peer} has {self._max_pending} calls to answer")
+            raise overloaded(f"{self._peer} already has {self._max_pending} calls to answer")
         self._last_id += 1
         self._pending[self._last_id] = _Pending()
         return self._last_id
 
     def forget(self, ids: Sequence[int]) -> None:
-        """Await the answers to these requests no longer."""
+        """Stop waiting for the answers to these requests."""
         for number in ids:
             self._pending.pop(number, None)
 
     async def wait(self, ids: Sequence[int], timeout_s: float) -> list[Raw | ControlError]:
-        """Wait for the answers to requests, and forget these.
+        """Wait for the answers to requests, and forget the requests.
 
         Returns:
             The result of each, as it was sent, or its error.
@@ -92,16 +92,16 @@ class OutgoingCalls:
             self.forget(ids)
 
     def receive(self, response: Response) -> None:
-        """Take an answer. One that nobody waits for is ignored: it has come too late."""
+        """Take an answer. If it comes too late, when no call waits for it, it is ignored."""
         pending = None if response.id is None else self._pending.get(response.id)
         if pending is None or pending.answered.is_set():
-            log.debug("%s has answered a call that nobody waits for", self._peer)
+            log.debug("%s has answered a call that no longer waits", self._peer)
             return
         pending.answer = response
         pending.answered.set()
 
     def close(self, reason: str) -> None:
-        """Tell everybody who waits that the connection has ended."""
+        """Wake every call that waits, because the connection has ended."""
         if not self._closed:
             self._closed = reason
             for one in self._pending.values():

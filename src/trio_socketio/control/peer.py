@@ -1,256 +1,277 @@
 """One connection on the control socket: a backend, an operator's terminal, a script."""
 
 import logging
+import re
 from functools import partial
 from math import inf
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
-from msgspec import Raw
 
 from trio_socketio.codec.json_rpc import (
     NULL,
-    Message,
+    Code,
     Response,
     decode_messages,
     encode_error,
     encode_request,
 )
-from trio_socketio.control.api import Greeting
-from trio_socketio.control.call_queue import CallQueue, Nursery
+from trio_socketio.control.backend_calls import BackendCalls
+from trio_socketio.control.call_queue import CallQueue, Nursery, pause
 from trio_socketio.control.caller import BackendPeer
-from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import overloaded, too_large, unauthorized, unavailable
-from trio_socketio.control.options import ControlOptions
-from trio_socketio.control.outgoing_calls import OutgoingCalls
+from trio_socketio.control.dispatcher import Call
+from trio_socketio.control.failures import overloaded, too_large, unavailable
+from trio_socketio.control.hub import Hub
+from trio_socketio.control.standing import MAX_FAULTS, Standing
 from trio_socketio.control.tokens import LOCAL, Grant
-from trio_socketio.errors import ControlError, LocalProtocolError, SessionClosed
+from trio_socketio.errors import ControlError
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.lines import LineReceiver
+from trio_socketio.protocol.control_peer import Input, Life
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN_LINE_BYTES: Final = 8192
 """The longest line of a peer that has not given its token yet."""
-_MAX_REFUSALS: Final = 3
-"""So many wrong tokens and other faults of such a peer close its connection."""
-
-
-class Hub(Protocol):
-    """What all peers share; see ControlService."""
-
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """The methods."""
-
-    @property
-    def options(self) -> ControlOptions:
-        """The bounds."""
-
-    @property
-    def calls(self) -> Nursery:
-        """Where calls that wait run."""
-
-    def find_grant(self, secret: str) -> Grant | None:
-        """Return the grant of a token; None if there is no such token."""
-
-    def greeting(self, *, needs_token: bool) -> Greeting:
-        """Return what a peer is told first."""
-
-    def peer_lost(self, peer: "Peer") -> None:
-        """Forget a peer whose connection has ended."""
+_LAST_CALLS_S: Final = 60.0
+"""How long the calls of a peer that sends nothing more may take."""
+_LEFT: Final = "transport close"
+"""Why a peer has gone that has closed its connection in order."""
+_HTTP: Final = re.compile(rb"[A-Z]+ \S+ HTTP/\d(\.\d)?\r?").fullmatch
+_NOT_HTTP: Final = (
+    "this is a control socket, which speaks JSON-RPC 2.0 with one message per line; over HTTP, the "
+    "same methods are called with POST /rpc on the admin port"
+)
 
 
 class Peer:
     """A connection that carries lines of JSON-RPC 2.0 in both directions.
 
     Args:
-        hub: what all peers share.
+        hub: the parts that all peers share.
         connection: was just accepted.
         name: for the log.
+        nursery: where its calls that wait run.
+        on_gone: called once, when nothing can be sent to it any more.
+        is_local: whether it is at a Unix socket, and so needs no token.
 
     Attributes:
-        grant: what the peer may do; None before it has given a token.
+        backend: the calls of the server to it.
+        standing: how far its life has gone, and who it is.
     """
 
     __slots__ = (
-        "_asked",
         "_connection",
         "_hub",
         "_lines",
+        "_on_gone",
         "_queue",
-        "_refusals",
-        "_timeouts",
-        "grant",
+        "_reason",
+        "backend",
         "name",
+        "standing",
     )
 
-    def __init__(self, hub: Hub, connection: Connection, name: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        connection: Connection,
+        name: str,
+        nursery: Nursery,
+        on_gone: "Callable[[Peer], None]",
+        *,
+        is_local: bool,
+    ) -> None:
         self.name = name
         self._hub = hub
         self._connection = connection
-        self.grant: Grant | None = None if connection.address else LOCAL
-        self._refusals = 0
-        self._timeouts = 0  # deadlines that have passed since its last answer
+        self._on_gone = on_gone
+        self._reason = ""  # of its end
         options = hub.options
-        bound = options.max_line_bytes if self.grant else _UNKNOWN_LINE_BYTES
-        self._lines = LineReceiver(connection, self._receive_line, self._lost, bound)  # CONTROL-20
-        self._queue = CallQueue(hub.calls, self._call_done)
-        self._asked = OutgoingCalls("the backend", options.backends.max_in_flight)
+        self._lines = LineReceiver(
+            connection,
+            self._receive_line,
+            self._lost,
+            _UNKNOWN_LINE_BYTES,
+            self._too_long,
+            partial(self._end, _LEFT),
+        )
+        self._queue = CallQueue(nursery, self._call_done)
+        self.standing = Standing(hub.access, name)
+        self.backend = BackendCalls(self, self.standing, options)
         connection.set_receiver(self._lines)
-        if self.grant is None:  # CONTROL-13
+        if is_local:
+            self._identify(LOCAL)
+        else:  # CONTROL-13
             connection.set_deadline(trio.current_time() + options.auth_timeout_s)
-        greeting = hub.greeting(needs_token=self.grant is None)
-        self._write(encode_request("hello", greeting, None))  # CONTROL-06
+        self._write(encode_request("hello", hub.greeting(needs_token=not is_local), None))
 
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"
 
-    # -- what it sends
+    # -- the peer's messages
 
     def _receive_line(self, line: bytes) -> None:
-        if not line or line.isspace():
+        if not line or line.isspace() or not self.standing.is_read:
             return
-        try:
-            messages, is_batch = decode_messages(line, self._hub.options.max_batch)
-        except ControlError as error:
-            self._write(encode_error(NULL, error))
-            self._refused("it sends what is not JSON-RPC")
-            return
-        calls = self._take_answers(messages)
-        dispatcher = self._hub.dispatcher
-        if not calls:
-            return
-        if not is_batch and self._queue.is_idle and dispatcher.is_plain(calls[0]):
-            self._write_answer(dispatcher.answer_now(calls[0], self))
-            return
-        if self._queue.count >= self._hub.options.max_in_flight:  # CONTROL-26
-            full = overloaded(f"{self._queue.count} calls of this peer wait for their answers")
-            self._write_answer(dispatcher.refuse(calls, full, is_batch=is_batch))
-            return
-        self._queue.add(partial(self._answer, calls, is_batch=is_batch))
-        if self._queue.count >= self._hub.options.max_in_flight and not self._asked:
-            self._lines.pause()  # CONTROL-23
+        faults = self.standing.faults
+        self._take_line(line)
+        if self._queue.is_idle:
+            self._check_identity(faults)
 
-    def _take_answers(self, messages: list[Message]) -> list[Call]:
+    def _take_line(self, line: bytes) -> None:
+        options, dispatcher = self._hub.options, self._hub.dispatcher
+        try:
+            messages, is_batch = decode_messages(line, options.max_batch)
+        except ControlError as error:
+            if _HTTP(line):  # CONTROL-27
+                # The lines that follow are headers, and then whatever somebody had a browser send.
+                self._write(encode_error(NULL, ControlError(Code.INVALID_REQUEST, _NOT_HTTP)))
+                self.close("it speaks HTTP")
+            else:
+                self._write(encode_error(NULL, error))
+            return
         calls: list[Call] = []
         for message in messages:
             if isinstance(message, Response):
-                self._asked.receive(message)
+                self.backend.receive(message)
             else:
                 calls.append(message)
-        return calls
+        if not calls:
+            return
+        if not is_batch and self._queue.is_idle and dispatcher.is_plain(calls[0]):
+            self._write(dispatcher.answer_now(calls[0], self))
+            return
+        if self._queue.count >= self._most:  # CONTROL-26
+            full = overloaded(f"{self._queue.count} calls of this peer wait for their answers")
+            self._write(dispatcher.refuse(calls, full, is_batch=is_batch))
+            return
+        self._queue.add(partial(self._answer, calls, is_batch=is_batch))
+        if self._queue.count >= self._most and not self.backend.pending:
+            self._lines.pause()  # CONTROL-23
+
+    @property
+    def _most(self) -> int:
+        """How many of its calls may be under way; before it has said who it is, one batch."""
+        return 1 if self.standing.life is Life.GREETED else self._hub.options.max_in_flight
+
+    def _too_long(self) -> None:
+        """Tell the peer how long a line may be, and close it (CONTROL-20)."""
+        most = self._lines.max_line_bytes
+        until = "" if self.standing.has_identity else " before a token is given"
+        told = f"a line may have at most {most} bytes{until}"
+        self._write(encode_error(NULL, too_large(told, max_line_bytes=most)))
+        self.close(f"it has sent more than that: {told}")
 
     async def _answer(self, calls: list[Call], *, is_batch: bool) -> None:
         dispatcher = self._hub.dispatcher
+        faults = self.standing.faults
         if is_batch:
-            self._write_answer(await dispatcher.answer_batch(calls, self))
+            self._write(await dispatcher.answer_batch(calls, self, pause))
         else:
-            self._write_answer(await dispatcher.answer(calls[0], self))
+            self._write(await dispatcher.answer(calls[0], self))
+        self._check_identity(faults)
 
     def _call_done(self) -> None:
-        if self._queue.count < self._hub.options.max_in_flight:
+        if self.standing.life is Life.ENDING:
+            self._part()
+        elif self._queue.count < self._most:
             self._lines.resume()
 
-    def _write_answer(self, answer: bytes | None) -> None:
-        if answer is not None:
-            self._write(answer)
+    def _write(self, message: bytes | None) -> None:
+        if message is not None and self.standing.life is not Life.GONE:
+            self._connection.write(message + b"\n")
 
-    def _write(self, message: bytes) -> None:
-        self._connection.write(message + b"\n")
+    # -- the peer's identity
 
-    # -- who it is
+    @property
+    def grant(self) -> Grant | None:
+        """What the peer may call now."""
+        return self.standing.grant
 
     def authenticate(self, secret: str) -> Grant:
-        """Take a token; the Unix socket's own grant is replaced by that of the token."""
-        grant = self._hub.find_grant(secret)
-        if grant is None:
-            log.warning("%s has given a wrong token", self.name)
-            self._refused("it gives wrong tokens")
-            raise unauthorized("there is no such token")
-        self.become(grant)
+        """Take a token, whose grant replaces that of the Unix socket."""
+        if self.standing.life is Life.GONE:
+            raise _gone()
+        grant = self.standing.find_grant(secret)
+        self._identify(grant)
         log.info("%s has the token %s", self.name, grant.name)
         return grant
 
-    def become(self, grant: Grant) -> None:
-        """Let the peer do what a grant allows, from now on."""
-        self.grant = grant
-        self._refusals = 0
+    def _identify(self, grant: Grant) -> None:
+        self.standing.identify(grant)
         self._lines.max_line_bytes = self._hub.options.max_line_bytes
-        self._connection.set_deadline(inf)
+        if self.standing.life is Life.KNOWN:
+            self._connection.set_deadline(inf)
 
-    def _refused(self, reason: str) -> None:
-        if self.grant is None:
-            self._refusals += 1
-            if self._refusals >= _MAX_REFUSALS:
-                # Not now: the error that is being answered must leave first.
-                self._connection.owner.poller.defer(lambda: self.close(reason))
+    def _check_identity(self, faults: int) -> None:
+        """Count a line after which it is not known who the peer is; end the peer after some.
+
+        Args:
+            faults: how many had been counted before the line.
+        """
+        standing = self.standing
+        if standing.life is Life.GREETED:  # CONTROL-77
+            if standing.faults == faults:
+                standing.faults += 1
+            if standing.faults >= MAX_FAULTS:
+                self._end("it has not said who it is")
 
     def connected(self) -> BackendPeer:
-        """Return this connection, on which the server can call back."""
-        return self
+        """Return the calls of the server to this peer."""
+        if self.standing.life is not Life.KNOWN:  # CONTROL-24
+            raise _gone()
+        return self.backend
 
-    # -- calls of the server
-
-    @property
-    def pending(self) -> int:
-        """How many calls it has not answered yet."""
-        return len(self._asked)
-
-    async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
-        """Call a method of the peer, and wait for its result.
-
-        Raises:
-            ControlError: the peer has answered with an error, or not in time, or has gone, or
-                cannot be sent the call.
-        """
-        try:
-            number = self._asked.expect()
-            self._lines.resume()  # or its answer would wait behind calls that it has made itself
-            try:
-                request = encode_request(method, params, number)
-                if len(request) > self._hub.options.max_line_bytes:  # CONTROL-34
-                    raise too_large(f"{method} does not fit into a line of {self.name}")
-            except BaseException:
-                self._asked.forget([number])
-                raise
-            self._write(request)
-            (answer,) = await self._wait(number, timeout_s)
-        except SessionClosed:
-            raise unavailable("the backend has gone") from None
-        except LocalProtocolError as error:
-            raise too_large(f"{method} cannot be sent: {error}") from None
-        if isinstance(answer, ControlError):
-            raise answer
-        return answer
-
-    async def _wait(self, number: int, timeout_s: float) -> list[Raw | ControlError]:
-        try:
-            answers = await self._asked.wait([number], timeout_s)
-        except ControlError:
-            self._timeouts += 1
-            if self._timeouts >= self._hub.options.backends.max_timeouts:  # CONTROL-35
-                self.close(f"it has let {self._timeouts} deadlines pass without an answer")
-            raise
-        self._timeouts = 0
-        return answers
+    def ask(self, request: bytes) -> None:
+        """Send a request, and read on, so that its answer comes."""
+        self._lines.resume()  # or it would wait behind calls that the peer has made itself
+        self._write(request)
 
     # -- its end
 
     def close(self, reason: str) -> None:
         """Send what was written, then close the connection."""
-        if not self._connection.closed:
-            log.warning("%s is disconnected: %s", self.name, reason)
-            self._connection.finish()
-            self.end(reason)
+        if self.standing.life is not Life.GONE:
+            self.standing.log_end(logging.WARNING, "is disconnected", reason)
+            self._connection.finish(heard_all=self._lines.has_ended)
+            self.leave(reason)
+
+    def leave(self, reason: str) -> None:
+        """Give up what the peer waits for, and what waits for it: nothing can be sent to it."""
+        if self.standing.life is not Life.GONE:
+            self.standing.advance(Input.LEAVE)
+            self.backend.end(reason)
+            self._queue.cancel()
+            self._on_gone(self)
 
     def _lost(self, reason: str) -> None:
-        level = logging.INFO if reason == "transport close" else logging.WARNING
-        log.log(level, "%s has ended: %s", self.name, reason)
-        self.end(reason)
+        level = logging.INFO if reason == _LEFT else logging.WARNING
+        self.standing.log_end(level, "has ended", reason)
+        self.leave(reason)
 
-    def end(self, reason: str) -> None:
-        """Give up what the peer waits for, and what waits for it: its connection has ended."""
-        self._asked.close(reason)
-        self._queue.cancel()
-        self._hub.peer_lost(self)
+    def _end(self, reason: str) -> None:
+        """Read no more, and part when all calls that were read are answered (CONTROL-73)."""
+        if self.standing.is_read:
+            self.standing.advance(Input.END)
+            self._reason = reason
+            self._lines.pause()
+            self.backend.end(reason)
+            self._connection.set_deadline(trio.current_time() + _LAST_CALLS_S)
+            # Not now: the error that is being answered must leave first.
+            self._connection.owner.poller.defer(self._part)
+
+    def _part(self) -> None:
+        if self.standing.life is Life.ENDING and not self._queue.count:
+            if self._reason == _LEFT:
+                self._connection.finish(heard_all=True)
+                self._lost(_LEFT)
+            else:
+                self.close(self._reason)
+
+
+def _gone() -> ControlError:
+    return unavailable("the connection has ended")

@@ -6,9 +6,15 @@ import msgspec
 
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.pages import Limit, Page, cut_page
 from trio_socketio.control.sockets import MissingSockets
-from trio_socketio.control.targets import Names, find_namespace, find_sockets, missing_rooms
+from trio_socketio.control.targets import (
+    Names,
+    check_last_socket,
+    find_namespace,
+    find_sockets,
+    missing_rooms,
+)
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -25,40 +31,32 @@ class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
     members: int
 
 
-class RoomPage(msgspec.Struct, frozen=True, kw_only=True):
+class RoomPage(Page, frozen=True, kw_only=True):
     """Some of the rooms of a namespace.
 
     Args:
         rooms: in the order of their names.
-        total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
     """
 
     rooms: list[RoomInfo]
-    total: int
-    next: str | None
 
 
-class MemberPage(msgspec.Struct, frozen=True, kw_only=True):
+class MemberPage(Page, frozen=True, kw_only=True):
     """Some of the sockets in a room.
 
     Args:
         members: public ids, in order.
-        total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
     """
 
     members: list[str]
-    total: int
-    next: str | None
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was put into rooms.
+    """The result of putting sockets into rooms.
 
     Args:
         done: how many sockets are in all of the rooms now.
-        missing: what was named and does not exist.
+        missing: the names in the call that do not exist.
     """
 
     done: int
@@ -66,11 +64,11 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a call has named and does not exist; empty lists are left out.
+    """The names in a call that do not exist; empty lists are left out.
 
     Args:
-        rooms: nobody was in them.
-        sockets: they are not in the namespace.
+        rooms: no socket was in them.
+        sockets: these are not in the namespace.
     """
 
     rooms: list[str] = []
@@ -78,11 +76,11 @@ class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was taken out of rooms.
+    """The result of taking sockets out of rooms.
 
     Args:
-        done: how many sockets were in any of the rooms, and are in none of them now.
-        missing: what was named and does not exist.
+        done: how many sockets have left at least one of the rooms.
+        missing: the names in the call that do not exist.
     """
 
     done: int
@@ -101,17 +99,17 @@ class RoomMethods:
 
     @rpc("rooms.join")
     def join(self, sockets: Names, rooms: Names, namespace: str = "/") -> Joined:
-        """Put sockets into rooms. If one of them may not be in so many, nothing is done.
+        """Put sockets into rooms. If any of them would be in too many rooms, nothing is done.
 
         Args:
             sockets: public ids.
-            rooms: the names of the rooms; those that nobody is in come into being.
-            namespace: the one that the sockets are in.
+            rooms: the names of the rooms; a room is created by the first socket in it.
+            namespace: the namespace of the sockets.
         """
         place = find_namespace(self._server, namespace)
         found, missing = find_sockets(place, sockets)
         if any(room in place.rooms.sockets for room in rooms):
-            # What is sent to a socket would reach everybody who is in the room of that name.
+            # Every socket in the room of that name would receive what is sent to one socket.
             raise invalid("rooms", "a socket's id cannot be the name of a room for others")
         self._check_room_count(found, rooms)
         for socket in found:
@@ -137,7 +135,7 @@ class RoomMethods:
         Args:
             sockets: public ids.
             rooms: the names of the rooms.
-            namespace: the one that the sockets are in.
+            namespace: the namespace of the sockets.
         """
         place = find_namespace(self._server, namespace)
         found, missing = find_sockets(place, sockets)
@@ -147,11 +145,11 @@ class RoomMethods:
 
     @rpc("rooms.clear")
     def clear(self, rooms: Names, namespace: str = "/") -> Left:
-        """Take everybody out of rooms.
+        """Take all sockets out of rooms.
 
         Args:
             rooms: the names of the rooms.
-            namespace: the one that they belong to.
+            namespace: the namespace of the rooms.
         """
         place = find_namespace(self._server, namespace)
         absent = missing_rooms(place, rooms)
@@ -165,8 +163,9 @@ class RoomMethods:
         """Show the rooms of a namespace that sockets have joined, page by page.
 
         Args:
-            namespace: the one that they belong to.
-            after: the next of the page before; null for the first page.
+            namespace: the namespace of the rooms.
+            after: the value of next from the previous page, or any name: the rooms that follow it
+                are shown; null for the first page.
             limit: how many rooms a page may hold.
         """
         rooms = find_namespace(self._server, namespace).rooms
@@ -182,10 +181,11 @@ class RoomMethods:
 
         Args:
             room: its name.
-            namespace: the one that it belongs to.
-            after: the next of the page before; null for the first page.
+            namespace: the namespace of the room.
+            after: the value of next from the previous page; null for the first page.
             limit: how many sockets a page may hold.
         """
+        check_last_socket(after)
         members = find_namespace(self._server, namespace).rooms.joined(room)
         if not members:
             raise not_found("room", "room", room)
@@ -195,7 +195,7 @@ class RoomMethods:
 
 
 def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:
-    """Take sockets out of rooms; return how many were in any of them."""
+    """Take sockets out of rooms; return how many of them have left a room."""
     done = 0
     for socket in tuple(sockets):
         joined = socket.rooms - {socket.id}

@@ -1,40 +1,43 @@
 """The control socket as a service of the runtime, and the handler of ``/rpc``."""
 
 import logging
-import os
-import socket
-import stat
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final
 
 import trio
 
 from trio_socketio.codec.json_rpc import NULL, encode_error
-from trio_socketio.control.access import Access
-from trio_socketio.control.address import Address, parse_address
+from trio_socketio.control.access import Access, AccessMethods
+from trio_socketio.control.address import Address
 from trio_socketio.control.backends import Backends
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
-from trio_socketio.control.failures import overloaded, unavailable
-from trio_socketio.control.http_calls import HttpCalls, answer
+from trio_socketio.control.failures import overloaded
+from trio_socketio.control.http_calls import HttpCalls
 from trio_socketio.control.hub import Hub
 from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.peer import Peer
+from trio_socketio.control.places import check_exposure, open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import Connection
+from trio_socketio.net.credentials import read_process
 from trio_socketio.net.tls import create_context
 from trio_socketio.runtime.connections import Connections
-from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint
+from trio_socketio.runtime.endpoints import CheckedEndpoint, Endpoint
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 from trio_socketio.runtime.runtime import Runtime
@@ -42,11 +45,12 @@ from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S: Final = 1.0
-_FOLDER_MODE: Final = 0o700
-_SOCKET_MODE: Final = 0o660
+_CALLS_S: Final = 1.0
+"""How long calls that wait may go on when the service ends, before they are cancelled."""
+_FLUSH_S: Final = 2.0
+"""How long peers may then take to accept their last answers."""
 _GROUPS: Final[tuple[type, ...]] = (
-    Access,
+    AccessMethods,
     SystemMethods,
     Emitting,
     SocketMethods,
@@ -65,9 +69,9 @@ class ControlStatistics:
         peers: connections to the control socket.
         backends: those of them that are registered as backends.
         events_handled: events of clients that backends have handled, since the start.
-        events_failed: those that no backend has handled; their clients were told.
-        methods: by name: how often each was called, how often it failed, and for how long all its
-            calls took together, in seconds.
+        events_failed: events that no backend has handled; their clients were informed.
+        methods: for each method, by name: the number of calls, the number of failures, and the
+            total duration in seconds.
     """
 
     peers: int
@@ -78,18 +82,14 @@ class ControlStatistics:
 
 
 class ControlService:
-    """Lets backends and operators control a server. Nothing is started before `run`.
-
-    Each event that the options forward gets its handler when the service is created.
+    """Lets backends and operators control a server. `run` starts it.
 
     Args:
-        server: what is controlled.
+        server: the server that is controlled.
         system: the program around it.
-        options: where it listens, and its bounds.
-        tokens: who may call; None reads the files that the options name.
-    Raises:
-        ConfigurationError: a token cannot be read, or the app handles an event that is to be
-            forwarded.
+        options: its addresses and bounds.
+        tokens: the tokens that are accepted; None has `run` read the files that the options name.
+        refused: counts requests to ``/rpc`` from callers who have no access.
     """
 
     def __init__(
@@ -98,55 +98,70 @@ class ControlService:
         system: System,
         options: ControlOptions | None = None,
         tokens: TokenTable | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
+        self._server = server
         self._options = options
-        # First, because it may fail, and the handlers of forwarded events would stay behind.
-        tokens = TokenTable(options.tokens) if tokens is None else tokens
-        backends = Backends(options.backends)
-        backends.forward(server)
+        self._tokens = tokens
+        self._ending = trio.Event()
+        self._access = Access(TokenTable() if tokens is None else tokens)
+        self._backends = Backends(options.backends, self._access.refusals)
         groups = (
-            Access(),
+            AccessMethods(),
             SystemMethods(system),
-            Emitting(server),
+            Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
             NamespaceMethods(server),
-            backends,
+            self._backends,
         )
-        dispatcher = Dispatcher(groups, options.max_line_bytes)
-        dispatcher.add(Discovery(dispatcher.methods))
-        self._hub = Hub(system, options, tokens, dispatcher, backends)
-        self._http = HttpCalls(self._hub)
-        self._backends = backends
+        self._dispatcher = Dispatcher(groups, options.max_line_bytes, self._access.refusals)
+        self._dispatcher.add(Discovery(self._dispatcher.methods))
+        self._hub = Hub(system, options, self._access, self._dispatcher)
+        self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
+        self._peers: dict[Peer, None] = {}
+        self._numbers = count(1)
 
     def apply(self, tokens: TokenTable) -> None:
         """Use other tokens from now on.
 
-        A peer whose token is gone is disconnected (CONTROL-16); the others may call what theirs
-        allows now.
+        A peer whose token is gone is disconnected (CONTROL-16); the others get the permissions that
+        their tokens have now.
         """
-        self._hub.use(tokens)
+        self._tokens = tokens
+        self._access.use(tokens)
+        for peer in tuple(self._peers):
+            if peer.standing.is_revoked:
+                peer.close("its token is not valid any more")
+
+    def knows(self, secret: str) -> bool:
+        """Whether this is the secret of a token."""
+        return self._access.find(secret) is not None
 
     def statistics(self) -> ControlStatistics:
-        """Return what the service does at the moment."""
+        """Return a snapshot of what the service does."""
         return ControlStatistics(
-            peers=len(self._hub.peers),
+            peers=len(self._peers),
             backends=len(self._backends),
             events_handled=self._backends.handled,
             events_failed=self._backends.failed,
             methods={
                 name: (tally.calls, tally.failures, tally.seconds)
-                for name, tally in self._hub.dispatcher.tallies.items()
+                for name, tally in self._dispatcher.tallies.items()
             },
         )
 
     def receive_rpc(self, request: Request) -> None:
-        """Answer a request to ``/rpc``: a handler for the routes of the admin port."""
-        if self._hub.nursery is None:
-            answer(request, 503, unavailable("the control service does not run"))
-        else:
-            self._http.receive_request(request)
+        """Answer a request to ``/rpc``: a handler for the routes of the admin port.
+
+        The port has to refuse requests in which another host is named, as AdminPort does.
+        """
+        self._http.receive_request(request)
+
+    def end(self) -> None:
+        """Have `run` return when its peers have their answers (CONTROL-62)."""
+        self._ending.set()
 
     async def run(
         self,
@@ -155,50 +170,91 @@ class ControlService:
         *,
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen, until cancelled; a service for Runtime.start_service.
+        """Listen, until `end` is called; a service for Runtime.start_service.
+
+        Then no more peers are accepted. The calls that were made may go on for a while, and every
+        peer may take what was written to it.
+
+        Each event that the options forward has its handler once this runs, so it is begun before
+        clients are let in.
 
         Args:
             runtime: the runtime.
-            endpoints: where to listen, such as at sockets that systemd has opened; None means what
-                the options say.
-            task_status: told the addresses.
+            endpoints: where to listen, for example on sockets that systemd has opened; None means
+                the addresses of the options.
+            task_status: receives the addresses.
         Raises:
-            ConfigurationError: it is not possible to listen there.
+            ConfigurationError: it is not possible to listen there, callers could come in who must
+                not, a file cannot be used, or the app handles an event that is to be forwarded.
         """
+        options = self._options
+        self._backends.forward(self._server)
+        if self._tokens is None:
+            self.apply(TokenTable(options.tokens))
         if endpoints is None:
-            endpoints = open_endpoints(self._options)
+            endpoints = open_endpoints(options, _load_tls(options))
+        check = partial(check_exposure, has_tokens=bool(self._tokens))
+        checked = [CheckedEndpoint(endpoint, check) for endpoint in endpoints]
         limits = ConnectionLimits(
-            max_connections=self._options.max_connections,
-            output_bound_bytes=self._options.output_bound_bytes,
-            slow_client_s=self._options.slow_peer_s,
+            max_connections=options.max_connections,
+            output_bound_bytes=options.output_bound_bytes,
+            slow_client_s=options.slow_peer_s,
         )
         full = encode_error(NULL, overloaded("too many peers are connected")) + b"\n"
-        self._backends.begin(runtime.deadlines)
         connections = Connections(runtime.poller, runtime.deadlines, limits, self._greet, full)
+        self._access.refusals.begin(runtime.deadlines)
         try:
-            async with (
-                alone(trio.open_nursery()) as self._hub.nursery,
-                runtime.holding(connections, flush_s=_FLUSH_S),
-                runtime.listening(connections, *endpoints) as addresses,
-            ):
-                for address in addresses:
-                    log.info("the control socket is at %s", _show(address))
-                task_status.started(addresses)
-                await trio.sleep_forever()
+            async with runtime.holding(connections, flush_s=_FLUSH_S):
+                async with alone(trio.open_nursery()) as nursery:
+                    self._http.nursery = nursery
+                    async with runtime.listening(connections, *checked) as addresses:
+                        for address in addresses:
+                            log.info("the control socket is at %s", _show(address))
+                        task_status.started(addresses)
+                        await self._ending.wait()
+                    nursery.cancel_scope.deadline = trio.current_time() + _CALLS_S
+                self._end_peers()
         finally:
-            self._hub.nursery = None
-            self._backends.end()
-            for peer in tuple(self._hub.peers):
-                peer.end("the control service has ended")
+            self._end_peers()  # if it was cancelled
+            self._access.refusals.end()
+
+    def _end_peers(self) -> None:
+        self._http.nursery = None
+        for peer in tuple(self._peers):
+            peer.standing.log_end(logging.INFO, "has ended", "the server stops")
+            peer.leave("the control service has ended")
 
     def _greet(self, connection: Connection) -> None:
-        peer = self._hub.add_peer(connection, _describe(connection))
-        log.info("%s has connected", peer.name)
+        nursery = self._http.nursery
+        if nursery is None:
+            raise LocalProtocolError("a peer was accepted by a control service that does not run")
+        process = read_process(connection.fileno())
+        if process is None:
+            who = connection.address
+        else:
+            who = "unix" if process.pid < 0 else f"pid {process.pid}, uid {process.uid}"
+        name = f"control peer {next(self._numbers)} ({who})"
+        is_local = process is not None  # CONTROL-78: a missing address would prove nothing
+        peer = Peer(self._hub, connection, name, nursery, self._forget, is_local=is_local)
+        self._peers[peer] = None
+        # One that needs a token has a line when it has given it: anybody can connect over TCP.
+        log.log(logging.INFO if is_local else logging.DEBUG, "%s has connected", name)
+
+    def _forget(self, peer: Peer) -> None:
+        self._peers.pop(peer, None)
+        self._backends.forget(peer.backend)
+
+
+def _load_tls(options: ControlOptions) -> SSLContext | None:
+    if options.certfile is None:
+        return None
+    key = None if options.keyfile is None else Path(options.keyfile)
+    return create_context(Path(options.certfile), key)
 
 
 def describe_api() -> dict[str, Any]:
     """Return the OpenRPC document that rpc.discover answers, without a server."""
-    # The signatures and docstrings say everything, so the objects need not be initialized.
+    # Only the signatures and docstrings are read, so the objects need not be initialized.
     found = (method for kind in _GROUPS for method in find_methods(object.__new__(kind)))
     return describe({method.name: method for method in found})
 
@@ -206,68 +262,3 @@ def describe_api() -> dict[str, Any]:
 def _show(address: Any) -> str:
     """Write the address of a listening socket, as socket.getsockname returns it."""
     return str(Address(path=address) if isinstance(address, str) else Address("", *address[:2]))
-
-
-def _describe(connection: Connection) -> str:
-    """Say who has connected: an address, or the process at the other end of a Unix socket."""
-    if connection.address:
-        return connection.address
-    if not hasattr(socket, "SO_PEERCRED"):
-        return "unix"
-    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    process, user, _ = struct.unpack("3i", credentials)
-    return f"pid {process}, uid {user}"
-
-
-# -- where it listens
-
-
-def open_endpoints(options: ControlOptions) -> list[Endpoint]:
-    """Return the places to listen that options name; folders of Unix sockets are made.
-
-    Raises:
-        ConfigurationError: a certificate or a folder cannot be used.
-    """
-    tls = None
-    if options.certfile is not None:
-        tls = create_context(
-            Path(options.certfile), Path(options.keyfile) if options.keyfile else None
-        )
-    endpoints: list[Endpoint] = []
-    for text in options.listen:
-        address: Address = parse_address(text)
-        if address.path:
-            path = Path(address.path)
-            prepare_folder(path.parent)
-            endpoints.append(UnixEndpoint(path, _SOCKET_MODE))
-        else:
-            endpoints.append(TcpEndpoint(address.host, address.port, tls))
-    return endpoints
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a Unix socket, for us alone; or check the one that is there (CONTROL-10).
-
-    Whoever may write to the folder could put a socket of their own in the place of ours.
-
-    Raises:
-        ConfigurationError: it cannot be made, or others may write to it.
-    """
-    try:
-        folder.mkdir(_FOLDER_MODE, exist_ok=True)
-        there = folder.stat()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot make the folder {folder} for the control socket: {error.strerror}"
-        ) from None
-    if there.st_uid not in (os.geteuid(), 0):
-        raise ConfigurationError(
-            f"the folder {folder} of the control socket belongs to another user: its owner could "
-            "put another socket there"
-        )
-    if there.st_mode & stat.S_IWOTH:
-        raise ConfigurationError(
-            f"everybody may write to the folder {folder}: put the control socket into a folder of "
-            f"its own, such as {folder / 'trio-socketio' / 'control.sock'}"
-        )

@@ -1,13 +1,26 @@
 """The methods that show and disconnect sockets."""
 
+from typing import Annotated, Final
+
 import msgspec
+import trio
+from msgspec import Meta
 
 from trio_socketio.control.failures import not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, cut_page
-from trio_socketio.control.targets import Names, find_namespace, find_socket, find_sockets
+from trio_socketio.control.pages import Limit, Page, cut_page
+from trio_socketio.control.targets import (
+    Names,
+    check_last_socket,
+    find_namespace,
+    find_socket,
+    find_sockets,
+)
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
+
+_SHOWN_AT_ONCE: Final = 50
+"""Describing so many sockets takes about 1 ms. Other tasks run after it."""
 
 
 class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,15 +28,16 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         id: its public id.
-        rooms: those that it has joined.
-        user: who it is; null if nothing has established that.
-        address: of the client, as far as trusted proxies tell.
-        user_agent: as the client names itself; empty if it does not.
+        rooms: the rooms that it has joined.
+        user: its identity; null if nothing has established it.
+        address: the client's address, which trusted proxies may tell.
+        user_agent: how the client names itself; empty if it does not.
         transport: polling or websocket.
         protocol: the revision of Engine.IO that the client speaks.
-        secure: whether it came over TLS.
+        secure: whether it is connected over TLS.
+        session: the name of its session in the log.
         connected_at_s: when its session was opened, seconds since 1970.
-        waiting_bytes: the size of the output that has not left for the client.
+        waiting_bytes: the size of the output that waits to be sent to it.
     """
 
     id: str
@@ -34,40 +48,37 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
     transport: str
     protocol: int
     secure: bool
+    session: str
     connected_at_s: float
     waiting_bytes: int
 
 
-class SocketPage(msgspec.Struct, frozen=True, kw_only=True):
+class SocketPage(Page, frozen=True, kw_only=True):
     """Some of the sockets of a namespace.
 
     Args:
         sockets: in the order of their public ids.
-        total: how many there are.
-        next: what to give as after for the next page; null if this is the last one.
     """
 
     sockets: list[SocketInfo]
-    total: int
-    next: str | None
 
 
 class MissingSockets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a call has named and does not exist; an empty list is left out.
+    """The names in a call that do not exist; an empty list is left out.
 
     Args:
-        sockets: they are not in the namespace.
+        sockets: these are not in the namespace.
     """
 
     sockets: list[str] = []
 
 
 class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was put out.
+    """The result of disconnecting sockets.
 
     Args:
-        done: how many sockets.
-        missing: what was named and does not exist.
+        done: how many sockets were disconnected.
+        missing: the names in the call that do not exist.
     """
 
     done: int
@@ -90,7 +101,7 @@ class SocketMethods:
 
         Args:
             socket: its public id.
-            namespace: the one that it is in.
+            namespace: the namespace of the socket.
         """
         found = find_socket(find_namespace(self._server, namespace), socket)
         if found is None:
@@ -102,32 +113,46 @@ class SocketMethods:
         self,
         namespace: str = "/",
         room: str | None = None,
+        min_waiting_bytes: Annotated[int, Meta(ge=0)] = 0,
         after: str | None = None,
         limit: Limit = 100,
     ) -> SocketPage:
         """Show the sockets of a namespace, page by page.
 
         Args:
-            namespace: the one that they are in.
+            namespace: the namespace of the sockets.
             room: only those that have joined this room.
-            after: the next of the page before; null for the first page.
+            min_waiting_bytes: only sockets with at least this much output that waits to be sent,
+                which finds clients that do not take what they are sent.
+            after: the value of next from the previous page; null for the first page.
             limit: how many sockets a page may hold.
         """
+        check_last_socket(after)
         place = find_namespace(self._server, namespace)
         members = place.sockets.values() if room is None else place.rooms.joined(room)
         if room is not None and not members:
             raise not_found("room", "room", room)
-        page, total, following = await cut_page(tuple(members), _public_id, after, limit)
-        return SocketPage(sockets=[show(one) for one in page], total=total, next=following)
+
+        def is_behind(socket: Socket) -> bool:
+            return socket.session.waiting_bytes >= min_waiting_bytes
+
+        keep = is_behind if min_waiting_bytes else None
+        page, total, following = await cut_page(tuple(members), _public_id, after, limit, keep)
+        shown: list[SocketInfo] = []
+        for number, socket in enumerate(page, 1):
+            shown.append(show(socket))
+            if number % _SHOWN_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        return SocketPage(sockets=shown, total=total, next=following)
 
     @rpc("sockets.disconnect")
     def disconnect(self, sockets: Names, namespace: str = "/", close: bool = False) -> Disconnected:
-        """Put clients out of a namespace, those that are still joining it included.
+        """Disconnect clients from a namespace, including those that are still joining it.
 
         Args:
             sockets: public ids.
-            namespace: the one that they are put out of.
-            close: whether they are put out of every namespace, and their connections closed.
+            namespace: the namespace that they are disconnected from.
+            close: whether to disconnect them from every namespace, and close their connections.
         """
         place = find_namespace(self._server, namespace)
         joining = {
@@ -159,6 +184,7 @@ def show(socket: Socket) -> SocketInfo:
         transport=session.transport,
         protocol=session.protocol,
         secure=handshake.secure,
+        session=str(session).removeprefix("session "),
         connected_at_s=handshake.issued_s,
         waiting_bytes=session.waiting_bytes,
     )

@@ -1,7 +1,8 @@
 """A client of the control socket for scripts, threads and web frameworks.
 
-It needs no trio: it blocks, and uses nothing but the standard library and the errors and addresses
-of this package.
+It blocks and needs no trio: it uses only the standard library, and those modules of this package
+that do so too, because `trio-socketio ctl` should start at once. So it reads and writes messages
+itself; a test compares that with codec.json_rpc.
 """
 
 import base64
@@ -10,14 +11,21 @@ import json
 import os
 import select
 import socket
-import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.address import Address, default_address, parse_address
+from trio_socketio.control.hints import (
+    explain_failure,
+    explain_silence,
+    foreign_protocol,
+    too_long,
+)
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
@@ -26,11 +34,13 @@ from trio_socketio.errors import (
     SessionClosed,
 )
 
+if TYPE_CHECKING:
+    import ssl
+
 MAX_LINE_BYTES: Final = 4 << 20
+GREETING_S: Final = 10.0
+"""The longest time from the connection to the greeting of the server."""
 _MARKS: Final = ("$bytes", "$object")
-_TIMEOUT: Final = 1005
-_UNAUTHORIZED: Final = 1001
-_INTERNAL_ERROR: Final = -32603
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 
@@ -39,14 +49,14 @@ class ControlClient:
     """Calls the methods of a server on its control socket.
 
     It connects with the first call, and again with the first call after the connection was lost; a
-    call that was under way then is not repeated, as it may have been done. Threads may share it:
+    call that was under way is not repeated, because it may have been done. Threads may share it:
     their calls are made one after the other. After a fork the child has a connection of its own.
 
     Args:
         address: ``unix:PATH``, ``tcp:HOST:PORT`` or, for TLS, ``tls:HOST:PORT``; None means
             ``control.sock`` in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR/trio-socketio.
         token: the secret, which TCP needs.
-        ssl_context: for TLS; None means that the certificates which the system trusts are trusted.
+        ssl_context: for TLS; None trusts the certificates that the system trusts.
         timeout_s: how long connecting, and each call, may take, in seconds.
     Raises:
         ConfigurationError: the address cannot be used.
@@ -57,7 +67,7 @@ class ControlClient:
         address: str | None = None,
         *,
         token: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: "ssl.SSLContext | None" = None,
         timeout_s: float = 30.0,
     ) -> None:
         self._address = parse_address(default_address() if address is None else address)
@@ -71,7 +81,7 @@ class ControlClient:
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._line: _Line | None = None
-        self._process = 0
+        _clients.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +100,7 @@ class ControlClient:
         Args:
             method: its name; ``rpc.discover`` describes them all.
             params: by name, or by position. Bytes may be anywhere inside.
-            timeout_s: how long to wait, in seconds; None means as long as every call may take.
+            timeout_s: how long to wait, in seconds; None means the client's own timeout_s.
                 Whether the method was done is not known after that.
         Returns:
             Its result: dicts, lists, text, numbers, None and bytes.
@@ -110,13 +120,13 @@ class ControlClient:
     def batch(
         self, calls: Iterable[tuple[str, Params]], *, timeout_s: float | None = None
     ) -> list[Any]:
-        """Make several calls, one after the other, with one line.
+        """Make several calls, one after the other, in one line.
 
         Args:
             calls: the methods and their parameters.
             timeout_s: how long to wait for all of them; see `call`.
         Returns:
-            The result of each call, or the ControlError that it has failed with.
+            The result of each call, or the ControlError with which it failed.
         Raises:
             ControlError: the server has refused the batch, or not answered in time.
             ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
@@ -129,7 +139,7 @@ class ControlClient:
         return [_read(answers[number]) for number in numbers]
 
     def notify(self, method: str, params: Params = None) -> None:
-        """Call a method without asking for an answer, so that nobody learns if it fails.
+        """Call a method without asking for an answer; a failure is not reported.
 
         Raises:
             ConnectFailed, SessionClosed, LocalProtocolError: see `call`.
@@ -149,16 +159,21 @@ class ControlClient:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         ends = time.monotonic() + timeout_s
         if not self._lock.acquire(timeout=timeout_s):
-            raise ControlError(_TIMEOUT, f"other threads have used the client for {timeout_s:g} s")
+            raise ControlError(
+                Code.TIMEOUT, f"other threads have used the client for {timeout_s:g} s"
+            )
         try:
             line = self._connected(ends)
+            if len(message) - 1 > line.most_bytes:  # CONTROL-28
+                told = too_long(len(message) - 1, line.most_bytes)
+                raise LocalProtocolError(f"the parameters cannot be sent: {told}")
             try:
                 line.send(message, ends)
                 return _gather(line, numbers, ends)
             except TimeoutError:
                 self._drop()  # a part of the message may have been sent
                 told = f"the server has not answered within {timeout_s:g} s"
-                raise ControlError(_TIMEOUT, told, {"retryable": False}) from None
+                raise ControlError(Code.TIMEOUT, told, {"retryable": False}) from None
             except OSError as error:
                 self._drop()
                 raise SessionClosed(str(error)) from error
@@ -169,30 +184,31 @@ class ControlClient:
             self._lock.release()
 
     def _connected(self, ends: float) -> "_Line":
-        if self._line is not None and self._process == os.getpid():
+        if self._line is not None:
             if not self._line.has_ended():
                 return self._line
             self._drop()
-        self._line = None  # one of the process that has forked is not ours to close
         line = _Line(_connect(self._address, self._ssl_context, ends))
         try:
             self._introduce(line, ends)
         except OSError as error:
             line.close()
-            raise ConnectFailed(f"{self._address} does not greet: {error}") from error
+            reason = "it has sent nothing" if isinstance(error, TimeoutError) else str(error)
+            raise ConnectFailed(explain_silence(self._address, reason)) from error
         except BaseException:
             line.close()
             raise
-        self._line, self._process = line, os.getpid()
+        self._line = line
         return line
 
     def _introduce(self, line: "_Line", ends: float) -> None:
-        hello = line.receive(ends)
+        hello = line.receive(min(ends, time.monotonic() + GREETING_S))
         params = hello.get("params") if isinstance(hello, dict) else None
         if isinstance(hello, dict) and "error" in hello:
             raise ConnectFailed(f"{self._address}: {_error_of(hello)}")
         if not isinstance(params, dict) or hello.get("method") != "hello" or "api" not in params:
-            raise ConnectFailed(f"{self._address} does not greet as a control socket does")
+            raise ConnectFailed(explain_silence(self._address, "it has sent something else"))
+        line.most_bytes = int(params.get("max_line_bytes", MAX_LINE_BYTES))
         if self._token is not None:
             number = next(self._ids)
             line.send(_encode(_request("auth", {"token": self._token}, number)), ends)
@@ -200,12 +216,33 @@ class ControlClient:
             if isinstance(granted, ControlError):
                 raise granted
         elif params.get("needs_token", True):
-            raise ControlError(_UNAUTHORIZED, f"{self._address} needs a token")
+            raise ControlError(Code.UNAUTHORIZED, f"{self._address} needs a token")
 
     def _drop(self) -> None:
         line, self._line = self._line, None
-        if line is not None and self._process == os.getpid():
+        if line is not None:
             line.close()
+
+    def _begin_anew(self) -> None:
+        """Forget the lock and the connection of the process that has forked (CONTROL-80).
+
+        A thread that does not exist here may have held the lock, and may still be using the
+        connection there. To close our descriptor of it sends nothing.
+        """
+        self._lock = threading.Lock()
+        self._drop()
+
+
+_clients: Final = weakref.WeakSet[ControlClient]()
+
+
+def _begin_anew() -> None:
+    for client in tuple(_clients):
+        client._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class _Line:
@@ -214,6 +251,7 @@ class _Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        self.most_bytes = MAX_LINE_BYTES  # the longest line that the server accepts
 
     def has_ended(self) -> bool:
         """Whether the server has closed the connection, or sent something unasked."""
@@ -226,7 +264,7 @@ class _Line:
         self._sock.sendall(message)
 
     def receive(self, ends: float) -> Any:
-        """Return what the next line holds.
+        """Return the content of the next line.
 
         Raises:
             OSError: the connection has ended; TimeoutError if it took too long.
@@ -235,7 +273,7 @@ class _Line:
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched > MAX_LINE_BYTES:
-                raise OSError("the server has sent too long a line")
+                raise OSError(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
             self._set_timeout(ends)
             data = self._sock.recv(65536)
             if not data:
@@ -246,7 +284,8 @@ class _Line:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise OSError(f"the server has sent what is not JSON: {error}") from None
+            what = f"the server has sent what is not JSON: {error}"
+            raise OSError(foreign_protocol(line) or what) from None
 
     def _set_timeout(self, ends: float) -> None:
         left = ends - time.monotonic()
@@ -258,7 +297,7 @@ class _Line:
         self._sock.close()
 
 
-def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> socket.socket:
+def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> socket.socket:
     timeout_s = max(ends - time.monotonic(), 0.001)
     try:
         if where.path:
@@ -274,18 +313,20 @@ def _connect(where: Address, context: ssl.SSLContext | None, ends: float) -> soc
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not where.secure:
             return sock
+        import ssl  # here, because few addresses need it, and the import takes a while
+
         try:
             context = context or ssl.create_default_context()
             return context.wrap_socket(sock, server_hostname=where.host)
         except BaseException:
             sock.close()
             raise
-    except OSError as error:  # ssl.SSLError is one
-        raise ConnectFailed(f"cannot connect to {where}: {error}") from error
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError; a host may be no name
+        raise ConnectFailed(explain_failure(where, error)) from error
 
 
 def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
-    """Read until all these answers are there. What else the server sends is not for us."""
+    """Read until all these answers are there. Anything else that the server sends is ignored."""
     answers: dict[int, dict[str, Any]] = {}
     while len(answers) < len(numbers):
         received = line.receive(ends)
@@ -306,7 +347,7 @@ def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str,
 def _request(method: str, params: Params, number: int | None) -> dict[str, Any]:
     request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if params is not None:
-        request["params"] = _escape(params)
+        request["params"] = escape(params)
     if number is not None:
         request["id"] = number
     return request
@@ -320,36 +361,44 @@ def _encode(message: object) -> bytes:
 
 
 def _read(message: dict[str, Any]) -> Any:
-    return _unescape(message["result"]) if "result" in message else _error_of(message)
+    return unescape(message["result"]) if "result" in message else _error_of(message)
 
 
 def _error_of(message: dict[str, Any]) -> ControlError:
     error = message.get("error")
     if not isinstance(error, dict):
-        return ControlError(_INTERNAL_ERROR, "the server's answer is not one of JSON-RPC 2.0")
-    code, text = error.get("code", _INTERNAL_ERROR), error.get("message", "")
+        return ControlError(Code.INTERNAL_ERROR, "the server's answer is not one of JSON-RPC 2.0")
+    code, text = error.get("code", Code.INTERNAL_ERROR), error.get("message", "")
     return ControlError(code, text, error.get("data"))
 
 
-def _escape(value: Any) -> Any:
+def escape(value: Any) -> Any:
+    """Copy a value with marks instead of bytes; see codec.json_rpc.escape."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        escaped = {name: _escape(item) for name, item in value.items()}
+        escaped = {name: escape(item) for name, item in value.items()}
         return {"$object": escaped} if len(value) == 1 and next(iter(value)) in _MARKS else escaped
     if isinstance(value, (list, tuple)):
-        return [_escape(item) for item in value]
+        return [escape(item) for item in value]
     return value
 
 
-def _unescape(value: Any) -> Any:
+def unescape(value: Any) -> Any:
+    """Copy a value with bytes instead of marks.
+
+    Raises:
+        ValueError: a mark has the wrong content.
+    """
     if isinstance(value, list):
-        return [_unescape(item) for item in value]
+        return [unescape(item) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
         if "$bytes" in value:
-            return base64.b64decode(value["$bytes"])
+            if not isinstance(value["$bytes"], str):
+                raise ValueError("$bytes needs text")
+            return base64.b64decode(value["$bytes"], validate=True)
         if "$object" in value:
-            return {name: _unescape(item) for name, item in value["$object"].items()}
-    return {name: _unescape(item) for name, item in value.items()}
+            return {name: unescape(item) for name, item in value["$object"].items()}
+    return {name: unescape(item) for name, item in value.items()}

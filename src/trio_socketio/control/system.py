@@ -1,9 +1,8 @@
-"""The methods that concern the whole program, and what they need of it."""
+"""The methods that concern the whole program, and the interface that they need of it."""
 
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
-import trio
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.failures import timed_out
@@ -12,12 +11,9 @@ from trio_socketio.errors import ConfigurationError, ControlError
 
 State = Literal["starting", "serving", "draining"]
 
-RELOAD_S: Final = 30.0
-"""How long a reload may take."""
-
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What program this is.
+    """Identifies the program.
 
     Args:
         version: of trio-socketio.
@@ -35,12 +31,11 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reload has changed.
+    """The effect of a reload.
 
     Args:
-        changed: the names of the options that hold from now on.
-        needs_restart: the names of options that were changed in the file and hold only after a
-            restart.
+        changed: the names of the options whose new values hold now.
+        needs_restart: the names of the options whose new values hold only after a restart.
     """
 
     changed: list[str]
@@ -51,7 +46,7 @@ class Draining(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to system.drain.
 
     Args:
-        state: draining: the server stops in stages from now on.
+        state: always draining, because the server stops in stages from now on.
     """
 
     state: State
@@ -61,18 +56,19 @@ class System(Protocol):
     """The program around a server."""
 
     def info(self) -> SystemInfo:
-        """Return what program this is."""
+        """Return what identifies the program."""
 
-    def statistics(self) -> dict[str, Any]:
-        """Return what the server does at the moment: numbers by name, in groups."""
+    async def statistics(self) -> dict[str, Any]:
+        """Return the current numbers of the server, by name, in groups."""
 
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing.
+        """Read the configuration again and apply it, all or nothing.
 
-        It is cancelled only if it takes longer than RELOAD_S.
+        If it is cancelled, nothing has changed.
 
         Raises:
-            ConfigurationError: it cannot be used; nothing was changed.
+            ConfigurationError: it cannot be used; nothing has changed.
+            TimeoutError: it was not read in time; nothing has changed.
         """
 
     def drain(self) -> None:
@@ -91,27 +87,26 @@ class SystemMethods:
 
     @rpc("system.info")
     def info(self) -> SystemInfo:
-        """Tell what program this is."""
+        """Identify the program: its version, node, process, start and state."""
         return self._system.info()
 
     @rpc("system.stats")
-    def statistics(self) -> dict[str, Any]:
-        """Tell what the server does at the moment: numbers by name."""
-        return self._system.statistics()
+    async def statistics(self) -> dict[str, Any]:
+        """Show the current numbers of the server, by name."""
+        return await self._system.statistics()
 
     @rpc("system.reload")
     async def reload(self) -> Reloaded:
-        """Read the configuration anew, and use it: all of it or nothing."""
-        # Shielded: it must not be left half done because its caller has gone.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + RELOAD_S):
-            try:
-                return await self._system.reload()
-            except ConfigurationError as error:
-                raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
-        raise timed_out(f"the configuration was not read within {RELOAD_S:g} s")
+        """Read the configuration again and apply it, all or nothing."""
+        try:
+            return await self._system.reload()
+        except ConfigurationError as error:
+            raise ControlError(Code.INVALID_CONFIGURATION, str(error)) from None
+        except TimeoutError as error:
+            raise timed_out(str(error)) from None
 
     @rpc("system.drain")
     def drain(self) -> Draining:
-        """Begin to stop in stages; the answer comes when it has begun."""
+        """Begin to stop in stages; the result comes when the stop has begun."""
         self._system.drain()
         return Draining(state="draining")

@@ -1,5 +1,6 @@
-"""Finds what a method is to act on: namespaces, rooms and sockets, by their names."""
+"""Finds the namespaces, rooms and sockets that a call names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
@@ -7,25 +8,29 @@ import msgspec
 from msgspec import Meta
 
 from trio_socketio.control.failures import invalid, not_found
+from trio_socketio.control.pages import check_place
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.target import Target
 
 MAX_NAMES: Final = 1000
-"""How many sockets or rooms a call may name."""
+"""The most sockets or rooms that a call may name."""
 
-Names = Annotated[list[str], Meta(max_length=MAX_NAMES)]
+Names = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMES)]
 """Names of sockets or rooms."""
 
 
+_PUBLIC_ID: Final = re.compile(r"[A-Za-z0-9_-]{20}").fullmatch
+
+
 class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a call has named and does not exist; empty lists are left out.
+    """The names in a call that do not exist; empty lists are left out.
 
     Args:
-        rooms: nobody is in them.
-        sockets: they are not in the namespace.
-        except_: neither rooms nor sockets.
+        rooms: no socket is in them.
+        sockets: these are not in the namespace.
+        except_: these are neither rooms nor sockets.
     """
 
     rooms: list[str] = []
@@ -46,13 +51,22 @@ def find_namespace(server: Server, name: str) -> Namespace:
 
 
 def find_socket(namespace: Namespace, public_id: str) -> Socket | None:
-    """Return the socket with a public id. A client's secret id finds none (CONTROL-07)."""
+    """Return the socket with a public id. It is not found by its secret id (CONTROL-07)."""
     socket = namespace.rooms.find(public_id)
     return socket if socket is not None and socket.public_id == public_id else None
 
 
+def check_last_socket(after: str | None) -> None:
+    """Refuse an ``after`` for a page of sockets that is not a public id.
+
+    Raises:
+        ControlError: it is not one.
+    """
+    check_place(after, _PUBLIC_ID, "which is the public id of a socket")
+
+
 def find_sockets(namespace: Namespace, ids: Iterable[str]) -> tuple[list[Socket], list[str]]:
-    """Return the sockets with these public ids, each once, and the ids that have none."""
+    """Return the sockets with these public ids, each once, and the ids that no socket has."""
     found: list[Socket] = []
     missing: list[str] = []
     for public_id in dict.fromkeys(ids):
@@ -72,7 +86,7 @@ def missing_rooms(namespace: Namespace, rooms: Iterable[str]) -> list[str]:
 def select(
     namespace: Namespace,
     *,
-    everybody: bool,
+    all_: bool,
     rooms: Sequence[str],
     sockets: Sequence[str],
     excluded: Sequence[str],
@@ -81,25 +95,25 @@ def select(
 
     Args:
         namespace: has the sockets.
-        everybody: all of them; rooms and sockets are empty then.
-        rooms: those in any of these.
-        sockets: public ids of further ones.
-        excluded: those in any of these rooms, or with these public ids, are left out.
+        all_: selects every socket; rooms and sockets must be empty then.
+        rooms: selects the sockets in any of these.
+        sockets: public ids of further sockets.
+        excluded: rooms, and public ids of sockets, that are left out.
     Returns:
-        The receivers, or None if all that was named is missing; and what is missing.
+        The receivers, or None if there are none; and the names that do not exist.
     Raises:
-        ControlError: nothing is named, or everybody and something else.
+        ControlError: neither all_ nor a name is given, or both are.
     """
-    if everybody == bool(rooms or sockets):
-        raise invalid("all", "expected all, or else rooms or sockets")
+    if all_ == bool(rooms or sockets):
+        raise invalid("all", "expected either all, or rooms or sockets")
     found, unknown = find_sockets(namespace, sockets)
     wanted = [room for room in rooms if namespace.rooms.joined(room)]
-    out, nobody = _exclude(namespace, excluded) if excluded else ((), [])
+    out, unused = _exclude(namespace, excluded) if excluded else ((), [])
     target = Target(rooms=(*wanted, *(socket.id for socket in found)), excluded=out)
     absent = missing_rooms(namespace, rooms) if len(wanted) < len(rooms) else []
-    missing = Missing(rooms=absent, sockets=unknown, except_=nobody)
-    # A target without rooms would mean everybody.
-    return (target if everybody or target.rooms else None), missing
+    missing = Missing(rooms=absent, sockets=unknown, except_=unused)
+    # A target without rooms would select every socket.
+    return (target if all_ or target.rooms else None), missing
 
 
 def _exclude(namespace: Namespace, names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

@@ -1,4 +1,4 @@
-"""Who may call which methods."""
+"""The tokens, and the methods that each of them allows."""
 
 import hmac
 from collections.abc import Iterable
@@ -7,21 +7,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from trio_socketio.control.options import ControlToken
+from trio_socketio.control.options import ControlToken, covers
 from trio_socketio.errors import ConfigurationError
 
 MIN_SECRET_BYTES: Final = 16
 MAX_SECRET_BYTES: Final = 4096
 OPEN_METHODS: Final = frozenset(("auth", "rpc.discover"))
-"""Methods that everybody may call who is let in at all."""
+"""Methods that every caller with a grant may call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a caller may do.
+    """The permissions of a caller.
 
     Args:
-        name: of the token, or what else stands for the caller in the log.
+        name: of the token, or another name of the caller for the log.
         methods: names, ``prefix.*``, or ``*``.
         digest: of the secret; empty for a caller that needs none.
     """
@@ -32,17 +32,11 @@ class Grant:
 
     def allows(self, method: str) -> bool:
         """Whether the method may be called."""
-        return method in OPEN_METHODS or any(_covers(one, method) for one in self.methods)
-
-
-def _covers(pattern: str, method: str) -> bool:
-    if pattern.endswith("*"):
-        return method.startswith(pattern[:-1])
-    return pattern == method
+        return method in OPEN_METHODS or any(covers(one, method) for one in self.methods)
 
 
 LOCAL: Final = Grant("local", ("*",))
-"""Of whoever can open the Unix socket: the permissions of its file decide who that is."""
+"""The grant of processes that can open the Unix socket, as the permissions of its file decide."""
 
 
 class TokenTable:
@@ -55,19 +49,22 @@ class TokenTable:
             never shows the secret.
     """
 
-    __slots__ = ("_grants",)
+    __slots__ = ("_by_digest", "_grants")
 
     def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:
-        grants: list[Grant] = []
-        for token in tokens:
-            grant = Grant(token.name, tuple(token.methods), sha256(_read_secret(token)).digest())
-            for other in grants:
-                if other.digest == grant.digest:
-                    raise ConfigurationError(
-                        f"the tokens {other.name} and {grant.name} have the same secret"
-                    )
-            grants.append(grant)
+        grants, faults = read_grants(tokens)
+        if faults:
+            raise ConfigurationError("; ".join(faults))
         self._grants = tuple(grants)
+        self._by_digest = {grant.digest: grant for grant in (LOCAL, *grants)}
+
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    def names_of_new_secrets(self, before: "TokenTable") -> list[str]:
+        """Return the names of tokens that were in an earlier table, with another secret."""
+        digests = {grant.name: grant.digest for grant in before._grants}
+        return [one.name for one in self._grants if digests.get(one.name, one.digest) != one.digest]
 
     def find(self, secret: str) -> Grant | None:
         """Return the grant of a secret, or None. Every token is compared, in constant time."""
@@ -78,11 +75,31 @@ class TokenTable:
                 found = grant
         return found
 
-    def renew(self, grant: Grant) -> Grant | None:
-        """Return what has become of a grant of an earlier table: None if its secret is gone."""
-        if not grant.digest:
-            return grant
-        return next((one for one in self._grants if one.digest == grant.digest), None)
+    def grant_of(self, digest: bytes) -> Grant | None:
+        """Return the grant of the secret with this digest, or None if there is none any more."""
+        return self._by_digest.get(digest)
+
+
+def read_grants(tokens: Iterable[ControlToken]) -> tuple[list[Grant], list[str]]:
+    """Read the files of tokens.
+
+    Returns:
+        The grants of the tokens that can be used, and an error for each of the others.
+    """
+    grants: list[Grant] = []
+    faults: list[str] = []
+    for token in tokens:
+        try:
+            digest = sha256(_read_secret(token)).digest()
+        except ConfigurationError as error:
+            faults.append(str(error))
+            continue
+        same = next((other for other in grants if other.digest == digest), None)
+        if same is not None:
+            faults.append(f"the tokens {same.name} and {token.name} have the same secret")
+        else:
+            grants.append(Grant(token.name, tuple(token.methods), digest))
+    return grants, faults
 
 
 def _read_secret(token: ControlToken) -> bytes:

@@ -1,4 +1,4 @@
-"""Lines on a trio stream: what the client of the control socket reads and writes."""
+"""Lines on a trio stream, as the client of the control socket reads and writes them."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,7 +9,7 @@ from trio_socketio.errors import SessionClosed
 from trio_socketio.runtime.groups import alone
 
 MAX_LINE_BYTES: Final = 4 << 20
-"""The longest line that is read. A batch may be answered with somewhat more than one line holds."""
+"""The longest line that is read. The answer to a batch may be longer than max_line_bytes."""
 WAITING_BYTES: Final = 4 << 20
 """With more output than this waiting, `Wire.send` waits."""
 
@@ -26,12 +26,12 @@ class Wire:
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._wake = trio.Event()  # set when there is output
-        self._room = trio.lowlevel.ParkingLot()  # of those who wait for less output
+        self._room = trio.lowlevel.ParkingLot()  # for tasks that wait until less output waits
         self._closed = trio.Event()
         self._reason = ""
 
     async def send(self, message: bytes) -> None:
-        """Send a line, as soon as not too much waits before it.
+        """Send a line, as soon as little enough output waits before it.
 
         Raises:
             SessionClosed: the connection has ended.
@@ -45,7 +45,7 @@ class Wire:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, message: bytes) -> None:
-        """Send a line, whatever waits before it. Does nothing if the connection has ended."""
+        """Send a line, however much output waits. Does nothing if the connection has ended."""
         if not self._reason:
             self._out.append(message + b"\n")
             self._out_bytes += len(message) + 1
@@ -83,7 +83,7 @@ class Wire:
             await trio.aclose_forcefully(self._stream)
 
     async def aclose(self) -> None:
-        """Have everything sent that waits; the caller bounds the time."""
+        """Send all output that waits; the caller bounds the time."""
         while self._out_bytes and not self._reason:
             await self._room.park()
         self.lose("the block has ended")
@@ -104,7 +104,7 @@ class Wire:
                     searched = 0
                     on_line(line)
                 if len(buffer) > MAX_LINE_BYTES:
-                    self.lose("the server has sent too long a line")
+                    self.lose(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
                     return
         except trio.BrokenResourceError as error:
             self.lose(f"the connection has broken: {error.__cause__ or error}")

@@ -83,7 +83,7 @@ class Compression:
             self._workers.submit(job)
 
     def finish(self, job: "_Job", encoded: bytes | None) -> None:
-        """Pass a job's result on to everybody who waits for it; None if it has failed."""
+        """Pass a job's result on to all that wait for it; None if the job failed."""
         if job.packet is not None:
             del self._awaited[id(job.packet), job.coding]
         if encoded is not None:
@@ -122,7 +122,7 @@ class _Job:
         encoded: bytes | None
         try:
             encoded = await workers.call_async(trio.to_thread.run_sync, self._compress)
-        except Exception as error:  # out of memory: whoever waits gets the body as it is
+        except Exception as error:  # out of memory: the body is sent as it is
             workers.log_failure("compressing an answer", "", error)
             encoded = None
         self._compression.finish(self, encoded)

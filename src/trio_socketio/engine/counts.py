@@ -38,8 +38,9 @@ class EngineCounts:
     """The numbers that all engines of a server add to (OPS-21). They outlast its mounts.
 
     Attributes:
-        http: what connections carry that speak HTTP, and the packets of long-polling.
-        websocket: what connections carry that have switched to WebSocket.
+        http: the bytes of connections that speak HTTP.
+        polling: the packets of long-polling.
+        websocket: what connections have carried that had switched to WebSocket, and have ended.
         opened: how many sessions have opened, by the transport that carried them first.
         upgraded: how many sessions have gone over from polling to WebSocket.
         upgrades_failed: how many such attempts were given up.
@@ -49,6 +50,7 @@ class EngineCounts:
 
     def __init__(self) -> None:
         self.http = Traffic()
+        self.polling = Traffic()
         self.websocket = Traffic()
         self.opened = {"polling": 0, "websocket": 0}
         self.upgraded = 0

@@ -30,7 +30,7 @@ class Refusal:
         retry_after_s: sent as Retry-After; None leaves the header out.
         upgrade_status: of the answer to a WebSocket handshake.
         upgrade_headers: of that answer.
-        reason: says more about why than the code does, for statistics; empty if the code says all.
+        reason: a more precise reason than the code gives, for statistics; empty if there is none.
 
     Spec: Engine.IO v4, "Query parameters".
     """

@@ -258,7 +258,7 @@ class _Job:
         return False
 
     def abort(self) -> None:
-        """The client has hung up, so nobody waits for the decision (EIO4-67)."""
+        """The client has hung up, so the decision is not needed (EIO4-67)."""
         if self._scope is not None:
             self._scope.cancel()
 

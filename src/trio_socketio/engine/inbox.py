@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from trio_socketio.engine.payloads import Payloads
     from trio_socketio.engine.reader import Reader
     from trio_socketio.engine.session import Owner, Session
-    from trio_socketio.engine.session_traffic import SessionTraffic
     from trio_socketio.http.request import Request
+    from trio_socketio.net.traffic import Traffic
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 # Not text/plain: some browsers offer to download such an answer to the POST of a form.
@@ -34,7 +34,7 @@ class Inbox:
         admission: adds headers to answers.
         payloads: decodes bodies, as the client writes them.
         answer_get: answers a GET that waits.
-        traffic: counts what the POSTs bring.
+        traffic: counts the packets and bytes of the POSTs.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
@@ -59,7 +59,7 @@ class Inbox:
         admission: "Admission",
         payloads: "Payloads",
         answer_get: "Callable[[list[Outgoing]], None]",
-        traffic: "SessionTraffic",
+        traffic: "Traffic",
     ) -> None:
         self._owner = owner
         self._session = session
@@ -103,7 +103,7 @@ class Inbox:
             return
         self._traffic.packets_in += len(packets)
         self._traffic.bytes_in += len(body)
-        self._owner.counts.http.packets_in += len(packets)
+        self._owner.counts.polling.packets_in += len(packets)
         self._packets = deque(packets)
         self.on_more()
 

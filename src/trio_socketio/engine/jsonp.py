@@ -24,7 +24,7 @@ def name_page(request: "Request") -> None:
 
     Without one, any page could load such a script, and read with its visitor's cookies what no XHR
     would show it. The origin is taken from Referer, and the usual check decides about it. A client
-    that is not a browser names no page and carries nobody's cookies, so it is let through
+    that is not a browser names no page and carries no visitor's cookies, so it is let through
     (EIO3-27).
     """
     headers = request.headers

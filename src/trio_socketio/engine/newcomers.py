@@ -67,7 +67,7 @@ class Newcomers:
         return len(self._origins)
 
     def apply(self, options: "EngineOptions") -> None:
-        """Go by the bounds of these options from the next request on (CFG-14)."""
+        """Use the bounds of these options from the next request on (CFG-14)."""
         self._options = options
 
     def refuse(self, request: "Request") -> Refusal | None:
@@ -108,7 +108,7 @@ class Newcomers:
 
 
 def _origin(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the 64 bits of IPv6 that a site is given."""
+    """Return what identifies a client: its IPv4 address, or the 64 bits of its IPv6 site."""
     if ":" not in address:
         return address
     parsed = IPv6Address(address.partition("%")[0])

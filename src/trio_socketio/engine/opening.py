@@ -34,14 +34,14 @@ _POLICY_VIOLATION: Final = 1008
 
 
 class Owner(engine_polling.Owner, Protocol):
-    """What sessions belong to."""
+    """The owner of sessions."""
 
     ids: "RandomText"
     sessions: dict[str, Session]
 
     @property
     def session_log(self) -> "SessionLog":
-        """Tells of sessions in the log."""
+        """Logs sessions."""
 
     def session_created(self, session: Session, /) -> None:
         """Register a session that is about to open."""
@@ -103,7 +103,7 @@ class Opening:
         session, revision = self._create_session(request)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
-        connection.count_in(self._owner.counts.websocket)
+        connection.count_apart()
         # As in the reference the 101 answer leaves alone: old clients expect nothing with it.
         if revision.opens_apart and not connection.is_blocked:
             connection.flush()
@@ -130,7 +130,7 @@ class Opening:
         agreement = self._negotiate(request, headers)
         headers += self._owner.admission.switching_headers(request)
         connection, ahead = request.switch_protocols(headers)
-        connection.count_in(self._owner.counts.websocket)
+        connection.count_apart()
         polling = session._transport
         if (
             session._upgrade is not None
@@ -223,7 +223,7 @@ class Opening:
             session.lose("transport error")
             raise
         session.reschedule()
-        if session.is_open:  # whoever opens it may have closed it at once
+        if session.is_open:  # open_session may have closed it at once
             self._owner.admission.session_opened(session)
 
 

@@ -10,7 +10,7 @@ from trio_socketio.engine import session as engine_session
 from trio_socketio.engine.handshake import BAD_REQUEST
 from trio_socketio.engine.inbox import NO_STORE, Inbox
 from trio_socketio.engine.output import Output
-from trio_socketio.engine.session_traffic import SessionTraffic
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.protocol.session import Input
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PollingTransport:
 
     Attributes:
         inbox: receives the POSTs.
-        traffic: what POSTs have brought, and answers to GETs have taken.
+        traffic: the packets and bytes of POSTs, and of answers to GETs.
 
     Spec: Engine.IO v4, "HTTP long-polling".
     """
@@ -77,7 +77,7 @@ class PollingTransport:
         self._owner = owner
         self._session = session
         self._payloads = payloads
-        self.traffic = SessionTraffic()
+        self.traffic = Traffic()
         self.inbox = Inbox(
             owner, session, reader, owner.admission, payloads, self._finish, self.traffic
         )
@@ -179,7 +179,7 @@ class PollingTransport:
         get, self._get = self._get, None
         if get is None:
             return
-        self._owner.counts.http.packets_out += len(packets)
+        self._owner.counts.polling.packets_out += len(packets)
         self._carrier = get.connection
         headers, body = self._payloads.encode(packets)
         self.traffic.packets_out += len(packets)

@@ -1,6 +1,6 @@
-"""The lines of the log about requests that are refused: why, and what to do about it.
+"""The lines of the log about refused requests: the reasons, and what to do about them.
 
-Clients are told what the reference tells them. The log says more, because its reader can change the
+Clients get the messages of the reference. The log says more, because its reader can change the
 server.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_SHOWN: Final = 120
-"""How many characters of a value that a client has sent are logged."""
+"""The most characters of a value from a client that are logged."""
 
 
 class Refusing(Protocol):
@@ -50,7 +50,7 @@ class Refusing(Protocol):
 
 
 class RefusalLog:
-    """Tells of refused requests, as far as they do not come too fast (LOG-21).
+    """Logs refused requests, and sums up those that come too fast (LOG-21).
 
     Args:
         trusted_proxies: networks of the proxies whose forwarding headers are believed.
@@ -66,27 +66,27 @@ class RefusalLog:
         self._lines = SampledLog(log, logging.INFO, REFUSALS, deadlines)
 
     def refused_origin(self, request: "Request") -> None:
-        """Tell that a page of a foreign origin was refused."""
+        """Log that a page of a foreign origin was refused."""
         kind = "foreign origins refused"
         if self._lines.admits(kind):
-            # The origin is not repeated as a command to copy: whoever wrote the page has chosen it.
+            # The origin is not written as an option to copy: the author of the page has chosen it.
             origin = shorten(request.headers.get("origin", ""), MAX_SHOWN)
             self._write(
                 request,
                 kind,
-                f"its page is of the foreign origin {origin!r}; to let the pages of an origin "
-                "connect, name it with --cors-origin (cors_origins)",
+                f"its page has the foreign origin {origin!r}; to let pages of an origin connect, "
+                "name it with --cors-origin, [cors] origins or cors_origins",
                 origin=origin,
             )
 
     def refused(self, engine: Refusing, request: "Request", refusal: Refusal, context: str) -> None:
-        """Tell that a request was refused.
+        """Log that a request was refused.
 
         Args:
-            engine: has refused it.
+            engine: the engine that refused it.
             request: the request.
-            refusal: what the client is told.
-            context: where a hook has failed, as the "connection_error" event names it.
+            refusal: the answer to the client.
+            context: the hook that failed, as the "connection_error" event names it.
         """
         kind = _CONTEXTS.get(context) or _KINDS.get(refusal.code, _MALFORMED)
         if refusal.retry_after_s is not None:
@@ -95,7 +95,7 @@ class RefusalLog:
             self._write(request, kind, _EXPLAIN[kind](engine, request, refusal))
 
     def flush(self) -> None:
-        """Write the sums of what was only counted: the server stops."""
+        """Write the sums of the lines that were only counted, because the server stops."""
         self._lines.flush()
 
     def _write(self, request: "Request", kind: str, why: str, **more: str) -> None:
@@ -131,10 +131,10 @@ def _show(request: "Request", name: str) -> str:
 
 def _explain_transport(engine: Refusing, request: "Request", _: Refusal) -> str:
     if request.query.get("transport") in TRANSPORTS:
-        return f"transport={_show(request, 'transport')} is not among --transport (transports)"
+        return f"transport={_show(request, 'transport')} is not among [engine] transports"
     return (
-        f"transport={_show(request, 'transport')} is not a transport; if it is no Socket.IO client "
-        "that asks, another program uses this path"
+        f"transport={_show(request, 'transport')} is not a transport; if the client is not one of "
+        "Socket.IO, another program uses this path"
     )
 
 
@@ -144,20 +144,21 @@ def _explain_sid(engine: Refusing, request: "Request", _: Refusal) -> str:
     if sid.startswith(engine.node):
         return f"{what}it has ended"
     return (
-        f"{what}it belongs to another node, or to this one before it was restarted; a load "
-        "balancer has to bring all requests of a session to the same node (sticky sessions)"
+        f"{what}it belongs to another node, or to this one before a restart; a load balancer "
+        "must send all requests of a session to the same node (sticky sessions)"
     )
 
 
 def _explain_protocol(engine: Refusing, request: "Request", _: Refusal) -> str:
     eio = request.query.get("EIO", "")
     if request.query.get("sid"):
-        return f"EIO={_show(request, 'EIO')} is not the revision that its session has begun with"
+        return f"EIO={_show(request, 'EIO')} is not the revision of its session"
     if eio in ("3", "") and not engine.options.allow_eio3:
         return (
-            f"EIO={eio!r} means socket.io-client 1.x or 2.x, which --allow-eio3 (allow_eio3) serves"
+            f"EIO={eio!r} means socket.io-client 1.x or 2.x; to serve it, use --allow-eio3 "
+            "([engine] allow_eio3)"
         )
-    return f"EIO={_show(request, 'EIO')} is not a revision of Engine.IO that is served"
+    return f"EIO={_show(request, 'EIO')} is not a revision of Engine.IO that this server speaks"
 
 
 def _explain_method(engine: Refusing, request: "Request", _: Refusal) -> str:
@@ -176,7 +177,7 @@ def _explain_malformed(engine: Refusing, request: "Request", refusal: Refusal) -
     if refusal is WRONG_WEBSOCKET:
         return "it asks for a version of WebSocket other than 13"
     if engine.is_stopping and not request.query.get("sid"):
-        return "the server is stopping, and opens no more sessions"
+        return "the server is stopping and opens no more sessions"
     return (
         f"{request.method} with transport={_show(request, 'transport')} does not fit its session, "
         "or is not a valid WebSocket handshake"
@@ -188,11 +189,11 @@ _EXPLAIN: Final[dict[str, Callable[[Refusing, "Request", Refusal], str]]] = {
     _SID: _explain_sid,
     _METHOD: _explain_method,
     _MALFORMED: _explain_malformed,
-    _HOOK: lambda engine, request, refusal: f"allow_request has refused it: {refusal.message!r}",
+    _HOOK: lambda engine, request, refusal: f"allow_request refused it: {refusal.message!r}",
     _MIDDLEWARE: lambda engine, request, refusal: (
-        f"middleware of the engine has refused it: {refusal.message!r}"
+        f"middleware of the engine refused it: {refusal.message!r}"
     ),
-    _ID: lambda engine, request, refusal: "generate_id gave no id for its session",
+    _ID: lambda engine, request, refusal: "generate_id did not return a new id for its session",
     _PROTOCOL: _explain_protocol,
     _FULL: _explain_full,
 }

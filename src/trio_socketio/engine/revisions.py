@@ -25,7 +25,7 @@ Encode = Callable[[Outgoing], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What clients of one revision of Engine.IO do differently.
+    """The peculiarities of clients of one revision of Engine.IO.
 
     Args:
         protocol: its number.

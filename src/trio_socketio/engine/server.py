@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineParts(NamedTuple):
-    """What the engines of one server share.
+    """The parts that the engines of one server share.
 
     Args:
         poller, deadlines, limits: of the runtime.
@@ -58,8 +58,8 @@ class EngineParts(NamedTuple):
         hooks: middleware and listeners that the program registered.
         asked: further hooks, which were given as options.
         node: the 4 characters that every sid starts with.
-        session_log, refusal_log: tell of sessions and of refused requests.
-        counts: the numbers that they add to.
+        session_log, refusal_log: log sessions and refused requests.
+        counts: the numbers to which they add.
     """
 
     poller: "Poller"
@@ -187,7 +187,7 @@ class EngineServer:
         *,
         upgrade: bool,
     ) -> None:
-        """Answer a request with an error, count it, and tell the log and the admission."""
+        """Answer a request with an error, count and log it, and inform the admission."""
         self.counts.request_refused(refusal)
         if refusal is FOREIGN_ORIGIN:
             self.refusal_log.refused_origin(request)

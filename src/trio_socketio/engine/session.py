@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.handshake import Handshake
     from trio_socketio.engine.options import EngineOptions
-    from trio_socketio.engine.session_traffic import SessionTraffic
     from trio_socketio.engine.transport import Transport, Upgrade
     from trio_socketio.net.connection import Connection
+    from trio_socketio.net.traffic import Traffic
     from trio_socketio.protocol.heartbeat import Heartbeat
     from trio_socketio.runtime.deadlines import Deadlines, Entry
     from trio_socketio.runtime.poller import Poller
@@ -49,10 +49,10 @@ class Newcomers(Protocol):
 
 
 class EndLog(Protocol):
-    """Tells of the end of sessions; see engine/sessions.py."""
+    """Logs the end of sessions; see engine/sessions.py."""
 
     def closed(self, session: "Session", transport: "Transport", /) -> None:
-        """The session has ended; the transport has carried it last."""
+        """Log that the session has ended; the transport is its last one."""
 
 
 class Owner(Protocol):
@@ -71,7 +71,7 @@ class Owner(Protocol):
 
     @property
     def session_log(self) -> EndLog:
-        """Tells of the session in the log."""
+        """Logs the session."""
 
     def session_ended(self, session: "Session", /) -> None:
         """Forget a session of which nothing is left."""
@@ -134,7 +134,7 @@ class Session:
         self._liveness = Liveness(self, heartbeat)
         self._direct: Connection | None = None  # see Transport.direct; None once it is not open
         self._upgrade: Upgrade | None = None
-        self._earlier: SessionTraffic | None = None  # of the transport before the upgrade
+        self._earlier: Traffic | None = None  # of the transport before the upgrade
         self._drained: trio.Event | None = None  # of wait_drained; set when output has left
 
     def __str__(self) -> str:
@@ -249,7 +249,7 @@ class Session:
                 only.
         """
         if not self.paused and self.is_open:
-            log.debug("%s is not read until its listener has caught up", self)
+            log.debug("reading from %s pauses until its listener has caught up", self)
             self._liveness.pause()
             self.reschedule()
             if briefly:
@@ -260,7 +260,7 @@ class Session:
     def resume_reading(self) -> None:
         """Hand over what was held back, then read on: in the next turn, never from here."""
         if self.paused and self.is_open:
-            log.debug("%s is read again", self)
+            log.debug("reading from %s resumes", self)
             self._liveness.resume()
             self.reschedule()
             if self._upgrade is not None:
@@ -310,7 +310,7 @@ class Session:
         self._direct = None
         self._wake_producers()
         log.debug("%s closes: %s", self, reason)  # LOG-24
-        # What a read has brought is counted at its end, so the transport is asked after the batch.
+        # A read is counted when it ends, so the counts of the transport are read after the batch.
         self._owner.poller.defer(partial(self._tell, self._transport))
 
     def _tell(self, transport: "Transport") -> None:

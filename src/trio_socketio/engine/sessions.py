@@ -5,7 +5,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.engine.ids import shorten_sid
-from trio_socketio.engine.session_traffic import SessionTraffic
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.runtime.sampling import SESSIONS, SampledLog
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_USER_AGENT: Final = 160
-"""How many characters of a client's User-Agent are logged."""
+"""The most characters of a client's User-Agent that are logged."""
 
 
 class SessionLog:
-    """Tells when sessions open and end, as far as they do not come too fast (LOG-10, LOG-13).
+    """Logs sessions that open and end, and sums up those that come too fast (LOG-10, LOG-13).
 
     Args:
         deadlines: those of the runtime.
@@ -30,7 +30,7 @@ class SessionLog:
         self._lines = SampledLog(log, logging.INFO, SESSIONS, deadlines)
 
     def opened(self, session: "Session") -> None:
-        """Tell that a session has opened."""
+        """Log that a session has opened."""
         if self._lines.admits("sessions opened"):
             fields = _describe(session, session.transport)
             log.info(
@@ -41,16 +41,19 @@ class SessionLog:
             )
 
     def closed(self, session: "Session", transport: "Transport") -> None:
-        """Tell that a session has ended.
+        """Log that a session has ended.
 
         Args:
-            session: has ended.
-            transport: carried it last, and still knows what has passed.
+            session: the session that has ended.
+            transport: the last transport of the session, which still has its counts.
         """
         if not self._lines.admits("sessions ended"):
             return
         earlier = session._earlier
-        traffic = transport.traffic + (earlier or SessionTraffic())
+        traffic = Traffic()
+        for part in (earlier, transport.traffic):
+            if part is not None:
+                traffic.add(part)
         fields = _describe(session, transport.name)
         fields |= {
             "upgraded": earlier is not None,
@@ -80,12 +83,12 @@ class SessionLog:
         )
 
     def flush(self) -> None:
-        """Write the sums of what was only counted: the server stops."""
+        """Write the sums of the lines that were only counted, because the server stops."""
         self._lines.flush()
 
 
 def _describe(session: "Session", transport: str) -> dict[str, Any]:
-    """Return what both lines say of a session."""
+    """Return the fields that both lines have."""
     handshake = session.handshake
     user_agent = handshake.find_header("user-agent")
     return {
@@ -98,12 +101,12 @@ def _describe(session: "Session", transport: str) -> dict[str, Any]:
 
 
 def show_address(address: str) -> str:
-    """Return an address for the log. A proxy may pass on one whose scope is any text."""
+    """Return an address for the log. The scope of an address from a proxy can be any text."""
     if not address:
         return "a Unix socket"
     return address if address.isprintable() else ascii(address)
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut what a client has sent off, so that it cannot make a line long (LOG-25)."""
+    """Cut text from a client, so that it cannot make a line long (LOG-25)."""
     return text if len(text) <= most else f"{text[:most]}..."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from trio_socketio.engine.session_traffic import SessionTraffic
+from trio_socketio.net.traffic import Traffic
 
 if TYPE_CHECKING:
     from trio_socketio.codec.engine_packet import Outgoing
@@ -37,8 +37,8 @@ class Transport(Protocol):
         """The size of the output that was accepted and has not left."""
 
     @property
-    def traffic(self) -> SessionTraffic:
-        """What it has received and sent."""
+    def traffic(self) -> Traffic:
+        """The packets and bytes that it has received and sent."""
 
     def send(self, packet: "Outgoing", /) -> None:
         """Send a packet. Never blocks, and calls nothing back."""
@@ -141,9 +141,9 @@ class Ended:
         self.name = name
 
     @property
-    def traffic(self) -> SessionTraffic:
-        """Return nothing: the session has told already what has passed."""
-        return SessionTraffic()
+    def traffic(self) -> Traffic:
+        """Return nothing, because the session has already logged its counts."""
+        return Traffic()
 
     def send(self, packet: "Outgoing") -> None:
         """Do nothing; never called, because the session drops the packet and counts it."""

@@ -3,9 +3,9 @@
 from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
-from trio_socketio.engine.session_traffic import SessionTraffic
 from trio_socketio.net.deflate import DeflateReceiver, Inflater
 from trio_socketio.net.frames import FrameReceiver, encode_frames
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.protocol.connection import HELD
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ class WebSocketTransport:
         return self._connection.waiting_bytes
 
     @property
-    def traffic(self) -> SessionTraffic:
-        """The messages and frames of the WebSocket."""
-        frames, connection = self.frames, self._connection
-        return SessionTraffic(frames.messages, frames.frame_bytes, *connection.written)
+    def traffic(self) -> Traffic:
+        """What the connection has carried since its switch, and what it is about to send."""
+        traffic = Traffic(0, 0, *self._connection.unflushed)
+        traffic.add(self._connection.traffic)
+        return traffic
 
     def send(self, packet: "Outgoing") -> None:
         """Write the frames of a packet."""

@@ -54,7 +54,7 @@ class Cors:
         self.apply(options, checks)
 
     def apply(self, options: "CorsOptions", checks: "Sequence[Callable[[str], bool]]" = ()) -> None:
-        """Go by these rules from the next request on."""
+        """Use these rules from the next request on."""
         self.is_configured = bool(options.origins or checks)
         self._any = "*" in options.origins
         self._names = frozenset(options.origins)

@@ -1,6 +1,6 @@
 """The HTTP/1.1 requests of one connection, one after the other.
 
-A request is handed over when its head is complete. Whoever takes it answers it, asks for its body
+A request is handed over when its head is complete. Its handler answers it, asks for its body
 (`Request.read_body`), or takes the connection over (`Request.switch_protocols`). The next request
 is not looked at before this one is answered; until then, a bounded amount is read ahead.
 
@@ -41,7 +41,7 @@ OnBody = Callable[[bytes | None], None]
 
 
 def _ignore_body(_: bytes | None) -> None:
-    """Stand for the callback of a body that nobody waits for."""
+    """Stand in for the callback of a body that is not needed."""
 
 
 class HttpReceiver:

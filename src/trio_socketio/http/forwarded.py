@@ -1,4 +1,4 @@
-"""What trusted proxies tell about the requests that they pass on."""
+"""Reads the headers with which trusted proxies describe the requests that they forward."""
 
 from ipaddress import ip_address
 from typing import Final

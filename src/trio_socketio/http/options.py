@@ -37,7 +37,7 @@ class CorsOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         origins: each is ``scheme://host[:port]`` as browsers send it, or ``"*"`` for any origin.
-            ``"null"`` stands for all pages without an origin (files, sandboxed frames of anybody),
+            ``"null"`` stands for all pages without an origin (files, sandboxed frames on any page),
             ``"file://"`` for files in old web views. Pages of the server's own origin are always
             allowed.
         credentials: whether pages of these origins may send cookies; not possible with ``"*"``.

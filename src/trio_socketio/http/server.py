@@ -25,6 +25,7 @@ def open_http_connections(
     on_request: Callable[[Request], None],
     error_headers: ErrorHeaders = no_headers,
     traffic: Traffic | None = None,
+    apart: Traffic | None = None,
 ) -> Connections:
     """Create a group of connections that speak HTTP.
 
@@ -36,6 +37,7 @@ def open_http_connections(
         on_request: called with each request, in its connection's turn.
         error_headers: gives the headers of errors that are answered before there is a request.
         traffic: the numbers to which the group adds; None for numbers of its own.
+        apart: as Connections takes it.
     """
 
     def serve(connection: Connection) -> None:
@@ -50,12 +52,12 @@ def open_http_connections(
         )
 
     busy = encode_busy(error_headers)
-    return Connections(poller, deadlines, limits, serve, busy, traffic)
+    return Connections(poller, deadlines, limits, serve, busy, traffic, apart)
 
 
 def encode_busy(error_headers: ErrorHeaders) -> bytes:
-    """Write the answer to a connection that is refused because there are too many.
+    """Write the answer to a connection that is refused because too many are open.
 
-    It is not read, so the origin of its page is unknown.
+    The request is not read, so the origin of its page is unknown.
     """
     return encode_error(503, "too many connections", [_RETRY, *error_headers(None)])

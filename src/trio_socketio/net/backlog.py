@@ -10,7 +10,7 @@ _NOTHING: Final = memoryview(b"")
 
 
 class Backlog:
-    """What a slow peer has yet to take.
+    """The output that a slow peer has yet to take.
 
     A connection gets one when the kernel refuses some of its output for the first time, and keeps
     it. Most connections never need one.

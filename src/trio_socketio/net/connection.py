@@ -34,13 +34,13 @@ from trio_socketio.protocol.connection import (
     QUEUED,
     SENT,
     SHUT,
-    Input,
-    Reading,
     advance,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_socketio.protocol.connection import Input, Reading
 
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
@@ -52,10 +52,9 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 17 attributes and 38 methods, because three others drive it: the poller calls six of its
-    methods, the timetable two, and what reads from it and writes to it needs its reading, its
-    output and its end. What concerns slow peers only is in `Backlog`. The output of a turn is not a
-    part of its own, because then every message would take one more call.
+    It has 17 attributes and 38 methods, because three others drive it: the poller, the timetable,
+    and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
+    output of a turn is not a part of its own: every message would take one more call.
 
     Args:
         owner: the group that the connection belongs to.
@@ -66,15 +65,17 @@ class Connection:
         secure: whether the peer uses TLS.
         life: follows the table of protocol.connection.
         reading: whether it is read; changed by hold_reading, pause_reading and resume_reading.
-        traffic: the numbers to which it adds what it carries.
+        traffic: the numbers to which it adds what it carries; shared until count_apart.
         backlog: what the kernel has refused; None if it has always taken everything.
         on_drained: called once, when all output has been given to the kernel.
+        on_end: stops reading when the peer sends no more; without it, the connection is lost then.
     """
 
     secure: ClassVar[bool] = False
 
     __slots__ = (
         "__weakref__",
+        "_apart",
         "_deadline",
         "_out",
         "_out_bytes",
@@ -82,13 +83,12 @@ class Connection:
         "_receive",
         "_receiver",
         "_sock",
-        "_written",
-        "_written_bytes",
         "address",
         "backlog",
         "deadline_entry",
         "life",
         "on_drained",
+        "on_end",
         "owner",
         "reading",
         "traffic",
@@ -108,9 +108,10 @@ class Connection:
         self._output = IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
+        self._apart = 0  # how many pieces of it are no packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
-        self._written = self._written_bytes = 0  # since count_in, added up for each flush
+        self.on_end: Callable[[], None] | None = None
 
     @property
     def closed(self) -> bool:
@@ -122,14 +123,13 @@ class Connection:
         self._receiver = receiver
         self._receive = receiver.receive_data
 
-    def count_in(self, traffic: Traffic) -> None:
-        """Add to other numbers from now on, because the connection carries something else."""
-        self.traffic.connections -= 1
-        traffic.connections += 1
-        self.traffic = traffic
-        waiting = len(self._out)  # these are counted when they are flushed
-        traffic.writes -= waiting
-        self._written, self._written_bytes = -waiting, -self._out_bytes
+    def count_apart(self) -> None:
+        """Count what it carries from now on by itself, because it is a session's alone.
+
+        What has been written and not flushed is no packet, but its bytes are counted.
+        """
+        self.traffic = Traffic()
+        self._apart = len(self._out)
 
     def fileno(self) -> int:
         """The descriptor; -1 once it is closed."""
@@ -162,7 +162,10 @@ class Connection:
             self.traffic.bytes_in += len(data)
             self._receive(data)
             return True
-        self.lose("transport close")
+        if self.on_end is not None and self.life is OPEN:
+            self.on_end()
+        else:
+            self.lose("transport close")
         return False
 
     def on_more(self) -> None:
@@ -196,7 +199,7 @@ class Connection:
         """Read again after hold_reading or pause_reading."""
         self._set_reading(ON)
 
-    def _set_reading(self, reading: Reading) -> None:
+    def _set_reading(self, reading: "Reading") -> None:
         before = self.reading
         if before is not OFF:
             self.reading = reading
@@ -224,9 +227,9 @@ class Connection:
         return self._out_bytes + (0 if self.backlog is None else len(self.backlog.unsent))
 
     @property
-    def written(self) -> tuple[int, int]:
-        """How many packets were written since count_in, and all bytes of that time before TLS."""
-        return self._written + len(self._out), self._written_bytes + self._out_bytes
+    def unflushed(self) -> tuple[int, int]:
+        """The packets and bytes that were written since the last flush."""
+        return len(self._out) - self._apart, self._out_bytes
 
     def write(self, data: bytes) -> None:
         """Add to the output, which is sent at the end of the turn.
@@ -247,12 +250,11 @@ class Connection:
 
     def write_apart(self, data: bytes) -> None:
         """Write something that does not count as a packet, such as the close of a WebSocket."""
-        self.traffic.writes -= 1  # it is counted when it is flushed
-        self._written -= 1
+        before = len(self._out)
+        self._apart += 1
         self.write(data)
-        if self._output is SHUT or self._output is OVER:  # it was dropped
-            self.traffic.writes += 1
-            self._written += 1
+        if len(self._out) == before and self._apart:  # neither kept nor flushed early
+            self._apart -= 1
 
     def _flush_early(self) -> None:
         try:
@@ -267,10 +269,11 @@ class Connection:
         out = self._out
         count = len(out)
         data = out[0] if count == 1 else b"".join(out)
-        self._written += count
-        self._written_bytes += self._out_bytes
+        if self._apart:
+            count -= self._apart
+            self._apart = 0
         traffic = self.traffic
-        traffic.writes += count
+        traffic.packets_out += count
         traffic.bytes_out += len(data)
         out.clear()
         self._out_bytes = 0
@@ -392,15 +395,15 @@ class Connection:
         might lose our last output (HTTP-19). A peer that takes nothing for slow_client_s is lost.
 
         Args:
-            heard_all: whether the peer has said that it sends nothing more, so that the connection
-                can be closed at once when the output is sent.
+            heard_all: whether the peer sends nothing more, so that nothing has to be drained.
         """
         if self.life is not OPEN:
             return
         self.life = advance(self.life, PART if heard_all else FINISH)
         self.set_receiver(NOBODY)
         self.set_deadline(trio.current_time() + self.owner.slow_client_s)
-        self.resume_reading()
+        if not (heard_all and self.reading is PAUSED):  # it would read the end, and lose the output
+            self.resume_reading()
         if self._output is IDLE:
             self._shut_down()
 
@@ -423,15 +426,14 @@ class Connection:
         if not self.closed:
             self._close(ABORT)
 
-    def _close(self, event: Input) -> None:
+    def _close(self, event: "Input") -> None:
         self.life = advance(self.life, event)
         self._receiver = NOBODY
-        self._receive = NOBODY.receive_data
+        self._receive, self.on_end = NOBODY.receive_data, None
         self.reading = OFF
         self._output = SHUT
-        self.traffic.writes += len(self._out)  # what is not a packet was taken off already
         self._out.clear()
-        self._out_bytes = 0
+        self._out_bytes = self._apart = 0
         self._deadline = inf
         if self.backlog is not None:
             self.backlog.take()

@@ -48,7 +48,7 @@ _ZLIB_MIN_BITS: Final = 9
 
 
 class Agreement(NamedTuple):
-    """What client and server agreed on.
+    """The parameters on which client and server agreed.
 
     Args:
         server_bits, client_bits: the window of what the side sends, as a power of two.
@@ -387,7 +387,6 @@ class DeflateReceiver(FrameReceiver):
 
     def _hand_over(self, message: bytes) -> bool:
         """Give away an inflated message as any other (WS-05); return whether to go on."""
-        self.messages += 1
         self._connection.traffic.packets_in += 1
         self._inflated = len(message)
         if self._opcode is Opcode.BINARY:

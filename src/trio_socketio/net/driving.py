@@ -1,4 +1,4 @@
-"""What a connection needs to be driven: the interfaces of poller, deadlines, and its group."""
+"""The interfaces that a connection needs: the poller, the deadlines, and its group."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -103,9 +103,9 @@ class Owner(Protocol):
     output_bound_bytes: int
     slow_client_s: float
     traffic: Traffic
-    """What is carried by connections that were just accepted."""
+    """The traffic of new connections, which speak HTTP at first."""
     writes_dropped: int
-    """How many writes were dropped because their connections were too far behind."""
+    """How many writes were dropped because the peers of their connections were too slow."""
 
     def connection_released(self, connection: Any) -> None:
         """Take note that the connection's descriptor is closed."""

@@ -115,11 +115,6 @@ class FrameReceiver:
         on_binary: called with each binary message.
         on_lost: called once with the disconnect reason, when the peer has closed, is gone, or has
             broken the protocol; not called after close.
-
-    Attributes:
-        messages: how many were received.
-        frame_bytes: the size of all frames that were received; like the messages, it is added up
-            for each read.
     """
 
     __slots__ = (
@@ -133,8 +128,6 @@ class FrameReceiver:
         "_open",
         "_rest",
         "_stopped",
-        "frame_bytes",
-        "messages",
     )
 
     def __init__(
@@ -155,8 +148,6 @@ class FrameReceiver:
         self._stopped = False  # nothing may be handed over, because we are paused or closing
         self._held = False  # reading is held until what was read has been handed over
         self._open: OpenMessage | None = None
-        self.messages = 0
-        self.frame_bytes = 0
         connection.set_receiver(self)
 
     def receive_data(self, data: bytes) -> None:
@@ -238,8 +229,8 @@ class FrameReceiver:
             while size - at >= 2:
                 if self._stopped:
                     break
-                # The clock is looked at after the first message and then after every fourth; to
-                # look after each costs a tenth of a small message.
+                # The clock is read after the first message and then after every fourth; reading it
+                # after each message costs a tenth of a small message.
                 if messages <= 0 or (messages & 3 == 3 and perf_counter() > turn_ends):
                     self._held = True
                     self._need = 0
@@ -295,7 +286,7 @@ class FrameReceiver:
                     self._end(code, "transport close", heard_all=True)
                     return
                 else:
-                    uncommon += 1  # it is counted when its message is whole
+                    uncommon += 1  # counted once its message is complete
                     if not self._receive_by_wsproto(data[at:end]):
                         return
                     weight = self._weigh()
@@ -305,10 +296,7 @@ class FrameReceiver:
             if self._on_lost is not None:
                 self._keep(data, at, 0)
         finally:  # counted for each read, so that a message costs nothing
-            received = MESSAGES_PER_TURN - messages - uncommon
-            self.messages += received
-            self.frame_bytes += at
-            self._connection.traffic.packets_in += received
+            self._connection.traffic.packets_in += MESSAGES_PER_TURN - messages - uncommon
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
         """Keep what no whole frame can be cut from, until more bytes come or resume is called."""
@@ -360,7 +348,6 @@ class FrameReceiver:
             self._break_off(CloseReason.MESSAGE_TOO_BIG)  # EIO4-46, WSP-30
             return False
         if finished:  # WSP-16
-            self.messages += 1
             self._connection.traffic.packets_in += 1
             (self._on_text if opcode is Opcode.TEXT else self._on_binary)(message.join())
         return True

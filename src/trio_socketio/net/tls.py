@@ -91,9 +91,7 @@ class TlsConnection(Connection):
                 self._output = IDLE
                 self._send_records()  # which may have waited behind what was written
                 return
-            sealed = len(self._out) - 1  # one is left, and counted below
-            self.traffic.writes += sealed
-            self._written += sealed
+            self.traffic.packets_out += len(self._out) - 1  # one is left, and counted below
             self._tls.write(b"".join(self._out))
             self._out[:] = [self._outgoing.read()]
         super().flush()
@@ -111,7 +109,9 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     for path in (certfile, keyfile):
-        if path is not None and not os.path.isfile(path):  # False also if nobody may look there
+        if path is not None and not os.path.isfile(
+            path
+        ):  # False, too, if access to its folder is denied
             what = "certificate" if path is certfile else "key"
             raise ConfigurationError(f"{what} file not found: {path}")
     try:
@@ -119,6 +119,6 @@ def create_context(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigurationError(
-            f"cannot use certificate {certfile} with key {keyfile or certfile}: {error}"
+            f"cannot use certificate {certfile}{f' with key {keyfile}' if keyfile else ''}: {error}"
         ) from error
     return context

@@ -1,25 +1,31 @@
-"""What the connections of one kind have carried, in plain numbers."""
+"""What connections or sessions have carried, in plain numbers."""
 
 
 class Traffic:
-    """Numbers that connections of one kind add to, at every read and every flush (OPS-20).
+    """Packets and bytes, added up for each read, flush, POST or answer (OPS-20, LOG-12).
 
-    Attributes:
-        bytes_in, bytes_out: read from the kernel and given to it; with TLS, bytes of its records.
-        connections: how many connections of this kind are open.
-        packets_in: packets that were read.
-        packets_out: packets that were sent, where those who send them count them.
-        writes: pieces of output that were written, counted at the flush. On WebSocket each is a
-            packet with its attachments, because what is not a packet is written with
-            Connection.write_apart.
+    Args:
+        packets_in: packets of Engine.IO that were received, each attachment being one.
+        bytes_in: read from the kernel, with TLS those of its records; or bodies that were received.
+        packets_out: packets that were sent, each with its attachments. A connection counts pieces
+            of output, which are packets if they are not written with Connection.write_apart. Those
+            of a connection that speaks HTTP mean nothing.
+        bytes_out: given to the kernel, with TLS those of its records; or bodies that were sent.
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "connections", "packets_in", "packets_out", "writes")
+    __slots__ = ("bytes_in", "bytes_out", "packets_in", "packets_out")
 
-    def __init__(self) -> None:
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.connections = 0
-        self.packets_in = 0
-        self.packets_out = 0
-        self.writes = 0
+    def __init__(
+        self, packets_in: int = 0, bytes_in: int = 0, packets_out: int = 0, bytes_out: int = 0
+    ) -> None:
+        self.packets_in = packets_in
+        self.bytes_in = bytes_in
+        self.packets_out = packets_out
+        self.bytes_out = bytes_out
+
+    def add(self, other: "Traffic") -> None:
+        """Add what another one has carried."""
+        self.packets_in += other.packets_in
+        self.bytes_in += other.bytes_in
+        self.packets_out += other.packets_out
+        self.bytes_out += other.bytes_out

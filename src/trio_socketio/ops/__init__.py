@@ -1,1 +1,1 @@
-"""What the operators of a server see of it."""
+"""The interfaces for the operators of a server."""

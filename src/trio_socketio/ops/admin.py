@@ -1,25 +1,33 @@
-"""The port for operators: whether the program lives, whether it is ready, and its metrics.
+"""The port for operators: liveness, readiness and metrics of the program.
 
 It is a service of the runtime, so it answers before the first client is accepted and until the last
-one has gone. Its connections are its own, and few. What takes time is done by one task, in slices,
-for all who ask meanwhile.
+one has gone. It has a small number of connections of its own. Work that takes time is done by one
+task, in slices, for all requests that come meanwhile.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
+from socket import socket
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.options import HttpOptions
+from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.routes import RequestHandler, Routes
 from trio_socketio.http.server import open_http_connections
-from trio_socketio.net.tls import create_context
 from trio_socketio.ops.admin_options import AdminOptions, split_listen
-from trio_socketio.runtime.endpoints import Endpoint, InheritedEndpoint, TcpEndpoint
+from trio_socketio.runtime.addresses import is_local
+from trio_socketio.runtime.endpoints import (
+    CheckedEndpoint,
+    Endpoint,
+    InheritedEndpoint,
+    TcpEndpoint,
+)
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 
@@ -32,10 +40,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TokenCheck = Callable[[str], bool]
-"""Says whether the bearer of a token may read the health and the metrics."""
+"""Checks whether a token allows reading the health and the metrics."""
 
 PAUSE_S: Final = 0.1
-"""The least time between two measurements; who asks meanwhile waits for the next."""
+"""The least time between two measurements; requests in between wait for the next one."""
 
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
@@ -53,34 +61,48 @@ class MetricsText(Protocol):
         """Return all metrics in the text format of Prometheus."""
 
 
-def admin_endpoints(options: AdminOptions, inherited: Iterable[int] = ()) -> list[Endpoint]:
+def admin_endpoints(
+    options: AdminOptions, inherited: Iterable[int] = (), tls: SSLContext | None = None
+) -> list[Endpoint]:
     """Return where the port listens.
 
     Args:
         options: of the port.
         inherited: descriptors of sockets that systemd has opened for it.
-    Raises:
-        ConfigurationError: the certificate cannot be used.
+        tls: has the certificate that the options name; None means cleartext.
     """
-    context = None
-    if options.certfile is not None:
-        context = create_context(options.certfile, options.keyfile)
-    endpoints: list[Endpoint] = [InheritedEndpoint(number, context) for number in inherited]
+    endpoints: list[Endpoint] = [InheritedEndpoint(number, tls) for number in inherited]
     if options.listen is not None:
-        endpoints.append(TcpEndpoint(*split_listen(options.listen), context))
+        endpoints.append(TcpEndpoint(*split_listen(options.listen), tls))
     return endpoints
 
 
+def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> str:
+    """Return why the port may not listen where other machines can reach it; empty if it may."""
+    if not has_tokens:  # OPS-06
+        return (
+            "the admin port would be open to other machines: configure tokens in [control], or let "
+            "it listen on 127.0.0.1"
+        )
+    if not has_tls and not options.allow_cleartext:  # OPS-46
+        return (
+            "the tokens for the admin port would pass in the clear: set certfile in [admin], let "
+            "it listen on 127.0.0.1, or set allow_cleartext if no one else can read that network"
+        )
+    return ""
+
+
 class AdminPort:
-    """Answers operators and the programs that watch for them.
+    """Answers operators and their monitoring programs.
 
     Args:
         options: of the port.
-        health: is asked whether the program is ready.
+        health: says whether the program is ready.
         metrics: writes the metrics.
-        check_token: is asked about the bearer token of each request. Without it, the port listens
-            on addresses of this machine only, and is open to everybody there.
+        check_token: checks the bearer token of each request. Without it, the port listens only on
+            addresses of this machine, and needs no token.
         routes: further paths and what answers them. They check tokens themselves.
+        refused: counts requests from callers who have no access.
     """
 
     def __init__(
@@ -91,17 +113,20 @@ class AdminPort:
         *,
         check_token: TokenCheck | None = None,
         routes: Mapping[str, RequestHandler] | None = None,
+        refused: RefusedCallers | None = None,
     ) -> None:
         self._options = options
         self._health = health
         self._metrics = metrics
         self._check_token = check_token
-        self._is_open = False  # to everybody who can reach it
+        self._refused = RefusedCallers() if refused is None else refused
+        self._is_open = False  # needs no token
         self._names = {"localhost", *(name.lower() for name in options.hosts)}
         if options.listen is not None:
             self._names.add(split_listen(options.listen)[0].lower())
         self._asking: list[Request] = []  # for the metrics
         self._asked = trio.Event()
+        self._ending = trio.Event()
         self._routes = Routes(destroy_upgrade=True)
         for path, answer in (
             ("/livez", self._answer_alive),
@@ -119,10 +144,10 @@ class AdminPort:
         *,
         task_status: trio.TaskStatus[list[Any]],
     ) -> None:
-        """Serve until cancelled. Runtime.start_service starts it, and returns the addresses.
+        """Serve until `end` is called. Runtime.start_service starts it, and returns the addresses.
 
         Raises:
-            ConfigurationError: it cannot listen there, or anybody could read it there.
+            ConfigurationError: it cannot listen there, or would be open to other machines.
         """
         connections = open_http_connections(
             runtime.poller,
@@ -131,45 +156,52 @@ class AdminPort:
             HttpOptions(),
             self._receive,
         )
-        async with (
-            runtime.holding(connections, flush_s=_FLUSH_S),
-            runtime.listening(connections, *endpoints) as addresses,
-            alone(trio.open_nursery()) as tasks,
-        ):
-            self._is_open = all(map(is_local, addresses))
-            self._check_exposure(endpoints)
-            tasks.start_soon(self._measure_for_all, runtime.poller)
-            task_status.started(addresses)
+        checked = [CheckedEndpoint(endpoint, self._check_exposure) for endpoint in endpoints]
+        try:
+            async with (
+                runtime.holding(connections, flush_s=_FLUSH_S),
+                runtime.listening(connections, *checked) as addresses,
+                alone(trio.open_nursery()) as tasks,
+            ):
+                self._is_open = all(map(is_local, addresses))
+                self._refused.begin(runtime.deadlines)
+                tasks.start_soon(self._measure_for_all, runtime.poller)
+                task_status.started(addresses)
+                await self._ending.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._refused.end()
 
-    def _check_exposure(self, endpoints: Sequence[Endpoint]) -> None:
-        if self._is_open:
-            return
-        if self._check_token is None:  # OPS-06
-            raise ConfigurationError(
-                "the admin port would be open to other machines: give tokens for it, or let it "
-                "listen on 127.0.0.1"
+    def end(self) -> None:
+        """Have `serve` return when everybody who has asked has the answer."""
+        self._ending.set()
+
+    def _check_exposure(self, endpoint: Endpoint, listener: socket) -> None:
+        if not is_local(listener.getsockname()):
+            fault = find_exposure(
+                self._options,
+                has_tokens=self._check_token is not None,
+                has_tls=endpoint.tls is not None,
             )
-        if any(endpoint.tls is None for endpoint in endpoints):
-            log.warning(
-                "the admin port listens for other machines without TLS: whoever can read the "
-                "network learns its tokens"
-            )
+            if fault:
+                raise ConfigurationError(fault)
 
     # -- requests
 
     def _receive(self, request: "Request") -> None:
-        """Take a request, unless the page of somebody else may have sent it (OPS-05).
+        """Take a request, unless a foreign page may have sent it (OPS-05).
 
         A page can have its own name point to this port (DNS rebinding), and the browser then sends
         that name as the host. It cannot do so with an address. Probes of HTTP/1.0 name no host.
         """
         host = request.headers.get("host", "")
         if host and not self._is_ours(host):
+            self._refused.refused(request, "host")
             _answer(
                 request,
                 403,
-                "this port is not known by the name in the Host header: ask for it by its address, "
-                "or list the name in hosts of [admin]",
+                "this port is not known by the name in the Host header: use its address, or list "
+                "the name in hosts of [admin]",
             )
             return
         self._routes.receive_request(request)
@@ -183,10 +215,12 @@ class AdminPort:
         return True
 
     def _receive_reading(self, answer: RequestHandler, request: "Request") -> None:
-        """Have a request that only reads answered, if it may read (OPS-04, OPS-06)."""
+        """Answer a request that only reads, if it is allowed to (OPS-04, OPS-06)."""
         if request.method not in ("GET", "HEAD"):
             _answer(request, 405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         elif not self._is_open and not self._is_allowed(request):
+            has_token = request.headers.get("authorization", "").lower().startswith("bearer ")
+            self._refused.refused(request, "token_wrong" if has_token else "token_missing")
             _answer(
                 request,
                 401,
@@ -205,11 +239,11 @@ class AdminPort:
         )
 
     def _answer_alive(self, request: "Request") -> None:
-        """Answer that the event loop runs, which is proven by the answer (OPS-01)."""
+        """Answer, which proves that the event loop runs (OPS-01)."""
         _answer(request, 200, "ok")
 
     def _answer_ready(self, request: "Request") -> None:
-        """Answer whether clients should come here, and if not, why (OPS-02)."""
+        """Answer whether the program is ready for clients, and if not, why (OPS-02)."""
         reasons = self._health.reasons()
         _answer(request, 503 if reasons else 200, "\n".join(reasons) or "ready")
 
@@ -220,7 +254,7 @@ class AdminPort:
         self._asked.set()
 
     async def _measure_for_all(self, poller: "Poller") -> None:
-        """Answer all who ask for the metrics with one measurement (OPS-07)."""
+        """Answer all requests for the metrics that wait with one measurement (OPS-07)."""
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
@@ -230,7 +264,7 @@ class AdminPort:
             except Exception:
                 log.exception("the metrics could not be measured")
                 for request in asking:
-                    poller.defer(partial(_answer, request, 500, "the log says what has failed"))
+                    poller.defer(partial(_answer, request, 500, "see the log for what has failed"))
             else:
                 for request in asking:
                     poller.defer(partial(request.respond, 200, _METRICS, text))
@@ -239,14 +273,3 @@ class AdminPort:
 
 def _answer(request: "Request", status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
     request.respond(status, [*_TEXT, *headers], words.encode() + b"\n")
-
-
-def is_local(address: Any) -> bool:
-    """Whether only this machine can reach a listening socket.
-
-    Args:
-        address: of the socket, as getsockname returns it; that of a Unix socket is not a tuple.
-    """
-    if not isinstance(address, tuple):
-        return True
-    return ip_address(str(address[0]).partition("%")[0]).is_loopback

@@ -10,14 +10,16 @@ _MOST: Final = 65535
 
 
 class AdminOptions(OptionGroup, frozen=True, kw_only=True):
-    """The port on which the program tells its health and its metrics.
+    """The port that serves the health and the metrics of the program.
 
     Args:
         listen: ``HOST:PORT``, where an IPv6 address stands in brackets; None means no such port.
         certfile: the certificate chain for TLS; None means cleartext.
         keyfile: its private key; None if certfile holds it.
-        hosts: further names by which the port may be asked for. An address, localhost and the host
-            of `listen` always are; any other name may be that of a page that wants to read it.
+        hosts: further names that the Host header of a request may have, besides addresses,
+            localhost and the host of `listen`. Any other name could be that of a hostile page.
+        allow_cleartext: whether other machines may send their tokens without TLS, such as a proxy
+            that speaks TLS for the port, or a monitoring system on a private network.
         max_connections: how many connections may be open; further ones are answered 503.
     """
 
@@ -27,6 +29,7 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
     certfile: Path | None = None
     keyfile: Path | None = None
     hosts: tuple[str, ...] = ()
+    allow_cleartext: bool = False
     max_connections: int = 64
 
     def __post_init__(self) -> None:
@@ -39,7 +42,7 @@ class AdminOptions(OptionGroup, frozen=True, kw_only=True):
 
 
 def check_names(name: str, names: object) -> None:
-    """Refuse a value that is not a list of names; text would be read letter by letter.
+    """Refuse a value that is not a list of names; text would be taken for a list of letters.
 
     Raises:
         OptionError: the value is something else.

@@ -2,33 +2,38 @@
 
 import json
 import logging
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from sys import getsizeof
 from typing import Any, Final
 
+from trio_socketio.codec.control_characters import escape
+from trio_socketio.ops.tracebacks import Traceback, cut
+
 MAX_CHARACTERS: Final = 32_768
-"""A longer message is cut off, because so many of them may wait to be written (LOG-03)."""
+"""A longer message is cut off, because many messages may wait to be written (LOG-03)."""
 _PACKAGE: Final = "trio_socketio."
-_FRAME_WEIGHT: Final = 200
 _ENTRY_WEIGHT: Final = 500
 
 
 class Entry:
-    """What is written of a record.
+    """The part of a record that is written.
 
-    Its message is formatted already, because the arguments of a call may change after it. All
-    that is left to do can be done by another thread.
+    Its message is already formatted, because the arguments of a log call may change after it. The
+    rest of the work can be done by another thread.
 
     Args:
         created: seconds since 1970.
         level, logger: names.
         message: one line or several; nothing in it is escaped yet.
-        fields: more about the event, for machines; values that JSON can carry.
-        failure: the exception that was logged, and where it came from; None if there is none.
+        fields: details of the event for programs; values that JSON can carry.
+        failure: the exception that was logged; None if there is none.
+
+    Attributes:
+        weight: about how many bytes the entry holds.
     """
 
-    __slots__ = ("created", "failure", "fields", "level", "logger", "message")
+    __slots__ = ("created", "failure", "fields", "level", "logger", "message", "weight")
 
     def __init__(
         self,
@@ -37,7 +42,7 @@ class Entry:
         logger: str,
         message: str,
         fields: dict[str, Any] | None = None,
-        failure: traceback.TracebackException | None = None,
+        failure: Traceback | None = None,
     ) -> None:
         self.created = created
         self.level = level
@@ -45,16 +50,15 @@ class Entry:
         self.message = message
         self.fields = fields
         self.failure = failure
-
-    @property
-    def weight(self) -> int:
-        """About how many bytes the entry holds."""
-        frames = 0 if self.failure is None else len(self.failure.stack)
-        return _ENTRY_WEIGHT + len(self.message) + _FRAME_WEIGHT * frames
+        self.weight = _ENTRY_WEIGHT + getsizeof(message)
+        if failure is not None:
+            self.weight += failure.weight
+        if fields is not None:
+            self.weight += sum(map(getsizeof, fields.values()))
 
 
 def read_record(record: logging.LogRecord) -> Entry:
-    """Take from a record what is to be written. It never raises because of a wrong log call."""
+    """Make an entry of a record. A wrong log call never raises here."""
     try:
         message = record.getMessage()
     except Exception as error:
@@ -62,25 +66,16 @@ def read_record(record: logging.LogRecord) -> Entry:
             f"a log call cannot be formatted: {record.pathname}:{record.lineno}: "
             f"{type(error).__name__}"
         )
-    if len(message) > MAX_CHARACTERS:
-        cut = len(message) - MAX_CHARACTERS
-        message = f"{message[:MAX_CHARACTERS]}... ({cut:,} characters more)"
-    failure, raised = None, record.exc_info[1] if record.exc_info else None
-    if raised is not None:
-        # The exception itself is not kept: its frames would keep alive what they hold. The lines of
-        # the source are read from their files when the entry is written.
-        failure = traceback.TracebackException.from_exception(
-            raised, lookup_lines=False, compact=True
-        )
-    # Only our own lines have fields: those of an app might change, or hold anything.
+    raised = record.exc_info[1] if record.exc_info else None
+    # Only our own records have fields; values of an app could change, or be of any type.
     fields = getattr(record, "fields", None) if record.name.startswith(_PACKAGE) else None
     return Entry(
         record.created,
         record.levelname,
         record.name,
-        message,
+        cut(message, MAX_CHARACTERS),
         fields,
-        failure,
+        None if raised is None else Traceback(raised),
     )
 
 
@@ -90,9 +85,9 @@ def format_text(entry: Entry) -> str:
     The lines of a traceback are indented, so that none of them looks like a line of its own.
     """
     at = datetime.fromtimestamp(entry.created, UTC).isoformat(timespec="milliseconds")
-    line = f"{at} {entry.level} {entry.logger}: {escape(entry.message)}"
+    line = f"{at} {escape(entry.level)} {escape(entry.logger)}: {escape(entry.message)}"
     if entry.failure is not None:
-        line += "".join(f"\n    {escape(part)}" for part in _show(entry.failure).splitlines())
+        line += "".join(f"\n    {escape(part)}" for part in str(entry.failure).splitlines())
     return line
 
 
@@ -105,19 +100,8 @@ def format_json(entry: Entry) -> str:
         "message": entry.message,
     }
     if entry.failure is not None:
-        shown["exception"] = _show(entry.failure)
+        shown["exception"] = str(entry.failure)
     return json.dumps(shown if entry.fields is None else shown | entry.fields)
-
-
-def _show(failure: traceback.TracebackException) -> str:
-    return "".join(failure.format()).rstrip("\n")
-
-
-def escape(text: str) -> str:
-    """Escape control characters, so that text of a client cannot look like a line of ours."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 Format = Callable[[Entry], str]

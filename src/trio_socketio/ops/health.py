@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
 
 Check = Callable[[], str]
-"""Returns why the program is not ready, in words for a person; empty text if it is."""
+"""Returns why the program is not ready, in plain words; empty text if it is ready."""
 
 _WORDS: Final = {
     "idle": "not serving: the server has not started yet, or has ended",
@@ -18,25 +18,25 @@ _WORDS: Final = {
 
 
 class Health:
-    """Asks every check whether the program is ready. Without any, it is starting."""
+    """Asks every check whether the program is ready. Without checks, it is starting."""
 
     def __init__(self) -> None:
         self._checks: list[Check] = []
 
     def add(self, check: Check) -> None:
-        """Ask this check too."""
+        """Add a check."""
         self._checks.append(check)
 
     def reasons(self) -> list[str]:
-        """Return why the program is not ready; nothing if it is."""
+        """Return the reasons why the program is not ready; none if it is ready."""
         if not self._checks:
-            return ["starting: nothing serves yet"]
+            return ["starting: no server has started yet"]
         return [reason for check in self._checks if (reason := check())]
 
 
 def check_server(server: "Server") -> Check:
     """Return the check of a server, which is ready from its start until it is told to stop.
 
-    So a server that drains is not ready while it still accepts clients (OPS-30).
+    A server that drains is therefore not ready although it still accepts clients (OPS-30).
     """
     return lambda: _WORDS[server.state]

@@ -1,7 +1,7 @@
-"""The log of a program: what is logged, and where it goes.
+"""The log of a program: its levels, its format and its output.
 
-Those who log only format the message, and queue it. One thread does the rest, so that a log that
-nobody reads stops no client.
+A log call only formats the message and queues it. One thread does the rest, so clients are served
+even while the log is not read.
 """
 
 import logging
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from trio_socketio.ops.entries import FORMATTERS, escape, format_json, format_text, read_record
+from trio_socketio.codec.control_characters import escape
+from trio_socketio.ops.entries import FORMATTERS, format_json, format_text, read_record
 from trio_socketio.ops.log_queue import LogQueue
 from trio_socketio.ops.log_writer import LogWriter
 from trio_socketio.ops.options import FORMATS, LEVELS, LogOptions, logger_of
@@ -49,16 +50,21 @@ class JsonFormatter(logging.Formatter):
 
 
 class _QueueHandler(logging.Handler):
-    """Queues what is logged."""
+    """Queues the records that are logged. In a forked process, which has no writer, it writes."""
 
-    def __init__(self, queue: LogQueue) -> None:
+    def __init__(self, queue: LogQueue, writer: LogWriter) -> None:
         super().__init__()
         self._queue = queue
+        self._writer = writer
+        self._process = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._queue.put(read_record(record))  # under the handler's lock, so one at a time
-        except Exception:  # such as a lack of memory: whoever logs goes on
+            if os.getpid() == self._process:
+                self._queue.put(read_record(record))  # under the handler's lock, so one at a time
+            else:
+                self._writer.write_now(read_record(record))  # LOG-15
+        except Exception:  # such as a lack of memory; the caller goes on
             self._queue.dropped += 1
 
 
@@ -78,7 +84,7 @@ class Log:
         return self._queue.dropped + self._writer.lost
 
     def apply(self, options: LogOptions) -> None:
-        """Log as these options say from now on (LOG-07)."""
+        """Use these options from now on (LOG-07)."""
         self._queue.max_entries = options.queue_records
         self._writer.style = FORMATTERS[options.format]
         logging.getLogger().setLevel(options.level.upper())
@@ -107,29 +113,31 @@ def _set_pace(pace: Pace, burst: float, per_s: float) -> None:
 
 @contextmanager
 def open_log(options: LogOptions, descriptor: int = _STANDARD_ERROR) -> Iterator[Log]:
-    """Write the log of this process while the block runs, and nothing that others have set up.
+    """Write the log of this process while the block runs, instead of handlers set up before.
 
-    A thread writes. At the end of the block what is queued is written, for CLOSE_S at most.
+    A thread writes. At the end of the block, queued records are written, for CLOSE_S at most.
 
     Args:
-        options: what is logged, and how.
-        descriptor: where it is written; it is left open. If it is closed, everything is logged as
-            if nobody read it.
+        options: the levels, the format and the bounds.
+        descriptor: the log is written to it, and it is left open. If it is closed, records are lost
+            as if the log were not read.
     """
     root = logging.getLogger()
     queue = LogQueue(options.queue_records)
     writer = LogWriter(queue, FORMATTERS[options.format], _duplicate(descriptor))
     handlers = root.handlers[:]
     log = Log(queue, writer)
-    log.apply(options)
-    root.handlers[:] = [_QueueHandler(queue)]
-    writer.start()
+    process = os.getpid()
+    writer.start()  # first, because it may fail, and then nothing has changed
     try:
+        log.apply(options)
+        root.handlers[:] = [_QueueHandler(queue, writer)]
         yield log
     finally:
         root.handlers[:] = handlers
         log._restore()
-        writer.close()
+        if os.getpid() == process:  # a forked process has no thread that could be waited for
+            writer.close()
 
 
 def _duplicate(descriptor: int) -> int:

@@ -6,20 +6,20 @@ from typing import Final
 from trio_socketio.ops.entries import Entry
 
 MAX_WEIGHT: Final = 16 << 20
-"""About how many bytes the entries that wait may hold."""
+"""The approximate size of the entries that may wait, in bytes."""
 
 
 class LogQueue:
-    """Holds entries between those who log and the one thread that writes (LOG-01, LOG-03).
+    """Holds entries between the threads that log and the one that writes (LOG-01, LOG-03).
 
-    Those who log call `put`, one at a time. The thread that writes calls everything else. Each
-    count is changed on one side only, so there is nothing to lock.
+    Threads that log call `put`, one at a time. The thread that writes calls everything else. Each
+    count is changed by one side only, so no lock is needed.
 
     Args:
-        max_entries: how many may wait; it may change at any time.
+        max_entries: how many entries may wait; it may change at any time.
 
     Attributes:
-        dropped: how many did not fit.
+        dropped: how many entries did not fit.
     """
 
     def __init__(self, max_entries: int) -> None:
@@ -46,14 +46,16 @@ class LogQueue:
         self._entries.put(entry)
 
     def wake(self) -> None:
-        """Have `take` return although there may be nothing. For any thread."""
+        """Make `take` return even if the queue is empty. For any thread."""
         self._entries.put(None)
 
     def take(self, most: int) -> list[Entry]:
-        """Wait for an entry, or for `wake`, and return what there is, up to a number of entries."""
+        """Wait for an entry, or for `wake`, and return the entries, up to a number of them."""
         taken: list[Entry] = []
         entry = self._entries.get()
         while entry is not None:
+            self._taken_count += 1
+            self._taken_weight += entry.weight
             taken.append(entry)
             if len(taken) == most:
                 break
@@ -61,6 +63,4 @@ class LogQueue:
                 entry = self._entries.get_nowait()
             except Empty:
                 break
-        self._taken_count += len(taken)
-        self._taken_weight += sum([entry.weight for entry in taken])
         return taken

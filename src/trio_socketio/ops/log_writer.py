@@ -6,29 +6,29 @@ import threading
 from time import monotonic, time
 from typing import Final
 
-from trio_socketio.ops.entries import Entry, Format, format_text
+from trio_socketio.ops.entries import Entry, Format
 from trio_socketio.ops.log_queue import LogQueue
 
 CHUNK: Final = 64
-"""How many entries are formatted before they are written, which lets other threads run."""
+"""How many entries are formatted before each write, which lets other threads run."""
 GATHER_S: Final = 0.02
-"""How long the thread rests after a write, unless more than a chunk waits. To wake it for each
-entry costs the thread that logs a system call, and both of them a switch."""
+"""How long the thread rests after a write, unless more than a chunk waits. Waking it for each entry
+would cost the thread that logs a system call, and both threads a switch."""
 CLOSE_S: Final = 2.0
-"""How long the end of the program waits for what is left to be written (LOG-04)."""
+"""How long the end of the program waits until the queue has been written (LOG-04)."""
 TELL_S: Final = 1.0
-"""How often lost entries are told while more are lost."""
+"""How often the number of lost entries is written while more are lost."""
 _RETRY_S: Final = 0.1
 
 
 class LogWriter:
     """Formats entries and writes them to a descriptor (LOG-01).
 
-    A reader that does not read blocks this thread alone. One that is gone costs what is written
-    meanwhile; it is counted, and told if another comes (LOG-02).
+    A reader that stalls blocks only this thread. After the reader has gone, entries are lost; they
+    are counted, and their number is written when there is a reader again (LOG-02).
 
     Args:
-        queue: gives the entries.
+        queue: holds the entries.
         style: formats an entry; it may change at any time.
         descriptor: is written to, and closed at the end.
 
@@ -43,14 +43,26 @@ class LogWriter:
         self._descriptor = descriptor
         self._dropped_told = self._lost_told = 0
         self._told_at = 0.0
-        self._why = ""  # why an entry could not be written last
+        self._why = ""  # why the last entry could not be written
         self._is_torn = False  # a write broke off within a line
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="trio-socketio log", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the system allows no further thread; the descriptor is closed.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._close_descriptor()
+            raise
+
+    def write_now(self, entry: Entry) -> None:
+        """Write an entry without the thread, which a forked process does not have (LOG-15)."""
+        self._write([entry])
 
     def close(self) -> None:
         """Write what is left, for CLOSE_S at most, and end."""
@@ -60,33 +72,46 @@ class LogWriter:
         # A thread that is still writing ends with the process, and keeps its descriptor until then.
 
     def _run(self) -> None:
-        while True:
-            entries = self._queue.take(CHUNK)
-            if entries and self._write(entries):
-                self._tell_lost()
-            if len(entries) == CHUNK:
-                continue
-            if self._closing.is_set() and not len(self._queue):
-                break
-            self._closing.wait(GATHER_S)
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = self._write_some()
+            except Exception as error:  # LOG-14: such as a lack of memory, which may be over soon
+                self._why = repr(error)
+                self._closing.wait(_RETRY_S)
         self._tell_lost()
+        self._close_descriptor()
+
+    def _write_some(self) -> bool:
+        """Write what waits, up to a chunk; return whether there may be more."""
+        entries = self._queue.take(CHUNK)
+        if entries and self._write(entries):
+            self._tell_lost()
+        if len(entries) == CHUNK:
+            return True
+        if self._closing.is_set() and not len(self._queue):
+            return False
+        self._closing.wait(GATHER_S)
+        return True
+
+    def _close_descriptor(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def _tell_lost(self) -> None:
-        """Tell how many entries were dropped or could not be written, once that can be told."""
+        """Write how many entries were dropped or could not be written, once that is possible."""
         dropped = self._queue.dropped
         if (dropped, self.lost) == (self._dropped_told, self._lost_told):
             return
         now = monotonic()
         if len(self._queue) and now - self._told_at < TELL_S:
-            return  # it is told behind what is still waiting
+            return  # it is written after the entries that still wait
         self._told_at = now
         lines = []
         if dropped != self._dropped_told:
             lines.append(
-                f"{dropped - self._dropped_told:,} records were dropped, because more of them came "
-                f"than were read; {self._queue.max_entries:,} may wait (queue_records)"
+                f"{dropped - self._dropped_told:,} records were dropped because the log was not "
+                f"read fast enough; {self._queue.max_entries:,} may wait ([log] queue_records)"
             )
         if self.lost != self._lost_told:
             lines.append(
@@ -96,12 +121,12 @@ class LogWriter:
         if self._write([Entry(time(), "WARNING", __name__, line) for line in lines]):
             self._dropped_told, self._lost_told = dropped, lost
         else:
-            self.lost = lost  # these lines are not lost: they are tried again
+            self.lost = lost  # these lines are not lost, because they are tried again
 
     def _write(self, entries: list[Entry]) -> bool:
         """Write entries; return whether they were written. If not, they are counted."""
-        data = "\n".join([self._format(entry) for entry in entries]) + "\n"
         try:
+            data = "\n".join([self._format(entry) for entry in entries]) + "\n"
             self._write_all(data.encode(errors="backslashreplace"))
         except Exception as error:
             self.lost += len(entries)
@@ -112,15 +137,17 @@ class LogWriter:
     def _format(self, entry: Entry) -> str:
         try:
             return self.style(entry)
-        except Exception as error:  # of a value that a program has logged
-            what = f"a record of {entry.logger} cannot be formatted: {type(error).__name__}"
-            return format_text(Entry(entry.created, entry.level, __name__, what))
+        except Exception as error:  # LOG-14: from any of its fields, so none of them is used here
+            self.lost += 1
+            self._lost_told += 1  # by this line
+            what = f"a record cannot be formatted: {type(error).__name__}"
+            return self.style(Entry(time(), "ERROR", __name__, what))
 
     def _write_all(self, data: bytes) -> None:
         """Write all bytes, however long that takes.
 
         Raises:
-            OSError: nobody can read them any more, or there is no room on the disk.
+            OSError: the reader has gone, or the disk is full.
         """
         left = memoryview(b"\n" + data if self._is_torn else data)
         self._is_torn = False
@@ -129,7 +156,7 @@ class LogWriter:
             while left:
                 try:
                     left = left[os.write(self._descriptor, left) :]
-                except BlockingIOError:  # whoever shares it with us has made it non-blocking
+                except BlockingIOError:  # another process that shares it has made it non-blocking
                     waiting = select.poll()
                     waiting.register(self._descriptor, select.POLLOUT)
                     waiting.poll(_RETRY_S * 1000)

@@ -1,8 +1,8 @@
 """Writes the metrics of a server in the text format of Prometheus.
 
-Lower floors count in plain numbers and know nothing of Prometheus. Those numbers are read when
-somebody asks. No label is the name of a user, a session or a socket, or one that a client can make
-up, so the number of series is bounded.
+Lower floors count in plain numbers and know nothing of Prometheus. Those numbers are read on
+request. No label is the name of a user, a session or a socket, or a name that a client can make up,
+so the number of series is bounded.
 """
 
 import platform
@@ -27,13 +27,13 @@ try:
     )
     from prometheus_client.process_collector import ProcessCollector
     from prometheus_client.registry import Collector
-except ImportError as error:  # the only dependency of the server that a library user can do without
+except ImportError as error:  # the only dependency that a user of the library can do without
     raise ConfigurationError(
         "metrics need prometheus-client: pip install 'trio-socketio[server]'"
     ) from error
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.counts import EngineCounts
+    from trio_socketio.http.refused_callers import RefusedCallers
     from trio_socketio.ops.health import Health
     from trio_socketio.socketio.server import Server
 
@@ -49,9 +49,10 @@ class Metrics:
 
     Args:
         server: is observed from now on.
-        health: is asked whether the program is ready.
-        version: of the program.
-        log_records_dropped: tells how many records the log has dropped; None if it drops none.
+        health: says whether the program is ready.
+        version: the version of the program.
+        log_records_dropped: returns how many records the log has dropped; None if it drops none.
+        refused: counts the refused requests to the admin port.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Metrics:
         *,
         version: str,
         log_records_dropped: Callable[[], int] | None = None,
+        refused: "RefusedCallers | None" = None,
     ) -> None:
         self._measuring = Measuring(server)
         self._health = health
         self._log_records_dropped = log_records_dropped
+        self._refused = refused
         self._build: Labelled = {(version, platform.python_version(), trio.__version__): 1}
         self._further: list[Collector] = []
         self._process = CollectorRegistry(auto_describe=False)
@@ -72,7 +75,7 @@ class Metrics:
         self._threads = trio.CapacityLimiter(1)
 
     def add(self, collector: Collector) -> None:
-        """Write the metrics of a collector too. It is asked in the server's thread: be quick."""
+        """Add a collector, which is called in the server's thread and must be quick."""
         self._further.append(collector)
 
     async def encode(self) -> bytes:
@@ -86,14 +89,14 @@ class Metrics:
                 await trio.lowlevel.checkpoint()
                 slice_ends = perf_counter() + _SLICE_S
         parts += await _encode_timings(measures.timings)
-        # In a thread, because to count the open files takes as long as there are many.
+        # In a thread, because counting many open files takes long.
         process = await trio.to_thread.run_sync(
             generate_latest, self._process, limiter=self._threads
         )
         return b"".join([*parts, process])
 
     def _metrics(self, measures: Measures) -> Iterator[Metric]:
-        yield from _traffic(measures.counts)
+        yield from _traffic(measures)
         yield from _sessions(measures)
         yield from _work(measures)
         yield _gauge(
@@ -110,6 +113,13 @@ class Metrics:
                 "Records of the log that were dropped because it was not read fast enough.",
                 self._log_records_dropped(),
             )
+        if self._refused is not None:
+            yield _counter(
+                "admin_requests_refused",
+                "Requests to the admin port refused because of their token, Host or Origin.",
+                _keyed(self._refused.counts),
+                "reason",
+            )
         yield _gauge(
             "build_info",
             "The versions of the program and of what it runs on; always 1.",
@@ -122,41 +132,27 @@ class Metrics:
             yield from collector.collect()
 
 
-# -- what is told
+# -- the metrics
 
 
-def _traffic(counts: "EngineCounts") -> Iterator[Metric]:
-    http, websocket = counts.http, counts.websocket
+def _traffic(measures: Measures) -> Iterator[Metric]:
+    counts, carried = measures.counts, measures.traffic.items()
     yield _gauge(
         "connections",
-        "Open connections; those for long-polling are all that speak HTTP.",
-        {("polling",): http.connections, ("websocket",): websocket.connections},
+        "Open connections; connections that speak HTTP count as polling.",
+        _keyed(measures.connections),
         "transport",
     )
-    yield _counter(
+    yield _directed(
         "packets",
-        "Packets of Engine.IO. One that is sent counts once with its attachments, each attachment "
-        "that comes in counts by itself.",
-        {
-            ("polling", "in"): http.packets_in,
-            ("polling", "out"): http.packets_out,
-            ("websocket", "in"): websocket.packets_in,
-            ("websocket", "out"): websocket.writes,
-        },
-        "transport",
-        "dir",
+        "Packets of Engine.IO. A packet that is sent counts once, attachments included; each "
+        "attachment that is received counts by itself.",
+        {name: (each.packets_in, each.packets_out) for name, each in carried},
     )
-    yield _counter(
+    yield _directed(
         "bytes",
-        "Bytes read from and written to connections, those of HTTP, WebSocket and TLS included.",
-        {
-            ("polling", "in"): http.bytes_in,
-            ("polling", "out"): http.bytes_out,
-            ("websocket", "in"): websocket.bytes_in,
-            ("websocket", "out"): websocket.bytes_out,
-        },
-        "transport",
-        "dir",
+        "Bytes read from and written to connections, including those of HTTP, WebSocket and TLS.",
+        {name: (each.bytes_in, each.bytes_out) for name, each in carried},
     )
     yield _counter(
         "upgrades",
@@ -179,7 +175,7 @@ def _sessions(measures: Measures) -> Iterator[Metric]:
     )
     yield _gauge(
         "sessions",
-        "Sessions, by the transport that carries them.",
+        "Open sessions, by the transport that carries them.",
         _keyed(measures.sessions),
         "transport",
     )
@@ -192,7 +188,7 @@ def _sessions(measures: Measures) -> Iterator[Metric]:
     yield _counter("sessions_closed", "Sessions that have ended.", _keyed(counts.ended), "reason")
     yield _counter(
         "slow_closed",
-        "Sessions that have ended because their clients did not take what was sent.",
+        "Sessions that were closed because their clients were too slow to take their output.",
         counts.ended["slow client"],
     )
     yield _gauge(
@@ -201,7 +197,10 @@ def _sessions(measures: Measures) -> Iterator[Metric]:
         measures.sessions_unjoined,
     )
     yield _counter(
-        "joins", "How clients' attempts to join ended.", _keyed(measures.joinings), "result"
+        "joins",
+        "Attempts of clients to join a namespace, by result.",
+        _keyed(measures.joinings),
+        "result",
     )
     yield _counter(
         "disconnects",
@@ -216,70 +215,84 @@ def _sessions(measures: Measures) -> Iterator[Metric]:
 
 def _work(measures: Measures) -> Iterator[Metric]:
     yield _gauge(
-        "outbound_queue_bytes", "Output that has not left yet.", measures.outbound_queue_bytes
+        "outbound_queue_bytes", "Output that waits to be sent.", measures.outbound_queue_bytes
     )
     yield _counter(
         "packets_dropped",
-        "Packets for clients that were gone or too far behind.",
+        "Packets dropped because their clients had gone or were too slow.",
         measures.packets_dropped,
     )
     yield _gauge(
         "input_held_bytes",
-        "Weight of what clients have sent and handlers have not finished with.",
+        "Weight of the input that handlers have not finished with.",
         measures.input_held,
     )
     yield _counter(
         "input_dropped",
-        "Large packets whose clients were lost before their turn came.",
+        "Large packets dropped because their clients were lost before their turn.",
         measures.input_dropped,
     )
     yield _counter(
-        "events_dropped", "Events that no handler was called for.", measures.events_dropped
+        "events_dropped", "Events for which no handler was called.", measures.events_dropped
     )
     yield _counter(
-        "handler_failures", "Functions of the program that have raised.", measures.handler_failures
+        "handler_failures", "Exceptions raised by functions of the app.", measures.handler_failures
     )
-    yield _counter(
-        "defects", "Exceptions that only the last barrier has stopped.", measures.defects
-    )
+    yield _counter("defects", "Exceptions that only the last barrier stopped.", measures.defects)
     yield _counter(
         "turn_late_seconds",
-        "For how long turns of the poller went on after they should have ended.",
+        "Time by which turns of the event loop overran, in total.",
         measures.late_s,
     )
     yield _counter(
         "slow_turns",
-        "Turns of the poller that took longer than slow_handler_s.",
+        "Turns of the event loop that took longer than slow_handler_s.",
         measures.slow_turns,
     )
 
 
 async def _encode_timings(timings: "Mapping[str | float, Timing]") -> list[bytes]:
-    """Write a histogram for each name. All are one metric, and each is a slice of the work."""
+    """Write a histogram for each name. All form one metric, and each is a slice of the work."""
     parts: list[bytes] = []
     for name, timing in list(timings.items()):
         counts = list(accumulate(timing.buckets))
         metric = HistogramMetricFamily(
             "tsio_handler_seconds",
-            "How long handlers took, by event: each call of an async one, and one in 64 of a plain "
+            "Duration of handlers, by event: every call of an async one, and one in 64 of a plain "
             "one.",
             labels=["event"],
         )
         metric.add_metric([str(name)], list(zip(_EDGES, counts, strict=True)), timing.sum_s)
         part = _encode(metric)
-        if parts:  # the metric is introduced only once
+        if parts:  # the metric has one header
             part = b"".join([line for line in part.splitlines(True) if not line.startswith(b"#")])
         parts.append(part)
         await trio.lowlevel.checkpoint()
     return parts
 
 
-# -- how it is told
+# -- their format
 
 
 def _counter(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
     metric = CounterMetricFamily(f"tsio_{name}", meaning, labels=labels)
     return _fill(metric, value)
+
+
+def _directed(name: str, meaning: str, values: Mapping[str, tuple[int, int]]) -> Metric:
+    """Return a counter by transport and direction.
+
+    Args:
+        name: of the counter.
+        meaning: its help.
+        values: by transport, what came in and what went out.
+    """
+    by_direction: Labelled = {
+        (transport, direction): number
+        for transport, pair in values.items()
+        for direction, number in zip(("in", "out"), pair, strict=True)
+    }
+    return _counter(name, meaning, by_direction, "transport", "dir")
 
 
 def _gauge(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:

@@ -13,24 +13,24 @@ PARTS: Final = (
     "app", "cli", "client", "cluster", "configuration", "control", "engine", "http", "im", "lobby",
     "net", "ops", "redis", "runtime", "socketio", "standalone",
 )  # fmt: skip
-"""The parts of this package whose level can be set apart."""
+"""The parts of this package whose levels can be set separately."""
 OTHER: Final = "logger:"
 """Begins the name of a logger outside this package, such as one of the app."""
 
 
 class LogOptions(OptionGroup, frozen=True, kw_only=True):
-    """What is logged, and how.
+    """The levels, the format and the bounds of the log.
 
     Args:
         level: the lowest level that is logged: debug, info, warning or error.
-        format: "text" for people, or "json" for a JSON object a line.
-        levels: a level for some parts alone: "engine", or a part of it, such as "engine.sessions";
+        format: "text" for people, or "json" for one JSON object per line.
+        levels: separate levels for parts: "engine", or a part of it, such as "engine.sessions";
             "logger:NAME" stands for any other logger, such as one of the app.
         queue_records: how many records may wait to be written. Further ones are dropped, and their
             number is logged.
-        sessions_per_s: how many sessions that open are logged in a second, and how many that end.
-            Of further ones only the number is logged, every 10 s.
-        refusals_per_s: the same for refused clients, for each reason.
+        sessions_per_s: how many opened sessions, and how many ended ones, get a line per second.
+            The number of further ones is logged every 10 s.
+        refusals_per_s: how many refused clients get a line per second, for each reason.
 
     Raises:
         OptionError: a value cannot be used.

@@ -1,4 +1,4 @@
-"""Speaks with systemd: tells it how far the program is, and takes over sockets that it has opened.
+"""Notifies systemd of the state of the program, and takes over sockets that systemd has opened.
 
 Without the variables that systemd sets for the programs it starts, nothing here does anything.
 
@@ -9,12 +9,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.socketio.measures import count_sessions
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
@@ -26,50 +29,76 @@ _TELL_S: Final = 1.0
 _LISTEN: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
+class _State(Enum):
+    """How far the program has come; it only goes on from one to the next."""
+
+    STARTING = auto()
+    READY = auto()
+    STOPPING = auto()
+
+
 class Systemd:
-    """Tells the service manager what the program does.
+    """Notifies the service manager of the state of the program.
 
     Args:
-        environment: that of the process.
+        environment: the environment of the process.
 
     Attributes:
-        watchdog_s: how often it wants to hear from the program; None if it does not.
+        watchdog_s: the interval of the watchdog; None if there is none.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = _notify_address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._state = _State.STARTING
+        self._status = ""
         self._has_complained = False
 
     @property
     def is_there(self) -> bool:
-        """Whether systemd wants to be told anything."""
+        """Whether systemd wants notifications."""
         return self._address is not None
 
     def ready(self, status: str) -> None:
-        """Tell that the program serves, or that it has finished to reload."""
-        self._notify("READY=1", f"STATUS={status}")
+        """Report that the program serves, unless it stops already."""
+        if self._state is not _State.STOPPING:
+            self._state, self._status = _State.READY, status
+            self._notify("READY=1", f"STATUS={status}")
 
-    def reloading(self) -> None:
-        """Tell that the program reads its configuration again; `ready` must follow."""
-        # OPS-41. systemd compares the time with that of its own signal.
-        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Report that the program reads its configuration again while the block runs (OPS-41).
+
+        A program that starts or stops reports nothing, because the READY=1 behind the block would
+        claim that it serves (OPS-45).
+        """
+        if self._state is _State.READY:
+            # systemd compares the time with that of its own signal.
+            now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            self._notify("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+            try:
+                yield
+            finally:
+                self.ready(self._status)
+        else:
+            yield
 
     def stopping(self, status: str) -> None:
-        """Tell that the program is about to end."""
+        """Report that the program is about to end."""
+        self._state = _State.STOPPING
         self._notify("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
-        """Tell what the program does, in words for `systemctl status`."""
+        """Report the state of the program, in words for `systemctl status`."""
         self._notify(f"STATUS={status}")
 
     async def keep_watchdog(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Tell that the program lives, twice in the time in which it has to; a service.
+        """Notify the watchdog twice per interval; a service.
 
-        It is a task of the event loop. So when that stands still, systemd hears nothing, and acts.
+        It is a task of the event loop, so systemd hears nothing when the loop stands still, and
+        acts.
         """
         task_status.started()
         while self.watchdog_s is not None:
@@ -79,11 +108,11 @@ class Systemd:
     async def follow(
         self, server: "Server", *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Tell when a server begins to stop, whoever asked for that, and how far it is; a service.
+        """Report when a server begins to stop, for whatever reason, and its progress; a service.
 
         Args:
-            server: the one whose sessions are counted.
-            task_status: told at once.
+            server: its sessions are counted.
+            task_status: started at once.
         """
         task_status.started()
         if self._address is None:
@@ -95,7 +124,7 @@ class Systemd:
             self.status(_left(server))
 
     def _notify(self, *lines: str) -> None:
-        """Send one message. It never blocks and never raises: systemd may have other troubles."""
+        """Send one message. It never blocks or raises, because serving goes on without systemd."""
         if self._address is None:
             return
         try:
@@ -105,7 +134,7 @@ class Systemd:
         except OSError as error:
             if not self._has_complained:
                 self._has_complained = True
-                log.warning("systemd cannot be told %s: %s", lines[0], error.strerror or error)
+                log.warning("cannot notify systemd of %s: %s", lines[0], error.strerror or error)
 
 
 class Inherited(NamedTuple):
@@ -117,10 +146,10 @@ class Inherited(NamedTuple):
 
 
 def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> Inherited:
-    """Return the sockets that systemd has opened, and take its variables out of the environment.
+    """Return the sockets that systemd has opened, and remove its variables from the environment.
 
-    They are told apart by FileDescriptorName= of their socket units: public, control or admin. A
-    unit that names nothing gives its own name, NAME.socket, and is public. (OPS-43)
+    FileDescriptorName= of their socket units distinguishes them: public, control or admin. A unit
+    without it passes its own name, NAME.socket, and its sockets are public (OPS-43).
 
     Raises:
         ConfigurationError: the variables contradict each other, or a name is none of these.
@@ -146,17 +175,24 @@ def inherited_listeners(environment: MutableMapping[str, str] = os.environ) -> I
     return Inherited(*map(tuple, found.values()))
 
 
+def inherited_purposes(environment: Mapping[str, str]) -> frozenset[str]:
+    """Return the purposes of the sockets that systemd has opened: public, control or admin."""
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return frozenset()
+    return frozenset(environment.get("LISTEN_FDNAMES", "").split(":"))
+
+
 def _notify_address(address: str) -> str | None:
     """The address in the form of the socket module; None if there is none that can be used."""
     if address.startswith("@"):
         return "\0" + address[1:]  # an abstract socket
     if address and not address.startswith("/"):
-        log.warning("NOTIFY_SOCKET: systemd is not told anything, as %r is not a path", address)
+        log.warning("NOTIFY_SOCKET: systemd is not notified, because %r is not a path", address)
     return address if address.startswith("/") else None
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """How often systemd wants to hear from this process (OPS-42)."""
+    """Return the watchdog interval of this process, in seconds; None if there is none (OPS-42)."""
     interval_us = environment.get("WATCHDOG_USEC", "")
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None  # another process is watched
@@ -166,7 +202,7 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 
 
 def _left(server: "Server") -> str:
-    return f"draining: {server.statistics().sessions} sessions left"
+    return f"draining: {count_sessions(server)} sessions left"
 
 
 def _one_line(line: str) -> str:

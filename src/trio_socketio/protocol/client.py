@@ -34,7 +34,7 @@ class State(Enum):
 
 
 class Input(Enum):
-    """What can happen to the connection."""
+    """The events of the connection."""
 
     OPENED = auto()
     PROBE_SENT = auto()

@@ -31,7 +31,7 @@ class Life(Name):
 
 
 class Input(Name):
-    """What can happen to a connection."""
+    """The events of a connection."""
 
     FINISH = auto()  # we have nothing more to say once our output is sent
     PART = auto()  # the same, and the peer has nothing more to say either

@@ -16,7 +16,7 @@ from trio_socketio.codec.engine_packet import NOOP, PING, Outgoing
 
 
 class Beat(Enum):
-    """What the session has to do after a tick of the clock."""
+    """The actions of the session after a tick of the clock."""
 
     NOTHING = auto()
     PING = auto()

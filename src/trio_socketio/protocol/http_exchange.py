@@ -31,7 +31,7 @@ from trio_socketio.protocol.tables import Name
 
 
 class State(Name):
-    """What the server waits for, or does, on one connection."""
+    """The states of the server on one connection."""
 
     FRESH = auto()  # the first request has the time that the connection was given when it opened
     RESTING = auto()  # the next request has as long as the connection is kept
@@ -44,7 +44,7 @@ class State(Name):
 
 
 class Input(Name):
-    """What can happen to an exchange."""
+    """The events of an exchange."""
 
     BYTES = auto()  # the first bytes of a head have come, but not all of it
     REQUEST = auto()  # a head is complete, and the request is handed over

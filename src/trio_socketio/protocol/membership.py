@@ -32,7 +32,7 @@ class State(Enum):
 
 
 class Input(Enum):
-    """What can happen to a membership."""
+    """The events of a membership."""
 
     ASK = auto()
     CONNECT_SENT = auto()

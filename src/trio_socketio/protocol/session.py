@@ -30,7 +30,7 @@ class State(Name):
 
 
 class Input(Name):
-    """What can happen to a session."""
+    """The events of a session."""
 
     CLOSE_REQUESTED = auto()
     FLUSHED = auto()

@@ -28,7 +28,7 @@ class Life(Name):
 
 
 class Input(Name):
-    """What can happen to a socket."""
+    """The events in the life of a socket."""
 
     ACCEPT = auto()  # the CONNECT is answered before the client has authenticated itself
     ENTER = auto()

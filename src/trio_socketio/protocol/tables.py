@@ -1,4 +1,4 @@
-"""What the state tables have in common."""
+"""The base of the state tables."""
 
 from enum import Enum
 

@@ -32,7 +32,7 @@ class State(Name):
 
 
 class Input(Name):
-    """What can happen to an upgrade."""
+    """The events of an upgrade."""
 
     CANDIDATE_OPENED = auto()
     PROBE_RECEIVED = auto()

@@ -1,1 +1,1 @@
-"""What runs a serving program: the poller, deadlines, listeners, and the barrier for user code."""
+"""The runtime of a serving program: poller, deadlines, listeners, and the barrier for user code."""

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 import trio
@@ -36,7 +37,7 @@ class Address:
 
     @property
     def absence(self) -> str:
-        """What to say if the machine does not have this address."""
+        """The message if the machine does not have this address."""
         every, kind = _WILDCARDS[self.family]
         return f"this machine has no {kind if self.ip == every else 'such address'}"
 
@@ -100,3 +101,17 @@ def _refuse_overlap(first: Address, second: Address) -> None:  # CMD-03
     every, kind = _WILDCARDS[first.family]
     if every in (first.ip, second.ip):
         raise ConfigurationError(f"{both} overlap: {every} already means every {kind} address")
+
+
+def is_local(address: Any) -> bool:
+    """Whether only this machine can reach a listening socket.
+
+    Args:
+        address: of the socket, as getsockname returns it; that of a Unix socket is not a tuple.
+    """
+    if not isinstance(address, tuple):
+        return True
+    try:
+        return ip_address(str(address[0]).partition("%")[0]).is_loopback
+    except ValueError:
+        return False  # an inherited socket may be of any family

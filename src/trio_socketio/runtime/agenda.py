@@ -1,4 +1,4 @@
-"""What is left to do at the end of a turn of the poller, and in the next one."""
+"""The work that is left at the end of a turn of the poller, and for the next turn."""
 
 import logging
 from collections import deque

@@ -22,7 +22,7 @@ def split_failure(
     if isinstance(error, trio.Cancelled):
         return None, error
     if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
-        return None, error  # nobody raised it: trio has crashed, and the task is thrown away
+        return None, error  # not raised by the function: trio has crashed and discards the task
     if isinstance(error, BaseExceptionGroup) and not isinstance(error, ExceptionGroup):
         # A GeneratorExit in a group was raised by a function, so it is a failure like any other.
         unwinding, failure = error.split(trio.Cancelled)

@@ -21,15 +21,16 @@ log = logging.getLogger(__name__)
 class Connections:
     """A group of connections. It owns no task: the runtime's poller and deadlines drive it.
 
-    It has 15 attributes: seven are what each of its connections needs of it, and the others are its
-    bounds, its numbers and its log.
+    It has 16 attributes: seven are for its connections, and the others are its bounds, its numbers
+    and its log.
 
     Args:
         poller, deadlines: those of the runtime.
         limits: the bounds of this group.
         serve: called with every new connection, to give it its receiver.
         busy_answer: sent to a connection that is refused, unless it uses TLS.
-        traffic: the numbers to which new connections add; None for numbers of their own.
+        traffic: the numbers to which connections add that do not count apart; None for new ones.
+        apart: the numbers to which those that do are added when they end; None for new ones.
 
     Attributes:
         accepted: how many connections were accepted and not refused.
@@ -45,12 +46,14 @@ class Connections:
         serve: Callable[[Connection], None],
         busy_answer: bytes = b"",
         traffic: Traffic | None = None,
+        apart: Traffic | None = None,
     ) -> None:
         self.poller = poller
         self.deadlines = deadlines
         self.output_bound_bytes = limits.output_bound_bytes
         self.slow_client_s = limits.slow_client_s
         self.traffic = traffic or Traffic()
+        self._apart = apart or Traffic()
         self.accepted = 0
         self.refused = 0
         self.writes_dropped = 0
@@ -65,10 +68,19 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def apply(self, limits: ConnectionLimits, busy_answer: bytes) -> None:
-        """Bound the number of connections by these limits from the next one on (CFG-14).
+    def traffic_apart(self) -> list[Traffic]:
+        """The numbers of all connections that are open and count apart.
 
-        Those that are open stay so. The bounds on their output are not changed.
+        With those of connections that have ended, taken in the same step, they are the sum of all:
+        whoever adds them up later has counted nothing twice, and missed nothing up to now.
+        """
+        shared = self.traffic
+        return [each.traffic for each in self._open if each.traffic is not shared]
+
+    def apply(self, limits: ConnectionLimits, busy_answer: bytes) -> None:
+        """Use these limits on the number of connections from the next one on (CFG-14).
+
+        Open connections stay open. The bounds on output do not change.
         """
         self._limits = limits
         self._busy_answer = busy_answer
@@ -108,7 +120,6 @@ class Connections:
             sock.close()
             raise
         self.accepted += 1
-        self.traffic.connections += 1
         self._open.add(connection)
         if address:
             self._per_address[address] = there + 1
@@ -116,7 +127,7 @@ class Connections:
             self._serve(connection)
             self.poller.register(connection)  # raises without memory, or without epoll watches left
         except BaseException:
-            connection.abort()
+            connection.lose("transport error")  # its receiver, if it has one already, is told
             raise
 
     def _tell_refused(self, address: str, there: int) -> None:
@@ -143,7 +154,8 @@ class Connections:
 
     def connection_released(self, connection: Connection) -> None:
         self._open.discard(connection)
-        connection.traffic.connections -= 1
+        if connection.traffic is not self.traffic:
+            self._apart.add(connection.traffic)
         if not self._open:
             self._waiting_empty.unpark_all()
         address = connection.address

@@ -91,7 +91,7 @@ class Deadlines:
 
         Args:
             read_ready: reads all that has arrived. It is awaited after the clock was read and
-                before anything is judged by it, so that nobody is given up while the answer lies
+                before anything is judged by it, so that no peer is given up while its answer lies
                 unread in the kernel because this process was late (EIO4-82).
         """
         while True:

@@ -3,7 +3,7 @@
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ class UnixEndpoint:
         listener = open_unix_listener(Path(self.path), self.mode)
         try:
             ours = os.stat(self.path)
-        except OSError as error:  # somebody has removed the file at once
+        except OSError as error:  # another process has removed the file at once
             listener.close()
             raise ConfigurationError(f"cannot listen on {self.path}: {error.strerror}") from error
         try:
@@ -144,10 +144,37 @@ class InheritedEndpoint:
             listener.close()
 
 
+class CheckedEndpoint:
+    """An endpoint whose sockets are checked when they are bound, before anybody is let in.
+
+    Args:
+        endpoint: where to listen.
+        check: called with the endpoint and each of its listening sockets. It raises
+            ConfigurationError if nobody may be let in there.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, check: Callable[[Endpoint, socket.socket], None]
+    ) -> None:
+        self._endpoint = endpoint
+        self._check = check
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._endpoint.tls
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[list[socket.socket]]:
+        async with self._endpoint.listen() as listeners:
+            for listener in listeners:
+                self._check(self._endpoint, listener)
+            yield listeners
+
+
 class RenewableEndpoint:
     """An endpoint whose certificate can be renewed while it is listened on.
 
-    Connections that are open go on with the context that they began with (CFG-15).
+    Open connections keep the context with which they began (CFG-15).
 
     Args:
         endpoint: where to listen, and the first context.

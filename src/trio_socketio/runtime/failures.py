@@ -40,12 +40,12 @@ class FailureLog:
         if not left:
             return
         whom = f" for socket {socket_id}" if socket_id else ""
-        if isinstance(error, RefusalReturned):  # its message says all that a traceback would
+        if isinstance(error, RefusalReturned):  # its message says as much as a traceback would
             log.error("%s failed%s: %s", whose, whom, error)
         else:
             log.error("%s failed%s", whose, whom, exc_info=error)
         if left == 1:
-            log.error("%s: its next failures are summed up every %g s", whose, INTERVAL_S)
+            log.error("%s: further failures are summed up every %g s", whose, INTERVAL_S)
 
     def flush(self) -> None:
         """Log the sums of what was not logged yet, and forget everything."""

@@ -31,7 +31,7 @@ _SLICE_S: Final = 0.001
 
 
 def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoReturn:
-    """Refuse a coroutine that a plain function has returned, because nobody would await it.
+    """Refuse a coroutine that a plain function has returned, because it would not be awaited.
 
     Raises:
         LocalProtocolError: always.
@@ -43,7 +43,7 @@ def refuse_coroutine(result: Coroutine[Any, Any, Any], whose: object) -> NoRetur
 def _is_own_end(error: BaseException, socket_id: str) -> bool:
     """Whether a handler ended because the socket has left whose event it handled (SURF-35).
 
-    Its wait for an answer of that client then ends with this error, which is nobody's failure.
+    Its wait for an answer of that client then ends with this error, which is not a failure.
     """
     if isinstance(error, SessionClosed):
         return error.socket_id == socket_id != ""
@@ -228,7 +228,7 @@ class Workers:
         Each of its steps runs in its context, and is timed.
         """
         handler = self.running
-        self.is_slice_over()
+        self.is_slice_over(perf_counter())
         self._pass_on()
         while True:
             step: Callable[[Any], Any] = coroutine.send
@@ -241,17 +241,20 @@ class Workers:
             try:
                 trap = context.run(step, value)
             except StopIteration as stop:
-                self.is_slice_over()
+                self.is_slice_over(perf_counter())
                 return stop.value
             except GeneratorExit as error:
                 if isinstance(value, GeneratorExit):
                     raise
                 raise disown(error, handler or "an async function") from error
-            self.is_slice_over()
+            self.is_slice_over(perf_counter())
 
-    def is_slice_over(self) -> bool:
-        """Look at the clock after a step: log one that was slow, and tell if others should run."""
-        now = perf_counter()
+    def is_slice_over(self, now: float) -> bool:
+        """Log the last step if it was slow, and tell whether other tasks should run.
+
+        Args:
+            now: the time at which it ended.
+        """
         elapsed_s = now - self._step_began
         if elapsed_s > self.slow_handler_s:
             name = self.running or "a handler"
@@ -349,7 +352,7 @@ class Workers:
                     log.exception("a job failed: this is a defect of trio-socketio")
                 finally:
                     self._job_done()
-                if not rested and self.is_slice_over():
+                if not rested and self.is_slice_over(perf_counter()):
                     await self.rest()
             if self._taker is task:
                 self._taker = None

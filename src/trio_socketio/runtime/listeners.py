@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
@@ -35,6 +36,7 @@ _CLIENT_GONE: Final = frozenset(
 connection may be fine."""
 _NOT_HERE: Final = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 _FREE_PORT_ATTEMPTS: Final = 20
+_LONGEST_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103  # of sun_path, without its NUL
 
 
 async def open_tcp_listeners(host: str | Sequence[str], port: int) -> list[socket.socket]:
@@ -131,14 +133,7 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
     Raises:
         ConfigurationError: a running server has the path, it is not a socket, or it cannot be used.
     """
-    if "\0" in str(path):  # the system would take what is before it for the path
-        raise ConfigurationError(f"cannot listen on {str(path)!r}: a path has no NUL")
-    try:
-        is_taken = path.exists() and not stat.S_ISSOCK(path.stat().st_mode)
-    except OSError as error:  # too long, or not permitted
-        raise ConfigurationError(f"cannot listen on {path}: {error.strerror}") from error
-    if is_taken:
-        raise ConfigurationError(f"cannot listen on {path}: there is a file that is not a socket")
+    check_unix_path(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.setblocking(False)
     try:
@@ -149,12 +144,12 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
                 path.unlink()
             except FileNotFoundError:
                 log.debug("%s has vanished: the program that had it has just ended", path)
-            except BlockingIOError as error:  # somebody listens there, and its backlog is full
+            except BlockingIOError as error:  # a process listens there, and its backlog is full
                 raise _taken(path) from error
             else:
                 raise _taken(path)
         listener.bind(str(path))
-        os.chmod(path, mode)  # before listen: until then nobody can connect
+        os.chmod(path, mode)  # before listen, because until then no client can connect
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -163,6 +158,33 @@ def open_unix_listener(path: Path, mode: int = 0o660) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def check_unix_path(path: Path) -> None:
+    """Check the path of a Unix socket as far as is possible without listening there.
+
+    Raises:
+        ConfigurationError: it is a file that is not a socket, or it cannot be used.
+    """
+    if "\0" in str(path):  # the system would take what is before it for the path
+        raise ConfigurationError(f"cannot listen on {str(path)!r}: a path has no NUL")
+    try:
+        is_taken = path.exists() and not stat.S_ISSOCK(path.stat().st_mode)
+    except OSError as error:  # too long, or not permitted
+        raise ConfigurationError(f"cannot listen on {path}: {error.strerror}") from error
+    if is_taken:
+        raise ConfigurationError(f"cannot listen on {path}: there is a file that is not a socket")
+    if len(os.fsencode(path)) > _LONGEST_PATH_BYTES:
+        raise ConfigurationError(
+            f"cannot listen on {path}: the path of a Unix socket has at most "
+            f"{_LONGEST_PATH_BYTES} bytes"
+        )
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"cannot listen on {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"cannot listen on {path}: the server may not make files in the folder {path.parent}"
+        )
 
 
 def _taken(path: Path) -> ConfigurationError:

@@ -57,4 +57,4 @@ class StopOptions(OptionGroup, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.__struct_fields__:
-            check_seconds(name, getattr(self, name))  # with infinity it would never end
+            check_seconds(name, getattr(self, name))  # an infinite time would never end

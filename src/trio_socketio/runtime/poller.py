@@ -33,7 +33,7 @@ _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 
 
 class Poller(ABC):
-    """What both pollers share: gathered output, deferred calls, and closing in two steps.
+    """The base of both pollers: gathered output, deferred calls, and closing in two steps.
 
     It has 28 methods, because eight tell its two kinds apart, and ten are for connections and for
     the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and belong
@@ -44,9 +44,9 @@ class Poller(ABC):
         self.turn_ends = 0.0
         """When this turn should end, on perf_counter's clock."""
         self.late_s = 0.0
-        """For how long in all turns went on after they should have ended."""
+        """The total time by which turns overran."""
         self.slow_turns = 0
-        """How many turns took longer than on_slow_turn allows."""
+        """The number of turns that took longer than on_slow_turn allows."""
         self._in_turn = False
         self._agenda = Agenda(self.unregister)
         self._dirty = self._agenda.dirty  # at hand, because mark_dirty is called for every output

@@ -194,7 +194,7 @@ class PortablePoller(Poller):
 
 
 class _Watch:
-    """What one connection is watched for, and for which events a task is waiting."""
+    """The events for which a connection is watched, and those for which a task waits."""
 
     __slots__ = ("closed", "events", "waiting")
 

@@ -2,8 +2,8 @@
 
 The rings are nurseries inside each other. A program ends from the innermost outwards: ::
 
-    services                 Redis, stores, control: started first, ended last
-    └─ connections           the poller and the deadlines
+    connections              the poller and the deadlines, which everything else needs
+    └─ services              Redis, stores, control: started first, ended last
        └─ handlers           job pools
           └─ listeners       the first to end, so that no new clients come
 
@@ -12,11 +12,12 @@ A service that fails ends the program with its error. No fault of a client does.
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -28,9 +29,14 @@ from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
 from trio_socketio.runtime.options import RuntimeOptions
+from trio_socketio.runtime.poller import Poller
 from trio_socketio.runtime.readiness import create_poller
 
 log = logging.getLogger(__name__)
+
+
+END_S: Final = 5.0
+"""How long a service that was asked to end may take, before it is cancelled."""
 
 
 class Service(Protocol):
@@ -40,8 +46,18 @@ class Service(Protocol):
         """Call task_status.started when others may rely on it; then run until cancelled."""
 
 
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A service that runs."""
+
+    name: str
+    end: Callable[[], None] | None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
 class Runtime:
-    """What a serving program runs on; listeners of several kinds share it (RUN-01).
+    """The basis of a serving program, which listeners of several kinds share (RUN-01).
 
     Programs get one from `open_runtime`.
 
@@ -51,11 +67,18 @@ class Runtime:
         options: the options that the runtime was opened with.
     """
 
-    def __init__(self, options: RuntimeOptions, services: trio.Nursery) -> None:
+    def __init__(
+        self,
+        options: RuntimeOptions,
+        poller: Poller,
+        deadlines: Deadlines,
+        services: trio.Nursery,
+    ) -> None:
         self.options = options
-        self.poller = create_poller()
-        self.deadlines = Deadlines(options.deadline_slack_s)
+        self.poller = poller
+        self.deadlines = deadlines
         self._services = services
+        self._running: list[_Running] = []  # services, in the order of their start
         self._thread = get_ident()
         self._pools: list[Workers] = []
         self.poller.on_slow_turn(options.slow_handler_s, self._log_slow_turn)
@@ -67,9 +90,10 @@ class Runtime:
         """
         last = [str(pool.running) for pool in self._pools if pool.running]
         log.warning(
-            "a turn took %.0f ms; the last plain %s: make it async, or move its work to a thread",
+            "a turn took %.0f ms; the last call was to %s: if that took so long, move its work to "
+            "a thread",
             elapsed_s * 1000,
-            " or ".join(last) or "handler is unknown",
+            " or ".join(last) or "an unknown handler",
         )
 
     def check_thread(self) -> None:
@@ -81,12 +105,19 @@ class Runtime:
         if get_ident() != self._thread:
             raise LocalProtocolError("the runtime belongs to another thread, and nothing was done")
 
-    async def start_service(self, name: str, service: Service) -> Any:
+    async def start_service(
+        self, name: str, service: Service, *, end: Callable[[], None] | None = None
+    ) -> Any:
         """Run a service until the runtime ends; return when it has started.
+
+        Services end one after the other, the one that was started last first, because those that
+        were started later may use the others. Connections are still driven then.
 
         Args:
             name: the name of the service for the log.
             service: the function that runs the service.
+            end: asks it to return by itself, such as when its peers have their last answers. It is
+                cancelled if that takes longer than END_S. None cancels it at once.
         Returns:
             What the service passed to task_status.started.
         Raises:
@@ -94,7 +125,43 @@ class Runtime:
                 program.
         """
         self.check_thread()
-        return await self._services.start(partial(_run_service, name, service), name=name)
+        running = _Running(name, end)
+        return await self._services.start(partial(self._run_service, running, service), name=name)
+
+    async def _run_service(
+        self,
+        running: _Running,
+        service: Service,
+        *,
+        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        self._running.append(running)
+        try:
+            with running.scope:
+                await service(task_status=task_status)
+        except ConfigurationError:
+            raise  # it says itself what is wrong, and where
+        except Exception:
+            log.error("the service %s has failed: the program ends", running.name)
+            raise  # RUN-04
+        finally:
+            self._running.remove(running)
+            running.ended.set()
+
+    async def _end_services(self) -> None:
+        if self._running:  # RUN-25
+            names = sorted(running.name for running in self._running)
+            log.info("ending the services %s", ", ".join(names))
+        while self._running:
+            last = self._running[-1]
+            if last.end is None:
+                last.scope.cancel()
+            else:
+                last.end()  # RUN-42
+                last.scope.deadline = trio.current_time() + END_S
+            await last.ended.wait()
+            if last.scope.cancelled_caught and last.end is not None:
+                log.warning("the service %s took longer and is cancelled", last.name)
 
     @asynccontextmanager
     async def running_jobs(self, jobs: Workers, *, grace_s: float) -> AsyncIterator[None]:
@@ -174,18 +241,6 @@ def _accept(
     connections.accept(sock, address, endpoint.tls)
 
 
-async def _run_service(
-    name: str, service: Service, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
-) -> None:
-    try:
-        await service(task_status=task_status)
-    except ConfigurationError:
-        raise  # it says itself what is wrong, and where
-    except Exception:
-        log.error("the service %s has failed: the program ends", name)
-        raise  # RUN-04
-
-
 @asynccontextmanager
 async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[Runtime]:
     """Open a runtime for the block; it belongs to the calling thread.
@@ -194,13 +249,12 @@ async def open_runtime(options: RuntimeOptions | None = None) -> AsyncIterator[R
         Exception: what the block or a service has raised. A single exception is raised as itself
             and not in a group.
     """
-    async with alone(trio.open_nursery()) as services:
-        runtime = Runtime(options or RuntimeOptions(), services)
-        async with alone(runtime.poller.running()), alone(trio.open_nursery()) as walks:
-            walks.start_soon(runtime.deadlines.run, runtime.poller.read_ready)
+    options = options or RuntimeOptions()
+    poller, deadlines = create_poller(), Deadlines(options.deadline_slack_s)
+    async with alone(poller.running()), alone(trio.open_nursery()) as walks:
+        walks.start_soon(deadlines.run, poller.read_ready)
+        async with alone(trio.open_nursery()) as services:
+            runtime = Runtime(options, poller, deadlines, services)
             yield runtime
-            walks.cancel_scope.cancel()
-        if services.child_tasks:  # RUN-25
-            names = sorted(task.name for task in services.child_tasks)
-            log.info("ending the services %s", ", ".join(names))
-        services.cancel_scope.cancel()  # RUN-03: after everything that the block has mounted
+            await runtime._end_services()  # RUN-03: after everything that the block has mounted
+        walks.cancel_scope.cancel()

@@ -1,6 +1,6 @@
 """Lets the first lines of each kind into the log, and sums up those that come too fast.
 
-What clients can cause at will must neither fill the log nor hide what else happens.
+Lines that clients can cause at will must neither fill the log nor hide other lines.
 """
 
 import logging
@@ -24,10 +24,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(slots=True)
 class Pace:
-    """How many lines of one kind are written.
+    """The pace at which lines of one kind are written.
 
     Args:
-        burst: how many at once.
+        burst: how many lines at once.
         per_s: how many in each second after that. With 0, no more are written until the kind has
             been quiet for the time between two sums.
     """
@@ -37,7 +37,7 @@ class Pace:
 
 
 SESSIONS: Final = Pace(100, 100)
-"""The pace of the lines about sessions that open, and of those about sessions that end."""
+"""The pace of the lines about opened sessions, and of those about ended ones."""
 REFUSALS: Final = Pace(5, 5)
 """The pace of the lines about refused clients, for each reason. Like SESSIONS, it belongs to the
 whole process, as the levels of its loggers do; ``ops.log`` changes both."""
@@ -62,11 +62,10 @@ class Sampler(Generic[Key]):
     Args:
         pace: how many lines of each kind are written; it may change at any time.
         sum_s: the time between two sums.
-        tell: writes a sum. It is given the kind, the number of lines, and the seconds in which they
-            came.
+        tell: writes a sum, given the kind, the number of lines, and the seconds in which they came.
         clock: in seconds.
-        deadlines: has each sum written when it is due; its clock must be the same. Without it, a
-            sum waits for the next line of its kind, or for `flush`.
+        deadlines: times the sums; it must use the same clock. Without it, a sum waits for the next
+            line of its kind, or for `flush`.
     """
 
     def __init__(
@@ -87,11 +86,11 @@ class Sampler(Generic[Key]):
         self._sum_at = inf  # when the first of the sums is due
 
     def admit(self, key: Key) -> int:
-        """Take note of a line that is about to be written.
+        """Decide about a line that is about to be written.
 
         Returns:
-            How many lines of this kind may be written now, this one included. With 0 it must not be
-            written: it was counted, and belongs to the next sum.
+            How many lines of this kind may be written now, this one included. If 0, the line must
+            not be written; it was counted for the next sum.
         """
         now = self._clock()
         kind = self._kinds.get(key)
@@ -109,7 +108,7 @@ class Sampler(Generic[Key]):
         return 0
 
     def flush(self) -> None:
-        """Write the sums of all that was only counted, and forget everything."""
+        """Write the sums of all lines that were only counted, and forget every kind."""
         now = self._clock()
         for key, kind in self._kinds.items():
             self._sum_up(key, kind, now)
@@ -160,13 +159,13 @@ class Sampler(Generic[Key]):
 class SampledLog:
     """Says which lines of a logger are written, and writes the sums of the others (LOG-20).
 
-    A kind is a few words that begin its sum. Nothing that a client chooses may be in them, because
-    a new kind is written in full at first.
+    A kind is a few words that begin its sum. They must hold no text from a client, because the
+    first lines of each new kind are written in full.
 
     Args:
         log: the logger.
-        level: of all these lines.
-        pace: of each kind.
+        level: the level of all these lines.
+        pace: the pace of each kind.
         deadlines: those of the runtime; see Sampler.
     """
 
@@ -182,12 +181,12 @@ class SampledLog:
         self._sampler = Sampler[str](pace, SUM_S, self._tell, trio.current_time, deadlines)
 
     def admits(self, kind: str) -> bool:
-        """Whether a line of this kind is to be written. If nobody listens, nothing is counted."""
+        """Whether a line of this kind is to be written. If the level is off, nothing is counted."""
         return self._log.isEnabledFor(self._level) and self._sampler.admit(kind) > 0
 
     def flush(self) -> None:
-        """Write the sums of all that was only counted."""
+        """Write the sums of all lines that were only counted."""
         self._sampler.flush()
 
     def _tell(self, kind: str, number: int, elapsed_s: float) -> None:
-        self._log.log(self._level, "%s: and %s more in %.0f s", kind, f"{number:,}", elapsed_s)
+        self._log.log(self._level, "%s: %s more in %.0f s", kind, f"{number:,}", elapsed_s)

@@ -5,6 +5,7 @@ from typing import Final
 
 BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The upper bounds of the buckets. A plain function that takes the third one fills a turn."""
+_FIRST_S: Final = BOUNDS_S[0]
 
 MAX_NAMES: Final = 100
 OTHER: Final = "other"
@@ -25,6 +26,14 @@ class Timing:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
 
+    def add(self, elapsed_s: float) -> None:
+        """Add a duration."""
+        if elapsed_s <= _FIRST_S:  # most are, and searching costs as much as all the rest
+            self.buckets[0] += 1
+        else:
+            self.buckets[bisect_left(BOUNDS_S, elapsed_s)] += 1
+        self.sum_s += elapsed_s
+
 
 class Timings:
     """The timings of all functions, by their names.
@@ -38,18 +47,15 @@ class Timings:
     def __init__(self) -> None:
         self.by_name: dict[str | float, Timing] = {}
 
-    def add(self, name: str | float, elapsed_s: float) -> None:
-        """Add a duration.
+    def find(self, name: str | float) -> Timing:
+        """Return the timing of a name, or of OTHER if there are too many.
 
         Args:
             name: that the program has given. A client must not be able to make it up.
-            elapsed_s: how long the function took.
         """
-        timing = self.by_name.get(name) or self._begin(name)
-        timing.buckets[bisect_left(BOUNDS_S, elapsed_s)] += 1
-        timing.sum_s += elapsed_s
-
-    def _begin(self, name: str | float) -> Timing:
-        if len(self.by_name) >= MAX_NAMES:
-            name = OTHER
-        return self.by_name.setdefault(name, Timing())
+        timing = self.by_name.get(name)
+        if timing is None:
+            if len(self.by_name) >= MAX_NAMES:
+                name = OTHER
+            timing = self.by_name.setdefault(name, Timing())
+        return timing

@@ -1,8 +1,8 @@
 """The verdicts of middleware, which refuses by raising an exception.
 
-In other frameworks middleware returns False, or an error, to keep somebody out. Middleware that was
-written in that way must not let everybody in here: what it returns counts as a refusal, and the log
-says what to change.
+In other frameworks, middleware returns False or an error to refuse a client. Middleware written in
+that way must not admit every client here, so such a result counts as a refusal, and the log says
+what to change.
 """
 
 from collections.abc import Callable

@@ -4,12 +4,12 @@ from typing import Any, Protocol
 
 import trio
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import AckTimeout, TrioSocketIOError
 
 
 class Awaited(Protocol):
-    """What a socket tells the answer to a question, or that none will come."""
+    """Receives the answer to a question, or the news that none will come."""
 
     def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
         """Take the answer of a client.
@@ -26,7 +26,7 @@ class Awaited(Protocol):
 class AnsweringClient(Protocol):
     """The client whose answers are awaited.
 
-    It counts them, because an answer may stand behind events that are not read for the moment.
+    It counts them, because an answer may be queued behind events that are not read for the moment.
     """
 
     def ack_awaited(self) -> None:
@@ -74,7 +74,7 @@ class PendingAcks:
             pending.receive(arguments, socket_id)
 
     def fail(self, error: TrioSocketIOError) -> None:
-        """Tell everybody who waits that no answer will come: the socket has left."""
+        """Tell every task that waits that no answer will come, because the socket has left."""
         waiting, self._waiting = self._waiting, {}
         for pending in waiting.values():
             self._client.ack_over()
@@ -86,18 +86,22 @@ class GatheredAcks:
 
     The sender says with `expect` how many answers there will be. An adapter expects one more for as
     long as a node has not said how many clients it asked.
+
+    Args:
+        keep: called with each answer when it comes; returns what is kept of it. None keeps all.
     """
 
-    __slots__ = ("_answers", "_changed", "_gone", "_missing")
+    __slots__ = ("_answers", "_changed", "_gone", "_keep", "_missing")
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep | None = None) -> None:
+        self._keep = keep
         self._answers: list[Ack] = []
         self._missing = 0
         self._gone = 0
         self._changed = trio.Event()
 
     def expect(self, count: int) -> None:
-        """Expect so many more answers; a negative count means fewer."""
+        """Expect this number of further answers; a negative count means fewer."""
         self._missing += count
         self._look()
 
@@ -107,7 +111,8 @@ class GatheredAcks:
         Only its first argument counts, as no more travels between nodes.
         """
         self._missing -= 1
-        self._answers.append(Ack(socket_id, arguments[0] if arguments else None))
+        ack = Ack(socket_id, arguments[0] if arguments else None)
+        self._answers.append(ack if self._keep is None else self._keep(ack))
         self._look()
 
     def fail(self, error: TrioSocketIOError) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
 from trio_socketio.socketio.remote_socket import HandshakeDetails, SocketDetails
@@ -57,7 +57,7 @@ class AdaptedPlace(Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered with the namespace."""
+        """The registrations of the namespace."""
 
     @property
     def _recovery(self) -> "NamespaceRecovery | None":
@@ -103,7 +103,7 @@ class Adapter:
         return type(self).start is not Adapter.start
 
     async def start(self) -> None:
-        """Reach the other nodes. Awaited before anybody joins the namespace; does nothing here.
+        """Reach the other nodes. Awaited before any client joins the namespace; does nothing here.
 
         It may take hook_timeout_s, and is cancelled if the namespace ends before.
 
@@ -116,7 +116,7 @@ class Adapter:
     def close(self) -> None:
         """Release what `start` has opened: the namespace or its server has ended.
 
-        Called once, when nobody is in the namespace any more. A server that serves again makes new
+        Called once, when the namespace is empty for good. A server that serves again makes new
         adapters.
         """
 
@@ -209,7 +209,7 @@ class Adapter:
         return len(chosen)
 
     async def broadcast_with_ack(
-        self, arguments: list[Any], target: Target, timeout_s: float
+        self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
         """Send an event to the sockets of target, and wait until each client has answered.
 
@@ -217,6 +217,7 @@ class Adapter:
             arguments: the event's name, then its arguments.
             target: selects the sockets, and holds the flags.
             timeout_s: how long answers may take.
+            keep: called with each answer when it comes; returns what is kept of it.
         Returns:
             The answers, in the order in which they came.
         Raises:
@@ -224,7 +225,7 @@ class Adapter:
                 others.
             LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
-        acks = GatheredAcks()
+        acks = GatheredAcks(keep)
         with self.asking(arguments, target, acks) as count:
             acks.expect(count)
             return await acks.wait(timeout_s)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
-    """How far an adapter has come."""
+    """The stage of an adapter's life."""
 
     NEW = auto()  # also after a start that has failed
     STARTING = auto()
@@ -39,7 +39,7 @@ class Startable(Protocol):
 
 
 class AdapterLife:
-    """Starts one adapter, once, before anybody joins, and closes it (RUN-09).
+    """Starts one adapter, once, before any client joins, and closes it (RUN-09).
 
     Args:
         adapter: of the namespace.
@@ -60,7 +60,7 @@ class AdapterLife:
         self._attempt: _Attempt | None = None
 
     async def start(self, timeout_s: float) -> None:
-        """Start the adapter in this task, before the server serves anybody.
+        """Start the adapter in this task, before the server accepts clients.
 
         Raises:
             TimeoutError: it takes longer than timeout_s.
@@ -74,7 +74,7 @@ class AdapterLife:
                 raise self._too_slow(timeout_s)
 
     async def wait_started(self, timeout_s: float) -> None:
-        """Wait until the adapter has started; have it tried if nobody else does.
+        """Wait until the adapter has started; begin the start if no other task has.
 
         Args:
             timeout_s: how long the start may take, if it is tried.

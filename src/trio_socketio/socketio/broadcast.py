@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, Ack, check_timeout
+from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S, Ack, Keep, check_timeout
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio.remote_socket import RemoteSocket, SocketDetails
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Reaching(Protocol):
-    """What a broadcast asks of an adapter. The contracts are those of Adapter."""
+    """The part of an adapter that a broadcast needs. The contracts are those of Adapter."""
 
     def broadcast(self, arguments: list[Any], target: Target) -> int:
         """Send an event to the sockets of target."""
 
     async def broadcast_with_ack(
-        self, arguments: list[Any], target: Target, timeout_s: float
+        self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
         """Send an event to the sockets of target, and wait for their answers."""
 
@@ -157,7 +157,11 @@ class Broadcast:
         return [answer for _, answer in acks]
 
     async def gather_acks(
-        self, event: str, *arguments: Any, timeout_s: float | None = None
+        self,
+        event: str,
+        *arguments: Any,
+        timeout_s: float | None = None,
+        keep: Keep | None = None,
     ) -> list[Ack]:
         """Do the same as `emit_with_ack`, and say which clients have answered.
 
@@ -165,6 +169,8 @@ class Broadcast:
             event: the name.
             arguments: of the event.
             timeout_s: how long answers may take; None means what `timeout` has set, or 20 s.
+            keep: called with each answer when it comes; returns what is kept of it. By default, all
+                answers are kept until the end.
         Returns:
             The public id and the first argument of each client that answered, in the order in which
             the answers came.
@@ -177,7 +183,7 @@ class Broadcast:
         check_event(event)
         target = self._target if timeout_s is None else self.timeout(timeout_s)._target
         return await self._audience.adapter.broadcast_with_ack(
-            [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S
+            [event, *arguments], target, target.timeout_s or DEFAULT_ACK_TIMEOUT_S, keep
         )
 
     # -- the sockets themselves
@@ -185,9 +191,9 @@ class Broadcast:
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Describe the selected sockets of all nodes, as they are now."""
         self._audience._workers.check_thread()
-        everybody = Broadcast(self._audience)
+        everyone = Broadcast(self._audience)
         found = await self._audience.adapter.fetch_sockets(self._target)
-        return [RemoteSocket(everybody.to(details.id), details) for details in found]
+        return [RemoteSocket(everyone.to(details.id), details) for details in found]
 
     def sockets_join(self, rooms: str | Iterable[str]) -> None:
         """Put the sockets into rooms.

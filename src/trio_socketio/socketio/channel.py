@@ -1,4 +1,4 @@
-"""What a program registers with and sends to: a namespace, or the server for its main one."""
+"""Registers functions and sends events: for a namespace, or a server's main namespace."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Linking(Reaching, Protocol):
-    """What a channel asks of an adapter besides. The contracts are those of Adapter."""
+    """The further part of an adapter that a channel needs. The contracts are those of Adapter."""
 
     def server_side_emit(self, arguments: list[Any]) -> None:
         """Send an event to the same namespace of every other node."""

@@ -50,7 +50,8 @@ def find_client(given: Path | None) -> Path | None:
         )
     log.info(
         "the browser's client is not served, because it is not installed: npm install"
-        " socket.io-client, name its folder (client_dist), or switch it off (serve_client)"
+        " socket.io-client, name its folder (--serve-client, [client_files] folder, client_dist),"
+        " or switch it off (--no-serve-client, [client_files] serve, serve_client)"
     )
     return None
 

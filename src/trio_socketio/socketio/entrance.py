@@ -1,4 +1,4 @@
-"""What a joining asks of the server, of the namespace, and of the client."""
+"""The interfaces of the server, the namespace and the client that a joining needs."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,7 +34,7 @@ class Hall(Place, Protocol):
 
     @property
     def _adapter_life(self) -> "AdapterLife":
-        """Starts the adapter before anybody joins."""
+        """Starts the adapter before any client joins."""
 
     @property
     def _family(self) -> str:
@@ -70,7 +70,7 @@ class Directory(Protocol):
 
     @property
     def everywhere(self) -> "Registry":
-        """What was registered with every namespace."""
+        """The registrations for every namespace."""
 
     def create_child(self, parent: Any, name: str) -> Hall | None:
         """Make a namespace that a client asked for; None if there are too many of them."""
@@ -98,4 +98,4 @@ class Candidate(SocketClient, Protocol):
         """Let the client ask again: a joining was decided against it."""
 
     def joining_over(self) -> None:
-        """Count a joining no longer: nothing of it is at work."""
+        """Stop counting a joining of which nothing is at work."""

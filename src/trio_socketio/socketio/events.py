@@ -139,13 +139,14 @@ class Events:
             unweighed: the packet, if it has yet to be weighed. Most events are handled at once, and
                 weighing takes longer than handling them.
         """
-        if not handler.untimed or self.pending:
-            if handler.is_async or self.pending:
-                if unweighed:
-                    weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
-                self._enqueue(handler, arguments, ack_id, weight)
-            else:
-                self._call_timed(handler, arguments, ack_id)
+        if handler.is_async or self.pending:
+            # A single text weighs as much as the packet, and is too common for a call.
+            if unweighed and (len(arguments) != 2 or type(arguments[1]) is not str):
+                weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
+            self._enqueue(handler, arguments, ack_id, weight)
+            return
+        if not handler.untimed:
+            self._call_timed(handler, arguments, ack_id)
             return
         handler.untimed -= 1
         workers = self._place._workers
@@ -160,7 +161,7 @@ class Events:
     def _call_timed(self, handler: Handler, arguments: list[Any], ack_id: int | None) -> None:
         """Call a plain handler as `dispatch` does, and time it if its turn has come (OPS-22)."""
         workers, socket = self._place._workers, arguments[0]
-        name = handler.timed_as()
+        timing = handler.take_timing(workers.timings)
         began = perf_counter()
         try:
             result = workers.call(handler, arguments)
@@ -168,8 +169,8 @@ class Events:
             workers.log_failure(handler, socket.public_id, error)
             return
         finally:
-            if name is not None:
-                workers.timings.add(name, perf_counter() - began)
+            if timing is not None:
+                timing.add(perf_counter() - began)
         if ack_id is not None:
             self._acknowledge(handler, socket, ack_id, result)
 
@@ -315,13 +316,16 @@ class Events:
         """
         suspended = False
         handled = 0  # the weight of the events that were handled and are still counted
+        timings = workers.timings
+        eased_at = workers.queue_bound // 2
+        now = perf_counter()
         try:
             while queue:
                 handler, arguments, ack_id, weight = queue.popleft()
                 socket: EventSocket = arguments[0]
                 suspended = False
-                name = handler.timed_as()
-                began = perf_counter()
+                timing = handler.timing or handler.take_timing(timings)
+                began = now  # read once for each event, as that costs as much as adding it up
                 try:
                     if handler.is_async:
                         workers.running = handler
@@ -342,18 +346,20 @@ class Events:
                     if ack_id is not None:
                         self._acknowledge(handler, socket, ack_id, result)
                 finally:
-                    if name is not None:
-                        workers.timings.add(name, perf_counter() - began)
+                    now = perf_counter()
+                    if timing is not None:
+                        timing.add(now - began)
                     self.pending -= 1
                     handled += weight
                     # Seldom, because it takes as long as a short handler.
                     if handled and (suspended or not queue or handled > _HANDLED_BYTES):
                         _give_back(socket, handled)
                         handled = 0
-                    if self.pending == workers.queue_bound // 2:
+                    if self.pending == eased_at:
                         socket._participant.queue_eased()
-                if queue and not suspended and workers.is_slice_over():
+                if queue and not suspended and workers.is_slice_over(now):
                     yield from workers.rest()
+                    now = perf_counter()
         except BaseException:  # cancelled, at the end of stop_grace_s: what waits is counted
             workers.give_up(self)
             raise
@@ -381,7 +387,7 @@ class _End(Handler):
         super().__init__("disconnect", lambda _: self.reached.set())
         self.reached = trio.Event()
 
-    def timed_as(self) -> None:
+    def take_timing(self, timings: object) -> None:
         return None
 
 

@@ -27,7 +27,7 @@ class Receiver(Protocol):
 
     @property
     def public_id(self) -> str:
-        """What others may see of it, as the log does."""
+        """The id that others may see, as in the log."""
 
     @property
     def namespace(self) -> "Place":

@@ -47,7 +47,7 @@ class Calls:
             self._token = None
 
     def abandon(self) -> None:
-        """Tell everybody who still waits that the server has ended, whatever has ended it."""
+        """Tell every thread that still waits that the server has ended, for whatever reason."""
         self.close()
         for call in tuple(self._waiting):
             if not call.done():
@@ -61,7 +61,7 @@ class Calls:
                 "call the server directly"
             )
         call: Future[Any] = Future()
-        # Under the lock, so that abandon, which takes it too, misses nobody who waits (THREAD-03).
+        # Under the lock, so that abandon, which takes it too, misses no waiting thread (THREAD-03).
         with self._lock:
             token = self._token
             if token is None:
@@ -209,13 +209,13 @@ class FromThread(BroadcastFromThread):
     Args:
         calls: reach the server's thread.
         server: the server.
-        everybody: all sockets of its main namespace.
+        everyone: all sockets of its main namespace.
     """
 
     __slots__ = ("_server",)
 
-    def __init__(self, calls: Calls, server: Serving, everybody: Broadcast) -> None:
-        super().__init__(calls, everybody)
+    def __init__(self, calls: Calls, server: Serving, everyone: Broadcast) -> None:
+        super().__init__(calls, everyone)
         self._server = server
 
     def of(self, name: str) -> BroadcastFromThread:

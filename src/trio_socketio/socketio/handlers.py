@@ -1,18 +1,21 @@
 """Functions that are registered for events."""
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.verdicts import function_name
 from trio_socketio.signatures import is_async
 
+if TYPE_CHECKING:
+    from trio_socketio.runtime.timings import Timing, Timings
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 """A decorator that registers a function returns it unchanged."""
 
 TIMED_OF: Final = 64
-"""Of so many calls of a plain handler one is timed; those of async handlers are timed all. To time
-each costs a twentieth of a small message."""
+"""One in this number of calls of a plain handler is timed; calls of async handlers are all timed.
+Timing every call would cost a twentieth of a small message."""
 
 
 class Handler:
@@ -27,10 +30,11 @@ class Handler:
         LocalProtocolError: the function is concurrent but not async.
 
     Attributes:
+        timing: holds the durations of an async handler; None before its first call.
         untimed: how many calls are not timed before the next one that is; 0 for an async handler.
     """
 
-    __slots__ = ("concurrent", "function", "is_async", "name", "untimed")
+    __slots__ = ("concurrent", "function", "is_async", "name", "timing", "untimed")
 
     def __init__(
         self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
@@ -39,6 +43,7 @@ class Handler:
         self.function = function
         self.is_async = is_async(function)
         self.concurrent = concurrent
+        self.timing: Timing | None = None
         self.untimed = 0  # the first call is timed, so that rare events are seen too
         if concurrent and not self.is_async:
             raise LocalProtocolError(f"the handler of {name!r} is concurrent but not async")
@@ -46,19 +51,20 @@ class Handler:
     def __str__(self) -> str:
         return f"handler {function_name(self.function)} of {self.name!r}"
 
-    def timed_as(self) -> str | float | None:
-        """Take note of a call; return the name under which it is to be timed, or None (OPS-22)."""
+    def take_timing(self, timings: "Timings") -> "Timing | None":
+        """Count a call; return the timing to which its duration is added, or None (OPS-22)."""
         if self.is_async:
-            return self.name
+            self.timing = timings.find(self.name)
+            return self.timing
         if self.untimed:
             self.untimed -= 1
             return None
         self.untimed = TIMED_OF - 1
-        return self.name
+        return timings.find(self.name)
 
 
 class Deputy(Handler):
-    """A handler that was made for one event, and calls another one. That one is timed.
+    """A handler that was made for one event and calls another handler, which is timed.
 
     Args:
         name: of the event; a client may have made it up.
@@ -74,5 +80,5 @@ class Deputy(Handler):
         super().__init__(name, function)
         self.inner = inner
 
-    def timed_as(self) -> str | float | None:
-        return None if self.inner is None else self.inner.timed_as()
+    def take_timing(self, timings: "Timings") -> "Timing | None":
+        return None if self.inner is None else self.inner.take_timing(timings)

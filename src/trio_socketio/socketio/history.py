@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class History:
-    """What has to be remembered of the namespaces that a session was in. It is made on first use.
+    """The record of the namespaces that a session was in. It is made on first use.
 
     Args:
         bound: how many namespaces that were left are remembered, since dynamic names have no end.

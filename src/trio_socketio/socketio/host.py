@@ -1,4 +1,4 @@
-"""What all parts of one server share."""
+"""The state that all parts of one server share."""
 
 import logging
 from functools import partial
@@ -37,12 +37,12 @@ class Host:
         ConfigurationError: there is no such parser.
 
     Attributes:
-        counts: what passes between the server and its clients.
+        counts: counts the traffic between the server and its clients.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
-        refusal_log: tells of clients that may not join a namespace.
+        refusal_log: logs clients that may not join a namespace.
         stopping: the times of the next stop, or of the one that is under way.
         workers: run user code.
     """
@@ -82,7 +82,8 @@ class Host:
         if options.engine.allow_eio3 and cross_origin and not options.cors.credentials:  # SURF-39
             log.warning(
                 "allow_eio3: clients 1.x and 2.x poll with credentials, and browsers let pages of "
-                "cors_origins do that only with cors_credentials=True and origins by name"
+                "foreign origins do that only with [cors] credentials and origins by name "
+                "(cors_credentials, cors_origins)"
             )
         self.recovery = None
         if options.recovery.enabled:

@@ -1,4 +1,4 @@
-"""Bounds what clients have sent and nobody has finished with, and decodes large packets in turn.
+"""Bounds the input that handlers have not finished with, and decodes large packets in turn.
 
 Events that wait for handlers are Python objects, many times larger than the text they came from:
 0.9 MB of ``[],[],...`` decodes to 20 MB. So they are weighed by their text, with 64 bytes for every
@@ -13,7 +13,7 @@ session that has collected the most is closed, which frees them at once. If it w
 sessions could wait for each other's last attachment.
 
 A large packet takes long to decode (50 ms for the one above). It is put aside as it came, its
-session is not read meanwhile, and one such packet is decoded whenever everybody else has had a
+session is not read meanwhile, and one such packet is decoded whenever every other session has had a
 turn.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGE_BYTES: Final = 65536
-"""A packet above this size is decoded on its own, after everybody else has had a turn."""
+"""A packet above this size is decoded on its own, after every other session has had a turn."""
 SMALL_BYTES: Final = 4096
 """A packet up to this size weighs its bytes, so that most messages cost one comparison."""
 
@@ -120,7 +120,7 @@ class Holder(Protocol):
     """A client whose packets are weighed."""
 
     held: int
-    """The weight of what it has sent and nobody has finished with. Only Intake changes it."""
+    """The weight of its input that handlers have not finished with. Only Intake changes it."""
 
     @property
     def session(self) -> Reading:
@@ -167,21 +167,26 @@ class _PutOff:
 
 
 class Intake:
-    """What the clients of one server have sent and nobody has finished with.
+    """The input from the clients of one server that handlers have not finished with.
+
+    It has 14 attributes and 21 methods, because queued events, packets that wait to be decoded and
+    attachments share two bounds, and each of the three may have to make room for the others.
 
     Attributes:
         held: the weight of it all, packets that wait to be decoded included.
         dropped: the number of packets that still waited to be decoded when their clients were lost.
-        weigh_above: the size in bytes above which a packet has to be shown to `put_off`, and
-            weighed if it is kept.
+        put_off_above: the size in bytes above which a packet has to be shown to `put_off`.
+        weigh_above: the size in bytes above which a packet that is kept has to be weighed.
     """
 
     def __init__(self) -> None:
         self.held = 0
         self.dropped = 0
+        self.put_off_above = LARGE_BYTES
         self.weigh_above = SMALL_BYTES
         self._session_bound = 0
         self._bound = 0
+        self._strained_from = 0  # the smaller of the two
         self._holders = 0  # how many clients hold anything
         self._raw = 0  # bytes that wait to be decoded
         self._waiting: dict[Holder, _PutOff] = {}  # first come, first decoded, if there is room
@@ -194,6 +199,7 @@ class Intake:
         """Take the bounds from the options: serving begins."""
         self._session_bound = options.input_bound_bytes
         self._bound = options.input_bound_all_bytes
+        self._strained_from = min(self._session_bound, self._bound)
 
     # -- what is held
 
@@ -205,9 +211,9 @@ class Intake:
             self._holders += 1
         holder.held = before + weight
         self.held = held = self.held + weight
-        if held < self._session_bound and held < self._bound:
+        if held < self._strained_from:
             return
-        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        self._look_closer()
         if held >= self._bound and holder.held > self._share:  # BND-04
             self._stalled[holder] = None
             holder.session.pause_reading()
@@ -238,7 +244,7 @@ class Intake:
 
     @property
     def _share(self) -> int:
-        """What a session may hold in any case, however much all sessions hold together."""
+        """The weight that a session may hold in any case, whatever all sessions hold together."""
         return self._bound // (_SHARES * max(self._holders, 1))
 
     def _add(self, holder: Holder, weight: int) -> None:
@@ -246,8 +252,14 @@ class Intake:
             self._holders += 1
         holder.held += weight
         self.held += weight
-        if self.held >= self._session_bound:
-            self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        if self.held >= self._strained_from:
+            self._look_closer()
+
+    def _look_closer(self) -> None:
+        """Weigh and put off smaller packets, because much is held."""
+        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        if self.held >= self._bound:
+            self.put_off_above = SMALL_BYTES
 
     def _subtract(self, holder: Holder, weight: int) -> None:
         holder.held -= weight
@@ -256,8 +268,10 @@ class Intake:
             self._holders -= 1
             if self._gone:
                 self._gone.pop(holder, None)
-        if self.held < self._session_bound:
-            self.weigh_above = SMALL_BYTES
+        if self.held < self._strained_from:
+            self.weigh_above, self.put_off_above = SMALL_BYTES, LARGE_BYTES
+        elif self.held < self._bound:
+            self.put_off_above = LARGE_BYTES
         if self._waiting or self._stalled:
             self._news.set()
 

@@ -156,6 +156,7 @@ class InterceptedHandler(Deputy):
         handle = interception.handle_async if self.is_async else interception.handle
         self.function = partial(handle, event, handler)
         self.inner = handler
+        self.timing = None
         self.untimed = 0
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """How far a server has come."""
+    """The stage of a server's life."""
 
     IDLE = auto()
     FORESTALLED = auto()  # it was told to stop, and has not begun to serve
@@ -37,7 +37,7 @@ class State(Enum):
 
 
 class Input(Enum):
-    """What changes the state."""
+    """The inputs that change the state."""
 
     BEGIN = auto()
     STARTED = auto()
@@ -79,7 +79,7 @@ class Lifecycle:
 
     @property
     def told(self) -> str:
-        """The state for those who ask: a stop that is kept has stopped nothing yet."""
+        """The state as programs see it; a stop that is kept has not stopped anything yet."""
         return State.IDLE.name.lower() if self.is_idle else self.state.name.lower()
 
     @contextmanager
@@ -98,7 +98,7 @@ class Lifecycle:
             yield
         finally:
             self._move(Input.END)
-            self._stopping.set()  # RUN-27: also for those who wait although nobody called stop
+            self._stopping.set()  # RUN-27: wakes waiting tasks even if stop was not called
             self._stopping = trio.Event()
 
     def started(self) -> None:

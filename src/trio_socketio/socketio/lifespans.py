@@ -1,4 +1,4 @@
-"""What a program runs around the time in which its server serves."""
+"""The lifespans, which a program runs around the time in which its server serves."""
 
 import inspect
 import logging

@@ -1,16 +1,17 @@
-"""Measures a server for those who watch over it, without making anybody wait.
+"""Measures a server for its operators, without blocking it.
 
-What is to be counted over all sessions or namespaces is counted in slices, between which other
-tasks run. So the numbers of one measurement may be some milliseconds apart.
+Sessions and namespaces are counted in slices, between which other tasks run. The numbers of one
+measurement may therefore be some milliseconds apart.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trio.lowlevel import checkpoint
 
 from trio_socketio.engine.counts import ENDS, OTHER, EngineCounts
+from trio_socketio.net.traffic import Traffic
 from trio_socketio.socketio.lifecycle import State
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.server import Server
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 MAX_NAMESPACES: Final = 100
-"""How many namespaces are told apart; those that come later are summed as OTHER."""
+"""How many namespaces are counted by name; later ones are summed as OTHER."""
 
 _LEAVES: Final = (
     *ENDS,
@@ -43,7 +44,7 @@ class SocketCounts(Observer):
     """Counts the sockets that come and go.
 
     Attributes:
-        joined, refused, abandoned: how the joinings of clients have ended.
+        joined, refused, abandoned: how many joinings of clients have ended in that way.
         left: how many sockets have left their namespaces, by reason; reasons that a program has
             made up are summed as OTHER.
     """
@@ -67,23 +68,25 @@ class SocketCounts(Observer):
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What a server does at the moment, and what it has done since it was made.
+    """The current numbers of a server, and its totals since it was made.
 
-    Numbers of sessions, sockets and the like are zero where it does not serve.
+    Current numbers, such as those of sessions and sockets, are zero while it does not serve.
 
-    It has 21 attributes, because that much is measured.
+    It has 23 attributes, one for each measure.
 
     Args:
-        counts: what passes between it and its clients. It goes on counting.
-        timings: of its handlers, by the names of their events. They go on, too.
-        joinings: how the joinings of clients have ended.
-        disconnects: sockets that have left, by reason.
-        connections_accepted, connections_refused: since it was mounted last.
-        sessions: by the transport that carries them.
+        counts: counts its sessions and requests. It is live, not a snapshot.
+        traffic: the traffic with its clients, by transport.
+        connections: open connections, by transport; connections that speak HTTP count as polling.
+        timings: of its handlers, by the names of their events; live, too.
+        joinings: the joinings of clients, by result.
+        disconnects: the sockets that have left, by reason.
+        connections_accepted, connections_refused: counted since the last mount.
+        sessions: open sessions, by the transport that carries them.
         sessions_unjoined: those whose clients have joined no namespace.
-        outbound_queue_bytes: output that has not left.
-        drain_remaining: sessions that are still there while the server stops; zero before.
-        sockets, rooms: by namespace; all children of a parent are one (OPS-23).
+        outbound_queue_bytes: output that waits to be sent.
+        drain_remaining: sessions that are still open while the server stops; zero before.
+        sockets, rooms: by namespace; all children of a parent count as one (OPS-23).
         joining: clients that are joining a namespace.
         packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
             Statistics.
@@ -91,6 +94,8 @@ class Measures:
     """
 
     counts: EngineCounts
+    traffic: Mapping[str, Traffic]
+    connections: Mapping[str, int]
     timings: "Mapping[str | float, Timing]"
     joinings: Mapping[str, int]
     disconnects: Mapping[str, int]
@@ -123,28 +128,22 @@ class Measuring:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._sockets = SocketCounts()
-        self._mount: Mount | None = None  # the last one, whose numbers are kept when it has ended
+        self._mount: Mount | None = None  # the last one; its numbers are kept after its end
         server.observe(self._sockets)
 
     async def take(self) -> Measures:
-        """Measure. Other tasks run meanwhile."""
+        """Return a measurement. Other tasks run meanwhile."""
         server = self._server
         mount = self._mount = server._running or self._mount
         engines = () if mount is None else mount.engines
+        traffic, connected = await _sum_traffic(server, mount)
         sessions = {"polling": 0, "websocket": 0}
         queued = 0
         for engine in engines:
             async for session in _sliced(list(engine.sessions.values())):
                 sessions[session.transport] += 1
                 queued += session.waiting_bytes
-        sockets: dict[str, int] = {}
-        rooms: dict[str, int] = {}
-        joining = 0
-        async for namespace in _sliced(list(server.namespaces.values())):
-            name = _label(namespace, sockets)
-            sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
-            rooms[name] = rooms.get(name, 0) + len(namespace.rooms)
-            joining += len(namespace._joinings)
+        sockets, rooms, joining = await _count_by_namespace(server)
         host, workers = server._host, server._workers
         newcomers = None if mount is None else mount.engine.newcomers
         connections = None if mount is None else mount.connections
@@ -153,6 +152,8 @@ class Measuring:
         dropped = sum(engine.packets_dropped for engine in engines)
         return Measures(
             counts=host.counts,
+            traffic=traffic,
+            connections=connected,
             timings=workers.timings.by_name,
             joinings=self._sockets.joinings,
             disconnects=self._sockets.left_for,
@@ -176,19 +177,78 @@ class Measuring:
         )
 
 
-def count_traffic(server: Server) -> dict[str, int]:
-    """Return what has passed between a server and its clients since it was made (CTL-15)."""
+def count_sessions(server: Server) -> int:
+    """Return how many sessions there are, without looking at every namespace."""
+    running = server._running
+    return len(running.engine.sessions) if running is not None else 0
+
+
+async def summarize(server: Server) -> dict[str, Any]:
+    """Return the numbers of Server.statistics, and the traffic, by name (CTL-15, CTL-17).
+
+    Namespaces are told apart as in Measures, since clients may have created any number of them.
+    """
+    traffic = await count_traffic(server)
+    sockets, _, joining = await _count_by_namespace(server)
+    return {**asdict(server._summarize(sockets, joining)), "traffic": traffic}
+
+
+async def _count_by_namespace(server: Server) -> tuple[dict[str, int], dict[str, int], int]:
+    """Return how many sockets and rooms each namespace has, and how many clients are joining."""
+    sockets: dict[str, int] = {}
+    rooms: dict[str, int] = {}
+    joining = 0
+    async for namespace in _sliced(list(server.namespaces.values())):
+        name = _label(namespace, sockets)
+        sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
+        rooms[name] = rooms.get(name, 0) + len(namespace.rooms)
+        joining += len(namespace._joinings)
+    return sockets, rooms, joining
+
+
+async def count_traffic(server: Server) -> dict[str, int]:
+    """Return the totals of the traffic between a server and its clients (CTL-15)."""
     counts = server._host.counts
-    http, websocket = counts.http, counts.websocket
+    traffic, _ = await _sum_traffic(server, server._running)
+    total = Traffic()
+    for each in traffic.values():
+        total.add(each)
     return {
-        "packets_in": http.packets_in + websocket.packets_in,
-        "packets_out": http.packets_out + websocket.writes,
-        "bytes_in": http.bytes_in + websocket.bytes_in,
-        "bytes_out": http.bytes_out + websocket.bytes_out,
+        "packets_in": total.packets_in,
+        "packets_out": total.packets_out,
+        "bytes_in": total.bytes_in,
+        "bytes_out": total.bytes_out,
         "sessions_opened": sum(counts.opened.values()),
         "sessions_ended": sum(counts.ended.values()),
         "requests_refused": sum(counts.refused.values()),
     }
+
+
+async def _sum_traffic(
+    server: Server, mount: "Mount | None"
+) -> tuple[dict[str, Traffic], dict[str, int]]:
+    """Return what the transports have carried, and how many connections each has.
+
+    Nothing that a connection carries is lost or counted twice when it ends meanwhile, so that no
+    sum is ever smaller than the one before.
+    """
+    counts = server._host.counts
+    websocket = Traffic()
+    websocket.add(counts.websocket)
+    apart = [] if mount is None else mount.connections.traffic_apart()  # in the same step
+    open_now = 0 if mount is None else len(mount.connections)
+    async for traffic in _sliced(apart):
+        websocket.add(traffic)
+    polling = Traffic(
+        counts.polling.packets_in,
+        counts.http.bytes_in,
+        counts.polling.packets_out,
+        counts.http.bytes_out,
+    )
+    return (
+        {"polling": polling, "websocket": websocket},
+        {"polling": open_now - len(apart), "websocket": len(apart)},
+    )
 
 
 def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:
@@ -198,7 +258,7 @@ def _label(namespace: "Namespace", known: Mapping[str, Any]) -> str:
 
 
 async def _sliced(items: "Iterable[T]") -> "AsyncIterator[T]":
-    """Give the items, and let other tasks run now and then."""
+    """Yield the items, and let other tasks run from time to time."""
     for number, item in enumerate(items):
         if number % _SLICE == _SLICE - 1:
             await checkpoint()

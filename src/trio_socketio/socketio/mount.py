@@ -41,7 +41,7 @@ _STOPPING: Final = "server shutting down"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What exists only while a server is mounted.
+    """The parts of a server that exist only while it is mounted.
 
     Args:
         runtime: drives it.
@@ -60,7 +60,7 @@ class Mount:
     newcomers: Newcomers
 
     def apply(self, options: "ServerGroups") -> None:
-        """Hand the owners of options that can be changed their new groups (CFG-14)."""
+        """Give their new groups to the owners of options that can be changed (CFG-14)."""
         self.cors.apply(options.cors, options.origin_checks)
         self.newcomers.apply(options.engine)
         self.connections.apply(options.connections, encode_busy(self.cors.headers_for))
@@ -179,5 +179,6 @@ def open_mount(
         routes.receive_request,
         cors.headers_for,
         host.counts.http,
+        host.counts.websocket,
     )
     return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)

@@ -29,7 +29,7 @@ class Owner(Protocol):
         """Make the adapter of a namespace."""
 
     def child_deserted(self, child: "Namespace") -> None:
-        """Take note that nobody is in a namespace that clients had asked for."""
+        """Note that a namespace which clients had asked for is empty."""
 
 
 class Namespace(Channel):
@@ -102,10 +102,10 @@ class Namespace(Channel):
 
     @property
     def _is_deserted(self) -> bool:
-        """Whether nobody is in it or on the way in."""
+        """Whether it has no sockets, and no client is joining it."""
         return not self.rooms.sockets and not self._joinings
 
     def _end_if_deserted(self) -> None:
-        """Tell the owner if clients had asked for this namespace, and nobody is in it any more."""
+        """Tell the owner if clients had asked for this namespace, and it is empty now."""
         if self._is_dynamic and self._is_deserted:
             self._owner.child_deserted(self)

@@ -59,7 +59,7 @@ class RecoverableSocket(Protocol):
 
     @property
     def public_id(self) -> str:
-        """What others may see of it, as the log does."""
+        """The id that others may see, as in the log."""
 
     @property
     def connected(self) -> bool:

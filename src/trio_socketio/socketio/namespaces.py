@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 AdapterFactory = Callable[[Namespace], "Adapter"]
 
 REMOVAL_S: Final = 5.0
-"""How long the handlers of a removed namespace may still take."""
+"""The time that the handlers of a removed namespace have left."""
 
 
 class Namespaces:
@@ -138,7 +138,7 @@ class Namespaces:
         return child
 
     def child_deserted(self, child: Namespace) -> None:
-        """Take note that nobody is in a namespace that clients had asked for.
+        """Note that a namespace which clients had asked for is empty.
 
         It ends, if the options say so; otherwise as soon as its place is needed.
         """
@@ -148,9 +148,9 @@ class Namespaces:
             self._deserted[child] = None
 
     def _end_deserted(self) -> bool:
-        """End one namespace that nobody is in, to make room (BND-18); return whether there was one.
+        """End one empty namespace to make room (BND-18); return whether there was one.
 
-        Without this, a client that comes and goes could use up all places for everybody.
+        Without this, a client that comes and goes could use up the places of all others.
         """
         while self._deserted:
             child = next(iter(self._deserted))

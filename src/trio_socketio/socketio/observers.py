@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Observing(Protocol):
-    """What is told; programs derive from Observer, which has the contracts."""
+    """The interface of observers; programs derive from Observer, which has the contracts."""
 
     def joined(self, socket: Any) -> None:
         """A socket is in its namespace."""
@@ -26,7 +26,7 @@ class Observing(Protocol):
 
 
 class Observers:
-    """The observers of one namespace. One that raises is logged, and affects nobody else (JOIN-17).
+    """The observers of one namespace. One that raises is logged, and affects no other (JOIN-17).
 
     Attributes:
         all: the observers, in the order in which they are told.

@@ -1,4 +1,4 @@
-"""Serves while a block runs: the short way for one server in a program."""
+"""Serves while a block runs: the short way for a program with one server."""
 
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -47,5 +47,5 @@ async def open_server(
     async with alone(trio.open_nursery()) as nursery:
         addresses: list[Any] = await nursery.start(serve)
         yield addresses
-        if not has_ended:  # else the stop would be kept for the next time
+        if not has_ended:  # otherwise the stop would be kept for the next time
             server.stop()

@@ -47,7 +47,7 @@ class SocketOptions(OptionGroup, frozen=True, kw_only=True):
         max_namespaces_founded_per_session: how many of those one client may bring into being; a
             further CONNECT to a new one is refused.
         cleanup_empty_child_namespaces: whether a namespace that a client brought into being ends
-            when nobody is in it any more.
+            when it has become empty.
         handler_queue: how many events of one socket may wait for its handlers before reading stops.
         input_bound_bytes: how much one client may have sent that its handlers have not finished
             with, before reading stops. A packet counts its bytes, and above 4 KiB also 64 for each
@@ -276,8 +276,8 @@ def group_options(flat: ServerOptions) -> ServerGroups:
     given_options: object = flat
     if not isinstance(given_options, ServerOptions):
         raise ConfigurationError(f"options: expected ServerOptions(...), not {given_options!r}")
-    # ServerOptions has made a tuple of whatever it was given.
-    origins: tuple[Origin, ...] = flat.cors_origins  # type: ignore[assignment]
+    assert isinstance(flat.cors_origins, tuple)  # by ServerOptions, whatever it was given
+    origins: tuple[Origin, ...] = flat.cors_origins
     hooks = RequestHooks(flat.allow_request, flat.generate_id)
     hooks.check()
     checks = tuple(_check_of(origin) for origin in origins if not isinstance(origin, str))
@@ -294,10 +294,10 @@ def group_options(flat: ServerOptions) -> ServerGroups:
 
 
 def take_over(held: ServerOptions, new: ServerOptions) -> tuple[ServerOptions, tuple[str, ...]]:
-    """Take those options out of new ones that can be changed while a server serves.
+    """Merge those new options that can be changed while a server serves into the old ones.
 
     Returns:
-        The options that hold then, and the names of those that would need a restart.
+        The options that will hold, and the names of those that would need a restart.
     Raises:
         ConfigurationError: the new ones are not ServerOptions.
     """

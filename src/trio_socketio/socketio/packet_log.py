@@ -27,7 +27,7 @@ class LoggedPacket(msgspec.Struct, frozen=True, gc=False):
         at: when it was emitted, on trio's clock.
         packet: with its offset inside.
         destinations: it is found by each of them.
-        rooms: each receiver was in one of them; empty for everybody.
+        rooms: each receiver was in one of them; empty if all sockets received it.
         excluded: no receiver was in any of them.
         size_bytes: the size of the packet.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOError
 from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.broadcast import Broadcast
@@ -148,7 +148,7 @@ class ChildrenAdapter:
         return sum(adapter.broadcast(arguments, target) for adapter in self._adapters())
 
     async def broadcast_with_ack(
-        self, arguments: list[Any], target: "Target", timeout_s: float
+        self, arguments: list[Any], target: "Target", timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
         """Ask the sockets of target in every child, all at the same time.
 
@@ -164,11 +164,13 @@ class ChildrenAdapter:
 
         async def ask(adapter: "Adapter") -> None:
             try:
-                answers.extend(await adapter.broadcast_with_ack(arguments, target, timeout_s))
+                acks = await adapter.broadcast_with_ack(arguments, target, timeout_s, keep)
             except TrioSocketIOError as error:  # the nursery would wrap it in a group
                 failures.append(error)
                 if isinstance(error, AckTimeout):
                     answers.extend(Ack(*ack) for ack in error.acks)
+            else:
+                answers.extend(acks)
 
         async with trio.open_nursery() as nursery:
             for adapter in self._adapters():

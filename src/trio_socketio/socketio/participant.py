@@ -33,7 +33,7 @@ _BINARY_ACK: Final = PacketType.BINARY_ACK
 
 
 PUT_OUT: Final = "disconnected by the server"
-"""What a client is told that user code disconnects while it is joining."""
+"""The message to a client that user code disconnects while it is joining."""
 
 
 class Participant:
@@ -152,7 +152,7 @@ class Participant:
             return
         packets, history.put_off = history.put_off, []
         for packet in packets:
-            if not self.session.is_open:  # nobody joins behind what ended it
+            if not self.session.is_open:  # no client joins after its session has ended
                 return
             try:
                 self.receive_packet(packet)
@@ -224,7 +224,7 @@ class Participant:
             del self._joinings[joining.name]
 
     def joining_over(self) -> None:
-        """Count a joining no longer: nothing of it is at work."""
+        """Stop counting a joining of which nothing is at work."""
         self._joinings_at_work -= 1
         if not self._joinings:
             self._joinings = None  # so that an idle session holds no dict

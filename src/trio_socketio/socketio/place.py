@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trio_socketio.acks import Ack
+from trio_socketio.acks import Ack, Keep
 from trio_socketio.socketio.broadcast import Audience, Broadcast, Reaching
 from trio_socketio.socketio.remote_socket import RemoteSocket
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Membering(Reaching, Protocol):
-    """What a socket asks of an adapter. The contracts are those of Adapter."""
+    """The part of an adapter that a socket needs. The contracts are those of Adapter."""
 
     def add(self, socket: Any, room: str) -> None:
         """Put a socket into a room."""
@@ -59,7 +59,7 @@ class Place(Audience, Protocol):
 
     @property
     def _registry(self) -> "Registry":
-        """What was registered with the namespace."""
+        """The registrations of the namespace."""
 
     @property
     def _packets(self) -> "PacketWriter":
@@ -74,7 +74,7 @@ class Place(Audience, Protocol):
         """The sockets that have listeners of what is sent to them."""
 
     def _end_if_deserted(self) -> None:
-        """End a dynamic namespace that nobody is in or joins, if the options say so."""
+        """End a dynamic namespace that is empty and not being joined, if the options say so."""
 
     # -- broadcasts; see Broadcast
 
@@ -113,7 +113,11 @@ class Place(Audience, Protocol):
         """Send an event to each socket once, and wait for the answer of each client."""
 
     async def gather_acks(
-        self, event: str, *arguments: Any, timeout_s: float | None = None
+        self,
+        event: str,
+        *arguments: Any,
+        timeout_s: float | None = None,
+        keep: Keep | None = None,
     ) -> list[Ack]:
         """Do the same, and say which clients have answered."""
 

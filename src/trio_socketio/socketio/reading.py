@@ -60,8 +60,11 @@ class JsonReader:
         unweighed = b""
         if not weight:
             weight = len(packet)
-            if weight > self._intake.weigh_above:
-                if self._intake.put_off(self.holder, self.receive_text, packet, weigh_text):
+            intake = self._intake
+            if weight > intake.weigh_above:
+                if weight > intake.put_off_above and intake.put_off(
+                    self.holder, self.receive_text, packet, weigh_text
+                ):
                     return
                 unweighed = packet
         decoded = decode_packet(packet)

@@ -183,7 +183,7 @@ class Recovery:
         return session if session and session.ends_at > trio.current_time() else None
 
     def release(self, pid: str) -> None:
-        """Hand a session out to its client: nobody else can ask for it."""
+        """Hand a session out to its client, which alone can ask for it."""
         self._sessions.pop(pid)
 
     def end(self, pid: str) -> None:

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_SHOWN: Final = 120
-"""How many characters of the name of a namespace, and of the message to the client, are logged."""
+"""The most characters of a namespace's name, and of the message to the client, that are logged."""
 
 
 _ADVICE: Final = {
-    "Invalid namespace": "none of this name is registered (Server.of)",
-    "Too many namespaces": "see max_namespaces_per_session and --max-dynamic-namespaces",
-    "Too many new namespaces for one client": "see --max-namespaces-founded-per-session",
+    "Invalid namespace": "no namespace of this name is registered (Server.of)",
+    "Too many namespaces": "see [sockets] max_namespaces_per_session and max_dynamic_namespaces",
+    "Too many new namespaces for one client": "see [sockets] max_namespaces_founded_per_session",
     "Internal server error": "the lines before this one say what has failed",
-    "Timed out": "the lines before this one say which step took too long (hook_timeout_s)",
+    "Timed out": "the lines before this one say which step took too long ([engine] hook_timeout_s)",
 }
-"""What the log adds to a message of ours."""
+"""The explanations that the log adds to our own messages."""
 
 
 def tell_refused(client: "Candidate", name: str, message: object) -> None:
-    """Tell in the log that a client may not join a namespace (LOG-22).
+    """Log that a client may not join a namespace (LOG-22).
 
     Args:
-        client: the client.
-        name: of the namespace, as the client gave it.
-        message: why; the data of the error may hold secrets, and is not logged.
+        client: the refused client.
+        name: the name of the namespace, as the client gave it.
+        message: the reason. The data of the error is not logged, because it may hold secrets.
     """
     kind = "clients refused by namespaces"
     if client.host.refusal_log.admits(kind):
@@ -59,7 +59,7 @@ def refuse(client: "Candidate", name: str, told: dict[str, Any]) -> None:
     """Answer the CONNECT of a client that may not join.
 
     Args:
-        client: the client.
+        client: the refused client.
         name: of the namespace.
         told: the message, and perhaps data.
     Raises:
@@ -86,7 +86,7 @@ def turn_away(
     (SIO4-05). One that was accepted, and is identified nowhere, is hung up on (JOIN-24).
 
     Args:
-        client: the client.
+        client: the refused client.
         name: of the namespace.
         socket: its socket; None if the namespace has not been found.
         credentials: of a client that was accepted before it is known who it is; None for any other.

@@ -73,7 +73,7 @@ def check_observer(observer: Observer) -> Observer:
 
 
 class Registrar:
-    """What programs register functions with: a namespace, a parent of namespaces, or a server.
+    """Registers functions of a program, for a namespace, a parent of namespaces, or a server.
 
     Args:
         registry: keeps what is registered.

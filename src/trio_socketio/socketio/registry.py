@@ -1,4 +1,4 @@
-"""What was registered with a namespace: handlers, steps on the way in, observers.
+"""The registrations of a namespace: handlers, steps of joining, observers.
 
 A registry may have heirs. A parent of namespaces passes on to its children what is registered with
 it, and what is registered with every namespace is passed on to each of them.
@@ -16,7 +16,7 @@ from trio_socketio.socketio.steps import Step, Steps, check_steps
 
 CONNECTION: Final = "connection"
 SERVER_RESERVED: Final = frozenset(("connect", "connection", "new_namespace"))
-"""Names of events that no server may send to another."""
+"""The names of events that servers must not send to each other."""
 
 _RESERVED: Final = ("connect", "connect_error", "newListener", "removeListener")
 

@@ -13,7 +13,7 @@ MAX_QUERY: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What clients of one revision of Socket.IO do differently.
+    """The peculiarities of clients of one revision of Socket.IO.
 
     Args:
         recovers: whether clients can go on with a session that they lost.

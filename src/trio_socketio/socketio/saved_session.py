@@ -1,4 +1,4 @@
-"""What is saved of a socket whose client may come back."""
+"""The state of a socket that is saved in case its client comes back."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class RoomChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class SavedSession(msgspec.Struct):
-    """What is saved of a socket whose client may come back.
+    """The state of a socket that is saved in case its client comes back.
 
     Args:
         pid: names the session to its client; a secret.

@@ -106,15 +106,15 @@ class Server(Channel):
         self._options = options
 
     def apply(self, options: ServerOptions) -> tuple[str, ...]:
-        """Change those options that can be changed while the server serves.
+        """Apply those options that can be changed while the server serves.
 
         These are cors_origins and the other options of `CorsOptions`, max_connections,
         max_connections_per_address, max_unjoined_sessions and max_unjoined_sessions_per_address.
-        They hold for connections and requests that come from now on; nobody is put out.
+        They hold for new connections and requests; connected clients stay connected.
 
         Returns:
-            The names of the other options that these have another value for, which stays as it is.
-            To set them, stop the server and set `options`.
+            The names of the other options whose new values differ, and which keep their old
+            ones. To set them, stop the server and set `options`.
         Raises:
             ConfigurationError: the options cannot be used; nothing was changed.
             LocalProtocolError: it was called in another thread; nothing was changed.
@@ -152,14 +152,14 @@ class Server(Channel):
         return self._namespaces.parent_of(check_matcher(name))
 
     async def remove(self, name: str, reason: str = "namespace removed") -> None:
-        """End a namespace: put everybody out, and forget it. `of` makes a new one of that name.
+        """End a namespace: disconnect its clients and forget it. `of` makes a new one of that name.
 
         Clients that ask for it later are told that it does not exist. Its saved sessions expire.
-        The method returns when everybody is out and the handlers of their events have ended, or
+        The method returns when all clients are out and the handlers of their events have ended, or
         have had REMOVAL_S. A handler of the namespace may call it, and is not waited for then; but
         it must not wait for another task that calls it, since that task waits for the handler.
 
-        If it is cancelled, either nothing has changed, or everybody is out and the adapter is
+        If it is cancelled, either nothing has changed, or all clients are out and the adapter is
         closed.
 
         Args:
@@ -186,8 +186,8 @@ class Server(Channel):
         """Register the handler of an event of the main namespace; see Namespace.on.
 
         The event "new_namespace" is the server's own. Its handlers, of which there may be several,
-        are plain functions that are called with every namespace created from now on, before anybody
-        joins it.
+        are plain functions that are called with every namespace created from now on, before any
+        client joins it.
         """
         if event != "new_namespace":
             return super().on(event, concurrent=concurrent)
@@ -215,8 +215,15 @@ class Server(Channel):
 
     def statistics(self) -> Statistics:
         """Return what the server does at the moment; zeros where it does not serve."""
-        running, recovery = self._running, self._host.recovery
         namespaces = tuple(self.namespaces.items())  # a copy, as another thread may call this
+        return self._summarize(
+            {name: len(space.sockets) for name, space in namespaces},
+            sum(len(space._joinings) for _, space in namespaces),
+        )
+
+    def _summarize(self, sockets: dict[str, int], joining: int) -> Statistics:
+        """Add all other numbers to those of the namespaces."""
+        running, recovery = self._running, self._host.recovery
         newcomers = running.engine.newcomers if running else None
         return Statistics(
             connections=len(running.connections) if running else 0,
@@ -224,8 +231,8 @@ class Server(Channel):
             sessions=len(running.engine.sessions) if running else 0,
             sessions_unjoined=len(newcomers) if newcomers else 0,
             sessions_refused=newcomers.refused if newcomers else 0,
-            sockets={name: len(space.sockets) for name, space in namespaces},
-            joining=sum(len(space._joinings) for _, space in namespaces),
+            sockets=sockets,
+            joining=joining,
             packets_dropped=running.engine.packets_dropped + running.connections.writes_dropped
             if running
             else 0,
@@ -244,7 +251,7 @@ class Server(Channel):
 
     @property
     def state(self) -> str:
-        """How far it has come: "idle", "starting", "serving" or "stopping"."""
+        """The stage of its life: "idle", "starting", "serving" or "stopping"."""
         return self._lifecycle.told
 
     def stop(self, *, delay_s: float | None = None, window_s: float | None = None) -> None:
@@ -252,11 +259,11 @@ class Server(Channel):
 
         A stop is never lost. While the server starts, it stops as soon as it has started. While it
         does not serve, the stop is kept, and the next `serve` ends as soon as it has started. While
-        it stops already, another stop may bring that forward, and never puts it off (OPS-31).
+        a stop is under way, another one may bring it forward, but never puts it off (OPS-31).
 
         Args:
-            delay_s: how long new clients are still accepted; None means what the options say.
-            window_s: over how long the sessions are closed after that; None likewise.
+            delay_s: how long new clients are still accepted; None means the value of the options.
+            window_s: the time over which sessions are closed after that; None likewise.
         Raises:
             OptionError: a time is not a number of seconds.
         """
@@ -289,8 +296,8 @@ class Server(Channel):
             ssl_context: speak TLS.
             endpoints: listen at all of these instead: TCP, Unix and inherited ones, each with or
                 without TLS.
-            runtime: what the server runs on; None opens one that ends with it. See `mounted`
-                for several servers on one.
+            runtime: the runtime of the server; None opens one that ends with the server. See
+                `mounted` for several servers on one.
             task_status: told the addresses, as socket.getsockname returns them.
         Raises:
             ConfigurationError: the server cannot listen there.
@@ -397,7 +404,7 @@ class Server(Channel):
         await self._lifecycle.wait_stopping()
 
     async def wait_closing(self) -> None:
-        """Wait until a stop is asked for and its delay is over: listeners are to be closed now."""
+        """Wait until a stop is asked for and its delay is over, when listeners have to close."""
         await self._lifecycle.wait_stopping()
         await self._host.stopping.wait_accepting_over()
 

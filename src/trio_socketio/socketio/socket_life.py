@@ -79,7 +79,7 @@ def put_out(socket: "Socket", reason: str) -> None:
 
 
 def close(socket: "Socket", reason: str) -> None:
-    """Have a socket leave every room at once, so that no broadcast follows.
+    """Make a socket leave every room at once, so that it receives no more broadcasts.
 
     The rest is done by leave_namespace when the batch is done: handlers of the client's earlier
     events are queued before those of "disconnect".

@@ -36,7 +36,7 @@ class Keeper(Protocol):
 
 
 class SocketRecovery:
-    """What has to be known of a socket so that its client can lose the connection and go on.
+    """The state of a socket that lets its client lose the connection and go on.
 
     Args:
         namespace: logs what is sent to the socket.

@@ -1,7 +1,7 @@
-"""The stages of a stop that clients notice: when no more of them are accepted, and their closing.
+"""The stages of a stop that clients notice: the end of accepting, and the closing of sessions.
 
-A stop that is asked for while one is under way can bring its stages forward, and never puts them
-off. So it may be asked for any number of times.
+A stop that is asked for while one is under way can bring its stages forward, but never puts them
+off. It may therefore be asked for any number of times.
 """
 
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SLICE_S: Final = 0.05  # sleep only when this far ahead, rather than after each session
-_CLOSES_PER_LOOK: Final = 64  # other tasks run after so many, also if there is no time to spread
+_CLOSES_PER_LOOK: Final = 64  # other tasks run after this many, even without a window
 _TELL_S: Final = 5.0
 
 
@@ -26,7 +26,7 @@ class Stopping:
     """The times of the stop of one mount (OPS-32).
 
     Args:
-        window_s: over how long sessions are closed, unless a stop says otherwise.
+        window_s: the time over which sessions are closed, unless a stop says otherwise.
     """
 
     def __init__(self, window_s: float) -> None:
@@ -41,10 +41,10 @@ class Stopping:
 
         Args:
             delay_s: how long clients are still accepted from now on.
-            window_s: over how long their sessions are closed after that, or from now on if that
+            window_s: the time over which sessions are closed after that, or from now on if closing
                 has begun.
-            is_first: whether no stop is under way, so that these times hold. Otherwise a stage that
-                would end sooner already is left as it is.
+            is_first: whether no other stop is under way. Otherwise a stage that would already end
+                sooner is left as it is.
         """
         now = trio.current_time()
         accept_until = now + delay_s
@@ -61,7 +61,7 @@ class Stopping:
     async def wait_accepting_over(self) -> None:
         """Wait until no more clients are to be accepted."""
         if self._accept_until > trio.current_time():
-            log.info("stopping: new clients are served for %g s more", self._delay_s)
+            log.info("stopping: new clients are accepted for another %g s", self._delay_s)
         while self._accept_until > trio.current_time():
             await self._sleep_until(self._accept_until)
 
@@ -70,7 +70,7 @@ class Stopping:
     ) -> None:
         """Close sessions one by one, spread evenly over the window (RUN-20).
 
-        Clients connect to another node at the rate at which they are closed here.
+        Clients connect to other nodes at the rate at which their sessions are closed here.
         """
         count = len(sessions)
         if count:
@@ -81,7 +81,7 @@ class Stopping:
         for number, session in enumerate(sessions):
             while True:
                 now = trio.current_time()
-                if self._close_by < planned:  # those that are left share the time that is left
+                if self._close_by < planned:  # the remaining sessions share the remaining time
                     began, first, planned = now, number, self._close_by
                 due = began + (planned - began) * (number - first) / (count - first)
                 if due - now <= _SLICE_S:
@@ -95,6 +95,6 @@ class Stopping:
                 await trio.lowlevel.checkpoint()
 
     async def _sleep_until(self, at: float) -> None:
-        """Sleep until a time on trio's clock, or until the stop is to be sooner."""
+        """Sleep until a time on trio's clock, or until the stop is brought forward."""
         with trio.move_on_at(at):
             await self._sooner.wait()

@@ -1,0 +1,99 @@
+"""The calls of the server on the connection of a backend."""
+
+from typing import Any, Protocol
+
+from msgspec import Raw
+
+from trio_socketio.codec.json_rpc import Response, encode_request
+from trio_socketio.control.backends import REGISTER
+from trio_socketio.control.failures import too_large, unavailable
+from trio_socketio.control.options import ControlOptions
+from trio_socketio.control.outgoing_calls import OutgoingCalls
+from trio_socketio.control.standing import Standing
+from trio_socketio.errors import ControlError, LocalProtocolError, SessionClosed
+
+
+class Line(Protocol):
+    """What the calls need of the connection; see Peer."""
+
+    name: str
+
+    def ask(self, request: bytes) -> None:
+        """Send a request, and read on, so that its answer comes."""
+
+    def close(self, reason: str) -> None:
+        """Close the connection."""
+
+
+class BackendCalls:
+    """Calls the methods of a peer, and waits for its answers.
+
+    Args:
+        line: the connection.
+        standing: of the peer.
+        options: the bounds.
+    """
+
+    __slots__ = ("_asked", "_line", "_options", "_standing", "_timeouts", "name")
+
+    def __init__(self, line: Line, standing: Standing, options: ControlOptions) -> None:
+        self.name = line.name
+        self._line = line
+        self._standing = standing
+        self._options = options
+        self._asked = OutgoingCalls("the backend", options.backends.max_in_flight)
+        self._timeouts = 0  # deadlines that have passed since its last answer
+
+    @property
+    def pending(self) -> int:
+        """How many calls it has not answered yet."""
+        return len(self._asked)
+
+    def may_be_backend(self) -> bool:
+        """Whether it is connected, and its token still lets it be told of events (CONTROL-76)."""
+        return self._standing.may_be_called(REGISTER)
+
+    def receive(self, response: Response) -> None:
+        """Take an answer of the peer."""
+        self._asked.receive(response)
+
+    def end(self, reason: str) -> None:
+        """Tell everybody who waits that no answer will come."""
+        self._asked.close(reason)
+
+    async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
+        """Call a method of the peer, and wait for its result.
+
+        Raises:
+            ControlError: the peer has answered with an error, or not in time, or has gone, or
+                cannot be sent the call.
+        """
+        try:
+            number = self._asked.expect()
+            try:
+                request = encode_request(method, params, number)
+                if len(request) > self._options.max_line_bytes:  # CONTROL-34
+                    raise too_large(f"{method} does not fit into a line of {self.name}")
+            except BaseException:
+                self._asked.forget([number])
+                raise
+            self._line.ask(request)
+            (answer,) = await self._wait(number, timeout_s)
+        except SessionClosed:
+            raise unavailable("the backend has gone") from None
+        except LocalProtocolError as error:
+            raise too_large(f"{method} cannot be sent: {error}") from None
+        if isinstance(answer, ControlError):
+            raise answer
+        return answer
+
+    async def _wait(self, number: int, timeout_s: float) -> list[Raw | ControlError]:
+        try:
+            answers = await self._asked.wait([number], timeout_s)
+        except ControlError:
+            self._timeouts += 1
+            if self._timeouts >= self._options.backends.max_timeouts:  # CONTROL-35
+                self._line.close(f"it has let {self._timeouts} deadlines pass without an answer")
+            raise
+        self._timeouts = 0
+        return answers

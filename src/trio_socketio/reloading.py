@@ -1,0 +1,269 @@
+"""Plans what a program goes by: at its start, and at every reload.
+
+Files are read here and nowhere else, in a thread and once: a second look could find other contents.
+Whatever can fail, fails here. What comes out is complete, so to apply it is to assign it.
+"""
+
+import ssl
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trio_socketio.configuration.checks import find_idle
+from trio_socketio.configuration.loading import Loaded, Sources
+from trio_socketio.configuration.tables import TABLES, Configuration, differences
+from trio_socketio.configuration.text import toml_value, visible_value
+from trio_socketio.control.tokens import TokenTable
+from trio_socketio.descriptors import fit_descriptors
+from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.net.tls import create_context
+from trio_socketio.option_checks import OptionGroup
+from trio_socketio.socketio.options import FLAT_NAMES, ServerOptions, group_options, take_over
+
+READ_S: Final = 30.0
+"""How long the files of a configuration may take to be read; they may be on a slow network."""
+
+_CERTIFIED: Final = ("listen", "admin", "control")
+"""The tables that name a certificate."""
+
+
+class Certificate(NamedTuple):
+    """A certificate that was read.
+
+    Args:
+        context: the TLS context that has it.
+        digest: of the files; another one means that they have changed.
+    """
+
+    context: ssl.SSLContext
+    digest: bytes
+
+
+class Held(NamedTuple):
+    """What a program goes by.
+
+    Args:
+        configuration: all options, those that the app sets itself included.
+        options: those of the server.
+        certificates: by the table that names them. A table that has none speaks no TLS until the
+            program is started again.
+        tokens: who may call methods.
+    """
+
+    configuration: Configuration
+    options: ServerOptions
+    certificates: Mapping[str, Certificate]
+    tokens: TokenTable
+
+
+class Change(NamedTuple):
+    """An option for which a reload has found something new.
+
+    Args:
+        table, name: the option.
+        before: its value as text; None if that is the same, and the contents of a file are new.
+        after: its new value as text, or what is new.
+    """
+
+    table: str
+    name: str
+    before: str | None
+    after: str
+
+    @property
+    def option(self) -> str:
+        """The name of the option, with its table."""
+        return f"[{self.table}] {self.name}"
+
+    def __str__(self) -> str:
+        value = self.after if self.before is None else f"{self.before} -> {self.after}"
+        return f"{self.option}: {value}"
+
+
+class Plan(NamedTuple):
+    """What a reload does.
+
+    Args:
+        held: what the program goes by from then on.
+        renewed: the tables whose endpoints get another certificate.
+        changed: what is new.
+        needs_restart: what is new in the sources, and holds only after the next start.
+        warnings: lines for the log.
+    """
+
+    held: Held
+    renewed: frozenset[str]
+    changed: tuple[Change, ...]
+    needs_restart: tuple[Change, ...]
+    warnings: tuple[str, ...]
+
+
+def read_files(configuration: Configuration, options: ServerOptions, sources: Sources) -> Held:
+    """Read the files that a configuration names, for the start of a program.
+
+    Args:
+        configuration: all options.
+        options: those of the server.
+        sources: where they come from, for errors.
+    Raises:
+        ConfigurationError: one cannot be used.
+    """
+    certificates = _read_certificates(configuration, sources)
+    return Held(configuration, options, certificates, TokenTable(configuration.control.tokens))
+
+
+def plan(
+    held: Held, loaded: Loaded, own: ServerOptions, sources: Sources, *, runs_control: bool
+) -> Plan:
+    """Plan a reload. Nothing is changed, except that the limit of open files may be raised.
+
+    Args:
+        held: what the program goes by.
+        loaded: the configuration that was loaded anew.
+        own: the options that the app sets itself.
+        sources: where the configuration was loaded from.
+        runs_control: whether the control service runs. If not, nobody can use a token.
+    Raises:
+        ConfigurationError: something cannot be used.
+    """
+    try:
+        wanted = replace(own, **loaded.given())
+        read = read_files(loaded.configuration, wanted, sources)
+        fitting = fit_descriptors(wanted.max_connections)
+        wanted = replace(wanted, max_connections=fitting.max_connections)
+        options, _ = take_over(held.options, wanted)
+    except OptionError as error:
+        raise sources.explain(error) from None
+    new = put_into(loaded.configuration, wanted)
+    idle = find_idle(new, loaded.settings, sources.flags, sources.inherited)
+    changed, needs_restart, taken = _compare(held.configuration, new, runs_control=runs_control)
+    certificates = dict(held.certificates)
+    for table in held.certificates.keys() & read.certificates.keys():
+        # One that is the same keeps its context, in which clients can resume their TLS sessions.
+        if read.certificates[table].digest != held.certificates[table].digest:
+            certificates[table] = read.certificates[table]
+    renewed = frozenset(t for t in certificates if certificates[t] is not held.certificates[t])
+    for table in sorted(renewed):
+        file = getattr(new, table).certfile
+        if file == getattr(held.configuration, table).certfile:
+            news = f"{file} has a new certificate or key"
+            changed.append(Change(table, "certfile", None, news))
+    tokens = held.tokens
+    if runs_control:
+        tokens = read.tokens
+        for name in tokens.names_of_new_secrets(held.tokens):  # CFG-31
+            changed.append(Change("control", "tokens", None, f"{name} has a new secret"))
+    is_news = fitting.lowered and fitting.max_connections != held.options.max_connections
+    return Plan(
+        Held(taken, options, certificates, tokens),
+        renewed,
+        tuple(changed),
+        tuple(needs_restart),
+        ((fitting.change,) if is_news else ()) + tuple(idle),
+    )
+
+
+def put_into(configuration: Configuration, options: ServerOptions) -> Configuration:
+    """Put the options of a server into a configuration."""
+    groups: Mapping[str, Any] = group_options(options)._asdict()
+    held = {table: group for table, group in groups.items() if table in FLAT_NAMES}
+    return msgspec.structs.replace(configuration, **held)
+
+
+# -- files
+
+
+def _read_certificates(configuration: Configuration, sources: Sources) -> dict[str, Certificate]:
+    certificates = {}
+    for table in _CERTIFIED:
+        group = getattr(configuration, table)
+        if group.certfile is not None:
+            certfile, keyfile = Path(group.certfile), group.keyfile and Path(group.keyfile)
+            try:
+                certificates[table] = read_certificate(certfile, keyfile)
+            except ConfigurationError as error:
+                is_key = keyfile is not None and certfile.is_file() and not keyfile.is_file()
+                named = sources.name_of(table, "keyfile" if is_key else "certfile")
+                raise ConfigurationError(f"{named}: {error}") from error
+    return certificates
+
+
+def read_certificate(certfile: Path, keyfile: Path | None) -> Certificate:
+    """Read a certificate and its key.
+
+    Raises:
+        ConfigurationError: they cannot be used.
+    """
+    # The digest comes first (CFG-32). If the files are replaced between the two looks, the context
+    # is newer than its digest, and the next reload loads it once more. The other way round, that
+    # reload would find the digest of the new files and keep the old context for good.
+    digest = _digest(certfile, keyfile)
+    return Certificate(create_context(certfile, keyfile), digest)
+
+
+def _digest(*paths: Path | None) -> bytes:
+    digest = sha256()
+    for path in paths:
+        if path is not None and path.is_file():  # if not, create_context tells
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.digest()
+
+
+# -- options
+
+
+def _compare(
+    old: Configuration, new: Configuration, *, runs_control: bool
+) -> tuple[list[Change], list[Change], Configuration]:
+    """Compare the configuration that holds with a new one.
+
+    Returns:
+        What has changed, what needs a restart, and the configuration that holds from now on.
+    """
+    changed: list[Change] = []
+    needs_restart: list[Change] = []
+    taken: dict[str, list[str]] = {}
+    for table, name in differences(old, new):
+        groups = [getattr(one, table) for one in (old, new)]
+        before, after = (toml_value(visible_value(group, name)) for group in groups)
+        change = Change(table, name, before, after)
+        if _is_reloadable(change, *groups, runs_control=runs_control):
+            taken.setdefault(table, []).append(name)
+            changed.append(change)
+        else:
+            needs_restart.append(change)
+    held = {
+        table: _take(getattr(old, table), getattr(new, table), names)
+        for table, names in taken.items()
+    }
+    return changed, needs_restart, msgspec.structs.replace(old, **held)
+
+
+def _is_reloadable(change: Change, old: Any, new: Any, *, runs_control: bool) -> bool:
+    table, name = change.table, change.name
+    if table in _CERTIFIED and name in ("certfile", "keyfile"):
+        # To begin or cease to speak TLS changes the URL.
+        return (old.certfile is None) is (new.certfile is None)
+    if (table, name) == ("control", "tokens"):
+        return runs_control  # CFG-31
+    return name in TABLES[table]._reloadable
+
+
+def _take(old: OptionGroup, new: OptionGroup, names: Iterable[str]) -> OptionGroup:
+    """Return a group that holds, with some options of a new one.
+
+    It is not checked: options that can be changed now need not go with those that wait for the
+    restart. If a TCP address has lost its tokens, for one, nobody is let in there until then.
+    """
+    taken = copy(old)
+    for name in names:
+        msgspec.structs.force_setattr(taken, name, getattr(new, name))
+    return taken

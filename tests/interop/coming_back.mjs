@@ -1,0 +1,12 @@
+// An official client with its defaults that stays until its input ends: node coming_back.mjs URL
+//
+// It answers "roll call", and prints a line of JSON whenever it is connected, or no longer.
+
+import { io } from "socket.io-client";
+import { report } from "./report.mjs";
+
+const socket = io(process.argv[2]);
+socket.on("connect", () => report({ connected: socket.id }));
+socket.on("disconnect", (reason) => report({ lost: reason }));
+socket.on("roll call", (answer) => answer());
+process.stdin.on("end", () => process.exit(0)).resume();
