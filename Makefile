@@ -44,6 +44,7 @@ fuzz: $(READY) ## a million mutated inputs to every decoder; bounded in time
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 
 mutants: $(READY) ## mutation testing, up to an hour; ARGS='net/frames': of these modules alone
+	$(BIN)/python -m tests.im.mutants
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 coverage: $(READY) $(NODE_READY) ## branches that the tests take, in all their processes

@@ -19,10 +19,10 @@ import trustme
 from trio.testing import trio_test
 
 from tests.cli_process import COMMAND, LIMIT_S, ServingProcess, run_cli, serving
+from tests.control.serving import describe_whole_api
 from tests.wire import HttpClient, open_client
 from trio_socketio.cli import main
 from trio_socketio.cli.ctl import ADDRESS_VARIABLE
-from trio_socketio.im.api import describe_whole_api
 
 SECRET = "0123456789abcdef"
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.control.serving import describe_whole_api
 from trio_socketio.cli import main, watch
 from trio_socketio.cli.ctl_help import method_help
 from trio_socketio.cli.ctl_methods import Api, expected
@@ -17,7 +18,6 @@ from trio_socketio.cli.tables import cell, display_width, render, render_table
 from trio_socketio.cli.watch import Sample, flatten_numbers, line, screen
 from trio_socketio.control.sync_client import ControlClient
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.im.api import describe_whole_api
 
 PUBLISHED: Final = Path(__file__).resolve().parents[1] / "spec" / "openrpc.json"
 API: Final = Api(describe_whole_api())

@@ -15,6 +15,7 @@ from trio.testing import trio_test
 
 import trio_socketio
 import trio_socketio.control as control
+import trio_socketio.im.presence as presence
 from tests.socketio.in_process import enter
 from tests.socketio.serving import serving
 from trio_socketio import Server, open_client
@@ -210,6 +211,25 @@ CONTROL = {
 """The classes of trio_socketio.control, in the same way."""
 
 
+PRESENCE = {
+    "Cursor": "generation sequence",
+    "CursorExpired": "head oldest",
+    "Entries": "cursor entries head",
+    "Entry": """at boot cursor id namespace node prev reason token type unconfirmed user""",
+    "GenerationChanged": "head",
+    "KickResult": "confirmed cursor done",
+    "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
+        receive_orders release renew retire snapshot wait_confirmed wait_for_more""",
+    "Presence": "kick seat statistics",
+    "PresenceStatistics": "claimed claims kicked lingering refused releasing replaced",
+    "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
+        receive_orders release renew retire snapshot wait_confirmed wait_for_more""",
+    "SeatOptions": "linger_s maximum policy takeover",
+    "StoreUnavailable": "",
+}
+"""The classes of trio_socketio.im.presence, in the same way."""
+
+
 def public_names(thing: object) -> set[str]:
     """What it shows; what it has from Python's own classes is left out."""
     kind = thing if isinstance(thing, type) else type(thing)
@@ -278,6 +298,17 @@ def test_a_class_of_control_shows_what_is_documented_alone(name: str) -> None:
 
 def test_the_public_names_of_control_are_these() -> None:
     assert sorted(control.__all__) == sorted([*CONTROL, "open_control"])
+
+
+@pytest.mark.parametrize("name", sorted(PRESENCE))
+def test_a_class_of_presence_shows_what_is_documented_alone(name: str) -> None:
+    kind = getattr(presence, name)
+    assert public_names(kind) == set(PRESENCE[name].split())
+    assert (kind.__doc__ or "").strip()
+
+
+def test_the_public_names_of_presence_are_these() -> None:
+    assert sorted(presence.__all__) == sorted([*PRESENCE, "parse_cursor"])
 
 
 def test_every_public_class_is_pinned() -> None:

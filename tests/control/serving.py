@@ -18,7 +18,7 @@ from tests.wire import PollingEngine, SocketIOClient
 
 from trio_socketio import Server, TcpEndpoint
 from trio_socketio.control.options import ControlOptions
-from trio_socketio.control.service import ControlService
+from trio_socketio.control.service import ControlService, describe_api
 from trio_socketio.control.system import Reloaded, SystemInfo
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.methods import AuthMethods
@@ -98,6 +98,11 @@ class Controlled:
             finally:
                 if isinstance(client.engine, PollingEngine):
                     await leave(client.engine)
+
+
+def describe_whole_api() -> dict[str, Any]:
+    """The description of all methods that the binary has."""
+    return describe_api([AuthMethods])
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.control.serving import SECRET, write_token
+from tests.control.serving import SECRET, describe_whole_api, write_token
 
 from trio_socketio.control.address import Address, default_address, parse_address
 from trio_socketio.control.options import (
@@ -20,7 +20,6 @@ from trio_socketio.control.options import (
 )
 from trio_socketio.control.tokens import LOCAL, Grant, TokenTable
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.im.api import describe_whole_api
 
 
 def table(folder: Path, **secrets: str) -> TokenTable:

@@ -19,6 +19,7 @@ import { scenarios as msgpack } from "./scenarios/msgpack.mjs";
 import { scenarios as namespaces } from "./scenarios/namespaces.mjs";
 import { scenarios as order } from "./scenarios/order.mjs";
 import { scenarios as payloads } from "./scenarios/payloads.mjs";
+import { scenarios as presence } from "./scenarios/presence.mjs";
 import { scenarios as recovery } from "./scenarios/recovery.mjs";
 import { scenarios as rooms } from "./scenarios/rooms.mjs";
 import { scenarios as surface } from "./scenarios/surface.mjs";
@@ -42,6 +43,7 @@ const SCENARIOS = {
   ...compression,
   ...msgpack,
   ...recovery,
+  ...presence,
 };
 const DEADLINE_MS = 20_000;
 

@@ -16,6 +16,7 @@ CELLS = [cell for cell in all_cells() if not cell.missing]
 COMPRESSION = {"compressed_polling", "compressed_websocket"}  # test_compression.py
 CROWD = {"two_hundred_clients"}  # test_crowd.py
 JOINING = {"joining_again"}  # test_joining_again.py
+PRESENCE = {"session_replaced"}  # test_presence.py
 RECOVERY = {  # test_javascript_recovery.py
     "msgpack_values",
     "recovery_again_and_again",
@@ -59,7 +60,7 @@ def test_conformance_is_what_is_tested() -> None:
 def test_every_scenario_is_in_a_cell() -> None:
     done = subprocess.run(node_command("list", (), "", ""), capture_output=True, check=True)
     written = {"javascript": set(json.loads(done.stdout)), "python": set(SCENARIOS)}
-    elsewhere = COMPRESSION | CROWD | JOINING | RECOVERY
+    elsewhere = COMPRESSION | CROWD | JOINING | PRESENCE | RECOVERY
     named: dict[str, set[str]] = {"javascript": elsewhere, "python": set()}
     for cell in CELLS:
         language = "python" if cell.client.family.in_python else "javascript"

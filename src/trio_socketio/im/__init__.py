@@ -1,1 +1,1 @@
-"""What makes the server an IM server: who its users are, and what they may do."""
+"""What an IM service needs above Socket.IO. The packages in here do not import one another."""

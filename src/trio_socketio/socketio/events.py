@@ -103,7 +103,7 @@ class Events:
         arguments: list[Any],
         ack_id: int | None,
         weight: int = 0,
-        unweighed: bytes = b"",
+        packet: bytes = b"",
     ) -> None:
         """Call the handler of an event that has arrived, or queue the event behind others.
 
@@ -112,14 +112,14 @@ class Events:
             arguments: the event's name, then its arguments. The socket takes the place of the name
                 (SIO5-19).
             ack_id: of the event; None if no answer is asked for (SIO5-25).
-            weight: as Intake weighs it.
-            unweighed: the packet, as in `dispatch`.
+            weight: as in `dispatch`.
+            packet: as in `dispatch`.
         """
         name = arguments[0]
         handler = self.handlers.get(name) or self._place._registry.unhandled_for(name)
         if handler is not None:  # SIO5-22: otherwise it is ignored
             arguments[0] = socket
-            self.dispatch(handler, arguments, ack_id, weight, unweighed)
+            self.dispatch(handler, arguments, ack_id, weight, packet)
 
     def dispatch(
         self,
@@ -127,7 +127,7 @@ class Events:
         arguments: list[Any],
         ack_id: int | None = None,
         weight: int = 0,
-        unweighed: bytes = b"",
+        packet: bytes = b"",
     ) -> None:
         """Call a plain handler now if no event is before it; otherwise queue the event (SIO5-20).
 
@@ -135,18 +135,15 @@ class Events:
             handler: of the event.
             arguments: the socket, then the arguments of the event.
             ack_id: of the event; None if no answer is asked for.
-            weight: as Intake weighs it.
-            unweighed: the packet, if it has yet to be weighed. Most events are handled at once, and
-                weighing takes longer than handling them.
+            weight: as Intake weighs it; 0 for an event of the server's own.
+            packet: of an event that has yet to be weighed. Most events are handled at once, and are
+                never weighed.
         """
-        if handler.is_async or self.pending:
-            # A single text weighs as much as the packet, and is too common for a call.
-            if unweighed and (len(arguments) != 2 or type(arguments[1]) is not str):
-                weight = weigh_event(unweighed, arguments[1:])  # the first is the socket
-            self._enqueue(handler, arguments, ack_id, weight)
-            return
-        if not handler.untimed:
-            self._call_timed(handler, arguments, ack_id)
+        if not handler.untimed or self.pending:
+            if handler.is_async or self.pending:
+                self._enqueue(handler, arguments, ack_id, weight, packet)
+            else:
+                self._call_timed(handler, arguments, ack_id)
             return
         handler.untimed -= 1
         workers = self._place._workers
@@ -245,9 +242,23 @@ class Events:
                 break
 
     def _enqueue(
-        self, handler: Handler, arguments: list[Any], ack_id: int | None, weight: int
+        self,
+        handler: Handler,
+        arguments: list[Any],
+        ack_id: int | None,
+        weight: int,
+        packet: bytes,
     ) -> None:
         workers = self._place._workers
+        client: EventSender = arguments[0]._participant
+        intake = client.host.intake
+        if packet:
+            weight = len(packet)
+            # A single text weighs as much as the packet, and is too common for a call.
+            if weight > intake.weigh_above and (
+                len(arguments) != 2 or type(arguments[1]) is not str
+            ):
+                weight = weigh_event(packet, arguments[1:])  # the first is the socket
         self.pending += 1
         if handler.concurrent:
             workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id, weight))
@@ -256,9 +267,8 @@ class Events:
         else:
             self._queue = deque(((handler, arguments, ack_id, weight),))
             workers.submit(self)
-        client: EventSender = arguments[0]._participant
         if weight:
-            client.host.intake.add(client, weight)
+            intake.add(client, weight)
         if self.pending >= workers.queue_bound:
             overload = OVERLOAD_FACTOR * workers.queue_bound
             client.burdened(is_overload=self.pending >= overload)

@@ -57,16 +57,13 @@ class JsonReader:
             raise RemoteProtocolError(
                 "a text message before the attachments of a binary packet are complete"
             )
-        unweighed = b""
-        if not weight:
-            weight = len(packet)
-            intake = self._intake
-            if weight > intake.weigh_above:
-                if weight > intake.put_off_above and intake.put_off(
-                    self.holder, self.receive_text, packet, weigh_text
-                ):
-                    return
-                unweighed = packet
+        intake = self._intake
+        if (
+            len(packet) > intake.put_off_above
+            and not weight
+            and intake.put_off(self.holder, self.receive_text, packet, weigh_text)
+        ):
+            return
         decoded = decode_packet(packet)
         socket = self._sockets.get(decoded.namespace)
         # Participant.receive_packet and Events.receive would do the same: two calls are saved.
@@ -77,11 +74,12 @@ class JsonReader:
             handler = events.handlers.get(arguments[0])
             if handler is not None:
                 arguments[0] = socket
-                events.dispatch(handler, arguments, decoded.ack_id, weight, unweighed)
+                events.dispatch(handler, arguments, decoded.ack_id, 0, packet)
             else:
-                events.receive(socket, arguments, decoded.ack_id, weight, unweighed)
+                events.receive(socket, arguments, decoded.ack_id, 0, packet)
             return
-        decoded.weight = weigh_text(unweighed) if unweighed else weight
+        size = len(packet)
+        decoded.weight = weigh_text(packet) if size > intake.weigh_above else size
         if self.holder.revision.has_queries:
             cut_query(decoded)
         if decoded.attachments:  # SIO5-57: otherwise it is complete

@@ -1,0 +1,29 @@
+"""Who is online, exactly and in order: seats for clients, and the log of who comes and goes."""
+
+from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.service import KickResult, Presence, PresenceStatistics
+from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
+from trio_socketio.protocol.presence_log import (
+    CursorExpired,
+    Entries,
+    Entry,
+    GenerationChanged,
+)
+
+__all__ = [
+    "Cursor",
+    "CursorExpired",
+    "Entries",
+    "Entry",
+    "GenerationChanged",
+    "KickResult",
+    "MemoryStore",
+    "Presence",
+    "PresenceStatistics",
+    "PresenceStore",
+    "SeatOptions",
+    "StoreUnavailable",
+    "parse_cursor",
+]

@@ -1,0 +1,203 @@
+"""Presence of one server: which namespaces have seats, and how that starts and ends."""
+
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.node import Node
+from trio_socketio.im.presence.seats import SeatOptions, Seats
+from trio_socketio.protocol.joining import State as JoiningState
+from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
+from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.steps import Step
+
+if TYPE_CHECKING:
+    from trio_socketio.im.presence.store import PresenceStore
+    from trio_socketio.protocol.presence_cursor import Cursor
+    from trio_socketio.socketio.namespace import Namespace
+    from trio_socketio.socketio.parent_namespace import ParentNamespace
+    from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
+
+KICK_S: Final = 5.0
+"""How long a kick waits until the clients are out, unless its caller says otherwise."""
+
+_MORE_S: Final = 10.0  # for a claim, beyond the lease of another node that it may have to wait for
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceStatistics:
+    """What presence does at the moment, and what it has done since the server was made.
+
+    Args:
+        claims: clients that have a seat, or are being given one, or whose seat is being released.
+        lingering: lost clients that are remembered.
+        releasing: releases that wait for the store.
+        claimed: seats that were given.
+        refused: clients that got none.
+        replaced: clients that were put out because their user has logged in anew.
+        kicked: clients that were put out because their user was kicked.
+    """
+
+    claims: int
+    lingering: int
+    releasing: int
+    claimed: int
+    refused: int
+    replaced: int
+    kicked: int
+
+
+@dataclass(frozen=True, slots=True)
+class KickResult:
+    """What a kick has done.
+
+    Args:
+        done: how many clients had a seat.
+        cursor: where in the log that was so.
+        confirmed: whether all of them are known to be out.
+    """
+
+    done: int
+    cursor: "Cursor"
+    confirmed: bool
+
+
+class Presence:
+    """Knows who is online in namespaces of a server, and gives users the seats that they may have.
+
+    ::
+
+        presence = Presence(sio)
+        presence.seat("/chat", policy="newest")
+
+    Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
+    Presence lives while the server serves, as one of its lifespans.
+
+    Args:
+        server: serves the namespaces.
+        store: has the seats, for all nodes. None means a MemoryStore of its own.
+        node: the name of this node, the same after each restart and unlike that of any other; None
+            means one that is drawn at random.
+
+    Raises:
+        LocalProtocolError: the server is running already.
+
+    Attributes:
+        store: answers who is online, and has the log.
+    """
+
+    def __init__(
+        self, server: "Server", store: "PresenceStore | None" = None, *, node: str | None = None
+    ) -> None:
+        self.store = MemoryStore() if store is None else store
+        self._server = server
+        name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
+        self._node = Node(self.store, name)
+        self._seats: dict[Namespace | ParentNamespace, Seats] = {}
+        server.lifespan(self._live)
+
+    def seat(
+        self,
+        namespace: "str | Namespace | ParentNamespace" = "/",
+        *,
+        policy: Policy = "newest",
+        maximum: int = 1,
+        takeover: Takeover = "strict",
+        linger_s: float = 0.0,
+    ) -> None:
+        """Have clients take a seat, as the last step of joining a namespace.
+
+        Steps of the stage SEAT that are added later come after it; they had better be added before,
+        as a client that they refuse was online for a moment.
+
+        Args:
+            namespace: its name, or what `Server.of` has returned: the seats of a parent are for all
+                of its children.
+            policy: see SeatOptions; so are the others.
+            maximum: how many seats a user may have with the policy "many".
+            takeover: "strict" or "fast".
+            linger_s: how long the seat of a lost client is held.
+        Raises:
+            LocalProtocolError: the namespace has seats already.
+            OptionError: an option cannot be used.
+        """
+        options = SeatOptions(policy=policy, maximum=maximum, takeover=takeover, linger_s=linger_s)
+        channel = self._server.of(namespace) if isinstance(namespace, str) else namespace
+        if channel in self._seats:
+            raise LocalProtocolError(f"{channel.name} has seats already")
+        seats = self._seats[channel] = Seats(self._node, options)
+        lease_s = self.store.lease_s
+        timeout_s = None if lease_s == inf else lease_s + _MORE_S
+        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=timeout_s)])
+        channel.observe(seats)
+
+    def _check_linger(self, name: str, options: SeatOptions) -> None:
+        """Refuse to hold a seat for longer than its client can come back to it.
+
+        Raises:
+            ConfigurationError: linger_s is too long.
+        """
+        recovery_s = self._server.options.state_recovery_max_disconnection_s
+        if options.linger_s and not self._server.options.state_recovery:
+            log.warning("linger_s of %s has no effect without state_recovery", name)
+        elif options.linger_s > recovery_s:
+            raise ConfigurationError(
+                f"linger_s of {name} is {options.linger_s:g}, which is more than "
+                f"state_recovery_max_disconnection_s ({recovery_s:g})"
+            )
+
+    async def kick(
+        self, user: str, namespace: str = "/", *, timeout_s: float = KICK_S
+    ) -> KickResult:
+        """Put a user out of a namespace, on whatever node, and wait until that is done.
+
+        It ends the claims that the user has now. A client that comes later is not concerned.
+
+        Args:
+            user: the user.
+            namespace: its name.
+            timeout_s: how long to wait for the nodes of the clients.
+        Raises:
+            StoreUnavailable: nobody knows whether the user was kicked.
+        """
+        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        outcome = await self.store.kick(name, user)
+        if isinstance(outcome, Absent):
+            return KickResult(0, outcome.cursor, True)
+        with trio.move_on_after(timeout_s) as scope:
+            await self.store.wait_confirmed(name, user, outcome.tokens)
+        return KickResult(len(outcome.tokens), outcome.cursor, not scope.cancelled_caught)
+
+    def statistics(self) -> PresenceStatistics:
+        """Return what presence does at the moment."""
+        node = self._node
+        return PresenceStatistics(
+            claims=node.claim_count,
+            lingering=len(node.lingering),
+            releasing=len(node.releases),
+            claimed=node.tally.claimed,
+            refused=node.tally.refused,
+            replaced=node.tally.replaced,
+            kicked=node.tally.kicked,
+        )
+
+    async def _live(self, server: "Server") -> AsyncIterator[None]:
+        for channel, seats in self._seats.items():
+            self._check_linger(channel.name, seats.options)
+        try:
+            async with alone(trio.open_nursery()) as tasks:
+                await tasks.start(self._node.run)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            await self._node.close()

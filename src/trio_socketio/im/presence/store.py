@@ -1,0 +1,137 @@
+"""What presence asks of a store. Each transition is one step, in a store of any kind."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from trio_socketio.errors import TrioSocketIOError
+from trio_socketio.protocol.presence_claims import (
+    Absent,
+    Claimed,
+    ClaimRef,
+    ClaimRequest,
+    Count,
+    Fenced,
+    Kicked,
+    Order,
+    Page,
+    Present,
+    Released,
+    Stale,
+    Taken,
+)
+from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
+
+MAX_USERS_ASKED: int = 1000
+"""How many users one `get` may name."""
+
+
+class StoreUnavailable(TrioSocketIOError):
+    """The store has not answered. Whether it has done what it was asked is unknown."""
+
+
+class PresenceStore(Protocol):
+    """Keeps who is online, and the log of it, for all nodes.
+
+    A transition (claim, release, kick, reap) changes the state and appends to the log in one step,
+    so that the order of the log is the order of the state, and no reader sees one without the other
+    (PRES-07). It is done completely, also when its caller is cancelled, or not at all.
+
+    Every answer that tells what is so has the cursor at which it was so. Each namespace has one log
+    of its own, which is its only partition; one that nobody has used yet is empty.
+
+    Every method may raise StoreUnavailable.
+    """
+
+    # -- the leases of nodes
+
+    @property
+    def lease_s(self) -> float:
+        """How long a lease lasts after it was renewed; infinity means for ever."""
+
+    async def enroll(self, node: str, boot: str) -> tuple[str, ...] | Fenced:
+        """Give a node its first lease.
+
+        Args:
+            node: its name.
+            boot: a new name of this incarnation.
+        Returns:
+            Earlier boots of the same node, whose leases have ended by this: reap them.
+        """
+
+    async def renew(self, boot: str) -> bool:
+        """Lengthen a lease. False: it has ended, and the node has to close its clients."""
+
+    async def retire(self, boot: str) -> None:
+        """End the lease of a node that stops; whatever claims it has left are to be reaped."""
+
+    async def expired(self) -> list[str]:
+        """Return the boots whose leases have ended and that have claims left."""
+
+    async def reap(self, boot: str, limit: int = 500) -> int | None:
+        """End claims of a boot whose lease has ended, as "offline" with the reason "node_lost".
+
+        Returns:
+            How many were ended; fewer than limit if none is left. None if the boot is alive.
+        """
+
+    # -- claims
+
+    async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        """Ask for a seat for a client."""
+
+    async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
+        """End a claim of the node's own, whose client has left.
+
+        Args:
+            ref: names the claim.
+            reason: of the disconnect.
+        """
+
+    async def kick(self, namespace: str, user: str) -> Kicked | Absent:
+        """End all claims of a user. Their nodes get orders; see wait_confirmed."""
+
+    async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
+        """Wait until every node concerned has put out the clients of these claims, or is lost.
+
+        Args:
+            namespace: the name.
+            user: whose claims they are.
+            tokens: of claims that others have ended.
+        """
+
+    # -- what a node is told
+
+    async def receive_orders(self, boot: str) -> list[Order]:
+        """Wait until there are orders for a node; return all that it has not confirmed."""
+
+    async def confirm(self, order: Order) -> None:
+        """Say that the client of an order is out. It may be said again."""
+
+    # -- reading
+
+    async def get(self, namespace: str, users: Iterable[str]) -> Present:
+        """Return the seats of some users, at most MAX_USERS_ASKED."""
+
+    async def count(self, namespace: str) -> Count:
+        """Count the users that are online."""
+
+    async def list_users(self, namespace: str, after: str | None, limit: int) -> Page:
+        """Return a page of the users that are online, in the order of their ids.
+
+        Args:
+            namespace: the name.
+            after: the last user of the page before; None for the first page.
+            limit: how many users the page may hold.
+        """
+
+    async def snapshot(self, namespace: str) -> Present:
+        """Return all users that are online, at one cursor."""
+
+    async def read(
+        self, namespace: str, cursor: Cursor, limit: int
+    ) -> Entries | CursorExpired | GenerationChanged:
+        """Return the entries of the log behind a cursor, at most limit of them."""
+
+    async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
+        """Wait until `read` from this cursor returns anything but "nothing new"."""

@@ -1,0 +1,28 @@
+"""The presence stores against a plain model; every store that is added runs under it."""
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.im.mutants import MISTAKES, Mistake, read_module
+from tests.im.presence_machine import PresenceMachine
+from tests.im.store_world import MemoryWorld
+
+
+class MemoryMachine(PresenceMachine):
+    open_world = MemoryWorld
+
+
+@pytest.mark.req(
+    "PRES-41", "PRES-42", "PRES-43", "PRES-44", "PRES-45", "PRES-46", "PRES-47", "PRES-48"
+)
+@pytest.mark.time_limit(240)
+@pytest.mark.parametrize("machine", [MemoryMachine])
+def test_a_store_against_the_model(machine: type[PresenceMachine]) -> None:
+    run = settings(max_examples=100, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(machine, settings=run)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_is_about_code_that_is_there(mistake: Mistake) -> None:
+    """`make mutants` makes them, and runs the tests that must notice."""
+    mistake.apply(read_module(mistake))

@@ -1,0 +1,75 @@
+"""The ids of users."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.user_ids import (
+    MAX_USER_ID,
+    is_reserved_room,
+    parse_user_id,
+    user_room,
+)
+
+
+@pytest.mark.req("PRES-04")
+@pytest.mark.parametrize(
+    ("value", "user"),
+    [("7", "7"), (7, "7"), (-7, "-7"), (0, "0"), (10**20 - 1, "9" * 20), ("Ann Lee", "Ann Lee")],
+)
+def test_text_and_integers_are_ids(value: Any, user: str) -> None:
+    assert parse_user_id(value) == user
+
+
+@pytest.mark.req("PRES-04")
+@pytest.mark.parametrize("value", [None, True, 1.0, [], {}, b"7", 10**20, -(10**20)])
+def test_nothing_else_is_an_id(value: Any) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"text or an integer, not [a-zA-Z]"):
+        parse_user_id(value)
+
+
+@pytest.mark.req("PRES-05")
+@pytest.mark.parametrize("value", ["a", "x" * MAX_USER_ID, "\U0001f600", "日本"])
+def test_an_id_has_printable_characters(value: str) -> None:
+    assert parse_user_id(value) == value
+
+
+@pytest.mark.req("PRES-05")
+@pytest.mark.parametrize("value", ["", "x" * (MAX_USER_ID + 1)])
+def test_an_id_is_neither_empty_nor_long(value: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"1 to 128 characters, not {len(value)}"):
+        parse_user_id(value)
+
+
+@pytest.mark.req("PRES-05")
+@pytest.mark.parametrize("value", ["a\0b", "a\nb", "\ud800", "\x7f", "a\u2028"])
+def test_an_id_has_no_other_characters(value: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="printable"):
+        parse_user_id(value)
+
+
+@given(st.text(min_size=1, max_size=MAX_USER_ID))
+def test_an_id_is_what_it_was(value: str) -> None:
+    try:
+        assert parse_user_id(value) == value
+    except RemoteProtocolError:
+        assert not value.isprintable()
+
+
+@pytest.mark.req("PRES-06")
+@pytest.mark.parametrize("room", [user_room("7"), "user:", "x" * 20, "user:" + "x" * 15])
+def test_rooms_of_users_and_sockets_are_reserved(room: str) -> None:
+    assert is_reserved_room(room)
+
+
+@pytest.mark.req("PRES-06")
+@pytest.mark.parametrize("room", ["", "user", "a user:7", "User:7", "x" * 19, "x" * 21])
+def test_others_are_not(room: str) -> None:
+    assert not is_reserved_room(room)
+
+
+def test_a_room_for_each_user() -> None:
+    assert user_room("7") == "user:7"
