@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.control.serving import Controlled, controlled, peer
+from tests.control.serving import SECRET, Controlled, controlled, peer, tcp_peer, write_token
 from tests.im.identity.identified import ANN, BOB, STATIC
 from tests.im.identity.test_gate import OPEN_ROOT, closes, refused
 from tests.socketio.serving import until
@@ -14,7 +14,13 @@ from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control import Authentication, ControlError, open_control
+from trio_socketio.control import (
+    Authentication,
+    ControlError,
+    ControlToken,
+    TokenTable,
+    open_control,
+)
 from trio_socketio.im.identity.options import IdentityOptions
 
 BACKEND = IdentityOptions(backend=True, deadline_s=0.5)
@@ -86,6 +92,33 @@ async def test_without_a_backend_that_authenticates_nobody_enters(tmp_path: Path
             await client.connect("/chat", {"token": "x"})
             await control.register(handle)  # replaces the other
         assert (await refused(client, {"token": "x"}, "/"))["data"]["errcode"] == 1
+
+
+@pytest.mark.req("CONTROL-76")
+@trio_test
+async def test_a_backend_whose_token_is_narrowed_is_not_asked(tmp_path: Path) -> None:
+    file = write_token(tmp_path)
+    wide, narrow = (
+        ControlToken(name="ops", file=file, methods=methods) for methods in (("*",), ("system.*",))
+    )
+    async with (
+        controlled(
+            tmp_path, chat_server(), identity=BACKEND, listen=("tcp:127.0.0.1:0",), tokens=(wide,)
+        ) as where,
+        tcp_peer(where) as raw,
+        open_client(where.port) as client,
+    ):
+        await raw.call("auth", token=SECRET)
+        await raw.call("backend.register", authenticate=True)
+        where.service.apply(TokenTable([narrow]))
+        assert (await refused(client, {"token": "x"}))["data"]["errcode"] == 1
+        assert (await raw.call("system.info"))["pid"] == 1  # and no question before it
+        where.service.apply(TokenTable([wide]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.connect, "/chat", {"token": "x"})
+            asked = await raw.receive()
+            assert asked["method"] == "backend.authenticate"
+            await raw.send({"jsonrpc": "2.0", "id": asked["id"], "result": {"user": "ann"}})
 
 
 @pytest.mark.req("IDENT-26", "IDENT-28")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 from tests.http.answering import answering
 from tests.im.identity.identified import ANN, BOB, OK, STATIC, Identified, identified, jwt_options
 from tests.im.identity.test_gate import refused
@@ -24,6 +25,7 @@ from trio_socketio.im.identity.options import (
     NamespaceIdentity,
     StaticToken,
 )
+from trio_socketio.im.identity.verifiers import prepare
 from trio_socketio.reloading import Held, Plan, plan, put_into
 
 
@@ -114,6 +116,20 @@ async def test_another_jwks_url(tmp_path: Path) -> None:
             await refused(client, {"token": token("RS256", kid="a")}, "/")
             await until(lambda: first.open_now == 0)
             assert here.service.statistics().fetches == len(first.asked) + len(second.asked)
+
+
+@pytest.mark.req("IDENT-43")
+def test_other_certificates_to_trust(tmp_path: Path) -> None:
+    trusted = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+    jwt = JwtOptions(jwks_url="https://issuer.example/keys", ca_file=str(trusted))
+    first = prepare(IdentityOptions(jwt=jwt))
+    same = prepare(first.options, before=first)
+    assert same.remote is first.remote, "its keys are kept"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+    other = prepare(first.options, before=same)
+    assert other.remote is not first.remote
+    assert other.digests != first.digests == same.digests
 
 
 @trio_test

@@ -31,6 +31,7 @@ class Prepared(NamedTuple):
         webhook: None if there is none.
         backend: asks backends; None if they are not asked. Its `ask` is set by who uses it.
         digests: of the files that each option names, to tell whether they have changed.
+        trusted: the digest of the certificates that are trusted for the JWKS URL.
     """
 
     options: IdentityOptions
@@ -40,6 +41,7 @@ class Prepared(NamedTuple):
     webhook: Webhook | None = None
     backend: BackendVerifier | None = None
     digests: Mapping[str, bytes] = {}
+    trusted: bytes = b""
 
 
 def prepare(
@@ -63,7 +65,7 @@ def prepare(
     outgoing: Outgoing | None = None
     webhook: Webhook | None = None
     backend: BackendVerifier | None = None
-    digests = _digests(options)
+    digests, trusted = _digests(options), b""
     if options.tokens:
         verifiers["static"] = StaticTokens(options.tokens)
     if options.jwt is not None:
@@ -73,7 +75,12 @@ def prepare(
         from trio_socketio.im.identity.jwt_verifier import JwtVerifier
         from trio_socketio.im.identity.keys import read_key_file
 
-        if before is not None and _is_same_url(before.options.jwt, options.jwt):
+        trusted = _digest([options.jwt.ca_file])
+        if (
+            before is not None
+            and before.trusted == trusted
+            and _is_same_url(before.options.jwt, options.jwt)
+        ):
             remote, outgoing = before.remote, before.outgoing
         elif options.jwt.jwks_url is not None:
             remote, outgoing = _open_remote(options, options.jwt)
@@ -89,7 +96,7 @@ def prepare(
         webhook = Webhook(options.webhook, options.deadline_s, clock)
         verifiers["webhook"] = webhook
     policies = Policies(verifiers, options.namespaces)
-    return Prepared(options, policies, remote, outgoing, webhook, backend, digests)
+    return Prepared(options, policies, remote, outgoing, webhook, backend, digests, trusted)
 
 
 def _digests(options: IdentityOptions) -> dict[str, bytes]:
