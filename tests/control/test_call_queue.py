@@ -139,8 +139,10 @@ async def test_calls_that_do_not_wait_let_other_tasks_run(monkeypatch: pytest.Mo
             calls.add(name, work)
         nursery.start_soon(watch)
     told = [line for line in calls.told if "begins" in line or "task" in line]
-    begun = "".join(line[0] if "begins" in line else " " for line in told).split()
-    assert begun == ["abc", "def", "g"]
+    begun = "".join(line[0] if "begins" in line else " " for line in told)
+    assert begun.replace(" ", "") == "abcdefg"
+    # Three fill a slice. Trio shuffles the tasks of a pass, so two slices may be neighbours.
+    assert " " in begun[begun.index("c") + 1 : begun.index("g")]
 
 
 @trio_test
