@@ -47,7 +47,7 @@ class Certificate(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a program goes by.
+    """The configuration, files and tokens that a program uses.
 
     Args:
         configuration: all options, those that the app sets itself included.
@@ -90,7 +90,7 @@ class Change(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a reload does.
+    """The effect of a reload.
 
     Args:
         held: what the program goes by from then on.
@@ -133,7 +133,7 @@ def plan(
         loaded: the configuration that was loaded anew.
         own: the options that the app sets itself.
         sources: where the configuration was loaded from.
-        runs_control: whether the control service runs. If not, nobody can use a token.
+        runs_control: whether the control service runs. If not, tokens have no effect.
     Raises:
         ConfigurationError: something cannot be used.
     """
@@ -291,7 +291,7 @@ def _take(old: OptionGroup, new: OptionGroup, names: Iterable[str]) -> OptionGro
     """Return a group that holds, with some options of a new one.
 
     It is not checked: options that can be changed now need not go with those that wait for the
-    restart. If a TCP address has lost its tokens, for one, nobody is let in there until then.
+    restart. For example, a TCP address that has lost its tokens refuses every peer until then.
     """
     taken = copy(old)
     for name in names:

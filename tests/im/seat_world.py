@@ -114,14 +114,21 @@ class SeatWorld:
     # -- running
 
     async def start(self, nursery: trio.Nursery) -> None:
-        for server in self.servers:
-            await nursery.start(self._serve, server)
+        await nursery.start(self._serve_all)
         await wait_all_tasks_blocked()
 
-    async def _serve(self, server: Server, task_status: trio.TaskStatus[Any]) -> None:
-        with trio.CancelScope() as scope, pytest.MonkeyPatch.context() as patch:
+    async def _serve_all(self, task_status: trio.TaskStatus[None]) -> None:
+        # One patch for all servers: if each had its own, the last to end could restore STILL_S.
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(poller, "TURN_S", STILL_S)  # a batch is read in one turn
             patch.setattr(jobs, "_SLICE_S", STILL_S)
+            async with trio.open_nursery() as nursery:
+                for server in self.servers:
+                    await nursery.start(self._serve, server)
+                task_status.started()
+
+    async def _serve(self, server: Server, task_status: trio.TaskStatus[Any]) -> None:
+        with trio.CancelScope() as scope:
             self._serving.append(scope)
             await server.serve(port=0, task_status=task_status)
 

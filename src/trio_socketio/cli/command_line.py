@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code, which the help of each command explains.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    while arguments[:1] == ["--"]:  # there are no options before the command for it to end
+    while arguments[:1] == [
+        "--"
+    ]:  # it would end the options before the command, and there are none
         arguments = arguments[1:]
     if arguments[:1] == ["ctl"]:  # a parser of its own, because what may follow is up to the method
         from trio_socketio.cli import ctl

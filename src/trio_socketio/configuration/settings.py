@@ -15,7 +15,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 """The greatest size of a configuration file; a larger one is some other file."""
 
 MAX_DEPTH: Final = 16
-"""How deeply tables may be nested."""
+"""The depth to which tables may be nested."""
 
 
 _TABLE_OF_TOMLLIB: Final = re.compile(r"\('(?:[^'\\]|\\.)*',?(?: '(?:[^'\\]|\\.)*',?)*\)")

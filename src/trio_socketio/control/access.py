@@ -1,4 +1,4 @@
-"""Who is calling, and what it may do."""
+"""The identity and the permissions of callers."""
 
 import msgspec
 

@@ -14,7 +14,7 @@ from trio_socketio.errors import ControlError, LocalProtocolError, SessionClosed
 
 
 class Line(Protocol):
-    """What the calls need of the connection; see Peer."""
+    """The part of a connection that the calls need; see Peer."""
 
     name: str
 
@@ -46,7 +46,7 @@ class BackendCalls:
 
     @property
     def pending(self) -> int:
-        """How many calls it has not answered yet."""
+        """The number of calls that it has not answered yet."""
         return len(self._asked)
 
     def may_be_backend(self) -> bool:
@@ -58,7 +58,7 @@ class BackendCalls:
         self._asked.receive(response)
 
     def end(self, reason: str) -> None:
-        """Tell everybody who waits that no answer will come."""
+        """Tell all waiting callers that no answer will come."""
         self._asked.close(reason)
 
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:

@@ -16,7 +16,7 @@ import trio
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 SLICE_S: Final = 0.001
-"""How long calls are made without a pause in which other tasks run."""
+"""The time after which a run of calls pauses, so that other tasks can run."""
 _PAUSE: Final = object()
 
 

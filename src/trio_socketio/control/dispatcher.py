@@ -56,7 +56,7 @@ class Dispatcher:
     Args:
         groups: objects whose functions are marked as methods.
         max_answer_bytes: an answer that would be longer is an error instead.
-        refusals: logs the notifications that were refused, as nobody else is told.
+        refusals: logs refused notifications, because they have no answer.
 
     Attributes:
         methods: by name.

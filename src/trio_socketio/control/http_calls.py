@@ -41,7 +41,7 @@ class HttpCaller:
 
     @property
     def grant(self) -> Grant | None:
-        """What the token allows now."""
+        """The current permissions of the token."""
         return self._hub.access.grant_of(self._identity)
 
     def authenticate(self, secret: str) -> Grant:

@@ -11,7 +11,7 @@ from trio_socketio.control.system import System
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What is asked by all peers and requests.
+    """The parts that all peers and requests share.
 
     Args:
         system: the program around the server.

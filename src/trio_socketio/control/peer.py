@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _UNKNOWN_LINE_BYTES: Final = 8192
 """The longest line of a peer that has not given its token yet."""
 _LAST_CALLS_S: Final = 60.0
-"""How long the calls of a peer that sends nothing more may take."""
+"""The time that a peer's calls may take after it has sent its last line."""
 _LEFT: Final = "transport close"
 """Why a peer has gone that has closed its connection in order."""
 _HTTP: Final = re.compile(rb"[A-Z]+ \S+ HTTP/\d(\.\d)?\r?").fullmatch
@@ -128,7 +128,7 @@ class Peer:
             messages, is_batch = decode_messages(line, options.max_batch)
         except ControlError as error:
             if _HTTP(line):  # CONTROL-27
-                # The lines that follow are headers, and then whatever somebody had a browser send.
+                # The lines that follow are headers, and then a body that a page may have chosen.
                 self._write(encode_error(NULL, ControlError(Code.INVALID_REQUEST, _NOT_HTTP)))
                 self.close("it speaks HTTP")
             else:
@@ -155,7 +155,7 @@ class Peer:
 
     @property
     def _most(self) -> int:
-        """How many of its calls may be under way; before it has said who it is, one batch."""
+        """The bound on its calls under way; before it is identified, one batch."""
         return 1 if self.standing.life is Life.GREETED else self._hub.options.max_in_flight
 
     def _too_long(self) -> None:
@@ -189,7 +189,7 @@ class Peer:
 
     @property
     def grant(self) -> Grant | None:
-        """What the peer may call now."""
+        """The current permissions of the peer."""
         return self.standing.grant
 
     def authenticate(self, secret: str) -> Grant:

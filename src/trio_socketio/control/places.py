@@ -66,7 +66,7 @@ def check_exposure(endpoint: Endpoint, listener: socket.socket, *, has_tokens: b
     may stand for any address.
 
     Raises:
-        ConfigurationError: somebody could who must not, or secrets would pass in the clear.
+        ConfigurationError: callers could connect who must not, or secrets would pass in the clear.
     """
     where = listener.getsockname()
     if listener.family == socket.AF_UNIX:

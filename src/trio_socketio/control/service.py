@@ -46,9 +46,9 @@ from trio_socketio.socketio.server import Server
 log = logging.getLogger(__name__)
 
 _CALLS_S: Final = 1.0
-"""How long calls that wait may go on when the service ends, before they are cancelled."""
+"""The time that waiting calls get when the service ends, before they are cancelled."""
 _FLUSH_S: Final = 2.0
-"""How long peers may then take to accept their last answers."""
+"""The time that peers then get to accept their last answers."""
 _GROUPS: Final[tuple[type, ...]] = (
     AccessMethods,
     SystemMethods,
@@ -243,7 +243,7 @@ class ControlService:
         is_local = process is not None  # CONTROL-78: a missing address would prove nothing
         peer = Peer(self._hub, connection, name, nursery, self._forget, is_local=is_local)
         self._peers[peer] = None
-        # One that needs a token has a line when it has given it: anybody can connect over TCP.
+        # A peer that needs a token is logged once it has given it: any process can connect.
         log.log(logging.INFO if is_local else logging.DEBUG, "%s has connected", name)
 
     def _forget(self, peer: Peer) -> None:

@@ -47,7 +47,7 @@ class Standing:
 
     @property
     def grant(self) -> Grant | None:
-        """What it may call now; None if it has given no token that is valid."""
+        """Its current permissions; None if it has given no valid token."""
         return self._access.grant_of(self._identity)
 
     @property
@@ -93,6 +93,6 @@ class Standing:
         """Write its last line."""
         if self.has_identity:
             log.log(level, "%s %s: %s", self._name, words, reason)
-        elif level >= logging.WARNING:  # CONTROL-70: anybody can cause such lines
+        elif level >= logging.WARNING:  # CONTROL-70: any peer can cause such lines
             kind = f"a peer without a token {words}"
             self._access.refusals.tell(kind, "%s %s: %s", self._name, words, reason)

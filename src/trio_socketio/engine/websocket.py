@@ -64,7 +64,7 @@ class WebSocketTransport:
 
     @property
     def traffic(self) -> Traffic:
-        """What the connection has carried since its switch, and what it is about to send."""
+        """The traffic of the connection since its switch, unsent output included."""
         traffic = Traffic(0, 0, *self._connection.unflushed)
         traffic.add(self._connection.traffic)
         return traffic

@@ -1,1 +1,1 @@
-"""What an IM service needs above Socket.IO. The packages in here do not import one another."""
+"""The parts of an IM service above Socket.IO. The packages here do not import one another."""

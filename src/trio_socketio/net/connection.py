@@ -108,7 +108,7 @@ class Connection:
         self._output = IDLE
         self._out: list[bytes] = []  # written in this turn
         self._out_bytes = 0
-        self._apart = 0  # how many pieces of it are no packets
+        self._apart = 0  # the number of its pieces that are not packets
         self.backlog: Backlog | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
@@ -126,7 +126,7 @@ class Connection:
     def count_apart(self) -> None:
         """Count what it carries from now on by itself, because it is a session's alone.
 
-        What has been written and not flushed is no packet, but its bytes are counted.
+        Output that waits to be flushed does not count as packets, but its bytes are counted.
         """
         self.traffic = Traffic()
         self._apart = len(self._out)

@@ -105,7 +105,7 @@ class Owner(Protocol):
     traffic: Traffic
     """The traffic of new connections, which speak HTTP at first."""
     writes_dropped: int
-    """How many writes were dropped because the peers of their connections were too slow."""
+    """The number of writes that were dropped because their peers were too slow."""
 
     def connection_released(self, connection: Any) -> None:
         """Take note that the connection's descriptor is closed."""

@@ -1,4 +1,4 @@
-"""What connections or sessions have carried, in plain numbers."""
+"""The traffic of connections or sessions, in plain numbers."""
 
 
 class Traffic:

@@ -173,7 +173,7 @@ class AdminPort:
             self._refused.end()
 
     def end(self) -> None:
-        """Have `serve` return when everybody who has asked has the answer."""
+        """Have `serve` return when all requests have been answered."""
         self._ending.set()
 
     def _check_exposure(self, endpoint: Endpoint, listener: socket) -> None:

@@ -32,7 +32,7 @@ class State(Name):
 
 
 class Input(Name):
-    """What can happen to a claim."""
+    """The inputs to the life of a claim."""
 
     CLAIMED = auto()
     REFUSED = auto()

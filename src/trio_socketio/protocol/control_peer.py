@@ -33,7 +33,7 @@ class Life(Name):
 
 
 class Input(Name):
-    """What can happen to a peer."""
+    """The inputs to the life of a peer."""
 
     IDENTIFY = auto()  # it has given a valid token, or needs none
     END = auto()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 TOMBSTONE_S: Final = 24 * 3600.0
-"""How long an ended lease is remembered, so that a late packet cannot bring it back."""
+"""The time for which an ended lease is remembered, so that a late packet cannot revive it."""
 
 
 @dataclass(slots=True)

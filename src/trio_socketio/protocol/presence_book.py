@@ -184,7 +184,7 @@ class Book:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is online, and no node has anything to do."""
+        """Whether no user is online, and no node has anything to do."""
         return not self.users and not self.orders
 
     def boots(self) -> Iterable[str]:

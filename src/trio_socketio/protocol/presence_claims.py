@@ -1,4 +1,4 @@
-"""What is asked of a presence store, and what it answers."""
+"""The requests to a presence store, and its answers."""
 
 from typing import Final, Literal
 
@@ -7,7 +7,7 @@ import msgspec
 from trio_socketio.protocol.presence_cursor import Cursor
 
 Policy = Literal["newest", "reject", "many"]
-"""Who wins when a user logs in again: the new client, the old one, or both."""
+"""The winner when a user logs in again: the new client, the old one, or both."""
 
 Takeover = Literal["strict", "fast"]
 """Whether a new client may enter before the node of the old one has put that out."""
@@ -59,7 +59,7 @@ class ClaimRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         user: the user.
         boot: that made the claim.
         attempt: of the request.
-        token: of the claim; None if the answer was lost, so that nobody knows whether there is one.
+        token: of the claim; None if the answer was lost, and with it whether there is one.
     """
 
     namespace: str

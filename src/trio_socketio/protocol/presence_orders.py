@@ -1,4 +1,4 @@
-"""Whom nodes have to put out, and have not confirmed yet."""
+"""The clients that nodes have to put out, and have not confirmed yet."""
 
 from collections.abc import Callable, Iterable
 

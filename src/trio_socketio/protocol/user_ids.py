@@ -5,7 +5,7 @@ from typing import Final
 from trio_socketio.errors import RemoteProtocolError
 
 MAX_USER_ID: Final = 128
-"""How many characters the id of a user may have."""
+"""The number of characters that a user id may have."""
 
 _ROOM_PREFIX: Final = "user:"
 _SOCKET_ID_CHARACTERS: Final = 20  # rooms of this length are those of sockets, on every node
@@ -18,7 +18,7 @@ def parse_user_id(value: object) -> str:
     Args:
         value: as it came from outside.
     Raises:
-        RemoteProtocolError: nobody can have this id.
+        RemoteProtocolError: it is not a valid user id.
     """
     if type(value) is int and abs(value) < _MAX_INTEGER:
         return str(value)

@@ -145,12 +145,12 @@ class InheritedEndpoint:
 
 
 class CheckedEndpoint:
-    """An endpoint whose sockets are checked when they are bound, before anybody is let in.
+    """An endpoint whose sockets are checked when they are bound, before any peer is accepted.
 
     Args:
         endpoint: where to listen.
         check: called with the endpoint and each of its listening sockets. It raises
-            ConfigurationError if nobody may be let in there.
+            ConfigurationError if no peer may be accepted there.
     """
 
     def __init__(

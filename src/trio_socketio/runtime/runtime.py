@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 END_S: Final = 5.0
-"""How long a service that was asked to end may take, before it is cancelled."""
+"""The time in which a service that was asked to end has to do so, before it is cancelled."""
 
 
 class Service(Protocol):

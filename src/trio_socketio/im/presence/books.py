@@ -10,7 +10,7 @@ import trio
 from trio_socketio.protocol.presence_book import Book
 
 MAX_IDLE: Final = 1000
-"""How many namespaces are remembered that nobody is online in. Clients may make names up."""
+"""The number of namespaces without users that are remembered. Clients may make names up."""
 
 
 class Shelf:
@@ -35,7 +35,7 @@ class Shelf:
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any task waits."""
         return bool(self.readers or self.waiting)
 
 
@@ -53,7 +53,7 @@ class Books:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._shelves: dict[str, Shelf] = {}
-        self._idle: dict[str, None] = {}  # nobody is online there; the longest unused first
+        self._idle: dict[str, None] = {}  # without users; the longest unused first
         self._written: deque[Shelf] = deque()  # that of every entry which is kept, oldest first
         self._weight = 0
 
@@ -100,7 +100,7 @@ class Books:
         shelf.weight = shelf.book.log.weight
 
     def _rest(self, namespace: str) -> None:
-        """Note that nobody is online in a namespace; forget others that have been so for long."""
+        """Note that a namespace has no users; forget others that have had none for long."""
         self._idle[namespace] = None
         excess = len(self._idle) - MAX_IDLE
         for name in tuple(islice(self._idle, excess)) if excess > 0 else ():

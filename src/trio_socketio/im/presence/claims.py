@@ -75,7 +75,7 @@ class Claim:
 
     @property
     def user(self) -> str:
-        """Who the client is."""
+        """The user of the client."""
         return self.place[1]
 
     def move(self, event: Input) -> None:

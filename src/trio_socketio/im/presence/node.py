@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S: Final = 0.5
-"""How long to wait before a store that was unavailable is asked again."""
+"""The wait before a store that was unavailable is asked again."""
 
 CLOSE_S: Final = 5.0
-"""How long the last releases may take when the node stops."""
+"""The time that the last releases get when the node stops."""
 
 
 class LeaseLost(TrioSocketIOError):
@@ -38,7 +38,7 @@ class LeaseLost(TrioSocketIOError):
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of claims; see PresenceStatistics."""
+    """Counts the outcomes of claims; see PresenceStatistics."""
 
     claimed: int = 0
     refused: int = 0
@@ -75,7 +75,7 @@ class Node:
 
     @property
     def claim_count(self) -> int:
-        """How many claims there are."""
+        """The number of claims."""
         return len(self._claims)
 
     # -- claims

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 STORE_S: Final = 3.0
-"""How long the store may take to answer a claim. After that nobody knows whether it was made."""
+"""The time in which the store has to answer a claim. After it, the outcome is unknown."""
 
 FAST_S: Final = 1.0
-"""How long a fast takeover waits for the node of the old client."""
+"""The time for which a fast takeover waits for the node of the old client."""
 
 NOT_JOINED: Final = "not joined"
 """The reason in the log of a client whose joining has failed after it got its seat."""
@@ -45,7 +45,7 @@ _UNDEFINED: Final = -1  # the errcode of the contract for what has no code of it
 
 
 class SeatOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How seats are given in a namespace.
+    """The rules by which seats are given in a namespace.
 
     Args:
         policy: who wins when a user logs in again: the "newest" client, the old one ("reject"), or
@@ -158,7 +158,7 @@ class Seats(Observer):
 
     async def _ask(self, request: ClaimRequest) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled
-        # this, nobody would know its token.
+        # this, its token would be lost.
         ends = trio.current_time() + STORE_S
         with trio.CancelScope(shield=True, deadline=ends):
             return await self._node.store.claim(request)
@@ -204,7 +204,7 @@ def _user_of(socket: "Socket") -> str:
     """Return who the client is.
 
     Raises:
-        ConnectRefused: no earlier step has established that, or nobody can have this id.
+        ConnectRefused: no earlier step has identified it, or its id is not a valid user id.
     """
     if socket.user is None:  # PRES-59
         raise _refused("not authenticated", NOT_AUTHENTICATED)

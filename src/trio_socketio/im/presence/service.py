@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KICK_S: Final = 5.0
-"""How long a kick waits until the clients are out, unless its caller says otherwise."""
+"""The time for which a kick waits until the clients are out, by default."""
 
 _MORE_S: Final = 10.0  # for a claim, beyond the lease of another node that it may have to wait for
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceStatistics:
-    """What presence does at the moment, and what it has done since the server was made.
+    """The current numbers of presence, and its totals since the server was made.
 
     Args:
         claims: clients that have a seat, or are being given one, or whose seat is being released.
@@ -59,7 +59,7 @@ class PresenceStatistics:
 
 @dataclass(frozen=True, slots=True)
 class KickResult:
-    """What a kick has done.
+    """The outcome of a kick.
 
     Args:
         done: how many clients had a seat.
@@ -168,7 +168,7 @@ class Presence:
             namespace: its name.
             timeout_s: how long to wait for the nodes of the clients.
         Raises:
-            StoreUnavailable: nobody knows whether the user was kicked.
+            StoreUnavailable: it is unknown whether the user was kicked.
         """
         name = namespace if namespace.startswith("/") else f"/{namespace}"
         outcome = await self.store.kick(name, user)

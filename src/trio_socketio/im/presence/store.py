@@ -1,4 +1,4 @@
-"""What presence asks of a store. Each transition is one step, in a store of any kind."""
+"""The interface of a presence store. In any store, each transition is one step."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
 
 MAX_USERS_ASKED: int = 1000
-"""How many users one `get` may name."""
+"""The number of users that one `get` may name."""
 
 
 class StoreUnavailable(TrioSocketIOError):
@@ -38,7 +38,7 @@ class PresenceStore(Protocol):
     (PRES-07). It is done completely, also when its caller is cancelled, or not at all.
 
     Every answer that tells what is so has the cursor at which it was so. Each namespace has one log
-    of its own, which is its only partition; one that nobody has used yet is empty.
+    of its own, which is its only partition; an unused one is empty.
 
     Every method may raise StoreUnavailable.
     """
@@ -47,7 +47,7 @@ class PresenceStore(Protocol):
 
     @property
     def lease_s(self) -> float:
-        """How long a lease lasts after it was renewed; infinity means for ever."""
+        """The time for which a renewed lease lasts; infinity means for ever."""
 
     async def enroll(self, node: str, boot: str) -> tuple[str, ...] | Fenced:
         """Give a node its first lease.
