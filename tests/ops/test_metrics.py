@@ -24,6 +24,7 @@ from trio.testing import trio_test
 
 from trio_socketio import ConnectRefused, EngineRequest, Server, ServerOptions, Socket
 from trio_socketio.runtime.timings import MAX_NAMES
+from trio_socketio.socketio.events import UNCOUNTED_BYTES
 from trio_socketio.socketio.handlers import TIMED_OF
 from trio_socketio.socketio.measures import MAX_NAMESPACES
 
@@ -399,13 +400,13 @@ async def test_everything_else_is_there() -> None:
     waiting = trio.Event()
 
     @server.on("wait")
-    async def wait(_: Socket) -> None:
+    async def wait(_: Socket, __: str) -> None:
         await waiting.wait()
 
     async with operated(server) as program, joined(program.port, "websocket") as (client, _):
         refused = await HttpClient(program.port).request("GET", POLLING)
         assert refused.status == 503
-        await send_batch(client, ['2["wait"]', '2["wait"]'])
+        await send_batch(client, [f'2["wait","{"x" * UNCOUNTED_BYTES}"]'])
         await until(lambda: bool(server.statistics().input_held))
         samples = await program.scrape()
         assert samples["tsio_connections_refused_total"] == 1

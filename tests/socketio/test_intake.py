@@ -25,6 +25,7 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio import EventRefused, Server, ServerOptions, Socket
 from trio_socketio.codec.socket_packet import decode_packet
+from trio_socketio.socketio.events import UNCOUNTED_BYTES
 from trio_socketio.socketio.intake import LARGE_BYTES, weigh_msgpack, weigh_text
 from trio_socketio.socketio.reading import JsonReader
 
@@ -466,11 +467,30 @@ async def test_events_that_middleware_refuses_are_given_back() -> None:
             raise EventRefused("no")
 
     async with serving(slow.server) as port, joined(port, "websocket") as (client, _):
-        await client.send(arrays(100))
-        await client.send(arrays(100))
+        await client.send(arrays(500))
+        await client.send(arrays(500))
         await until(lambda: pending(the_socket(slow.server)) == 2)
-        assert slow.held == 2 * (len(arrays(100)) + 1)
+        assert slow.held == 2 * (len(arrays(500)) + 1)
         slow.go_on.set()
+        await until(lambda: slow.held == 0)
+
+
+@pytest.mark.req("BND-19")
+@trio_test
+async def test_a_few_small_events_are_not_counted_until_more_come() -> None:
+    slow = Slow()
+    packet = '2["work",0,"' + "x" * 200 + '"]'
+    weight = len(packet) + 1
+    async with serving(slow.server) as port, joined(port, "websocket") as (client, _):
+        few = UNCOUNTED_BYTES // weight
+        await send_batch(client, [packet] * few)
+        await until(lambda: pending(the_socket(slow.server)) == few)
+        assert slow.held == 0
+        await client.send(packet)
+        await until(lambda: pending(the_socket(slow.server)) == few + 1)
+        assert slow.held == weight * (few + 1)
+        slow.go_on.set()
+        await until(lambda: pending(the_socket(slow.server)) == 0)
         await until(lambda: slow.held == 0)
 
 

@@ -32,12 +32,13 @@ TEXT: Final = 0x81
 BINARY: Final = 0x82
 _CLOSE: Final = 0x88
 _PONG: Final = 0x8A
+_UNUSUAL: Final = -1  # stands for the first byte of a frame whose length only wsproto may judge
 _USUAL_CLOSES: Final = {
     b"": CloseReason.NORMAL_CLOSURE,  # answers a close without a code
     (1000).to_bytes(2): CloseReason.NORMAL_CLOSURE,
     (1001).to_bytes(2): CloseReason.GOING_AWAY,
 }
-_SHORT_TEXT: Final = [bytes((TEXT, size)) for size in range(126)]
+_SHORT_TEXT: Final = [b"", *(bytes((TEXT, size)) for size in range(1, 126))]  # no text, no frame
 _LENGTH_16: Final = Struct("!BBH").pack
 _LENGTH_64: Final = Struct("!BBQ").pack
 
@@ -64,10 +65,8 @@ def encode_frames(packet: Outgoing) -> bytes:
     frames = packet.frames
     if frames is None:
         text = packet.text
-        if len(text) < 126:
-            frames = _SHORT_TEXT[len(text)] + text if text else b""
-        else:
-            frames = encode_frame(TEXT, text)
+        size = len(text)
+        frames = _SHORT_TEXT[size] + text if size < 126 else encode_frame(TEXT, text)
         if packet.attachments:
             frames += b"".join([encode_frame(BINARY, data) for data in packet.attachments])
         packet.frames = frames
@@ -224,6 +223,7 @@ class FrameReceiver:
         on_text = self._on_text
         messages = MESSAGES_PER_TURN
         uncommon = 0  # how many of these wsproto had
+        short = min(126, self._max_bytes + 1)  # shorter ones are neither extended nor too long
         turn_ends = self._connection.owner.poller.turn_ends
         try:
             while size - at >= 2:
@@ -239,41 +239,41 @@ class FrameReceiver:
                     self._connection.call_again()
                     return
                 first = data[at]
-                length = data[at + 1]
-                start = at + 6
-                if length == 0xFE:
-                    if size - at < 4:
-                        break
-                    length = data[at + 2] << 8 | data[at + 3]
-                    start += 2
-                    plain = length > 125
-                elif 0x80 <= length < 0xFE:
-                    length &= 0x7F
-                    plain = True
+                length = data[at + 1] - 0x80  # negative if the frame is not masked
+                if 0 <= length < short:
+                    start = at + 6
                 else:
-                    start, length = _measure(data, at)
-                    if start == 0:
-                        break
-                    plain = data[at + 1] == 0xFF and length > 65535
-                if length > self._max_bytes:  # EIO4-46
-                    self._break_off(CloseReason.MESSAGE_TOO_BIG)
-                    return
+                    if length == 126:
+                        if size - at < 4:
+                            break
+                        start = at + 8
+                        length = data[at + 2] << 8 | data[at + 3]
+                        is_usual = length > 125
+                    else:
+                        start, length = _measure(data, at)
+                        if start == 0:
+                            break
+                        is_usual = data[at + 1] == 0xFF and length > 65535
+                    if not is_usual:
+                        first = _UNUSUAL
+                    if length > self._max_bytes:  # EIO4-46
+                        self._break_off(CloseReason.MESSAGE_TOO_BIG)
+                        return
                 end = start + length
                 if end > size:
                     self._keep(data, at, end - at)
                     return
                 messages -= 1
-                if plain and first == TEXT and self._open is None:
+                if first == TEXT and self._open is None:
                     payload = apply_mask(data[start:end], data[start - 4 : start])
                     if not payload.isascii() and not is_utf8(payload):
                         self._break_off(CloseReason.INVALID_FRAME_PAYLOAD_DATA)  # WSP-17
                         return
                     on_text(payload)
-                elif plain and first == BINARY and self._open is None:
+                elif first == BINARY and self._open is None:
                     self._on_binary(apply_mask(data[start:end], data[start - 4 : start]))
                 elif (
                     first == _CLOSE
-                    and plain
                     and length <= 2
                     and self._open is None
                     and (

@@ -101,8 +101,8 @@ class Workers:
         self._context = contextvars.Context()
         self._busy = 0
         self._waiting_idle = trio.lowlevel.ParkingLot()
-        self._step_began = 0.0
-        self._slice_ends = 0.0
+        self.step_began = 0.0
+        self.slice_ends = 0.0
         self.thread: int | None = None  # the thread that serves; None while the server does not
         self.running: Callee | None = None  # the handler that was called last
         self.suspended: Any = object()  # what `begin` returned last for a function that suspended
@@ -236,7 +236,7 @@ class Workers:
                 value = yield trap
             except BaseException as error:  # thrown into the handler, where trio meant it to go
                 step, value = coroutine.throw, error
-            self._step_began = perf_counter()
+            self.step_began = perf_counter()
             self.running = handler
             try:
                 trap = context.run(step, value)
@@ -255,12 +255,16 @@ class Workers:
         Args:
             now: the time at which it ended.
         """
-        elapsed_s = now - self._step_began
+        self.end_step(now)
+        return now > self.slice_ends
+
+    def end_step(self, now: float) -> None:
+        """Log the last step if it was slow. Another begins now."""
+        elapsed_s = now - self.step_began
         if elapsed_s > self.slow_handler_s:
             name = self.running or "a handler"
             log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
-        self._step_began = now
-        return now > self._slice_ends
+        self.step_began = now
 
     async def rest(self) -> None:
         """Let other tasks run, as handlers that never suspend would not, and begin a new slice."""
@@ -268,8 +272,8 @@ class Workers:
         self._begin_slice()
 
     def _begin_slice(self) -> None:
-        self._step_began = perf_counter()
-        self._slice_ends = self._step_began + _SLICE_S
+        self.step_began = perf_counter()
+        self.slice_ends = self.step_began + _SLICE_S
 
     def log_failure(self, handler: Callee | str, socket_id: str, error: BaseException) -> None:
         """Count and log what user code has raised (CODE-01).

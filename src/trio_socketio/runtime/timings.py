@@ -5,7 +5,8 @@ from typing import Final
 
 BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The upper bounds of the buckets. A plain function that takes the third one fills a turn."""
-_FIRST_S: Final = BOUNDS_S[0]
+QUICK_S: Final = BOUNDS_S[0]
+"""The upper bound of the first bucket, into which most calls fall."""
 
 MAX_NAMES: Final = 100
 OTHER: Final = "other"
@@ -28,10 +29,17 @@ class Timing:
 
     def add(self, elapsed_s: float) -> None:
         """Add a duration."""
-        if elapsed_s <= _FIRST_S:  # most are, and searching costs as much as all the rest
-            self.buckets[0] += 1
-        else:
-            self.buckets[bisect_left(BOUNDS_S, elapsed_s)] += 1
+        self.buckets[bisect_left(BOUNDS_S, elapsed_s)] += 1
+        self.sum_s += elapsed_s
+
+    def add_quick(self, calls: int, elapsed_s: float) -> None:
+        """Add durations of at most QUICK_S.
+
+        Args:
+            calls: how many.
+            elapsed_s: all together.
+        """
+        self.buckets[0] += calls
         self.sum_s += elapsed_s
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 
 from trio_socketio.acks import answer_arguments
+from trio_socketio.runtime.timings import QUICK_S
 from trio_socketio.socketio.handlers import Handler
-from trio_socketio.socketio.intake import OVERLOAD_FACTOR, Holder, weigh_event
+from trio_socketio.socketio.intake import LIGHT_BYTES, OVERLOAD_FACTOR, Holder, weigh_event
 from trio_socketio.socketio.interception import HandlerTable, Interception
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from trio_socketio.engine.session import Session
     from trio_socketio.runtime.jobs import Workers
+    from trio_socketio.runtime.timings import Timing
     from trio_socketio.socketio.host import Host
     from trio_socketio.socketio.packets import PacketWriter
     from trio_socketio.socketio.registry import Registry
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
 
 
+UNCOUNTED_BYTES: Final = 1024
+"""Events that wait are counted together once they weigh more, as counting each takes longer than
+putting it into the queue (BND-19)."""
 _HANDLED_BYTES: Final = 16384
 """Events that were handled are taken out of the accounts together once they weigh this much."""
 
@@ -88,12 +93,13 @@ class Events:
         pending: the number of events that wait or are being handled.
     """
 
-    __slots__ = ("_place", "_queue", "_task", "handlers", "pending")
+    __slots__ = ("_place", "_queue", "_task", "_uncounted", "handlers", "pending")
 
     def __init__(self, place: EventPlace) -> None:
         self._place = place
         self.handlers: HandlerTable = place._registry.handlers
         self.pending = 0
+        self._uncounted = 0  # the part of the weight of what is queued that Intake has not counted
         self._queue: deque[_Event] | None = None  # set while a worker goes through it
         self._task: trio.lowlevel.Task | None = None  # that worker, once a handler has suspended
 
@@ -139,21 +145,40 @@ class Events:
             packet: of an event that has yet to be weighed. Most events are handled at once, and are
                 never weighed.
         """
-        if not handler.untimed or self.pending:
-            if handler.is_async or self.pending:
-                self._enqueue(handler, arguments, ack_id, weight, packet)
-            else:
-                self._call_timed(handler, arguments, ack_id)
-            return
-        handler.untimed -= 1
         workers = self._place._workers
-        try:
-            result = workers.call(handler, arguments)
-        except BaseException as error:
-            workers.log_failure(handler, arguments[0].public_id, error)
-            return  # SIO5-30: a failure answers nothing, and the client's timeout decides
-        if ack_id is not None:  # SIO5-26
-            self._acknowledge(handler, arguments[0], ack_id, result)
+        if not (handler.is_async or self.pending):
+            if not handler.untimed:
+                self._call_timed(handler, arguments, ack_id)
+                return
+            handler.untimed -= 1
+            try:
+                result = workers.call(handler, arguments)
+            except BaseException as error:
+                workers.log_failure(handler, arguments[0].public_id, error)
+                return  # SIO5-30: a failure answers nothing, and the client's timeout decides
+            if ack_id is not None:  # SIO5-26
+                self._acknowledge(handler, arguments[0], ack_id, result)
+            return
+        if packet:
+            weight = len(packet)
+            if weight > LIGHT_BYTES:
+                weight = self._weigh(arguments, packet)
+        self.pending = pending = self.pending + 1
+        self._uncounted = uncounted = self._uncounted + weight
+        if uncounted > UNCOUNTED_BYTES:  # BND-19
+            self._uncounted = 0
+            client: EventSender = arguments[0]._participant
+            client.host.intake.add(client, uncounted)
+        if handler.concurrent:
+            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id, weight))
+        elif self._queue is not None:
+            self._queue.append((handler, arguments, ack_id, weight))
+        else:
+            self._queue = deque(((handler, arguments, ack_id, weight),))
+            workers.submit(self)
+        if pending >= workers.queue_bound:
+            overload = OVERLOAD_FACTOR * workers.queue_bound
+            arguments[0]._participant.burdened(is_overload=pending >= overload)
 
     def _call_timed(self, handler: Handler, arguments: list[Any], ack_id: int | None) -> None:
         """Call a plain handler as `dispatch` does, and time it if its turn has come (OPS-22)."""
@@ -241,37 +266,16 @@ class Events:
                 self.pending -= 1
                 break
 
-    def _enqueue(
-        self,
-        handler: Handler,
-        arguments: list[Any],
-        ack_id: int | None,
-        weight: int,
-        packet: bytes,
-    ) -> None:
-        workers = self._place._workers
+    def _weigh(self, arguments: list[Any], packet: bytes) -> int:
+        """Return what an event weighs that is kept. The first of the arguments is the socket."""
+        weight = len(packet)
         client: EventSender = arguments[0]._participant
-        intake = client.host.intake
-        if packet:
-            weight = len(packet)
-            # A single text weighs as much as the packet, and is too common for a call.
-            if weight > intake.weigh_above and (
-                len(arguments) != 2 or type(arguments[1]) is not str
-            ):
-                weight = weigh_event(packet, arguments[1:])  # the first is the socket
-        self.pending += 1
-        if handler.concurrent:
-            workers.submit(_ConcurrentEvent(self, handler, arguments, ack_id, weight))
-        elif self._queue is not None:
-            self._queue.append((handler, arguments, ack_id, weight))
-        else:
-            self._queue = deque(((handler, arguments, ack_id, weight),))
-            workers.submit(self)
-        if weight:
-            intake.add(client, weight)
-        if self.pending >= workers.queue_bound:
-            overload = OVERLOAD_FACTOR * workers.queue_bound
-            client.burdened(is_overload=self.pending >= overload)
+        # A single text weighs as much as the packet, and is too common to be looked through.
+        if weight <= client.host.intake.weigh_above or (
+            len(arguments) == 2 and type(arguments[1]) is str
+        ):
+            return weight
+        return weigh_event(packet, arguments[1:])
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
         """Handle what is queued, in order."""
@@ -312,7 +316,7 @@ class Events:
         """Take an event that will never be handled out of the accounts."""
         self.pending -= 1
         if weight:
-            _give_back(socket, weight)
+            self._give_back(socket, weight)
 
     @types.coroutine
     def handle(self, workers: "Workers", queue: "deque[_Event]") -> "Generator[Any, Any, bool]":
@@ -326,16 +330,24 @@ class Events:
         """
         suspended = False
         handled = 0  # the weight of the events that were handled and are still counted
-        timings = workers.timings
         eased_at = workers.queue_bound // 2
-        now = perf_counter()
+        timings = workers.timings
+        # Quick calls of one handler in a row are added to its timing together: it takes as long to
+        # add one up as to add up all.
+        in_row: Handler | None = None
+        timing: Timing | None = None
+        calls = 0
+        row_began = began = perf_counter()
         try:
             while queue:
                 handler, arguments, ack_id, weight = queue.popleft()
-                socket: EventSocket = arguments[0]
+                if handler is not in_row:
+                    if calls and timing is not None:
+                        timing.add_quick(calls, began - row_began)
+                    calls, row_began = 0, began
+                    timing = handler.timing or handler.take_timing(timings)
+                    in_row = handler if handler.timing is not None else None
                 suspended = False
-                timing = handler.timing or handler.take_timing(timings)
-                began = now  # read once for each event, as that costs as much as adding it up
                 try:
                     if handler.is_async:
                         workers.running = handler
@@ -345,46 +357,60 @@ class Events:
                             if queue is self._queue:
                                 self._task = trio.lowlevel.current_task()
                             if handled:
-                                _give_back(socket, handled)
+                                self._give_back(arguments[0], handled)
                                 handled = 0
                             result = yield from result
                     else:
                         result = workers.call(handler, arguments)
                 except BaseException as error:
-                    workers.log_failure(handler, socket.public_id, error)
+                    workers.log_failure(handler, arguments[0].public_id, error)
                 else:
                     if ack_id is not None:
-                        self._acknowledge(handler, socket, ack_id, result)
+                        self._acknowledge(handler, arguments[0], ack_id, result)
                 finally:
-                    now = perf_counter()
-                    if timing is not None:
-                        timing.add(now - began)
-                    self.pending -= 1
+                    ended = perf_counter()
+                    if ended - began <= QUICK_S:
+                        calls += 1
+                    else:
+                        if timing is not None:
+                            timing.add_quick(calls, began - row_began)
+                            timing.add(ended - began)
+                        calls, row_began = 0, ended
+                        if not suspended:
+                            workers.end_step(ended)
+                    began = ended
+                    self.pending = pending = self.pending - 1
+                    if pending == eased_at:
+                        arguments[0]._participant.queue_eased()
                     handled += weight
-                    # Seldom, because it takes as long as a short handler.
-                    if handled and (suspended or not queue or handled > _HANDLED_BYTES):
-                        _give_back(socket, handled)
+                    if handled > _HANDLED_BYTES:
+                        self._give_back(arguments[0], handled)
                         handled = 0
-                    if self.pending == eased_at:
-                        socket._participant.queue_eased()
-                if queue and not suspended and workers.is_slice_over(now):
-                    yield from workers.rest()
-                    now = perf_counter()
+                if not suspended:
+                    workers.step_began = ended
+                    if ended > workers.slice_ends and queue:
+                        yield from workers.rest()
+                        row_began += workers.step_began - ended
+                        began = workers.step_began
         except BaseException:  # cancelled, at the end of stop_grace_s: what waits is counted
             workers.give_up(self)
             raise
         finally:
+            if calls and timing is not None:
+                timing.add_quick(calls, began - row_began)
             if handled:
-                _give_back(socket, handled)
+                self._give_back(arguments[0], handled)
             if queue is self._queue:
                 self._queue = self._task = None
         return suspended
 
-
-def _give_back(socket: EventSocket, weight: int) -> None:
-    """Take events out of the accounts: they were handled, or never will be (BND-06)."""
-    participant = socket._participant
-    participant.host.intake.remove(participant, weight)
+    def _give_back(self, socket: EventSocket, weight: int) -> None:
+        """Take events out of the accounts: they were handled, or never will be (BND-06)."""
+        self._uncounted -= weight
+        if self._uncounted < 0:
+            client = socket._participant
+            client.host.intake.remove(client, -self._uncounted)
+            self._uncounted = 0
 
 
 class _End(Handler):

@@ -36,11 +36,12 @@ LARGE_BYTES: Final = 65536
 """A packet above this size is decoded on its own, after every other session has had a turn."""
 SMALL_BYTES: Final = 4096
 """A packet up to this size weighs its bytes, so that most messages cost one comparison."""
+LIGHT_BYTES: Final = 256
+"""The same when much is held, because 4 KiB of "[],[]," take 20 times as much once decoded."""
 
 OVERLOAD_FACTOR: Final = 4
 """How many times a bound may pile up behind a handler that awaits an acknowledgement (BND-03)."""
 
-_SMALL_WHEN_STRAINED_BYTES: Final = 256  # 4 KiB of "[],[]," take 20 times as much once decoded
 _ITEM_BYTES: Final = 64
 _SHARES: Final = 4  # a session is sure of an equal share of the whole bound, divided by this
 _QUIET_PASSES: Final = 5  # passes of trio's scheduler after which no other task has anything to do
@@ -257,7 +258,7 @@ class Intake:
 
     def _look_closer(self) -> None:
         """Weigh and put off smaller packets, because much is held."""
-        self.weigh_above = _SMALL_WHEN_STRAINED_BYTES
+        self.weigh_above = LIGHT_BYTES
         if self.held >= self._bound:
             self.put_off_above = SMALL_BYTES
 

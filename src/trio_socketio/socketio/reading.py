@@ -9,7 +9,7 @@ from trio_socketio.codec.attachments import MAX_ATTACHMENTS
 from trio_socketio.codec.parsers import JSON
 from trio_socketio.codec.socket_packet import Packet, PacketType, Reassembly, decode_packet
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.socketio.intake import Receive, weigh_msgpack, weigh_text
+from trio_socketio.socketio.intake import SMALL_BYTES, Receive, weigh_msgpack, weigh_text
 from trio_socketio.socketio.participant import Participant
 from trio_socketio.socketio.revisions import REVISION_4, REVISION_5, cut_query
 
@@ -57,11 +57,11 @@ class JsonReader:
             raise RemoteProtocolError(
                 "a text message before the attachments of a binary packet are complete"
             )
-        intake = self._intake
         if (
-            len(packet) > intake.put_off_above
+            len(packet) > SMALL_BYTES
+            and len(packet) > self._intake.put_off_above
             and not weight
-            and intake.put_off(self.holder, self.receive_text, packet, weigh_text)
+            and self._intake.put_off(self.holder, self.receive_text, packet, weigh_text)
         ):
             return
         decoded = decode_packet(packet)
@@ -79,7 +79,7 @@ class JsonReader:
                 events.receive(socket, arguments, decoded.ack_id, 0, packet)
             return
         size = len(packet)
-        decoded.weight = weigh_text(packet) if size > intake.weigh_above else size
+        decoded.weight = weigh_text(packet) if size > self._intake.weigh_above else size
         if self.holder.revision.has_queries:
             cut_query(decoded)
         if decoded.attachments:  # SIO5-57: otherwise it is complete

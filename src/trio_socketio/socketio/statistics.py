@@ -22,8 +22,8 @@ class Statistics:
         events_dropped: events that still waited for their handlers when the server stopped,
             "disconnect" among them; and events of clients that were not authenticated, which none
             was called for.
-        input_held: weight of what clients have sent and their handlers have not finished with; see
-            input_bound_bytes.
+        input_held: weight of what clients have sent and their handlers have not finished with,
+            without sockets whose waiting events weigh up to 1 KiB together; see input_bound_bytes.
         input_dropped: large packets whose clients were lost, or closed for an overload, before it
             was their turn to be decoded.
         defects: exceptions that only the last barrier stopped.
