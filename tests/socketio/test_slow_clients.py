@@ -7,7 +7,7 @@ import pytest
 import trio
 from tests.socketio.serving import Record, ask, joined, serving, the_socket, until
 from tests.wire import PollingEngine
-from trio.testing import trio_test
+from trio.testing import trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions, SessionClosed, Socket
 from trio_socketio.runtime.poller import GATHER_S
@@ -34,7 +34,8 @@ async def fill(socket: Socket) -> int:
         elif number and socket.session.waiting_bytes:
             return number
         socket.emit("chunk", CHUNK)
-        await trio.sleep(2 * GATHER_S)
+        # Not a plain sleep, since the flush task may come after it on a busy machine.
+        await wait_all_tasks_blocked(2 * GATHER_S)
     raise AssertionError("the kernel takes everything")
 
 

@@ -356,7 +356,7 @@ class Events:
                             suspended = True
                             if queue is self._queue:
                                 self._task = trio.lowlevel.current_task()
-                            if handled:
+                            if handled > UNCOUNTED_BYTES:
                                 self._give_back(arguments[0], handled)
                                 handled = 0
                             result = yield from result
