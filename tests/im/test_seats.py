@@ -1,6 +1,8 @@
 """Clients that take seats, on real servers: who wins, who is told what, and what the log says."""
 
+import gc
 import re
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +23,7 @@ from trio_socketio import (
     Step,
 )
 from trio_socketio.errors import OptionError
-from trio_socketio.im.presence import MemoryStore, Presence
+from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})
@@ -624,6 +626,26 @@ async def test_a_server_may_serve_again(mock_clock: MockClock) -> None:
             assert presence._node.boot
             server.stop()
         assert not presence._node.boot
+
+
+@pytest.mark.req("PRES-61")
+def test_a_server_has_one_presence() -> None:
+    server, other = Server(), Server()
+    assert presence_of(server) is None
+    presence = Presence(server)
+    assert presence_of(server) is presence
+    with pytest.raises(LocalProtocolError, match="the server has a presence already"):
+        Presence(server)
+    assert presence_of(other) is None
+
+
+def test_presence_does_not_outlive_its_server() -> None:
+    server = Server()
+    Presence(server)
+    gone = weakref.ref(server)
+    del server
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_namespace_has_seats_once() -> None:

@@ -2,7 +2,12 @@
 
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.seats import SeatOptions
-from trio_socketio.im.presence.service import KickResult, Presence, PresenceStatistics
+from trio_socketio.im.presence.service import (
+    KickResult,
+    Presence,
+    PresenceStatistics,
+    presence_of,
+)
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import (
@@ -26,4 +31,5 @@ __all__ = [
     "SeatOptions",
     "StoreUnavailable",
     "parse_cursor",
+    "presence_of",
 ]

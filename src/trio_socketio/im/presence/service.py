@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary, ref
 
 import trio
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
+
+# The presence of a server lives as long as that, which has it among its lifespans. A strong
+# reference here would keep both for ever, as presence refers to its server.
+_presences: "WeakKeyDictionary[Server, ref[Presence]]" = WeakKeyDictionary()
 
 KICK_S: Final = 5.0
 """The time for which a kick waits until the clients are out, by default."""
@@ -90,7 +95,7 @@ class Presence:
             means one that is drawn at random.
 
     Raises:
-        LocalProtocolError: the server is running already.
+        LocalProtocolError: the server is running already, or has a presence.
 
     Attributes:
         store: answers who is online, and has the log.
@@ -99,12 +104,15 @@ class Presence:
     def __init__(
         self, server: "Server", store: "PresenceStore | None" = None, *, node: str | None = None
     ) -> None:
+        if server in _presences:
+            raise LocalProtocolError("the server has a presence already: presence_of returns it")
         self.store = MemoryStore() if store is None else store
         self._server = server
         name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
         self._node = Node(self.store, name)
         self._seats: dict[Namespace | ParentNamespace, Seats] = {}
         server.lifespan(self._live)
+        _presences[server] = ref(self)
 
     def seat(
         self,
@@ -201,3 +209,9 @@ class Presence:
                 tasks.cancel_scope.cancel()
         finally:
             await self._node.close()
+
+
+def presence_of(server: "Server") -> Presence | None:
+    """Return the presence of a server, or None if it has none."""
+    found = _presences.get(server)
+    return None if found is None else found()
