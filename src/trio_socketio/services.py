@@ -13,6 +13,7 @@ from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
+from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -119,7 +120,7 @@ class Services:
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
-                server, system, control, held.tokens, self._refused, [auth]
+                server, system, control, held.tokens, self._refused, [auth, UserMethods(server)]
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
