@@ -245,4 +245,5 @@ def _log_kick(namespace: str, users: list[str], kicked: KickedUsers) -> None:
     there = [user for user in users if user not in set(kicked.missing.users)]
     named = ", ".join(map(repr, there[:_NAMED]))
     more = f" and {len(there) - _NAMED} more users" if len(there) > _NAMED else ""
-    log.info("kicked %s%s out of %s: %d clients", named, more, namespace, kicked.done)
+    clients = "1 client" if kicked.done == 1 else f"{kicked.done} clients"
+    log.info("kicked %s%s out of %s: %s", named, more, namespace, clients)
