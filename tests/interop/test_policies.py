@@ -19,7 +19,7 @@ import socketio
 from trio_socketio import ConnectRefused, open_client
 from trio_socketio.control import open_control
 
-SCRIPT: Final = Path(__file__).with_name("logins.mjs")
+SCRIPT: Final = Path(__file__).with_name("policies.mjs")
 TOKENS: Final = tuple(f"a-token-of-{number}" for number in range(9))
 """Of as many users, so that as many runs do not disturb one another."""
 OK: Final = {"errcode": 0, "errmsg": "ok"}
@@ -199,7 +199,7 @@ async def test_our_own_client(policy: str, tmp_path: Path) -> None:
 
 
 async def log_in_by_trio(url: str, transport: str, way: str, token: str) -> list[Seen]:
-    """Do what logins.mjs does."""
+    """Do what policies.mjs does."""
     logins: list[tuple[Seen, Any]] = []
     async with AsyncExitStack() as stack:
         for _ in range(LOGINS):

@@ -1,6 +1,6 @@
 // Logs one user in several times, one after the other, and prints what each client saw:
 //
-//     node logins.mjs CLIENT URL NAMESPACE TRANSPORT TOKEN WAY COUNT
+//     node policies.mjs CLIENT URL NAMESPACE TRANSPORT TOKEN WAY COUNT
 //
 // WAY is "payload" or "event". A client logs in when the one before it is in or was refused. Prints a
 // list with one list of [event, ...arguments] for each client, whose last item says whether it is
