@@ -1,6 +1,7 @@
 """Users as targets, and the methods users.*."""
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -218,10 +219,12 @@ async def test_a_namespace_that_does_not_exist(tmp_path: Path) -> None:
         for method, params in (
             ("users.get", {"users": ["a"]}),
             ("users.list", {}),
+            ("users.kick", {"users": ["a"]}),
             ("emit", {"event": "e", "users": ["a"]}),
         ):
-            error = await here.raw.fail(method, namespace="/none", **params)
-            assert error["code"] == Code.NOT_FOUND
+            for name in ("/none", "/" + "x" * 300, "/a,b"):
+                error = await here.raw.fail(method, namespace=name, **params)
+                assert error["code"] == Code.NOT_FOUND
 
 
 # -- showing
@@ -301,6 +304,29 @@ async def test_a_kick_is_in_the_log(tmp_path: Path) -> None:
             ("seat_removed", "kicked"),
             ("offline", "kicked"),
         ]
+
+
+@pytest.mark.req("CONTROL-93")
+@trio_test
+async def test_a_seat_that_is_held_in_a_namespace_that_has_ended_is_kicked(tmp_path: Path) -> None:
+    server = Server(
+        ServerOptions(
+            state_recovery=True,
+            state_recovery_max_disconnection_s=60,
+            cleanup_empty_child_namespaces=True,
+        )
+    )
+    server.of(re.compile("/child-.*")).add_steps([Step(JoiningState.AUTHENTICATING, identify)])
+    presence = Presence(server)
+    presence.seat_by_name(PresenceOptions(linger_s=50.0), lambda name: True)
+    async with controlled(tmp_path, server) as where, peer(where) as raw:
+        async with where.client("/child-1", auth={"user": "ann"}) as (client, _):
+            await client.engine.aclose()
+        await until(lambda: "/child-1" not in server.namespaces)
+        assert (await presence.store.count("/child-1")).users == 1
+        result = await raw.call("users.kick", namespace="/child-1", users=["ann"])
+        assert result == {"done": 1, "missing": {}}
+        assert (await presence.store.count("/child-1")).users == 0
 
 
 @pytest.mark.req("CONTROL-93")

@@ -31,6 +31,7 @@ from trio_socketio.im.presence.service import KICK_S, KickResult, Presence, pres
 from trio_socketio.im.presence.store import StoreUnavailable
 from trio_socketio.protocol.presence_claims import KICKED
 from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX
+from trio_socketio.socketio.founding import is_dynamic_name
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -172,10 +173,15 @@ class UserMethods:
         name = namespace if namespace.startswith("/") else f"/{namespace}"
         presence, place = presence_of(self._server), self._server.namespaces.get(name)
         has_seats = presence is not None and (
-            presence.has_seats(name) if place is None else presence.seats_clients_of(place)
+            # Lost clients may have seats in a namespace that has ended because it was empty.
+            is_dynamic_name(name) and presence.has_seats(name)
+            if place is None
+            else presence.seats_clients_of(place)
         )
         if presence is not None and has_seats:
             kicked = await _kick_from_seats(presence, name, ids, timeout_s)
+            if not kicked.done:
+                find_namespace(self._server, namespace)  # raises if the name is wrong
         else:
             kicked = _put_out(find_namespace(self._server, namespace), ids)
         if kicked.done:
