@@ -1,6 +1,8 @@
 """Clients that take seats, on real servers: who wins, who is told what, and what the log says."""
 
+import gc
 import re
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +23,7 @@ from trio_socketio import (
     Step,
 )
 from trio_socketio.errors import OptionError
-from trio_socketio.im.presence import MemoryStore, Presence
+from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})
@@ -120,7 +122,7 @@ async def test_namespaces_know_nothing_of_each_other(mock_clock: MockClock) -> N
 @pytest.mark.req("PRES-59")
 @pytest.mark.parametrize(
     ("user", "message"),
-    [(None, "not authenticated"), ("", "the id of a user has 1 to 128 characters, not 0")],
+    [(None, "not authenticated"), ("", "the id of a user cannot be empty")],
 )
 @trio_test
 async def test_who_is_not_identified_gets_no_seat(
@@ -503,7 +505,9 @@ async def test_a_lost_client_is_offline_when_its_time_is_over(mock_clock: MockCl
         assert await world.seats("/newest") == {}
         back = await world.come(0, "/newest", "ann", back=old)
         assert back.is_in
-        assert world.sockets("/newest")[0].recovered
+        socket = world.sockets("/newest")[0]
+        assert socket.recovered
+        assert socket.rooms == {socket.id, "user:ann"}  # JOIN-35
         assert world.types("/newest") == ["online", "offline", "online"]
 
 
@@ -624,6 +628,26 @@ async def test_a_server_may_serve_again(mock_clock: MockClock) -> None:
             assert presence._node.boot
             server.stop()
         assert not presence._node.boot
+
+
+@pytest.mark.req("PRES-61")
+def test_a_server_has_one_presence() -> None:
+    server, other = Server(), Server()
+    assert presence_of(server) is None
+    presence = Presence(server)
+    assert presence_of(server) is presence
+    with pytest.raises(LocalProtocolError, match="the server has a presence already"):
+        Presence(server)
+    assert presence_of(other) is None
+
+
+def test_presence_does_not_outlive_its_server() -> None:
+    server = Server()
+    Presence(server)
+    gone = weakref.ref(server)
+    del server
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_namespace_has_seats_once() -> None:

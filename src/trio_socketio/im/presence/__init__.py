@@ -1,8 +1,14 @@
 """Who is online, exactly and in order: seats for clients, and the log of who comes and goes."""
 
 from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
 from trio_socketio.im.presence.seats import SeatOptions
-from trio_socketio.im.presence.service import KickResult, Presence, PresenceStatistics
+from trio_socketio.im.presence.service import (
+    KickResult,
+    Presence,
+    PresenceStatistics,
+    presence_of,
+)
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import (
@@ -20,10 +26,13 @@ __all__ = [
     "GenerationChanged",
     "KickResult",
     "MemoryStore",
+    "NamespaceSeats",
     "Presence",
+    "PresenceOptions",
     "PresenceStatistics",
     "PresenceStore",
     "SeatOptions",
     "StoreUnavailable",
     "parse_cursor",
+    "presence_of",
 ]
