@@ -308,7 +308,7 @@ def test_a_class_of_presence_shows_what_is_documented_alone(name: str) -> None:
 
 
 def test_the_public_names_of_presence_are_these() -> None:
-    assert sorted(presence.__all__) == sorted([*PRESENCE, "parse_cursor"])
+    assert sorted(presence.__all__) == sorted([*PRESENCE, "parse_cursor", "presence_of"])
 
 
 def test_every_public_class_is_pinned() -> None:

@@ -3,10 +3,10 @@
 import re
 from typing import Final, Literal, get_args
 
-from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.errors import ConfigurationError, OptionError, RemoteProtocolError
 from trio_socketio.http.outgoing import parse_target
-from trio_socketio.im.identity.identity import read_user
 from trio_socketio.option_checks import OptionGroup, check_range
+from trio_socketio.protocol.user_ids import parse_user_id
 
 Method = Literal["static", "jwt", "backend", "webhook"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -35,8 +35,10 @@ class StaticToken(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if read_user(self.user) is None:
-            raise OptionError("user", "expected 1 to 256 bytes of printable text")
+        try:
+            parse_user_id(self.user)
+        except RemoteProtocolError as error:
+            raise OptionError("user", str(error)) from None
         if (self.token is None) is (self.file is None):
             raise OptionError("file", "give either token or file")
         if self.token is not None and len(self.token) < _MIN_TOKEN:
