@@ -220,7 +220,7 @@ PRESENCE = {
     "KickResult": "confirmed cursor done",
     "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
         receive_orders release renew retire snapshot wait_confirmed wait_for_more""",
-    "Presence": "kick seat statistics",
+    "Presence": "has_seats kick seat statistics",
     "PresenceStatistics": "claimed claims kicked lingering refused releasing replaced",
     "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
         receive_orders release renew retire snapshot wait_confirmed wait_for_more""",

@@ -18,13 +18,13 @@ from trio_socketio.im.presence.seats import SeatOptions, Seats
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
@@ -148,6 +148,16 @@ class Presence:
         timeout_s = None if lease_s == inf else lease_s + _MORE_S
         channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=timeout_s)])
         channel.observe(seats)
+
+    def has_seats(self, namespace: str) -> bool:
+        """Whether clients take seats in a namespace, as far as its name tells.
+
+        Those of a parent may have any name.
+        """
+        return any(
+            isinstance(channel, ParentNamespace) or channel.name == namespace
+            for channel in self._seats
+        )
 
     def _check_linger(self, name: str, options: SeatOptions) -> None:
         """Refuse to hold a seat for longer than its client can come back to it.
