@@ -15,6 +15,30 @@ from trio_socketio.protocol.presence_claims import Claimed, ClaimRef, ClaimReque
 CHAT = "/chat"
 
 
+class Restartable(MemoryStore):
+    """Can lose all that it has, as a store does that is restored from an old copy."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._max = options
+        self._waits: set[trio.CancelScope] = set()
+
+    def restart(self) -> None:
+        fresh = MemoryStore(**self._max)
+        fresh._books._generation = self._books._generation + 10
+        self._books, self._leases = fresh._books, fresh._leases
+        for scope in self._waits:
+            scope.cancel()
+
+    async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
+        with trio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                await super().wait_for_more(namespace, cursor)
+            finally:
+                self._waits.discard(scope)
+
+
 class Crowd:
     """Users that come and go, without clients.
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from tests.control.serving import SECRET, little_buffer, peer, tcp_peer, write_token
 from tests.control.test_http import JSON, admin, post
-from tests.im.feed_world import CHAT, Follower, crowded
+from tests.im.feed_world import CHAT, Follower, Restartable, crowded
 from tests.socketio.serving import until
 from tests.wire import HttpClient
 from trio.testing import trio_test
@@ -262,21 +262,6 @@ async def test_a_reader_that_lags_too_far_is_told(tmp_path: Path) -> None:
         assert [entry["user"] for entry in (await follower.receive())["entries"]] == ["zoe"]
 
 
-class Restartable(MemoryStore):
-    """Loses what it has, as a store that is restored from an old copy does."""
-
-    def restart(self) -> None:
-        fresh = MemoryStore()
-        fresh._books._generation = self._books._generation + 10
-        for shelf in self._books:
-            shelf.readers.unpark_all()
-        self._books = fresh._books
-
-    async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
-        with trio.move_on_after(0.02):  # those of the old books look anew
-            await super().wait_for_more(namespace, cursor)
-
-
 @pytest.mark.req("FEED-18")
 @trio_test
 async def test_a_log_that_is_no_more_is_told(tmp_path: Path) -> None:
@@ -507,7 +492,7 @@ async def test_there_are_no_subscriptions_over_http(tmp_path: Path) -> None:
 @pytest.mark.req("FEED-32")
 @trio_test
 async def test_a_subscription_outlives_a_store_that_is_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(feed, "RETRY_S", 0.02)
     monkeypatch.setattr(log_reader, "RETRY_S", 0.02)
@@ -530,8 +515,8 @@ async def test_a_subscription_outlives_a_store_that_is_away(
         await follower.subscribe(credit=2)
         store.is_away = True
         await crowd.come("ann", "bob", "carl")
+        await until(lambda: failures > 4)
         assert await follower.is_silent()
-        assert failures > 2
         store.is_away = False
         await follower.receive_entries(2)
         await follower.ack(follower.notices[-1])
@@ -540,6 +525,8 @@ async def test_a_subscription_outlives_a_store_that_is_away(
         store.is_away = False
         await follower.receive_entries(3)
         assert follower.sequences == [1, 2, 3]
+    (line,) = [one.message for one in caplog.records if "wait for the store" in one.message]
+    assert "/chat" in line
 
 
 @pytest.mark.req("FEED-33")

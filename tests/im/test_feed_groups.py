@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 from tests.control.serving import SECRET, Controlled, peer, tcp_peer, write_token
-from tests.im.feed_world import CHAT, Follower, crowded
-from tests.im.test_feed import Restartable, tokens
+from tests.im.feed_world import CHAT, Follower, Restartable, crowded
+from tests.im.test_feed import tokens
 from tests.socketio.serving import until
 from trio.testing import trio_test
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 from tests.control.serving import SECRET, controlled, peer
-from tests.im.feed_world import CHAT, crowded
-from tests.im.test_feed import Restartable, tokens
+from tests.im.feed_world import CHAT, Restartable, crowded
+from tests.im.test_feed import tokens
 from tests.socketio.serving import until
 from trio.testing import trio_test
 

@@ -14,8 +14,7 @@ from typing import Final
 import pytest
 import trio
 from tests.control.serving import controlled
-from tests.im.feed_world import Crowd, crowded
-from tests.im.test_feed import Restartable
+from tests.im.feed_world import Crowd, Restartable, crowded
 from tests.socketio.serving import until
 from trio.testing import trio_test
 

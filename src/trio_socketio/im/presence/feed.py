@@ -9,7 +9,6 @@ member is sent entries. When it leaves, or lets ACK_TIMEOUT_S pass while others 
 begins behind that cursor.
 """
 
-import logging
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -35,11 +34,9 @@ from trio_socketio.im.presence.log_reader import BATCH_BYTES, RETRY_S, Batch, Lo
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
 from trio_socketio.im.presence.subscription import Subscription
 from trio_socketio.protocol.presence_cursor import Cursor
-from trio_socketio.protocol.presence_log import CursorExpired, GenerationChanged
+from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
 from trio_socketio.protocol.subscription_life import Input, State
 from trio_socketio.runtime.groups import alone
-
-log = logging.getLogger(__name__)
 
 SUBSCRIBE: Final = "presence.subscribe"
 """The method that a token has to allow for as long as its peer is sent entries."""
@@ -156,6 +153,10 @@ class Feed:
                 one.group = self._groups.join((namespace, group), one)
                 if one.group is None:  # FEED-27
                     raise overloaded("too many groups of subscriptions have members", 60_000)
+                active = one.group.active
+                if active is not None and len(one.group.members) == 2:
+                    # Nobody waited before, so its time for an acknowledgement begins now.
+                    active.window.wait_anew(trio.current_time())
             await self._find_begin(one, namespace, cursor)
         except StoreUnavailable as error:
             self._end(one)
@@ -235,8 +236,9 @@ class Feed:
         else:
             one.begin = (await self._store.count(namespace)).cursor
             return
-        found = await one.reader.read(one.begin, 1)
-        if not isinstance(found, Batch):
+        # Not what the reader has kept: it may be of a log that is no more.
+        found = await self._store.read(namespace, one.begin, 1)
+        if not isinstance(found, Entries):
             if group is not None and group.acked == one.begin:
                 group.acked = None  # the next member says where to begin
             self._count_end(found)
@@ -293,8 +295,7 @@ class Feed:
                 return _not_allowed(peer)
             try:
                 found = await reader.read(window.sent, room)
-            except StoreUnavailable as error:
-                log.warning("%s waits for the presence store: %s", one, error)
+            except StoreUnavailable:  # the reader logs it, once for all
                 await trio.sleep(RETRY_S)
                 continue
             if not isinstance(found, Batch):

@@ -1,5 +1,6 @@
 """The log of one namespace, as all subscriptions to it read it."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import accumulate
@@ -18,6 +19,8 @@ from trio_socketio.protocol.presence_log import (
 
 if TYPE_CHECKING:
     from trio_socketio.protocol.presence_log import Entry
+
+log = logging.getLogger(__name__)
 
 BATCH_ENTRIES: Final = 200
 """The most entries in a notification. To encode them takes about 0.1 ms."""
@@ -73,6 +76,7 @@ class LogReader:
 
     async def follow(self) -> None:
         """Wake those who wait whenever there are new entries, until cancelled."""
+        is_away = False
         while True:
             try:
                 if self.tail is None:
@@ -80,11 +84,22 @@ class LogReader:
                     self._more.unpark_all()
                 await self._store.wait_for_more(self._namespace, self.tail)
                 found = await self.read(self.tail, BATCH_ENTRIES)
-            except StoreUnavailable:  # subscriptions that read will say so
+            except StoreUnavailable as error:
+                if not is_away:
+                    is_away = True
+                    log.warning(
+                        "subscriptions to %s wait for the store: %s", self._namespace, error
+                    )
                 await trio.sleep(RETRY_S)
                 continue
-            # Whoever waits for entries of a log that is no more has to look, too.
-            self.tail = found.cursor if isinstance(found, Batch) else found.head
+            if is_away:
+                is_away = False
+                log.info("subscriptions to %s go on", self._namespace)
+            if isinstance(found, Batch):
+                self.tail = found.cursor
+            else:  # whoever waits for entries of a log that is no more has to look, too
+                self.tail = found.head
+                self._kept.clear()
             self._more.unpark_all()
 
     async def read(self, cursor: Cursor, limit: int) -> Batch | CursorExpired | GenerationChanged:

@@ -50,6 +50,10 @@ class Window:
             self._waits_since = now
         self.sent = cursor
 
+    def wait_anew(self, now: float) -> None:
+        """Wait for the next acknowledgement from now on."""
+        self._waits_since = now
+
     def acknowledge(self, cursor: Cursor, now: float) -> None:
         """Note an acknowledgement. One that says nothing new changes nothing (FEED-15)."""
         if cursor > self.acked:
