@@ -4,6 +4,7 @@ Every figure is held against another one of ours, of the same round: there is no
 the peers.
 """
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from bench.generator import LoadFailedError, Measurement, measure
 from bench.machine import BENCH, BUILD, ROOT, Cores
 from bench.rows import CLIENTS, SMALL, WARM_CONNECTS
-from bench.servers import FORWARDING, Running, ServerFailedError, end, pinned, run_server
+from bench.servers import FORWARDING, PRESENCE, Running, ServerFailedError, end, pinned, run_server
 from bench.throughput import Pace
 
 CONTROL_SOCKET = BUILD / "run" / "control.sock"
@@ -25,6 +26,7 @@ FORWARDED = ("--config", str(BENCH / "apps" / "forwarding.toml"), *CONTROL)
 WATCHED = (*SESSION_LINES, *CONTROL, "--admin", "127.0.0.1:0")
 BACKENDS, BACKEND_CLIENTS = 200, 20
 BACKENDS_S = 10.0  # until they have registered
+FOLLOWING_S = 20.0  # until a whole log was read once
 SETTLE_S = 0.3
 BUSY = 0.9  # of a core
 
@@ -63,6 +65,10 @@ QUESTIONS = (
         5,
         2,
         less_is_better=True,
+    ),
+    Question("presence/1", "presence", "presence entries to a backend", "written", 1, 2),
+    Question(
+        "presence/3", "presence", "presence entries to 3 backends, all together", "written", 1, 2
     ),
 )
 PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
@@ -112,8 +118,8 @@ def measure_operating(parts: Collection[str], cores: Cores, pace: Pace) -> Opera
 
 def estimate_s(parts: Collection[str], pace: Pace) -> float:
     """About how long measure_operating takes."""
-    servers = {"control": 1, "session-lines": 2, "watched": 2, "backends": 1}
-    windows = {"control": 4, "session-lines": 2, "watched": 2, "backends": 2}
+    servers = {"control": 1, "session-lines": 2, "watched": 2, "backends": 1, "presence": 1}
+    windows = {"control": 4, "session-lines": 2, "watched": 2, "backends": 2, "presence": 3}
     return pace.rounds * sum(
         servers[part] * (1.5 + pace.server_warmup_s) + windows[part] * (pace.seconds + 0.8)
         for part in parts
@@ -229,6 +235,34 @@ def _crowd(what: str, cores: Cores) -> Iterator[None]:
         process.stdout.close()
 
 
+# -- presence
+
+
+def measure_following(count: int, cores: Cores, pace: Pace) -> Answer:
+    """Entries a second to so many backends, all together, beside those that were written before."""
+    windows = (str(pace.seconds), str(pace.warmup_s))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.following", str(CONTROL_SOCKET), str(count), *windows],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=pace.seconds + pace.warmup_s + FOLLOWING_S,
+        preexec_fn=pinned(cores.generator),
+        check=False,
+    )
+    if done.returncode:
+        raise LoadFailedError(f"the followers have failed: {done.stderr[-200:]}")
+    told = json.loads(done.stdout)
+    if told["busy"] > BUSY:
+        raise LoadFailedError("presence: the followers were the limit")
+    return Answer(told["per_second"], told["written"])
+
+
+def _presence(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
+    with run_server("trio", cores, handlers=PRESENCE, options=CONTROL):
+        return {f"presence/{count}": measure_following(count, cores, pace) for count in (1, 3)}
+
+
 # -- the load generator
 
 
@@ -259,4 +293,5 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "session-lines": _session_lines,
     "watched": _watched,
     "backends": _backends,
+    "presence": _presence,
 }

@@ -27,6 +27,7 @@ TITLES = {
 }
 PLAIN, ASYNC, SUSPENDS, LATENESS = "plain", "async", "suspends", "lateness"
 FORWARDING = "forwarding"  # "echo_ack" is for backends
+PRESENCE = "presence"  # a presence log that is full
 
 _TRIO_APPS = {
     PLAIN: "tests/apps/bench_app.py",
@@ -34,6 +35,7 @@ _TRIO_APPS = {
     SUSPENDS: "bench/apps/async_app.py:suspends",
     LATENESS: "bench/apps/lateness_app.py",
     FORWARDING: "bench/apps/forwarding_app.py",
+    PRESENCE: "bench/apps/presence_app.py",
 }
 
 

@@ -193,7 +193,7 @@ CONTROL = {
     "BackendEvent": "args event namespace socket user",
     "BackendOptions": "deadline_s forward max_in_flight max_timeouts",
     "Control": "batch call notify register wait_closed",
-    "ControlClient": "batch call close notify",
+    "ControlClient": "batch call close follow_presence notify",
     "ControlError": "",
     "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
@@ -207,6 +207,8 @@ CONTROL = {
     "System": "drain info reload statistics",
     "SystemInfo": "node pid started_at_s state version",
     "TokenTable": "find grant_of names_of_new_secrets",
+    "PresenceBatch": "cursor entries online",
+    "PresenceBatches": "",
 }
 """The classes of trio_socketio.control, in the same way."""
 
@@ -301,7 +303,7 @@ def test_a_class_of_control_shows_what_is_documented_alone(name: str) -> None:
 
 
 def test_the_public_names_of_control_are_these() -> None:
-    assert sorted(control.__all__) == sorted([*CONTROL, "open_control"])
+    assert sorted(control.__all__) == sorted([*CONTROL, "follow_presence", "open_control"])
 
 
 @pytest.mark.parametrize("name", sorted(PRESENCE))

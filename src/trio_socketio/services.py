@@ -13,6 +13,7 @@ from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
+from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
@@ -117,10 +118,16 @@ class Services:
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         auth = AuthMethods(None)
+        self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
-                server, system, control, held.tokens, self._refused, [auth, UserMethods(server)]
+                server,
+                system,
+                control,
+                held.tokens,
+                self._refused,
+                [auth, UserMethods(server), self._presence_methods],
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
@@ -165,6 +172,9 @@ class Services:
             from trio_socketio.control.metrics import ControlCollector
 
             metrics.add(ControlCollector(self._control))
+            from trio_socketio.im.presence.feed_metrics import FeedCollector
+
+            metrics.add(FeedCollector(self._presence_methods))
         if self.identity is not None:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
@@ -200,6 +210,9 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
+        feed = None if self._control is None else self._presence_methods.open_feed()
+        if feed is not None:
+            await runtime.start_service("presence feed", feed.run)
         if self._control is not None:  # last, so that it ends before the port that carries /rpc
             control = self._held.configuration.control
             found = open_endpoints(control, self._tls("control"), self._inherited.control)

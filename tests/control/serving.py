@@ -24,6 +24,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
@@ -72,6 +73,7 @@ class Controlled:
     server: Server
     system: FakeSystem
     service: ControlService
+    presence: PresenceMethods
     runtime: Runtime
     port: int
     addresses: list[Any]
@@ -103,7 +105,7 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, UserMethods])
+    return describe_api([AuthMethods, PresenceMethods, UserMethods])
 
 
 @asynccontextmanager
@@ -120,9 +122,10 @@ async def controlled(
     system = FakeSystem() if system is None else system
     options.setdefault("listen", (f"unix:{folder / 'control' / 'c.sock'}",))
     methods = AuthMethods(None)
-    service = ControlService(
-        server, system, ControlOptions(**options), further=[methods, UserMethods(server)]
-    )
+    control_options = ControlOptions(**options)
+    presence = PresenceMethods(server, control_options.max_line_bytes)
+    further = [methods, presence, UserMethods(server)]
+    service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)
     async with (
@@ -130,10 +133,13 @@ async def controlled(
         server.mounted(runtime) as connections,
         runtime.listening(connections, TcpEndpoint(port=0)) as ports,
     ):
+        feed = presence.open_feed()
+        if feed is not None:
+            await runtime.start_service("presence feed", feed.run)
         addresses = await runtime.start_service("control", partial(service.run, runtime))
         if methods.service is not None:
             await runtime.start_service("identity", partial(methods.service.run, runtime))
-        yield Controlled(server, system, service, runtime, ports[0][1], addresses)
+        yield Controlled(server, system, service, presence, runtime, ports[0][1], addresses)
         assert runtime.poller.failures == 0
 
 

@@ -15,6 +15,7 @@ from tests.control.test_openrpc import METHODS
 from tests.wire import HttpClient, SocketIOClient
 from trio.testing import trio_test
 
+from trio_socketio import Server
 from trio_socketio.control import (
     BackendOptions,
     ControlClient,
@@ -24,8 +25,10 @@ from trio_socketio.control import (
     open_control,
 )
 from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
+from trio_socketio.im.presence import Presence
 
 NODE: Final = Path(__file__).resolve().parents[1] / "interop" / "control_backend.mjs"
+CHAT: Final = "/chat"
 Steps = list[tuple[str, dict[str, Any]]]
 Drive = Callable[[Controlled, int, Steps], Awaitable[list[Any]]]
 
@@ -55,9 +58,23 @@ def steps_for(socket_id: str) -> Steps:
         ("users.get", {"users": ["nobody", 7]}),
         ("users.list", {}),
         ("users.kick", {"users": ["nobody"]}),
+        ("presence.get", {"users": ["ann"], "namespace": CHAT}),
+        ("presence.count", {"namespace": CHAT}),
+        ("presence.list", {"namespace": CHAT}),
+        ("presence.snapshot", {"namespace": CHAT}),
+        ("presence.subscribe", {"namespace": CHAT}),
+        ("presence.ack", {"subscription": 1, "cursor": "1-0"}),
+        ("presence.unsubscribe", {"subscription": 1}),
         ("sockets.disconnect", mine),
         ("system.drain", {}),
     ]
+
+
+def with_presence() -> Server:
+    """A server that keeps who is online in /chat."""
+    server = Server()
+    Presence(server).seat(CHAT)
+    return server
 
 
 async def play(client: SocketIOClient, sends: bool) -> list[str]:
@@ -154,6 +171,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     async with (
         controlled(
             tmp_path,
+            with_presence(),
             listen=(unix, "tcp:127.0.0.1:0"),
             tokens=(token,),
             backends=BackendOptions(forward=(ForwardedEvents(events=("order",)),)),
@@ -202,6 +220,17 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["users.get"] == {"users": [], "missing": {"users": ["nobody", "7"]}}
     assert by_method["users.list"] == {"users": [], "total": 0, "next": None}
     assert by_method["users.kick"] == {"done": 0, "missing": {"users": ["nobody"]}}
+    assert by_method["presence.get"]["users"] == []
+    assert by_method["presence.count"]["users"] == 0
+    assert by_method["presence.list"]["next"] is None
+    assert by_method["presence.snapshot"]["exact_at"] == by_method["presence.count"]["cursor"]
+    if name.endswith("http"):
+        for method in ("presence.subscribe", "presence.ack", "presence.unsubscribe"):
+            assert by_method[method]["code"] == -32600
+    else:
+        assert by_method["presence.subscribe"]["active"]
+        assert by_method["presence.ack"]["data"] == {"parameter": "cursor"}
+        assert by_method["presence.unsubscribe"] == {"done": True}
     assert by_method["sockets.disconnect"] == {"done": 1, "missing": {}}
     assert by_method["system.drain"] == {"state": "draining"}
     expected = ['51-["e",{"_placeholder":true,"num":0},1.5]', repr(b"\0\1"), '20["ask"]']

@@ -18,6 +18,7 @@ from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 
 PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
@@ -29,6 +30,13 @@ METHODS: Final = [
     "emit",
     "emit_with_ack",
     "namespaces.list",
+    "presence.ack",
+    "presence.count",
+    "presence.get",
+    "presence.list",
+    "presence.snapshot",
+    "presence.subscribe",
+    "presence.unsubscribe",
     "rooms.clear",
     "rooms.join",
     "rooms.leave",
@@ -49,7 +57,7 @@ METHODS: Final = [
 
 
 def document() -> Any:
-    further = [AuthMethods(None), UserMethods(Server())]
+    further = [AuthMethods(None), PresenceMethods(Server()), UserMethods(Server())]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)
 

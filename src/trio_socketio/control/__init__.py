@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         ControlToken,
         ForwardedEvents,
     )
+    from trio_socketio.control.presence_client import PresenceBatches, follow_presence
+    from trio_socketio.control.presence_following import PresenceBatch
     from trio_socketio.control.service import ControlService, ControlStatistics
     from trio_socketio.control.sync_client import ControlClient
     from trio_socketio.control.system import Reloaded, System, SystemInfo
@@ -35,10 +37,13 @@ __all__ = [
     "ControlToken",
     "ForwardedEvents",
     "Greeting",
+    "PresenceBatch",
+    "PresenceBatches",
     "Reloaded",
     "System",
     "SystemInfo",
     "TokenTable",
+    "follow_presence",
     "open_control",
 ]
 
@@ -57,10 +62,13 @@ _HOMES: Final = {
     "ControlToken": "control.options",
     "ForwardedEvents": "control.options",
     "Greeting": "control.api",
+    "PresenceBatch": "control.presence_following",
+    "PresenceBatches": "control.presence_client",
     "Reloaded": "control.system",
     "System": "control.system",
     "SystemInfo": "control.system",
     "TokenTable": "control.tokens",
+    "follow_presence": "control.presence_client",
     "open_control": "control.client",
 }
 

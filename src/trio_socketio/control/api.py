@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from trio_socketio.protocol.presence_log import Entry
+
 API_VERSION: Final = "1.0"
 """Its minor number grows when something is added; its major number, when something changes."""
 
@@ -44,6 +46,25 @@ class BackendEvent(msgspec.Struct, frozen=True, kw_only=True):
     args: list[Any]
     socket: str
     user: str | None = None
+
+
+class PresenceNotice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """News of a subscription: the parameters of backend.presence.
+
+    Args:
+        subscription: its number.
+        entries: the next entries of the log, in order. There are none when the subscription begins
+            to deliver, because it has become the active member of its group, and when it ends.
+        cursor: of the last entry: acknowledge it when its entries are dealt with. Without entries,
+            where the next ones begin.
+        error: why the subscription has ended, with code, message and data as in an answer. This is
+            its last notification then; absent before.
+    """
+
+    subscription: int
+    entries: list[Entry]
+    cursor: str
+    error: dict[str, Any] | None = None
 
 
 class Authentication(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The calls of the server on the connection of a backend."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Raw
 
@@ -9,8 +9,12 @@ from trio_socketio.control.backends import REGISTER
 from trio_socketio.control.failures import too_large, unavailable
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.outgoing_calls import OutgoingCalls
+from trio_socketio.control.outlet import Outlet
 from trio_socketio.control.standing import Standing
 from trio_socketio.errors import ControlError, LocalProtocolError, SessionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Line(Protocol):
@@ -30,18 +34,32 @@ class BackendCalls:
 
     Args:
         line: the connection.
+        outlet: of the connection.
         standing: of the peer.
         options: the bounds.
     """
 
-    __slots__ = ("_asked", "_line", "_options", "_standing", "_timeouts", "name")
+    __slots__ = (
+        "_asked",
+        "_line",
+        "_on_end",
+        "_options",
+        "_outlet",
+        "_standing",
+        "_timeouts",
+        "name",
+    )
 
-    def __init__(self, line: Line, standing: Standing, options: ControlOptions) -> None:
+    def __init__(
+        self, line: Line, outlet: Outlet, standing: Standing, options: ControlOptions
+    ) -> None:
         self.name = line.name
         self._line = line
+        self._outlet = outlet
         self._standing = standing
         self._options = options
         self._asked = OutgoingCalls("the backend", options.backends.max_in_flight)
+        self._on_end: list[Callable[[], None]] = []
         self._timeouts = 0  # deadlines that have passed since its last answer
 
     @property
@@ -51,15 +69,34 @@ class BackendCalls:
 
     def may_be_backend(self) -> bool:
         """Whether it is connected, and its token still lets it be told of events (CONTROL-76)."""
-        return self._standing.may_be_called(REGISTER)
+        return self.allows(REGISTER)
+
+    def allows(self, method: str) -> bool:
+        """Whether it is connected, and its token allows this method now."""
+        return self._standing.may_be_called(method)
+
+    def on_end(self, callback: "Callable[[], None]") -> None:
+        """Have a function called once, when the peer sends nothing more or has gone."""
+        self._on_end.append(callback)
+
+    def notify(self, message: bytes) -> None:
+        """Send a notification that is encoded already."""
+        self._outlet.write(message)
+
+    async def wait_room(self) -> None:
+        """Wait until the peer has taken nearly all that was sent to it, or has gone."""
+        await self._outlet.wait_room()
 
     def receive(self, response: Response) -> None:
         """Take an answer of the peer."""
         self._asked.receive(response)
 
     def end(self, reason: str) -> None:
-        """Tell all waiting callers that no answer will come."""
+        """Tell all waiting callers that no answer will come, and who else has to know."""
         self._asked.close(reason)
+        callbacks, self._on_end = self._on_end, []
+        for callback in callbacks:
+            callback()
 
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
         """Call a method of the peer, and wait for its result.

@@ -1,5 +1,6 @@
 """The callers of methods: peers on the control socket, and requests to ``/rpc``."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Raw
@@ -41,6 +42,18 @@ class BackendPeer(Protocol):
 
     def may_be_backend(self) -> bool:
         """Whether it is connected, and may be told of events of clients now."""
+
+    def allows(self, method: str) -> bool:
+        """Whether it is connected, and its token allows this method now."""
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have a function called once, when the peer sends nothing more or has gone."""
+
+    def notify(self, message: bytes) -> None:
+        """Send a notification that is encoded already. Does nothing once the peer has gone."""
+
+    async def wait_room(self) -> None:
+        """Wait until the peer has taken nearly all that was sent to it, or has gone."""
 
     async def call(self, method: str, params: Any, timeout_s: float) -> Raw:
         """Call a method of the backend, and wait for its result.

@@ -76,6 +76,8 @@ class Control:
         self._nursery = nursery
         self._asked = OutgoingCalls("the server", MAX_PENDING)
         self._handlers: dict[str, tuple[Callable[[Any], Any], type]] = {}  # by method
+        self._listeners: dict[str, Callable[[bytes], None]] = {}  # to notifications, by method
+        self._on_closed: list[Callable[[], None]] = []
         self._greeted = trio.Event()
         self.greeting: Greeting
 
@@ -229,6 +231,8 @@ class Control:
                 self._wire.lose(f"the server does not greet as a control socket does: {error}")
             else:
                 self._greeted.set()
+        elif message.method in self._listeners:
+            self._listeners[message.method](bytes(message.params or b"{}"))
         elif message.method in self._handlers:
             handler, kind = self._handlers[message.method]
             self._nursery.start_soon(self._handle, handler, kind, message)
@@ -241,6 +245,24 @@ class Control:
             self._wire.lose(f"the server has refused a line: {response.error}")
         else:
             self._asked.receive(response)
+
+    def _listen(
+        self, method: str, listener: Callable[[bytes], None], on_closed: Callable[[], None]
+    ) -> None:
+        """Have a plain function called with the parameters of each notification of a method.
+
+        Args:
+            method: its name.
+            listener: is called where the notification is read, so they come in order.
+            on_closed: called once, when the connection has ended and none comes any more.
+        """
+        self._listeners[method] = listener
+        self._on_closed.append(on_closed)
+
+    def _lost(self, reason: str) -> None:
+        self._asked.close(reason)
+        for on_closed in self._on_closed:
+            on_closed()
 
     async def _handle(self, handler: Callable[[Any], Any], kind: type, request: Request) -> None:
         try:
@@ -309,7 +331,7 @@ async def open_control(
     async with alone(trio.open_nursery()) as nursery:
         control = Control(wire, nursery)
         try:
-            nursery.start_soon(wire.run, control._receive_line, control._asked.close)
+            nursery.start_soon(wire.run, control._receive_line, control._lost)
             await _introduce(control, where, token, timeout_s)
             yield control
         finally:

@@ -55,6 +55,13 @@ def overloaded(message: str, retry_after_ms: int = 1000) -> ControlError:
     )
 
 
+def store_unavailable(message: str, retry_after_ms: int = 1000) -> ControlError:
+    """The store cannot be reached; what was to be read was not, and nothing was changed."""
+    return ControlError(
+        Code.STORE_UNAVAILABLE, message, {"retryable": True, "retry_after_ms": retry_after_ms}
+    )
+
+
 def unavailable(message: str, retry_after_ms: int = 1000) -> ControlError:
     """No backend or service can do it at the moment; nothing was done."""
     return ControlError(

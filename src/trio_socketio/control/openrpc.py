@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from trio_socketio.codec.json_rpc import Code, encode_value
-from trio_socketio.control.api import API_VERSION, BackendEvent, Greeting
+from trio_socketio.control.api import API_VERSION, BackendEvent, Greeting, PresenceNotice
 from trio_socketio.control.methods import Method, read_docstring, rpc
 
 Document = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
@@ -71,7 +71,7 @@ def describe(methods: Mapping[str, Method]) -> dict[str, Any]:
     fields = {one.name: msgspec.structs.fields(one.params) for one in ordered}
     types = [field.type for one in ordered for field in fields[one.name]]
     types += [one.result for one in ordered]
-    types += [Greeting, BackendEvent]
+    types += [Greeting, BackendEvent, PresenceNotice]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     following = iter(schemas)
     params = {
@@ -79,7 +79,7 @@ def describe(methods: Mapping[str, Method]) -> dict[str, Any]:
         for one in ordered
     }
     results = {one.name: next(following) for one in ordered}
-    hello, event = following
+    hello, event, notice = following
     return {
         "openrpc": "1.3.2",
         "info": {
@@ -113,6 +113,13 @@ def describe(methods: Mapping[str, Method]) -> dict[str, Any]:
                 "paramStructure": "by-name",
                 "params": event,
                 "result": {"name": "result", "schema": {}},
+            },
+            {
+                "name": "backend.presence",
+                "summary": "A notification of a subscription to a presence log. An entry may come "
+                "again after a reconnection, always with the same cursor.",
+                "paramStructure": "by-name",
+                "params": notice,
             },
         ],
         "components": {

@@ -16,6 +16,8 @@ _LEAST_LINE_BYTES: Final = 1024
 
 METHODS: Final = (
     "auth", "auth.revoke", "backend.register", "emit", "emit_with_ack", "namespaces.list",
+    "presence.ack", "presence.count", "presence.get", "presence.list", "presence.snapshot",
+    "presence.subscribe", "presence.unsubscribe",
     "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
     "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
     "system.reload", "system.stats", "users.get", "users.kick", "users.list",

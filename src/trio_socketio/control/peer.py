@@ -22,6 +22,7 @@ from trio_socketio.control.caller import BackendPeer
 from trio_socketio.control.dispatcher import Call
 from trio_socketio.control.failures import overloaded, too_large, unavailable
 from trio_socketio.control.hub import Hub
+from trio_socketio.control.outlet import Outlet
 from trio_socketio.control.standing import MAX_FAULTS, Standing
 from trio_socketio.control.tokens import LOCAL, Grant
 from trio_socketio.errors import ControlError
@@ -68,6 +69,7 @@ class Peer:
         "_hub",
         "_lines",
         "_on_gone",
+        "_outlet",
         "_queue",
         "_reason",
         "backend",
@@ -90,6 +92,7 @@ class Peer:
         self._connection = connection
         self._on_gone = on_gone
         self._reason = ""  # of its end
+        self._outlet = Outlet(connection)
         options = hub.options
         self._lines = LineReceiver(
             connection,
@@ -101,13 +104,13 @@ class Peer:
         )
         self._queue = CallQueue(nursery, self._call_done)
         self.standing = Standing(hub.access, name)
-        self.backend = BackendCalls(self, self.standing, options)
+        self.backend = BackendCalls(self, self._outlet, self.standing, options)
         connection.set_receiver(self._lines)
         if is_local:
             self._identify(LOCAL)
         else:  # CONTROL-13
             connection.set_deadline(trio.current_time() + options.auth_timeout_s)
-        self._write(encode_request("hello", hub.greeting(needs_token=not is_local), None))
+        self._outlet.write(encode_request("hello", hub.greeting(needs_token=not is_local), None))
 
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"
@@ -129,10 +132,12 @@ class Peer:
         except ControlError as error:
             if _HTTP(line):  # CONTROL-27
                 # The lines that follow are headers, and then a body that a page may have chosen.
-                self._write(encode_error(NULL, ControlError(Code.INVALID_REQUEST, _NOT_HTTP)))
+                self._outlet.write(
+                    encode_error(NULL, ControlError(Code.INVALID_REQUEST, _NOT_HTTP))
+                )
                 self.close("it speaks HTTP")
             else:
-                self._write(encode_error(NULL, error))
+                self._outlet.write(encode_error(NULL, error))
             return
         calls: list[Call] = []
         for message in messages:
@@ -143,11 +148,11 @@ class Peer:
         if not calls:
             return
         if not is_batch and self._queue.is_idle and dispatcher.is_plain(calls[0]):
-            self._write(dispatcher.answer_now(calls[0], self))
+            self._outlet.write(dispatcher.answer_now(calls[0], self))
             return
         if self._queue.count >= self._most:  # CONTROL-26
             full = overloaded(f"{self._queue.count} calls of this peer wait for their answers")
-            self._write(dispatcher.refuse(calls, full, is_batch=is_batch))
+            self._outlet.write(dispatcher.refuse(calls, full, is_batch=is_batch))
             return
         self._queue.add(partial(self._answer, calls, is_batch=is_batch))
         if self._queue.count >= self._most and not self.backend.pending:
@@ -163,16 +168,16 @@ class Peer:
         most = self._lines.max_line_bytes
         until = "" if self.standing.has_identity else " before a token is given"
         told = f"a line may have at most {most} bytes{until}"
-        self._write(encode_error(NULL, too_large(told, max_line_bytes=most)))
+        self._outlet.write(encode_error(NULL, too_large(told, max_line_bytes=most)))
         self.close(f"it has sent more than that: {told}")
 
     async def _answer(self, calls: list[Call], *, is_batch: bool) -> None:
         dispatcher = self._hub.dispatcher
         faults = self.standing.faults
         if is_batch:
-            self._write(await dispatcher.answer_batch(calls, self, pause))
+            self._outlet.write(await dispatcher.answer_batch(calls, self, pause))
         else:
-            self._write(await dispatcher.answer(calls[0], self))
+            self._outlet.write(await dispatcher.answer(calls[0], self))
         self._check_identity(faults)
 
     def _call_done(self) -> None:
@@ -180,10 +185,6 @@ class Peer:
             self._part()
         elif self._queue.count < self._most:
             self._lines.resume()
-
-    def _write(self, message: bytes | None) -> None:
-        if message is not None and self.standing.life is not Life.GONE:
-            self._connection.write(message + b"\n")
 
     # -- the peer's identity
 
@@ -229,7 +230,7 @@ class Peer:
     def ask(self, request: bytes) -> None:
         """Send a request, and read on, so that its answer comes."""
         self._lines.resume()  # or it would wait behind calls that the peer has made itself
-        self._write(request)
+        self._outlet.write(request)
 
     # -- its end
 
@@ -245,6 +246,7 @@ class Peer:
         if self.standing.life is not Life.GONE:
             self.standing.advance(Input.LEAVE)
             self.backend.end(reason)
+            self._outlet.close()
             self._queue.cancel()
             self._on_gone(self)
 

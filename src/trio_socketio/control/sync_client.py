@@ -9,21 +9,18 @@ import base64
 import itertools
 import json
 import os
-import select
-import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from trio_socketio.codec.json_rpc_codes import Code
-from trio_socketio.control.address import Address, default_address, parse_address
+from trio_socketio.control.address import default_address, parse_address
+from trio_socketio.control.blocking_line import MAX_LINE_BYTES, Line, connect
 from trio_socketio.control.hints import (
-    explain_failure,
     explain_silence,
-    foreign_protocol,
     too_long,
 )
 from trio_socketio.errors import (
@@ -37,7 +34,8 @@ from trio_socketio.errors import (
 if TYPE_CHECKING:
     import ssl
 
-MAX_LINE_BYTES: Final = 4 << 20
+    from trio_socketio.control.presence_following import PresenceBatch
+
 GREETING_S: Final = 10.0
 """The longest time from the connection to the greeting of the server."""
 _MARKS: Final = ("$bytes", "$object")
@@ -80,7 +78,7 @@ class ControlClient:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._line: _Line | None = None
+        self._line: Line | None = None
         _clients.add(self)
 
     def __enter__(self) -> Self:
@@ -146,6 +144,37 @@ class ControlClient:
         """
         self._exchange(_encode(_request(method, params, None)), [], None)
 
+    def follow_presence(
+        self,
+        namespace: str,
+        *,
+        cursor: str | None = None,
+        group: str | None = None,
+        credit: int = 1000,
+    ) -> "Iterator[PresenceBatch]":
+        """Follow who is online in a namespace, without end.
+
+        It has a connection of its own, and connects again whenever that is lost. A batch is
+        acknowledged when the next one is asked for. No entry comes twice from one iterator; the
+        next one gives entries again that were not acknowledged, unless cursor leaves them out.
+
+        Args:
+            namespace: its name.
+            cursor: of the last batch that was dealt with; None begins with the number of those that
+                are online now.
+            group: of backends that share the work: see presence.subscribe. The one that is not
+                active is given nothing.
+            credit: how many entries may be on their way.
+        Raises:
+            ControlError: the server refuses, for a reason that does not pass by itself: the token,
+                the namespace or a parameter.
+        """
+        # Here, because `ctl` needs none of it, and the imports take a while.
+        from trio_socketio.control.presence_following import Place
+        from trio_socketio.control.sync_presence import follow_presence
+
+        return follow_presence(self._open_line, Place(namespace, cursor, group, credit))
+
     def close(self) -> None:
         """Close the connection, if there is one. A later call opens another."""
         with self._lock:
@@ -183,12 +212,16 @@ class ControlClient:
         finally:
             self._lock.release()
 
-    def _connected(self, ends: float) -> "_Line":
+    def _connected(self, ends: float) -> "Line":
         if self._line is not None:
             if not self._line.has_ended():
                 return self._line
             self._drop()
-        line = _Line(_connect(self._address, self._ssl_context, ends))
+        self._line = self._open_line(ends)
+        return self._line
+
+    def _open_line(self, ends: float) -> "Line":
+        line = Line(connect(self._address, self._ssl_context, ends))
         try:
             self._introduce(line, ends)
         except OSError as error:
@@ -198,10 +231,9 @@ class ControlClient:
         except BaseException:
             line.close()
             raise
-        self._line = line
         return line
 
-    def _introduce(self, line: "_Line", ends: float) -> None:
+    def _introduce(self, line: "Line", ends: float) -> None:
         hello = line.receive(min(ends, time.monotonic() + GREETING_S))
         params = hello.get("params") if isinstance(hello, dict) else None
         if isinstance(hello, dict) and "error" in hello:
@@ -245,87 +277,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-class _Line:
-    """Lines on a blocking socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._buffer = bytearray()
-        self.most_bytes = MAX_LINE_BYTES  # the longest line that the server accepts
-
-    def has_ended(self) -> bool:
-        """Whether the server has closed the connection, or sent something unasked."""
-        poll = select.poll()  # select.select refuses descriptors above 1023
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def send(self, message: bytes, ends: float) -> None:
-        self._set_timeout(ends)
-        self._sock.sendall(message)
-
-    def receive(self, ends: float) -> Any:
-        """Return the content of the next line.
-
-        Raises:
-            OSError: the connection has ended; TimeoutError if it took too long.
-        """
-        searched = 0
-        while (end := self._buffer.find(b"\n", searched)) < 0:
-            searched = len(self._buffer)
-            if searched > MAX_LINE_BYTES:
-                raise OSError(f"the server has sent a line of more than {MAX_LINE_BYTES} bytes")
-            self._set_timeout(ends)
-            data = self._sock.recv(65536)
-            if not data:
-                raise OSError("the server has closed the connection")
-            self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError) as error:
-            what = f"the server has sent what is not JSON: {error}"
-            raise OSError(foreign_protocol(line) or what) from None
-
-    def _set_timeout(self, ends: float) -> None:
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-def _connect(where: Address, context: "ssl.SSLContext | None", ends: float) -> socket.socket:
-    timeout_s = max(ends - time.monotonic(), 0.001)
-    try:
-        if where.path:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(timeout_s)
-                sock.connect(where.path)
-            except BaseException:
-                sock.close()
-                raise
-            return sock
-        sock = socket.create_connection((where.host, where.port), timeout_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not where.secure:
-            return sock
-        import ssl  # here, because few addresses need it, and the import takes a while
-
-        try:
-            context = context or ssl.create_default_context()
-            return context.wrap_socket(sock, server_hostname=where.host)
-        except BaseException:
-            sock.close()
-            raise
-    except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError; a host may be no name
-        raise ConnectFailed(explain_failure(where, error)) from error
-
-
-def _gather(line: _Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
+def _gather(line: Line, numbers: list[int], ends: float) -> dict[int, dict[str, Any]]:
     """Read until all these answers are there. Anything else that the server sends is ignored."""
     answers: dict[int, dict[str, Any]] = {}
     while len(answers) < len(numbers):

@@ -16,7 +16,6 @@ is that of the log (PRES-48).
 Nothing here knows a clock: callers say what time it is, and which boots are alive.
 """
 
-import heapq
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
@@ -47,6 +46,7 @@ from trio_socketio.protocol.presence_claims import (
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import Entry, EntryType, Log
 from trio_socketio.protocol.presence_orders import Alive, Orders
+from trio_socketio.protocol.sorted_names import SortedNames
 
 _NONE: Final[tuple[Seat, ...]] = ()
 
@@ -65,12 +65,13 @@ class Book:
         users: the seats of every user that is online, oldest first.
     """
 
-    __slots__ = ("_owned", "log", "namespace", "orders", "users")
+    __slots__ = ("_names", "_owned", "log", "namespace", "orders", "users")
 
     def __init__(self, namespace: str, generation: int) -> None:
         self.log = Log(generation)
         self.users: dict[str, tuple[Seat, ...]] = {}
         self.namespace = namespace
+        self._names = SortedNames()  # of the users, for pages
         self._owned: dict[str, dict[Cursor, str]] = {}  # the users by boot and token
         self.orders = Orders()
 
@@ -115,6 +116,8 @@ class Book:
         # PRES-13
         kind: EntryType = "moved" if last is not None else "seat_added" if seats else "online"
         self.users[user] = (*self.users.get(user, _NONE), seat)
+        if kind == "online":
+            self._names.add(user)
         self._owned.setdefault(seat.boot, {})[seat.token] = user
         claimed = self._claimed(seat.token, request, alive)
         self._write(
@@ -202,8 +205,7 @@ class Book:
 
     def page(self, after: str | None, limit: int) -> Page:
         """Return a part of all users, in the order of their ids."""
-        ahead = self.users if after is None else (user for user in self.users if user > after)
-        names = heapq.nsmallest(limit + 1, ahead)
+        names = self._names.page(after, limit + 1)
         shown = names[:limit]
         following = shown[-1] if len(names) > limit else None
         return Page({user: self.users[user] for user in shown}, following, self.log.head)
@@ -248,7 +250,10 @@ class Book:
 
     def _end(self, user: str, seat: Seat, reason: str, at: float) -> None:
         self._take_out(user, seat)
-        self._write("seat_removed" if user in self.users else "offline", user, seat, at, reason)
+        kind: EntryType = "seat_removed" if user in self.users else "offline"
+        if kind == "offline":
+            self._names.remove(user)
+        self._write(kind, user, seat, at, reason)
 
     def _take_out(self, user: str, seat: Seat) -> None:
         rest = tuple(one for one in self.users[user] if one is not seat)

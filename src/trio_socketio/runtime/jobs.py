@@ -81,7 +81,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 19 attributes and 23 methods. Both of its tasks need to know how long each step takes and
+    It has 19 attributes and 24 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """

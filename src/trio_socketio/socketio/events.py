@@ -3,26 +3,24 @@
 import types
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.acks import answer_arguments
 from trio_socketio.runtime.timings import QUICK_S
+from trio_socketio.socketio.event_roles import EventPlace, EventSocket
 from trio_socketio.socketio.handlers import Handler
-from trio_socketio.socketio.intake import LIGHT_BYTES, OVERLOAD_FACTOR, Holder, weigh_event
+from trio_socketio.socketio.intake import LIGHT_BYTES, OVERLOAD_FACTOR, weigh_event
 from trio_socketio.socketio.interception import HandlerTable, Interception
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
     from typing import TypeAlias
 
-    from trio_socketio.engine.session import Session
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.runtime.timings import Timing
-    from trio_socketio.socketio.host import Host
-    from trio_socketio.socketio.packets import PacketWriter
-    from trio_socketio.socketio.registry import Registry
+    from trio_socketio.socketio.event_roles import EventSender
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
 
@@ -32,50 +30,6 @@ UNCOUNTED_BYTES: Final = 1024
 putting it into the queue (BND-19)."""
 _HANDLED_BYTES: Final = 16384
 """Events that were handled are taken out of the accounts together once they weigh this much."""
-
-
-class EventSender(Holder, Protocol):
-    """The client that sends the events."""
-
-    @property
-    def host(self) -> "Host":
-        """The server, whose intake weighs the events."""
-
-
-class EventSocket(Protocol):
-    """The socket that receives the events: the first argument of every handler."""
-
-    @property
-    def public_id(self) -> str:
-        """The name of the socket in the log."""
-
-    @property
-    def session(self) -> "Session":
-        """The session with the client."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether the socket is in its namespace."""
-
-    @property
-    def _participant(self) -> EventSender:
-        """The client."""
-
-
-class EventPlace(Protocol):
-    """The namespace of the socket."""
-
-    @property
-    def _registry(self) -> "Registry":
-        """Holds the handlers."""
-
-    @property
-    def _packets(self) -> "PacketWriter":
-        """Writes the answers."""
-
-    @property
-    def _workers(self) -> "Workers":
-        """The workers that run async handlers."""
 
 
 class Events:

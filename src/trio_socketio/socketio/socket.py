@@ -19,7 +19,8 @@ from trio_socketio.protocol.socket_life import Life
 from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.acks import AnsweringClient, PendingAcks
 from trio_socketio.socketio.broadcast import Broadcast, check_event, names
-from trio_socketio.socketio.events import Events, EventSender
+from trio_socketio.socketio.event_roles import EventSender
+from trio_socketio.socketio.events import Events
 from trio_socketio.socketio.flagged_socket import FlaggedSocket
 from trio_socketio.socketio.interception import remove_listener
 from trio_socketio.socketio.membership import Membership

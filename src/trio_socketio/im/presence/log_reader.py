@@ -1,0 +1,144 @@
+"""The log of one namespace, as all subscriptions to it read it."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+import trio
+
+from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
+from trio_socketio.protocol.presence_log import (
+    CursorExpired,
+    Entries,
+    GenerationChanged,
+)
+
+if TYPE_CHECKING:
+    from trio_socketio.protocol.presence_log import Entry
+
+log = logging.getLogger(__name__)
+
+BATCH_ENTRIES: Final = 200
+"""The most entries in a notification. To encode them takes about 0.1 ms."""
+BATCH_BYTES: Final = 131_072
+"""About how long a notification may be; a single entry is sent however long it is."""
+RETRY_S: Final = 1.0
+"""The time between two attempts to read from a store that is not available."""
+
+_KEPT: Final = 8  # batches; subscriptions that are up to date want the last one
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Batch(NamedTuple):
+    """Entries that follow one another, encoded.
+
+    Args:
+        entries: how many they are; none at the end of the log.
+        cursor: of the last one, or the one that was read from.
+        text: a JSON array.
+    """
+
+    entries: int
+    cursor: Cursor
+    text: bytes
+
+
+class LogReader:
+    """Reads the log of one namespace for many subscriptions.
+
+    One task follows the end of the log, and keeps the last batches as it has encoded them. So an
+    entry is read and encoded once, however many are subscribed. Those that lag read by themselves.
+
+    Args:
+        store: has the log.
+        namespace: its name.
+        max_bytes: about how long the text of a batch may be.
+
+    Attributes:
+        subscriptions: how many use it.
+        tail: of the last entry that it has seen; None before it has seen the log at all.
+    """
+
+    __slots__ = ("_kept", "_max_bytes", "_more", "_namespace", "_store", "subscriptions", "tail")
+
+    def __init__(self, store: PresenceStore, namespace: str, max_bytes: int = BATCH_BYTES) -> None:
+        self._store = store
+        self._namespace = namespace
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[Cursor, Batch] = OrderedDict()  # by where it begins
+        self._more = trio.lowlevel.ParkingLot()
+        self.subscriptions = 0
+        self.tail: Cursor | None = None
+
+    async def follow(self) -> None:
+        """Wake those who wait whenever there are new entries, until cancelled."""
+        is_away = False
+        while True:
+            try:
+                if self.tail is None:
+                    self.tail = (await self._store.count(self._namespace)).cursor
+                    self._more.unpark_all()
+                await self._store.wait_for_more(self._namespace, self.tail)
+                found = await self.read(self.tail, BATCH_ENTRIES)
+            except StoreUnavailable as error:
+                if not is_away:
+                    is_away = True
+                    log.warning(
+                        "subscriptions to %s wait for the store: %s", self._namespace, error
+                    )
+                await trio.sleep(RETRY_S)
+                continue
+            if is_away:
+                is_away = False
+                log.info("subscriptions to %s go on", self._namespace)
+            if isinstance(found, Batch):
+                self.tail = found.cursor
+            else:  # whoever waits for entries of a log that is no more has to look, too
+                self.tail = found.head
+                self._kept.clear()
+            self._more.unpark_all()
+
+    async def read(self, cursor: Cursor, limit: int) -> Batch | CursorExpired | GenerationChanged:
+        """Return the entries behind a cursor, at most limit of them.
+
+        Raises:
+            StoreUnavailable: they could not be read.
+        """
+        kept = self._kept.get(cursor)
+        if kept is not None and kept.entries <= limit:  # FEED-12
+            await trio.lowlevel.checkpoint()
+            return kept
+        found = await self._store.read(self._namespace, cursor, min(limit, BATCH_ENTRIES))
+        if not isinstance(found, Entries):
+            return found
+        batch = self._encode(found)
+        is_whole = limit >= BATCH_ENTRIES or batch.entries < limit  # not cut for its reader
+        if batch.entries and is_whole:
+            self._kept[cursor] = batch
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return batch
+
+    async def wait(self, cursor: Cursor) -> None:
+        """Wait until there may be entries behind a cursor that was at the end of the log."""
+        if self.tail is None or self.tail <= cursor:
+            await self._more.park()
+
+    def _encode(self, found: Entries) -> Batch:
+        texts = list(_cut(found.entries, self._max_bytes))
+        whole = len(texts) == len(found.entries)
+        cursor = found.cursor if whole else parse_cursor(found.entries[len(texts) - 1].cursor)
+        return Batch(len(texts), cursor, b"[%b]" % b",".join(texts))
+
+
+def _cut(entries: "tuple[Entry, ...]", max_bytes: int) -> Iterator[bytes]:
+    """Yield the texts of entries, at least one, until they are too long for a line."""
+    texts = [_encode(entry) for entry in entries]
+    for number, length in enumerate(accumulate(len(text) + 1 for text in texts)):
+        if number and length > max_bytes:
+            return
+        yield texts[number]
