@@ -9,7 +9,7 @@ import trio
 
 from trio_socketio.acks import answer_arguments
 from trio_socketio.runtime.timings import QUICK_S
-from trio_socketio.socketio.event_roles import EventPlace, EventSocket
+from trio_socketio.socketio.event_roles import EventPlace, EventSender, EventSocket
 from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.intake import LIGHT_BYTES, OVERLOAD_FACTOR, weigh_event
 from trio_socketio.socketio.interception import HandlerTable, Interception
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.runtime.timings import Timing
-    from trio_socketio.socketio.event_roles import EventSender
 
     _Event: TypeAlias = tuple[Handler, list[Any], int | None, int]  # the last is its weight
 

@@ -436,9 +436,8 @@ class Socket:
 
     def _closed(self) -> SessionClosed:
         """Return the error for those who wait for a client that is not reachable."""
-        return SessionClosed(
-            self._membership.reason or "the client has not joined yet", self.public_id
-        )
+        reason = self._membership.reason or "the client has not joined yet"
+        return SessionClosed(reason, self.public_id)
 
     def _open_events(self) -> Events:
         if self._events is None:
