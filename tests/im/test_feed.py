@@ -15,7 +15,7 @@ from tests.im.feed_world import CHAT, Crowd, Follower, Restartable, crowded
 from tests.im.test_feed_machine import FakePeer
 from tests.socketio.serving import until
 from tests.wire import HttpClient
-from trio.testing import trio_test, wait_all_tasks_blocked
+from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import ControlToken, TokenTable
@@ -584,6 +584,22 @@ async def test_in_a_batch_entries_may_come_before_the_answer(tmp_path: Path) -> 
         await raw.send(json.dumps(batch))
         got = [await raw.receive(), await raw.receive()]
         assert sum(isinstance(one, list) for one in got) == 1
+
+
+@pytest.mark.req("FEED-10")
+@trio_test
+async def test_what_came_while_it_was_read_is_not_waited_for(autojump_clock: MockClock) -> None:
+    """A store that is far away may have more by the time its answer is there."""
+    reader = log_reader.LogReader(MemoryStore(), CHAT)
+    reader.tail = Cursor(1, 5)
+    with trio.fail_after(1):
+        await reader.wait(Cursor(1, 4))
+        reader.tail = Cursor(2, 0)  # another log
+        await reader.wait(Cursor(1, 5))
+    for cursor in (Cursor(2, 0), Cursor(2, 1)):
+        with trio.move_on_after(1) as scope:
+            await reader.wait(cursor)
+        assert scope.cancelled_caught
 
 
 @pytest.mark.req("FEED-35")
