@@ -22,7 +22,12 @@ CLAIMS: Final = "im/presence/claims.py"
 NODE: Final = "im/presence/node.py"
 SEATS: Final = "im/presence/seats.py"
 SERVICE: Final = "im/presence/service.py"
+FEED: Final = "im/presence/feed.py"
+LOG_READER: Final = "im/presence/log_reader.py"
+SUBSCRIPTION: Final = "im/presence/subscription.py"
 STORE: Final = "tests/im/test_presence_store.py"
+FOLLOWING: Final = "tests/im/test_feed_machine.py"
+FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
 
 
@@ -204,6 +209,83 @@ MISTAKES: Final = (
         "                    self.release(claim, claim.left_by)\n",
         "                    del claim\n",
         SESSIONS,
+    ),
+    Mistake(
+        "a group that goes on from what was sent",
+        FEED,
+        "            one.group.acked = one.window.acked\n",
+        "            one.group.acked = one.window.sent\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "a group that begins where its next member says",
+        FEED,
+        "one.begin if group.acked is None else group.acked\n",
+        "one.begin\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "an acknowledgement of what was not sent",
+        FEED,
+        "if cursor.generation != sent.generation or cursor > sent:  # FEED-16",
+        "if cursor.generation != sent.generation:",
+        FOLLOWING,
+    ),
+    Mistake(
+        "an acknowledgement that takes another back",
+        SUBSCRIPTION,
+        "        if cursor > self.acked:\n",
+        "        if True:\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "credit that is not looked at",
+        SUBSCRIPTION,
+        "        while self.in_flight >= self._credit:\n",
+        "        while False:\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "two active members of a group",
+        FEED,
+        "        one = member if group is None else group.active\n",
+        "        one = member\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "an active member that is never replaced",
+        FEED,
+        "is_awaited = one.group is not None and one.group.has_others  # FEED-24",
+        "is_awaited = False",
+        FOLLOWING,
+    ),
+    Mistake(
+        "a wake-up that is lost",
+        LOG_READER,
+        "        if self.tail is None or self.tail <= cursor:\n",
+        "        if True:\n",
+        FEEDS,
+    ),
+    Mistake(
+        "a group that is forgotten with its last member",
+        "im/presence/groups.py",
+        "        if group.acked is None:  # there is nothing to remember\n",
+        "        if True:\n",
+        FOLLOWING,
+    ),
+    Mistake(
+        "a token that is not looked at again",
+        FEED,
+        "            if not peer.allows(SUBSCRIBE):  # FEED-28\n",
+        "            if False:\n",
+        FEEDS,
+    ),
+    Mistake(
+        "a peer that does not read and is sent everything",
+        FEED,
+        "            await peer.wait_room()\n",
+        "",
+        FEEDS,
     ),
 )
 

@@ -4,23 +4,27 @@ import json
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 import trio
 from tests.control.serving import SECRET, little_buffer, peer, tcp_peer, write_token
 from tests.control.test_http import JSON, admin, post
-from tests.im.feed_world import CHAT, Follower, Restartable, crowded
+from tests.im.feed_world import CHAT, Crowd, Follower, Restartable, crowded
+from tests.im.test_feed_machine import FakePeer
 from tests.socketio.serving import until
 from tests.wire import HttpClient
-from trio.testing import trio_test
+from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import ControlToken, TokenTable
 from trio_socketio.im.presence import MemoryStore, StoreUnavailable, feed, log_reader
 from trio_socketio.im.presence.feed import Feed
 from trio_socketio.protocol.presence_cursor import Cursor
+
+if TYPE_CHECKING:
+    from trio_socketio.control.caller import BackendPeer
 
 TCP = "tcp:127.0.0.1:0"
 
@@ -232,7 +236,7 @@ async def test_a_reader_that_lags_too_far_is_told(tmp_path: Path) -> None:
         told = await follower.subscribe(cursor=str(begin), credit=5)
         await crowd.churn(5)
         await follower.receive_entries(5)
-        await crowd.churn(60)
+        await crowd.churn(1000)
         await follower.ack(follower.notices[-1])
         notice = await follower.receive()
         assert notice["subscription"] == told["subscription"]
@@ -243,8 +247,8 @@ async def test_a_reader_that_lags_too_far_is_told(tmp_path: Path) -> None:
         generation = begin.generation
         assert error["data"] == {
             "retryable": False,
-            "oldest": f"{generation}-45",
-            "head": f"{generation}-65",
+            "oldest": f"{generation}-985",
+            "head": f"{generation}-1005",
         }
         assert "presence.snapshot or presence.count" in error["message"]
         # It was the last one, and a new subscription gets the same answer.
@@ -580,3 +584,76 @@ async def test_in_a_batch_entries_may_come_before_the_answer(tmp_path: Path) -> 
         await raw.send(json.dumps(batch))
         got = [await raw.receive(), await raw.receive()]
         assert sum(isinstance(one, list) for one in got) == 1
+
+
+@pytest.mark.req("FEED-10")
+@trio_test
+async def test_what_came_while_it_was_read_is_not_waited_for(autojump_clock: MockClock) -> None:
+    """A store that is far away may have more by the time its answer is there."""
+    reader = log_reader.LogReader(MemoryStore(), CHAT)
+    reader.tail = Cursor(1, 5)
+    with trio.fail_after(1):
+        await reader.wait(Cursor(1, 4))
+        reader.tail = Cursor(2, 0)  # another log
+        await reader.wait(Cursor(1, 5))
+    for cursor in (Cursor(2, 0), Cursor(2, 1)):
+        with trio.move_on_after(1) as scope:
+            await reader.wait(cursor)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.req("FEED-35")
+@trio_test
+async def test_many_subscriptions_go_on_in_slices() -> None:
+    """Connections are driven between them."""
+    store = MemoryStore()
+    found, crowd = Feed(store), Crowd(store)
+    await crowd.start()
+    peers = [FakePeer(number) for number in range(600)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(found.run)
+        for fake in peers:
+            await found.subscribe(cast("BackendPeer", fake), CHAT, None, None, 1000)
+        await wait_all_tasks_blocked()
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        await crowd.come("ann")
+        async with trio.open_nursery() as watch:
+            watch.start_soon(count_turns)
+            while not all(fake.notices for fake in peers):
+                await trio.lowlevel.checkpoint()
+            watch.cancel_scope.cancel()
+        assert turns > 10
+        for fake in peers:
+            assert [len(notice["entries"]) for notice in fake.notices] == [1]
+            fake.end()
+        assert found.statistics().subscriptions == 0
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.req("FEED-34")
+@trio_test
+async def test_nothing_is_left_of_subscriptions_that_have_ended(tmp_path: Path) -> None:
+    async with crowded(tmp_path) as (where, crowd), peer(where) as raw:
+        found = where.presence.feed
+        assert found is not None
+        follower = Follower(raw)
+        for number in range(300):
+            told = await follower.subscribe(group=f"group {number}" if number % 2 else None)
+            if number % 50 == 0:
+                await crowd.come(f"user {number}")
+                await follower.receive()
+            await raw.call("presence.unsubscribe", **_number(told))
+        (one,) = where.service._peers
+        assert len(one.backend._on_end) == 1
+        assert found._by_peer == {one.backend: {}}
+        assert found._readers == {}
+        assert len(found._groups) == 150  # their positions are kept
+        assert found._nursery is not None
+        await until(lambda: found._nursery is None or not found._nursery.child_tasks)

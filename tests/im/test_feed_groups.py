@@ -179,21 +179,23 @@ async def test_all_members_are_told_that_the_position_is_lost(tmp_path: Path) ->
 @pytest.mark.req("FEED-31")
 @trio_test
 async def test_a_position_that_has_expired_is_given_up(tmp_path: Path) -> None:
-    async with crowded(tmp_path, MemoryStore(max_events=5)) as (where, crowd):
+    async with crowded(tmp_path, MemoryStore(max_events=50)) as (where, crowd):
         async with members(where, 2) as (one, two):
             await one.subscribe(group="g")
             await two.subscribe(group="g")
             await crowd.churn(2)
             await one.receive_entries(2)
-            await crowd.churn(20)
-            await one.receive_entries(22)
+            for number in range(1, 26):
+                await crowd.churn(20)
+                await one.receive_entries(2 + 20 * number)
             # It goes on as long as it lives, but nobody could follow it from its last ack.
             await one.raw.stream.aclose()
             await two.receive()
             assert (await two.receive())["error"]["code"] == Code.CURSOR_EXPIRED
             await two.subscribe(group="g")
-            await crowd.churn(20)
-            await two.receive_entries(20)
+            for number in range(1, 26):
+                await crowd.churn(20)
+                await two.receive_entries(20 * number)
         await until(lambda: not subscriptions(where))
         async with members(where, 1) as (three,):
             error = await three.raw.fail("presence.subscribe", namespace=CHAT, group="g")

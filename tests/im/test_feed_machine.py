@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 KEPT = 12
 ACTIONS = (
     *("write", "write", "write", "write", "flood", "subscribe", "subscribe", "subscribe"),
-    *("ack", "ack", "ack", "ack", "unsubscribe", "hang up", "block", "unblock", "unblock"),
-    *("forbid", "allow", "time", "restart"),
+    *("ack", "ack", "ack", "ack", "ack", "unsubscribe", "hang up", "hang up", "block"),
+    *("unblock", "unblock", "forbid", "allow", "time", "restart"),
 )
 picks = st.integers(0, 30)
 
@@ -146,7 +146,7 @@ class FeedMachine(RuleBasedStateMachine):
         what=st.sampled_from(ACTIONS),
         pick=picks,
         number=st.integers(1, 5),
-        group=st.sampled_from((None, "g", "g", "h")),
+        group=st.sampled_from((None, "g", "g", "g", "h")),
         where=st.sampled_from(("now", "head", "back", "back", "oldest", "expired", "old", "ahead")),
         credit=st.sampled_from((1, 2, 3, 5, 1000)),
     )
@@ -290,7 +290,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.thread._clock.jump(ACK_TIMEOUT_S + 0.1)
         await wait_all_tasks_blocked()
         for one in self.late:
-            assert [notice.get("error") for notice in one.peer.notices][-1:] != [None]
+            assert "error" in one.peer.notices[-1]
 
     async def _restart(self) -> None:
         self.store.restart()
@@ -372,5 +372,5 @@ class FeedMachine(RuleBasedStateMachine):
 def test_no_entry_is_missed_whatever_members_do() -> None:
     run_state_machine_as_test(
         FeedMachine,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
     )

@@ -22,6 +22,7 @@ from trio_socketio.control.presence_following import (
     passes,
 )
 from trio_socketio.errors import ConnectFailed, ControlError, SessionClosed
+from trio_socketio.runtime.barrier import sole_error
 from trio_socketio.runtime.groups import alone
 
 log = logging.getLogger(__name__)
@@ -89,17 +90,18 @@ async def follow_presence(
 
     async def follow() -> None:
         while True:
+            failure: BaseException | None = None
             try:
                 async with open_control(address, token=token, ssl_context=ssl_context) as control:
                     await _drive(control, place.follow(), batches)
-            except ControlError as error:
-                if not passes(error):
-                    raise
-                reason = str(error)
-            except (ConnectFailed, SessionClosed) as error:
-                reason = str(error)
+            # In a group with Cancelled if the block ends just now: then that alone is raised.
+            except* (ControlError, ConnectFailed, SessionClosed) as group:
+                failure = sole_error(group)
+            assert failure is not None
+            if isinstance(failure, ControlError) and not passes(failure):
+                raise failure
             pause_s = place.next_pause()
-            log.warning("presence is followed again in %.1f s: %s", pause_s, reason)
+            log.warning("presence is followed again in %.1f s: %s", pause_s, failure)
             await trio.sleep(pause_s)
 
     async with alone(trio.open_nursery()) as nursery:

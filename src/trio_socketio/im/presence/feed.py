@@ -288,6 +288,8 @@ class Feed:
         reader, peer, window = one.reader, one.peer, one.window
         while True:
             await trio.lowlevel.checkpoint()
+            if reader.tail == window.sent:  # it is up to date, and asks no store
+                await reader.wait(window.sent)
             room = await window.wait_credit()  # FEED-13
             await peer.wait_room()
             if not peer.allows(SUBSCRIBE):  # FEED-28
