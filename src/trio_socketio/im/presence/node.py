@@ -2,7 +2,8 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError, TrioSocketIOError
+from trio_socketio.errors import LocalProtocolError, SessionClosed, TrioSocketIOError
 from trio_socketio.im.presence.claims import Claim
 from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.releases import Releases
@@ -19,6 +20,7 @@ from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
 
 if TYPE_CHECKING:
+    from trio_socketio.engine.session import Session
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,10 @@ RETRY_S: Final = 0.5
 
 CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
+
+LEAVES_S: Final = 0.05
+"""How long a confirmation waits for what old clients are sent. It takes less than a millisecond,
+unless one of them does not read, or does not poll at the moment."""
 
 
 class LeaseLost(TrioSocketIOError):
@@ -118,11 +124,16 @@ class Node:
             self.lingering.add(claim)
             self._changed.set()
 
-    def obey(self, order: Order) -> None:
-        """Put the client of an order out, if it is still here."""
+    def obey(self, order: Order) -> "Session | None":
+        """Put the client of an order out, if it is still here.
+
+        Returns:
+            Its session, which has not been sent yet what the client is told.
+        """
         claim = self._claims.get(order.attempt)
         if claim is None:
-            return
+            return None
+        socket = claim.socket
         was_lingering = claim.state is State.LINGERING
         claim.evict(order.reason)
         if claim.state is State.OVER:
@@ -133,6 +144,7 @@ class Node:
         elif was_lingering:
             self.lingering.forget(claim)
         self._forget_if_over(claim)
+        return None if socket is None else socket.session
 
     def _forget_if_over(self, claim: Claim) -> None:
         if claim.state is State.OVER:
@@ -199,8 +211,8 @@ class Node:
     async def _take_orders(self) -> None:
         while True:
             orders = await self._insist(lambda: self.store.receive_orders(self.boot))
-            for order in orders:
-                self.obey(order)
+            told = [session for order in orders if (session := self.obey(order)) is not None]
+            await _wait_sent(told)
             for order in orders:
                 await self._confirm(order)
 
@@ -245,3 +257,15 @@ class Node:
                 if failures:
                     log.info("presence: the store answers again, after %d failures", failures)
                 return answer
+
+
+async def _wait_sent(sessions: "Iterable[Session]") -> None:
+    """Wait until clients were sent that they are out, or LEAVES_S have passed (PRES-80).
+
+    A newer client enters on another node as soon as this one has confirmed. Without the wait it
+    could be told so before the old one is told, because output is gathered for a moment.
+    """
+    with trio.move_on_after(LEAVES_S):
+        for session in sessions:
+            with suppress(SessionClosed):
+                await session.wait_drained()
