@@ -85,7 +85,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             ["tokens[0] token: its value cannot be used"],
         ),
         ('tokens = [{ user = "a" }]', ["give either token or file"]),
-        ('tokens = [{ user = "", token = "long enough" }]', ["1 to 256 bytes"]),
+        ('tokens = [{ user = "", token = "long enough" }]', ["the id of a user cannot be empty"]),
         ('tokens = [{ user = "a", file = "nowhere" }]', ["cannot read the token of 'a'"]),
         ("jwt = true", ["set jwt.keys or jwt.jwks_url"]),
         ('jwt.keys = [{ file = "nowhere" }]', ["cannot read the key nowhere"]),

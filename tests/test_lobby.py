@@ -66,6 +66,16 @@ async def test_joining_answers_how_many_are_there_and_tells_them() -> None:
         await bob.hears_nothing()
 
 
+@pytest.mark.req("PRES-06")
+@trio_test
+async def test_rooms_of_users_and_sockets_are_closed_to_guests() -> None:
+    async with open_lobby() as place:
+        ann = await place.enter()
+        for room in ("user:bob", "user:", "x" * 20, ann.id):
+            for event in ("join", "leave", "message"):
+                assert "error" in await ann.ask(event, room)
+
+
 @trio_test
 async def test_joining_twice_is_joining_once() -> None:
     async with open_lobby() as place:

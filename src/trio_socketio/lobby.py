@@ -3,8 +3,8 @@
 These are the events that a client may emit. Each is answered by an acknowledgement, which is an
 object with an ``error`` if the event cannot be handled.
 
-- ``join`` (room): enters a room. The answer is how many clients are in it. A room cannot have the
-  id of a socket as its name.
+- ``join`` (room): enters a room. The answer is how many clients are in it. Names that begin with
+  ``user:`` or have 20 characters are reserved for users and sockets.
 - ``leave`` (room): leaves a room. The answer is how many clients are left in it.
 - ``message`` (room, any values): sends ``message`` (room, sender's id, the values) to the others in
   a room that the sender is in. The answer is true.
@@ -16,6 +16,7 @@ A client gets ``joined`` (room, id) and ``left`` (room, id) for the rooms that i
 from typing import Any, Final
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.user_ids import is_reserved_room
 from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -30,9 +31,9 @@ def create(options: ServerOptions) -> Server:
 
     def room_name(arguments: tuple[Any, ...]) -> str | None:
         room = arguments[0] if arguments else None
-        if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM_NAME or room in rooms.sockets:
+        if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM_NAME:
             return None
-        return room
+        return None if is_reserved_room(room) else room  # PRES-06
 
     @sio.on("join")
     def join(socket: Socket, *arguments: Any) -> Any:
@@ -66,11 +67,14 @@ def create(options: ServerOptions) -> Server:
 
     @sio.on("list")
     def list_rooms(_: Socket, *__: Any) -> dict[str, int]:
-        return {room: len(rooms.members(room)) for room in rooms.names()}
+        return {
+            room: len(rooms.members(room)) for room in rooms.names() if not is_reserved_room(room)
+        }
 
     @sio.on("disconnect")
     def disconnect(socket: Socket, _: str) -> None:
-        for room in socket.rooms - {socket.id}:
-            sio.to(room).emit("left", room, socket.id)
+        for room in socket.rooms:
+            if not is_reserved_room(room):
+                sio.to(room).emit("left", room, socket.id)
 
     return sio

@@ -1,4 +1,4 @@
-"""The services of the program beside the server: control, identity, the admin port, and systemd."""
+"""The services of the program beside the server: control, identity, presence, admin, systemd."""
 
 import os
 import socket
@@ -12,6 +12,7 @@ from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -91,6 +92,7 @@ class Services:
     Attributes:
         endpoints: where they listen, by the table of their options; empty before `start`.
         identity: asks clients who they are; None if everybody may enter.
+        presence: knows who is online; None without identity, unless the app has made one.
 
     Raises:
         ConfigurationError: the app handles the event auth where identity is asked for, or a package
@@ -122,8 +124,17 @@ class Services:
         self.identity: IdentityService | None = None
         if held.identity is not None:
             ask = None if self._control is None else self._control.backends.authenticate
-            options = held.configuration.identity
-            self.identity = auth.service = IdentityService(server, options, ask, held.identity)
+            self.identity = auth.service = IdentityService(
+                server, held.configuration.identity, ask, held.identity
+            )
+        self.presence = presence_of(server)
+        if self.presence is None and self.identity is not None:
+            # It is left before the lifespans of the app and before every service: when these end,
+            # the log already says that all clients are offline (PRES-65).
+            options = held.configuration.presence
+            store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
+            self.presence = Presence(server, store, node=system.info().node)
+            self.presence.seat_by_name(options, self.identity.asks_in)
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
@@ -157,6 +168,10 @@ class Services:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+        if self.presence is not None:
+            from trio_socketio.im.presence.metrics import PresenceCollector
+
+            metrics.add(PresenceCollector(self.presence, self._server))
         control = self._control
         return AdminPort(
             configuration.admin,
@@ -201,3 +216,5 @@ class Services:
             self._control.apply(held.tokens)
         if self.identity is not None and held.identity is not None:
             self.identity.apply(held.identity)
+        if self.presence is not None:
+            self.presence.apply(held.configuration.presence)

@@ -158,7 +158,7 @@ async def test_namespaces_know_nothing_of_each_other(mock_clock: MockClock) -> N
 @pytest.mark.req("PRES-59")
 @pytest.mark.parametrize(
     ("user", "message"),
-    [(None, "not authenticated"), ("", "the id of a user has 1 to 128 characters, not 0")],
+    [(None, "not authenticated"), ("", "the id of a user cannot be empty")],
 )
 @trio_test
 async def test_who_is_not_identified_gets_no_seat(

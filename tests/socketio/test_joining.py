@@ -167,6 +167,39 @@ async def test_a_step_says_who_the_client_is(transport: str) -> None:
         assert remote.user == "ann"
 
 
+@pytest.mark.req("JOIN-35", "JOIN-36")
+@trio_test
+async def test_a_socket_is_in_the_room_of_its_user_to_its_end(transport: str) -> None:
+    server, _ = watched_server()
+    add_step(server, State.AUTHENTICATING, lambda joining: joining.identify("somebody"))
+    add_step(server, State.AUTHENTICATING, lambda joining: joining.identify(joining.auth["name"]))
+    async with serving(server) as port, joined(port, transport, auth={"name": 7}):
+        socket = the_socket(server)
+        assert socket.user == "7"
+        assert socket.rooms == {socket.id, "user:7"}
+        socket.leave("user:7")
+        server.sockets_leave("user:7")
+        assert list(server.of("/").rooms.joined("user:7")) == [socket]
+        socket.join("user:8")
+        socket.leave("user:8")
+        assert socket.rooms == {socket.id, "user:7"}
+        socket.disconnect()
+        await until(lambda: not server.of("/").rooms.names())
+        assert socket.rooms == {socket.id, "user:7"}
+
+
+@pytest.mark.req("JOIN-35")
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 257, True, None])
+@trio_test
+async def test_an_id_that_no_user_can_have_is_refused(name: Any) -> None:
+    server, watcher = watched_server()
+    add_step(server, State.AUTHENTICATING, lambda joining: joining.identify(joining.auth["name"]))
+    async with serving(server) as port, open_client(port) as client:
+        with pytest.raises(AssertionError, match="the id of a user"):
+            await client.connect("/", {"name": name})
+    assert watcher.kinds == ["refused"]
+
+
 # --- undos ---------------------------------------------------------------------------------------
 
 

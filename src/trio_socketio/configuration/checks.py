@@ -24,6 +24,17 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
             "max_session_bytes",
         )
     },
+    # Seats are for users, and only [identity] says who is one.
+    **{
+        ("presence", name): (
+            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
+            ("identity", "tokens"),
+        )
+        for name in (
+            "policy", "maximum", "takeover", "namespaces", "max_events", "max_bytes",
+        )
+    },
+    ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.
     ("control", "backends", "forward"): (_CONTROL,),
@@ -76,6 +87,15 @@ def find_contradictions(
     if configuration.identity.backend and not has_control:
         where = settings["identity", "backend"].where
         yield f"{where} asks backends on the control socket: set [control] listen"
+    if configuration.identity.asks:
+        for one in configuration.presence.namespaces:
+            asks = one.name.endswith("*") or configuration.identity.asks_in(one.name)
+            if not asks and one.policy != "none":
+                where = settings["presence", "namespaces"].where
+                yield (
+                    f"{where}: {one.name} can have no seats, because [identity] namespaces gives "
+                    "it no methods, so that nobody is asked there who it is"
+                )
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (

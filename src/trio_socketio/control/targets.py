@@ -9,6 +9,8 @@ from msgspec import Meta
 
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.pages import check_place
+from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.user_ids import MAX_USER_BYTES, parse_user_id
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -20,6 +22,11 @@ MAX_NAMES: Final = 1000
 Names = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMES)]
 """Names of sockets or rooms."""
 
+User = Annotated[str, Meta(min_length=1, max_length=MAX_USER_BYTES)] | int
+"""The id of a user; a whole number is taken as decimal text."""
+
+Users = Annotated[tuple[User, ...], Meta(max_length=MAX_NAMES)]
+"""Ids of users."""
 
 _PUBLIC_ID: Final = re.compile(r"[A-Za-z0-9_-]{20}").fullmatch
 
@@ -36,6 +43,28 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rooms: list[str] = []
     sockets: list[str] = []
     except_: list[str] = msgspec.field(name="except", default_factory=list)
+
+
+def read_user(user: User, parameter: str = "user") -> str:
+    """Return the id of a user as text (CONTROL-90).
+
+    Raises:
+        ControlError: no user can have this id.
+    """
+    try:
+        return parse_user_id(user)
+    except RemoteProtocolError as error:
+        raise invalid(parameter, str(error)) from None
+
+
+def read_users(users: Iterable[User], parameter: str = "users") -> list[str]:
+    """Return ids of users as text, each once.
+
+    Raises:
+        ControlError: no user can have one of these ids.
+    """
+    ids = (read_user(user, f"{parameter}[{number}]") for number, user in enumerate(users))
+    return list(dict.fromkeys(ids))
 
 
 def find_namespace(server: Server, name: str) -> Namespace:

@@ -1,19 +1,28 @@
-"""The ids of users, and the names of rooms that are kept for users and sockets."""
+"""The ids of users, and the names of rooms that are kept for users and sockets.
+
+Every id of a user goes through this parser, whether a token, a backend, a configuration file or a
+call on the control socket names it. So whoever can be identified can have a seat, and can be named.
+
+The bound is in bytes, because it bounds memory, keys of stores and lines. It is not lower because
+OpenID Connect lets the "sub" of a token have 255 ASCII characters.
+"""
 
 from typing import Final
 
 from trio_socketio.errors import RemoteProtocolError
 
-MAX_USER_ID: Final = 128
-"""The number of characters that a user id may have."""
+MAX_USER_BYTES: Final = 256
+"""The number of bytes that a user id may have in UTF-8."""
 
-_ROOM_PREFIX: Final = "user:"
+USER_ROOM_PREFIX: Final = "user:"
+"""Begins the name of the room of a user."""
+
 _SOCKET_ID_CHARACTERS: Final = 20  # rooms of this length are those of sockets, on every node
 _MAX_INTEGER: Final = 10**20
 
 
 def parse_user_id(value: object) -> str:
-    """Return the id of a user as text; an integer becomes its decimal text (PRES-04).
+    """Return the id of a user as text; an integer becomes its decimal text (PRES-04, IDENT-01).
 
     Args:
         value: as it came from outside.
@@ -25,18 +34,23 @@ def parse_user_id(value: object) -> str:
     if type(value) is not str:
         kind = "an integer of more than 20 digits" if type(value) is int else type(value).__name__
         raise RemoteProtocolError(f"the id of a user is text or an integer, not {kind}")
-    if not 0 < len(value) <= MAX_USER_ID:  # PRES-05
-        raise RemoteProtocolError(
-            f"the id of a user has 1 to {MAX_USER_ID} characters, not {len(value)}"
-        )
+    if not value:
+        raise RemoteProtocolError("the id of a user cannot be empty")
+    # PRES-05, IDENT-02; what is far too long is not encoded first.
+    if len(value) > MAX_USER_BYTES or _size(value) > MAX_USER_BYTES:
+        raise RemoteProtocolError(f"the id of a user has at most {MAX_USER_BYTES} bytes")
     if not value.isprintable():
         raise RemoteProtocolError("the id of a user has printable characters only")
     return value
 
 
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def user_room(user: str) -> str:
-    """Return the room that all sockets of a user in a namespace are in."""
-    return _ROOM_PREFIX + user
+    """Return the room that all sockets of a user in a namespace are in (JOIN-35)."""
+    return USER_ROOM_PREFIX + user
 
 
 def is_reserved_room(room: str) -> bool:
@@ -44,4 +58,4 @@ def is_reserved_room(room: str) -> bool:
 
     These are the rooms of users, and all rooms that could be that of a socket.
     """
-    return room.startswith(_ROOM_PREFIX) or len(room) == _SOCKET_ID_CHARACTERS
+    return room.startswith(USER_ROOM_PREFIX) or len(room) == _SOCKET_ID_CHARACTERS

@@ -25,6 +25,7 @@ from trio_socketio.socketio.credentials import (
     Credentials,
 )
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
+from trio_socketio.socketio.identification import identify_socket
 from trio_socketio.socketio.new_sockets import create_socket
 from trio_socketio.socketio.refusing import turn_away
 from trio_socketio.socketio.restoration import give_back, restore_session, take_pid
@@ -108,19 +109,21 @@ class Joining:
             self._undos = Undos(self._participant.host.workers, self.name)
         self._undos.add(function)
 
-    def identify(self, user: str) -> None:
+    def identify(self, user: str | int) -> None:
         """Say who the client is; `Socket.user` returns it from now on (JOIN-09).
 
+        As long as the socket is in the namespace, it is in the room of its user, ``user:<id>``.
+
+        Args:
+            user: an integer is taken as decimal text.
         Raises:
             LocalProtocolError: the namespace has not been found yet, or the client has joined.
-            ConnectRefused: the client has asked for the lost session of another user.
+            ConnectRefused: the client has asked for the lost session of another user, or this
+                cannot be the id of a user.
         """
         if self.socket is None or self.state is State.JOINED:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
-        recovery = self.socket._recovery
-        if recovery is not None and not recovery.belongs_to(user):  # JOIN-34
-            raise ConnectRefused("the lost session belongs to another user")
-        self.socket._user = user
+        identify_socket(self.socket, user)
 
     def accept(self, event: str, timeout_s: float) -> Credentials:
         """Answer the CONNECT before it is known who the client is (JOIN-19).

@@ -16,6 +16,7 @@ from trio_socketio.acks import DEFAULT_ACK_TIMEOUT_S
 from trio_socketio.codec.socket_packet import RESERVED_EVENTS
 from trio_socketio.errors import LocalProtocolError, SessionClosed
 from trio_socketio.protocol.socket_life import Life
+from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.acks import AnsweringClient, PendingAcks
 from trio_socketio.socketio.broadcast import Broadcast, check_event, names
 from trio_socketio.socketio.events import Events, EventSender
@@ -201,7 +202,7 @@ class Socket:
                 membership.join_early(room)
 
     def leave(self, room: str) -> None:
-        """Leave a room. The room of the socket's id cannot be left.
+        """Leave a room. The rooms of the socket's id and of its user cannot be left.
 
         Raises:
             LocalProtocolError: the room is not text.
@@ -209,6 +210,8 @@ class Socket:
         self.namespace._workers.check_thread()
         if not isinstance(room, str):
             raise LocalProtocolError(f"a room is text, not {room!r}")
+        if self._user is not None and room == user_room(self._user):  # JOIN-36
+            return
         membership = self._membership
         if membership.life is _JOINED:
             if self._recovery is not None and room in (membership.joined or ()):

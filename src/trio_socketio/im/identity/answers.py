@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from trio_socketio.control.api import Authentication
+from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.im.identity.identity import (
     EXPIRED,
     REFUSED,
@@ -15,8 +16,8 @@ from trio_socketio.im.identity.identity import (
     Refusal,
     Verdict,
     read_token_id,
-    read_user,
 )
+from trio_socketio.protocol.user_ids import parse_user_id
 
 _MAX_DETAIL = 200
 
@@ -67,9 +68,10 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         return Refusal(UNAVAILABLE), f"its answer cannot be read: {error}"
     if found.refused is not None:
         return Refusal(REFUSED, _as_detail(found.refused)), ""
-    user = read_user(found.user)
-    if user is None:
-        return Refusal(UNAVAILABLE), "its answer names no user that can be used"
+    try:
+        user = parse_user_id(found.user)
+    except RemoteProtocolError as error:
+        return Refusal(UNAVAILABLE), f"the user in its answer cannot be used: {error}"
     if found.token_id is not None and read_token_id(found.token_id) is None:
         return Refusal(UNAVAILABLE), "its answer has a token_id that cannot be used"
     expires_at_s = inf if found.expires_at_s is None else found.expires_at_s

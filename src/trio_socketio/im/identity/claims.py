@@ -6,6 +6,7 @@ Spec: RFC 7519, section 4.1.
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
+from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.im.identity.identity import (
     BAD_CLAIM,
     EXPIRED,
@@ -18,8 +19,8 @@ from trio_socketio.im.identity.identity import (
     Refusal,
     Verdict,
     read_token_id,
-    read_user,
 )
+from trio_socketio.protocol.user_ids import parse_user_id
 
 _FAR_S: Final = 1e12
 """No time is as far away; NaN, the infinities and the integers that are no float are not either."""
@@ -51,7 +52,7 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
         rules: what is demanded.
         now_s: seconds since 1970.
     """
-    expires_at_s, user = claims.get("exp"), read_user(claims.get("sub"))
+    expires_at_s = claims.get("exp")
     if "exp" not in claims or "sub" not in claims:  # IDENT-05, IDENT-06
         missing = "exp" if "exp" not in claims else "sub"
         return Refusal(MISSING_CLAIM, f"the token lacks the claim {missing}")
@@ -74,8 +75,10 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
     audience = claims.get("aud")
     if (audience is not None or rules.audiences) and not _is_for(audience, rules.audiences):
         return Refusal(WRONG_AUDIENCE)  # IDENT-11
-    if user is None:  # IDENT-02
-        return Refusal(BAD_CLAIM, "the claim sub of the token is not the id of a user")
+    try:
+        user = parse_user_id(claims["sub"])
+    except RemoteProtocolError as error:  # IDENT-02
+        return Refusal(BAD_CLAIM, f"the claim sub of the token cannot be used: {error}")
     token_id = claims.get("jti")
     if token_id is not None and read_token_id(token_id) is None:
         return Refusal(BAD_CLAIM, "the claim jti of the token is not the id of a token")

@@ -11,16 +11,14 @@ from trio_socketio.socketio.credentials import BAD_TOKEN, NOT_AUTHENTICATED, SER
 BAD_PARAMETER: Final = 2
 """The contract's code for a payload that cannot be read; its other codes are in credentials.py."""
 
-MAX_USER_BYTES: Final = 256
 MAX_TOKEN_ID_BYTES: Final = 256
-_MAX_DIGITS: Final = 20
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who a client is, as its token says.
 
     Args:
-        user: the id of the user: 1 to 256 bytes of printable UTF-8.
+        user: the id of the user, as parse_user_id returns it.
         token_id: names the token, so that it can be revoked; None if it has no name.
         issued_at_s: when the token was issued, seconds since 1970; minus infinity if it does not
             say.
@@ -146,24 +144,10 @@ class Verifier(Protocol):
         """
 
 
-def read_user(value: object) -> str | None:
-    """Read the id of a user; a whole number is taken as decimal text.
-
-    Returns:
-        The id; None if this cannot be one.
-    """
-    if type(value) is int:
-        text = str(value) if abs(value) < 10**_MAX_DIGITS else ""
-    else:
-        text = value if type(value) is str else ""
-    return text if _is_name(text, MAX_USER_BYTES) else None
-
-
 def read_token_id(value: object) -> str | None:
     """Read the id of a token; None if this cannot be one."""
-    return value if type(value) is str and _is_name(value, MAX_TOKEN_ID_BYTES) else None
-
-
-def _is_name(text: str, max_bytes: int) -> bool:
     # A lone surrogate is not printable, so what passes can be encoded.
-    return 0 < len(text) <= max_bytes and text.isprintable() and len(text.encode()) <= max_bytes
+    if type(value) is not str or not value or len(value) > MAX_TOKEN_ID_BYTES:
+        return None
+    is_id = value.isprintable() and len(value.encode()) <= MAX_TOKEN_ID_BYTES
+    return value if is_id else None

@@ -6,10 +6,10 @@ import msgspec
 
 from trio_socketio.control.failures import invalid, overloaded, unavailable
 from trio_socketio.control.methods import rpc
-from trio_socketio.im.identity.identity import MAX_TOKEN_ID_BYTES, MAX_USER_BYTES
+from trio_socketio.control.targets import User, read_user
+from trio_socketio.im.identity.identity import MAX_TOKEN_ID_BYTES
 from trio_socketio.im.identity.service import IdentityService
 
-User = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_USER_BYTES)]
 TokenId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_ID_BYTES)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 366 * 86_400)]
 
@@ -56,7 +56,8 @@ class AuthMethods:
             raise unavailable("no identity is asked for: see [identity] in the configuration")
         if (user is None) is (token_id is None):
             raise invalid("user", "give either user or token_id")
-        done = await self.service.revoke(user=user, token_id=token_id, for_s=for_s)
+        named = None if user is None else read_user(user)
+        done = await self.service.revoke(user=named, token_id=token_id, for_s=for_s)
         if done is None:
             raise overloaded("max_revocations of [identity] are kept already", 60_000)
         return Revoked(done=done)

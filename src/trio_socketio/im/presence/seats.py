@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from trio_socketio.errors import ConnectRefused, OptionError, RemoteProtocolError
+from trio_socketio.errors import ConnectRefused, OptionError
 from trio_socketio.im.presence.claims import Claim
 from trio_socketio.im.presence.store import StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
@@ -19,7 +19,6 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
     Takeover,
 )
-from trio_socketio.protocol.user_ids import parse_user_id, user_room
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
 from trio_socketio.socketio.registrar import Observer
 
@@ -104,13 +103,14 @@ class Seats(Observer):
         """
         socket, node = joining.socket, self._node
         assert socket is not None
-        user = _user_of(socket)
+        user = socket.user
+        if user is None:  # PRES-59
+            raise _refused("not authenticated", NOT_AUTHENTICATED)
         await node.releases.wait_taken(socket.namespace.name, user)
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
             raise _refused(KICKED)  # PRES-58
-        socket.join(user_room(user))
         claim = self._claims[socket] = node.begin_claim(socket, user)
 
         def undo() -> None:
@@ -146,9 +146,7 @@ class Seats(Observer):
             if isinstance(outcome, Taken):
                 raise _refused(outcome.reason)
             raise _refused(UNAVAILABLE, SERVER_ERROR)
-        node.tally.claimed += 1
-        claim.token = outcome.token
-        claim.move(Input.CLAIMED)
+        node.note_claimed(claim, outcome.token)
         for order in outcome.orders:  # PRES-55: older clients on this node are out from now on
             node.obey(order)
         if outcome.awaits and claim.state is State.HELD:
@@ -198,20 +196,6 @@ class Seats(Observer):
             self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
             self._node.release(claim, reason)
-
-
-def _user_of(socket: "Socket") -> str:
-    """Return who the client is.
-
-    Raises:
-        ConnectRefused: no earlier step has identified it, or its id is not a valid user id.
-    """
-    if socket.user is None:  # PRES-59
-        raise _refused("not authenticated", NOT_AUTHENTICATED)
-    try:
-        return parse_user_id(socket.user)
-    except RemoteProtocolError as error:
-        raise _refused(str(error)) from error
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:
