@@ -1,5 +1,6 @@
 """The services of the program beside the server: control, identity, presence, admin, systemd."""
 
+import logging
 import os
 import socket
 import time
@@ -13,6 +14,7 @@ from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
+from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from trio_socketio.reloading import Held, Plan
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
 
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
@@ -135,10 +139,23 @@ class Services:
             store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
             self.presence = Presence(server, store, node=system.info().node)
             self.presence.seat_by_name(options, self.identity.asks_in)
+        self._webhook = self._create_webhook()
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
             self._admin = self._create_admin(held.configuration, version, program_log)
+
+    def _create_webhook(self) -> PresenceWebhook | None:
+        options, address = self._held.configuration.presence.webhook, self._held.webhook
+        if options is None or address is None:
+            return None
+        if self.presence is None:
+            log.warning(
+                "[presence] webhook has no effect: nobody is known to be online, because no client "
+                "is asked who it is; set [identity]"
+            )
+            return None
+        return PresenceWebhook(self.presence.store, options, address)
 
     @property
     def runs_control(self) -> bool:
@@ -172,6 +189,10 @@ class Services:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
             metrics.add(PresenceCollector(self.presence, self._server))
+        if self._webhook is not None:
+            from trio_socketio.im.presence.hook_metrics import WebhookCollector
+
+            metrics.add(WebhookCollector(self._webhook))
         control = self._control
         return AdminPort(
             configuration.admin,
@@ -199,6 +220,10 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
+        if self._webhook is not None:
+            await runtime.start_service(
+                "presence webhook", self._webhook.run, end=self._webhook.end
+            )
         if self._control is not None:  # last, so that it ends before the port that carries /rpc
             control = self._held.configuration.control
             found = open_endpoints(control, self._tls("control"), self._inherited.control)

@@ -93,7 +93,8 @@ async function live(user) {
     } else if (old && how < 0.3) {
       hangUp(old);
     }
-    const wasIn = old && old.socket.connected;
+    // With an upgrade under way it breaks a moment later.
+    const wasIn = old && how >= 0.3 && old.socket.connected;
     const login = create(user, number % 2 ? "2.5" : "4.8");
     try {
       await connected(login);

@@ -3,34 +3,31 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from trio_socketio.errors import LocalProtocolError, SessionClosed, TrioSocketIOError
 from trio_socketio.im.presence.claims import Claim
+from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.releases import Releases
-from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.store import PresenceStore
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_socketio.engine.session import Session
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-RETRY_S: Final = 0.5
-"""The wait before a store that was unavailable is asked again."""
 
 CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
@@ -211,7 +208,7 @@ class Node:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
             while self.releases:
                 await self._take_release()
-            await self._insist(lambda: self.store.retire(self.boot))
+            await insist(lambda: self.store.retire(self.boot))
             await self._reap(self.boot)
         if scope.cancelled_caught:
             log.warning(
@@ -231,24 +228,24 @@ class Node:
     async def _reap(self, boot: str) -> None:
         ended: int | None = 1
         while ended:  # slice by slice
-            ended = await self._insist(lambda: self.store.reap(boot))
+            ended = await insist(lambda: self.store.reap(boot))
 
     async def _keep_lease(self) -> None:
         while True:
             await trio.sleep(self.store.lease_s / 3)
-            if not await self._insist(lambda: self.store.renew(self.boot)):
+            if not await insist(lambda: self.store.renew(self.boot)):
                 raise LeaseLost(f"the lease of node {self.name} has ended")
 
     async def _take_orders(self) -> None:
         while True:
-            orders = await self._insist(lambda: self.store.receive_orders(self.boot))
+            orders = await insist(lambda: self.store.receive_orders(self.boot))
             told = [session for order in orders if (session := self.obey(order)) is not None]
             await _wait_sent(told)
             for order in orders:
                 await self._confirm(order)
 
     async def _confirm(self, order: Order) -> None:
-        await self._insist(lambda: self.store.confirm(order))
+        await insist(lambda: self.store.confirm(order))
 
     async def _take_releases(self) -> None:
         while True:
@@ -264,30 +261,12 @@ class Node:
 
     async def _take_release(self) -> None:
         claim, reason = self.releases.first
-        outcome = await self._insist(lambda: self.store.release(claim.refer(self.boot), reason))
+        outcome = await insist(lambda: self.store.release(claim.refer(self.boot), reason))
         if isinstance(outcome, Fenced):
             log.warning("presence: %r is left to others, as the lease has ended", claim)
         self.releases.remove_first()
         claim.move(Input.SETTLED)
         self._forget_if_over(claim)
-
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store until it answers."""
-        failures = 0
-        while True:
-            try:
-                answer = await call()
-            except StoreUnavailable as error:
-                if not failures:  # not again at every try
-                    log.warning(
-                        "presence: the store does not answer, and is asked again: %s", error
-                    )
-                failures += 1
-                await trio.sleep(RETRY_S)
-            else:
-                if failures:
-                    log.info("presence: the store answers again, after %d failures", failures)
-                return answer
 
 
 async def _wait_sent(sessions: "Iterable[Session]") -> None:
