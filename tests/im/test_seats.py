@@ -117,6 +117,26 @@ async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
         assert new.told == [CONNECT]
 
 
+@pytest.mark.req("PRES-81")
+@trio_test
+async def test_releases_of_different_users_do_not_wait_for_each_other(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        clients = [await world.come(0, "/many", name) for name in ("ann", "ann", "bob", "cy")]
+        world.store.hold.add("release before")
+        await world.leave(clients[3])
+        for client in clients[:3]:
+            await world.leave(client)
+        world.store.let_go(world.store.held[0])
+        await world.settle()
+        assert (await world.seats("/many")).keys() == {"ann", "bob"}
+        assert len(world.store.held) == 2, "those of ann come one after the other"
+        world.store.let_all_go()
+        await world.settle()
+        assert [entry.user for entry in world.readers["/many"].entries[4:]].count("ann") == 2
+
+
 @pytest.mark.req("PRES-11")
 @trio_test
 async def test_the_old_client_may_win(mock_clock: MockClock) -> None:

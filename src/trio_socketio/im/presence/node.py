@@ -207,7 +207,7 @@ class Node:
                 self.release(claim, "server shutting down")
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
             while self.releases:
-                await self._take_release()
+                await self._take_batch()
             await insist(lambda: self.store.retire(self.boot))
             await self._reap(self.boot)
         if scope.cancelled_caught:
@@ -254,17 +254,26 @@ class Node:
                 if claim.state is State.LINGERING:
                     self.release(claim, claim.left_by)
             while self.releases:
-                await self._take_release()
+                await self._take_batch()
             if not self._changed.is_set():
                 with trio.move_on_at(self.lingering.next_end()):
                     await self._changed.wait()
 
-    async def _take_release(self) -> None:
-        claim, reason = self.releases.first
+    async def _take_batch(self) -> None:
+        """Release several claims at once: one after the other, each would wait for an answer."""
+        batch = self.releases.next_batch()
+        if len(batch) == 1:
+            await self._take_release(*batch[0])
+            return
+        async with trio.open_nursery() as nursery:
+            for claim, reason in batch:
+                nursery.start_soon(self._take_release, claim, reason)
+
+    async def _take_release(self, claim: Claim, reason: str) -> None:
         outcome = await insist(lambda: self.store.release(claim.refer(self.boot), reason))
         if isinstance(outcome, Fenced):
             log.warning("presence: %r is left to others, as the lease has ended", claim)
-        self.releases.remove_first()
+        self.releases.note_taken(claim)
         claim.move(Input.SETTLED)
         self._forget_if_over(claim)
 
