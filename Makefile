@@ -14,7 +14,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ma
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser soak lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser soak logins lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -33,6 +33,9 @@ unit: $(READY) $(NODE_READY)
 
 soak: $(READY) ## games of joining and leaving against a plain model, a thousand; SOAK=N: 40 times N
 	TRIO_SOCKETIO_SOAK=$(SOAK) $(BIN)/python -m pytest tests/socketio/test_joining_model.py $(ARGS)
+
+logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, about 3 minutes; ARGS='USERS LOGINS SEED'
+	$(BIN)/python -m tests.im.logins $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -4,6 +4,7 @@
  *   loadgen WORKLOAD --port P [options]        prints one JSON line for every value of --in-flight
  *
  *   connects   upgrade, open, namespace connect, close; --connections at a time
+ *   takeovers  the same, but a client stays until its user has logged in anew; needs --tokens
  *   idle       holds --connections (a number on stdin raises that) until stdin closes
  *   echo, ack  every connection keeps K events in flight; with --window W, W in all, in rotation
  *   binary     echo with one attachment
@@ -44,13 +45,15 @@
 #include <openssl/ssl.h>
 #endif
 
-enum workload { CONNECTS, IDLE, ECHO, ACK, BINARY, POLLING, BROADCAST, ROOMS, CONTROL, WORKLOADS };
-static const char *const workload_names[] = {"connects", "idle",    "echo",      "ack",    "binary",
+enum workload {
+  CONNECTS, TAKEOVERS, IDLE, ECHO, ACK, BINARY, POLLING, BROADCAST, ROOMS, CONTROL, WORKLOADS
+};
+static const char *const workload_names[] = {"connects", "takeovers", "idle", "echo", "ack", "binary",
                                              "polling",  "broadcast", "rooms", "control"};
 
 static struct {
   enum workload workload;
-  const char *name, *host, *control;
+  const char *name, *host, *control, *tokens;
   int port, connections, bytes, window, rooms, room_size, senders, limit, server_pid;
   int in_flight[16], phases;
   double seconds, warmup, drain;
@@ -59,6 +62,10 @@ static struct {
 } want = {.host = "127.0.0.1", .connections = 100, .bytes = 64, .rooms = 1000, .room_size = 10,
           .senders = 1, .limit = 120, .in_flight = {1}, .phases = 1, .seconds = 1, .warmup = 0.3,
           .drain = 30, .messages_max = 50000000};
+
+static bool only_connects(void) {
+  return want.workload == CONNECTS || want.workload == TAKEOVERS;
+}
 
 /* -- time, errors, latency */
 
@@ -224,7 +231,7 @@ static void append(struct connection *c, const void *bytes, size_t length) {
 }
 
 static void append_frame(struct connection *c, int opcode, const void *payload, size_t length) {
-  uint8_t frame[512];
+  uint8_t frame[4096];
   append(c, frame, put_frame(frame, opcode, payload, length));
 }
 
@@ -463,7 +470,7 @@ static void give_up(void) { /* what comes late would disturb the phases after th
 static void advance_phase(void) {
   if (failed || errors > 1000) give_up();
   if (!running) return;
-  bool warm = want.workload == CONNECTS ? warmed >= want.warmup_count
+  bool warm = only_connects() ? warmed >= want.warmup_count
                                         : (double)(now - phase_at) / 1e9 >= want.warmup;
   if (!recording && !draining && warm) start_window();
   double took = (double)(now - window_at) / 1e9;
@@ -754,7 +761,7 @@ static void begin_phase(void) {
   running = true;
   if (want.workload == BROADCAST || want.workload == ROOMS) {
     for (int at = 0; at < depth() * want.senders; at++) send_message(at / depth(), at);
-  } else if (want.workload == IDLE || want.workload == CONNECTS) {
+  } else if (want.workload == IDLE || only_connects()) {
     return;
   } else if (want.workload == CONTROL) {
     for (int k = 0; k < depth(); k++) send_event(&connections[1]);
@@ -781,6 +788,10 @@ static void on_ready(struct connection *c) {
     append_frame(c, 8, "\x03\xe8", 2);
     ready--;
     c->state = CLOSING;
+  } else if (want.workload == TAKEOVERS) {
+    progress_at = now;
+    warmed++;
+    count_one(c->started);
   } else if (ready == target && want.workload == IDLE) {
     printf("{\"held\":%d}\n", ready);
     fflush(stdout);
@@ -816,6 +827,44 @@ static bool take_sid(struct connection *c, const uint8_t *sid, size_t length) {
   return true;
 }
 
+/* -- who the clients are */
+
+enum { TOKENS_MAX = 4096, TOKEN_MAX = 2000 };
+static char *tokens[TOKENS_MAX]; /* without --tokens, clients say nothing of themselves */
+static int token_count;
+
+static void read_tokens(const char *path) {
+  char line[TOKEN_MAX + 2];
+  FILE *file = fopen(path, "r");
+  if (!file) die("--tokens");
+  while (token_count < TOKENS_MAX && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = 0;
+    if (*line && !(tokens[token_count++] = strdup(line))) die("out of memory");
+  }
+  fclose(file);
+}
+
+static void send_connect(struct connection *c) {
+  char text[TOKEN_MAX + 32] = "40";
+  int number = want.workload == TAKEOVERS ? c->index / 2 : c->index;
+  if (token_count)
+    snprintf(text, sizeof text, "40{\"token\":\"%s\"}", tokens[number % token_count]);
+  append_frame(c, 1, text, strlen(text));
+}
+
+/* Two clients of a user take turns: each is let in, is told that it is replaced, and comes again. */
+static bool on_replaced(struct connection *c, const uint8_t *text, size_t length) {
+  if (starts(text, length, "42[\"session/replaced\",{\"reason\":\"replaced\"}]")) {
+    c->asked = 1;
+    return true;
+  }
+  if (length != 2 || memcmp(text, "41", 2) || !c->asked) return false;
+  append_frame(c, 8, "\x03\xe8", 2);
+  ready--;
+  c->state = CLOSING;
+  return true;
+}
+
 static void on_text(struct connection *c, const uint8_t *text, size_t length) {
   if (length == 1 && *text == '2') {
     if (want.workload == POLLING) c->owes_pong = true;
@@ -828,7 +877,7 @@ static void on_text(struct connection *c, const uint8_t *text, size_t length) {
       if (want.workload == POLLING) {
         if (!take_sid(c, text + 9, length - 9)) break;
       } else {
-        append_frame(c, 1, "40", 2);
+        send_connect(c);
       }
       c->state = ENTERING;
       return;
@@ -861,6 +910,10 @@ static void on_text(struct connection *c, const uint8_t *text, size_t length) {
         return;
       }
       if (want.workload == IDLE) break;
+      if (want.workload == TAKEOVERS) {
+        if (!on_replaced(c, text, length)) break;
+        return;
+      }
       on_reply(c, text, length);
       return;
     case CLOSING:
@@ -1099,6 +1152,16 @@ static void on_event(struct connection *c, uint32_t events) {
 /* -- the program */
 
 static void open_more(void) {
+  if (want.workload == TAKEOVERS) {
+    outstanding = 0;
+    for (int i = 0; i < want.connections; i++) {
+      struct connection *c = &connections[i], *other = &connections[i ^ 1];
+      bool turn = other->state == READY || (i % 2 == 0 && other->state == CLOSED);
+      if (c->state == CLOSED && turn && !draining) open_connection(c);
+      outstanding += c->state != CLOSED && c->state != READY;
+    }
+    return;
+  }
   if (want.workload == CONNECTS) {
     for (int i = 0; i < want.connections && !draining; i++)
       if (connections[i].state == CLOSED) open_connection(&connections[i]);
@@ -1124,7 +1187,7 @@ static void run(void) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, 0, &event)) die("stdin must be a pipe");
   }
-  if (want.workload == CONNECTS) begin_phase();
+  if (only_connects()) begin_phase();
   for (;;) {
     open_more();
     flush_dirty();
@@ -1150,11 +1213,12 @@ static void run(void) {
 }
 
 static void usage(void) {
-  fputs("usage: loadgen connects|idle|echo|ack|binary|polling|broadcast|rooms|control --port P\n"
+  fputs("usage: loadgen connects|takeovers|idle|echo|ack|binary|polling|broadcast|rooms|control --port P\n"
         "  [--host IPV4] [--tls] [--connections N] [--in-flight K,K,...] [--bytes N]\n"
         "  [--seconds S] [--warmup S] [--warmup-count N] [--messages-max N] [--drain S]\n"
         "  [--limit S] [--window N] [--rooms N] [--room-size N] [--senders N] [--own-room]\n"
-        "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n",
+        "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n"
+        "  [--tokens FILE]\n",
         stderr);
   exit(2);
 }
@@ -1168,6 +1232,7 @@ static void parse(int count, char **arguments) {
       {"window", 1, 0, 'n'},   {"rooms", 1, 0, 'r'},     {"room-size", 1, 0, 'z'},
       {"senders", 1, 0, 'S'},  {"own-room", 0, 0, 'o'},  {"name", 1, 0, 'N'},
       {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {"control", 1, 0, 'C'},
+      {"tokens", 1, 0, 'K'},
       {0, 0, 0, 0}};
   int option, found = WORKLOADS;
   for (int i = 0; count > 1 && i < WORKLOADS; i++)
@@ -1196,6 +1261,7 @@ static void parse(int count, char **arguments) {
       case 'o': want.own_room = true; break;
       case 'N': want.name = optarg; break;
       case 'C': want.control = optarg; break;
+      case 'K': want.tokens = optarg; break;
       case 'P': want.server_pid = atoi(optarg); break;
       case 'T': target = atoi(optarg); break;
       case 'k':
@@ -1207,6 +1273,7 @@ static void parse(int count, char **arguments) {
     }
   }
   if (want.workload == CONTROL) want.connections = 2; /* a client, and the caller */
+  if (want.workload == TAKEOVERS && (!want.tokens || want.connections % 2)) usage();
   bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 && want.connections > 0 && want.phases > 0 &&
               want.connections < 100000 && want.bytes >= SEQUENCE + WHO + ROOM &&
               want.bytes <= 65536 && want.rooms > 0 && want.rooms < 1000000 &&
@@ -1247,6 +1314,7 @@ int main(int count, char **arguments) {
     return 2;
   }
 #endif
+  if (want.tokens) read_tokens(want.tokens);
   connections = allocate((size_t)want.connections, sizeof *connections);
   uint64_t *times = allocate((size_t)want.connections * RING, sizeof *times);
   for (int i = 0; i < want.connections; i++)

@@ -1,4 +1,5 @@
-"""What it costs to operate a server: calls of a backend, lines of the log, peers that misbehave.
+"""What it costs to operate a server: calls of a backend, lines of the log, identity, peers that
+misbehave.
 
 Every figure is held against another one of ours, of the same round: there is nothing of the kind in
 the peers.
@@ -13,9 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench.generator import LoadFailedError, Measurement, measure
+from bench import identity
+from bench.generator import LoadFailedError, Measurement
+from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
 from bench.machine import BENCH, BUILD, ROOT, Cores
-from bench.rows import CLIENTS, SMALL, WARM_CONNECTS
+from bench.rows import CLIENTS, SMALL
 from bench.servers import FORWARDING, PRESENCE, Running, ServerFailedError, end, pinned, run_server
 from bench.throughput import Pace
 
@@ -28,7 +31,6 @@ BACKENDS, BACKEND_CLIENTS = 200, 20
 BACKENDS_S = 10.0  # until they have registered
 FOLLOWING_S = 20.0  # until a whole log was read once
 SETTLE_S = 0.3
-BUSY = 0.9  # of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +72,17 @@ QUESTIONS = (
     Question(
         "presence/3", "presence", "presence entries to 3 backends, all together", "written", 1, 2
     ),
+    Question("jwt-hs256", "jwt-hs256", "connects with a JWT, HS256", "without", 0.75, 0.85),
+    Question("jwt-rs256", "jwt-rs256", "connects with a JWT, RS256", "without", 0.6, 0.7),
+    Question("jwt-es256", "jwt-es256", "connects with a JWT, ES256", "without"),
+    Question("jwt-eddsa", "jwt-eddsa", "connects with a JWT, EdDSA", "without"),
+    Question("seats/claims", "seats", "connects with a JWT that claim a seat", "without seats"),
+    Question("seats/takeovers", "seats", "connects that take a seat over", "claims"),
+    Question(
+        "seated", "seated", "echo 64 B, 16 in flight, of users with seats", "strangers", 0.95, 0.98
+    ),
 )
 PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one round gave: the figure, and the one that it is held against."""
-
-    figure: float
-    beside: float
-
-    @property
-    def ratio(self) -> float:
-        return self.figure / self.beside
 
 
 @dataclass(slots=True)
@@ -118,12 +117,10 @@ def measure_operating(parts: Collection[str], cores: Cores, pace: Pace) -> Opera
 
 def estimate_s(parts: Collection[str], pace: Pace) -> float:
     """About how long measure_operating takes."""
-    servers = {"control": 1, "session-lines": 2, "watched": 2, "backends": 1, "presence": 1}
-    windows = {"control": 4, "session-lines": 2, "watched": 2, "backends": 2, "presence": 3}
     return pace.rounds * sum(
-        servers[part] * (1.5 + pace.server_warmup_s) + windows[part] * (pace.seconds + 0.8)
-        for part in parts
-        if part in servers
+        servers * (1.5 + pace.server_warmup_s) + count * (pace.seconds + 0.8)
+        for part, (servers, count) in _SERVERS_AND_WINDOWS.items()
+        if part in parts
     )
 
 
@@ -131,19 +128,19 @@ def estimate_s(parts: Collection[str], pace: Pace) -> float:
 
 
 def measure_calls(
-    server: Running, cores: Cores, windows: Sequence[str | float], depths: Sequence[int] = (1, 16)
+    server: Running, cores: Cores, timing: Sequence[str | float], depths: Sequence[int] = (1, 16)
 ) -> list[Measurement]:
     """Emit to one socket over the control socket; every event arrives, or it does not count."""
     in_flight = ("--in-flight", ",".join(map(str, depths)))
-    return load("control", server, cores, "--control", str(CONTROL_SOCKET), *in_flight, *windows)
+    return load("control", server, cores, "--control", str(CONTROL_SOCKET), *in_flight, *timing)
 
 
 def _control(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     acks = ("ack", "--connections", 1, "--bytes", SMALL, "--in-flight", "1,16")
     with run_server("trio", cores, options=CONTROL) as server:
-        load("echo", server, cores, "--connections", CLIENTS, *_warm_up(pace))
-        calls = measure_calls(server, cores, _windows(pace))
-        asked = load(acks[0], server, cores, *acks[1:], *_windows(pace))
+        load("echo", server, cores, "--connections", CLIENTS, *warm_up(pace))
+        calls = measure_calls(server, cores, windows(pace))
+        asked = load(acks[0], server, cores, *acks[1:], *windows(pace))
     return {
         f"control/{call.in_flight}": Answer(call.per_second, ack.per_second)
         for call, ack in zip(calls, asked, strict=True)
@@ -153,17 +150,12 @@ def _control(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
 # -- lines of the log, metrics
 
 
-def measure_connects(server: Running, cores: Cores, windows: Sequence[str | float]) -> Measurement:
-    options = ("--connections", 64, "--warmup-count", WARM_CONNECTS)
-    return load("connects", server, cores, *options, *windows)[0]
-
-
 def _session_lines(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
     def connects(options: Sequence[str]) -> float:
         with run_server("trio", cores, options=options) as server:
-            return measure_connects(server, cores, _windows(pace)).per_second
+            return measure_connects(server, cores, *windows(pace)).per_second
 
-    return {"session-lines": _side_by_side(connects, SESSION_LINES, number)}
+    return {"session-lines": side_by_side(connects, SESSION_LINES, number)}
 
 
 def _watched(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
@@ -171,40 +163,31 @@ def _watched(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
 
     def messages(options: Sequence[str]) -> float:
         with run_server("trio", cores, options=options) as server:
-            load("echo", server, cores, *echo, *_warm_up(pace))
-            return load("echo", server, cores, *echo, *_windows(pace))[0].per_second
+            load("echo", server, cores, *echo, *warm_up(pace))
+            return load("echo", server, cores, *echo, *windows(pace))[0].per_second
 
-    return {"watched": _side_by_side(messages, WATCHED, number)}
-
-
-def _side_by_side(
-    figure: Callable[[Sequence[str]], float], options: Sequence[str], number: int
-) -> Answer:
-    """With these options and without, one after the other; which comes first alternates."""
-    without = figure(()) if number % 2 else 0.0
-    with_options = figure(options)
-    return Answer(with_options, without or figure(()))
+    return {"watched": side_by_side(messages, WATCHED, number)}
 
 
 # -- backends
 
 
 def measure_backends(
-    server: Running, cores: Cores, windows: Sequence[str | float], warm_up: Sequence[str | float]
+    server: Running, cores: Cores, timing: Sequence[str | float], warming: Sequence[str | float]
 ) -> tuple[Measurement, Measurement]:
     """Acknowledgements that backends give: while all is quiet, and beside two that misbehave."""
     acks = ("ack", server, cores, "--connections", BACKEND_CLIENTS)
     with _crowd("answering", cores):
-        load(*acks, *warm_up)
-        quiet = load(*acks, *windows)[0]
+        load(*acks, *warming)
+        quiet = load(*acks, *timing)[0]
         with _crowd("misbehaving", cores):
             time.sleep(SETTLE_S)
-            return quiet, load(*acks, *windows)[0]
+            return quiet, load(*acks, *timing)[0]
 
 
 def _backends(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     with run_server("trio", cores, handlers=FORWARDING, options=FORWARDED) as server:
-        quiet, beside = measure_backends(server, cores, _windows(pace), _warm_up(pace))
+        quiet, beside = measure_backends(server, cores, windows(pace), warm_up(pace))
     return {"backends": Answer(beside.p99_us, quiet.p99_us)}
 
 
@@ -263,35 +246,21 @@ def _presence(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
         return {f"presence/{count}": measure_following(count, cores, pace) for count in (1, 3)}
 
 
-# -- the load generator
-
-
-def load(workload: str, server: Running, cores: Cores, *options: str | float) -> list[Measurement]:
-    """Put load on a server.
-
-    Raises:
-        LoadFailedError: a reply was wrong or none came, or the generator was the limit.
-    """
-    found, fault = measure(workload, server, cores, *options)
-    if not found or any(one.errors or not one.messages for one in found):
-        raise LoadFailedError(f"{workload}: {fault or 'no figures'}")
-    if any(one.generator_cpu > BUSY for one in found):
-        raise LoadFailedError(f"{workload}: the load generator was the limit")
-    return found
-
-
-def _windows(pace: Pace) -> tuple[str | float, ...]:
-    return ("--seconds", pace.seconds, "--warmup", pace.warmup_s)
-
-
-def _warm_up(pace: Pace) -> tuple[str | float, ...]:
-    return ("--seconds", pace.server_warmup_s, "--warmup", 0)
-
-
+_SERVERS_AND_WINDOWS = {
+    "control": (1, 4),
+    "backends": (1, 2),
+    "presence": (1, 3),
+    "seats": (2, 3),
+    **dict.fromkeys(("session-lines", "watched", "seated"), (2, 2)),
+    **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
+}
 _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "control": _control,
     "session-lines": _session_lines,
     "watched": _watched,
     "backends": _backends,
     "presence": _presence,
+    "seats": identity.claims_and_takeovers,
+    "seated": identity.messages_of_users,
+    **{f"jwt-{name.lower()}": identity.connects_with(name) for name in identity.ALGORITHMS},
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bench import growth, lateness, operating
 from bench.generator import Measurement, measure
+from bench.loading import measure_connects
 from bench.machine import Cores
 from bench.resting import IDLE_CONNECTIONS, measure_rest, measure_weight
 from bench.rows import GROUPS, Group, Job, is_asked
@@ -257,7 +258,7 @@ def _control(timing: Timing) -> Trial:
 
 def _session_lines(timing: Timing) -> Trial:
     def run(server: Running, cores: Cores) -> dict[str, Reading]:
-        found = operating.measure_connects(server, cores, _windows(timing))
+        found = measure_connects(server, cores, *_windows(timing))
         return {"session-lines": Reading(found.per_second, found.server_us)}
 
     quantity = Quantity("session-lines", "connects with session lines")

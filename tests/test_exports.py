@@ -225,13 +225,17 @@ PRESENCE = {
         receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
     "Presence": "apply has_seats kick seat seat_by_name seats_clients_of statistics",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        check_lingers describe resolve""",
+        webhook check_lingers describe resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
         users""",
     "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
         receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
+    "PresenceWebhook": "end run statistics",
+    "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
+        retry_max_s secret_file stop_s timeout_s url""",
     "SeatOptions": "linger_s maximum policy takeover",
     "StoreUnavailable": "",
+    "WebhookStatistics": "attempts gaps lag lag_s",
 }
 """The classes of trio_socketio.im.presence, in the same way."""
 

@@ -23,6 +23,7 @@ from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.verifiers import Prepared, prepare
+from trio_socketio.im.presence.courier import Address, prepare_address
 from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.net.tls import create_context
 from trio_socketio.option_checks import OptionGroup
@@ -57,6 +58,7 @@ class Held(NamedTuple):
             program is started again.
         tokens: who may call methods.
         identity: the keys and tokens of clients; None if no namespace asks for them.
+        webhook: where presence is reported; None if it is not.
     """
 
     configuration: Configuration
@@ -64,6 +66,7 @@ class Held(NamedTuple):
     certificates: Mapping[str, Certificate]
     tokens: TokenTable
     identity: Prepared | None = None
+    webhook: Address | None = None
 
 
 class Change(NamedTuple):
@@ -121,7 +124,9 @@ def read_files(configuration: Configuration, options: ServerOptions, sources: So
     certificates = _read_certificates(configuration, sources)
     tokens = TokenTable(configuration.control.tokens)
     identity = prepare(configuration.identity) if configuration.identity.asks else None
-    return Held(configuration, options, certificates, tokens, identity)
+    hook = configuration.presence.webhook
+    webhook = None if hook is None else prepare_address(hook)
+    return Held(configuration, options, certificates, tokens, identity, webhook)
 
 
 def plan(
@@ -176,7 +181,7 @@ def plan(
                 changed.append(Change("identity", name, None, "its files have new contents"))
     is_news = fitting.lowered and fitting.max_connections != held.options.max_connections
     return Plan(
-        Held(taken, options, certificates, tokens, identity),
+        Held(taken, options, certificates, tokens, identity, held.webhook),
         renewed,
         tuple(changed),
         tuple(needs_restart),

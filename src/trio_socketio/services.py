@@ -1,5 +1,6 @@
 """The services of the program beside the server: control, identity, presence, admin, systemd."""
 
+import logging
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
+from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from trio_socketio.reloading import Held, Plan
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
 
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
@@ -143,10 +147,23 @@ class Services:
             store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
             self.presence = Presence(server, store, node=system.info().node)
             self.presence.seat_by_name(options, self.identity.asks_in)
+        self._webhook = self._create_webhook()
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
             self._admin = self._create_admin(held.configuration, version, program_log)
+
+    def _create_webhook(self) -> PresenceWebhook | None:
+        options, address = self._held.configuration.presence.webhook, self._held.webhook
+        if options is None or address is None:
+            return None
+        if self.presence is None:
+            log.warning(
+                "[presence] webhook has no effect: nobody is known to be online, because no client "
+                "is asked who it is; set [identity]"
+            )
+            return None
+        return PresenceWebhook(self.presence.store, options, address)
 
     @property
     def runs_control(self) -> bool:
@@ -183,6 +200,10 @@ class Services:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
             metrics.add(PresenceCollector(self.presence, self._server))
+        if self._webhook is not None:
+            from trio_socketio.im.presence.hook_metrics import WebhookCollector
+
+            metrics.add(WebhookCollector(self._webhook))
         control = self._control
         return AdminPort(
             configuration.admin,
@@ -213,6 +234,10 @@ class Services:
         feed = None if self._control is None else self._presence_methods.open_feed()
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
+        if self._webhook is not None:
+            await runtime.start_service(
+                "presence webhook", self._webhook.run, end=self._webhook.end
+            )
         if self._control is not None:  # last, so that it ends before the port that carries /rpc
             control = self._held.configuration.control
             found = open_endpoints(control, self._tls("control"), self._inherited.control)

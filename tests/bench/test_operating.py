@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import pytest
+from bench.loading import Answer, side_by_side
 from bench.machine import Cores
-from bench.operating import QUESTIONS, Answer, Operating, estimate_s, measure_operating
+from bench.operating import QUESTIONS, Operating, estimate_s, measure_operating
 from bench.report import as_json, verdict_table
 from bench.resting import Resting
 from bench.run import _check, _parser
@@ -84,7 +85,7 @@ def test_with_and_without_take_turns() -> None:
         return 1.0
 
     for number in (1, 2):
-        operating._side_by_side(figure, ("--x",), number)
+        side_by_side(figure, ("--x",), number)
     assert asked == [(), ("--x",), ("--x",), ()]
 
 

@@ -46,6 +46,7 @@ class Answers:
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     open_now: int = 0
+    hangs_up: bool = False  # behind each answer
 
     @property
     def url(self) -> str:
@@ -101,6 +102,8 @@ class Answers:
             assert asked is not None
             self.asked.append(Asked(*asked, body))
             await stream.send_all(await self.answering(self.asked[-1]))
+            if self.hangs_up:
+                return
             http = h11.Connection(h11.SERVER)
 
 

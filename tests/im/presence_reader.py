@@ -14,10 +14,12 @@ class Reader:
     Args:
         store: has the log.
         namespace: the name.
+        page: how many entries to read at once.
     """
 
-    def __init__(self, store: PresenceStore, namespace: str) -> None:
+    def __init__(self, store: PresenceStore, namespace: str, page: int = PAGE) -> None:
         self._store = store
+        self._page = page
         self._namespace = namespace
         self.cursor: Cursor | None = None
         self.users: dict[str, dict[str, Entry]] = {}  # the claims of each user, by token
@@ -45,9 +47,9 @@ class Reader:
     async def _read_to(self, target: Cursor) -> None:
         assert self.cursor is not None
         while self.cursor < target:
-            found = await self._store.read(self._namespace, self.cursor, PAGE)
+            found = await self._store.read(self._namespace, self.cursor, self._page)
             assert isinstance(found, Entries), found
-            assert 0 < len(found.entries) <= PAGE
+            assert 0 < len(found.entries) <= self._page
             assert found.head >= target
             for entry in found.entries:
                 if self.cursor == target:

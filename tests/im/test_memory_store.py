@@ -285,6 +285,29 @@ async def test_or_by_the_end_of_its_lease(how: str, mock_clock: MockClock) -> No
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.req("PRES-14")
+@pytest.mark.parametrize("longer_first", [False, True])
+@trio_test
+async def test_waits_for_several_confirmations_do_not_lose_each_other(longer_first: bool) -> None:
+    store = await open_store()
+    for round_ in range(20):  # trio wakes tasks in any order
+        user = f"user {round_}"
+        oldest = await claim(store, user, 3 * round_, node="b", boot="b1")
+        old = await claim(store, user, 3 * round_ + 1)
+        await claim(store, user, 3 * round_ + 2, node="b", boot="b1")
+        waits = [(oldest.token,), (oldest.token, old.token)]
+        async with trio.open_nursery() as nursery:
+            for tokens in reversed(waits) if longer_first else waits:
+                nursery.start_soon(store.wait_confirmed, "/", user, tokens)
+            await wait_all_tasks_blocked()
+            for boot in ("b1", "a1"):
+                for order in await store.receive_orders(boot):
+                    await store.confirm(order)
+                await wait_all_tasks_blocked()
+            assert not nursery.child_tasks
+    assert store._books._shelves["/"].waiting == {}
+
+
 @trio_test
 async def test_a_wait_that_is_given_up_leaves_nothing() -> None:
     store = await open_store()

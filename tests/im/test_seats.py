@@ -22,8 +22,10 @@ from trio_socketio import (
     Socket,
     Step,
 )
+from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
+from trio_socketio.im.presence.node import LEAVES_S
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})
@@ -79,6 +81,60 @@ async def test_the_newest_client_wins_on_whatever_node(server: int, mock_clock: 
         assert new.is_in
         assert world.types("/newest") == ["online", "moved"]
         assert world.presences[0].statistics().replaced == 1
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
+async def test_the_old_client_is_told_before_another_node_lets_the_new_one_in(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as world:
+        old = await world.come(0, "/newest", "ann")
+        confirm, told = world.store.confirm, []
+
+        async def look_first(order: Any) -> None:
+            old.wire.read()
+            told.append(list(old.told))
+            await confirm(order)
+
+        monkeypatch.setattr(world.store, "confirm", look_first)
+        await world.come(1, "/newest", "ann")
+        assert told == [[CONNECT, REPLACED, DISCONNECT]]
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
+async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as world:
+        await world.come(0, "/newest", "ann")
+        monkeypatch.setattr(Session, "waiting_bytes", 1)
+        new = await world.come(1, "/newest", "ann")
+        assert new.told == []
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert new.told == [CONNECT]
+
+
+@pytest.mark.req("PRES-81")
+@trio_test
+async def test_releases_of_different_users_do_not_wait_for_each_other(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        clients = [await world.come(0, "/many", name) for name in ("ann", "ann", "bob", "cy")]
+        world.store.hold.add("release before")
+        await world.leave(clients[3])
+        for client in clients[:3]:
+            await world.leave(client)
+        world.store.let_go(world.store.held[0])
+        await world.settle()
+        assert (await world.seats("/many")).keys() == {"ann", "bob"}
+        assert len(world.store.held) == 2, "those of ann come one after the other"
+        world.store.let_all_go()
+        await world.settle()
+        assert [entry.user for entry in world.readers["/many"].entries[4:]].count("ann") == 2
 
 
 @pytest.mark.req("PRES-11")

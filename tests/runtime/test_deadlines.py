@@ -392,6 +392,26 @@ async def test_what_is_due_this_very_moment_is_judged_after_reading(mock_clock: 
     assert order == ["read", "judged"]
 
 
+@pytest.mark.req("RUN-43")
+@trio_test
+async def test_many_that_are_due_wait_for_one_reading(autojump_clock: MockClock) -> None:
+    deadlines, items = Deadlines(0.01), [Item(5) for _ in range(1000)]
+    reads: list[float] = []
+
+    async def read_ready() -> None:
+        reads.append(trio.current_time())
+        await trio.sleep(1)  # the server has a lot to do
+
+    async with trio.open_nursery() as nursery:
+        for item in items:
+            deadlines.schedule(item)
+        nursery.start_soon(deadlines.run, read_ready)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert reads == [pytest.approx(5)]
+    assert [item.expired for item in items] == [reads] * 1000
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=60))
 def test_they_are_met_in_order_whatever_is_swept(scheduled: list[tuple[int, bool]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -6,14 +6,23 @@ times as long as all the rest of a login, and longer with a longer token.
 
 import re
 from binascii import a2b_base64
-from binascii import b2a_base64 as _encode
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from trio_socketio.codec.json_text import decode_json
 from trio_socketio.errors import RemoteProtocolError
 
 _COMPACT: Final = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII).fullmatch
-_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_HEADERS: Final = 64
+"""How many headers are remembered. Those of an issuer are all the same, for each of its keys."""
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_LAST: Final = {
+    0: frozenset(_ALPHABET),
+    2: frozenset(_ALPHABET[::16]),
+    3: frozenset(_ALPHABET[::4]),
+}
+"""The last characters of base64url, by its length modulo 4: the bits to spare are zero."""
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -27,7 +36,7 @@ class SignedToken(NamedTuple):
         signature: the signature; empty for ``alg: none``.
     """
 
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: bytes
     signing_input: bytes
     signature: bytes
@@ -52,19 +61,30 @@ def decode_compact(token: str) -> SignedToken:
     parts = _COMPACT(token)
     if parts is None:
         raise RemoteProtocolError("a JWT is three parts of base64url with dots between them")
-    head, body, signature = (part.encode("ascii") for part in parts.groups())
+    text = token.encode("ascii")
+    ends = parts.end(1), parts.end(2)
+    signature = text[ends[1] + 1 :]
+    decoded = _decode_base64url(signature)
+    if signature and signature[-1] not in _LAST[len(signature) % 4]:
+        # Otherwise several tokens would have the same signature. The other parts are signed as
+        # they are written.
+        raise RemoteProtocolError("the signature of the JWT is not in its canonical form")
+    header = _decode_header(text[: ends[0]])
+    return SignedToken(
+        header, _decode_base64url(text[ends[0] + 1 : ends[1]]), text[: ends[1]], decoded
+    )
+
+
+@lru_cache(_HEADERS)
+def _decode_header(part: bytes) -> Mapping[str, Any]:
+    """Decode the header of a token; it is not changed by anybody."""
     try:
-        header = decode_json(_decode_base64url(head))
+        header = decode_json(_decode_base64url(part))
     except RemoteProtocolError:
         raise RemoteProtocolError("the header of the JWT is not JSON") from None
     if type(header) is not dict:
         raise RemoteProtocolError("the header of the JWT is not an object")
-    decoded = _decode_base64url(signature)
-    if _encode(decoded, newline=False).rstrip(b"=").translate(_TO_URL) != signature:
-        # Otherwise several tokens would have the same signature. The other parts are signed as
-        # they are written.
-        raise RemoteProtocolError("the signature of the JWT is not in its canonical form")
-    return SignedToken(header, _decode_base64url(body), b"%b.%b" % (head, body), decoded)
+    return header
 
 
 def decode_claims(payload: bytes) -> dict[str, Any]:

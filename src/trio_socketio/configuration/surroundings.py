@@ -19,6 +19,7 @@ from trio_socketio.control.places import check_folder
 from trio_socketio.control.tokens import read_grants
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.verifiers import prepare
+from trio_socketio.im.presence.courier import prepare_address
 from trio_socketio.net.tls import create_context
 from trio_socketio.ops.admin import find_exposure
 from trio_socketio.ops.admin_options import split_listen
@@ -42,6 +43,8 @@ def find_faults_around(configuration: Configuration, settings: Settings) -> Iter
     for fault in read_grants(control.tokens)[1]:
         yield f"{where('control', 'tokens')}: {fault}"
     yield from _try("[identity]", prepare, configuration.identity)
+    if configuration.presence.webhook is not None:
+        yield from _try("[presence.webhook]", prepare_address, configuration.presence.webhook)
     client = configuration.client_files
     if client.serve and client.folder is not None:
         yield from _try(where("client_files", "folder"), find_client, client.folder)

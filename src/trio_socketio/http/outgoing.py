@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import trio
 from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
+    OptionError,
     ProtocolError,
     SessionClosed,
     TrioSocketIOError,
@@ -28,6 +30,8 @@ from trio_socketio.http.client import HttpConnection, Response
 
 MAX_ANSWER_BYTES: Final = 65536
 SIGNATURE_HEADER: Final = "Trio-SocketIO-Signature"
+MIN_SECRET_BYTES: Final = 32
+_MAX_SECRET_BYTES: Final = 4096
 _TARGET: Final = re.compile(r"[!-~]+").fullmatch
 
 
@@ -88,6 +92,18 @@ def parse_target(url: str) -> Target:
     return Target(host, usual if port is None else port, secure, authority, path)
 
 
+def check_url(name: str, url: str) -> None:
+    """Refuse the value of an option to which no requests could be sent.
+
+    Raises:
+        OptionError: it is not a URL that `parse_target` reads.
+    """
+    try:
+        parse_target(url)
+    except ConfigurationError as error:
+        raise OptionError(name, str(error)) from None
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -107,6 +123,25 @@ def trust(ca_file: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"cannot read the certificates {ca_file}: {error}") from None
+
+
+def read_secret(path: str) -> bytes:
+    """Read a secret that signs requests.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is too short. The message does not show it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            secret = file.read(_MAX_SECRET_BYTES).strip()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigurationError(
+            f"{path} must hold at least {MIN_SECRET_BYTES} bytes, such as those of: "
+            "openssl rand -hex 32"
+        )
+    return secret
 
 
 def sign(secret: bytes, body: bytes, now_s: float) -> tuple[str, str]:

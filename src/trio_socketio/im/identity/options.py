@@ -2,8 +2,8 @@
 
 from typing import Final, Literal, get_args
 
-from trio_socketio.errors import ConfigurationError, OptionError, RemoteProtocolError
-from trio_socketio.http.outgoing import parse_target
+from trio_socketio.errors import OptionError, RemoteProtocolError
+from trio_socketio.http.outgoing import check_url
 from trio_socketio.option_checks import OptionGroup, check_groups, check_range
 from trio_socketio.protocol.namespace_patterns import ByNamespace, is_pattern
 from trio_socketio.protocol.user_ids import parse_user_id
@@ -98,7 +98,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
         for name in ("audience", "issuer", "claims"):
             check_texts(name, getattr(self, name))
         if self.jwks_url is not None:
-            _check_url("jwks_url", self.jwks_url)
+            check_url("jwks_url", self.jwks_url)
         elif self.ca_file is not None:
             raise OptionError("ca_file", "has no effect without jwks_url")
 
@@ -124,7 +124,7 @@ class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_url("url", self.url)
+        check_url("url", self.url)
         if not self.secret_file:
             raise OptionError("secret_file", "expected the path of a file, not ''")
 
@@ -241,10 +241,3 @@ def check_texts(name: str, texts: object) -> None:
     """
     if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
         raise OptionError(name, f"expected a list of texts, not {texts!r}")
-
-
-def _check_url(name: str, url: str) -> None:
-    try:
-        parse_target(url)
-    except ConfigurationError as error:
-        raise OptionError(name, str(error)) from None

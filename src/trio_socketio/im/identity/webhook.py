@@ -3,15 +3,21 @@
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import trio
 
 from trio_socketio.codec.json_text import encode_json
-from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.http.client import Response
-from trio_socketio.http.outgoing import Outgoing, RequestFailed, parse_target, sign, trust
+from trio_socketio.http.outgoing import (
+    Outgoing,
+    RequestFailed,
+    parse_target,
+    read_secret,
+    sign,
+    trust,
+)
 from trio_socketio.im.identity.answers import ask_for, read_answer
 from trio_socketio.im.identity.identity import (
     LATER,
@@ -29,8 +35,6 @@ from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 log = logging.getLogger(__name__)
 
-MIN_SECRET_BYTES: Final = 32
-_MAX_SECRET_BYTES: Final = 4096
 _OK: Final = 200
 _REFUSING: Final = (401, 403)
 
@@ -129,22 +133,3 @@ class Webhook:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._outgoing.aclose()
-
-
-def read_secret(path: str) -> bytes:
-    """Read a secret that signs requests.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is too short. The message does not show it.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            secret = file.read(_MAX_SECRET_BYTES).strip()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}") from None
-    if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"{path} must hold at least {MIN_SECRET_BYTES} bytes, such as those of: "
-            "openssl rand -hex 32"
-        )
-    return secret

@@ -1,5 +1,6 @@
 """Who is online, exactly and in order: seats for clients, and the log of who comes and goes."""
 
+from trio_socketio.im.presence.hook_options import PresenceWebhookOptions
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
 from trio_socketio.im.presence.seats import SeatOptions
@@ -10,6 +11,7 @@ from trio_socketio.im.presence.service import (
     presence_of,
 )
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.webhook import PresenceWebhook, WebhookStatistics
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import (
     CursorExpired,
@@ -31,8 +33,11 @@ __all__ = [
     "PresenceOptions",
     "PresenceStatistics",
     "PresenceStore",
+    "PresenceWebhook",
+    "PresenceWebhookOptions",
     "SeatOptions",
     "StoreUnavailable",
+    "WebhookStatistics",
     "parse_cursor",
     "presence_of",
 ]

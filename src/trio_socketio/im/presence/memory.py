@@ -153,8 +153,8 @@ class MemoryStore:
                 with trio.move_on_at(min(self._leases.ends_at(order.boot) for order in orders)):
                     await lot.park()
             finally:
-                if not lot:
-                    shelf.waiting.pop(user, None)
+                if not lot and shelf.waiting.get(user) is lot:  # others may wait in a newer one
+                    del shelf.waiting[user]
 
     # -- what a node is told
 

@@ -3,35 +3,38 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError, TrioSocketIOError
+from trio_socketio.errors import LocalProtocolError, SessionClosed, TrioSocketIOError
 from trio_socketio.im.presence.claims import Claim
+from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.releases import Releases
-from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.store import PresenceStore
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_socketio.engine.session import Session
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-RETRY_S: Final = 0.5
-"""The wait before a store that was unavailable is asked again."""
-
 CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
+
+LEAVES_S: Final = 0.05
+"""How long a confirmation waits for what old clients are sent. It takes less than a millisecond,
+unless one of them does not read, or does not poll at the moment."""
 
 
 class LeaseLost(TrioSocketIOError):
@@ -139,11 +142,16 @@ class Node:
             self.lingering.add(claim)
             self._changed.set()
 
-    def obey(self, order: Order) -> None:
-        """Put the client of an order out, if it is still here."""
+    def obey(self, order: Order) -> "Session | None":
+        """Put the client of an order out, if it is still here.
+
+        Returns:
+            Its session, which has not been sent yet what the client is told.
+        """
         claim = self._claims.get(order.attempt)
         if claim is None:
-            return
+            return None
+        socket = claim.socket
         was_lingering = claim.state is State.LINGERING
         claim.evict(order.reason)
         if claim.state is State.OVER:
@@ -154,6 +162,7 @@ class Node:
         elif was_lingering:
             self.lingering.forget(claim)
         self._forget_if_over(claim)
+        return None if socket is None else socket.session
 
     def _forget_if_over(self, claim: Claim) -> None:
         if claim.state is not State.OVER or self._claims.pop(claim.attempt, None) is None:
@@ -198,8 +207,8 @@ class Node:
                 self.release(claim, "server shutting down")
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
             while self.releases:
-                await self._take_release()
-            await self._insist(lambda: self.store.retire(self.boot))
+                await self._take_batch()
+            await insist(lambda: self.store.retire(self.boot))
             await self._reap(self.boot)
         if scope.cancelled_caught:
             log.warning(
@@ -219,24 +228,24 @@ class Node:
     async def _reap(self, boot: str) -> None:
         ended: int | None = 1
         while ended:  # slice by slice
-            ended = await self._insist(lambda: self.store.reap(boot))
+            ended = await insist(lambda: self.store.reap(boot))
 
     async def _keep_lease(self) -> None:
         while True:
             await trio.sleep(self.store.lease_s / 3)
-            if not await self._insist(lambda: self.store.renew(self.boot)):
+            if not await insist(lambda: self.store.renew(self.boot)):
                 raise LeaseLost(f"the lease of node {self.name} has ended")
 
     async def _take_orders(self) -> None:
         while True:
-            orders = await self._insist(lambda: self.store.receive_orders(self.boot))
-            for order in orders:
-                self.obey(order)
+            orders = await insist(lambda: self.store.receive_orders(self.boot))
+            told = [session for order in orders if (session := self.obey(order)) is not None]
+            await _wait_sent(told)
             for order in orders:
                 await self._confirm(order)
 
     async def _confirm(self, order: Order) -> None:
-        await self._insist(lambda: self.store.confirm(order))
+        await insist(lambda: self.store.confirm(order))
 
     async def _take_releases(self) -> None:
         while True:
@@ -245,34 +254,37 @@ class Node:
                 if claim.state is State.LINGERING:
                     self.release(claim, claim.left_by)
             while self.releases:
-                await self._take_release()
+                await self._take_batch()
             if not self._changed.is_set():
                 with trio.move_on_at(self.lingering.next_end()):
                     await self._changed.wait()
 
-    async def _take_release(self) -> None:
-        claim, reason = self.releases.first
-        outcome = await self._insist(lambda: self.store.release(claim.refer(self.boot), reason))
+    async def _take_batch(self) -> None:
+        """Release several claims at once: one after the other, each would wait for an answer."""
+        batch = self.releases.next_batch()
+        if len(batch) == 1:
+            await self._take_release(*batch[0])
+            return
+        async with trio.open_nursery() as nursery:
+            for claim, reason in batch:
+                nursery.start_soon(self._take_release, claim, reason)
+
+    async def _take_release(self, claim: Claim, reason: str) -> None:
+        outcome = await insist(lambda: self.store.release(claim.refer(self.boot), reason))
         if isinstance(outcome, Fenced):
             log.warning("presence: %r is left to others, as the lease has ended", claim)
-        self.releases.remove_first()
+        self.releases.note_taken(claim)
         claim.move(Input.SETTLED)
         self._forget_if_over(claim)
 
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store until it answers."""
-        failures = 0
-        while True:
-            try:
-                answer = await call()
-            except StoreUnavailable as error:
-                if not failures:  # not again at every try
-                    log.warning(
-                        "presence: the store does not answer, and is asked again: %s", error
-                    )
-                failures += 1
-                await trio.sleep(RETRY_S)
-            else:
-                if failures:
-                    log.info("presence: the store answers again, after %d failures", failures)
-                return answer
+
+async def _wait_sent(sessions: "Iterable[Session]") -> None:
+    """Wait until clients were sent that they are out, or LEAVES_S have passed (PRES-80).
+
+    A newer client enters on another node as soon as this one has confirmed. Without the wait it
+    could be told so before the old one is told, because output is gathered for a moment.
+    """
+    with trio.move_on_after(LEAVES_S):
+        for session in sessions:
+            with suppress(SessionClosed):
+                await session.wait_drained()

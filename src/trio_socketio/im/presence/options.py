@@ -3,6 +3,7 @@
 from typing import Final, Literal, get_args
 
 from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.im.presence.hook_options import PresenceWebhookOptions
 from trio_socketio.im.presence.seats import SeatOptions
 from trio_socketio.option_checks import OptionGroup, check_groups
 from trio_socketio.protocol.namespace_patterns import is_pattern
@@ -82,6 +83,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
             for all others.
         max_events: how many entries the log keeps in memory, all namespaces together.
         max_bytes: about how many bytes they may take.
+        webhook: a URL to which the log is posted; None if there is none.
     """
 
     _may_be_zero = frozenset(("linger_s",))
@@ -95,6 +97,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
     namespaces: tuple[NamespaceSeats, ...] = ()
     max_events: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
+    webhook: PresenceWebhookOptions | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

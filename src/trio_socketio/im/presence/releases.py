@@ -1,14 +1,18 @@
 """The queue of claims that are to be released."""
 
-from collections import deque
+from itertools import islice
+from typing import Final
 
 import trio
 
 from trio_socketio.im.presence.claims import Claim
 
+MAX_BATCH: Final = 64
+"""How many releases are under way at once."""
+
 
 class Releases:
-    """Releases on their way into the store, in order.
+    """Releases on their way into the store, those of each user in order.
 
     The queue is bounded by the claims themselves: each is released once, and none can be made while
     the store is away (PRES-52).
@@ -17,7 +21,7 @@ class Releases:
     __slots__ = ("_awaited", "_last", "_queue")
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Claim, str]] = deque()
+        self._queue: dict[Claim, str] = {}  # the oldest first
         self._last: dict[tuple[str, str], Claim] = {}  # by namespace and user
         self._awaited: dict[Claim, trio.Event] = {}
 
@@ -26,17 +30,19 @@ class Releases:
 
     def add(self, claim: Claim, reason: str) -> None:
         """Queue a release, with its reason for the log."""
-        self._queue.append((claim, reason))
+        self._queue[claim] = reason
         self._last[claim.place] = claim
 
-    @property
-    def first(self) -> tuple[Claim, str]:
-        """The oldest one; it stays there until the store has taken it."""
-        return self._queue[0]
+    def next_batch(self) -> list[tuple[Claim, str]]:
+        """Return the oldest ones, at most one of each user; they stay until they are taken."""
+        found: dict[tuple[str, str], tuple[Claim, str]] = {}
+        for claim, reason in islice(self._queue.items(), MAX_BATCH):
+            found.setdefault(claim.place, (claim, reason))
+        return list(found.values())
 
-    def remove_first(self) -> None:
-        """Note that the store has taken the oldest one."""
-        claim, _ = self._queue.popleft()
+    def note_taken(self, claim: Claim) -> None:
+        """Note that the store has taken the release of a claim."""
+        del self._queue[claim]
         if self._last.get(claim.place) is claim:
             del self._last[claim.place]
         if claim in self._awaited:
@@ -44,8 +50,8 @@ class Releases:
 
     def clear(self) -> None:
         """Forget all releases: the lease ends instead."""
-        while self._queue:
-            self.remove_first()
+        for claim in tuple(self._queue):
+            self.note_taken(claim)
 
     async def wait_taken(self, namespace: str, user: str) -> None:
         """Wait until the store has taken the releases of a user's clients on this node (PRES-51).

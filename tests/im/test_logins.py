@@ -1,0 +1,19 @@
+"""Users who log in again and again; `make logins` is the long form."""
+
+import pytest
+from tests.im.logins import run_logins
+from trio.testing import trio_test
+
+USERS, LOGINS = 120, 14
+
+
+@pytest.mark.req("PRES-41", "PRES-42", "PRES-43", "PRES-44", "PRES-46", "PRES-47", "PRES-48")
+@pytest.mark.alone
+@trio_test
+async def test_users_who_log_in_again_and_again_have_one_session_each() -> None:
+    outcome = await run_logins(USERS, LOGINS)
+    assert not outcome.complaints, str(outcome)
+    assert len(outcome.raw["entered"]) > USERS * LOGINS / 2
+    assert outcome.node["entered"] == USERS // 10 * LOGINS
+    assert {kind.partition(" ")[0] for kind in outcome.node["kinds"]} == {"4.8", "2.5"}
+    assert outcome.raw["ends"]["told replaced"] > USERS

@@ -1,0 +1,120 @@
+// Users of official clients who log in again and again: node logins.mjs URLS USERS LOGINS SEED
+//
+// URLS are joined by commas. Clients 4.8 and 2.5 take turns, on every transport. The client before is
+// still there, or leaves, or breaks its connection. The result is one line of JSON.
+
+import { io as io4 } from "socket.io-client";
+import io2 from "socket.io-client-2";
+import { report } from "./report.mjs";
+import { once, TRANSPORTS } from "./sockets.mjs";
+
+const LATE_MS = 5_000;
+const [urls, users, logins, seed] = [
+  process.argv[2].split(","),
+  ...process.argv.slice(3).map(Number),
+];
+
+let state = seed;
+/** mulberry32: the same numbers for the same seed. */
+function chance() {
+  state = (state + 0x6d2b79f5) | 0;
+  let t = Math.imul(state ^ (state >>> 15), 1 | state);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+}
+const choose = (list) => list[Math.floor(chance() * list.length)];
+
+const complaints = [];
+const kinds = {};
+let entered = 0;
+let latestMs = 0;
+
+function create(user, client) {
+  const transport = choose(Object.keys(TRANSPORTS));
+  const options = { transports: TRANSPORTS[transport], forceNew: true, reconnection: false };
+  const url = choose(urls) + "/chat";
+  const socket =
+    client === "4.8"
+      ? io4(url, { ...options, auth: { user } })
+      : io2(url, { ...options, query: { user } });
+  const kind = `${client} ${transport}`;
+  kinds[kind] = (kinds[kind] ?? 0) + 1;
+  const login = { socket, kind, reasons: [], gone: null };
+  login.ended = new Promise((resolve) => {
+    socket.on("session/replaced", ({ reason }) => login.reasons.push(reason));
+    socket.on("disconnect", (reason) => {
+      login.gone = reason;
+      resolve();
+    });
+  });
+  return login;
+}
+
+async function connected(login) {
+  const refused = new Promise((_, reject) => {
+    login.socket.once("connect_error", reject);
+    login.socket.once("error", (error) => reject(new Error(JSON.stringify(error))));
+  });
+  await Promise.race([once(login.socket, "connect", 20_000), refused]);
+  entered += 1;
+}
+
+/** The old client of a user learns that it is out, and why. */
+async function replaced(login, user) {
+  const began = performance.now();
+  let timer;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, LATE_MS)));
+  await Promise.race([login.ended, late]);
+  clearTimeout(timer);
+  latestMs = Math.max(latestMs, performance.now() - began);
+  if (login.gone !== "io server disconnect" || login.reasons.join() !== "replaced") {
+    complaints.push(`${user} ${login.kind}: ${login.gone}, told ${login.reasons.join()}`);
+  }
+}
+
+const hangUp = (login) => login.socket.io.engine?.close();
+
+/** Close the connection, and wait until that has been sent. */
+async function closed(login) {
+  const engine = login.socket.io.engine;
+  if (!engine || engine.readyState === "closed") return;
+  const end = once(engine, "close").catch((error) => complaints.push(error.message));
+  engine.close();
+  await end;
+}
+
+async function live(user) {
+  let old = null;
+  let older = null;
+  for (let number = 0; number < logins; number++) {
+    const how = chance();
+    if (old && how < 0.15) {
+      old.socket.disconnect();
+    } else if (old && how < 0.3) {
+      hangUp(old);
+    }
+    // With an upgrade under way it breaks a moment later.
+    const wasIn = old && how >= 0.3 && old.socket.connected;
+    const login = create(user, number % 2 ? "2.5" : "4.8");
+    try {
+      await connected(login);
+    } catch (error) {
+      complaints.push(`${user} ${login.kind}: ${error.message}`);
+    }
+    if (wasIn) await replaced(old, user);
+    if (older) hangUp(older); // long after its user has logged in anew
+    [old, older] = [login, old];
+  }
+  old.socket.disconnect();
+  for (const login of [old, older]) if (login) await closed(login);
+}
+
+await Promise.all(Array.from({ length: users }, (_, number) => live(`node${number}`)));
+report({
+  logins: users * logins,
+  entered,
+  kinds,
+  latest_s: latestMs / 1000,
+  complaints: complaints.slice(0, 20),
+});
+process.exit(0);
