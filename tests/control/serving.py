@@ -24,6 +24,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 5.0
@@ -102,7 +103,7 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods])
+    return describe_api([AuthMethods, LegacyMethods])
 
 
 @asynccontextmanager
@@ -119,7 +120,9 @@ async def controlled(
     system = FakeSystem() if system is None else system
     options.setdefault("listen", (f"unix:{folder / 'control' / 'c.sock'}",))
     methods = AuthMethods(None)
-    service = ControlService(server, system, ControlOptions(**options), further=[methods])
+    service = ControlService(
+        server, system, ControlOptions(**options), further=[methods, LegacyMethods(None)]
+    )
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)
     async with (

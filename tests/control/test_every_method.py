@@ -53,6 +53,7 @@ def steps_for(socket_id: str) -> Steps:
         ("sockets.get", {"socket": socket_id}),
         ("emit", {"event": "e"}),
         ("sockets.disconnect", mine),
+        ("presence.legacy_list", {"limit": 1}),
         ("system.drain", {}),
     ]
 
@@ -197,6 +198,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["sockets.get"]["rooms"] == []
     assert by_method["emit"]["data"]["parameter"] == "all"
     assert by_method["sockets.disconnect"] == {"done": 1, "missing": {}}
+    assert by_method["presence.legacy_list"]["code"] == 1013
     assert by_method["system.drain"] == {"state": "draining"}
     expected = ['51-["e",{"_placeholder":true,"num":0},1.5]', repr(b"\0\1"), '20["ask"]']
     if calls_back:

@@ -18,6 +18,7 @@ from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.presence.legacy_methods import LegacyMethods
 
 PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
 PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
@@ -28,6 +29,7 @@ METHODS: Final = [
     "emit",
     "emit_with_ack",
     "namespaces.list",
+    "presence.legacy_list",
     "rooms.clear",
     "rooms.join",
     "rooms.leave",
@@ -45,7 +47,7 @@ METHODS: Final = [
 
 
 def document() -> Any:
-    further = [AuthMethods(None)]
+    further = [AuthMethods(None), LegacyMethods(None)]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)
 
