@@ -58,7 +58,7 @@ async def test_a_file_with_identity_makes_an_im_server(tmp_path: Path) -> None:
                 assert line in metrics
         assert await server.end() == 0
     log = "\n".join(server.log)
-    assert "there is no app: backends talk with the clients in /, /chat over [control]" in log
+    assert "there is no app: backends talk with the clients in /, /chat" in log
     assert "presence: wherever identity is asked for, a user has one seat, which the newest" in log
     ends = [log.index(part) for part in ("presence has ended", "ending the services")]
     assert ends == sorted(ends)
@@ -137,6 +137,16 @@ async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:
 def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, told: str) -> None:
     ended = run_cli("check-config", str(write(tmp_path, f"[presence]\n{table}")))
     assert told in ended.stdout + ended.stderr
+
+
+@pytest.mark.req("PRES-66")
+def test_clients_need_somebody_to_talk_to(tmp_path: Path) -> None:
+    ended = run_cli("check-config", str(write(tmp_path)))
+    assert "there is neither an app nor a control socket: set [app] spec" in ended.stderr
+    control = f'[control]\nlisten = ["unix:{tmp_path}/run/c.sock"]'
+    for table in (control, f'[app]\nspec = "{OWN}:create"'):
+        ended = run_cli("check-config", str(write(tmp_path, table)))
+        assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_seats_need_identity(tmp_path: Path) -> None:

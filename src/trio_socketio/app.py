@@ -84,7 +84,7 @@ def _create_bare(options: ServerOptions, namespaces: Iterable[str]) -> Server:
     for name in namespaces:
         sio.of(name)
     names = ", ".join(sorted(sio.namespaces))
-    log.info("there is no app: backends talk with the clients in %s over [control]", names)
+    log.info("there is no app: backends talk with the clients in %s", names)
     return sio
 
 

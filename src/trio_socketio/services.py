@@ -16,6 +16,7 @@ from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.legacy import LegacyRecords
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
@@ -125,7 +126,12 @@ class Services:
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
-                server, system, control, held.tokens, self._refused, [auth, legacy]
+                server,
+                system,
+                control,
+                held.tokens,
+                self._refused,
+                [auth, UserMethods(server), legacy],
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:

@@ -25,6 +25,7 @@ from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 5.0
@@ -103,7 +104,7 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, LegacyMethods])
+    return describe_api([AuthMethods, LegacyMethods, UserMethods])
 
 
 @asynccontextmanager
@@ -121,7 +122,10 @@ async def controlled(
     options.setdefault("listen", (f"unix:{folder / 'control' / 'c.sock'}",))
     methods = AuthMethods(None)
     service = ControlService(
-        server, system, ControlOptions(**options), further=[methods, LegacyMethods(None)]
+        server,
+        system,
+        ControlOptions(**options),
+        further=[methods, UserMethods(server), LegacyMethods(None)],
     )
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)

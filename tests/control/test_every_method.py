@@ -52,6 +52,9 @@ def steps_for(socket_id: str) -> Steps:
         ("sockets.list", {}),
         ("sockets.get", {"socket": socket_id}),
         ("emit", {"event": "e"}),
+        ("users.get", {"users": ["nobody", 7]}),
+        ("users.list", {}),
+        ("users.kick", {"users": ["nobody"]}),
         ("sockets.disconnect", mine),
         ("presence.legacy_list", {"limit": 1}),
         ("system.drain", {}),
@@ -197,6 +200,9 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["sockets.list"]["sockets"][0]["id"] == socket_id
     assert by_method["sockets.get"]["rooms"] == []
     assert by_method["emit"]["data"]["parameter"] == "all"
+    assert by_method["users.get"] == {"users": [], "missing": {"users": ["nobody", "7"]}}
+    assert by_method["users.list"] == {"users": [], "total": 0, "next": None}
+    assert by_method["users.kick"] == {"done": 0, "missing": {"users": ["nobody"]}}
     assert by_method["sockets.disconnect"] == {"done": 1, "missing": {}}
     assert by_method["presence.legacy_list"]["code"] == 1013
     assert by_method["system.drain"] == {"state": "draining"}

@@ -19,6 +19,7 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 
 PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
 PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
@@ -43,11 +44,14 @@ METHODS: Final = [
     "system.info",
     "system.reload",
     "system.stats",
+    "users.get",
+    "users.kick",
+    "users.list",
 ]
 
 
 def document() -> Any:
-    further = [AuthMethods(None), LegacyMethods(None)]
+    further = [AuthMethods(None), UserMethods(Server()), LegacyMethods(None)]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)
 
@@ -92,7 +96,7 @@ def test_every_method_is_described() -> None:
         assert names == sorted(names, reverse=True)  # those that may be left out come last
     emit = next(one for one in described["methods"] if one["name"] == "emit")
     assert [param["name"] for param in emit["params"]] == [
-        "event", "args", "namespace", "all", "rooms", "sockets", "except",
+        "event", "args", "namespace", "all", "rooms", "sockets", "except", "users", "except_users",
     ]  # fmt: skip
 
 

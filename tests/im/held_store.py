@@ -112,6 +112,7 @@ class HeldStore:
         return outcome
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
+        await self._stop("kick before")
         return await self.inner.kick(namespace, user)
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:

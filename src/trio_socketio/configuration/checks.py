@@ -89,9 +89,7 @@ def find_contradictions(
     if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
         yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
-    control = configuration.control
-    has_control = control.listen or control.tokens or "control" in inherited
-    if configuration.identity.backend and not has_control:
+    if configuration.identity.backend and not _has_control(configuration, inherited):
         where = settings["identity", "backend"].where
         yield f"{where} asks backends on the control socket: set [control] listen"
     if configuration.identity.asks:
@@ -170,6 +168,8 @@ def find_idle(
 ) -> Iterator[str]:
     """Yield a warning for every option that was given, and changes what is not on (CMD-11).
 
+    Identity without an app or backends is one of them: whoever is let in can do nothing.
+
     Args:
         configuration: the effective one; the app may have turned on what the option changes.
         settings: what was given.
@@ -190,6 +190,17 @@ def find_idle(
             continue
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
+    has_logic = configuration.app.spec is not None or _has_control(configuration, inherited)
+    if configuration.identity.asks and not has_logic:  # PRES-66
+        yield (
+            "nothing handles what clients send, and nobody can send them anything, because there "
+            "is neither an app nor a control socket: set [app] spec or [control] listen"
+        )
+
+
+def _has_control(configuration: Configuration, inherited: Collection[str]) -> bool:
+    control = configuration.control
+    return bool(control.listen or control.tokens) or "control" in inherited
 
 
 def _option(configuration: Configuration, place: Place) -> Any:

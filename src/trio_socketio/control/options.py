@@ -18,7 +18,7 @@ METHODS: Final = (
     "auth", "auth.revoke", "backend.register", "emit", "emit_with_ack", "namespaces.list",
     "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
     "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
-    "system.reload", "system.stats",
+    "system.reload", "system.stats", "users.get", "users.kick", "users.list",
 )  # fmt: skip
 """All methods, so that a misspelt name is an error of the configuration."""
 

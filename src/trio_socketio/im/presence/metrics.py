@@ -5,17 +5,18 @@ It is imported only where there is an admin port, because it needs prometheus-cl
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from trio_socketio.engine.counts import OTHER
+from trio_socketio.protocol.presence_log import EntryType
+from trio_socketio.socketio.measures import MAX_NAMESPACES
+
 if TYPE_CHECKING:
     from trio_socketio.im.presence.service import Presence
     from trio_socketio.socketio.server import Server
-
-_ENDED = "other"
-"""The label of a namespace that clients have made and left, while their seats are still held."""
 
 
 class PresenceCollector(Collector):
@@ -23,7 +24,8 @@ class PresenceCollector(Collector):
 
     Args:
         presence: is asked whenever the metrics are.
-        server: has the namespaces. Those that clients have made share the label of their parent.
+        server: has the namespaces. Those that clients have made share the label of their parent; if
+            they have left while their seats are still held, it is "other".
     """
 
     def __init__(self, presence: "Presence", server: "Server") -> None:
@@ -43,8 +45,8 @@ class PresenceCollector(Collector):
         events = CounterMetricFamily(
             "tsio_presence_events", "Entries of the presence log.", labels=["type"]
         )
-        for kind, number in found.events.items():
-            events.add_metric([kind], number)
+        for kind in get_args(EntryType):
+            events.add_metric([kind], found.events.get(kind, 0))
         yield events
         for name, meaning, number in (
             ("claimed", "Seats that were given to clients.", found.claimed),
@@ -66,5 +68,6 @@ class PresenceCollector(Collector):
         found: Counter[str] = Counter()
         for name, number in users.items():
             namespace = self._server.namespaces.get(name)
-            found[_ENDED if namespace is None else namespace._family] += number
+            name = OTHER if namespace is None else namespace._family
+            found[name if name in found or len(found) < MAX_NAMESPACES else OTHER] += number
         return found

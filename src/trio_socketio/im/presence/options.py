@@ -79,7 +79,8 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
             it is out, or is lost; "fast" waits for that no longer than a second.
         linger_s: how long the seat of a lost client is held, so that it can come back without going
             offline. It needs [recovery].
-        namespaces: what is different in single namespaces.
+        namespaces: what is different in single namespaces. What is left out there (or false) is as
+            for all others.
         max_events: how many entries the log keeps in memory, all namespaces together.
         max_bytes: about how many bytes they may take.
         webhook: a URL to which the log is posted; None if there is none.

@@ -20,6 +20,7 @@ from trio_socketio.im.presence.seats import SeatOptions, Seats
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.protocol.presence_log import EntryType
     from trio_socketio.socketio.namespace import Namespace
-    from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
@@ -187,11 +187,24 @@ class Presence:
         return None if lease_s == inf else lease_s + _MORE_S
 
     def has_seats(self, namespace: str) -> bool:
-        """Whether clients need a seat to be in the namespace of this name."""
+        """Whether clients take seats in a namespace, as far as its name tells.
+
+        Those of a parent may have any name.
+        """
         if self._named is not None:
             return self._named.find(namespace) is not None
         return any(
-            namespace == channel.name or namespace in getattr(channel, "children", ())
+            isinstance(channel, ParentNamespace) or channel.name == namespace
+            for channel in self._seats
+        )
+
+    def seats_clients_of(self, namespace: "Namespace") -> bool:
+        """Whether the clients of a namespace that exists have seats."""
+        if self._named is not None:
+            return self._named.find(namespace.name) is not None
+        return any(
+            channel is namespace
+            or (isinstance(channel, ParentNamespace) and namespace.name in channel.children)
             for channel in self._seats
         )
 
