@@ -14,6 +14,8 @@ from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
+from trio_socketio.im.presence.legacy import LegacyRecords
+from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.webhook import PresenceWebhook
@@ -121,7 +123,7 @@ class Services:
         self._inherited = inherited
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
-        auth = AuthMethods(None)
+        auth, legacy = AuthMethods(None), LegacyMethods(None)
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
@@ -131,7 +133,7 @@ class Services:
                 control,
                 held.tokens,
                 self._refused,
-                [auth, UserMethods(server), self._presence_methods],
+                [auth, UserMethods(server), self._presence_methods, legacy],
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
@@ -148,6 +150,10 @@ class Services:
             self.presence = Presence(server, store, node=system.info().node)
             self.presence.seat_by_name(options, self.identity.asks_in)
         self._webhook = self._create_webhook()
+        most = held.configuration.presence.legacy_records
+        if most and self.presence is not None:
+            legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
+        self._legacy = legacy.records
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
@@ -234,6 +240,8 @@ class Services:
         feed = None if self._control is None else self._presence_methods.open_feed()
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
+        if self._legacy is not None:
+            await runtime.start_service("on/off records", self._legacy.run)
         if self._webhook is not None:
             await runtime.start_service(
                 "presence webhook", self._webhook.run, end=self._webhook.end

@@ -24,6 +24,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -105,7 +106,7 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, PresenceMethods, UserMethods])
+    return describe_api([AuthMethods, LegacyMethods, PresenceMethods, UserMethods])
 
 
 @asynccontextmanager
@@ -124,7 +125,7 @@ async def controlled(
     methods = AuthMethods(None)
     control_options = ControlOptions(**options)
     presence = PresenceMethods(server, control_options.max_line_bytes)
-    further = [methods, presence, UserMethods(server)]
+    further = [methods, presence, UserMethods(server), LegacyMethods(None)]
     service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)

@@ -66,6 +66,7 @@ def steps_for(socket_id: str) -> Steps:
         ("presence.ack", {"subscription": 1, "cursor": "1-0"}),
         ("presence.unsubscribe", {"subscription": 1}),
         ("sockets.disconnect", mine),
+        ("presence.legacy_list", {"limit": 1}),
         ("system.drain", {}),
     ]
 
@@ -232,6 +233,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
         assert by_method["presence.ack"]["data"] == {"parameter": "cursor"}
         assert by_method["presence.unsubscribe"] == {"done": True}
     assert by_method["sockets.disconnect"] == {"done": 1, "missing": {}}
+    assert by_method["presence.legacy_list"]["code"] == 1013
     assert by_method["system.drain"] == {"state": "draining"}
     expected = ['51-["e",{"_placeholder":true,"num":0},1.5]', repr(b"\0\1"), '20["ask"]']
     if calls_back:

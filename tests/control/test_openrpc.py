@@ -18,6 +18,7 @@ from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 
@@ -33,6 +34,7 @@ METHODS: Final = [
     "presence.ack",
     "presence.count",
     "presence.get",
+    "presence.legacy_list",
     "presence.list",
     "presence.snapshot",
     "presence.subscribe",
@@ -57,7 +59,8 @@ METHODS: Final = [
 
 
 def document() -> Any:
-    further = [AuthMethods(None), PresenceMethods(Server()), UserMethods(Server())]
+    server = Server()
+    further = [AuthMethods(None), PresenceMethods(server), UserMethods(server), LegacyMethods(None)]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)
 

@@ -49,6 +49,8 @@ class Line:
         crowd.epoll.register(self.number, select.EPOLLIN)
 
     def send(self, data: bytes) -> None:
+        if not self.is_open:  # the end came with the packets that are being answered
+            return
         try:
             assert self._sock.send(data) == len(data)
         except (BrokenPipeError, ConnectionResetError):

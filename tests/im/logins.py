@@ -30,7 +30,7 @@ NAMESPACE: Final = "/chat"
 NODE_PART: Final = 10
 """One of so many users has official clients."""
 LOOKS_S: Final = 0.2
-SETTLES_S: Final = 15.0
+SETTLES_S: Final = 30.0
 
 
 class Inside(Observer):
@@ -128,7 +128,7 @@ async def run_logins(users: int, logins: int, seed: int = 1) -> Outcome:
 def _create(store: MemoryStore, inside: Inside) -> Server:
     server = Server(
         ServerOptions(
-            allow_eio3=True, ping_interval_s=5, ping_timeout_s=3, stop_grace_s=1, stop_flush_s=1
+            allow_eio3=True, ping_interval_s=5, ping_timeout_s=20, stop_grace_s=1, stop_flush_s=1
         )
     )
     chat = server.of(NAMESPACE)

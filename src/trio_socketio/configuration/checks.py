@@ -34,10 +34,13 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
             "policy", "maximum", "takeover", "namespaces", "max_events", "max_bytes",
         )
     },
-    ("presence", "webhook"): (
-        ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-        ("identity", "tokens"), ("app", "spec"),  # which may have a Presence of its own
-    ),
+    **{
+        ("presence", name): (
+            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
+            ("identity", "tokens"), ("app", "spec"),  # which may have a Presence of its own
+        )
+        for name in ("webhook", "legacy_records")
+    },
     ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.

@@ -84,9 +84,11 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
         max_events: how many entries the log keeps in memory, all namespaces together.
         max_bytes: about how many bytes they may take.
         webhook: a URL to which the log is posted; None if there is none.
+        legacy_records: how many on/off records of the original contract each namespace keeps for
+            presence.legacy_list on the control socket; 0 means none.
     """
 
-    _may_be_zero = frozenset(("linger_s",))
+    _may_be_zero = frozenset(("linger_s", "legacy_records"))
     # A policy holds for seats that are taken already, so another one would have to unseat clients.
     _reloadable = frozenset(("maximum", "takeover", "linger_s"))
 
@@ -98,6 +100,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
     max_events: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
     webhook: PresenceWebhookOptions | None = None
+    legacy_records: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
