@@ -311,7 +311,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("trio-socketio ctl sockets.", "sockets.disconnect sockets.get sockets.list"),
         ("trio-socketio ctl w", "watch"),
         ("trio-socketio ctl --control unix:/x --json rooms.l", "rooms.leave rooms.list"),
-        ("trio-socketio ctl rooms.join ", "sockets= rooms= namespace="),
+        ("trio-socketio ctl rooms.join ", "rooms= sockets= users= namespace="),
         ("trio-socketio ctl rooms.join rooms=a so", "sockets="),
         ("trio-socketio ctl rooms.join rooms=a --to", "--token-file"),
         ("trio-socketio ctl --token-file ", ""),

@@ -220,12 +220,16 @@ PRESENCE = {
     "Entry": """at boot cursor id namespace node prev reason token type unconfirmed user""",
     "GenerationChanged": "head",
     "KickResult": "confirmed cursor done",
+    "NamespaceSeats": "linger_s maximum name policy takeover",
     "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more""",
-    "Presence": "has_seats kick seat statistics",
-    "PresenceStatistics": "claimed claims kicked lingering refused releasing replaced",
+        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
+    "Presence": "apply has_seats kick seat seat_by_name seats_clients_of statistics",
+    "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
+        check_lingers describe resolve""",
+    "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
+        users""",
     "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more""",
+        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
     "SeatOptions": "linger_s maximum policy takeover",
     "StoreUnavailable": "",
 }

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from trio_socketio import lobby
 from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.im.presence import presence_of
 from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 
@@ -30,10 +31,12 @@ class App(NamedTuple):
     Args:
         server: its server, with the options that were given.
         own: the options that the app sets itself, which hold unless they are given.
+        gives_seats: whether it has made a presence.
     """
 
     server: Server
     own: ServerOptions
+    gives_seats: bool = False
 
 
 def load_app(
@@ -41,20 +44,25 @@ def load_app(
     given: Mapping[str, Any],
     where: str = "--app",
     explain: Callable[[OptionError], Exception] = lambda error: error,
+    namespaces: Iterable[str] | None = None,
 ) -> App:
     """Load an app, and create its server.
 
     Args:
-        spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby.
+        spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``; None means the lobby, or a server without
+            handlers if there are namespaces.
         given: the options that were given, which override the app's.
         where: names the option that gives the spec, for errors.
         explain: rewords an error in a given option, to name it as its source does.
+        namespaces: of a server whose clients backends talk with; None means that there is none.
     Raises:
         ConfigurationError: the app does not exist, raises an exception, or is neither a Server nor
             a function that returns one.
     """
     if spec is None:
-        return App(lobby.create(ServerOptions(**given)), ServerOptions())
+        options = ServerOptions(**given)
+        plain = lobby.create(options) if namespaces is None else _create_bare(options, namespaces)
+        return App(plain, ServerOptions())
     told = f"{where} {spec}"
     path, _, name = spec.partition(":")
     module = _import(path, told)
@@ -67,7 +75,17 @@ def load_app(
     # A function may ignore the options that it was given, so they are set here again. The server
     # reads them only when it begins to serve.
     made.options = replace(made.options, **given)
-    return App(made, own)
+    return App(made, own, presence_of(made) is not None)
+
+
+def _create_bare(options: ServerOptions, namespaces: Iterable[str]) -> Server:
+    """Make a server without an app, on which there are only namespaces (PRES-66)."""
+    sio = Server(options)
+    for name in namespaces:
+        sio.of(name)
+    names = ", ".join(sorted(sio.namespaces))
+    log.info("there is no app: backends talk with the clients in %s", names)
+    return sio
 
 
 def _own_options(made: ServerOptions, given: Mapping[str, Any]) -> ServerOptions:

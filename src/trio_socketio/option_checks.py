@@ -91,6 +91,16 @@ def check_group(name: str, value: object, kind: type[OptionGroup]) -> None:
         raise OptionError(name, f"expected {kind.__name__}(...), not {value!r}")
 
 
+def check_groups(name: str, groups: object, kind: type[OptionGroup]) -> None:
+    """Refuse a value that is not a tuple or list of groups of this kind.
+
+    Raises:
+        OptionError: it holds something else, which is not shown, as it may be a secret.
+    """
+    if not isinstance(groups, (tuple, list)) or not all(isinstance(one, kind) for one in groups):
+        raise OptionError(name, f"expected a list of {kind.__name__}(...)")
+
+
 def check_range(group: OptionGroup, name: str, least: float, most: float) -> None:
     """Refuse a number outside a range that includes both of its ends.
 

@@ -23,6 +23,7 @@ from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.verifiers import Prepared, prepare
+from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.net.tls import create_context
 from trio_socketio.option_checks import OptionGroup
 from trio_socketio.socketio.options import FLAT_NAMES, ServerOptions, group_options, take_over
@@ -165,6 +166,7 @@ def plan(
         tokens = read_tokens
         for name in tokens.names_of_new_secrets(held.tokens):  # CFG-31
             changed.append(Change("control", "tokens", None, f"{name} has a new secret"))
+    _check_presence(taken.presence, options)
     identity = None
     if held.identity is not None:
         identity = _prepare_identity(taken.identity, held.identity)
@@ -245,6 +247,18 @@ def _prepare_identity(options: IdentityOptions, before: Prepared) -> Prepared:
     return prepare(options, before=before)
 
 
+def _check_presence(options: PresenceOptions, server: ServerOptions) -> None:
+    """Check that the options which can be changed now go with those that wait for the restart.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    try:
+        msgspec.structs.replace(options).check_lingers(server)
+    except OptionError as error:
+        raise ConfigurationError(f"[presence] {error}; this needs a restart") from None
+
+
 # -- options
 
 
@@ -263,7 +277,8 @@ def _compare(
         groups = [getattr(one, table) for one in (old, new)]
         before, after = (toml_value(visible_value(group, name)) for group in groups)
         change = Change(table, name, before, after)
-        if _is_reloadable(change, *groups, runs_control=runs_control):
+        runs_presence = old.identity.asks
+        if _is_reloadable(change, *groups, runs_control=runs_control, runs_presence=runs_presence):
             taken.setdefault(table, []).append(name)
             changed.append(change)
         else:
@@ -275,7 +290,9 @@ def _compare(
     return changed, needs_restart, msgspec.structs.replace(old, **held)
 
 
-def _is_reloadable(change: Change, old: Any, new: Any, *, runs_control: bool) -> bool:
+def _is_reloadable(
+    change: Change, old: Any, new: Any, *, runs_control: bool, runs_presence: bool
+) -> bool:
     table, name = change.table, change.name
     if table in _CERTIFIED and name in ("certfile", "keyfile"):
         # To begin or cease to speak TLS changes the URL.
@@ -284,6 +301,10 @@ def _is_reloadable(change: Change, old: Any, new: Any, *, runs_control: bool) ->
         return runs_control  # CFG-31
     if table == "identity" and old.asks is not new.asks:
         return False  # namespaces listen for identity from the start, or not at all
+    if table == "presence" and not runs_presence:
+        return False
+    if (table, name) == ("presence", "maximum"):  # a policy that waits needs the maximum it has
+        return (old.policy, old.namespaces) == (new.policy, new.namespaces)
     return name in TABLES[table]._reloadable
 
 

@@ -1,4 +1,4 @@
-"""The services of the program beside the server: control, identity, the admin port, and systemd."""
+"""The services of the program beside the server: control, identity, presence, admin, systemd."""
 
 import os
 import socket
@@ -12,7 +12,9 @@ from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.methods import PresenceMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -92,6 +94,7 @@ class Services:
     Attributes:
         endpoints: where they listen, by the table of their options; empty before `start`.
         identity: asks clients who they are; None if everybody may enter.
+        presence: knows who is online; None without identity, unless the app has made one.
 
     Raises:
         ConfigurationError: the app handles the event auth where identity is asked for, or a package
@@ -115,17 +118,31 @@ class Services:
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         auth = AuthMethods(None)
-        self._presence = PresenceMethods(server, control.max_line_bytes)
+        self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
-                server, system, control, held.tokens, self._refused, [auth, self._presence]
+                server,
+                system,
+                control,
+                held.tokens,
+                self._refused,
+                [auth, self._presence_methods, UserMethods(server)],
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
             ask = None if self._control is None else self._control.backends.authenticate
-            options = held.configuration.identity
-            self.identity = auth.service = IdentityService(server, options, ask, held.identity)
+            self.identity = auth.service = IdentityService(
+                server, held.configuration.identity, ask, held.identity
+            )
+        self.presence = presence_of(server)
+        if self.presence is None and self.identity is not None:
+            # It is left before the lifespans of the app and before every service: when these end,
+            # the log already says that all clients are offline (PRES-65).
+            options = held.configuration.presence
+            store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
+            self.presence = Presence(server, store, node=system.info().node)
+            self.presence.seat_by_name(options, self.identity.asks_in)
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version
@@ -157,11 +174,15 @@ class Services:
             metrics.add(ControlCollector(self._control))
             from trio_socketio.im.presence.feed_metrics import FeedCollector
 
-            metrics.add(FeedCollector(self._presence))
+            metrics.add(FeedCollector(self._presence_methods))
         if self.identity is not None:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+        if self.presence is not None:
+            from trio_socketio.im.presence.metrics import PresenceCollector
+
+            metrics.add(PresenceCollector(self.presence, self._server))
         control = self._control
         return AdminPort(
             configuration.admin,
@@ -189,7 +210,7 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
-        feed = None if self._control is None else self._presence.open_feed()
+        feed = None if self._control is None else self._presence_methods.open_feed()
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
         if self._control is not None:  # last, so that it ends before the port that carries /rpc
@@ -209,3 +230,5 @@ class Services:
             self._control.apply(held.tokens)
         if self.identity is not None and held.identity is not None:
             self.identity.apply(held.identity)
+        if self.presence is not None:
+            self.presence.apply(held.configuration.presence)

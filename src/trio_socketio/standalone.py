@@ -22,6 +22,7 @@ from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
+from trio_socketio.im.presence.options import SEAT_OPTIONS
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
 from trio_socketio.reloading import READ_S, Held, Plan, plan, put_into, read_files
@@ -75,6 +76,7 @@ def load_program(
             loaded.given(),
             "--app" if app_option is None else app_option.where,
             sources.explain,
+            loaded.configuration.named_namespaces() if loaded.configuration.identity.asks else None,
         )
     except OptionError as error:
         raise sources.explain(error) from None
@@ -102,7 +104,8 @@ class Program:
         self._held = Held(configuration, options, {}, TokenTable())
         self._sources = sources
         self._log = program_log
-        self._own_options = app.own
+        self._app = app
+        self._check_presence(loaded)
         self._version = version
         self._systemd = Systemd()
         self._services: Services | None = None
@@ -227,10 +230,24 @@ class Program:
             log.warning("a reload was given up: its caller has gone, or the server stops")
             raise
 
+    def _check_presence(self, loaded: Loaded) -> None:
+        """Refuse options for seats beside those that the app gives (PRES-63).
+
+        Raises:
+            ConfigurationError: it names the first such option.
+        """
+        for (table, name, *_), setting in loaded.settings.items():
+            if self._app.gives_seats and table == "presence" and name in SEAT_OPTIONS:
+                raise ConfigurationError(
+                    f"{setting.where} and the app contradict each other, because the app has made "
+                    "a Presence(server) of its own: leave out one of them"
+                )
+
     def _plan(self) -> Plan:
         runs_control = self._services is not None and self._services.runs_control
         loaded = load(self._sources)
-        return plan(self._held, loaded, self._own_options, self._sources, runs_control=runs_control)
+        self._check_presence(loaded)
+        return plan(self._held, loaded, self._app.own, self._sources, runs_control=runs_control)
 
     def _apply(self, planned: Plan) -> None:
         """Hand every owner what it goes by from now on: nothing but assignments."""

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import pytest
@@ -629,6 +629,8 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation in plain:
         return plain[annotation]
     parts: tuple[Any, ...] = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is Literal:
+        return st.sampled_from(parts)
     if getattr(annotation, "__origin__", None) is tuple:
         if parts[0] in plain:
             return st.lists(values_of(parts[0]), max_size=4)

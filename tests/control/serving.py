@@ -25,6 +25,7 @@ from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence.methods import PresenceMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
 TIMEOUT_S = 5.0
@@ -104,7 +105,7 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, PresenceMethods])
+    return describe_api([AuthMethods, PresenceMethods, UserMethods])
 
 
 @asynccontextmanager
@@ -123,7 +124,8 @@ async def controlled(
     methods = AuthMethods(None)
     control_options = ControlOptions(**options)
     presence = PresenceMethods(server, control_options.max_line_bytes)
-    service = ControlService(server, system, control_options, further=[methods, presence])
+    further = [methods, presence, UserMethods(server)]
+    service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)
     async with (

@@ -62,6 +62,9 @@ def steps_for(socket_id: str) -> Steps:
         ("presence.subscribe", {"namespace": CHAT}),
         ("presence.ack", {"subscription": 1, "cursor": "1-0"}),
         ("presence.unsubscribe", {"subscription": 1}),
+        ("users.get", {"users": ["nobody", 7]}),
+        ("users.list", {}),
+        ("users.kick", {"users": ["nobody"]}),
         ("sockets.disconnect", mine),
         ("system.drain", {}),
     ]
@@ -225,6 +228,9 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
         assert by_method["presence.subscribe"]["active"]
         assert by_method["presence.ack"]["data"] == {"parameter": "cursor"}
         assert by_method["presence.unsubscribe"] == {"done": True}
+    assert by_method["users.get"] == {"users": [], "missing": {"users": ["nobody", "7"]}}
+    assert by_method["users.list"] == {"users": [], "total": 0, "next": None}
+    assert by_method["users.kick"] == {"done": 0, "missing": {"users": ["nobody"]}}
     assert by_method["sockets.disconnect"] == {"done": 1, "missing": {}}
     assert by_method["system.drain"] == {"state": "draining"}
     expected = ['51-["e",{"_placeholder":true,"num":0},1.5]', repr(b"\0\1"), '20["ask"]']

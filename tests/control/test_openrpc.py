@@ -19,6 +19,7 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.presence.methods import PresenceMethods
+from trio_socketio.im.presence.user_methods import UserMethods
 
 PUBLISHED: Final = Path(__file__).resolve().parents[2] / "spec" / "openrpc.json"
 PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
@@ -49,11 +50,14 @@ METHODS: Final = [
     "system.info",
     "system.reload",
     "system.stats",
+    "users.get",
+    "users.kick",
+    "users.list",
 ]
 
 
 def document() -> Any:
-    further = [AuthMethods(None), PresenceMethods(Server())]
+    further = [AuthMethods(None), PresenceMethods(Server()), UserMethods(Server())]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)
 
@@ -98,7 +102,7 @@ def test_every_method_is_described() -> None:
         assert names == sorted(names, reverse=True)  # those that may be left out come last
     emit = next(one for one in described["methods"] if one["name"] == "emit")
     assert [param["name"] for param in emit["params"]] == [
-        "event", "args", "namespace", "all", "rooms", "sockets", "except",
+        "event", "args", "namespace", "all", "rooms", "sockets", "except", "users", "except_users",
     ]  # fmt: skip
 
 

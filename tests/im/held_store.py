@@ -1,6 +1,6 @@
 """A presence store between which and its callers a test can stand: calls are held, answers lost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,12 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
 )
 from trio_socketio.protocol.presence_cursor import Cursor
-from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
+from trio_socketio.protocol.presence_log import (
+    CursorExpired,
+    Entries,
+    EntryType,
+    GenerationChanged,
+)
 
 
 @dataclass(eq=False)
@@ -47,6 +52,10 @@ class HeldStore:
         self.inner = inner
         self.hold: set[str] = set()
         self.held: list[Held] = []
+
+    @property
+    def written(self) -> Mapping[EntryType, int]:
+        return self.inner.written
 
     def let_go(self, held: Held, *, fails: bool = False) -> None:
         self.held.remove(held)
@@ -103,6 +112,7 @@ class HeldStore:
         return outcome
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
+        await self._stop("kick before")
         return await self.inner.kick(namespace, user)
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:

@@ -505,7 +505,9 @@ async def test_a_lost_client_is_offline_when_its_time_is_over(mock_clock: MockCl
         assert await world.seats("/newest") == {}
         back = await world.come(0, "/newest", "ann", back=old)
         assert back.is_in
-        assert world.sockets("/newest")[0].recovered
+        socket = world.sockets("/newest")[0]
+        assert socket.recovered
+        assert socket.rooms == {socket.id, "user:ann"}  # JOIN-35
         assert world.types("/newest") == ["online", "offline", "online"]
 
 

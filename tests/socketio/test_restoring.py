@@ -409,7 +409,7 @@ async def test_nobody_goes_on_with_the_session_of_another_user() -> None:
             assert told["data"] == {"message": "the lost session belongs to another user"}
             await thief.connect(auth)
             assert not the_socket(server).recovered
-            assert the_socket(server).rooms == {the_socket(server).id}
+            assert the_socket(server).rooms == {the_socket(server).id, "user:mallory"}
             assert server.statistics().sessions_expired == 1
 
 

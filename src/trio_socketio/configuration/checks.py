@@ -24,6 +24,17 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
             "max_session_bytes",
         )
     },
+    # Seats are for users, and only [identity] says who is one.
+    **{
+        ("presence", name): (
+            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
+            ("identity", "tokens"),
+        )
+        for name in (
+            "policy", "maximum", "takeover", "namespaces", "max_events", "max_bytes",
+        )
+    },
+    ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.
     ("control", "backends", "forward"): (_CONTROL,),
@@ -71,11 +82,18 @@ def find_contradictions(
     if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
         yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
-    control = configuration.control
-    has_control = control.listen or control.tokens or "control" in inherited
-    if configuration.identity.backend and not has_control:
+    if configuration.identity.backend and not _has_control(configuration, inherited):
         where = settings["identity", "backend"].where
         yield f"{where} asks backends on the control socket: set [control] listen"
+    if configuration.identity.asks:
+        for one in configuration.presence.namespaces:
+            asks = one.name.endswith("*") or configuration.identity.asks_in(one.name)
+            if not asks and one.policy != "none":
+                where = settings["presence", "namespaces"].where
+                yield (
+                    f"{where}: {one.name} can have no seats, because [identity] namespaces gives "
+                    "it no methods, so that nobody is asked there who it is"
+                )
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
@@ -143,6 +161,8 @@ def find_idle(
 ) -> Iterator[str]:
     """Yield a warning for every option that was given, and changes what is not on (CMD-11).
 
+    Identity without an app or backends is one of them: whoever is let in can do nothing.
+
     Args:
         configuration: the effective one; the app may have turned on what the option changes.
         settings: what was given.
@@ -163,6 +183,17 @@ def find_idle(
             continue
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
+    has_logic = configuration.app.spec is not None or _has_control(configuration, inherited)
+    if configuration.identity.asks and not has_logic:  # PRES-66
+        yield (
+            "nothing handles what clients send, and nobody can send them anything, because there "
+            "is neither an app nor a control socket: set [app] spec or [control] listen"
+        )
+
+
+def _has_control(configuration: Configuration, inherited: Collection[str]) -> bool:
+    control = configuration.control
+    return bool(control.listen or control.tokens) or "control" in inherited
 
 
 def _option(configuration: Configuration, place: Place) -> Any:

@@ -11,7 +11,9 @@ class AppOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         spec: ``FILE.py[:NAME]`` or ``MODULE[:NAME]``, where NAME is a Server, or a function of
-            ServerOptions that returns one; None means a small built-in lobby.
+            ServerOptions that returns one; None means a small built-in lobby, or with [identity] a
+            server with the namespaces that [identity] and [presence] name, where backends handle
+            the events of clients over [control].
     """
 
     spec: str | None = None

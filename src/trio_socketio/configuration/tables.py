@@ -10,6 +10,7 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
 from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
@@ -25,7 +26,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 15 attributes, because they are all tables of the configuration file.
+    It has 16 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -34,6 +35,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlOptions = ControlOptions()
     admin: AdminOptions = AdminOptions()
     identity: IdentityOptions = IdentityOptions()
+    presence: PresenceOptions = PresenceOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
@@ -43,6 +45,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     client_files: ClientFilesOptions = ClientFilesOptions()
     stop: StopOptions = StopOptions()
     runtime: RuntimeOptions = RuntimeOptions()
+
+    def named_namespaces(self) -> list[str]:
+        """Return the namespaces that [identity] and [presence] name, without patterns."""
+        names = [one.name for one in self.identity.namespaces]
+        names += [one.name for one in self.presence.namespaces]
+        return [name for name in names if not name.endswith("*")]
 
 
 TABLES: Final[Tables] = {field.name: field.type for field in msgspec.structs.fields(Configuration)}

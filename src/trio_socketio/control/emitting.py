@@ -1,6 +1,6 @@
 """The methods that send events to clients."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,19 +11,18 @@ from trio_socketio.codec.json_rpc import decode_value, encode_value, pass_value
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.targets import Missing, Names, find_namespace, select
+from trio_socketio.control.targets import Missing, Names, Users, find_namespace, select
 from trio_socketio.errors import AckTimeout, LocalProtocolError, RemoteProtocolError
 from trio_socketio.socketio.broadcast import Broadcast, check_event
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
-from trio_socketio.socketio.target import Target
 
 MAX_ASKED = 10_000
 """The most clients that one call may ask for an answer."""
 _TOO_LARGE: Final = Raw(b"")
 """Stands for an answer that is not kept."""
 _ID_BYTES: Final = len('"",')
-_ANSWER_BYTES: Final = len('{"socket":,"answer":}')
+_ANSWER_BYTES: Final = len('{"socket":,"user":,"answer":}')
 _ENVELOPE_BYTES: Final = 512
 """All that is in the line besides; ids of requests may be longer, but no client has such ids."""
 
@@ -40,15 +39,17 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
     missing: Missing
 
 
-class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer of one client.
 
     Args:
         socket: its public id.
+        user: who the client is; left out if nothing has established it.
         answer: the first argument of its answer; null if there is none.
     """
 
     socket: str
+    user: str | None = None
     answer: Raw
 
 
@@ -118,6 +119,8 @@ class Emitting:
         rooms: Names = (),
         sockets: Names = (),
         except_: Names = (),
+        users: Users = (),
+        except_users: Users = (),
     ) -> Reached:
         """Send an event to clients; the result comes when the event is on its way to all of them.
 
@@ -129,8 +132,19 @@ class Emitting:
             rooms: clients in any of these rooms get the event, each of them once.
             sockets: public ids of clients that get the event.
             except_: rooms, and public ids of clients, that do not get the event.
+            users: ids of users whose clients get the event.
+            except_users: ids of users whose clients do not get the event.
         """
-        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
+        place = self._check(event, namespace)
+        target, missing = select(
+            place,
+            all_=all_,
+            rooms=rooms,
+            sockets=sockets,
+            users=users,
+            excluded=except_,
+            excluded_users=except_users,
+        )
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Reached(reached=0, missing=missing)
@@ -151,6 +165,8 @@ class Emitting:
         sockets: Names = (),
         except_: Names = (),
         timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0,
+        users: Users = (),
+        except_users: Users = (),
     ) -> Asked:
         """Send an event to clients, and wait for their answers.
 
@@ -163,12 +179,23 @@ class Emitting:
             sockets: public ids of clients that get the event.
             except_: rooms, and public ids of clients, that do not get the event.
             timeout_s: how long the clients may take, in seconds.
+            users: ids of users whose clients get the event.
+            except_users: ids of users whose clients do not get the event.
         """
-        place, target, missing = self._choose(event, namespace, all_, rooms, sockets, except_)
+        place = self._check(event, namespace)
+        target, missing = select(
+            place,
+            all_=all_,
+            rooms=rooms,
+            sockets=sockets,
+            users=users,
+            excluded=except_,
+            excluded_users=except_users,
+        )
         arguments = read_arguments(args, is_overheard=bool(place._overheard))
         if target is None:
             return Asked(asked=0, answers=[], unanswered=[], missing=missing)
-        asked = [socket.public_id for socket in place.adapter.select(target)]
+        asked = {socket.public_id: socket.user for socket in place.adapter.select(target)}
         if len(asked) > MAX_ASKED:
             raise too_large(
                 f"{len(asked)} clients would be asked, but one call may ask {MAX_ASKED} at most: "
@@ -190,7 +217,11 @@ class Emitting:
         return Asked(
             asked=len(asked),
             answers=[
-                SocketAnswer(socket=ack.socket_id or "", answer=ack.answer)
+                SocketAnswer(
+                    socket=ack.socket_id or "",
+                    user=asked.get(ack.socket_id or ""),
+                    answer=ack.answer,
+                )
                 for ack in acks
                 if ack.answer is not _TOO_LARGE
             ],
@@ -199,13 +230,14 @@ class Emitting:
             missing=missing,
         )
 
-    def _room_for_answers(self, asked: list[str], missing: Missing) -> int:
+    def _room_for_answers(self, asked: Mapping[str, str | None], missing: Missing) -> int:
         """Return how many bytes the answers may have, if each client has its id in the line.
 
         Raises:
             ControlError: not even the ids fit.
         """
         ids = sum(len(public_id) + _ID_BYTES for public_id in asked)
+        ids += sum(len(encode_json(user)) for user in asked.values() if user is not None)
         left = self._max_answer_bytes - _ENVELOPE_BYTES - len(encode_json(missing)) - ids
         if left < 0:
             raise too_large(
@@ -215,22 +247,14 @@ class Emitting:
             )
         return left
 
-    def _choose(
-        self,
-        event: str,
-        namespace: str,
-        all_: bool,
-        rooms: Names,
-        sockets: Names,
-        excluded: Names,
-    ) -> tuple[Namespace, Target | None, Missing]:
+    def _check(self, event: str, namespace: str) -> Namespace:
+        """Return the namespace in which an event can be sent."""
         place = find_namespace(self._server, namespace)
         try:
             check_event(event)
         except LocalProtocolError as error:
             raise invalid("event", str(error)) from None
-        target, missing = select(place, all_=all_, rooms=rooms, sockets=sockets, excluded=excluded)
-        return place, target, missing
+        return place
 
 
 def read_arguments(args: Iterable[Raw], *, is_overheard: bool) -> list[Any]:

@@ -7,14 +7,16 @@ import msgspec
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, Page, cut_page
-from trio_socketio.control.sockets import MissingSockets
 from trio_socketio.control.targets import (
+    MissingClients,
     Names,
+    Users,
     check_last_socket,
+    find_clients,
     find_namespace,
-    find_sockets,
     missing_rooms,
 )
+from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -60,7 +62,7 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     done: int
-    missing: MissingSockets
+    missing: MissingClients
 
 
 class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,10 +71,12 @@ class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     Args:
         rooms: no socket was in them.
         sockets: these are not in the namespace.
+        users: these have no sockets in the namespace.
     """
 
     rooms: list[str] = []
     sockets: list[str] = []
+    users: list[str] = []
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,23 +102,26 @@ class RoomMethods:
         self._server = server
 
     @rpc("rooms.join")
-    def join(self, sockets: Names, rooms: Names, namespace: str = "/") -> Joined:
+    def join(
+        self, rooms: Names, sockets: Names = (), users: Users = (), namespace: str = "/"
+    ) -> Joined:
         """Put sockets into rooms. If any of them would be in too many rooms, nothing is done.
 
         Args:
-            sockets: public ids.
             rooms: the names of the rooms; a room is created by the first socket in it.
+            sockets: public ids.
+            users: ids of users, which stand for all of their sockets.
             namespace: the namespace of the sockets.
         """
         place = find_namespace(self._server, namespace)
-        found, missing = find_sockets(place, sockets)
+        found, missing = find_clients(place, sockets, users)
         if any(room in place.rooms.sockets for room in rooms):
             # Every socket in the room of that name would receive what is sent to one socket.
             raise invalid("rooms", "a socket's id cannot be the name of a room for others")
         self._check_room_count(found, rooms)
         for socket in found:
             socket.join(rooms)
-        return Joined(done=len(found), missing=MissingSockets(sockets=missing))
+        return Joined(done=len(found), missing=missing)
 
     def _check_room_count(self, sockets: Iterable[Socket], rooms: Iterable[str]) -> None:
         """Refuse to put any socket into rooms if one of them would be in too many."""
@@ -129,29 +136,39 @@ class RoomMethods:
             )
 
     @rpc("rooms.leave")
-    def leave(self, sockets: Names, rooms: Names, namespace: str = "/") -> Left:
+    def leave(
+        self, rooms: Names, sockets: Names = (), users: Users = (), namespace: str = "/"
+    ) -> Left:
         """Take sockets out of rooms.
 
         Args:
-            sockets: public ids.
             rooms: the names of the rooms.
+            sockets: public ids.
+            users: ids of users, which stand for all of their sockets.
             namespace: the namespace of the sockets.
         """
         place = find_namespace(self._server, namespace)
-        found, missing = find_sockets(place, sockets)
+        found, unknown = find_clients(place, sockets, users)
         absent = missing_rooms(place, rooms)
-        done = _take_out(found, rooms)
-        return Left(done=done, missing=MissingMembers(rooms=absent, sockets=missing))
+        missing = MissingMembers(rooms=absent, sockets=unknown.sockets, users=unknown.users)
+        return Left(done=_take_out(found, rooms), missing=missing)
 
     @rpc("rooms.clear")
-    def clear(self, rooms: Names, namespace: str = "/") -> Left:
-        """Take all sockets out of rooms.
+    def clear(self, rooms: Names = (), users: Users = (), namespace: str = "/") -> Left:
+        """Take all sockets out of rooms, or users out of all rooms that they are in.
 
         Args:
-            rooms: the names of the rooms.
+            rooms: the names of the rooms; give either these or users.
+            users: ids of users, all of whose sockets leave all rooms.
             namespace: the namespace of the rooms.
         """
         place = find_namespace(self._server, namespace)
+        if bool(rooms) is bool(users):
+            raise invalid("rooms", "expected either rooms or users")
+        if users:
+            found, unknown = find_clients(place, (), users)
+            done = sum(_take_out([one], _rooms_to_leave(one)) for one in found)
+            return Left(done=done, missing=MissingMembers(users=unknown.users))
         absent = missing_rooms(place, rooms)
         members = dict.fromkeys(one for room in rooms for one in place.rooms.joined(room))
         return Left(done=_take_out(members, rooms), missing=MissingMembers(rooms=absent))
@@ -195,12 +212,28 @@ class RoomMethods:
 
 
 def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:
-    """Take sockets out of rooms; return how many of them have left a room."""
+    """Take sockets out of rooms; return how many of them have left a room.
+
+    Raises:
+        ControlError: one of the rooms is that of a socket's user; nothing was done.
+    """
+    sockets, rooms = tuple(sockets), dict.fromkeys(rooms)
+    for socket in sockets:
+        if socket.user is not None and user_room(socket.user) in rooms:  # CONTROL-92
+            raise invalid(
+                "rooms", f"sockets cannot leave the room of their user, {user_room(socket.user)!r}"
+            )
     done = 0
-    for socket in tuple(sockets):
-        joined = socket.rooms - {socket.id}
-        there = [room for room in dict.fromkeys(rooms) if room in joined]
+    for socket in sockets:
+        joined = _rooms_to_leave(socket)
+        there = [room for room in rooms if room in joined]
         for room in there:
             socket.leave(room)
         done += bool(there)
     return done
+
+
+def _rooms_to_leave(socket: Socket) -> frozenset[str]:
+    """Return the rooms that a socket can leave: neither its own nor that of its user."""
+    own = {socket.id} if socket.user is None else {socket.id, user_room(socket.user)}
+    return socket.rooms - own

@@ -1,5 +1,6 @@
 """The methods that show and disconnect sockets."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -138,12 +139,7 @@ class SocketMethods:
 
         keep = is_behind if min_waiting_bytes else None
         page, total, following = await cut_page(tuple(members), _public_id, after, limit, keep)
-        shown: list[SocketInfo] = []
-        for number, socket in enumerate(page, 1):
-            shown.append(show(socket))
-            if number % _SHOWN_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-        return SocketPage(sockets=shown, total=total, next=following)
+        return SocketPage(sockets=await show_all(page), total=total, next=following)
 
     @rpc("sockets.disconnect")
     def disconnect(self, sockets: Names, namespace: str = "/", close: bool = False) -> Disconnected:
@@ -170,6 +166,16 @@ class SocketMethods:
 
 def _public_id(socket: Socket) -> str:
     return socket.public_id
+
+
+async def show_all(sockets: Iterable[Socket]) -> list[SocketInfo]:
+    """Describe sockets; other tasks run meanwhile."""
+    shown: list[SocketInfo] = []
+    for number, socket in enumerate(sockets, 1):
+        shown.append(show(socket))
+        if number % _SHOWN_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    return shown
 
 
 def show(socket: Socket) -> SocketInfo:

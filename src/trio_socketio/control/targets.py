@@ -10,7 +10,7 @@ from msgspec import Meta
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.pages import check_place
 from trio_socketio.errors import RemoteProtocolError
-from trio_socketio.protocol.user_ids import MAX_USER_BYTES, parse_user_id
+from trio_socketio.protocol.user_ids import MAX_USER_BYTES, parse_user_id, user_room
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -37,12 +37,28 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Args:
         rooms: no socket is in them.
         sockets: these are not in the namespace.
+        users: these have no sockets in the namespace.
         except_: these are neither rooms nor sockets.
+        except_users: these have no sockets in the namespace.
     """
 
     rooms: list[str] = []
     sockets: list[str] = []
+    users: list[str] = []
     except_: list[str] = msgspec.field(name="except", default_factory=list)
+    except_users: list[str] = []
+
+
+class MissingClients(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The names in a call that do not exist; empty lists are left out.
+
+    Args:
+        sockets: these are not in the namespace.
+        users: these have no sockets in the namespace.
+    """
+
+    sockets: list[str] = []
+    users: list[str] = []
 
 
 def read_user(user: User, parameter: str = "user") -> str:
@@ -107,6 +123,32 @@ def find_sockets(namespace: Namespace, ids: Iterable[str]) -> tuple[list[Socket]
     return found, missing
 
 
+def find_user(namespace: Namespace, user: str) -> list[Socket]:
+    """Return the sockets of a user, without those of others that are in its room (CONTROL-94)."""
+    return [one for one in namespace.rooms.joined(user_room(user)) if one.user == user]
+
+
+def find_clients(
+    namespace: Namespace, sockets: Iterable[str], users: Iterable[User]
+) -> tuple[list[Socket], MissingClients]:
+    """Return the sockets with these public ids, and those of these users, each once.
+
+    Raises:
+        ControlError: neither a socket nor a user is named, or no user can have an id.
+    """
+    if not sockets and not users:
+        raise invalid("sockets", "expected sockets, users, or both")
+    found, missing = find_sockets(namespace, sockets)
+    clients = dict.fromkeys(found)
+    absent = []
+    for user in read_users(users):
+        own = find_user(namespace, user)
+        clients.update(dict.fromkeys(own))
+        if not own:
+            absent.append(user)
+    return list(clients), MissingClients(sockets=missing, users=absent)
+
+
 def missing_rooms(namespace: Namespace, rooms: Iterable[str]) -> list[str]:
     """Return those rooms that no socket has joined."""
     return [room for room in dict.fromkeys(rooms) if not namespace.rooms.joined(room)]
@@ -118,31 +160,58 @@ def select(
     all_: bool,
     rooms: Sequence[str],
     sockets: Sequence[str],
+    users: Sequence[User] = (),
     excluded: Sequence[str],
+    excluded_users: Sequence[User] = (),
 ) -> tuple[Target | None, Missing]:
     """Select the receivers of an event.
 
     Args:
         namespace: has the sockets.
-        all_: selects every socket; rooms and sockets must be empty then.
+        all_: selects every socket; rooms, sockets and users must be empty then.
         rooms: selects the sockets in any of these.
         sockets: public ids of further sockets.
+        users: selects the sockets of these users.
         excluded: rooms, and public ids of sockets, that are left out.
+        excluded_users: users whose sockets are left out.
     Returns:
         The receivers, or None if there are none; and the names that do not exist.
     Raises:
         ControlError: neither all_ nor a name is given, or both are.
     """
-    if all_ == bool(rooms or sockets):
-        raise invalid("all", "expected either all, or rooms or sockets")
+    if all_ == bool(rooms or sockets or users):
+        raise invalid("all", "expected either all, or rooms, sockets or users")
     found, unknown = find_sockets(namespace, sockets)
     wanted = [room for room in rooms if namespace.rooms.joined(room)]
     out, unused = _exclude(namespace, excluded) if excluded else ((), [])
-    target = Target(rooms=(*wanted, *(socket.id for socket in found)), excluded=out)
+    of_users, nobody = _rooms_of(namespace, users, "users") if users else ((), [])
+    if excluded_users:
+        more, unseen = _rooms_of(namespace, excluded_users, "except_users")
+        out = (*out, *more)
+    else:
+        unseen = []
+    ids = (socket.id for socket in found)
+    target = Target(rooms=(*wanted, *ids, *of_users), excluded=out)
     absent = missing_rooms(namespace, rooms) if len(wanted) < len(rooms) else []
-    missing = Missing(rooms=absent, sockets=unknown, except_=unused)
+    missing = Missing(
+        rooms=absent, sockets=unknown, users=nobody, except_=unused, except_users=unseen
+    )
     # A target without rooms would select every socket.
     return (target if all_ or target.rooms else None), missing
+
+
+def _rooms_of(
+    namespace: Namespace, users: Iterable[User], parameter: str
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the rooms of users, and those users that have no sockets (CONTROL-91)."""
+    rooms, absent = [], []
+    for user in read_users(users, parameter):
+        room = user_room(user)
+        if namespace.rooms.joined(room):
+            rooms.append(room)
+        else:
+            absent.append(user)
+    return tuple(rooms), absent
 
 
 def _exclude(namespace: Namespace, names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

@@ -129,6 +129,11 @@ class Log:
         self.weight -= weigh(self._entries.pop(self._oldest))
         self._oldest += 1
 
+    def types_behind(self, sequence: int) -> list[EntryType]:
+        """Return the types of the entries behind a sequence, all of which are still kept."""
+        numbers = range(sequence + 1, self.head.sequence + 1)
+        return [self._entries[number].type for number in numbers]
+
     def read(self, cursor: Cursor, limit: int) -> Entries | CursorExpired | GenerationChanged:
         """Return the entries behind a cursor, at most limit of them (PRES-30, PRES-31, PRES-32).
 

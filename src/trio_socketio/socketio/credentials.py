@@ -31,13 +31,15 @@ class Credentials:
     Args:
         socket: has been accepted.
         event: the name of the event that carries the credentials.
+        reply: the name of the event that answers it; None if only acknowledgements do.
     """
 
-    __slots__ = ("_ack_id", "_arguments", "_arrived", "_event", "_held", "_socket")
+    __slots__ = ("_ack_id", "_arguments", "_arrived", "_event", "_held", "_reply", "_socket")
 
-    def __init__(self, socket: "Socket", event: str) -> None:
+    def __init__(self, socket: "Socket", event: str, reply: str | None = None) -> None:
         self._socket = socket
         self._event = event
+        self._reply = reply
         self._arguments: list[Any] | None = None
         self._ack_id: int | None = None
         self._arrived = trio.Event()
@@ -76,6 +78,19 @@ class Credentials:
         """Wait for the event with the credentials. Returns its arguments."""
         await self._arrived.wait()
         return self._arguments or []
+
+    def answer(self, told: dict[str, Any]) -> None:
+        """Tell the client what has become of its credentials, if they have come.
+
+        Whoever lets it in or turns it away calls this, as a later step may refuse a client whose
+        credentials are good (JOIN-37).
+
+        Raises:
+            LocalProtocolError: the answer cannot be sent.
+        """
+        if self._reply is not None and self._arguments is not None:
+            self._socket.emit(self._reply, told)
+            self.acknowledge(told)
 
     def acknowledge(self, *arguments: Any) -> None:
         """Answer the event with the credentials, once, if an answer was asked for.

@@ -125,7 +125,7 @@ class Joining:
             raise LocalProtocolError(f"{self!r} cannot be identified now")
         identify_socket(self.socket, user)
 
-    def accept(self, event: str, timeout_s: float) -> Credentials:
+    def accept(self, event: str, timeout_s: float, reply: str | None = None) -> Credentials:
         """Answer the CONNECT before it is known who the client is (JOIN-19).
 
         The client sends its credentials as an event. For an async step of the stage AUTHENTICATING.
@@ -133,6 +133,7 @@ class Joining:
         Args:
             event: the name of the event that carries the credentials.
             timeout_s: how long the client may take to send them, and the step to judge them.
+            reply: the name of the event that tells the client what has become of them.
         Returns:
             The credentials, for which the step has to wait.
         Raises:
@@ -140,7 +141,7 @@ class Joining:
         """
         if self.socket is None or self._scope is None:
             raise LocalProtocolError("only an async step that authenticates can accept a client")
-        credentials = Credentials(self.socket, event)
+        credentials = Credentials(self.socket, event, reply)
         if not self._has_ended:  # otherwise the step is about to be cancelled
             self._move(State.ACCEPTED)
             self._scope.deadline = trio.current_time() + timeout_s

@@ -98,7 +98,7 @@ def turn_away(
         _answer_connect(client, name, error)
         return
     if credentials is not None:
-        _turn_accepted_away(socket, error, errcode)
+        _turn_accepted_away(socket, credentials, error, errcode)
     client.session.send(socket.namespace._packets.encode_disconnect())
     client.history.remember_left(name)
     if credentials is not None:
@@ -126,11 +126,15 @@ def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> 
             refuse(client, name, {"message": "Internal server error"})
 
 
-def _turn_accepted_away(socket: "Socket", error: "ConnectRefused", errcode: int) -> None:
+def _turn_accepted_away(
+    socket: "Socket", credentials: "Credentials", error: "ConnectRefused", errcode: int
+) -> None:
     """Tell a client whose CONNECT was answered already that its credentials are refused."""
     told = describe_refusal(error, errcode)  # JOIN-23
     try:
-        socket.emit(ERROR_EVENT, told)
+        credentials.answer(told)
     except LocalProtocolError as fault:  # the message cannot be sent
         socket.namespace._workers.log_failure("refusing a client", socket.public_id, fault)
-        socket.emit(ERROR_EVENT, {**told, "errmsg": "Internal server error"})
+        told["errmsg"] = "Internal server error"
+        credentials.answer(told)
+    socket.emit(ERROR_EVENT, told)

@@ -247,8 +247,7 @@ async def test_clients_that_are_still_joining_are_reached(stage: str, by_event: 
         assert count == (0 if stage == "judging" else 1)
         gate.set()
         if by_event:
-            if stage == "judging":
-                assert await client.receive_event("/chat") == ["auth/reply", REVOKED]
+            assert await client.receive_event("/chat") == ["auth/reply", REVOKED]
             await put_out(client, REVOKED)
             assert await closes(client)
         else:

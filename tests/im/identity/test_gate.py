@@ -355,11 +355,13 @@ async def test_the_deadline_covers_the_judging_too() -> None:
             await trio.sleep(0.2)
             await client.emit("auth", {"token": "opaque"}, namespace="/chat")
             told = {"errcode": 4, "errmsg": "authentication timed out"}
+            assert await client.receive_event("/chat") == ["auth/reply", told]
             assert await client.receive_event("/chat") == ["logic/error", told]
             assert trio.current_time() - began < 2
         assert here.results() == {("none", "timeout"): 1}
 
 
+@pytest.mark.req("IDENT-30", "JOIN-37")
 @trio_test
 async def test_a_later_step_refuses_without_a_welcome() -> None:
     server = Server()
@@ -370,8 +372,10 @@ async def test_a_later_step_refuses_without_a_welcome() -> None:
     server.of("/chat").add_steps([Step(JoiningState.SEAT, full)])
     async with identified(server) as here, here.client() as client:
         await client.connect("/chat")
-        await client.emit("auth", {"token": ANN}, namespace="/chat")
+        await client.emit("auth", {"token": ANN}, namespace="/chat", ack_id=7)
         told = {"errcode": 3, "errmsg": "full"}
+        assert await client.receive_event("/chat") == ["auth/reply", told]
+        assert (await client.receive())[0] == '3/chat,7[{"errcode":3,"errmsg":"full"}]'
         assert await client.receive_event("/chat") == ["logic/error", told]
         assert await closes(client)
         await until(lambda: here.service.statistics().identified == 0)

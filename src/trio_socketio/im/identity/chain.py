@@ -12,6 +12,7 @@ from trio_socketio.im.identity.identity import (
     Verifier,
 )
 from trio_socketio.im.identity.options import NamespaceIdentity
+from trio_socketio.protocol.namespace_patterns import ByNamespace
 
 
 class Decision(NamedTuple):
@@ -65,23 +66,13 @@ class Policies:
     def __init__(
         self, verifiers: Mapping[str, Verifier], namespaces: Iterable[NamespaceIdentity]
     ) -> None:
-        self._default = Chain(verifiers.values()) if verifiers else None
-        self._named: dict[str, Chain | None] = {}
-        self._prefixes: list[tuple[str, Chain | None]] = []
-        for one in namespaces:
-            chosen = [verifiers[method] for method in verifiers if method in one.methods]
-            chain = Chain(chosen) if chosen else None
-            if one.name.endswith("*"):
-                self._prefixes.append((one.name[:-1], chain))
-            else:
-                self._named[one.name] = chain
-        self._prefixes.sort(key=lambda pair: -len(pair[0]))  # the most exact one decides
+        def choose(methods: Iterable[str]) -> Chain | None:
+            chosen = [verifiers[method] for method in verifiers if method in methods]
+            return Chain(chosen) if chosen else None
+
+        chains = {one.name: choose(one.methods) for one in namespaces}
+        self._chains = ByNamespace(chains, choose(verifiers))
 
     def find(self, namespace: str) -> Chain | None:
         """Return the chain of a namespace; None if everybody may enter it."""
-        if namespace in self._named:
-            return self._named[namespace]
-        for prefix, chain in self._prefixes:
-            if namespace.startswith(prefix):
-                return chain
-        return self._default
+        return self._chains.find(namespace)

@@ -106,16 +106,11 @@ class Gate(Observer):
     async def _identify_by_event(self, joining: Joining, chain: Chain) -> None:
         socket = joining.socket
         assert socket is not None
-        credentials = joining.accept(AUTH_EVENT, self.options.auth_timeout_s)
+        # IDENT-30: when the client is refused, Joining sends the reply, and then logic/error.
+        credentials = joining.accept(AUTH_EVENT, self.options.auth_timeout_s, REPLY_EVENT)
         arguments = await credentials.wait()
         decision = await self._judge_event(joining.name, socket, arguments, chain)
-        try:
-            self._decide(joining, decision, credentials)
-        except ConnectRefused as error:
-            reply = _told(error)
-            socket.emit(REPLY_EVENT, reply)  # IDENT-30: before logic/error, which Joining sends
-            credentials.acknowledge(reply)
-            raise
+        self._decide(joining, decision, credentials)
 
     async def _judge_event(
         self, namespace: str, socket: Socket, arguments: list[Any], chain: Chain
@@ -224,8 +219,7 @@ class Gate(Observer):
         client.joining = None
         credentials, client.credentials = client.credentials, None
         if credentials is not None:  # IDENT-29: now, as a later step might have refused it
-            socket.emit(REPLY_EVENT, _WELCOME)
-            credentials.acknowledge(_WELCOME)
+            credentials.answer(_WELCOME)
 
     def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
         """Forget a client."""
@@ -240,8 +234,3 @@ class Gate(Observer):
     def abandoned(self, joining: Joining) -> None:
         """Forget a client."""
         self._clients.drop(joining.socket)
-
-
-def _told(error: ConnectRefused) -> dict[str, Any]:
-    assert type(error.data) is dict
-    return error.data

@@ -1,11 +1,11 @@
 """The options of identity: who may enter, and how that is found out."""
 
-import re
 from typing import Final, Literal, get_args
 
 from trio_socketio.errors import ConfigurationError, OptionError, RemoteProtocolError
 from trio_socketio.http.outgoing import parse_target
-from trio_socketio.option_checks import OptionGroup, check_range
+from trio_socketio.option_checks import OptionGroup, check_groups, check_range
+from trio_socketio.protocol.namespace_patterns import ByNamespace, is_pattern
 from trio_socketio.protocol.user_ids import parse_user_id
 
 Method = Literal["static", "jwt", "backend", "webhook"]
@@ -15,7 +15,6 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 MAX_DEADLINE_S: Final = 3.0
 """A backend or webhook that has not answered by then has refused the client."""
 _MIN_TOKEN: Final = 8
-_NAMESPACE: Final = re.compile(r"/[^,*]*\*?").fullmatch
 
 
 class StaticToken(OptionGroup, frozen=True, kw_only=True):
@@ -95,7 +94,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_groups("keys", self.keys, JwtKey)
+        check_groups("keys", self.keys, JwtKey)
         for name in ("audience", "issuer", "claims"):
             check_texts(name, getattr(self, name))
         if self.jwks_url is not None:
@@ -144,7 +143,7 @@ class NamespaceIdentity(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not _NAMESPACE(self.name):
+        if not is_pattern(self.name):
             raise OptionError(
                 "name", f"expected the name of a namespace, as /chat or /room-*, not {self.name!r}"
             )
@@ -195,8 +194,8 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_groups("tokens", self.tokens, StaticToken)
-        _check_groups("namespaces", self.namespaces, NamespaceIdentity)
+        check_groups("tokens", self.tokens, StaticToken)
+        check_groups("namespaces", self.namespaces, NamespaceIdentity)
         check_range(self, "deadline_s", 0.001, MAX_DEADLINE_S)
         check_range(self, "max_token_bytes", 64, 1 << 20)
         if self.backend and self.webhook is not None:
@@ -228,6 +227,11 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
         """Whether any namespace may ask for identity."""
         return bool(self.methods)
 
+    def asks_in(self, namespace: str) -> bool:
+        """Whether a namespace asks for identity."""
+        asked = {one.name: bool(one.methods) for one in self.namespaces}
+        return ByNamespace(asked, self.asks).find(namespace)
+
 
 def check_texts(name: str, texts: object) -> None:
     """Refuse a value that is not a tuple or list of texts.
@@ -237,12 +241,6 @@ def check_texts(name: str, texts: object) -> None:
     """
     if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
         raise OptionError(name, f"expected a list of texts, not {texts!r}")
-
-
-def _check_groups(name: str, groups: object, kind: type[OptionGroup]) -> None:
-    if not isinstance(groups, (tuple, list)) or not all(isinstance(one, kind) for one in groups):
-        # Not shown, as it may hold a secret.
-        raise OptionError(name, f"expected a list of {kind.__name__}(...)")
 
 
 def _check_url(name: str, url: str) -> None:

@@ -154,6 +154,10 @@ class IdentityService:
             fetches_failed=failures + (remote.failures if remote else 0),
         )
 
+    def asks_in(self, namespace: str) -> bool:
+        """Whether the clients of a namespace are asked who they are."""
+        return self._prepared.policies.find(namespace) is not None
+
     def identity_of(self, socket: Socket) -> Identity | None:
         """Return who the client of a socket is, with the claims that the options keep."""
         client = self._clients.find(socket)

@@ -1,6 +1,7 @@
 """Who is online, exactly and in order: seats for clients, and the log of who comes and goes."""
 
 from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
 from trio_socketio.im.presence.seats import SeatOptions
 from trio_socketio.im.presence.service import (
     KickResult,
@@ -25,7 +26,9 @@ __all__ = [
     "GenerationChanged",
     "KickResult",
     "MemoryStore",
+    "NamespaceSeats",
     "Presence",
+    "PresenceOptions",
     "PresenceStatistics",
     "PresenceStore",
     "SeatOptions",

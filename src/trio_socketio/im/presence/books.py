@@ -1,13 +1,16 @@
 """The books of a store in memory: one for each namespace, all together bounded."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from trio_socketio.protocol.presence_book import Book
+
+if TYPE_CHECKING:
+    from trio_socketio.protocol.presence_log import EntryType
 
 MAX_IDLE: Final = 1000
 """The number of namespaces without users that are remembered. Clients may make names up."""
@@ -46,6 +49,9 @@ class Books:
         generation: those of the books are greater.
         max_events: how many entries all logs together keep.
         max_bytes: about how many bytes they may take.
+
+    Attributes:
+        written: how many entries there have been, by type.
     """
 
     def __init__(self, generation: int, max_events: int, max_bytes: int) -> None:
@@ -56,6 +62,7 @@ class Books:
         self._idle: dict[str, None] = {}  # without users; the longest unused first
         self._written: deque[Shelf] = deque()  # that of every entry which is kept, oldest first
         self._weight = 0
+        self.written: Counter[EntryType] = Counter()
 
     def __iter__(self) -> Iterator[Shelf]:
         return iter(self._shelves.values())
@@ -74,6 +81,7 @@ class Books:
         """Keep the bounds, and wake those who wait for entries, after every change of a book."""
         namespace, book = shelf.book.namespace, shelf.book
         if written := book.log.head.sequence - shelf.noted:
+            self.written.update(book.log.types_behind(shelf.noted))
             shelf.noted += written
             self._written.extend([shelf] * written)
             self._weigh(shelf)

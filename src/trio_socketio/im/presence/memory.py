@@ -1,7 +1,7 @@
 """The presence store of a single process."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -26,7 +26,12 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
 )
 from trio_socketio.protocol.presence_cursor import Cursor
-from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
+from trio_socketio.protocol.presence_log import (
+    CursorExpired,
+    Entries,
+    EntryType,
+    GenerationChanged,
+)
 from trio_socketio.protocol.presence_orders import Alive
 
 
@@ -37,7 +42,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 21 methods, nearly all of which are those of the interface.
+    It has 22 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -72,6 +77,10 @@ class MemoryStore:
     @property
     def lease_s(self) -> float:
         return self._leases.lease_s
+
+    @property
+    def written(self) -> Mapping[EntryType, int]:
+        return self._books.written
 
     # -- the leases of nodes
 

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -19,6 +20,7 @@ from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
 
 if TYPE_CHECKING:
+    from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Node:
         releases: claims whose clients have left. One task takes them to the store.
         store: see above.
         tally: what has become of claims.
+        users: how many users have a seat through this node, by namespace.
     """
 
     def __init__(self, store: PresenceStore, name: str) -> None:
@@ -70,6 +73,8 @@ class Node:
         self.lingering = Lingering()
         self.releases = Releases()
         self._claims: dict[int, Claim] = {}  # by attempt, until they are over
+        self._seats: Counter[tuple[str, str]] = Counter()  # by namespace and user
+        self.users: Counter[str] = Counter()
         self._attempts = count(1)
         self._changed = trio.Event()  # there is a release, or another claim lingers
 
@@ -87,6 +92,22 @@ class Node:
         claim = Claim(socket, user, next(self._attempts))
         self._claims[claim.attempt] = claim
         return claim
+
+    def note_claimed(self, claim: Claim, token: "Cursor") -> None:
+        """Note that the store has given a seat.
+
+        Args:
+            claim: of the client.
+            token: of the claim.
+        """
+        self.tally.claimed += 1
+        claim.token = token
+        claim.move(Input.CLAIMED)
+        if claim.state is State.OVER:  # others have ended it meanwhile
+            return
+        if not self._seats[claim.place]:
+            self.users[claim.namespace] += 1
+        self._seats[claim.place] += 1
 
     def note_refused(self, claim: Claim) -> None:
         """Note that the store has refused a claim."""
@@ -135,8 +156,16 @@ class Node:
         self._forget_if_over(claim)
 
     def _forget_if_over(self, claim: Claim) -> None:
-        if claim.state is State.OVER:
-            self._claims.pop(claim.attempt, None)
+        if claim.state is not State.OVER or self._claims.pop(claim.attempt, None) is None:
+            return
+        if claim.token is None:  # it was never counted
+            return
+        self._seats[claim.place] -= 1
+        if not self._seats[claim.place]:
+            del self._seats[claim.place]
+            self.users[claim.namespace] -= 1
+            if not self.users[claim.namespace]:
+                del self.users[claim.namespace]
 
     # -- running
 
@@ -182,6 +211,8 @@ class Node:
             )
         self.boot = ""
         self._claims.clear()
+        self._seats.clear()
+        self.users.clear()
         self.lingering.clear()
         self.releases.clear()
 

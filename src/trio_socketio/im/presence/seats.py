@@ -146,9 +146,7 @@ class Seats(Observer):
             if isinstance(outcome, Taken):
                 raise _refused(outcome.reason)
             raise _refused(UNAVAILABLE, SERVER_ERROR)
-        node.tally.claimed += 1
-        claim.token = outcome.token
-        claim.move(Input.CLAIMED)
+        node.note_claimed(claim, outcome.token)
         for order in outcome.orders:  # PRES-55: older clients on this node are out from now on
             node.obey(order)
         if outcome.awaits and claim.state is State.HELD:

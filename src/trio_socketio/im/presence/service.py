@@ -3,7 +3,7 @@
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -11,9 +11,11 @@ from weakref import WeakKeyDictionary, ref
 
 import trio
 
-from trio_socketio.errors import ConfigurationError, LocalProtocolError
+from trio_socketio.errors import LocalProtocolError
 from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.named_seats import NamedSeats
 from trio_socketio.im.presence.node import Node
+from trio_socketio.im.presence.options import PresenceOptions, check_linger
 from trio_socketio.im.presence.seats import SeatOptions, Seats
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
@@ -24,6 +26,7 @@ from trio_socketio.socketio.steps import Step
 if TYPE_CHECKING:
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.protocol.presence_cursor import Cursor
+    from trio_socketio.protocol.presence_log import EntryType
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
 
@@ -44,6 +47,8 @@ class PresenceStatistics:
     """The current numbers of presence, and its totals since the server was made.
 
     Args:
+        users: users that have a seat through this server, by namespace.
+        events: entries that were written to the log, by type.
         claims: clients that have a seat, or are being given one, or whose seat is being released.
         lingering: lost clients that are remembered.
         releasing: releases that wait for the store.
@@ -53,6 +58,8 @@ class PresenceStatistics:
         kicked: clients that were put out because their user was kicked.
     """
 
+    users: Mapping[str, int]
+    events: "Mapping[EntryType, int]"
     claims: int
     lingering: int
     releasing: int
@@ -111,6 +118,8 @@ class Presence:
         name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
         self._node = Node(self.store, name)
         self._seats: dict[Namespace | ParentNamespace, Seats] = {}
+        self._named: NamedSeats | None = None
+        self._options: PresenceOptions | None = None  # of the named seats
         server.lifespan(self._live)
         _presences[server] = ref(self)
 
@@ -141,38 +150,69 @@ class Presence:
         """
         options = SeatOptions(policy=policy, maximum=maximum, takeover=takeover, linger_s=linger_s)
         channel = self._server.of(namespace) if isinstance(namespace, str) else namespace
-        if channel in self._seats:
+        if channel in self._seats or self._named is not None:
             raise LocalProtocolError(f"{channel.name} has seats already")
         seats = self._seats[channel] = Seats(self._node, options)
-        lease_s = self.store.lease_s
-        timeout_s = None if lease_s == inf else lease_s + _MORE_S
-        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=timeout_s)])
+        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=self._timeout_s)])
         channel.observe(seats)
+
+    def seat_by_name(self, options: PresenceOptions, asks: Callable[[str], bool]) -> None:
+        """Have clients of every namespace take the seat that the options give it, if any.
+
+        This is what a configuration does. It holds for namespaces that are made later, too.
+
+        Args:
+            options: of the seats; bounds of the log are those of the store.
+            asks: called with the name of a namespace, says whether its clients are identified.
+                Others have no seats.
+        Raises:
+            LocalProtocolError: there are seats already.
+        """
+        if self._seats or self._named is not None:
+            raise LocalProtocolError("the server has seats already")
+        self._named = named = NamedSeats(self._node, options, asks, self._timeout_s)
+        self._options = options
+        self._server.add_steps([Step(JoiningState.SEAT, named.take)])
+        self._server.observe(named)
+
+    def apply(self, options: PresenceOptions) -> None:
+        """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""
+        if self._named is not None:
+            self._options = options
+            self._named.apply(options)
+
+    @property
+    def _timeout_s(self) -> float | None:
+        lease_s = self.store.lease_s
+        return None if lease_s == inf else lease_s + _MORE_S
 
     def has_seats(self, namespace: str) -> bool:
         """Whether clients take seats in a namespace, as far as its name tells.
 
         Those of a parent may have any name.
         """
+        if self._named is not None:
+            return self._named.find(namespace) is not None
         return any(
             isinstance(channel, ParentNamespace) or channel.name == namespace
             for channel in self._seats
         )
 
-    def _check_linger(self, name: str, options: SeatOptions) -> None:
-        """Refuse to hold a seat for longer than its client can come back to it.
+    def seats_clients_of(self, namespace: "Namespace") -> bool:
+        """Whether the clients of a namespace that exists have seats."""
+        if self._named is not None:
+            return self._named.find(namespace.name) is not None
+        return any(
+            channel is namespace
+            or (isinstance(channel, ParentNamespace) and namespace.name in channel.children)
+            for channel in self._seats
+        )
 
-        Raises:
-            ConfigurationError: linger_s is too long.
-        """
-        recovery_s = self._server.options.state_recovery_max_disconnection_s
-        if options.linger_s and not self._server.options.state_recovery:
+    def _check_linger(self, name: str, linger_s: float) -> None:
+        options = self._server.options
+        if linger_s and not options.state_recovery:
             log.warning("linger_s of %s has no effect without state_recovery", name)
-        elif options.linger_s > recovery_s:
-            raise ConfigurationError(
-                f"linger_s of {name} is {options.linger_s:g}, which is more than "
-                f"state_recovery_max_disconnection_s ({recovery_s:g})"
-            )
+        check_linger(f"linger_s of {name}", linger_s, options)
 
     async def kick(
         self, user: str, namespace: str = "/", *, timeout_s: float = KICK_S
@@ -200,6 +240,8 @@ class Presence:
         """Return what presence does at the moment."""
         node = self._node
         return PresenceStatistics(
+            users=dict(node.users),
+            events=dict(self.store.written),
             claims=node.claim_count,
             lingering=len(node.lingering),
             releasing=len(node.releases),
@@ -211,14 +253,18 @@ class Presence:
 
     async def _live(self, server: "Server") -> AsyncIterator[None]:
         for channel, seats in self._seats.items():
-            self._check_linger(channel.name, seats.options)
+            self._check_linger(channel.name, seats.options.linger_s)
+        if self._options is not None:
+            self._options.check_lingers(server.options)
+            log.info("presence: %s", self._options.describe())
         try:
             async with alone(trio.open_nursery()) as tasks:
                 await tasks.start(self._node.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            await self._node.close()
+            await self._node.close()  # PRES-60: backends can still read that nobody is online
+            log.info("presence has ended: the clients of this server are offline")
 
 
 def presence_of(server: "Server") -> Presence | None:

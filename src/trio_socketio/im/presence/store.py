@@ -1,6 +1,6 @@
 """The interface of a presence store. In any store, each transition is one step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from trio_socketio.errors import TrioSocketIOError
@@ -20,7 +20,12 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
 )
 from trio_socketio.protocol.presence_cursor import Cursor
-from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
+from trio_socketio.protocol.presence_log import (
+    CursorExpired,
+    Entries,
+    EntryType,
+    GenerationChanged,
+)
 
 MAX_USERS_ASKED: int = 1000
 """The number of users that one `get` may name."""
@@ -42,6 +47,10 @@ class PresenceStore(Protocol):
 
     Every method may raise StoreUnavailable.
     """
+
+    @property
+    def written(self) -> Mapping[EntryType, int]:
+        """How many entries this object has written to the logs since it was made, by type."""
 
     # -- the leases of nodes
 

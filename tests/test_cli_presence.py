@@ -1,0 +1,188 @@
+"""``serve`` with [identity]: an IM server, in which every user has a seat."""
+
+from pathlib import Path
+from signal import SIGHUP
+
+import pytest
+from trio.testing import trio_test
+
+from tests.cli_process import run_cli, serving
+from tests.test_cli_services import free_port, get
+from tests.wire import open_client
+
+IDENTITY = """
+[identity]
+tokens = [
+    { user = "ann", token = "token-of-ann" },
+    { user = "bob", token = "token-of-bob" },
+    { user = "%s", token = "token-of-long" },
+]
+namespaces = [{ name = "/", methods = [] }, { name = "/chat", methods = ["static"] }]
+""" % ("\N{SNOWMAN}" * 85)
+OWN = Path(__file__).parent / "apps" / "presence_app.py"
+
+
+def write(folder: Path, *tables: str) -> Path:
+    conf = folder / "conf.toml"
+    conf.write_text("\n".join([IDENTITY, *tables]))
+    return conf
+
+
+@pytest.mark.req("PRES-62", "PRES-66", "PRES-67")
+@trio_test
+async def test_a_file_with_identity_makes_an_im_server(tmp_path: Path) -> None:
+    admin = free_port()
+    conf = write(
+        tmp_path,
+        f'[control]\nlisten = ["unix:{tmp_path}/run/c.sock"]',
+        f'[admin]\nlisten = "127.0.0.1:{admin}"',
+    )
+    async with serving("--config", str(conf)) as server:
+        port = await server.wait_port()
+        async with open_client(port) as old, open_client(port) as new, open_client(port) as other:
+            await old.connect("/")  # which is open, and has no lobby
+            await old.emit("list", ack_id=1)
+            await old.connect("/chat", {"token": "token-of-ann"})
+            await new.connect("/chat", {"token": "token-of-ann"})
+            assert await old.receive_event("/chat") == ["session/replaced", {"reason": "replaced"}]
+            assert await old.receive() == ("1/chat,", [])
+            # Whoever identity admits can take a seat.
+            await other.connect("/chat", {"token": "token-of-long"})
+            metrics = (await get(admin, "/metrics")).text
+            for line in (
+                'tsio_presence_users{namespace="/chat"} 2.0',
+                'tsio_presence_events_total{type="moved"} 1.0',
+                "tsio_presence_replaced_total 1.0",
+                "tsio_presence_lingering 0.0",
+            ):
+                assert line in metrics
+        assert await server.end() == 0
+    log = "\n".join(server.log)
+    assert "there is no app: backends talk with the clients in /, /chat" in log
+    assert "presence: wherever identity is asked for, a user has one seat, which the newest" in log
+    ends = [log.index(part) for part in ("presence has ended", "ending the services")]
+    assert ends == sorted(ends)
+
+
+@pytest.mark.req("PRES-64")
+@trio_test
+async def test_a_reload_changes_what_can_be_changed(tmp_path: Path) -> None:
+    recovery = "[recovery]\nenabled = true\nmax_disconnection_s = 60.0"
+    conf = write(tmp_path, '[presence]\npolicy = "many"\nmaximum = 1', recovery)
+    async with serving("--config", str(conf)) as server:
+        port = await server.wait_port()
+        async with open_client(port) as a, open_client(port) as b, open_client(port) as c:
+            await a.connect("/chat", {"token": "token-of-ann"})
+            with pytest.raises(AssertionError, match="too many"):
+                await b.connect("/chat", {"token": "token-of-ann"})
+            write(tmp_path, '[presence]\npolicy = "many"\nmaximum = 2\nlinger_s = 3.0', recovery)
+            server.process.send_signal(SIGHUP)
+            await server.wait_logged("reloaded [presence] linger_s: 0.0 -> 3.0")
+            await c.connect("/chat", {"token": "token-of-ann"})
+            for table, told in (
+                ('policy = "reject"', '[presence] policy: "many" -> "reject" needs a restart'),
+                ("linger_s = 90.0", "nothing was reloaded"),
+                ("maximum = 3", "maximum: has no effect without the policy many"),
+                ("max_events = 5", "[presence] max_events: 100000 -> 5 needs a restart"),
+                ('namespaces = [{ name = "/chat", policy = "none" }]', "[presence] namespaces: []"),
+            ):
+                write(tmp_path, f"[presence]\n{table}", recovery)
+                server.process.send_signal(SIGHUP)
+                await server.wait_logged(told)
+        assert await server.end() == 0
+
+
+@pytest.mark.req("PRES-63")
+@trio_test
+async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from trio_socketio import Server\n"
+        "from trio_socketio.im.presence import Presence\n"
+        "def create(options):\n"
+        "    sio = Server(options)\n"
+        "    Presence(sio).seat('/chat', policy='reject')\n"
+        "    sio.of('/free')\n"
+        "    return sio\n"
+    )
+    app = f'[app]\nspec = "{tmp_path}/app.py:create"'
+    for table in ('policy = "newest"', "max_events = 9", 'namespaces = [{ name = "/chat" }]'):
+        ended = run_cli("serve", "--config", str(write(tmp_path, app, f"[presence]\n{table}")))
+        assert ended.returncode == 2
+        assert "[presence] " + table.partition(" ")[0] + " and the app contradict" in ended.stderr
+    async with serving("--config", str(write(tmp_path, app, "[listen]\nport = 0"))) as server:
+        port = await server.wait_port()
+        async with open_client(port) as a, open_client(port) as b:
+            for client in (a, b):
+                await client.connect("/free", {"token": "token-of-ann"})
+            await a.connect("/chat", {"token": "token-of-ann"})
+            with pytest.raises(AssertionError, match="already connected"):
+                await b.connect("/chat", {"token": "token-of-ann"})
+            write(tmp_path, app, '[listen]\nport = 0\n[presence]\npolicy = "newest"')
+            server.process.send_signal(SIGHUP)
+            await server.wait_logged("and the app contradict each other")
+        assert await server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('policy = "most"', "[presence] policy: expected 'newest' or 'reject'"),
+        ('policy = "many"', "[presence] policy: many needs a maximum"),
+        ("maximum = 3", "[presence] maximum: has no effect without the policy many"),
+        ("linger_s = 3.0", "[presence] linger_s has no effect without [recovery] enabled"),
+        ('namespaces = [{ name = "/" }]', "[presence] namespaces: / can have no seats"),
+        ('namespaces = [{ name = "chat" }]', "namespaces[0] name: expected the name of a"),
+    ],
+)
+def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, told: str) -> None:
+    ended = run_cli("check-config", str(write(tmp_path, f"[presence]\n{table}")))
+    assert told in ended.stdout + ended.stderr
+
+
+@pytest.mark.req("PRES-66")
+def test_clients_need_somebody_to_talk_to(tmp_path: Path) -> None:
+    ended = run_cli("check-config", str(write(tmp_path)))
+    assert "there is neither an app nor a control socket: set [app] spec" in ended.stderr
+    control = f'[control]\nlisten = ["unix:{tmp_path}/run/c.sock"]'
+    for table in (control, f'[app]\nspec = "{OWN}:create"'):
+        ended = run_cli("check-config", str(write(tmp_path, table)))
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_seats_need_identity(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[presence]\npolicy = "reject"\n')
+    ended = run_cli("check-config", str(conf))
+    assert "[presence] policy has no effect without [identity] jwt" in ended.stderr
+
+
+@pytest.mark.req("PRES-65")
+@trio_test
+async def test_the_log_says_that_clients_are_offline_before_anything_else_ends(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "import logging\n"
+        "from trio_socketio import Server\n"
+        "from trio_socketio.im.presence import presence_of\n"
+        "def create(options):\n"
+        "    sio = Server(options)\n"
+        "    sio.of('/chat')\n"
+        "    @sio.lifespan\n"
+        "    async def lifespan(sio):\n"
+        "        yield\n"
+        "        store = presence_of(sio).store\n"
+        "        online = (await store.count('/chat')).users\n"
+        "        logging.warning('online %d, events %s', online, dict(store.written))\n"
+        "    return sio\n"
+    )
+    app = f'[app]\nspec = "{tmp_path}/app.py:create"\n[listen]\nport = 0'
+    control = f'[control]\nlisten = ["unix:{tmp_path}/run/c.sock"]'
+    async with serving("--config", str(write(tmp_path, app, control))) as server:
+        port = await server.wait_port()
+        async with open_client(port) as client:
+            await client.connect("/chat", {"token": "token-of-ann"})
+            assert await server.end() == 0
+    log = "\n".join(server.log)
+    ends = ["online 0, events {'online': 1, 'offline': 1}", "ending the services control"]
+    assert [log.index(part) for part in ends] == sorted(log.index(part) for part in ends)
