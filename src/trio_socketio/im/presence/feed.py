@@ -91,6 +91,7 @@ class Feed:
         self._max_bytes = min(BATCH_BYTES, max(max_line_bytes - _HEAD_BYTES, 1))
         self._ack_timeout_s = ack_timeout_s
         self._numbers = count(1)
+        self._turn = trio.Lock()  # to encode a batch
         self._by_peer: dict[BackendPeer, dict[int, Subscription]] = {}
         self._readers: dict[str, tuple[LogReader, trio.CancelScope]] = {}
         self._groups = Groups[Subscription](trio.current_time)
@@ -213,7 +214,8 @@ class Feed:
             raise unavailable("the presence feed does not run")
         found = self._readers.get(namespace)
         if found is None:
-            reader, scope = LogReader(self._store, namespace, self._max_bytes), trio.CancelScope()
+            reader = LogReader(self._store, namespace, self._max_bytes, self._turn)
+            scope = trio.CancelScope()
             self._readers[namespace] = reader, scope
             self._nursery.start_soon(self._follow, reader, scope)
         else:

@@ -58,6 +58,8 @@ class LogReader:
         store: has the log.
         namespace: its name.
         max_bytes: about how long the text of a batch may be.
+        turn: held while a batch is encoded; all readers share one, so that other tasks run between
+            two batches, however many subscriptions lag.
 
     Attributes:
         subscriptions: how many use it.
@@ -71,16 +73,24 @@ class LogReader:
         "_more",
         "_namespace",
         "_store",
+        "_turn",
         "subscriptions",
         "tail",
     )
 
-    def __init__(self, store: PresenceStore, namespace: str, max_bytes: int = BATCH_BYTES) -> None:
+    def __init__(
+        self,
+        store: PresenceStore,
+        namespace: str,
+        max_bytes: int = BATCH_BYTES,
+        turn: trio.Lock | None = None,
+    ) -> None:
         self._store = store
         self._namespace = namespace
         self._max_bytes = max_bytes
         self._kept: OrderedDict[Cursor, Batch] = OrderedDict()  # by where it begins
         self._kept_bytes = 0
+        self._turn = trio.Lock() if turn is None else turn
         self._more = trio.lowlevel.ParkingLot()
         self.subscriptions = 0
         self.tail: Cursor | None = None
@@ -133,7 +143,8 @@ class LogReader:
         found = await self._store.read(self._namespace, cursor, min(limit, BATCH_ENTRIES))
         if not isinstance(found, Entries):
             return found
-        batch = self._encode(found)
+        async with self._turn:  # FEED-36
+            batch = self._encode(found)
         is_whole = limit >= BATCH_ENTRIES or batch.entries < limit  # not cut for its reader
         if batch.entries and is_whole:
             self._keep(cursor, batch)
