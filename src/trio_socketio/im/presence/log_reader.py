@@ -136,15 +136,16 @@ class LogReader:
         Raises:
             StoreUnavailable: they could not be read.
         """
-        kept = self._kept.get(cursor)
-        if kept is not None and kept.entries <= limit:  # FEED-12
+        kept = self._find_kept(cursor, limit)
+        if kept is not None:  # FEED-12
             await trio.lowlevel.checkpoint()
             return kept
         found = await self._store.read(self._namespace, cursor, min(limit, BATCH_ENTRIES))
         if not isinstance(found, Entries):
             return found
         async with self._turn:  # FEED-36
-            batch = self._encode(found)
+            # Another one may have encoded the same meanwhile.
+            batch = self._find_kept(cursor, limit) or self._encode(found)
         is_whole = limit >= BATCH_ENTRIES or batch.entries < limit  # not cut for its reader
         if batch.entries and is_whole:
             self._keep(cursor, batch)
@@ -154,6 +155,10 @@ class LogReader:
         """Wait until there may be entries behind a cursor that was at the end of the log."""
         if self.tail is None or self.tail <= cursor:
             await self._more.park()
+
+    def _find_kept(self, cursor: Cursor, limit: int) -> Batch | None:
+        kept = self._kept.get(cursor)
+        return kept if kept is not None and kept.entries <= limit else None
 
     def _keep(self, cursor: Cursor, batch: Batch) -> None:
         """Keep a batch for others, instead of older ones."""
