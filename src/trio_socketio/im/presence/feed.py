@@ -285,8 +285,8 @@ class Feed:
             )
         self._end(one, error)
 
-    async def _deliver_entries(self, one: Subscription) -> ControlError:
-        """Deliver as long as that is possible; return why it is not any more."""
+    async def _deliver_entries(self, one: Subscription) -> ControlError | None:
+        """Deliver as long as that is possible; return why it is not, or None if it has ended."""
         reader, peer, window = one.reader, one.peer, one.window
         while True:
             await trio.lowlevel.checkpoint()
@@ -294,6 +294,8 @@ class Feed:
                 await reader.wait(window.sent)
             room = await window.wait_credit()  # FEED-13
             await peer.wait_room()
+            if one.has_ended():  # it was woken before it was cancelled
+                return None
             if not peer.allows(SUBSCRIBE):  # FEED-28
                 self._ended["forbidden"] += 1
                 return _not_allowed(peer)
@@ -302,6 +304,8 @@ class Feed:
             except StoreUnavailable:  # the reader logs it, once for all
                 await trio.sleep(RETRY_S)
                 continue
+            if one.has_ended():
+                return None
             if not isinstance(found, Batch):
                 self._count_end(found)
                 if one.group is not None:
