@@ -637,6 +637,37 @@ async def test_many_subscriptions_go_on_in_slices() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.req("FEED-36")
+@trio_test
+async def test_batches_of_those_that_lag_are_encoded_one_at_a_time() -> None:
+    store = MemoryStore()
+    found, crowd = Feed(store), Crowd(store)
+    await crowd.start()
+    await crowd.churn(1000)
+    generation = (await crowd.head()).generation
+    peers = [FakePeer(number) for number in range(100)]
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        before = 0
+        while True:
+            await trio.lowlevel.checkpoint()
+            sent = sum(len(fake.notices) for fake in peers)
+            most, before = max(most, sent - before), sent
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(found.run)
+        nursery.start_soon(watch)
+        for number, fake in enumerate(peers):  # each from a place of its own
+            begin = Cursor(generation, number)
+            await found.subscribe(cast("BackendPeer", fake), CHAT, begin, None, 1000)
+        while sum(len(fake.notices) for fake in peers) < 500:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert most <= 4
+
+
 @pytest.mark.req("FEED-34")
 @trio_test
 async def test_nothing_is_left_of_subscriptions_that_have_ended(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class Feed:
         self._max_bytes = min(BATCH_BYTES, max(max_line_bytes - _HEAD_BYTES, 1))
         self._ack_timeout_s = ack_timeout_s
         self._numbers = count(1)
+        self._turn = trio.Lock()  # to encode a batch
         self._by_peer: dict[BackendPeer, dict[int, Subscription]] = {}
         self._readers: dict[str, tuple[LogReader, trio.CancelScope]] = {}
         self._groups = Groups[Subscription](trio.current_time)
@@ -213,7 +214,8 @@ class Feed:
             raise unavailable("the presence feed does not run")
         found = self._readers.get(namespace)
         if found is None:
-            reader, scope = LogReader(self._store, namespace, self._max_bytes), trio.CancelScope()
+            reader = LogReader(self._store, namespace, self._max_bytes, self._turn)
+            scope = trio.CancelScope()
             self._readers[namespace] = reader, scope
             self._nursery.start_soon(self._follow, reader, scope)
         else:
@@ -283,8 +285,8 @@ class Feed:
             )
         self._end(one, error)
 
-    async def _deliver_entries(self, one: Subscription) -> ControlError:
-        """Deliver as long as that is possible; return why it is not any more."""
+    async def _deliver_entries(self, one: Subscription) -> ControlError | None:
+        """Deliver as long as that is possible; return why it is not, or None if it has ended."""
         reader, peer, window = one.reader, one.peer, one.window
         while True:
             await trio.lowlevel.checkpoint()
@@ -292,6 +294,8 @@ class Feed:
                 await reader.wait(window.sent)
             room = await window.wait_credit()  # FEED-13
             await peer.wait_room()
+            if one.has_ended():  # it was woken before it was cancelled
+                return None
             if not peer.allows(SUBSCRIBE):  # FEED-28
                 self._ended["forbidden"] += 1
                 return _not_allowed(peer)
@@ -300,6 +304,8 @@ class Feed:
             except StoreUnavailable:  # the reader logs it, once for all
                 await trio.sleep(RETRY_S)
                 continue
+            if one.has_ended():
+                return None
             if not isinstance(found, Batch):
                 self._count_end(found)
                 if one.group is not None:

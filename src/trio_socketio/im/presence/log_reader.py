@@ -58,6 +58,8 @@ class LogReader:
         store: has the log.
         namespace: its name.
         max_bytes: about how long the text of a batch may be.
+        turn: held while a batch is encoded; all readers share one, so that other tasks run between
+            two batches, however many subscriptions lag.
 
     Attributes:
         subscriptions: how many use it.
@@ -71,16 +73,24 @@ class LogReader:
         "_more",
         "_namespace",
         "_store",
+        "_turn",
         "subscriptions",
         "tail",
     )
 
-    def __init__(self, store: PresenceStore, namespace: str, max_bytes: int = BATCH_BYTES) -> None:
+    def __init__(
+        self,
+        store: PresenceStore,
+        namespace: str,
+        max_bytes: int = BATCH_BYTES,
+        turn: trio.Lock | None = None,
+    ) -> None:
         self._store = store
         self._namespace = namespace
         self._max_bytes = max_bytes
         self._kept: OrderedDict[Cursor, Batch] = OrderedDict()  # by where it begins
         self._kept_bytes = 0
+        self._turn = trio.Lock() if turn is None else turn
         self._more = trio.lowlevel.ParkingLot()
         self.subscriptions = 0
         self.tail: Cursor | None = None
@@ -126,14 +136,16 @@ class LogReader:
         Raises:
             StoreUnavailable: they could not be read.
         """
-        kept = self._kept.get(cursor)
-        if kept is not None and kept.entries <= limit:  # FEED-12
+        kept = self._find_kept(cursor, limit)
+        if kept is not None:  # FEED-12
             await trio.lowlevel.checkpoint()
             return kept
         found = await self._store.read(self._namespace, cursor, min(limit, BATCH_ENTRIES))
         if not isinstance(found, Entries):
             return found
-        batch = self._encode(found)
+        async with self._turn:  # FEED-36
+            # Another one may have encoded the same meanwhile.
+            batch = self._find_kept(cursor, limit) or self._encode(found)
         is_whole = limit >= BATCH_ENTRIES or batch.entries < limit  # not cut for its reader
         if batch.entries and is_whole:
             self._keep(cursor, batch)
@@ -143,6 +155,10 @@ class LogReader:
         """Wait until there may be entries behind a cursor that was at the end of the log."""
         if self.tail is None or self.tail <= cursor:
             await self._more.park()
+
+    def _find_kept(self, cursor: Cursor, limit: int) -> Batch | None:
+        kept = self._kept.get(cursor)
+        return kept if kept is not None and kept.entries <= limit else None
 
     def _keep(self, cursor: Cursor, batch: Batch) -> None:
         """Keep a batch for others, instead of older ones."""

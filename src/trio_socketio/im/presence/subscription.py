@@ -111,6 +111,10 @@ class Subscription:
         """Apply an input of the table."""
         self.state = advance(self.state, event)
 
+    def has_ended(self) -> bool:
+        """Whether it has ended; a task that waited has to look again."""
+        return self.state is State.OVER
+
     @property
     def position(self) -> Cursor:
         """What is acknowledged, by it or by the active member of its group."""
