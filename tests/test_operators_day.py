@@ -220,6 +220,7 @@ async def test_an_operators_day(tmp_path: Path, capsys: pytest.CaptureFixture[st
             async with service.serving() as successor:
                 await successor.wait_url()
                 assert await server.wait_end() == 0
+                await until(lambda: all(member.closes for member in service.members))
                 check_the_closes(service, node, began)
                 await check_all_are_back(service, node)
                 check_the_stages(server.log)

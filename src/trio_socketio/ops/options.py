@@ -11,7 +11,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 PARTS: Final = (
     "app", "cli", "client", "cluster", "configuration", "control", "engine", "http", "im", "lobby",
-    "net", "ops", "redis", "runtime", "socketio", "standalone",
+    "net", "ops", "redis", "runtime", "services", "socketio", "standalone",
 )  # fmt: skip
 """The parts of this package whose levels can be set separately."""
 OTHER: Final = "logger:"
