@@ -9,6 +9,7 @@ from trio.testing import trio_test
 from tests.cli_process import run_cli, serving
 from tests.test_cli_services import free_port, get
 from tests.wire import open_client
+from trio_socketio.control import open_control
 
 IDENTITY = """
 [identity]
@@ -62,6 +63,35 @@ async def test_a_file_with_identity_makes_an_im_server(tmp_path: Path) -> None:
     assert "presence: wherever identity is asked for, a user has one seat, which the newest" in log
     ends = [log.index(part) for part in ("presence has ended", "ending the services")]
     assert ends == sorted(ends)
+
+
+@pytest.mark.req("HOOK-33")
+@trio_test
+async def test_clients_of_watched_rooms_are_told_who_comes_and_goes(tmp_path: Path) -> None:
+    place = f"unix:{tmp_path}/run/c.sock"
+    conf = write(
+        tmp_path,
+        f'[control]\nlisten = ["{place}"]',
+        '[presence]\nwatch = [{ namespace = "/chat", rooms = "team-*" }]',
+    )
+    async with serving("--config", str(conf)) as server:
+        port = await server.wait_port()
+        async with open_client(port) as ann, open_control(place) as control:
+            await ann.connect("/chat", {"token": "token-of-ann"})
+            async with open_client(port) as bob:
+                await bob.connect("/chat", {"token": "token-of-bob"})
+                for user in ("ann", "bob"):
+                    call = {"namespace": "/chat", "rooms": ["team-1", "other"], "users": [user]}
+                    await control.call("rooms.join", call)
+                joined = [await ann.receive_event("/chat") for _ in range(2)]
+                assert sorted(told["user"] for _, told in joined) == ["ann", "bob"]
+                assert all(
+                    told == {"room": "team-1", "type": "joined", "user": told["user"]}
+                    for _, told in joined
+                )
+            left = {"room": "team-1", "type": "left", "user": "bob"}
+            assert await ann.receive_event("/chat") == ["presence/room", left]
+        assert await server.end() == 0
 
 
 @pytest.mark.req("PRES-64")

@@ -18,6 +18,7 @@ from trio_socketio.im.presence.legacy import LegacyRecords
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
+from trio_socketio.im.presence.watchers import RoomWatchers
 from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
@@ -89,6 +90,8 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
+    It has 13 attributes, one for each service, and what they are made of.
+
     Args:
         server: the server.
         system: the program, as the methods of control see it.
@@ -154,6 +157,11 @@ class Services:
         if most and self.presence is not None:
             legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
         self._legacy = legacy.records
+        watch = held.configuration.presence.watch
+        if watch:
+            watchers = RoomWatchers(server)
+            for one in watch:
+                watchers.watch(one.namespace, one.rooms, max_users=one.max_users)
         self._admin: AdminPort | None = None
         if admin.listen is not None or inherited.admin:
             version = system.info().version

@@ -1,11 +1,11 @@
-"""The options of what tells others about presence: the webhook."""
+"""The options of what tells others about presence: the webhook, and the watchers of rooms."""
 
 import re
 from typing import Final
 
 from trio_socketio.errors import OptionError
 from trio_socketio.http.outgoing import check_url
-from trio_socketio.option_checks import OptionGroup, check_range
+from trio_socketio.option_checks import OptionGroup, check_groups, check_range
 
 MAX_BATCH: Final = 5000
 MAX_STOP_S: Final = 4.0
@@ -65,3 +65,39 @@ class PresenceWebhookOptions(OptionGroup, frozen=True, kw_only=True):
         check_range(self, "stop_s", 0.001, MAX_STOP_S)
         if self.retry_first_s > self.retry_max_s:
             raise OptionError("retry_first_s", f"is more than retry_max_s ({self.retry_max_s:g})")
+
+
+class WatchedRooms(OptionGroup, frozen=True, kw_only=True):
+    """Rooms whose clients are told which users come and go (HOOK-33).
+
+    Args:
+        namespace: its name.
+        rooms: the name of a room, or a pattern such as ``team-*``.
+        max_users: in a room with more users, nobody is told.
+    """
+
+    namespace: str
+    rooms: str = "*"
+    max_users: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _NAMESPACE(self.namespace):
+            raise OptionError(
+                "namespace", f"expected the name of a namespace, as /chat, not {self.namespace!r}"
+            )
+        if not self.rooms:
+            raise OptionError("rooms", "expected the name of a room, or a pattern, not ''")
+
+
+def check_watched(watched: tuple[WatchedRooms, ...]) -> None:
+    """Refuse a namespace that is named twice.
+
+    Raises:
+        OptionError: one is.
+    """
+    check_groups("watch", watched, WatchedRooms)
+    names = [one.namespace for one in watched]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError("watch", f"{name!r} is there twice")

@@ -3,7 +3,11 @@
 from typing import Final, Literal, get_args
 
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.im.presence.hook_options import PresenceWebhookOptions
+from trio_socketio.im.presence.hook_options import (
+    PresenceWebhookOptions,
+    WatchedRooms,
+    check_watched,
+)
 from trio_socketio.im.presence.seats import SeatOptions
 from trio_socketio.option_checks import OptionGroup, check_groups
 from trio_socketio.protocol.namespace_patterns import is_pattern
@@ -86,6 +90,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
         webhook: a URL to which the log is posted; None if there is none.
         legacy_records: how many on/off records of the original contract each namespace keeps for
             presence.legacy_list on the control socket; 0 means none.
+        watch: rooms whose clients are told which users come and go.
     """
 
     _may_be_zero = frozenset(("linger_s", "legacy_records"))
@@ -101,6 +106,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
     max_bytes: int = 64 * 1024 * 1024
     webhook: PresenceWebhookOptions | None = None
     legacy_records: int = 0
+    watch: tuple[WatchedRooms, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +115,7 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
                 "policy", f"expected newest, reject, many or none, not {self.policy!r}"
             )
         check_groups("namespaces", self.namespaces, NamespaceSeats)
+        check_watched(self.watch)
         names = [one.name for one in self.namespaces]
         for name in names:
             if names.count(name) > 1:
