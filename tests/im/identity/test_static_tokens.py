@@ -34,7 +34,13 @@ def test_a_token_stands_for_its_user(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"short", "at least 8"), (b"\xff" * 20, "at least 8"), (None, "cannot read the token of")],
+    [
+        (b"short", "at least 8"),
+        (b"\xff" * 20, "at least 8"),
+        (b"token-of-ann\nnot-of-bob\n", "one line"),
+        (b"x" * 4097, "larger than 4096 bytes"),
+        (None, "cannot read the token of 'ann' in"),
+    ],
 )
 def test_a_file_that_cannot_be_used_is_named(
     tmp_path: Path, content: bytes | None, why: str

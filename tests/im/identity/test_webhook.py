@@ -212,7 +212,8 @@ async def test_what_is_no_json_is_not_sent(tmp_path: Path) -> None:
     assert reason(await judge(hook, auth={"x": object()})) is MALFORMED
 
 
-@pytest.mark.parametrize("content", [None, "short"])
+@pytest.mark.req("IDENT-62")
+@pytest.mark.parametrize("content", [None, "short", "x" * 31 + "\n", "x" * 4097])
 def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "other"
     if content is not None:

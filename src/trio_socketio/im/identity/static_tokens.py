@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.identity import Attempt, Identity, Later, Verdict
-from trio_socketio.im.identity.options import StaticToken
+from trio_socketio.im.identity.options import MIN_TOKEN, StaticToken
+from trio_socketio.secret_files import read_secret_file
 
 _MAX_FILE_BYTES: Final = 4096
 
@@ -54,17 +54,11 @@ def _read(token: StaticToken) -> str:
     if token.token is not None:
         return token.token
     assert token.file is not None
-    try:
-        with Path(token.file).open("rb") as file:
-            text = file.read(_MAX_FILE_BYTES).decode("ascii").strip()
-    except OSError as error:
+    content = read_secret_file(token.file, f"the token of {token.user!r} in", _MAX_FILE_BYTES)
+    text = content.decode("ascii", "replace")
+    if len(text) < MIN_TOKEN or not (text.isascii() and text.isprintable()):
         raise ConfigurationError(
-            f"cannot read the token of {token.user!r} in {token.file}: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        text = ""
-    if len(text) < 8:
-        raise ConfigurationError(
-            f"the token of {token.user!r}: {token.file} must hold at least 8 ASCII characters"
+            f"the token of {token.user!r}: {token.file} must hold one line of at least "
+            f"{MIN_TOKEN} ASCII characters"
         )
     return text
