@@ -1,12 +1,20 @@
 """Tokens that stand in the configuration, for development."""
 
+from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.im.identity.identity import Attempt, Identity, Later, Verdict
+from trio_socketio.im.identity.identity import (
+    Attempt,
+    Identity,
+    Later,
+    Verdict,
+    read_token_id,
+)
 from trio_socketio.im.identity.options import MIN_TOKEN, StaticToken
+from trio_socketio.protocol.user_ids import parse_user_id
 from trio_socketio.secret_files import read_secret_file
 
 _MAX_FILE_BYTES: Final = 4096
@@ -14,6 +22,8 @@ _MAX_FILE_BYTES: Final = 4096
 
 class StaticTokens:
     """Knows the tokens of the configuration. Of each only its SHA-256 is kept.
+
+    The id of a token is ``static:USER:NUMBER``: 0 for the first one of the user, and so on.
 
     Args:
         tokens: as configured; their files are read.
@@ -25,22 +35,22 @@ class StaticTokens:
     method = "static"
 
     def __init__(self, tokens: Iterable[StaticToken]) -> None:
-        self._users: dict[bytes, str] = {}
+        self._identities: dict[bytes, Identity] = {}
+        numbers: Counter[str] = Counter()
         for token in tokens:
-            digest = _digest(_read(token))
-            other = self._users.setdefault(digest, token.user)
-            if other != token.user:
+            user = parse_user_id(token.user)
+            # Not a digest of it: a token for development is short, and could be guessed from it.
+            named = Identity(user=user, token_id=read_token_id(f"static:{user}:{numbers[user]}"))
+            numbers[user] += 1
+            other = self._identities.setdefault(_digest(_read(token)), named).user
+            if other != user:
                 raise ConfigurationError(
-                    f"the static tokens of {other!r} and {token.user!r} are the same"
+                    f"the static tokens of {other!r} and {user!r} are the same"
                 )
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
-        # Digests are looked up, so the time that it takes tells nothing about a token.
-        digest = _digest(attempt.token)
-        user = self._users.get(digest)
-        if user is None:
-            return None
-        return Identity(user=user, token_id=f"static:{digest.hex()[:16]}")
+        # What is looked up is a digest, so the time that this takes does not help to guess a token.
+        return self._identities.get(_digest(attempt.token))
 
     async def verify(self, attempt: Attempt) -> Verdict:
         raise AssertionError(f"{attempt!r} was decided at once")
