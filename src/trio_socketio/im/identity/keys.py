@@ -18,7 +18,11 @@ try:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_public_key,
+    )
     from jwt.algorithms import Algorithm, get_default_algorithms
     from jwt.exceptions import PyJWTError
 except ImportError as error:  # a program that verifies no JWT can do without
@@ -61,11 +65,13 @@ class Key(NamedTuple):
         kid: its name; None if it has none.
         algorithm: the only one that it is used with.
         verify: called with the signed bytes and the signature.
+        material: the key itself, to tell keys without names apart; None if that is not needed.
     """
 
     kid: str | None
     algorithm: str
     verify: Callable[[bytes, bytes], bool]
+    material: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Key {self.kid!r} for {self.algorithm}>"
@@ -232,7 +238,8 @@ def _bind(public: object, algorithm: str | None, kid: str | None) -> Key:
     algorithm = algorithm or usual
     if algorithm not in possible:
         raise UnusableKey(f"it is for {' or '.join(possible)}, not {algorithm!r}")
-    return Key(kid, algorithm, partial(_verify, _IMPLEMENTED[algorithm], public))
+    material = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Key(kid, algorithm, partial(_verify, _IMPLEMENTED[algorithm], public), material)
 
 
 def _read_secret(content: bytes, algorithm: str | None, kid: str | None) -> Key:

@@ -67,6 +67,8 @@ class RemoteKeys:
         self._asked = trio.Event()
         self._done = trio.Event()  # set when the next fetch has ended
         self._is_fetching = False
+        self._succeeded = False  # the last fetch
+        self._left_out: list[str] = []  # why keys are, as it was logged
         self._backoff = Backoff(1.0, UNKNOWN_KID_S, 0.0)
         self.fetches = 0
         self.failures = 0
@@ -77,29 +79,29 @@ class RemoteKeys:
 
     @property
     def may_know_more(self) -> bool:
-        """Whether to ask again may bring a key that is not known yet (IDENT-17)."""
+        """Whether a fetch that is made now may bring new keys (IDENT-17)."""
         return self._is_fetching or trio.current_time() - self._asked_at >= UNKNOWN_KID_S
 
-    async def ask_again(self) -> bool:
-        """Wait until the keys were fetched, by this call or by one that is under way.
+    @property
+    def are_current(self) -> bool:
+        """Whether the last fetch has brought the keys; False while one is under way."""
+        return self._succeeded and not self._is_fetching
 
-        Returns:
-            Whether they were, in time.
-        """
+    async def ask_again(self) -> None:
+        """Wait until a fetch has ended: one that is under way, or else a new one."""
         if not self._is_fetching:
             self._asked_at = trio.current_time()
             self._is_fetching = True
             self._asked.set()
-        done, before = self._done, self._cache.fetched_at
         with trio.move_on_after(self._timeout_s):
-            await done.wait()
-        return self._cache.fetched_at > before
+            await self._done.wait()
 
     async def run(self) -> None:
         """Fetch the keys now, when they are wanted, and before they are old; until cancelled."""
         while True:
             self._is_fetching = True
-            delay_s = self._refresh_s if await self._fetch() else self._backoff.next_delay_s(0)
+            self._succeeded = await self._fetch()
+            delay_s = self._refresh_s if self._succeeded else self._backoff.next_delay_s(0)
             self._is_fetching = False
             done, self._done, self._asked = self._done, trio.Event(), trio.Event()
             done.set()
@@ -122,8 +124,10 @@ class RemoteKeys:
             kept = "the last ones are kept" if self.current() else "it has none so far"
             log.warning("cannot fetch the keys of %s: %s; %s", self._url, error, kept)
             return False
-        for reason in left_out:
-            log.warning("the keys of %s: %s is left out", self._url, reason)
+        if left_out != self._left_out:  # not again each time that they are fetched
+            self._left_out = left_out
+            for reason in left_out:
+                log.warning("the keys of %s: %s is left out", self._url, reason)
         self._backoff.succeeded()
         gone = self._cache.replace(keys, trio.current_time())
         if gone:
