@@ -264,6 +264,26 @@ async def test_a_token_that_has_to_wait_is_read_twice(monkeypatch: pytest.Monkey
         assert len(read) == 2, "with the old keys, and with the new ones"
 
 
+@pytest.mark.req("IDENT-67")
+@trio_test
+async def test_while_a_fetch_hangs_no_token_is_called_bad(autojump_clock: MockClock) -> None:
+    class Hanging(Fetched):
+        async def request(self, method: str, *, timeout_s: float) -> Response:
+            if self.fetches:
+                await trio.sleep_forever()
+            return await super().request(method, timeout_s=timeout_s)
+
+    keys = RemoteKeys(Hanging(A), "https://a.example/", KeyCache(300))
+    by = JwtVerifier((), ClaimRules(), keys)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.run)
+        await keys.wait_fetched()
+        assert keys.are_current
+        assert await by.verify(attempt(token("ES256", kid="b"))) == Refusal(UNAVAILABLE)
+        assert isinstance(by.verify_now(attempt(token("RS256", kid="a"))), Identity)
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("document", "why"),
     [
