@@ -174,6 +174,7 @@ def test_a_key_is_found_by_its_name(tmp_path: Path) -> None:
     assert judge(by, token("ES256", kid="k")) is WRONG_ALGORITHM
 
 
+@pytest.mark.req("IDENT-68")
 def test_few_keys_are_tried(tmp_path: Path) -> None:
     tried = []
 

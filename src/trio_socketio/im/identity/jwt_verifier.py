@@ -88,9 +88,11 @@ class JwtVerifier:
         self._clock = clock
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
-        if not is_compact(attempt.token):
-            return None
-        return self._verify(attempt.token, ask=True)
+        verdict = self._verify(attempt.token, ask=True)
+        if isinstance(verdict, Refusal) and verdict.reason is MALFORMED:
+            # Only now, as a good token needs no second look.
+            return verdict if is_compact(attempt.token) else None
+        return verdict
 
     async def verify(self, attempt: Attempt) -> Verdict:
         assert self._remote is not None
@@ -137,7 +139,7 @@ class JwtVerifier:
         return verdict
 
     def _verify_with(self, signed: SignedToken, keys: list[Key]) -> Verdict:
-        bound = _FEW_TRIED.get(keys[0].algorithm, MAX_TRIED)
+        bound = _FEW_TRIED.get(keys[0].algorithm, MAX_TRIED)  # IDENT-68
         for key in keys[:bound]:
             if key.verify(signed.signing_input, signed.signature):
                 break

@@ -17,6 +17,7 @@ class KeyCache:
 
     Attributes:
         fetched_at: when the document was fetched; minus infinity before it was.
+        left_out: why keys of the document are not used.
     """
 
     def __init__(self, previous_s: float) -> None:
@@ -24,6 +25,7 @@ class KeyCache:
         self._keys: tuple[Key, ...] = ()
         self._previous: list[tuple[float, Key]] = []  # each with when it ends
         self.fetched_at = -inf
+        self.left_out: list[str] = []
 
     def current(self, now: float) -> tuple[Key, ...]:
         """Return the keys that signatures are verified with."""
