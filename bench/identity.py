@@ -38,7 +38,7 @@ SECRET = "a secret of the bench that is as long as HS256 demands, and longer"
 
 _CONFIGURATION = """
 [identity]
-jwt.keys = [{{ file = "{key}" }}]
+jwt.keys = [{{ file = "{key}", algorithm = "{algorithm}" }}]
 [presence]
 policy = "{policy}"
 """
@@ -94,7 +94,9 @@ def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer
 def configured(algorithm: str, policy: str) -> tuple[str, ...]:
     """Write a configuration that asks for JWTs; return the options of the server that has it."""
     path = _folder() / f"{algorithm}-{policy}.toml"
-    path.write_text(_CONFIGURATION.format(key=_sign(algorithm)[0], policy=policy))
+    path.write_text(
+        _CONFIGURATION.format(key=_sign(algorithm)[0], algorithm=algorithm, policy=policy)
+    )
     return ("--config", str(path))
 
 

@@ -37,7 +37,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
     text = f"""
         [identity]
         tokens = [{{ user = "dev", token = "a-token-for-development" }}]
-        jwt.keys = [{{ file = "{key}" }}]
+        jwt.keys = [{{ file = "{key}", algorithm = "HS256" }}]
         [control]
         listen = ["unix:{control}"]
         [admin]

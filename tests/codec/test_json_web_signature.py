@@ -77,8 +77,24 @@ def test_garbage_raises_nothing_undocumented(token: str) -> None:
         signed = decode_compact(token)
     except RemoteProtocolError:
         return
-    assert is_compact(token)
+    assert is_compact(token) is ("alg" in signed.header)
     assert type(signed.header) is dict
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "v4.public.eyJzdWIiOiJhbm4ifQ",
+        f"{part({})}.e30.AA",
+        f"{part({'typ': 'JWT'})}.e30.AA",
+        f"{part(['alg'])}.e30.AA",
+        f"{part('alg')}.e30.AA",
+        "one.two.three",
+    ],
+)
+def test_tokens_of_other_kinds_have_three_parts_too(token: str) -> None:
+    assert not is_compact(token)
+    assert is_compact(f"{part({'alg': None})}.e30.A"), "it is a bad one"
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{", b"1", b"\xff", b"null"])

@@ -43,8 +43,17 @@ class SignedToken(NamedTuple):
 
 
 def is_compact(token: str) -> bool:
-    """Whether a token has the form of a JWT: three parts of base64url with dots between them."""
-    return _COMPACT(token) is not None
+    """Whether a token is a JWT, good or bad: three parts, the first of which names an algorithm.
+
+    Other kinds of tokens have three parts, too.
+    """
+    parts = _COMPACT(token)
+    if parts is None:
+        return False
+    try:
+        return "alg" in _decode_header(parts[1].encode("ascii"))
+    except RemoteProtocolError:
+        return False
 
 
 def decode_compact(token: str) -> SignedToken:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from trio_socketio.errors import (
     TrioSocketIOError,
 )
 from trio_socketio.http.client import HttpConnection, Response
+from trio_socketio.secret_files import read_secret_file
 
 MAX_ANSWER_BYTES: Final = 65536
 SIGNATURE_HEADER: Final = "Trio-SocketIO-Signature"
@@ -129,13 +129,10 @@ def read_secret(path: str) -> bytes:
     """Read a secret that signs requests.
 
     Raises:
-        ConfigurationError: it cannot be read, or is too short. The message does not show it.
+        ConfigurationError: it cannot be read, or is too short or too long. The message does not
+            show it.
     """
-    try:
-        with Path(path).open("rb") as file:
-            secret = file.read(_MAX_SECRET_BYTES).strip()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}") from None
+    secret = read_secret_file(path, "the secret", _MAX_SECRET_BYTES)
     if len(secret) < MIN_SECRET_BYTES:
         raise ConfigurationError(
             f"{path} must hold at least {MIN_SECRET_BYTES} bytes, such as those of: "

@@ -29,7 +29,7 @@ def jwt_options(folder: Path, **options: Any) -> JwtOptions:
     """Verify what tokens.token() signs by HS256."""
     path = folder / "secret"
     path.write_bytes(SECRET)
-    return JwtOptions(keys=(JwtKey(file=str(path)),), **options)
+    return JwtOptions(keys=(JwtKey(file=str(path), algorithm="HS256"),), **options)
 
 
 @dataclass

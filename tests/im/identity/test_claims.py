@@ -37,6 +37,7 @@ def test_who_it_is() -> None:
         user="ann",
         token_id="t1",
         issued_at_s=NOW - 1,
+        leeway_s=5,
         expires_at_s=NOW + 60,
         claims={"role": ["a"]},
     )
@@ -111,7 +112,7 @@ def test_another_audience_is_refused(aud: object) -> None:
 
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize(
-    "value", ["1", None, True, [], {}, float("nan"), float("inf"), -float("inf"), 10**400, 1e13]
+    "value", ["1", None, True, [], {}, float("nan"), float("inf"), -float("inf"), 10**400, 1e11]
 )
 def test_what_is_no_time_is_refused(claim: str, value: object) -> None:
     assert verdict(**{claim: value}) is BAD_CLAIM

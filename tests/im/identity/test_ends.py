@@ -200,15 +200,19 @@ async def test_a_revoked_token_does_not_come_back(tmp_path: Path) -> None:
 @pytest.mark.req("IDENT-40")
 @trio_test
 async def test_a_revoked_user_needs_a_newer_token(tmp_path: Path) -> None:
+    ahead_s = 0.0
     async with (
-        identified(jwt=jwt_options(tmp_path), tokens=STATIC) as here,
+        identified(
+            jwt=jwt_options(tmp_path), tokens=STATIC, clock=lambda: time.time() + ahead_s
+        ) as here,
         here.client() as client,
     ):
         await here.service.revoke(user="ann")
         now = int(time.time())
         for old in (token(iat=now - 1), token(without=("iat",)), ANN):
             assert (await refused(client, {"token": old}))["data"] == REVOKED
-        await client.connect("/chat", {"token": token(iat=now + 2)})
+        ahead_s = 10.0
+        await client.connect("/chat", {"token": token(iat=now + 7)})
 
 
 @pytest.mark.req("IDENT-39")
@@ -283,12 +287,111 @@ def test_a_revocation_ends() -> None:
     assert not kept.covers(Identity(user="bob", token_id="t"))
     now = 1060.0
     assert not kept.covers(ann)
-    kept.add(user="bob")
-    kept.add(user="carl", for_s=1.0)
+    assert kept.add(user="bob")
+    assert len(kept) == 1, "the others are over"
+    assert kept.add(user="carl", for_s=1.0)
     now = 1062.0
-    assert len(kept) == 4
-    assert kept.has_room
-    assert len(kept) == 1
+    assert kept.add(user="dora")
+    assert len(kept) == 2
+
+
+@pytest.mark.req("IDENT-41")
+def test_what_is_kept_already_needs_no_room() -> None:
+    now = 1000.0
+    kept = Revocations(60.0, 2, lambda: now)
+    assert kept.add(user="ann", token_id="ann")
+    assert not kept.add(user="bob")
+    assert not kept.add(user="ann", token_id="t"), "one of them is new"
+    now = 1030.0
+    assert kept.add(user="ann")
+    assert kept.covers(Identity(user="ann", issued_at_s=1010.0))
+    now = 1060.0
+    assert kept.add(user="bob"), "the token is over"
+    assert kept.covers(Identity(user="ann", issued_at_s=1010.0)), "it was made again"
+    assert not kept.covers(Identity(user="carl", token_id="ann"))
+    now = 1091.0
+    assert kept.add(user="carl")
+    assert not kept.covers(Identity(user="ann"))
+    assert len(kept) == 2
+
+
+@pytest.mark.req("IDENT-41")
+def test_a_full_book_is_looked_at_in_slices() -> None:
+    now, bound = 1000.0, 5000
+    kept = Revocations(60.0, bound, lambda: now)
+    for number in range(bound):
+        assert kept.add(token_id=str(number))
+    assert not kept.add(token_id="x")
+    now = 1060.0
+    assert kept.add(token_id="x")
+    assert bound - 100 < len(kept) < bound, "the others are forgotten later"
+
+
+@pytest.mark.req("IDENT-63")
+def test_the_clock_of_an_issuer_may_be_ahead() -> None:
+    kept = Revocations(60.0, 3, lambda: 1000.0)
+    kept.add(user="ann")
+    for issued_at_s, revoked in ((1003.0, True), (1005.0, True), (1005.5, False)):
+        ann = Identity(user="ann", issued_at_s=issued_at_s, leeway_s=5.0)
+        assert kept.covers(ann) is revoked
+    assert not kept.covers(Identity(user="ann", issued_at_s=1000.5)), "it is our own clock"
+
+
+@pytest.mark.req("IDENT-63")
+@trio_test
+async def test_a_client_whose_issuer_is_ahead_is_put_out(tmp_path: Path) -> None:
+    async with (
+        identified(jwt=jwt_options(tmp_path)) as here,
+        here.client() as client,
+        here.client() as again,
+    ):
+        ahead = token(iat=int(time.time()) + 3)
+        await client.connect("/chat", {"token": ahead})
+        assert await here.service.revoke(user="ann") == 1
+        assert (await refused(again, {"token": ahead}))["data"] == REVOKED
+
+
+@pytest.mark.req("IDENT-65")
+@trio_test
+async def test_a_revocation_outlives_the_token(tmp_path: Path) -> None:
+    ahead_s = 0.0
+    jwt = jwt_options(tmp_path, leeway_s=5.0)
+    async with (
+        identified(jwt=jwt, max_lifetime_s=100.0, clock=lambda: time.time() + ahead_s) as here,
+        here.client() as client,
+    ):
+        longest = token(jti="t", exp=int(time.time()) + 104)
+        await here.service.revoke(token_id="t")
+        for later_s in (0.0, 99.0, 107.0):
+            ahead_s = later_s
+            assert (await refused(client, {"token": longest}))["data"] == REVOKED
+
+
+@pytest.mark.req("IDENT-37", "IDENT-40")
+@trio_test
+async def test_a_revocation_leaves_those_who_are_not_concerned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is newer than the revocation, and a client that has left already."""
+    ahead_s = 0.0
+    async with (
+        identified(jwt=jwt_options(tmp_path), clock=lambda: time.time() + ahead_s) as here,
+        here.client() as client,
+    ):
+        ahead_s = 60.0
+        await client.connect("/chat", {"token": token(iat=int(time.time()) + 60)})
+        ahead_s = 0.0
+        assert await here.service.revoke(user="ann") == 0
+        assert here.service.statistics().identified == 1
+        ahead_s = 120.0
+        (socket,) = here.server.of("/chat").sockets.values()
+        record = here.service._clients.find(socket)
+        assert record is not None
+        monkeypatch.setattr(here.service._clients, "drop", lambda _: None)
+        socket.disconnect()
+        assert not record.is_there
+        assert await here.service.revoke(user="ann") == 0
+        assert here.service.statistics().put_out["revoked"] == 0
 
 
 @trio_test

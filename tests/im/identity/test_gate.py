@@ -383,7 +383,7 @@ async def test_a_later_step_refuses_without_a_welcome() -> None:
 
 
 @trio_test
-async def test_events_alone_may_be_too_late() -> None:
+async def test_the_token_may_be_demanded_in_the_connect() -> None:
     async with identified(tokens=STATIC, by_event=False) as here, here.client() as client:
         error = await refused(client, {})
         assert error["data"] == {"errcode": 5, "errmsg": "authentication required"}

@@ -17,7 +17,6 @@ from tests.im.identity.tokens import (
     SECRET,
     attempt,
     other_key,
-    private_key,
     public_pem,
     token,
     write_key,
@@ -70,7 +69,15 @@ def test_a_token_is_accepted(tmp_path: Path, algorithm: str) -> None:
 
 
 def test_a_token_of_another_kind_is_left_to_others(tmp_path: Path) -> None:
-    for text in ("opaque", "a.b", "", "a.b.c.d", "a b.c.d"):
+    for text in (
+        "opaque",
+        "a.b",
+        "",
+        "a.b.c.d",
+        "a b.c.d",
+        "v4.public.abcd",
+        f"{_part({})}.e30.AA",
+    ):
         assert judge(verifier(tmp_path, "HS256"), text) is None
 
 
@@ -128,7 +135,6 @@ def test_extensions_that_are_not_known_are_refused(tmp_path: Path, headers: dict
 @pytest.mark.parametrize(
     "header",
     [
-        {},
         {"alg": 1},
         {"alg": None},
         {"alg": ["HS256"]},
@@ -168,6 +174,7 @@ def test_a_key_is_found_by_its_name(tmp_path: Path) -> None:
     assert judge(by, token("ES256", kid="k")) is WRONG_ALGORITHM
 
 
+@pytest.mark.req("IDENT-68")
 def test_few_keys_are_tried(tmp_path: Path) -> None:
     tried = []
 
@@ -178,6 +185,16 @@ def test_few_keys_are_tried(tmp_path: Path) -> None:
     by = JwtVerifier((Key(None, "HS256", verify),) * 50, RULES)
     assert judge(by, token()) is BAD_SIGNATURE
     assert len(tried) == MAX_TRIED
+    for algorithm, bound in (("ES256", 4), ("EdDSA", 4), ("ES384", 2), ("ES512", 2)):
+        tried.clear()
+        by = JwtVerifier((Key(None, algorithm, verify),) * 50, RULES)
+        found = by.verify_now(attempt(token(algorithm)))
+        assert isinstance(found, Refusal)
+        assert found.reason is BAD_SIGNATURE
+        assert "does not name its key (kid)" in found.message
+        assert len(tried) == bound
+        by = JwtVerifier((Key(None, algorithm, verify),) * bound, RULES)
+        assert by.verify_now(attempt(token(algorithm))) == Refusal(BAD_SIGNATURE)
 
 
 @settings(max_examples=400, deadline=None)
@@ -239,15 +256,16 @@ class Source:
         self.next = keys
         self.works = works
         self.may_know_more = True
+        self.are_current = False
 
     def current(self) -> tuple[Key, ...]:
         return self.keys
 
-    async def ask_again(self) -> bool:
+    async def ask_again(self) -> None:
         if self.works:
             self.keys = self.next
         self.may_know_more = False
-        return self.works
+        self.are_current = self.works
 
 
 @pytest.mark.parametrize("kid", ["k", None])
@@ -271,13 +289,24 @@ async def test_an_anonymous_key_of_a_file_does_not_stand_for_one_of_the_url(
     by = JwtVerifier(tuple(read_key_file(write_key(tmp_path, "RS256"))), RULES, Source(key))
     assert judge(by, token("ES256", kid="k")) is LATER
     assert isinstance(await by.verify(attempt(token("ES256", kid="k"))), Identity)
-    assert private_key("RS256") is not None
 
 
+@pytest.mark.req("IDENT-17")
+def test_only_what_another_key_could_change_is_asked_for(tmp_path: Path) -> None:
+    by = JwtVerifier(tuple(read_key_file(write_key(tmp_path, "RS256"))), RULES, Source())
+    for kid in (None, "unknown"):
+        assert judge(by, token("RS256", kid=kid, exp=1)) is EXPIRED
+        assert judge(by, token("RS256", kid=kid, key=other_key("RS256"))) is LATER
+
+
+@pytest.mark.req("IDENT-67")
 @trio_test
 async def test_without_the_keys_of_the_url_the_fault_is_ours() -> None:
     by = JwtVerifier((), RULES, Source(works=False))
     assert judge(by, token("RS256", kid="k")) is LATER
-    assert await by.verify(attempt(token("RS256", kid="k"))) == Refusal(UNAVAILABLE)
+    for kid in ("k", "another", None):
+        for text in (token("RS256", kid=kid), token("RS256", kid=kid)):
+            assert await by.verify(attempt(text)) == Refusal(UNAVAILABLE)
+            assert judge(by, text) is UNAVAILABLE, "also when it is not asked again"
     by = JwtVerifier((), RULES, Source())
     assert await by.verify(attempt(token("RS256", kid="k"))) == Refusal(UNKNOWN_KEY)

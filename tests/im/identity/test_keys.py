@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.im.identity.tokens import (
     ALGORITHMS,
     SECRET,
@@ -76,7 +78,6 @@ def test_a_key_without_an_algorithm_is_for_the_usual_one(tmp_path: Path) -> None
         jwk = public_jwk(usual)
         del jwk["alg"]
         assert read(tmp_path, json.dumps(jwk).encode()).algorithm == usual
-    assert read(tmp_path, SECRET).algorithm == "HS256"
     assert (
         read(tmp_path, json.dumps({"kty": "oct", "k": "eHh4" * 12}).encode()).algorithm == "HS256"
     )
@@ -138,7 +139,8 @@ def _pem_of(key: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "at least 32 bytes, not 0"),
+        (b"", "expected a public key that begins with -----BEGIN PUBLIC KEY-----"),
+        (SECRET, "a file with a secret needs an algorithm in the options"),
         (b"-----BEGIN CERTIFICATE-----\n", "openssl pkey -pubout"),
         (b"-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----", "not a public key"),
         (_pem_of(ec.generate_private_key(ec.SECP256K1())), "no RSA, P-256"),
@@ -152,6 +154,9 @@ def _pem_of(key: Any) -> bytes:
         (b'{"kty": "EC", "crv": {}, "x": "AA", "y": "AA"}', "no key of its kind"),
         (b'{"kty": "oct", "k": "AA"}', "at least 32 bytes, not 1"),
         (b'{"kty": "oct", "kid": 7, "k": "AA"}', "kid is not text"),
+        (b'{"kty": "oct", "alg": ["HS256"], "k": "%b"}' % (b"eHh4" * 12), "its alg is not text"),
+        (b'{"kty": "oct", "use": "enc", "k": "%b"}' % (b"eHh4" * 12), "not for signatures"),
+        (b'{"keys": [{"kty": "oct", "use": "enc"}]}', "none is for signatures"),
         (b'{"keys": []}', "a list of keys"),
         (b'{"keys": 1}', "a list of keys"),
         (b'{"keys": [1]}', "a list of keys"),
@@ -163,6 +168,58 @@ def test_what_is_no_key_is_refused(tmp_path: Path, content: bytes, why: str) -> 
     told = fault(tmp_path, content)
     assert why in told
     assert "nonsense" not in told
+
+
+def _forms_of_a_public_key(algorithm: str) -> dict[str, bytes]:
+    public = private_key(algorithm).public_key()
+    pem, jwk = public_pem(algorithm), public_jwk(algorithm, "a")
+    forms = {
+        "DER": public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        "a comment before PEM": b"# of our issuer\n" + pem,
+        "PEM with a BOM": b"\xef\xbb\xbf" + pem,
+        "PEM in UTF-16": pem.decode().encode("utf-16"),
+        "SSH": public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        "SSH2": b"---- BEGIN SSH2 PUBLIC KEY ----\nAAAAB3NzaC1yc2EAAAADAQABAAABAQC",
+        "a JWKS with a BOM": b"\xef\xbb\xbf" + key_set(jwk),
+        "a list of JWKs": json.dumps([jwk]).encode(),
+        "a list of JWKs below a blank line": b"\n" + json.dumps([jwk]).encode(),
+    }
+    if algorithm == "RS256":
+        forms["DER of PKCS 1"] = public.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    return forms
+
+
+@pytest.mark.req("IDENT-60", "IDENT-61")
+@pytest.mark.parametrize("kind", ["RS256", "ES256", "ES384", "ES512", "EdDSA"])
+def test_a_public_key_in_another_form_never_becomes_a_secret(tmp_path: Path, kind: str) -> None:
+    page = b"<!doctype html><title>404: there is nothing at this address</title>"
+    forms = {**_forms_of_a_public_key(kind), "an error page": page}
+    for form, content in forms.items():
+        assert len(content) >= 32, form
+        for algorithm in (None, "", kind):
+            assert "expected a public key that begins" in fault(tmp_path, content, algorithm), form
+        for algorithm in ("HS256", "HS384", "HS512"):
+            why = "not a secret for" if len(content) >= 64 else "a secret for"
+            assert why in fault(tmp_path, content, algorithm), form
+
+
+@pytest.mark.req("IDENT-60")
+@given(st.binary(max_size=200), st.sampled_from([None, "", "RS256", "ES256", "EdDSA", "none"]))
+def test_nothing_is_taken_for_a_secret_unasked(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, algorithm: str | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        read_key_file(str(path), algorithm)
+
+
+@pytest.mark.req("IDENT-62")
+def test_a_secret_is_used_as_it_is(tmp_path: Path) -> None:
+    for secret in (b" " + b"k" * 31 + b"\0", b"0\r\n" * 20 + b"x", b"sk" * 20, b"30" * 20):
+        for end in (b"", b"\n", b"\r\n"):
+            key = read(tmp_path, secret + end, "HS256")
+            assert verifies(key, token(key=secret)), secret
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -218,4 +275,3 @@ def test_keys_are_selected_by_name() -> None:
     assert select_keys((a, b, anonymous), "a") == [a, anonymous]
     assert select_keys((a, b, anonymous), None) == [a, b, anonymous]
     assert select_keys((a, b), "c") == []
-    assert private_key("HS256") == SECRET

@@ -1,6 +1,6 @@
 """Keys and tokens that are read again while the server serves."""
 
-import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,24 @@ async def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
         await refused(client, {"token": ANN})
 
 
+@pytest.mark.req("IDENT-65")
+@trio_test
+async def test_revocations_are_kept_by_the_new_leeway(tmp_path: Path) -> None:
+    ahead_s, month_s = 0.0, 30 * 86_400
+    async with (
+        identified(
+            jwt=jwt_options(tmp_path, leeway_s=0.0), clock=lambda: time.time() + ahead_s
+        ) as here,
+        here.client() as client,
+    ):
+        await reload(here, jwt=jwt_options(tmp_path, leeway_s=60.0))
+        longest = token(jti="t", exp=int(time.time()) + month_s + 50)
+        await here.service.revoke(token_id="t")
+        ahead_s = month_s + 55.0
+        error = await refused(client, {"token": longest})
+        assert error["data"] == {"errcode": 3, "errmsg": "the token was revoked"}
+
+
 @pytest.mark.req("IDENT-43")
 @trio_test
 async def test_another_jwks_url(tmp_path: Path) -> None:
@@ -148,4 +166,3 @@ async def test_a_jwks_url_that_hangs_does_not_stop_the_start(tmp_path: Path) -> 
                 assert trio.current_time() - began < 2
                 await client.connect("/chat", {"token": ANN})
                 assert here.service.statistics().fetches_failed > 0
-    assert json.loads(key_set()) == {"keys": []}

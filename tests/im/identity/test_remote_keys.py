@@ -2,16 +2,21 @@
 
 import pytest
 import trio
-from tests.http.answering import Answers, answer, answering
+from tests.http.answering import answer, answering
+from tests.im.identity.identified import identified
 from tests.im.identity.tokens import attempt, key_set, other_key, public_jwk, token
 from trio.testing import MockClock, trio_test
 
+from trio_socketio.codec.json_web_signature import SignedToken, decode_compact
 from trio_socketio.http.client import Response
 from trio_socketio.http.outgoing import Outgoing, RequestFailed, parse_target
+from trio_socketio.im.identity import jwt_verifier
 from trio_socketio.im.identity.claims import ClaimRules
 from trio_socketio.im.identity.identity import LATER, UNAVAILABLE, UNKNOWN_KEY, Identity, Refusal
 from trio_socketio.im.identity.jwt_verifier import JwtVerifier
 from trio_socketio.im.identity.key_cache import STALE_S, KeyCache
+from trio_socketio.im.identity.keys import read_key_set
+from trio_socketio.im.identity.options import JwtOptions
 from trio_socketio.im.identity.remote_keys import UNKNOWN_KID_S, RemoteKeys
 
 A, B = public_jwk("RS256", "a"), public_jwk("ES256", "b")
@@ -72,7 +77,8 @@ async def test_many_who_ask_make_one_fetch(autojump_clock: MockClock) -> None:
     answers: list[bool] = []
 
     async def ask() -> None:
-        answers.append(await keys.ask_again())
+        await keys.ask_again()
+        answers.append(keys.are_current)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keys.run)
@@ -156,6 +162,43 @@ async def test_keys_without_names_are_rotated_too(autojump_clock: MockClock) -> 
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.req("IDENT-45")
+def test_keys_that_are_still_there_are_not_gone() -> None:
+    cache = KeyCache(300)
+    first, second = (other_key(name) for name in ("RS256", "ES256"))
+    document = key_set(public_jwk("RS256", key=first), public_jwk("ES256", key=second))
+    for now in (0.0, 10.0, 20.0):
+        assert cache.replace(read_key_set(document)[0], now) == 0
+        assert len(cache.current(now)) == 2
+    cache.replace(read_key_set(key_set(public_jwk("RS256")))[0], 30.0)
+    assert len(cache.current(30.0)) == 3
+    cache.replace(read_key_set(document)[0], 40.0)
+    assert len(cache.current(40.0)) == 3, "two have come back, one is gone"
+    assert len(cache.current(340.0)) == 2
+
+
+@pytest.mark.req("IDENT-67")
+@trio_test
+async def test_while_keys_cannot_be_fetched_no_token_is_called_bad(
+    autojump_clock: MockClock,
+) -> None:
+    source = Fetched(A)
+    source.fails = True
+    keys = RemoteKeys(source, "https://a.example/", KeyCache(300))
+    by = JwtVerifier((), ClaimRules(), keys)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.run)
+        await keys.wait_fetched()
+        for text in (attempt(token("RS256", kid="a")), attempt(token("RS256"))):
+            assert by.verify_now(text) in (LATER, Refusal(UNAVAILABLE))
+            assert await by.verify(text) == Refusal(UNAVAILABLE)
+            assert by.verify_now(text) == Refusal(UNAVAILABLE)
+        source.fails = False
+        await trio.sleep(UNKNOWN_KID_S + 1)
+        assert isinstance(by.verify_now(attempt(token("RS256", kid="a"))), Identity)
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.req("IDENT-19")
 @trio_test
 async def test_keys_that_cannot_be_fetched_again_are_kept_for_a_day(
@@ -167,7 +210,8 @@ async def test_keys_that_cannot_be_fetched_again_are_kept_for_a_day(
         nursery.start_soon(keys.run)
         await keys.wait_fetched()
         source.fails = True
-        assert await keys.ask_again() is False
+        await keys.ask_again()
+        assert not keys.are_current
         await trio.sleep(STALE_S - 100)
         assert names(keys) == ["a"]
         assert keys.failures < 24 * 130, "it is tried every half minute, not more often"
@@ -176,6 +220,10 @@ async def test_keys_that_cannot_be_fetched_again_are_kept_for_a_day(
         source.fails = False
         await trio.sleep(UNKNOWN_KID_S + 1)
         assert names(keys) == ["a"]
+        source.fails, failures = True, keys.failures
+        await keys.ask_again()
+        await trio.sleep(2.5)
+        assert keys.failures - failures == 2, "it begins with short waits again"
         nursery.cancel_scope.cancel()
     assert "cannot fetch the keys of https://a.example/: Connection refused" in caplog.text
     assert "the last ones are kept" in caplog.text
@@ -194,6 +242,45 @@ async def test_a_source_that_hangs_lets_nobody_wait_longer(autojump_clock: MockC
         assert by.verify_now(attempt(token("RS256", kid="a"))) is LATER
         assert await by.verify(attempt(token("RS256", kid="a"))) == Refusal(UNAVAILABLE)
         assert trio.current_time() - began <= 3
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
+async def test_a_token_that_has_to_wait_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def decode(text: str) -> SignedToken:
+        read.append(text)
+        return decode_compact(text)
+
+    monkeypatch.setattr(jwt_verifier, "decode_compact", decode)
+    async with (
+        answering(key_set(A)) as server,
+        identified(jwt=JwtOptions(jwks_url=server.url)) as here,
+        here.client() as client,
+    ):
+        server.answers(key_set(A, B))
+        await client.connect("/chat", {"token": token("ES256", kid="b")})
+        assert len(read) == 2, "with the old keys, and with the new ones"
+
+
+@pytest.mark.req("IDENT-67")
+@trio_test
+async def test_while_a_fetch_hangs_no_token_is_called_bad(autojump_clock: MockClock) -> None:
+    class Hanging(Fetched):
+        async def request(self, method: str, *, timeout_s: float) -> Response:
+            if self.fetches:
+                await trio.sleep_forever()
+            return await super().request(method, timeout_s=timeout_s)
+
+    keys = RemoteKeys(Hanging(A), "https://a.example/", KeyCache(300))
+    by = JwtVerifier((), ClaimRules(), keys)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.run)
+        await keys.wait_fetched()
+        assert keys.are_current
+        assert await by.verify(attempt(token("ES256", kid="b"))) == Refusal(UNAVAILABLE)
+        assert isinstance(by.verify_now(attempt(token("RS256", kid="a"))), Identity)
         nursery.cancel_scope.cancel()
 
 
@@ -224,12 +311,13 @@ async def test_a_bad_document_changes_nothing(
             return document
 
         server.answering = give
-        assert await keys.ask_again() is False
+        await keys.ask_again()
+        assert not keys.are_current
+        assert keys.failures == 1
         assert names(keys) == ["a"]
         assert why in caplog.text
         await outgoing.aclose()
         nursery.cancel_scope.cancel()
-    assert isinstance(server, Answers)
 
 
 @trio_test
@@ -241,6 +329,12 @@ async def test_keys_that_are_left_out_are_told(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keys.run)
         await keys.wait_fetched()
+        for _ in range(3):
+            await keys.ask_again()
+        assert caplog.text.count("is left out") == 1, "it is told once"
+        source.body = key_set({"kty": "oct", "k": "c2VjcmV0"}, A)
+        await keys.ask_again()
+        assert caplog.text.count("is left out") == 2, "something else is left out"
         nursery.cancel_scope.cancel()
     assert "key 1: it is a secret, and secrets are not read from a URL is left out" in caplog.text
     assert "c2VjcmV0" not in caplog.text

@@ -84,7 +84,7 @@ def reason(found: Identity | Refusal) -> Reason:
     return found.reason
 
 
-@pytest.mark.req("IDENT-24")
+@pytest.mark.req("IDENT-24", "IDENT-64")
 @pytest.mark.parametrize(
     ("response", "why"),
     [
@@ -113,6 +113,10 @@ def reason(found: Identity | Refusal) -> Reason:
         (answer({"user": "ann", "token_id": 7}), UNAVAILABLE),
         (answer({"user": "ann", "expires_at_s": "never"}), UNAVAILABLE),
         (answer('{"user": "ann", "expires_at_s": NaN}'), UNAVAILABLE),
+        (answer({"user": "ann", "expires_at_s": (time.time() + 60) * 1000}), UNAVAILABLE),
+        (answer({"user": "ann", "issued_at_s": time.time() * 1000}), UNAVAILABLE),
+        (answer({"user": "ann", "issued_at_s": -1e11}), UNAVAILABLE),
+        (answer({"user": "ann", "issued_at_s": time.time() + 3600}), UNAVAILABLE),
         (answer('{"user": "ann", "claims": []}'), UNAVAILABLE),
         (answer('{"user": "ann", "claims": %s}' % ("[" * 5000)), UNAVAILABLE),
         (answer({"user": "ann", "x": "y" * 70_000}), UNAVAILABLE),
@@ -212,7 +216,8 @@ async def test_what_is_no_json_is_not_sent(tmp_path: Path) -> None:
     assert reason(await judge(hook, auth={"x": object()})) is MALFORMED
 
 
-@pytest.mark.parametrize("content", [None, "short"])
+@pytest.mark.req("IDENT-62")
+@pytest.mark.parametrize("content", [None, "short", "x" * 31 + "\n", "x" * 4097])
 def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "other"
     if content is not None:
@@ -223,6 +228,21 @@ def test_a_secret_that_cannot_be_used(tmp_path: Path, content: str | None) -> No
 
 
 # -- backends
+
+
+@pytest.mark.req("IDENT-64")
+@trio_test
+async def test_the_clock_of_a_backend_may_be_a_little_ahead() -> None:
+    now = time.time()
+    for ahead_s, good in ((4.0, True), (30.0, False)):
+        by, _ = backend(b'{"user": "ann", "issued_at_s": %f}' % (now + ahead_s))
+        found = await by.verify(attempt("t"))
+        if good:
+            assert isinstance(found, Identity)
+            assert found.issued_at_s == pytest.approx(now + ahead_s, abs=1e-3)
+            assert found.leeway_s == 5.0
+        else:
+            assert reason(found) is UNAVAILABLE
 
 
 def backend(result: bytes | Exception) -> tuple[BackendVerifier, list[Any]]:

@@ -7,6 +7,7 @@ import msgspec
 
 from trio_socketio.control.api import Authentication
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.im.identity.claims import is_time
 from trio_socketio.im.identity.identity import (
     EXPIRED,
     REFUSED,
@@ -20,6 +21,8 @@ from trio_socketio.im.identity.identity import (
 from trio_socketio.protocol.user_ids import parse_user_id
 
 _MAX_DETAIL = 200
+CLOCK_LEEWAY_S = 5.0
+"""By how much the clock of a webhook or a backend may differ from ours."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,12 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         return Refusal(UNAVAILABLE), f"the user in its answer cannot be used: {error}"
     if found.token_id is not None and read_token_id(found.token_id) is None:
         return Refusal(UNAVAILABLE), "its answer has a token_id that cannot be used"
+    for name in ("issued_at_s", "expires_at_s"):  # IDENT-64
+        value = getattr(found, name)
+        if value is not None and not is_time(value):
+            return Refusal(UNAVAILABLE), f"the {name} in its answer is not a time in seconds"
+    if found.issued_at_s is not None and found.issued_at_s > now_s + CLOCK_LEEWAY_S:
+        return Refusal(UNAVAILABLE), "the issued_at_s in its answer lies in the future"
     expires_at_s = inf if found.expires_at_s is None else found.expires_at_s
     if expires_at_s <= now_s:
         return Refusal(EXPIRED), ""
@@ -82,6 +91,7 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         token_id=found.token_id,
         # Whoever was asked just now knows of every revocation before, and has decided.
         issued_at_s=attempt.asked_at_s if found.issued_at_s is None else found.issued_at_s,
+        leeway_s=0.0 if found.issued_at_s is None else CLOCK_LEEWAY_S,
         expires_at_s=expires_at_s,
         claims=found.claims,
     )

@@ -1,6 +1,6 @@
 """Which namespaces ask for identity, and which verifiers are asked there, in their order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from trio_socketio.im.identity.identity import (
@@ -66,9 +66,11 @@ class Policies:
     def __init__(
         self, verifiers: Mapping[str, Verifier], namespaces: Iterable[NamespaceIdentity]
     ) -> None:
-        def choose(methods: Iterable[str]) -> Chain | None:
+        def choose(methods: Collection[str]) -> Chain | None:
+            # IDENT-34: it is open if no methods are named. If none of those that are named is set
+            # up, it is closed, as a chain without verifiers refuses every token.
             chosen = [verifiers[method] for method in verifiers if method in methods]
-            return Chain(chosen) if chosen else None
+            return Chain(chosen) if methods else None
 
         chains = {one.name: choose(one.methods) for one in namespaces}
         self._chains = ByNamespace(chains, choose(verifiers))

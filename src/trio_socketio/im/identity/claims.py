@@ -22,8 +22,9 @@ from trio_socketio.im.identity.identity import (
 )
 from trio_socketio.protocol.user_ids import parse_user_id
 
-_FAR_S: Final = 1e12
-"""No time is as far away; NaN, the infinities and the integers that are no float are not either."""
+_FAR_S: Final = 1e11
+"""No time is as far away, and times in milliseconds are further. NaN, the infinities and the
+integers that are no float do not compare as nearer either."""
 
 
 class ClaimRules(NamedTuple):
@@ -56,7 +57,7 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
     if "exp" not in claims or "sub" not in claims:  # IDENT-05, IDENT-06
         missing = "exp" if "exp" not in claims else "sub"
         return Refusal(MISSING_CLAIM, f"the token lacks the claim {missing}")
-    if not _is_time(expires_at_s):
+    if not is_time(expires_at_s):
         return Refusal(BAD_CLAIM, "the claim exp of the token is not a time")
     if expires_at_s + rules.leeway_s <= now_s:  # IDENT-07
         return Refusal(EXPIRED)
@@ -64,7 +65,7 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
         return Refusal(TOO_LONG)
     for name in ("nbf", "iat"):
         if name in claims:
-            if not _is_time(claims[name]):
+            if not is_time(claims[name]):
                 return Refusal(BAD_CLAIM, f"the claim {name} of the token is not a time")
             if claims[name] > now_s + rules.leeway_s:  # IDENT-08
                 return Refusal(NOT_YET_VALID)
@@ -86,12 +87,14 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
         user=user,
         token_id=token_id,
         issued_at_s=claims.get("iat", -inf),
+        leeway_s=rules.leeway_s,
         expires_at_s=expires_at_s,
         claims={name: claims[name] for name in rules.kept if name in claims},
     )
 
 
-def _is_time(value: object) -> "TypeGuard[float]":
+def is_time(value: object) -> "TypeGuard[float]":
+    """Whether a value can be a time in seconds since 1970."""
     return type(value) in (int, float) and -_FAR_S < value < _FAR_S  # type: ignore[operator]
 
 

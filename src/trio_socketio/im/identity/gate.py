@@ -21,6 +21,7 @@ from trio_socketio.im.identity.identity import (
     Attempt,
     Identity,
     Refusal,
+    Verifier,
 )
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
@@ -97,11 +98,11 @@ class Gate(Observer):
             self._decide(joining, found, None)
             return None
         return Awaited(
-            self._identify_later, (joining, chain, attempt), self.options.deadline_s + _SPARE_S
+            self._identify_later, (joining, found, attempt), self.options.deadline_s + _SPARE_S
         )
 
-    async def _identify_later(self, joining: Joining, chain: Chain, attempt: Attempt) -> None:
-        self._decide(joining, await chain.verify(attempt), None)
+    async def _identify_later(self, joining: Joining, by: Verifier, attempt: Attempt) -> None:
+        self._decide(joining, Decision(by.method, await by.verify(attempt)), None)
 
     async def _identify_by_event(self, joining: Joining, chain: Chain) -> None:
         socket = joining.socket
@@ -152,7 +153,7 @@ class Gate(Observer):
     def _decide(
         self, joining: Joining, decision: Decision, credentials: Credentials | None
     ) -> None:
-        """Let a client pass or turn it away; here is no checkpoint that a revocation could use."""
+        """Let a client pass or turn it away. No revocation can be made meanwhile: nothing waits."""
         verdict = decision.verdict
         if isinstance(verdict, Identity) and self._revocations.covers(verdict):
             verdict = Refusal(REVOKED)

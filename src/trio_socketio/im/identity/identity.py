@@ -22,6 +22,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         token_id: names the token, so that it can be revoked; None if it has no name.
         issued_at_s: when the token was issued, seconds since 1970; minus infinity if it does not
             say.
+        leeway_s: by how much the clock that issued it may differ from ours.
         expires_at_s: when it ends; infinity if it does not.
         claims: what else the token says, as far as the options keep it.
     """
@@ -29,6 +30,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user: str
     token_id: str | None = None
     issued_at_s: float = -inf
+    leeway_s: float = 0.0
     expires_at_s: float = inf
     claims: Mapping[str, Any] = {}
 

@@ -36,6 +36,13 @@ log = logging.getLogger(__name__)
 
 MAX_TRIED: Final = 8
 """How many keys are tried on a token that names none."""
+_FEW_TRIED: Final = {"ES256": 4, "EdDSA": 4, "ES384": 2, "ES512": 2}
+"""The same for algorithms that take longer: a forged token takes the time of them all."""
+_NO_NAME: Final = "the token does not name its key (kid), and more keys are known than are tried"
+
+
+_KEY_REASONS: Final = (UNKNOWN_KEY, WRONG_ALGORITHM, BAD_SIGNATURE)
+"""With another key a token that was refused for one of these might be accepted."""
 
 
 class KeySource(Protocol):
@@ -46,10 +53,14 @@ class KeySource(Protocol):
 
     @property
     def may_know_more(self) -> bool:
-        """Whether to ask again may bring a key that is not known yet."""
+        """Whether a fetch that is made now may bring new keys."""
 
-    async def ask_again(self) -> bool:
-        """Wait until the keys were fetched; return whether they were."""
+    @property
+    def are_current(self) -> bool:
+        """Whether the last fetch has brought the keys."""
+
+    async def ask_again(self) -> None:
+        """Wait until the keys were fetched, or could not be."""
 
 
 class JwtVerifier:
@@ -77,17 +88,17 @@ class JwtVerifier:
         self._clock = clock
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
-        if not is_compact(attempt.token):
-            return None
-        return self._verify(attempt.token, ask=True)
+        verdict = self._verify(attempt.token, ask=True)
+        if isinstance(verdict, Refusal) and verdict.reason is MALFORMED:
+            # Only now, as a good token needs no second look.
+            return verdict if is_compact(attempt.token) else None
+        return verdict
 
     async def verify(self, attempt: Attempt) -> Verdict:
         assert self._remote is not None
-        is_fresh = await self._remote.ask_again()
+        await self._remote.ask_again()
         verdict = self._verify(attempt.token, ask=False)
         assert not isinstance(verdict, Later)
-        if not is_fresh and isinstance(verdict, Refusal) and verdict.reason is UNKNOWN_KEY:
-            return Refusal(UNAVAILABLE)
         return verdict
 
     def _verify(self, token: str, *, ask: bool) -> Verdict | Later:
@@ -114,24 +125,26 @@ class JwtVerifier:
             verdict = self._verify_with(signed, bound)
         else:
             verdict = Refusal(WRONG_ALGORITHM if fitting else UNKNOWN_KEY)
-        if ask and isinstance(verdict, Refusal) and self._may_be_new(verdict, known, kid):
-            return LATER
+        remote = self._remote
+        if remote is None or not isinstance(verdict, Refusal):
+            return verdict
+        if verdict.reason in _KEY_REASONS and (  # IDENT-17
+            # Keys without names can be told apart by their signatures alone.
+            kid is None or all(key.kid != kid for key in known)
+        ):
+            if ask and remote.may_know_more:
+                return LATER
+            if not remote.are_current:  # IDENT-67
+                return Refusal(UNAVAILABLE)
         return verdict
 
-    def _may_be_new(self, refusal: Refusal, known: tuple[Key, ...], kid: str | None) -> bool:
-        """Whether the key of a refused token may be one that is not known yet (IDENT-17)."""
-        if self._remote is None or not self._remote.may_know_more:
-            return False
-        if kid is None:  # keys without names can be told apart by their signatures alone
-            return refusal.reason in (UNKNOWN_KEY, WRONG_ALGORITHM, BAD_SIGNATURE)
-        return all(key.kid != kid for key in known)
-
     def _verify_with(self, signed: SignedToken, keys: list[Key]) -> Verdict:
-        for key in keys[:MAX_TRIED]:
+        bound = _FEW_TRIED.get(keys[0].algorithm, MAX_TRIED)  # IDENT-68
+        for key in keys[:bound]:
             if key.verify(signed.signing_input, signed.signature):
                 break
         else:
-            return Refusal(BAD_SIGNATURE)
+            return Refusal(BAD_SIGNATURE, _NO_NAME if len(keys) > bound else "")
         try:
             claims = decode_claims(signed.payload)
         except RemoteProtocolError as error:

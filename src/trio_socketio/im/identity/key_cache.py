@@ -17,6 +17,7 @@ class KeyCache:
 
     Attributes:
         fetched_at: when the document was fetched; minus infinity before it was.
+        left_out: why keys of the document are not used.
     """
 
     def __init__(self, previous_s: float) -> None:
@@ -24,6 +25,7 @@ class KeyCache:
         self._keys: tuple[Key, ...] = ()
         self._previous: list[tuple[float, Key]] = []  # each with when it ends
         self.fetched_at = -inf
+        self.left_out: list[str] = []
 
     def current(self, now: float) -> tuple[Key, ...]:
         """Return the keys that signatures are verified with."""
@@ -40,16 +42,20 @@ class KeyCache:
         Returns:
             How many keys with a name are gone; they are taken for a while more (IDENT-45).
         """
-        # Keys without names cannot be compared: the last ones count as gone each time.
-        named = {(key.kid, key.algorithm) for key in keys if key.kid is not None}
-        gone = [key for key in self._keys if (key.kid, key.algorithm) not in named]
+        there = set(map(_identify, keys))
+        gone = [key for key in self._keys if _identify(key) not in there]
         kept = [
             (ends, key)
             for ends, key in self._previous
-            if ends > now and key.kid is not None and (key.kid, key.algorithm) not in named
+            if ends > now and _identify(key) not in there
         ]
         kept += [(now + self._previous_s, key) for key in gone]
         self._previous = kept[-MAX_KEYS:]
         self._keys = tuple(keys)
         self.fetched_at = now
         return sum(key.kid is not None for key in gone)
+
+
+def _identify(key: Key) -> tuple[object, str]:
+    """What stays the same while a key does: its name, or without one the key itself."""
+    return (key.material if key.kid is None else key.kid), key.algorithm

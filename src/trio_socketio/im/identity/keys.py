@@ -5,19 +5,24 @@ token could be signed with HS256 and the text of a public RSA key as the secret,
 """
 
 import hmac
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trio_socketio.codec.json_text import decode_json
 from trio_socketio.errors import ConfigurationError, RemoteProtocolError
+from trio_socketio.secret_files import read_secret_file
 
 try:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_public_key,
+    )
     from jwt.algorithms import Algorithm, get_default_algorithms
     from jwt.exceptions import PyJWTError
 except ImportError as error:  # a program that verifies no JWT can do without
@@ -36,6 +41,22 @@ _SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 ALGORITHMS: Final = (*_SECRET_BYTES, *_RSA, *_OF_CURVE.values(), "EdDSA")
 _IMPLEMENTED: Final[Mapping[str, Algorithm]] = get_default_algorithms()
 
+_FORMS: Final = (
+    "expected a public key that begins with -----BEGIN PUBLIC KEY-----, such as openssl pkey "
+    "-pubout writes, a JWK, or a set of JWKs; a file with a secret needs an algorithm in the "
+    "options: HS256, HS384 or HS512"
+)
+_SECRET_LOOKS: Final = (
+    (re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff"), "begins with a byte order mark"),
+    (re.compile(rb".*---- ?BEGIN ", re.DOTALL), "has a line with BEGIN, as a key in text form has"),
+    (re.compile(rb"\s*(?:ssh-|ecdsa-|sk-ssh-|sk-ecdsa-)"), "begins as a public key of SSH does"),
+    (re.compile(rb"\s*[\[<]"), "begins as a list of JSON or a web page does"),
+    # A SEQUENCE of DER: a long one, or a short one that begins with the identifier of a kind of
+    # key, whose tag is no printable character.
+    (re.compile(rb"0(?:[\x81-\x84]|.0.\x06)", re.DOTALL), "is in DER form, as a public key may be"),
+)
+"""Forms that no secret may have: a public key that became a secret would let everybody sign."""
+
 
 class Key(NamedTuple):
     """A key that signatures are verified with.
@@ -44,11 +65,13 @@ class Key(NamedTuple):
         kid: its name; None if it has none.
         algorithm: the only one that it is used with.
         verify: called with the signed bytes and the signature.
+        material: the key itself, to tell keys without names apart; None if that is not needed.
     """
 
     kid: str | None
     algorithm: str
     verify: Callable[[bytes, bytes], bool]
+    material: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Key {self.kid!r} for {self.algorithm}>"
@@ -64,25 +87,20 @@ def read_key_file(path: str, algorithm: str | None = None, kid: str | None = Non
     Args:
         path: of the file.
         algorithm: that the key is for; None means what the file says, or else what is usual for the
-            key: RS256, HS256, or what belongs to its curve.
+            key: RS256, or what belongs to its curve. A file that holds a secret as it is is read
+            for HS256, HS384 and HS512 only.
         kid: its name; None means what the file says.
     Raises:
         ConfigurationError: it cannot be read, or holds no key that can be used.
     """
+    content = read_secret_file(path, "the key", MAX_FILE_BYTES)
+    text = content.strip()
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the key {path}: {error.strerror}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"the key {path} is larger than {MAX_FILE_BYTES} bytes")
-    content = content.strip()
-    try:
-        if content.startswith(b"-----BEGIN"):
-            return [_read_pem(content, algorithm, kid)]
-        if content.startswith(b"{"):
-            return _read_json(content, algorithm, kid)
-        return [_bind_secret(content, algorithm, kid)]
+        if text.startswith(b"-----BEGIN"):
+            return [_read_pem(text, algorithm, kid)]
+        if text.startswith(b"{"):
+            return _read_json(text, algorithm, kid)
+        return [_read_secret(content, algorithm, kid)]
     except UnusableKey as error:
         raise ConfigurationError(f"the key {path} cannot be used: {error}") from None
 
@@ -132,6 +150,8 @@ def select_keys(keys: Iterable[Key], kid: str | None) -> list[Key]:
 def _read_json(content: bytes, algorithm: str | None, kid: str | None) -> list[Key]:
     document = _decode_object(content)
     if "keys" not in document:
+        if document.get("use", "sig") != "sig":
+            raise UnusableKey("its use is not sig: it is not for signatures")
         return [_read_jwk(document, algorithm, kid)]
     if algorithm is not None or kid is not None:
         raise UnusableKey("algorithm and kid are for a file with one key, and it is a set")
@@ -140,7 +160,10 @@ def _read_json(content: bytes, algorithm: str | None, kid: str | None) -> list[K
         raise UnusableKey("keys has to be a list of keys")
     if len(found) > MAX_KEYS:
         raise UnusableKey(f"it has more than {MAX_KEYS} keys")
-    return [_read_jwk(one, None, None) for one in found if one.get("use", "sig") == "sig"]
+    keys = [_read_jwk(one, None, None) for one in found if one.get("use", "sig") == "sig"]
+    if not keys:
+        raise UnusableKey("it has no key whose use is sig: none is for signatures")
+    return keys
 
 
 def _decode_object(content: bytes) -> dict[str, Any]:
@@ -155,6 +178,8 @@ def _decode_object(content: bytes) -> dict[str, Any]:
 
 def _read_jwk(jwk: dict[str, Any], algorithm: str | None, kid: str | None) -> Key:
     named = jwk.get("alg")
+    if named is not None and type(named) is not str:
+        raise UnusableKey("its alg is not text")
     if named is not None and algorithm is not None and named != algorithm:
         raise UnusableKey(f"its alg is not {algorithm}")
     algorithm = algorithm or named
@@ -169,7 +194,7 @@ def _read_jwk(jwk: dict[str, Any], algorithm: str | None, kid: str | None) -> Ke
         raise UnusableKey(f"its kty is none of {', '.join(kinds)}")
     try:
         # Any algorithm of the kind can read the key; _bind says which one it is for.
-        reader: Any = _IMPLEMENTED["RS256" if usual == "RS256" else usual]
+        reader: Any = _IMPLEMENTED[usual]
         if usual == "ES256":
             reader = _IMPLEMENTED[_OF_JWK_CURVE.get(jwk.get("crv", ""), "ES256")]
         public = reader.from_jwk(jwk)
@@ -188,10 +213,7 @@ def _read_pem(content: bytes, algorithm: str | None, kid: str | None) -> Key:
     if b"PRIVATE KEY-----" in content:
         raise UnusableKey(_PRIVATE)
     if not content.startswith(b"-----BEGIN PUBLIC KEY-----"):
-        raise UnusableKey(
-            "expected a file that begins with -----BEGIN PUBLIC KEY-----, such as "
-            "openssl pkey -pubout writes"
-        )
+        raise UnusableKey(_FORMS)
     try:
         public = load_pem_public_key(content)
     except Exception:  # cryptography raises errors of several kinds
@@ -216,7 +238,22 @@ def _bind(public: object, algorithm: str | None, kid: str | None) -> Key:
     algorithm = algorithm or usual
     if algorithm not in possible:
         raise UnusableKey(f"it is for {' or '.join(possible)}, not {algorithm!r}")
-    return Key(kid, algorithm, partial(_verify, _IMPLEMENTED[algorithm], public))
+    material = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Key(kid, algorithm, partial(_verify, _IMPLEMENTED[algorithm], public), material)
+
+
+def _read_secret(content: bytes, algorithm: str | None, kid: str | None) -> Key:
+    """Read a file that holds a secret as it is.
+
+    Whatever form a public key has that is not known here, it must not become a secret: everybody
+    has it, and could sign tokens with it.
+    """
+    if algorithm not in _SECRET_BYTES:  # IDENT-60
+        raise UnusableKey(f"{_FORMS}, not {algorithm!r}" if algorithm else _FORMS)
+    for look, why in _SECRET_LOOKS:  # IDENT-61
+        if look.match(content) is not None:
+            raise UnusableKey(f"it is not a secret for {algorithm}: it {why}")
+    return _bind_secret(content, algorithm, kid)
 
 
 def _bind_secret(secret: bytes, algorithm: str | None, kid: str | None) -> Key:

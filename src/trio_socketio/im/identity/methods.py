@@ -44,7 +44,8 @@ class AuthMethods:
     ) -> Revoked:
         """Put out a user's clients, or those that have come with a token, and keep them out.
 
-        A user's tokens that are issued later are accepted. The revocation outlives no restart.
+        A user's tokens that are issued later are accepted: JWTs, when their iat is more than
+        leeway_s later. The revocation outlives no restart.
 
         Args:
             user: the id of the user; give either this or token_id.

@@ -14,7 +14,8 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 MAX_DEADLINE_S: Final = 3.0
 """A backend or webhook that has not answered by then has refused the client."""
-_MIN_TOKEN: Final = 8
+MIN_TOKEN: Final = 8
+"""The fewest characters of a static token."""
 
 
 class StaticToken(OptionGroup, frozen=True, kw_only=True):
@@ -40,8 +41,8 @@ class StaticToken(OptionGroup, frozen=True, kw_only=True):
             raise OptionError("user", str(error)) from None
         if (self.token is None) is (self.file is None):
             raise OptionError("file", "give either token or file")
-        if self.token is not None and len(self.token) < _MIN_TOKEN:
-            raise OptionError("token", f"expected at least {_MIN_TOKEN} characters")
+        if self.token is not None and len(self.token) < MIN_TOKEN:
+            raise OptionError("token", f"expected at least {MIN_TOKEN} characters")
 
 
 class JwtKey(OptionGroup, frozen=True, kw_only=True):
@@ -50,7 +51,8 @@ class JwtKey(OptionGroup, frozen=True, kw_only=True):
     Args:
         file: the path of a public key as PEM, of a JWK, of a set of them, or of a secret.
         algorithm: the only one that the key is used with, such as RS256; None means what the file
-            says, or else RS256, HS256 or what belongs to the key's curve.
+            says, or else RS256 or what belongs to the key's curve. A file that holds a secret as it
+            is needs HS256, HS384 or HS512 here.
         kid: the name of the key; None means what the file says, or a key without a name.
     """
 

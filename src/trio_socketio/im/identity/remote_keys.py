@@ -5,6 +5,7 @@ with the others for the same answer.
 """
 
 import logging
+from enum import Enum, auto
 from math import inf
 from typing import Final, Protocol
 
@@ -21,6 +22,14 @@ log = logging.getLogger(__name__)
 UNKNOWN_KID_S: Final = 30.0
 """How often a token whose key is not known may cause a fetch: anybody can make such tokens up."""
 _OK: Final = 200
+
+
+class State(Enum):
+    """Of the last fetch."""
+
+    FETCHING = auto()  # under way, or asked for
+    FETCHED = auto()
+    FAILED = auto()
 
 
 class Fetcher(Protocol):
@@ -66,7 +75,7 @@ class RemoteKeys:
         self._asked_at = -inf  # when a token caused a fetch the last time
         self._asked = trio.Event()
         self._done = trio.Event()  # set when the next fetch has ended
-        self._is_fetching = False
+        self._state = State.FAILED  # there is nothing yet
         self._backoff = Backoff(1.0, UNKNOWN_KID_S, 0.0)
         self.fetches = 0
         self.failures = 0
@@ -77,30 +86,32 @@ class RemoteKeys:
 
     @property
     def may_know_more(self) -> bool:
-        """Whether to ask again may bring a key that is not known yet (IDENT-17)."""
-        return self._is_fetching or trio.current_time() - self._asked_at >= UNKNOWN_KID_S
+        """Whether a fetch that is made now may bring new keys (IDENT-17)."""
+        return (
+            self._state is State.FETCHING or trio.current_time() - self._asked_at >= UNKNOWN_KID_S
+        )
 
-    async def ask_again(self) -> bool:
-        """Wait until the keys were fetched, by this call or by one that is under way.
+    @property
+    def are_current(self) -> bool:
+        """Whether the last fetch has brought the keys; False while one is under way."""
+        return self._state is State.FETCHED
 
-        Returns:
-            Whether they were, in time.
-        """
-        if not self._is_fetching:
+    async def ask_again(self) -> None:
+        """Wait until a fetch has ended: one that is under way, or else a new one."""
+        if self._state is not State.FETCHING:
             self._asked_at = trio.current_time()
-            self._is_fetching = True
+            self._state = State.FETCHING
             self._asked.set()
-        done, before = self._done, self._cache.fetched_at
         with trio.move_on_after(self._timeout_s):
-            await done.wait()
-        return self._cache.fetched_at > before
+            await self._done.wait()
 
     async def run(self) -> None:
         """Fetch the keys now, when they are wanted, and before they are old; until cancelled."""
         while True:
-            self._is_fetching = True
-            delay_s = self._refresh_s if await self._fetch() else self._backoff.next_delay_s(0)
-            self._is_fetching = False
+            self._state = State.FETCHING
+            succeeded = await self._fetch()
+            self._state = State.FETCHED if succeeded else State.FAILED
+            delay_s = self._refresh_s if succeeded else self._backoff.next_delay_s(0)
             done, self._done, self._asked = self._done, trio.Event(), trio.Event()
             done.set()
             with trio.move_on_after(delay_s):
@@ -122,8 +133,10 @@ class RemoteKeys:
             kept = "the last ones are kept" if self.current() else "it has none so far"
             log.warning("cannot fetch the keys of %s: %s; %s", self._url, error, kept)
             return False
-        for reason in left_out:
-            log.warning("the keys of %s: %s is left out", self._url, reason)
+        if left_out != self._cache.left_out:  # not again each time that they are fetched
+            self._cache.left_out = left_out
+            for reason in left_out:
+                log.warning("the keys of %s: %s is left out", self._url, reason)
         self._backoff.succeeded()
         gone = self._cache.replace(keys, trio.current_time())
         if gone:

@@ -81,7 +81,7 @@ class IdentityService:
         self._ask_backend = ask_backend
         self._prepared = prepare(options, clock) if prepared is None else prepared
         self._set_backend()
-        self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
+        self._revocations = Revocations(_kept_s(options), options.max_revocations, clock)
         self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
         self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
         self._is_taken = False  # that the app handles the event auth was told
@@ -129,6 +129,7 @@ class IdentityService:
         self._gate.options = prepared.options
         self._gate.policies = prepared.policies
         self._clients.grace_s = prepared.options.expiry_grace_s
+        self._revocations.kept_s = _kept_s(prepared.options)
         if self._nursery is None:
             return
         if old.webhook is not None:
@@ -169,15 +170,15 @@ class IdentityService:
         """Put out a user's clients, or those that have come with a token, and keep them out.
 
         Args:
-            user: whose tokens are revoked that were issued until now.
+            user: whose tokens are revoked that were issued until now, as far as their issuer's
+                clock can be trusted.
             token_id: of the token that is revoked.
             for_s: how long the revocation is kept; None means until no token can be valid any more.
         Returns:
             How many clients were put out; None if no further revocation can be kept.
         """
-        if not self._revocations.has_room:
+        if not self._revocations.add(user=user, token_id=token_id, for_s=for_s):
             return None
-        self._revocations.add(user=user, token_id=token_id, for_s=for_s)
         return await self._clients.put_out_revoked(user, token_id)
 
     # -- the service
@@ -211,6 +212,11 @@ class IdentityService:
             self._fetching = trio.CancelScope()
             run = partial(_fetch, self._prepared.remote, self._prepared.outgoing, self._fetching)
             nursery.start_soon(run)
+
+
+def _kept_s(options: IdentityOptions) -> float:
+    """For how long a token can be valid; the leeway counts at both of its ends (IDENT-65)."""
+    return options.max_lifetime_s + (2 * options.jwt.leeway_s if options.jwt else 0.0)
 
 
 async def _fetch(remote: "RemoteKeys", outgoing: "Outgoing", scope: trio.CancelScope) -> None:

@@ -1,19 +1,29 @@
 """Tokens that stand in the configuration, for development."""
 
+from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 from trio_socketio.errors import ConfigurationError
-from trio_socketio.im.identity.identity import Attempt, Identity, Later, Verdict
-from trio_socketio.im.identity.options import StaticToken
+from trio_socketio.im.identity.identity import (
+    Attempt,
+    Identity,
+    Later,
+    Verdict,
+    read_token_id,
+)
+from trio_socketio.im.identity.options import MIN_TOKEN, StaticToken
+from trio_socketio.protocol.user_ids import parse_user_id
+from trio_socketio.secret_files import read_secret_file
 
 _MAX_FILE_BYTES: Final = 4096
 
 
 class StaticTokens:
     """Knows the tokens of the configuration. Of each only its SHA-256 is kept.
+
+    The id of a token is ``static:USER:NUMBER``: 0 for the first one of the user, and so on.
 
     Args:
         tokens: as configured; their files are read.
@@ -25,22 +35,22 @@ class StaticTokens:
     method = "static"
 
     def __init__(self, tokens: Iterable[StaticToken]) -> None:
-        self._users: dict[bytes, str] = {}
+        self._identities: dict[bytes, Identity] = {}
+        numbers: Counter[str] = Counter()
         for token in tokens:
-            digest = _digest(_read(token))
-            other = self._users.setdefault(digest, token.user)
-            if other != token.user:
+            user = parse_user_id(token.user)
+            # Not a digest of it: a token for development is short, and could be guessed from it.
+            named = Identity(user=user, token_id=read_token_id(f"static:{user}:{numbers[user]}"))
+            numbers[user] += 1
+            other = self._identities.setdefault(_digest(_read(token)), named).user
+            if other != user:
                 raise ConfigurationError(
-                    f"the static tokens of {other!r} and {token.user!r} are the same"
+                    f"the static tokens of {other!r} and {user!r} are the same"
                 )
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
-        # Digests are looked up, so the time that it takes tells nothing about a token.
-        digest = _digest(attempt.token)
-        user = self._users.get(digest)
-        if user is None:
-            return None
-        return Identity(user=user, token_id=f"static:{digest.hex()[:16]}")
+        # What is looked up is a digest, so the time that this takes does not help to guess a token.
+        return self._identities.get(_digest(attempt.token))
 
     async def verify(self, attempt: Attempt) -> Verdict:
         raise AssertionError(f"{attempt!r} was decided at once")
@@ -54,17 +64,11 @@ def _read(token: StaticToken) -> str:
     if token.token is not None:
         return token.token
     assert token.file is not None
-    try:
-        with Path(token.file).open("rb") as file:
-            text = file.read(_MAX_FILE_BYTES).decode("ascii").strip()
-    except OSError as error:
+    content = read_secret_file(token.file, f"the token of {token.user!r} in", _MAX_FILE_BYTES)
+    text = content.decode("ascii", "replace")
+    if len(text) < MIN_TOKEN or not (text.isascii() and text.isprintable()):
         raise ConfigurationError(
-            f"cannot read the token of {token.user!r} in {token.file}: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        text = ""
-    if len(text) < 8:
-        raise ConfigurationError(
-            f"the token of {token.user!r}: {token.file} must hold at least 8 ASCII characters"
+            f"the token of {token.user!r}: {token.file} must hold one line of at least "
+            f"{MIN_TOKEN} ASCII characters"
         )
     return text

@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
         outgoing: sends the requests for them; None likewise.
         webhook: None if there is none.
         backend: asks backends; None if they are not asked. Its `ask` is set by who uses it.
-        digests: of the files that each option names, to tell whether they have changed.
+        digests: of the files that each option names; others mean that they have changed.
         trusted: the digest of the certificates that are trusted for the JWKS URL.
     """
 
