@@ -109,8 +109,8 @@ class HttpConnection:
         if body is not None:
             sent.append(("Content-Type", content_type))
             sent.append(("Content-Length", str(len(body))))
-        stream = await self._usable_stream()
         try:
+            stream = await self._usable_stream()
             request = h11.Request(method=method, target=target, headers=sent)
             data = self._http.send(request) or b""
             if body is not None:
