@@ -26,6 +26,7 @@ from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
     OptionError,
+    PayloadTooLarge,
     ProtocolError,
     SessionClosed,
     TrioSocketIOError,
@@ -45,6 +46,10 @@ _TARGET: Final = re.compile(r"[!-~]+").fullmatch
 
 class RequestFailed(TrioSocketIOError):
     """A request got no answer that can be used. The message says why, and shows no secret."""
+
+
+class AnswerUnusable(RequestFailed):
+    """An answer came, so that the target is at work, but it is too large or a redirect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +262,8 @@ class Outgoing:
             headers: further ones.
             timeout_s: for everything: connecting, TLS, sending, and reading the answer.
         Raises:
-            RequestFailed: there is no answer that can be used, or it is a redirect.
+            AnswerUnusable: the answer is too large, or a redirect.
+            RequestFailed: there is no answer.
         """
         connection = self._idle.pop() if self._idle else HttpConnection(self, MAX_ANSWER_BYTES)
         try:
@@ -272,12 +278,14 @@ class Outgoing:
         except BaseException as error:  # HttpConnection has closed itself
             if isinstance(error, trio.TooSlowError):
                 raise RequestFailed(f"no answer within {timeout_s:g} s") from None
+            if isinstance(error, PayloadTooLarge):
+                raise AnswerUnusable(str(error)) from None
             if isinstance(error, (ConnectFailed, SessionClosed, ProtocolError)):
                 raise RequestFailed(str(error)) from None
             raise
         await self._keep(connection)
         if 300 <= response.status < 400:  # IDENT-18
-            raise RequestFailed(f"it answered {response.status}: redirects are not followed")
+            raise AnswerUnusable(f"it answered {response.status}: redirects are not followed")
         return response
 
     async def _keep(self, connection: HttpConnection) -> None:

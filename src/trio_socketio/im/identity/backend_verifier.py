@@ -62,8 +62,11 @@ class BackendVerifier:
         return LATER
 
     async def verify(self, attempt: Attempt) -> Verdict:
+        question = ask_for(attempt)
+        if isinstance(question, Refusal):
+            return question
         try:
-            answer = await self.ask(attempt.namespace, ask_for(attempt), self._deadline_s)
+            answer = await self.ask(attempt.namespace, question, self._deadline_s)
         except ControlError as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 return Refusal(REFUSED)
