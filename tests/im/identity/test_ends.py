@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import Joining, JoiningState, Server, Step
+from trio_socketio.im.identity.clients import Clients
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import Strangers
 
 EXPIRED = {"errcode": 3, "errmsg": "the token has expired"}
 REVOKED = {"errcode": 3, "errmsg": "the token was revoked"}
@@ -151,6 +154,49 @@ async def test_a_token_may_expire_while_its_client_is_still_joining(tmp_path: Pa
         assert error["data"] == EXPIRED
         assert await closes(client)
         assert here.service.statistics().identified == 0
+
+
+@pytest.mark.req("IDENT-73")
+@trio_test
+async def test_a_step_that_renames_the_user_hides_nobody(tmp_path: Path) -> None:
+    server = Server()
+    server.of("/chat").add_steps(
+        [Step(JoiningState.SEAT, lambda joining: joining.identify(f"tenant:{joining.socket.user}"))]
+    )
+    async with (
+        identified(server, jwt=jwt_options(tmp_path), tokens=STATIC, expiry_grace_s=0.0) as here,
+        here.client() as ann,
+        here.client() as bob,
+        here.client() as again,
+    ):
+        await bob.connect("/chat", {"token": BOB})
+        (socket,) = server.of("/chat").sockets.values()
+        assert socket.user == "tenant:bob"
+        identity = here.service.identity_of(socket)
+        assert identity is not None
+        assert identity.user == "bob"
+        await bob.emit("auth", {"token": BOB}, namespace="/chat")
+        assert await bob.receive_event("/chat") == ["auth/reply", OK]
+        assert await here.service.revoke(user="bob") == 1
+        await put_out(bob, REVOKED)
+        await ann.connect("/chat", {"token": token(exp=time.time() + 0.2)})
+        await put_out(ann, EXPIRED)
+        await again.connect("/chat", {"token": ANN})
+    await until(lambda: here.service.statistics().identified == 0)
+    assert here.service._clients._by_user == {}
+
+
+def test_many_clients_of_one_user_leave_at_once() -> None:
+    clients = Clients(Revocations(1.0, 1, time.time), Strangers(), 0.0, time.time)
+    joinings: list[Any] = [SimpleNamespace(socket=object()) for _ in range(20_000)]
+    for joining in joinings:
+        clients.add(joining, Identity(user="ann"), None)
+    began = time.perf_counter()
+    for joining in joinings:
+        assert clients.find(joining.socket) is not None
+        clients.drop(joining.socket)
+    assert time.perf_counter() - began < 1, "each costs the same, however many there are"
+    assert len(clients) == 0
 
 
 # --- revocation ----------------------------------------------------------------------------------

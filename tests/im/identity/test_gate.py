@@ -23,9 +23,9 @@ from trio_socketio import (
     ServerOptions,
     Step,
 )
-from trio_socketio.im.identity.clients import MAX_REFUSALS
 from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.identity.strangers import MAX_REFUSALS
 
 OPEN_ROOT = NamespaceIdentity(name="/", methods=())
 
@@ -173,7 +173,17 @@ async def test_a_client_that_was_refused_is_hung_up_on(transport: str) -> None:
             await client.connect("/")  # it never asks for more
             await trio.sleep(0.5)
             await client.emit("x", ack_id=1)
-        assert here.service._clients._strangers == {}
+        assert len(here.service._strangers) == 0
+
+
+@pytest.mark.req("IDENT-72")
+@trio_test
+async def test_nothing_is_kept_of_a_refused_client_that_has_left() -> None:
+    async with identified(tokens=STATIC, auth_timeout_s=60.0) as here:
+        for _ in range(3):
+            async with here.client() as client:
+                await refused(client, {"token": "wrong-token"})
+        await until(lambda: len(here.service._strangers) == 0)
 
 
 @pytest.mark.req("IDENT-32")

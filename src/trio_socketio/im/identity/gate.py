@@ -24,6 +24,7 @@ from trio_socketio.im.identity.identity import (
 )
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.socketio.credentials import AUTH_TIMED_OUT, ERROR_EVENT, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.registrar import Observer
@@ -34,6 +35,8 @@ AUTH_EVENT: Final = "auth"
 REPLY_EVENT: Final = "auth/reply"
 _TOKEN: Final = "token"
 _WELCOME: Final = {"errcode": 0, "errmsg": "ok"}
+ABANDONED: Final = "abandoned"
+"""The result of an attempt whose client has left, or was put out, before it was decided."""
 _SPARE_S: Final = 2.0
 """A verifier keeps to its deadline; the step as a whole ends this much later at the latest."""
 
@@ -45,6 +48,7 @@ class Gate(Observer):
         options: times and bounds.
         policies: which namespaces ask, and whom.
         clients: those that are identified.
+        strangers: those that were refused.
         revocations: of users and tokens.
         clock: seconds since 1970.
 
@@ -59,12 +63,14 @@ class Gate(Observer):
         options: IdentityOptions,
         policies: Policies,
         clients: Clients,
+        strangers: Strangers,
         revocations: Revocations,
         clock: Callable[[], float],
     ) -> None:
         self.options = options
         self.policies = policies
         self._clients = clients
+        self._strangers = strangers
         self._revocations = revocations
         self._clock = clock
         self.tally: Counter[tuple[str, str]] = Counter()
@@ -174,7 +180,7 @@ class Gate(Observer):
         self.tally[decision.method, refusal.reason.label] += 1  # IDENT-42
         if joining.credentials is None:
             client = joining.socket._participant
-            self._clients.hang_up_later(client, self.options.auth_timeout_s)
+            self._strangers.hang_up_later(client, self.options.auth_timeout_s)
         errcode = refusal.reason.errcode
         data = {"errcode": errcode, "errmsg": refusal.message}
         return ConnectRefused(refusal.message, data)  # IDENT-31
@@ -191,10 +197,13 @@ class Gate(Observer):
         chain = self.policies.find(namespace)
         assert chain is not None, "only namespaces that ask have this handler"
         decision = await self._judge_event(namespace, socket, list(arguments), chain)
+        client = self._clients.find(socket)
+        if client is None:  # it was put out meanwhile, and was told why
+            self.tally[decision.method, ABANDONED] += 1
+            return {}
         verdict = decision.verdict
         if isinstance(verdict, Identity):
-            client = self._clients.find(socket)
-            if client is None or verdict.user != socket.user:  # IDENT-36
+            if verdict.user != client.identity.user:  # IDENT-36
                 verdict = Refusal(OTHER_USER)
             elif self._revocations.covers(verdict):
                 verdict = Refusal(REVOKED)

@@ -16,6 +16,7 @@ from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.groups import alone
@@ -82,8 +83,16 @@ class IdentityService:
         self._prepared = prepare(options, clock) if prepared is None else prepared
         self._set_backend()
         self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
-        self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
-        self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
+        self._strangers = Strangers()
+        self._clients = Clients(self._revocations, self._strangers, options.expiry_grace_s, clock)
+        self._gate = Gate(
+            options,
+            self._prepared.policies,
+            self._clients,
+            self._strangers,
+            self._revocations,
+            clock,
+        )
         self._is_taken = False  # that the app handles the event auth was told
         self._nursery: trio.Nursery | None = None
         self._fetching: trio.CancelScope | None = None
@@ -190,6 +199,7 @@ class IdentityService:
     ) -> None:
         """Fetch keys and watch the ends of tokens, until cancelled: for Runtime.start_service."""
         self._clients.begin(runtime.deadlines)
+        self._strangers.begin(runtime.deadlines)
         try:
             async with alone(trio.open_nursery()) as self._nursery:
                 self._start_fetching(self._nursery)
