@@ -9,7 +9,7 @@ import trio
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.identity.identity import EXPIRED, REVOKED, Identity, Reason
 from trio_socketio.im.identity.revocations import Revocations
-from trio_socketio.im.identity.strangers import Strangers
+from trio_socketio.im.identity.strangers import MAX_REFUSALS, Strangers
 from trio_socketio.socketio.credentials import ERROR_EVENT, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.refusing import hang_up_on_stranger
@@ -36,6 +36,7 @@ class IdentifiedClient:
     Attributes:
         joining: None once it has joined.
         ends_at: when to look whether its token has ended, on trio's clock.
+        refusals: how many tokens in a row were refused that it has sent since it is in.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class IdentifiedClient:
         "ends_at",
         "identity",
         "joining",
+        "refusals",
         "socket",
     )
 
@@ -63,6 +65,7 @@ class IdentifiedClient:
         self.credentials = credentials
         self.deadline_entry: Any = None
         self.ends_at = inf
+        self.refusals = 0
 
     @property
     def is_there(self) -> bool:
@@ -132,7 +135,15 @@ class Clients:
     def refresh(self, client: IdentifiedClient, identity: Identity) -> None:
         """Go on with another token of the same user (IDENT-37)."""
         client.identity = identity
+        client.refusals = 0
         self._watch(client)
+
+    def refused_again(self, client: IdentifiedClient) -> None:
+        """Count another token that was refused; too many put the client out (IDENT-74)."""
+        client.refusals += 1
+        if client.refusals >= MAX_REFUSALS:
+            client.socket.disconnect()
+            hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]
 
     def drop(self, socket: Socket | None) -> None:
         """Forget the client of a socket that has left or does not join."""

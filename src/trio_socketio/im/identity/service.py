@@ -20,6 +20,7 @@ from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.handlers import PrivateHandler
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -100,6 +101,7 @@ class IdentityService:
         self._check_app(server)
         server.add_steps([Step(State.AUTHENTICATING, self._gate.identify)])
         server.observe(self._gate)
+        server._host.asks_identity = self.asks_in
         for namespace in server.namespaces.values():
             self._listen(namespace)
         server.on("new_namespace")(self._listen)
@@ -118,7 +120,8 @@ class IdentityService:
         if self._prepared.policies.find(namespace.name) is None:
             return
         if AUTH_EVENT not in namespace._registry.handlers:
-            namespace.on(AUTH_EVENT)(self._gate.authenticate_again)
+            handler = PrivateHandler(AUTH_EVENT, self._gate.authenticate_again)
+            namespace._registry.add_handler(handler)
         elif not self._is_taken:  # once, since clients may make up the names of namespaces
             self._is_taken = True
             log.error(
