@@ -81,6 +81,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
     """
 
     _may_be_zero = frozenset(("previous_keys_s", "leeway_s"))
+    _urls = frozenset(("jwks_url",))
 
     keys: tuple[JwtKey, ...] = ()
     jwks_url: str | None = None
@@ -114,6 +115,8 @@ class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
         max_failures: after so many failures in a row it is not asked for open_s.
         open_s: see max_failures.
     """
+
+    _urls = frozenset(("url",))
 
     url: str
     secret_file: str

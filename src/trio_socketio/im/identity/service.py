@@ -20,6 +20,7 @@ from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.groups import alone
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 from trio_socketio.socketio.handlers import PrivateHandler
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
@@ -82,7 +83,8 @@ class IdentityService:
             )
         self._ask_backend = ask_backend
         self._prepared = prepare(options, clock) if prepared is None else prepared
-        self._set_backend()
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self._hand_out()
         self._revocations = Revocations(options.max_lifetime_s, options.max_revocations, clock)
         self._strangers = Strangers()
         self._clients = Clients(self._revocations, self._strangers, options.expiry_grace_s, clock)
@@ -130,20 +132,25 @@ class IdentityService:
                 namespace._family,
             )
 
-    def _set_backend(self) -> None:
-        if self._prepared.backend is not None and self._ask_backend is not None:
-            self._prepared.backend.ask = self._ask_backend
+    def _hand_out(self) -> None:
+        """Give the verifiers what only the service has."""
+        backend, webhook = self._prepared.backend, self._prepared.webhook
+        if backend is not None and self._ask_backend is not None:
+            backend.ask = self._ask_backend
+            backend.lines = self._lines
+        if webhook is not None:
+            webhook.lines = self._lines
 
     def apply(self, prepared: Prepared) -> None:
         """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in."""
         old, self._prepared = self._prepared, prepared
-        self._set_backend()
+        self._hand_out()
         self._gate.options = prepared.options
         self._gate.policies = prepared.policies
         self._clients.grace_s = prepared.options.expiry_grace_s
         if self._nursery is None:
             return
-        if old.webhook is not None:
+        if old.webhook is not None and old.webhook is not prepared.webhook:
             self._nursery.start_soon(old.webhook.aclose)
         if old.remote is not prepared.remote:
             if old.remote is not None:
@@ -203,6 +210,8 @@ class IdentityService:
         """Fetch keys and watch the ends of tokens, until cancelled: for Runtime.start_service."""
         self._clients.begin(runtime.deadlines)
         self._strangers.begin(runtime.deadlines)
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS, runtime.deadlines)
+        self._hand_out()
         try:
             async with alone(trio.open_nursery()) as self._nursery:
                 self._start_fetching(self._nursery)
@@ -214,6 +223,7 @@ class IdentityService:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
+            self._lines.flush()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 if self._prepared.webhook is not None:
                     await self._prepared.webhook.aclose()

@@ -52,6 +52,9 @@ class Webhook:
         clock: seconds since 1970.
     Raises:
         ConfigurationError: a file cannot be used.
+
+    Attributes:
+        lines: says which failures are logged. The service has one that it flushes.
     """
 
     method = "webhook"
@@ -70,7 +73,7 @@ class Webhook:
         self._clock = clock
         self._breaker = CircuitBreaker(options.max_failures, options.open_s)
         self._in_flight = 0
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self.lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
         return LATER
@@ -136,7 +139,7 @@ class Webhook:
         return self._fail(failure)
 
     def _fail(self, failure: str) -> Refusal:
-        if self._lines.admits("questions that the webhook has not answered"):
+        if self.lines.admits("questions that the webhook has not answered"):
             log.warning("the webhook %s: %s", self._outgoing.target, failure)
         return Refusal(UNAVAILABLE)
 

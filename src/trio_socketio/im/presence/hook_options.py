@@ -33,6 +33,8 @@ class PresenceWebhookOptions(OptionGroup, frozen=True, kw_only=True):
         stop_s: how long the program waits at its end for what is left to be taken, 4 at most.
     """
 
+    _urls = frozenset(("url",))
+
     url: str
     secret_file: str
     namespaces: tuple[str, ...]
