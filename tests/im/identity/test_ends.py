@@ -113,6 +113,17 @@ async def test_a_clock_that_is_set_back_is_looked_at_again(tmp_path: Path) -> No
 
 
 @trio_test
+async def test_a_far_end_is_looked_at_once_a_day(tmp_path: Path) -> None:
+    async with identified(jwt=jwt_options(tmp_path)) as here, here.client() as client:
+        await client.connect("/chat", {"token": token(exp=time.time() + 3 * 86_400)})
+        (socket,) = here.server.of("/chat").sockets.values()
+        record = here.service._clients.find(socket)
+        assert record is not None
+        ahead_s = record.ends_at - trio.current_time()
+        assert ahead_s == pytest.approx(86_400, abs=10), "the clock may be set meanwhile"
+
+
+@trio_test
 async def test_what_never_expires_is_not_watched() -> None:
     async with identified() as here, here.client() as client:
         await client.connect("/chat", {"token": ANN})
@@ -225,6 +236,55 @@ async def test_a_revocation_puts_out_the_clients_concerned(tmp_path: Path, by: s
         assert here.service.statistics().identified == 1
         assert here.service.statistics().put_out["revoked"] == 2
         assert await here.service.revoke(user="nobody") == 0
+
+
+@pytest.mark.req("IDENT-39")
+@trio_test
+async def test_a_revocation_puts_out_no_newer_token() -> None:
+    now = 1_000_000.0
+
+    async def ask(namespace: str, question: Any, timeout_s: float) -> bytes:
+        return b'{"user": "ann"}'
+
+    async with (
+        identified(backend=True, ask_backend=ask, clock=lambda: now) as here,
+        here.client() as client,
+    ):
+        await here.service.revoke(user="ann")
+        now += 60.0
+        await client.connect("/chat", {"token": "newer"})
+        # This is how a client looks that comes while many others are being put out.
+        assert await here.service._clients.put_out_revoked("ann", None) == 0
+        assert here.service.statistics().identified == 1
+
+
+class Leaving:
+    """A socket that is not in its namespace any more."""
+
+    connected = False
+    _participant = None
+
+
+@pytest.mark.req("IDENT-39")
+@trio_test
+async def test_a_client_that_leaves_while_others_are_put_out_is_not_counted() -> None:
+    revocations = Revocations(60.0, 1, time.time)
+    clients = Clients(revocations, Strangers(), 0.0, time.time)
+    refusals: list[Any] = []
+    joinings: list[Any] = [
+        SimpleNamespace(socket=Leaving(), _refuse=refusals.append) for _ in range(600)
+    ]
+    added = [clients.add(joining, Identity(user="ann"), None) for joining in joinings]
+    revocations.add(user="ann")
+
+    async def leave() -> None:
+        added[-1].joining = None
+        clients.drop(added[-1].socket)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        assert await clients.put_out_revoked("ann", None) == 599
+    assert len(refusals) == 599
 
 
 @pytest.mark.req("IDENT-40")
