@@ -181,7 +181,9 @@ async def test_an_idle_connection_is_used_only_if_it_is_silent(
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-        http = HttpConnection(RealServers(listeners[0].socket.getsockname()[1], ours), 100)
+        http = HttpConnection(
+            RealServers(listeners[0].socket.getsockname()[1], ours), 100, shared=True
+        )
         for _ in range(2):
             assert (await http.request("GET", "/")).body == b"1", "it is kept for the next request"
         went_on.set()
@@ -203,7 +205,7 @@ async def test_a_stream_that_is_no_socket_is_asked_by_reading() -> None:
             return ours
 
     opened: list[trio.abc.Stream] = []
-    http = HttpConnection(Pairs(0, None), 100)
+    http = HttpConnection(Pairs(0, None), 100, shared=True)
     assert (await http.request("GET", "/")).body == b"1"
     await opened[0].send_all(answer(b"admin"))
     assert (await http.request("GET", "/")).body == b"2"

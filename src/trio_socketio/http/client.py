@@ -67,11 +67,14 @@ class HttpConnection:
     Args:
         dialer: opens the connections.
         max_body_bytes: the largest body of a response.
+        shared: whether its requests are made for different people. Then it looks more closely,
+            before each, for what the server may have sent behind the last answer.
     """
 
-    def __init__(self, dialer: Dialer, max_body_bytes: int) -> None:
+    def __init__(self, dialer: Dialer, max_body_bytes: int, *, shared: bool = False) -> None:
         self._dialer = dialer
         self._max_body_bytes = max_body_bytes
+        self._shared = shared
         self._stream: trio.abc.Stream | None = None
         self._http = h11.Connection(h11.CLIENT)
         self._idle_since = 0.0
@@ -140,12 +143,24 @@ class HttpConnection:
 
     async def _usable_stream(self) -> trio.abc.Stream:
         stream = self._stream
-        if stream is not None and (self.is_stale or not await _is_silent(stream)):
+        if stream is not None and (self.is_stale or not await self._is_silent(stream)):
             await self.aclose()
         if self._stream is None:
             self._stream = await self._dialer.open_stream()
             self._http = h11.Connection(h11.CLIENT)
         return self._stream
+
+    async def _is_silent(self, stream: trio.abc.Stream) -> bool:
+        """Whether nothing can be read from an idle connection (HTTP-65, HTTP-66)."""
+        carrier = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        if isinstance(carrier, trio.SocketStream):
+            if carrier.socket.is_readable():
+                return False
+            if carrier is stream:
+                return True
+        # TLS may hold what has come along with the answer, so nobody knows before it is read. This
+        # is slower than the look at the socket by some 0.2 ms.
+        return not self._shared or not await _can_read(stream)
 
     async def _read_response(self, stream: trio.abc.Stream) -> Response:
         status, cookies, parts, size = 0, [], [], 0
@@ -174,16 +189,8 @@ class HttpConnection:
                 raise SessionClosed("transport error")
 
 
-async def _is_silent(stream: trio.abc.Stream) -> bool:
-    """Whether nothing can be read from an idle connection (HTTP-65, HTTP-66)."""
-    carrier = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-    if isinstance(carrier, trio.SocketStream):
-        if carrier.socket.is_readable():
-            return False
-        if carrier is stream:
-            return True
-    # TLS may hold what has come along with the answer, so nobody knows before it is read. This is
-    # slower than the look at the socket by some 0.2 ms.
+async def _can_read(stream: trio.abc.Stream) -> bool:
+    """Whether something can be read at once. It is lost then."""
     heard = False
 
     async def listen() -> None:
@@ -197,7 +204,7 @@ async def _is_silent(stream: trio.abc.Stream) -> bool:
         for _ in range(8):  # some streams pass a few checkpoints before they look
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-    return not heard
+    return heard
 
 
 async def close_stream(stream: trio.abc.Stream) -> None:

@@ -265,7 +265,10 @@ class Outgoing:
             AnswerUnusable: the answer is too large, or a redirect.
             RequestFailed: there is no answer.
         """
-        connection = self._idle.pop() if self._idle else HttpConnection(self, MAX_ANSWER_BYTES)
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = HttpConnection(self, MAX_ANSWER_BYTES, shared=True)
         try:
             with trio.fail_after(timeout_s):
                 response = await connection.request(

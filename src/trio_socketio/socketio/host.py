@@ -72,8 +72,8 @@ class Host:
 
         It is a secret of client and server, so user code does not see it (IDENT-33).
         """
-        asks = self.asks_identity
-        return None if asks is None or not asks(name) else auth.pop("token", None)
+        assert self.asks_identity is not None
+        return auth.pop("token", None) if self.asks_identity(name) else None
 
     def begin(self, deadlines: "Deadlines") -> None:
         """Take the options as they are now: serving begins.

@@ -89,7 +89,7 @@ class Joining:
         # RECOVER-07: taken out of auth before any step runs, so user code does not see the pid.
         recovers = participant.host.recovery is not None and participant.revision.recovers
         self._lost = take_pid(auth) if recovers else None
-        self._token = participant.host.take_token(name, auth)
+        self._token = participant.host.asks_identity and participant.host.take_token(name, auth)
         self._at: Step | str = ""  # the step at work, for the log
         self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # that of the task, once there is one
