@@ -97,6 +97,14 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             'jwt.keys = [{ file = "x" }]\njwt.ca_file = "y"',
             ["ca_file: has no effect without jwks_url"],
         ),
+        (
+            'jwt.jwks_url = "http://127.0.0.1/"\njwt.ca_file = "y"',
+            ["ca_file: has no effect, because jwks_url is not https"],
+        ),
+        (
+            'webhook = { url = "http://127.0.0.1/", secret_file = "x", ca_file = "y" }',
+            ["ca_file: has no effect, because url is not https"],
+        ),
         ('webhook.url = "https://a.example/"', ["secret_file: is missing"]),
         (
             'webhook.url = "https://a.example/"\nwebhook.secret_file = "nowhere"',

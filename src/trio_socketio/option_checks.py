@@ -54,6 +54,8 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The options that can be changed while a program runs; see `apply` of their owner."""
     _secret: ClassVar[frozenset[str]] = frozenset()
     """The options whose values are never shown, and may be read from files of their own."""
+    _urls: ClassVar[frozenset[str]] = frozenset()
+    """The options whose values are URLs, of which the query is never shown."""
     _stand_ins: ClassVar[Mapping[str, Any]] = {}
     """Values for options without a default, in place of wrong ones while the others are checked."""
 

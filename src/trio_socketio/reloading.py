@@ -172,6 +172,10 @@ def plan(
         for name in tokens.names_of_new_secrets(held.tokens):  # CFG-31
             changed.append(Change("control", "tokens", None, f"{name} has a new secret"))
     _check_presence(taken.presence, options)
+    wanted_identity = loaded.configuration.identity
+    if wanted_identity.asks and wanted_identity != taken.identity:
+        # What waits for the restart is read as well, because that is no time to find a fault.
+        prepare(wanted_identity)
     identity = None
     if held.identity is not None:
         identity = _prepare_identity(taken.identity, held.identity)

@@ -2,18 +2,26 @@
 
 import hmac
 import ssl
+import threading
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from socket import AF_INET, SOCK_STREAM
+from typing import Any
 
 import pytest
 import trio
 import trustme
-from tests.http.answering import Raw, answer, answering
+from tests.http.answering import Asked, Raw, answer, answering
+from tests.socketio.serving import until
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.http import outgoing as outgoing_module
+from trio_socketio.http.client import IDLE_S
 from trio_socketio.http.outgoing import (
     MAX_ANSWER_BYTES,
+    RESOLVERS,
     SIGNATURE_HEADER,
     Outgoing,
     RequestFailed,
@@ -201,10 +209,92 @@ async def test_certificates_are_verified(tmp_path: Path) -> None:
 @trio_test
 async def test_a_server_that_speaks_no_tls() -> None:
     async with answering("x") as server:
-        outgoing = Outgoing(parse_target(server.url.replace("http:", "https:")))
+        outgoing = Outgoing(parse_target(server.url.replace("http:", "https:")), trust(None))
         with pytest.raises(RequestFailed):
             await outgoing.request("GET", timeout_s=1)
         assert not server.asked
+
+
+@pytest.mark.req("HTTP-67")
+@trio_test
+async def test_a_resolver_that_hangs_takes_no_threads_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hanging: list[str] = []
+    released = threading.Event()
+
+    def hang(host: str, port: int, **_: object) -> list[Any]:
+        hanging.append(host)
+        released.wait(10)
+        return []
+
+    monkeypatch.setattr(outgoing_module, "getaddrinfo", hang)
+    outgoing = Outgoing(parse_target("https://a.example/"), trust(None))
+
+    async def ask() -> None:
+        with pytest.raises(RequestFailed, match="no answer within"):
+            await outgoing.request("GET", timeout_s=0.2)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(ask)
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        assert hanging == ["a.example"] * RESOLVERS
+    finally:
+        released.set()
+
+
+@trio_test
+async def test_each_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(host: str, port: int, **_: object) -> list[Any]:
+        addresses = ("127.0.0.2", "127.0.0.2", "127.0.0.1")
+        return [(AF_INET, SOCK_STREAM, 0, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(outgoing_module, "getaddrinfo", find)
+    async with answering("here") as server:
+        outgoing = Outgoing(parse_target(f"http://localhost:{server.port}/"))
+        assert (await outgoing.request("GET", timeout_s=5)).body == b"here"
+        assert server.asked[0].headers["host"] == f"localhost:{server.port}"
+        await outgoing.aclose()
+
+
+@pytest.mark.req("HTTP-68")
+@trio_test
+async def test_connections_that_stay_idle_are_closed() -> None:
+    async with answering("x") as server:
+        outgoing = Outgoing(parse_target(server.url))
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(partial(outgoing.request, "GET", timeout_s=5))
+        assert server.open_now > 1
+        await trio.sleep(IDLE_S + 0.1)
+        await outgoing.request("GET", timeout_s=5)
+        await until(lambda: server.open_now == 1)
+        await outgoing.aclose()
+
+
+@pytest.mark.req("HTTP-68")
+@trio_test
+async def test_a_request_under_way_at_the_end_keeps_no_connection() -> None:
+    async with answering() as server, trio.open_nursery() as nursery:
+        outgoing = Outgoing(parse_target(server.url))
+        go_on, answers = trio.Event(), []
+
+        async def wait(_: Asked) -> bytes:
+            await go_on.wait()
+            return answer("late")
+
+        async def ask() -> None:
+            answers.append((await outgoing.request("GET", timeout_s=5)).body)
+
+        server.answering = wait
+        nursery.start_soon(ask)
+        await until(lambda: len(server.asked) == 1)
+        await outgoing.aclose()
+        go_on.set()
+        await until(lambda: answers == [b"late"])
+        await until(lambda: server.open_now == 0)
 
 
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:

@@ -55,8 +55,14 @@ def _visible(group: msgspec.Struct) -> dict[str, Any]:
 
 
 def visible_value(group: msgspec.Struct, name: str) -> Any:
-    """The value of an option as it may be shown: a secret that is set is masked (CFG-09)."""
+    """The value of an option as it may be shown: a secret that is set is masked (CFG-09).
+
+    So is the query of a URL, which may hold one.
+    """
     value = getattr(group, name)
+    if name in getattr(group, "_urls", ()) and value is not None:
+        path, mark, query = value.partition("?")
+        return f"{path}?{MASK}" if query else path + mark
     secret = name in getattr(group, "_secret", ())
     return MASK if secret and value is not None else value
 

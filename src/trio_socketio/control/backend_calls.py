@@ -1,6 +1,7 @@
 """The calls of the server on the connection of a backend."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Raw
 
@@ -15,6 +16,10 @@ from trio_socketio.errors import ControlError, LocalProtocolError, SessionClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+MAX_QUESTIONS: Final = 64
+"""How many calls of `BackendCalls.ask` may wait for their answers."""
 
 
 class Line(Protocol):
@@ -45,6 +50,7 @@ class BackendCalls:
         "_on_end",
         "_options",
         "_outlet",
+        "_questions",
         "_standing",
         "_timeouts",
         "name",
@@ -58,14 +64,16 @@ class BackendCalls:
         self._outlet = outlet
         self._standing = standing
         self._options = options
-        self._asked = OutgoingCalls("the backend", options.backends.max_in_flight)
+        ids = count(1)
+        self._asked = OutgoingCalls("the backend", options.backends.max_in_flight, ids)
+        self._questions = OutgoingCalls("the backend", MAX_QUESTIONS, ids)
         self._on_end: list[Callable[[], None]] = []
         self._timeouts = 0  # deadlines that have passed since its last answer
 
     @property
     def pending(self) -> int:
         """The number of calls that it has not answered yet."""
-        return len(self._asked)
+        return len(self._asked) + len(self._questions)
 
     def may_be_backend(self) -> bool:
         """Whether it is connected, and its token still lets it be told of events (CONTROL-76)."""
@@ -89,11 +97,13 @@ class BackendCalls:
 
     def receive(self, response: Response) -> None:
         """Take an answer of the peer."""
-        self._asked.receive(response)
+        calls = self._questions if response.id in self._questions else self._asked
+        calls.receive(response)
 
     def end(self, reason: str) -> None:
         """Tell all waiting callers that no answer will come, and who else has to know."""
         self._asked.close(reason)
+        self._questions.close(reason)
         callbacks, self._on_end = self._on_end, []
         for callback in callbacks:
             callback()
@@ -105,17 +115,31 @@ class BackendCalls:
             ControlError: the peer has answered with an error, or not in time, or has gone, or
                 cannot be sent the call.
         """
+        return await self._call(self._asked, method, params, timeout_s)
+
+    async def ask(self, method: str, params: Any, timeout_s: float) -> Raw:
+        """Call a method because of a client that nobody knows yet (CONTROL-95, CONTROL-96).
+
+        Any number of strangers can cause such calls, so they have a bound of their own, and those
+        that are not answered do not end a connection that carries the events of others.
+
+        Raises:
+            ControlError: see call.
+        """
+        return await self._call(self._questions, method, params, timeout_s)
+
+    async def _call(self, calls: OutgoingCalls, method: str, params: Any, timeout_s: float) -> Raw:
         try:
-            number = self._asked.expect()
+            number = calls.expect()
             try:
                 request = encode_request(method, params, number)
                 if len(request) > self._options.max_line_bytes:  # CONTROL-34
                     raise too_large(f"{method} does not fit into a line of {self.name}")
             except BaseException:
-                self._asked.forget([number])
+                calls.forget([number])
                 raise
             self._line.ask(request)
-            (answer,) = await self._wait(number, timeout_s)
+            (answer,) = await self._wait(calls, number, timeout_s)
         except SessionClosed:
             raise unavailable("the backend has gone") from None
         except LocalProtocolError as error:
@@ -124,11 +148,13 @@ class BackendCalls:
             raise answer
         return answer
 
-    async def _wait(self, number: int, timeout_s: float) -> list[Raw | ControlError]:
+    async def _wait(
+        self, calls: OutgoingCalls, number: int, timeout_s: float
+    ) -> list[Raw | ControlError]:
         try:
-            answers = await self._asked.wait([number], timeout_s)
+            answers = await calls.wait([number], timeout_s)
         except ControlError:
-            self._timeouts += 1
+            self._timeouts += calls is self._asked
             if self._timeouts >= self._options.backends.max_timeouts:  # CONTROL-35
                 self._line.close(f"it has let {self._timeouts} deadlines pass without an answer")
             raise

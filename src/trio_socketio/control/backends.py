@@ -14,9 +14,9 @@ import msgspec
 from trio_socketio.codec.json_rpc import NULL, Code, pass_value
 from trio_socketio.control.api import BackendEvent
 from trio_socketio.control.caller import BackendPeer, Caller
-from trio_socketio.control.failures import unavailable
+from trio_socketio.control.failures import forbidden, unavailable
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.options import BackendOptions, ForwardedEvents
+from trio_socketio.control.options import AUTHENTICATE, BackendOptions, ForwardedEvents
 from trio_socketio.control.refusals import Refusals
 from trio_socketio.errors import (
     ConfigurationError,
@@ -146,8 +146,12 @@ class Backends:
             caller: makes the call.
             namespaces: only events of these; null means every namespace with forwarded events.
             authenticate: whether to call backend.authenticate, too, for clients that have to be
-                identified before they enter one of these namespaces.
+                identified before they enter one of these namespaces. It is given their tokens, so
+                the backend's own token has to allow backend.authenticate.
         """
+        grant = caller.grant
+        if authenticate and grant is not None and not grant.allows(AUTHENTICATE):  # CONTROL-97
+            raise forbidden(AUTHENTICATE, grant.name)
         peer = caller.connected()
         if peer is None:
             raise ControlError(
@@ -185,8 +189,11 @@ class Backends:
         return (
             registered is not None
             and (registered.namespaces is None or namespace in registered.namespaces)
-            and (registered.authenticates or not to_authenticate)
             and peer.may_be_backend()
+            and (
+                not to_authenticate
+                or (registered.authenticates and peer.allows(AUTHENTICATE))  # CONTROL-97
+            )
         )
 
     def _least_busy(self, namespace: str, *, to_authenticate: bool = False) -> BackendPeer | None:
@@ -231,7 +238,7 @@ class Backends:
         peer = self._least_busy(namespace, to_authenticate=True)
         if peer is None:  # IDENT-27
             raise unavailable("no backend is registered that authenticates clients")
-        return bytes(await peer.call("backend.authenticate", question, timeout_s))
+        return bytes(await peer.ask(AUTHENTICATE, question, timeout_s))
 
     # -- events
 

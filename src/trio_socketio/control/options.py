@@ -23,6 +23,8 @@ METHODS: Final = (
     "system.reload", "system.stats", "users.get", "users.kick", "users.list",
 )  # fmt: skip
 """All methods, so that a misspelt name is an error of the configuration."""
+AUTHENTICATE: Final = "backend.authenticate"
+"""The method of a backend that the server calls only if the token of the backend allows it."""
 
 
 def covers(pattern: str, method: str) -> bool:
@@ -81,7 +83,7 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
         for method in self.methods:
             if not _METHODS(method):
                 raise OptionError("methods", f"expected NAME, PREFIX.* or *, not {method!r}")
-            if not any(covers(method, known) for known in METHODS):  # CONTROL-19
+            if not any(covers(method, known) for known in (*METHODS, AUTHENTICATE)):  # CONTROL-19
                 raise OptionError("methods", f"there is no method {method!r}{_similar(method)}")
 
 

@@ -1,7 +1,8 @@
 """The calls that this side makes on a connection: pairs requests with the peer's answers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 import trio
 from msgspec import Raw
@@ -29,19 +30,23 @@ class OutgoingCalls:
     Args:
         peer: names the peer in errors.
         max_pending: how many answers may be awaited.
+        ids: numbers the requests; shared with others that are sent on the same connection.
     """
 
-    __slots__ = ("_closed", "_last_id", "_max_pending", "_peer", "_pending")
+    __slots__ = ("_closed", "_ids", "_max_pending", "_peer", "_pending")
 
-    def __init__(self, peer: str, max_pending: int) -> None:
+    def __init__(self, peer: str, max_pending: int, ids: Iterator[int] | None = None) -> None:
         self._peer = peer
         self._max_pending = max_pending
-        self._last_id = 0
+        self._ids = count(1) if ids is None else ids
         self._pending: dict[int, _Pending] = {}
         self._closed = ""
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._pending
 
     def expect(self) -> int:
         """Expect an answer; return the id for its request.
@@ -55,9 +60,9 @@ class OutgoingCalls:
         if len(self._pending) >= self._max_pending:
             # CONTROL-36
             raise overloaded(f"{self._peer} already has {self._max_pending} calls to answer")
-        self._last_id += 1
-        self._pending[self._last_id] = _Pending()
-        return self._last_id
+        number = next(self._ids)
+        self._pending[number] = _Pending()
+        return number
 
     def forget(self, ids: Sequence[int]) -> None:
         """Stop waiting for the answers to these requests."""

@@ -8,10 +8,14 @@ import hmac
 import re
 import secrets
 import ssl
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_address
+from socket import SOCK_STREAM, getaddrinfo
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +25,7 @@ from trio_socketio.errors import (
     ConfigurationError,
     ConnectFailed,
     OptionError,
+    PayloadTooLarge,
     ProtocolError,
     SessionClosed,
     TrioSocketIOError,
@@ -31,12 +36,20 @@ from trio_socketio.secret_files import read_secret_file
 MAX_ANSWER_BYTES: Final = 65536
 SIGNATURE_HEADER: Final = "Trio-SocketIO-Signature"
 MIN_SECRET_BYTES: Final = 32
+RESOLVERS: Final = 2
+"""How many names of hosts may be looked up at once for one target."""
+CONNECT_S: Final = 0.5
+"""How long an address of a host is tried while there are others."""
 _MAX_SECRET_BYTES: Final = 4096
 _TARGET: Final = re.compile(r"[!-~]+").fullmatch
 
 
 class RequestFailed(TrioSocketIOError):
     """A request got no answer that can be used. The message says why, and shows no secret."""
+
+
+class AnswerUnusable(RequestFailed):
+    """An answer came, so that the target is at work, but it is too large or a redirect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +105,34 @@ def parse_target(url: str) -> Target:
     return Target(host, usual if port is None else port, secure, authority, path)
 
 
-def check_url(name: str, url: str) -> None:
+def check_url(name: str, url: str, ca_file: str | None = None) -> None:
     """Refuse the value of an option to which no requests could be sent.
 
+    Args:
+        name: of the option.
+        url: its value.
+        ca_file: the value of the option ca_file beside it.
     Raises:
-        OptionError: it is not a URL that `parse_target` reads.
+        OptionError: it is not a URL that `parse_target` reads, or it has no use for certificates.
     """
     try:
-        parse_target(url)
+        target = parse_target(url)
     except ConfigurationError as error:
         raise OptionError(name, str(error)) from None
+    if ca_file is not None and not target.secure:
+        raise OptionError("ca_file", f"has no effect, because {name} is not https")
 
 
 def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback if _is_address(host) else host == "localhost"
+
+
+def _is_address(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return False
+    return True
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
@@ -158,13 +182,18 @@ class Outgoing:
 
     Args:
         target: where they go.
-        tls: verifies the server; needed for https.
+        tls: verifies the server; given for https, and only then.
     """
 
     def __init__(self, target: Target, tls: ssl.SSLContext | None = None) -> None:
+        assert target.secure is (tls is not None), "https needs TLS, and nothing else does"
         self.target = target
         self._tls = tls
-        self._idle: list[HttpConnection] = []
+        # HTTP-67: a resolver that hangs keeps its threads for minutes. They are ours, so that it
+        # does not take those of the whole program.
+        self._resolvers = trio.CapacityLimiter(RESOLVERS)
+        self._idle: deque[HttpConnection] = deque()  # the one that was used last stands last
+        self._is_closed = False
 
     @property
     def authority(self) -> str:
@@ -177,14 +206,13 @@ class Outgoing:
     async def open_stream(self) -> trio.abc.Stream:
         target = self.target
         try:
-            stream = await trio.open_tcp_stream(target.host, target.port)
+            stream = await self._connect(await self._resolve())
         except OSError as error:
             raise ConnectFailed(_explain(error)) from None
-        if not target.secure:
+        if self._tls is None:
             return stream
-        context = self._tls or ssl.create_default_context()
         secured = trio.SSLStream(
-            stream, context, server_hostname=target.host, https_compatible=True
+            stream, self._tls, server_hostname=target.host, https_compatible=True
         )
         try:
             await secured.do_handshake()
@@ -195,6 +223,25 @@ class Outgoing:
             await trio.aclose_forcefully(secured)
             raise
         return secured
+
+    async def _resolve(self) -> list[str]:
+        """Look up the addresses of the host."""
+        host = self.target.host
+        if _is_address(host):
+            return [host]
+        found = await trio.to_thread.run_sync(
+            partial(getaddrinfo, host, self.target.port, type=SOCK_STREAM),
+            abandon_on_cancel=True,
+            limiter=self._resolvers,
+        )
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    async def _connect(self, addresses: list[str]) -> trio.SocketStream:
+        """Connect to the first address that answers. The last one has all the time that is left."""
+        for address in addresses[:-1]:
+            with suppress(OSError), trio.move_on_after(CONNECT_S):
+                return await trio.open_tcp_stream(address, self.target.port)
+        return await trio.open_tcp_stream(addresses[-1], self.target.port)
 
     async def request(
         self,
@@ -212,9 +259,13 @@ class Outgoing:
             headers: further ones.
             timeout_s: for everything: connecting, TLS, sending, and reading the answer.
         Raises:
-            RequestFailed: there is no answer that can be used, or it is a redirect.
+            AnswerUnusable: the answer is too large, or a redirect.
+            RequestFailed: there is no answer.
         """
-        connection = self._idle.pop() if self._idle else HttpConnection(self, MAX_ANSWER_BYTES)
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = HttpConnection(self, MAX_ANSWER_BYTES, shared=True)
         try:
             with trio.fail_after(timeout_s):
                 response = await connection.request(
@@ -224,20 +275,34 @@ class Outgoing:
                     headers=headers,
                     content_type="application/json",
                 )
-        except BaseException as error:
-            await connection.aclose()
+        except BaseException as error:  # HttpConnection has closed itself
             if isinstance(error, trio.TooSlowError):
                 raise RequestFailed(f"no answer within {timeout_s:g} s") from None
+            if isinstance(error, PayloadTooLarge):
+                raise AnswerUnusable(str(error)) from None
             if isinstance(error, (ConnectFailed, SessionClosed, ProtocolError)):
                 raise RequestFailed(str(error)) from None
             raise
-        self._idle.append(connection)
+        await self._keep(connection)
         if 300 <= response.status < 400:  # IDENT-18
-            raise RequestFailed(f"it answered {response.status}: redirects are not followed")
+            raise AnswerUnusable(f"it answered {response.status}: redirects are not followed")
         return response
 
+    async def _keep(self, connection: HttpConnection) -> None:
+        """Keep a connection for the next request; close those that none will use (HTTP-68)."""
+        if self._is_closed:  # while this request was under way
+            await connection.aclose()
+            return
+        self._idle.append(connection)
+        while self._idle and self._idle[0].is_stale:
+            await self._idle.popleft().aclose()
+
     async def aclose(self) -> None:
-        """Close the connections that are kept alive."""
+        """Close the connections that are kept alive. From now on, none is kept.
+
+        A request that is under way is answered, and closes its connection.
+        """
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().aclose()
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_socketio.errors import ConnectRefused
 from trio_socketio.socketio.intake import OVERLOAD_FACTOR
 
 if TYPE_CHECKING:
-    from trio_socketio.errors import ConnectRefused
     from trio_socketio.socketio.socket import Socket
 
 ERROR_EVENT: Final = "logic/error"
@@ -21,8 +21,12 @@ BAD_TOKEN: Final = 3
 AUTH_TIMEOUT: Final = 4
 NOT_AUTHENTICATED: Final = 5
 
-AUTH_TIMED_OUT: Final = "authentication timed out"
-"""What a client is told whose credentials have not come, or have not been judged, in time."""
+
+class AuthenticationTimedOut(ConnectRefused):
+    """The credentials of a client have not come, or have not been judged, in time."""
+
+    def __init__(self) -> None:
+        super().__init__("authentication timed out")
 
 
 class Credentials:

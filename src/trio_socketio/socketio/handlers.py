@@ -63,6 +63,12 @@ class Handler:
         return timings.find(self.name)
 
 
+class PrivateHandler(Handler):
+    """A handler of the server's own, whose events are shown to no listener or middleware."""
+
+    __slots__ = ()
+
+
 class Deputy(Handler):
     """A handler that was made for one event and calls another handler, which is timed.
 

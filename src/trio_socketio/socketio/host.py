@@ -2,7 +2,7 @@
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trio_socketio.codec.parsers import JSON, PARSERS, find_parser
 from trio_socketio.engine.counts import EngineCounts
@@ -16,6 +16,8 @@ from trio_socketio.socketio.recovery import Recovery
 from trio_socketio.socketio.stopping import Stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_socketio.codec.parsers import Parser
     from trio_socketio.engine.hooks import Engine
     from trio_socketio.runtime.deadlines import Deadlines
@@ -37,6 +39,7 @@ class Host:
         ConfigurationError: there is no such parser.
 
     Attributes:
+        asks_identity: whether the clients of a namespace are asked who they are; None if none are.
         counts: counts the traffic between the server and its clients.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
@@ -54,6 +57,7 @@ class Host:
         self.engine = engine
         self._own_parser = None if parser is None else find_parser(parser)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
+        self.asks_identity: Callable[[str], bool] | None = None
         self.counts = EngineCounts()
         self.workers = Workers()
         self.intake = Intake()
@@ -62,6 +66,14 @@ class Host:
         self.refusal_log = SampledLog(_REFUSING, logging.INFO, REFUSALS)
         self.stopping = Stopping(options.stop.window_s)
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
+
+    def take_token(self, name: str, auth: dict[str, Any]) -> object:
+        """Take a client's token out of the payload of its CONNECT for a namespace that asks for it.
+
+        It is a secret of client and server, so user code does not see it (IDENT-33).
+        """
+        assert self.asks_identity is not None
+        return auth.pop("token", None) if self.asks_identity(name) else None
 
     def begin(self, deadlines: "Deadlines") -> None:
         """Take the options as they are now: serving begins.

@@ -14,7 +14,7 @@ from trio_socketio.runtime.barrier import disown
 from trio_socketio.runtime.jobs import refuse_coroutine
 from trio_socketio.runtime.verdicts import check_verdict, function_name
 from trio_socketio.signatures import check_function, is_async
-from trio_socketio.socketio.handlers import Deputy, Handler
+from trio_socketio.socketio.handlers import Deputy, Handler, PrivateHandler
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.registry import Registry
@@ -78,15 +78,17 @@ class Interception:
     def get(self, event: str | float, /) -> Handler:
         """Return a handler that calls listeners, middleware and the real handler, if any."""
         handler = self._registry.handlers.get(event) or self._registry.unhandled_for(event)
+        if type(handler) is PrivateHandler:  # IDENT-33
+            return handler
         return InterceptedHandler(event, self, handler)
 
     def wrap(self, handler: Handler) -> Handler:
         """Do the same for a handler that was looked up before.
 
         The handlers of a socket's life, such as "disconnect", are no events of the client: they
-        stay as they are.
+        stay as they are. So do those of the server's own.
         """
-        if handler.name in _LIFE:
+        if handler.name in _LIFE or type(handler) is PrivateHandler:
             return handler
         if isinstance(handler, InterceptedHandler):
             return InterceptedHandler(handler.name, self, handler.inner)

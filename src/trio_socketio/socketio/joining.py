@@ -18,10 +18,10 @@ from trio_socketio.runtime.barrier import sole_error, split_failure
 from trio_socketio.runtime.verdicts import check_verdict, told_refusal
 from trio_socketio.socketio.adapter_life import State as AdapterState
 from trio_socketio.socketio.credentials import (
-    AUTH_TIMED_OUT,
     AUTH_TIMEOUT,
     BAD_TOKEN,
     SERVER_ERROR,
+    AuthenticationTimedOut,
     Credentials,
 )
 from trio_socketio.socketio.founding import found_namespace, is_dynamic_name
@@ -69,6 +69,7 @@ class Joining:
         "_registry",
         "_scope",
         "_stages",
+        "_token",
         "_undos",
         "auth",
         "credentials",
@@ -88,6 +89,7 @@ class Joining:
         # RECOVER-07: taken out of auth before any step runs, so user code does not see the pid.
         recovers = participant.host.recovery is not None and participant.revision.recovers
         self._lost = take_pid(auth) if recovers else None
+        self._token = participant.host.asks_identity and participant.host.take_token(name, auth)
         self._at: Step | str = ""  # the step at work, for the log
         self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # that of the task, once there is one
@@ -405,7 +407,7 @@ class Joining:
 
     def _time_out(self) -> None:
         if self.state is State.ACCEPTED:  # JOIN-25: the client has not sent its credentials
-            self._refuse(ConnectRefused(AUTH_TIMED_OUT), errcode=AUTH_TIMEOUT)
+            self._refuse(AuthenticationTimedOut(), errcode=AUTH_TIMEOUT)
         else:
             self._log(TimeoutError("the step did not end within its time"))
             self._refuse(ConnectRefused("Timed out"), errcode=SERVER_ERROR)

@@ -53,6 +53,7 @@ class Participant:
     """
 
     __slots__ = (
+        "__weakref__",
         "_acks_awaited",
         "_closed",
         "_history",

@@ -21,6 +21,7 @@ from trio_socketio.control import (
     TokenTable,
     open_control,
 )
+from trio_socketio.control.options import BackendOptions, ForwardedEvents
 from trio_socketio.im.identity.options import IdentityOptions
 
 BACKEND = IdentityOptions(backend=True, deadline_s=0.5)
@@ -119,6 +120,94 @@ async def test_a_backend_whose_token_is_narrowed_is_not_asked(tmp_path: Path) ->
             asked = await raw.receive()
             assert asked["method"] == "backend.authenticate"
             await raw.send({"jsonrpc": "2.0", "id": asked["id"], "result": {"user": "ann"}})
+
+
+@pytest.mark.req("CONTROL-97")
+@trio_test
+async def test_a_token_for_events_alone_does_not_learn_who_clients_are(tmp_path: Path) -> None:
+    file = write_token(tmp_path)
+    events, both, wide = (
+        ControlToken(name="ops", file=file, methods=methods)
+        for methods in (
+            ("backend.register",),
+            ("backend.register", "backend.authenticate"),
+            ("backend.*",),
+        )
+    )
+    options: dict[str, Any] = {"identity": BACKEND, "listen": ("tcp:127.0.0.1:0",)}
+    async with (
+        controlled(tmp_path, chat_server(), tokens=(events,), **options) as where,
+        tcp_peer(where) as raw,
+        open_client(where.port) as client,
+    ):
+        await raw.call("auth", token=SECRET)
+        error = await raw.fail("backend.register", authenticate=True)
+        assert error["code"] == Code.FORBIDDEN
+        assert error["message"] == "the token 'ops' may not call backend.authenticate"
+        assert not (await raw.call("backend.register"))["authenticates"]
+        for enough in (both, wide):
+            where.service.apply(TokenTable([enough]))
+            assert (await raw.call("backend.register", authenticate=True))["authenticates"]
+        where.service.apply(TokenTable([events]))
+        assert (await refused(client, {"token": "x"}))["data"]["errcode"] == 1
+        assert len(where.service.backends) == 1, "it is still given events"
+
+
+@pytest.mark.req("CONTROL-95", "CONTROL-96")
+@trio_test
+async def test_strangers_do_not_use_up_what_a_backend_may_be_given(tmp_path: Path) -> None:
+    identity = IdentityOptions(tokens=STATIC, backend=True, deadline_s=0.5)
+    backends = BackendOptions(
+        forward=(ForwardedEvents(namespace="/chat", events=("e",)),),
+        max_in_flight=2,
+        max_timeouts=2,
+    )
+    server = chat_server()
+    async with (
+        controlled(tmp_path, server, identity=identity, backends=backends) as where,
+        peer(where) as raw,
+        where.client("/chat", auth={"token": ANN}) as (ann, _),
+        trio.open_nursery() as nursery,
+    ):
+        await raw.call("backend.register", authenticate=True)
+
+        async def come() -> None:
+            async with open_client(where.port) as client:
+                assert (await refused(client, {"token": "opaque"}))["data"]["errcode"] == 1
+
+        for _ in range(4):
+            nursery.start_soon(come)
+        questions = [await raw.receive() for _ in range(4)]
+        assert {one["method"] for one in questions} == {"backend.authenticate"}
+        for ack_id in (1, 2):
+            await ann.emit("e", namespace="/chat", ack_id=ack_id)
+            event = await raw.receive()
+            assert event["method"] == "backend.event"
+            await raw.send({"jsonrpc": "2.0", "id": event["id"], "result": "done"})
+            assert (await ann.receive())[0] == f'3/chat,{ack_id}["done"]'
+            await trio.sleep(0.6 if ack_id == 1 else 0)  # all questions have timed out
+        await raw.call("system.info")
+
+
+@pytest.mark.req("CONTROL-95")
+@trio_test
+async def test_questions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_socketio.control.backend_calls.MAX_QUESTIONS", 2)
+    identity = IdentityOptions(backend=True, deadline_s=1.0)
+    async with (
+        controlled(tmp_path, chat_server(), identity=identity) as where,
+        peer(where) as raw,
+        open_client(where.port) as first,
+        open_client(where.port) as second,
+        open_client(where.port) as third,
+    ):
+        await raw.call("backend.register", authenticate=True)
+        for client in (first, second):
+            await client.send('0/chat,{"token":"opaque"}')
+            await raw.receive()
+        began = trio.current_time()
+        assert (await refused(third, {"token": "opaque"}))["data"]["errcode"] == 1
+        assert trio.current_time() - began < 0.5
 
 
 @pytest.mark.req("IDENT-26", "IDENT-28")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import Joining, JoiningState, Server, Step
+from trio_socketio.im.identity.clients import Clients
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import Strangers
 
 EXPIRED = {"errcode": 3, "errmsg": "the token has expired"}
 REVOKED = {"errcode": 3, "errmsg": "the token was revoked"}
@@ -110,6 +113,17 @@ async def test_a_clock_that_is_set_back_is_looked_at_again(tmp_path: Path) -> No
 
 
 @trio_test
+async def test_a_far_end_is_looked_at_once_a_day(tmp_path: Path) -> None:
+    async with identified(jwt=jwt_options(tmp_path)) as here, here.client() as client:
+        await client.connect("/chat", {"token": token(exp=time.time() + 3 * 86_400)})
+        (socket,) = here.server.of("/chat").sockets.values()
+        record = here.service._clients.find(socket)
+        assert record is not None
+        ahead_s = record.ends_at - trio.current_time()
+        assert ahead_s == pytest.approx(86_400, abs=10), "the clock may be set meanwhile"
+
+
+@trio_test
 async def test_what_never_expires_is_not_watched() -> None:
     async with identified() as here, here.client() as client:
         await client.connect("/chat", {"token": ANN})
@@ -153,6 +167,49 @@ async def test_a_token_may_expire_while_its_client_is_still_joining(tmp_path: Pa
         assert here.service.statistics().identified == 0
 
 
+@pytest.mark.req("IDENT-73")
+@trio_test
+async def test_a_step_that_renames_the_user_hides_nobody(tmp_path: Path) -> None:
+    server = Server()
+    server.of("/chat").add_steps(
+        [Step(JoiningState.SEAT, lambda joining: joining.identify(f"tenant:{joining.socket.user}"))]
+    )
+    async with (
+        identified(server, jwt=jwt_options(tmp_path), tokens=STATIC, expiry_grace_s=0.0) as here,
+        here.client() as ann,
+        here.client() as bob,
+        here.client() as again,
+    ):
+        await bob.connect("/chat", {"token": BOB})
+        (socket,) = server.of("/chat").sockets.values()
+        assert socket.user == "tenant:bob"
+        identity = here.service.identity_of(socket)
+        assert identity is not None
+        assert identity.user == "bob"
+        await bob.emit("auth", {"token": BOB}, namespace="/chat")
+        assert await bob.receive_event("/chat") == ["auth/reply", OK]
+        assert await here.service.revoke(user="bob") == 1
+        await put_out(bob, REVOKED)
+        await ann.connect("/chat", {"token": token(exp=time.time() + 0.2)})
+        await put_out(ann, EXPIRED)
+        await again.connect("/chat", {"token": ANN})
+    await until(lambda: here.service.statistics().identified == 0)
+    assert here.service._clients._by_user == {}
+
+
+def test_many_clients_of_one_user_leave_at_once() -> None:
+    clients = Clients(Revocations(1.0, 1, time.time), Strangers(), 0.0, time.time)
+    joinings: list[Any] = [SimpleNamespace(socket=object()) for _ in range(20_000)]
+    for joining in joinings:
+        clients.add(joining, Identity(user="ann"), None)
+    began = time.perf_counter()
+    for joining in joinings:
+        assert clients.find(joining.socket) is not None
+        clients.drop(joining.socket)
+    assert time.perf_counter() - began < 1, "each costs the same, however many there are"
+    assert len(clients) == 0
+
+
 # --- revocation ----------------------------------------------------------------------------------
 
 Revoke = Callable[[Identified], Awaitable[int | None]]
@@ -179,6 +236,55 @@ async def test_a_revocation_puts_out_the_clients_concerned(tmp_path: Path, by: s
         assert here.service.statistics().identified == 1
         assert here.service.statistics().put_out["revoked"] == 2
         assert await here.service.revoke(user="nobody") == 0
+
+
+@pytest.mark.req("IDENT-39")
+@trio_test
+async def test_a_revocation_puts_out_no_newer_token() -> None:
+    now = 1_000_000.0
+
+    async def ask(namespace: str, question: Any, timeout_s: float) -> bytes:
+        return b'{"user": "ann"}'
+
+    async with (
+        identified(backend=True, ask_backend=ask, clock=lambda: now) as here,
+        here.client() as client,
+    ):
+        await here.service.revoke(user="ann")
+        now += 60.0
+        await client.connect("/chat", {"token": "newer"})
+        # This is how a client looks that comes while many others are being put out.
+        assert await here.service._clients.put_out_revoked("ann", None) == 0
+        assert here.service.statistics().identified == 1
+
+
+class Leaving:
+    """A socket that is not in its namespace any more."""
+
+    connected = False
+    _participant = None
+
+
+@pytest.mark.req("IDENT-39")
+@trio_test
+async def test_a_client_that_leaves_while_others_are_put_out_is_not_counted() -> None:
+    revocations = Revocations(60.0, 1, time.time)
+    clients = Clients(revocations, Strangers(), 0.0, time.time)
+    refusals: list[Any] = []
+    joinings: list[Any] = [
+        SimpleNamespace(socket=Leaving(), _refuse=refusals.append) for _ in range(600)
+    ]
+    added = [clients.add(joining, Identity(user="ann"), None) for joining in joinings]
+    revocations.add(user="ann")
+
+    async def leave() -> None:
+        added[-1].joining = None
+        clients.drop(added[-1].socket)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        assert await clients.put_out_revoked("ann", None) == 599
+    assert len(refusals) == 599
 
 
 @pytest.mark.req("IDENT-40")

@@ -23,9 +23,11 @@ from trio_socketio import (
     ServerOptions,
     Step,
 )
-from trio_socketio.im.identity.clients import MAX_REFUSALS
+from trio_socketio.codec.json_rpc import Code
+from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.identity.strangers import MAX_REFUSALS
 
 OPEN_ROOT = NamespaceIdentity(name="/", methods=())
 
@@ -173,7 +175,17 @@ async def test_a_client_that_was_refused_is_hung_up_on(transport: str) -> None:
             await client.connect("/")  # it never asks for more
             await trio.sleep(0.5)
             await client.emit("x", ack_id=1)
-        assert here.service._clients._strangers == {}
+        assert len(here.service._strangers) == 0
+
+
+@pytest.mark.req("IDENT-72")
+@trio_test
+async def test_nothing_is_kept_of_a_refused_client_that_has_left() -> None:
+    async with identified(tokens=STATIC, auth_timeout_s=60.0) as here:
+        for _ in range(3):
+            async with here.client() as client:
+                await refused(client, {"token": "wrong-token"})
+        await until(lambda: len(here.service._strangers) == 0)
 
 
 @pytest.mark.req("IDENT-32")
@@ -358,7 +370,7 @@ async def test_the_deadline_covers_the_judging_too() -> None:
             assert await client.receive_event("/chat") == ["auth/reply", told]
             assert await client.receive_event("/chat") == ["logic/error", told]
             assert trio.current_time() - began < 2
-        assert here.results() == {("none", "timeout"): 1}
+        assert here.results() == {("backend", "timeout"): 1}
 
 
 @pytest.mark.req("IDENT-30", "JOIN-37")
@@ -569,3 +581,81 @@ async def test_a_lost_session_is_given_back_to_its_own_user(by_event: bool) -> N
         assert server.statistics().sessions_expired == 1
         assert (await come_back(here, BOB, lost))[0].startswith("0/chat,")
         assert not any("secret" in one for one in await come_back(here, ANN, lost))
+
+
+@pytest.mark.req("IDENT-42")
+@pytest.mark.parametrize("by", ["connect", "event", "renewal"])
+@trio_test
+async def test_an_attempt_whose_client_leaves_is_counted(by: str) -> None:
+    asked, stop = trio.Event(), trio.Event()
+
+    async def ask(namespace: str, question: Any, timeout_s: float) -> bytes:
+        asked.set()
+        await stop.wait()
+        return b'{"user": "bob"}'
+
+    async with identified(tokens=STATIC, backend=True, ask_backend=ask) as here:
+        async with here.client() as client:
+            if by == "connect":
+                await client.send('0/chat,{"token":"opaque"}')
+            else:
+                await client.connect("/chat", {"token": ANN} if by == "renewal" else None)
+                await client.emit("auth", {"token": "opaque"}, namespace="/chat")
+            with trio.fail_after(5):
+                await asked.wait()
+            if by == "renewal":
+                assert await here.service.revoke(user="ann") == 1
+        await until(lambda: here.service.statistics().identified == 0)
+        stop.set()
+        await until(lambda: ("backend", "abandoned") in here.results())
+        assert here.results().pop(("static", "accepted"), 0) == (by == "renewal")
+        assert sum(here.results().values()) == 1 + (by == "renewal")
+        assert here.service._gate._judging == {}
+
+
+@pytest.mark.req("IDENT-74")
+@trio_test
+async def test_a_client_that_is_in_and_sends_bad_tokens_is_put_out(tmp_path: Path) -> None:
+    async with (
+        identified(tokens=STATIC, jwt=jwt_options(tmp_path)) as here,
+        here.client() as client,
+    ):
+        await client.connect("/chat", {"token": ANN})
+        told = {"errcode": 3, "errmsg": "the token belongs to another user"}
+
+        async def send(token: str, number: int) -> None:
+            for _ in range(number):
+                await client.emit("auth", {"token": token}, namespace="/chat")
+
+        async def answered(number: int) -> None:
+            for _ in range(number):
+                assert await client.receive_event("/chat") == ["auth/reply", told]
+                assert await client.receive_event("/chat") == ["logic/error", told]
+
+        await send(BOB, MAX_REFUSALS - 1)
+        await answered(MAX_REFUSALS - 1)
+        await send(ANN, 1)
+        assert await client.receive_event("/chat") == ["auth/reply", OK]
+        await send(BOB, MAX_REFUSALS + 5)
+        await answered(MAX_REFUSALS)
+        assert (await client.receive())[0] == "1/chat,"
+        assert await closes(client)
+        assert here.results()["static", "other_user"] == 2 * MAX_REFUSALS - 1
+
+
+@pytest.mark.req("IDENT-74")
+@trio_test
+async def test_a_token_that_could_not_be_verified_puts_nobody_out() -> None:
+    async def ask(namespace: str, question: Any, timeout_s: float) -> bytes:
+        raise ControlError(Code.UNAVAILABLE, "nobody is there")
+
+    async with (
+        identified(tokens=STATIC, backend=True, ask_backend=ask) as here,
+        here.client() as client,
+    ):
+        await client.connect("/chat", {"token": ANN})
+        for _ in range(MAX_REFUSALS + 1):
+            await client.emit("auth", {"token": "opaque"}, namespace="/chat")
+            assert (await client.receive_event("/chat"))[1]["errcode"] == 1
+            assert (await client.receive_event("/chat"))[0] == "logic/error"
+        assert here.service.statistics().identified == 1

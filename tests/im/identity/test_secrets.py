@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tests.im.identity.identified import STATIC, identified, jwt_options
+from tests.im.identity.identified import ANN, STATIC, identified, jwt_options
 from tests.im.identity.test_gate import refused
 from tests.im.identity.tokens import other_key, token
 from tests.socketio.linked_nodes import linked_servers
@@ -20,7 +20,7 @@ from trio.testing import trio_test
 
 from trio_socketio import Adapter, Joining, Observer, SavedSession, Server, ServerOptions, Socket
 from trio_socketio.control.sockets import show
-from trio_socketio.im.identity.options import StaticToken
+from trio_socketio.im.identity.options import NamespaceIdentity, StaticToken
 
 CANARY = "canary-in-the-mine"
 
@@ -155,6 +155,61 @@ async def test_no_token_is_shown_or_kept(
 
 def _as_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.req("IDENT-33")
+@pytest.mark.parametrize("is_async", [False, True])
+@trio_test
+async def test_the_predicate_of_a_dynamic_namespace_sees_no_token(is_async: bool) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def ask(name: str, auth: dict[str, Any]) -> bool:
+        seen.append(dict(auth))
+        return True
+
+    async def ask_later(name: str, auth: dict[str, Any]) -> bool:
+        return ask(name, auth)
+
+    server = Server()
+    server.of(ask_later if is_async else ask)
+    options = (NamespaceIdentity(name="/open-*", methods=()),)
+    async with (
+        identified(server, tokens=STATIC, namespaces=options) as here,
+        here.client() as client,
+    ):
+        await client.connect("/room-1", {"token": ANN, "device": "phone"})
+        await client.connect("/open-1", {"token": "what the app makes of it"})
+    assert seen == [{"device": "phone"}, {"token": "what the app makes of it"}]
+
+
+@pytest.mark.req("IDENT-33")
+@pytest.mark.parametrize("is_async", [False, True])
+@trio_test
+async def test_listeners_and_middleware_do_not_see_the_event_auth(is_async: bool) -> None:
+    seen: list[Any] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[0] if type(arguments[0]) is list else list(arguments))
+
+    async def note_later(*arguments: Any) -> None:
+        note(*arguments)
+
+    def watch(socket: Socket) -> None:
+        socket.on_any(note_later if is_async else note)
+        socket.use(note_later if is_async else note)
+
+    server = Server()
+    chat = server.of("/chat")
+    chat.on("connection")(watch)
+    chat.on_unhandled(lambda *_: None)
+    async with identified(server, tokens=STATIC) as here, here.client() as client:
+        await client.connect("/chat", {"token": ANN})
+        await client.emit("auth", {"token": ANN}, namespace="/chat", ack_id=1)
+        assert await client.receive_event("/chat") == ["auth/reply", {"errcode": 0, "errmsg": "ok"}]
+        assert (await client.receive())[0].startswith("3/chat,1[")
+        await client.emit("else", 1, namespace="/chat", ack_id=2)
+        assert (await client.receive())[0].startswith("3/chat,2")
+    assert seen == [["else", 1], ["else", 1]]
 
 
 @pytest.mark.req("IDENT-33")

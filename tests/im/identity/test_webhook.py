@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.http.answering import answer, answering
+from tests.http.answering import Asked, answer, answering
 from tests.im.identity.tokens import attempt
 from trio.testing import MockClock, trio_test
 
@@ -21,6 +21,7 @@ from trio_socketio.im.identity.identity import (
     LATER,
     MALFORMED,
     REFUSED,
+    TOO_LARGE,
     UNAVAILABLE,
     Identity,
     Reason,
@@ -180,6 +181,73 @@ async def test_a_webhook_that_fails_again_and_again_is_not_asked(
         for _ in range(20):
             assert reason(await judge(hook)) is REFUSED, "a refusal is an answer"
         assert len(server.asked) == 24
+        await hook.aclose()
+
+
+@pytest.mark.req("IDENT-71")
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer("", 413),
+        answer("", 404),
+        answer("nonsense"),
+        answer("", 302, "Location: /login\r\n"),
+        answer("x" * 70_000),
+    ],
+    ids=["413", "404", "no user", "redirect", "huge"],
+)
+@trio_test
+async def test_an_answer_to_one_client_refuses_no_other(tmp_path: Path, response: bytes) -> None:
+    async def give(asked: Asked) -> bytes:
+        return response if asked.json["token"] == "stranger" else answer({"user": "ann"})
+
+    async with answering("") as server:
+        server.answering = give
+        hook = webhook(tmp_path, server.url, max_failures=2)
+        for _ in range(5):
+            assert await judge(hook, "stranger") == Refusal(UNAVAILABLE)
+        assert isinstance(await judge(hook), Identity)
+        await hook.aclose()
+
+
+@pytest.mark.req("IDENT-71")
+@pytest.mark.parametrize("status", [429, 500, 503])
+@trio_test
+async def test_a_webhook_that_says_it_fails_is_not_asked(tmp_path: Path, status: int) -> None:
+    async with answering("", status) as server:
+        hook = webhook(tmp_path, server.url, max_failures=2)
+        for _ in range(5):
+            assert await judge(hook) == Refusal(UNAVAILABLE)
+        assert len(server.asked) == 2
+        await hook.aclose()
+
+
+LARGE: list[dict[str, Any]] = [
+    {"x": "y" * 8192},
+    {"x": "ü" * 2800},
+    {"x": b"y" * 8192},
+    {"x": [1e15] * 400},
+    {"x": [[]] * 5000},
+    {"x": [[["y" * 3000] * 3] * 3]},
+    {str(number): None for number in range(500)},
+    {"y" * 8192: 1},
+]
+
+
+@pytest.mark.req("IDENT-70")
+@pytest.mark.parametrize("auth", LARGE)
+@trio_test
+async def test_little_is_sent_along_with_a_token(tmp_path: Path, auth: dict[str, Any]) -> None:
+    async with answering({"user": "ann"}) as server:
+        hook = webhook(tmp_path, server.url)
+        by, asked = backend(b'{"user": "ann"}')
+        assert reason(await judge(hook, auth=auth)) is TOO_LARGE
+        assert reason(await by.verify(attempt("t", auth=auth))) is TOO_LARGE
+        assert not server.asked
+        assert not asked
+        usual = {"device": "x" * 4000, "sizes": [1, 2.5, None, True] * 20, "a": {"b": [{}] * 100}}
+        assert isinstance(await judge(hook, auth=usual), Identity)
+        assert isinstance(await by.verify(attempt("t", auth=usual)), Identity)
         await hook.aclose()
 
 

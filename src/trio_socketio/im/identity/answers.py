@@ -1,7 +1,7 @@
 """What a webhook or a backend answers when it is asked who a client is."""
 
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,6 +11,7 @@ from trio_socketio.im.identity.claims import is_time
 from trio_socketio.im.identity.identity import (
     EXPIRED,
     REFUSED,
+    TOO_LARGE,
     UNAVAILABLE,
     Attempt,
     Identity,
@@ -20,8 +21,10 @@ from trio_socketio.im.identity.identity import (
 )
 from trio_socketio.protocol.user_ids import parse_user_id
 
-_MAX_DETAIL = 200
-CLOCK_LEEWAY_S = 5.0
+MAX_AUTH_BYTES: Final = 8192
+_NUMBER_BYTES: Final = 24
+_MAX_DETAIL: Final = 200
+CLOCK_LEEWAY_S: Final = 5.0
 """By how much the clock of a webhook or a backend may differ from ours."""
 
 
@@ -48,8 +51,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.json.Decoder(Answer).decode
 
 
-def ask_for(attempt: Attempt) -> Authentication:
-    """Put the question of who a client is."""
+def ask_for(attempt: Attempt) -> Authentication | Refusal:
+    """Put the question of who a client is, unless the client makes it too large (IDENT-70)."""
+    if not _is_small(attempt.auth):
+        return Refusal(TOO_LARGE, "what was sent along with the token is too large")
     return Authentication(
         namespace=attempt.namespace,
         token=attempt.token,
@@ -96,6 +101,28 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         claims=found.claims,
     )
     return identity, ""
+
+
+def _is_small(auth: dict[str, Any]) -> bool:
+    """Whether what a client has sent along with its token has about MAX_AUTH_BYTES at most.
+
+    It is not encoded for this: a number may take six times the bytes in which it came, and a
+    client could have megabytes encoded only to be refused.
+    """
+    left = MAX_AUTH_BYTES
+    waiting: list[Any] = [auth]
+    while waiting and left >= 0:
+        value = waiting.pop()
+        if isinstance(value, (str, bytes, bytearray)):
+            left -= len(value) if value.isascii() else 3 * len(value)
+        elif isinstance(value, (dict, list)):
+            left -= 2 * len(value)
+            if left >= 0:  # so that no more is looked at than would fit
+                waiting.extend(value)
+                waiting.extend(value.values() if isinstance(value, dict) else ())
+        else:
+            left -= _NUMBER_BYTES
+    return left >= 0
 
 
 def _as_detail(text: str) -> str:

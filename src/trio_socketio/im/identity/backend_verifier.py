@@ -48,6 +48,7 @@ class BackendVerifier:
     Attributes:
         ask: calls the backend. It is set later, because files are read, and verifiers made, before
             there is a control service.
+        lines: says which failures are logged. The service has one that it flushes.
     """
 
     method = "backend"
@@ -56,14 +57,17 @@ class BackendVerifier:
         self.ask: AskBackend = _no_backend
         self._deadline_s = deadline_s
         self._clock = clock
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self.lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
         return LATER
 
     async def verify(self, attempt: Attempt) -> Verdict:
+        question = ask_for(attempt)
+        if isinstance(question, Refusal):
+            return question
         try:
-            answer = await self.ask(attempt.namespace, ask_for(attempt), self._deadline_s)
+            answer = await self.ask(attempt.namespace, question, self._deadline_s)
         except ControlError as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 return Refusal(REFUSED)
@@ -72,6 +76,6 @@ class BackendVerifier:
         return self._fail(wrong) if wrong else verdict
 
     def _fail(self, failure: str) -> Refusal:
-        if self._lines.admits("clients that no backend has authenticated"):
+        if self.lines.admits("clients that no backend has authenticated"):
             log.warning("a client was not authenticated by a backend: %s", failure)
         return Refusal(UNAVAILABLE)

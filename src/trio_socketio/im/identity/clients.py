@@ -9,6 +9,7 @@ import trio
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.identity.identity import EXPIRED, REVOKED, Identity, Reason
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import MAX_REFUSALS, Strangers
 from trio_socketio.socketio.credentials import ERROR_EVENT, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.refusing import hang_up_on_stranger
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from trio_socketio.net.driving import Timetable
 
 _SLICE: Final = 256
-MAX_REFUSALS: Final = 10
-"""A client that is refused so often before its time is over is hung up on at once: each of its
-tokens costs as much as many messages."""
 MAX_WAIT_S: Final = 86_400.0
 """How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
 
@@ -38,6 +36,7 @@ class IdentifiedClient:
     Attributes:
         joining: None once it has joined.
         ends_at: when to look whether its token has ended, on trio's clock.
+        refusals: how many tokens in a row were refused that it has sent since it is in.
     """
 
     __slots__ = (
@@ -47,6 +46,7 @@ class IdentifiedClient:
         "ends_at",
         "identity",
         "joining",
+        "refusals",
         "socket",
     )
 
@@ -65,6 +65,7 @@ class IdentifiedClient:
         self.credentials = credentials
         self.deadline_entry: Any = None
         self.ends_at = inf
+        self.refusals = 0
 
     @property
     def is_there(self) -> bool:
@@ -78,49 +79,12 @@ class IdentifiedClient:
         self._clients.token_ends(self)
 
 
-class Stranger:
-    """A client that was refused. It is hung up on, unless it is identified by then.
-
-    Args:
-        strangers: all of them.
-        client: the client.
-        ends_at: when it is hung up on.
-        last_at: when, if it is just joining a namespace at that time.
-
-    Attributes:
-        refusals: how often it was refused.
-    """
-
-    __slots__ = ("_strangers", "client", "deadline_entry", "ends_at", "last_at", "refusals")
-
-    def __init__(
-        self, strangers: "dict[Any, Stranger]", client: Any, ends_at: float, last_at: float
-    ) -> None:
-        self._strangers = strangers
-        self.client = client
-        self.deadline_entry: Any = None
-        self.ends_at = ends_at
-        self.last_at = last_at
-        self.refusals = 1
-
-    def next_deadline(self) -> float:
-        return self.ends_at
-
-    def expire(self, now: float) -> None:
-        if self.client._joinings and now < self.last_at:
-            self.ends_at = self.last_at
-            return
-        self.ends_at = inf
-        del self._strangers[self.client]
-        if self.client.session.is_open:
-            hang_up_on_stranger(self.client)
-
-
 class Clients:
     """All clients that are identified.
 
     Args:
         revocations: of users and tokens.
+        strangers: those that were refused.
         grace_s: how long after its token has ended a client may stay.
         clock: seconds since 1970.
 
@@ -130,18 +94,24 @@ class Clients:
     """
 
     def __init__(
-        self, revocations: Revocations, grace_s: float, clock: Callable[[], float]
+        self,
+        revocations: Revocations,
+        strangers: Strangers,
+        grace_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self._revocations = revocations
+        self._strangers = strangers
         self.grace_s = grace_s
         self._clock = clock
         self._deadlines: Timetable | None = None
-        self._by_user: dict[str, list[IdentifiedClient]] = {}
-        self._strangers: dict[Any, Stranger] = {}
+        self._by_socket: dict[Socket, IdentifiedClient] = {}
+        # By the user of the token: a step of the app may give the socket another one (IDENT-73).
+        self._by_user: dict[str, dict[IdentifiedClient, None]] = {}
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_user.values()))
+        return len(self._by_socket)
 
     def begin(self, deadlines: "Timetable") -> None:
         """Watch their ends from now on: the server is about to serve."""
@@ -149,10 +119,7 @@ class Clients:
 
     def find(self, socket: Socket) -> IdentifiedClient | None:
         """Return the identified client of a socket."""
-        for client in self._by_user.get(socket.user or "", ()):
-            if client.socket is socket:
-                return client
-        return None
+        return self._by_socket.get(socket)
 
     def add(
         self, joining: Joining, identity: Identity, credentials: Credentials | None
@@ -160,22 +127,31 @@ class Clients:
         """Take in a client that is joining and was identified just now."""
         assert joining.socket is not None
         client = IdentifiedClient(self, joining, joining.socket, identity, credentials)
-        self._by_user.setdefault(identity.user, []).append(client)
+        self._by_socket[client.socket] = client
+        self._by_user.setdefault(identity.user, {})[client] = None
         self._watch(client)
         return client
 
     def refresh(self, client: IdentifiedClient, identity: Identity) -> None:
         """Go on with another token of the same user (IDENT-37)."""
         client.identity = identity
+        client.refusals = 0
         self._watch(client)
+
+    def refused_again(self, client: IdentifiedClient) -> None:
+        """Count another token that was refused; too many put the client out (IDENT-74)."""
+        client.refusals += 1
+        if client.refusals >= MAX_REFUSALS:
+            client.socket.disconnect()
+            hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]
 
     def drop(self, socket: Socket | None) -> None:
         """Forget the client of a socket that has left or does not join."""
-        client = None if socket is None else self.find(socket)
+        client = None if socket is None else self._by_socket.pop(socket, None)
         if client is None:
             return
         clients = self._by_user[client.identity.user]
-        clients.remove(client)
+        del clients[client]
         if not clients:
             del self._by_user[client.identity.user]
         if self._deadlines is not None:
@@ -210,19 +186,17 @@ class Clients:
             How many there were, those that are still joining included.
         """
         if token_id is None:
-            groups = [list(self._by_user.get(user or "", ()))]
+            clients = tuple(self._by_user.get(user or "", ()))
         else:
-            groups = [list(clients) for clients in self._by_user.values()]
-        count, looked_at = 0, 0
-        for clients in groups:
-            for client in clients:
-                looked_at += 1
-                if looked_at % _SLICE == 0:
-                    await trio.lowlevel.checkpoint()
-                is_meant = user == client.identity.user or token_id == client.identity.token_id
-                if is_meant and client.is_there and self._revocations.covers(client.identity):
-                    self._put_out(client, REVOKED)
-                    count += 1
+            clients = tuple(self._by_socket.values())
+        count = 0
+        for looked_at, client in enumerate(clients, start=1):
+            if looked_at % _SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            is_meant = user == client.identity.user or token_id == client.identity.token_id
+            if is_meant and client.is_there and self._revocations.covers(client.identity):
+                self._put_out(client, REVOKED)
+                count += 1
         return count
 
     def _put_out(self, client: IdentifiedClient, reason: Reason) -> None:
@@ -231,29 +205,8 @@ class Clients:
         told = {"errcode": reason.errcode, "errmsg": reason.message}
         if client.joining is not None:
             client.joining._refuse(ConnectRefused(reason.message, told))
-            self.hang_up_later(socket._participant, 0.0)
+            self._strangers.hang_up_later(socket._participant, 0.0)
         else:
             socket.emit(ERROR_EVENT, told)
             socket.disconnect()
             hang_up_on_stranger(socket._participant)  # type: ignore[arg-type]
-
-    # -- strangers
-
-    def hang_up_later(self, client: Any, patience_s: float) -> None:
-        """Hang up on a client that was refused, unless it is identified anywhere by then.
-
-        Not at once: its CONNECTs for other namespaces may stand right behind (IDENT-32).
-        """
-        if self._deadlines is None:
-            return
-        now = trio.current_time()
-        stranger = self._strangers.get(client)
-        if stranger is not None:
-            stranger.refusals += 1
-            if stranger.refusals == MAX_REFUSALS:  # IDENT-49: after it was told this one, too
-                stranger.ends_at = stranger.last_at = now
-                self._deadlines.schedule(stranger)
-            return
-        stranger = Stranger(self._strangers, client, now + patience_s, now + 2 * patience_s)
-        self._strangers[client] = stranger
-        self._deadlines.schedule(stranger)

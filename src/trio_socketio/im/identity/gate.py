@@ -18,6 +18,7 @@ from trio_socketio.im.identity.identity import (
     OTHER_USER,
     REVOKED,
     TOO_LARGE,
+    UNAVAILABLE,
     Attempt,
     Identity,
     Refusal,
@@ -25,7 +26,8 @@ from trio_socketio.im.identity.identity import (
 )
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
-from trio_socketio.socketio.credentials import AUTH_TIMED_OUT, ERROR_EVENT, Credentials
+from trio_socketio.im.identity.strangers import Strangers
+from trio_socketio.socketio.credentials import ERROR_EVENT, AuthenticationTimedOut, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.socket import Socket
@@ -35,6 +37,8 @@ AUTH_EVENT: Final = "auth"
 REPLY_EVENT: Final = "auth/reply"
 _TOKEN: Final = "token"
 _WELCOME: Final = {"errcode": 0, "errmsg": "ok"}
+ABANDONED: Final = "abandoned"
+"""The result of an attempt whose client has left, or was put out, before it was decided."""
 _SPARE_S: Final = 2.0
 """A verifier keeps to its deadline; the step as a whole ends this much later at the latest."""
 
@@ -46,6 +50,7 @@ class Gate(Observer):
         options: times and bounds.
         policies: which namespaces ask, and whom.
         clients: those that are identified.
+        strangers: those that were refused.
         revocations: of users and tokens.
         clock: seconds since 1970.
 
@@ -60,15 +65,18 @@ class Gate(Observer):
         options: IdentityOptions,
         policies: Policies,
         clients: Clients,
+        strangers: Strangers,
         revocations: Revocations,
         clock: Callable[[], float],
     ) -> None:
         self.options = options
         self.policies = policies
         self._clients = clients
+        self._strangers = strangers
         self._revocations = revocations
         self._clock = clock
         self.tally: Counter[tuple[str, str]] = Counter()
+        self._judging: dict[Joining, str] = {}  # clients and the methods of who is asked about them
 
     # -- the step
 
@@ -84,8 +92,7 @@ class Gate(Observer):
         if chain is None:
             return None
         assert joining.socket is not None
-        # IDENT-33: from here on nobody is shown the token, and nothing keeps it.
-        token = joining.auth.pop(_TOKEN, None)
+        token, joining._token = joining._token, None  # IDENT-33: from here on, nothing keeps it
         if token is None and self.options.by_event:
             return Awaited(
                 self._identify_by_event, (joining, chain), self.options.auth_timeout_s + _SPARE_S
@@ -98,11 +105,8 @@ class Gate(Observer):
             self._decide(joining, found, None)
             return None
         return Awaited(
-            self._identify_later, (joining, found, attempt), self.options.deadline_s + _SPARE_S
+            self._decide_later, (joining, attempt, found, None), self.options.deadline_s + _SPARE_S
         )
-
-    async def _identify_later(self, joining: Joining, by: Verifier, attempt: Attempt) -> None:
-        self._decide(joining, Decision(by.method, await by.verify(attempt)), None)
 
     async def _identify_by_event(self, joining: Joining, chain: Chain) -> None:
         socket = joining.socket
@@ -110,21 +114,23 @@ class Gate(Observer):
         # IDENT-30: when the client is refused, Joining sends the reply, and then logic/error.
         credentials = joining.accept(AUTH_EVENT, self.options.auth_timeout_s, REPLY_EVENT)
         arguments = await credentials.wait()
-        decision = await self._judge_event(joining.name, socket, arguments, chain)
-        self._decide(joining, decision, credentials)
+        attempt = self._read_event(joining.name, socket, arguments)
+        if isinstance(attempt, Refusal):
+            raise self._turn_away(joining, Decision("none", attempt))
+        found = chain.verify_now(attempt)
+        if isinstance(found, Decision):
+            self._decide(joining, found, credentials)
+        else:
+            await self._decide_later(joining, attempt, found, credentials)
 
-    async def _judge_event(
-        self, namespace: str, socket: Socket, arguments: list[Any], chain: Chain
-    ) -> Decision:
-        """Decide about the arguments of an event auth."""
+    def _read_event(
+        self, namespace: str, socket: Socket, arguments: list[Any]
+    ) -> Attempt | Refusal:
+        """Check the arguments of an event auth."""
         payload = arguments[0] if arguments else None
         if type(payload) is not dict:
-            return Decision("none", Refusal(MALFORMED, "expected an object with a token"))
-        token = payload.pop(_TOKEN, None)
-        attempt = self._attempt(namespace, socket, token, payload)
-        if isinstance(attempt, Refusal):
-            return Decision("none", attempt)
-        return await chain.verify(attempt)
+            return Refusal(MALFORMED, "expected an object with a token")
+        return self._attempt(namespace, socket, payload.pop(_TOKEN, None), payload)
 
     def _attempt(
         self, namespace: str, socket: Socket, token: object, auth: dict[str, Any]
@@ -150,10 +156,23 @@ class Gate(Observer):
             asked_at_s=self._clock(),
         )
 
+    async def _decide_later(
+        self,
+        joining: Joining,
+        attempt: Attempt,
+        verifier: Verifier,
+        credentials: Credentials | None,
+    ) -> None:
+        """Ask a verifier that takes its time. Meanwhile the client may leave, or be put out."""
+        self._judging[joining] = verifier.method
+        verdict = await verifier.verify(attempt)
+        if self._judging.pop(joining, None) is not None:  # otherwise that has happened
+            self._decide(joining, Decision(verifier.method, verdict), credentials)
+
     def _decide(
         self, joining: Joining, decision: Decision, credentials: Credentials | None
     ) -> None:
-        """Let a client pass or turn it away. No revocation can be made meanwhile: nothing waits."""
+        """Let a client pass or turn it away. No checkpoint lets a revocation come in between."""
         verdict = decision.verdict
         if isinstance(verdict, Identity) and self._revocations.covers(verdict):
             verdict = Refusal(REVOKED)
@@ -175,7 +194,7 @@ class Gate(Observer):
         self.tally[decision.method, refusal.reason.label] += 1  # IDENT-42
         if joining.credentials is None:
             client = joining.socket._participant
-            self._clients.hang_up_later(client, self.options.auth_timeout_s)
+            self._strangers.hang_up_later(client, self.options.auth_timeout_s)
         errcode = refusal.reason.errcode
         data = {"errcode": errcode, "errmsg": refusal.message}
         return ConnectRefused(refusal.message, data)  # IDENT-31
@@ -188,14 +207,16 @@ class Gate(Observer):
         Returns:
             The answer, for a client that asks for one.
         """
-        namespace = socket.namespace.name
-        chain = self.policies.find(namespace)
+        chain = self.policies.find(socket.namespace.name)
         assert chain is not None, "only namespaces that ask have this handler"
-        decision = await self._judge_event(namespace, socket, list(arguments), chain)
+        decision = await self._judge_again(socket, list(arguments), chain)
+        client = self._clients.find(socket)
+        if client is None:  # it was put out meanwhile, and was told why
+            self.tally[decision.method, ABANDONED] += 1
+            return {}
         verdict = decision.verdict
         if isinstance(verdict, Identity):
-            client = self._clients.find(socket)
-            if client is None or verdict.user != socket.user:  # IDENT-36
+            if verdict.user != client.identity.user:  # IDENT-36
                 verdict = Refusal(OTHER_USER)
             elif self._revocations.covers(verdict):
                 verdict = Refusal(REVOKED)
@@ -204,11 +225,26 @@ class Gate(Observer):
                 self._clients.refresh(client, verdict)
                 socket.emit(REPLY_EVENT, _WELCOME)
                 return _WELCOME
-        self.tally[decision.method, verdict.reason.label] += 1
+        self.tally[decision.method, verdict.reason.label] += 1  # IDENT-42
         told = {"errcode": verdict.reason.errcode, "errmsg": verdict.message}
         socket.emit(REPLY_EVENT, told)
         socket.emit(ERROR_EVENT, told)
+        if verdict.reason is not UNAVAILABLE:  # which is not the client's fault
+            self._clients.refused_again(client)
         return told
+
+    async def _judge_again(self, socket: Socket, arguments: list[Any], chain: Chain) -> Decision:
+        attempt = self._read_event(socket.namespace.name, socket, arguments)
+        if isinstance(attempt, Refusal):
+            return Decision("none", attempt)
+        found = chain.verify_now(attempt)
+        if isinstance(found, Decision):
+            return found
+        try:
+            return Decision(found.method, await found.verify(attempt))
+        except BaseException:  # the server stops
+            self.tally[found.method, ABANDONED] += 1
+            raise
 
     # -- observing
 
@@ -228,10 +264,16 @@ class Gate(Observer):
 
     def refused(self, joining: Joining, error: ConnectRefused) -> None:
         """Forget a client."""
-        if error.message == AUTH_TIMED_OUT:
-            self.tally["none", "timeout"] += 1
-        self._clients.drop(joining.socket)
+        if isinstance(error, AuthenticationTimedOut):
+            self.tally[self._judging.pop(joining, "none"), "timeout"] += 1
+        self._forget(joining)
 
     def abandoned(self, joining: Joining) -> None:
         """Forget a client."""
+        self._forget(joining)
+
+    def _forget(self, joining: Joining) -> None:
+        method = self._judging.pop(joining, None)
+        if method is not None:
+            self.tally[method, ABANDONED] += 1
         self._clients.drop(joining.socket)

@@ -83,6 +83,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
     """
 
     _may_be_zero = frozenset(("previous_keys_s", "leeway_s"))
+    _urls = frozenset(("jwks_url",))
 
     keys: tuple[JwtKey, ...] = ()
     jwks_url: str | None = None
@@ -100,7 +101,7 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
         for name in ("audience", "issuer", "claims"):
             check_texts(name, getattr(self, name))
         if self.jwks_url is not None:
-            check_url("jwks_url", self.jwks_url)
+            check_url("jwks_url", self.jwks_url, self.ca_file)
         elif self.ca_file is not None:
             raise OptionError("ca_file", "has no effect without jwks_url")
 
@@ -117,6 +118,8 @@ class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
         open_s: see max_failures.
     """
 
+    _urls = frozenset(("url",))
+
     url: str
     secret_file: str
     ca_file: str | None = None
@@ -126,7 +129,7 @@ class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_url("url", self.url)
+        check_url("url", self.url, self.ca_file)
         if not self.secret_file:
             raise OptionError("secret_file", "expected the path of a file, not ''")
 

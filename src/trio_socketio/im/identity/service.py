@@ -16,9 +16,12 @@ from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.groups import alone
+from trio_socketio.runtime.sampling import REFUSALS, SampledLog
+from trio_socketio.socketio.handlers import PrivateHandler
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
@@ -80,10 +83,19 @@ class IdentityService:
             )
         self._ask_backend = ask_backend
         self._prepared = prepare(options, clock) if prepared is None else prepared
-        self._set_backend()
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self._hand_out()
         self._revocations = Revocations(_kept_s(options), options.max_revocations, clock)
-        self._clients = Clients(self._revocations, options.expiry_grace_s, clock)
-        self._gate = Gate(options, self._prepared.policies, self._clients, self._revocations, clock)
+        self._strangers = Strangers()
+        self._clients = Clients(self._revocations, self._strangers, options.expiry_grace_s, clock)
+        self._gate = Gate(
+            options,
+            self._prepared.policies,
+            self._clients,
+            self._strangers,
+            self._revocations,
+            clock,
+        )
         self._is_taken = False  # that the app handles the event auth was told
         self._nursery: trio.Nursery | None = None
         self._fetching: trio.CancelScope | None = None
@@ -91,6 +103,7 @@ class IdentityService:
         self._check_app(server)
         server.add_steps([Step(State.AUTHENTICATING, self._gate.identify)])
         server.observe(self._gate)
+        server._host.asks_identity = self.asks_in
         for namespace in server.namespaces.values():
             self._listen(namespace)
         server.on("new_namespace")(self._listen)
@@ -109,7 +122,8 @@ class IdentityService:
         if self._prepared.policies.find(namespace.name) is None:
             return
         if AUTH_EVENT not in namespace._registry.handlers:
-            namespace.on(AUTH_EVENT)(self._gate.authenticate_again)
+            handler = PrivateHandler(AUTH_EVENT, self._gate.authenticate_again)
+            namespace._registry.add_handler(handler)
         elif not self._is_taken:  # once, since clients may make up the names of namespaces
             self._is_taken = True
             log.error(
@@ -118,21 +132,26 @@ class IdentityService:
                 namespace._family,
             )
 
-    def _set_backend(self) -> None:
-        if self._prepared.backend is not None and self._ask_backend is not None:
-            self._prepared.backend.ask = self._ask_backend
+    def _hand_out(self) -> None:
+        """Give the verifiers what only the service has."""
+        backend, webhook = self._prepared.backend, self._prepared.webhook
+        if backend is not None and self._ask_backend is not None:
+            backend.ask = self._ask_backend
+            backend.lines = self._lines
+        if webhook is not None:
+            webhook.lines = self._lines
 
     def apply(self, prepared: Prepared) -> None:
         """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in."""
         old, self._prepared = self._prepared, prepared
-        self._set_backend()
+        self._hand_out()
         self._gate.options = prepared.options
         self._gate.policies = prepared.policies
         self._clients.grace_s = prepared.options.expiry_grace_s
         self._revocations.kept_s = _kept_s(prepared.options)
         if self._nursery is None:
             return
-        if old.webhook is not None:
+        if old.webhook is not None and old.webhook is not prepared.webhook:
             self._nursery.start_soon(old.webhook.aclose)
         if old.remote is not prepared.remote:
             if old.remote is not None:
@@ -191,6 +210,9 @@ class IdentityService:
     ) -> None:
         """Fetch keys and watch the ends of tokens, until cancelled: for Runtime.start_service."""
         self._clients.begin(runtime.deadlines)
+        self._strangers.begin(runtime.deadlines)
+        self._lines = SampledLog(log, logging.WARNING, REFUSALS, runtime.deadlines)
+        self._hand_out()
         try:
             async with alone(trio.open_nursery()) as self._nursery:
                 self._start_fetching(self._nursery)
@@ -202,6 +224,7 @@ class IdentityService:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
+            self._lines.flush()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 if self._prepared.webhook is not None:
                     await self._prepared.webhook.aclose()

@@ -56,7 +56,8 @@ def prepare(
     Args:
         options: the options.
         clock: seconds since 1970.
-        before: what was prepared earlier; the keys of a JWKS URL are kept if it is still the same.
+        before: what was prepared earlier. The keys of a JWKS URL are kept if it is still the same,
+            and so are the connections and failures of a webhook.
     Raises:
         ConfigurationError: a file cannot be used, or PyJWT is missing.
     """
@@ -91,9 +92,13 @@ def prepare(
         ]
         verifiers["jwt"] = JwtVerifier(tuple(keys), _rules(options, options.jwt), remote, clock)
     if options.backend:
-        backend = verifiers["backend"] = BackendVerifier(options.deadline_s, clock)
+        if before is not None and before.options.deadline_s == options.deadline_s:
+            backend = before.backend
+        backend = verifiers["backend"] = backend or BackendVerifier(options.deadline_s, clock)
     if options.webhook is not None:
-        webhook = Webhook(options.webhook, options.deadline_s, clock)
+        if before is not None and _is_same_webhook(before, options, digests):
+            webhook = before.webhook
+        webhook = webhook or Webhook(options.webhook, options.deadline_s, clock)
         verifiers["webhook"] = webhook
     policies = Policies(verifiers, options.namespaces)
     return Prepared(options, policies, remote, outgoing, webhook, backend, digests, trusted)
@@ -138,6 +143,18 @@ def _is_same_url(old: JwtOptions | None, new: JwtOptions) -> bool:
     return old is not None and all(
         getattr(old, name) == getattr(new, name)
         for name in ("jwks_url", "ca_file", "refresh_s", "previous_keys_s")
+    )
+
+
+def _is_same_webhook(
+    before: Prepared, options: IdentityOptions, digests: Mapping[str, bytes]
+) -> bool:
+    """Whether a webhook is kept: another one would have forgotten that this one fails."""
+    old = before.options
+    return (old.webhook, old.deadline_s, before.digests["webhook"]) == (
+        options.webhook,
+        options.deadline_s,
+        digests["webhook"],
     )
 
 

@@ -11,6 +11,7 @@ from trio_socketio.codec.json_text import encode_json
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.http.client import Response
 from trio_socketio.http.outgoing import (
+    AnswerUnusable,
     Outgoing,
     RequestFailed,
     parse_target,
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 _OK: Final = 200
 _REFUSING: Final = (401, 403)
+_TOO_MANY: Final = 429
+_BROKEN: Final = 500
+"""From here on, the statuses say that the server itself has failed."""
 
 
 class Webhook:
@@ -48,6 +52,9 @@ class Webhook:
         clock: seconds since 1970.
     Raises:
         ConfigurationError: a file cannot be used.
+
+    Attributes:
+        lines: says which failures are logged. The service has one that it flushes.
     """
 
     method = "webhook"
@@ -66,37 +73,42 @@ class Webhook:
         self._clock = clock
         self._breaker = CircuitBreaker(options.max_failures, options.open_s)
         self._in_flight = 0
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self.lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
         return LATER
 
     async def verify(self, attempt: Attempt) -> Verdict:
+        question = ask_for(attempt)
+        if isinstance(question, Refusal):
+            return question
         if self._in_flight >= self._max_in_flight:
             return self._fail(f"{self._in_flight} questions wait for their answers")
         try:
-            body = encode_json(ask_for(attempt))
+            body = encode_json(question)
         except LocalProtocolError:  # what the client has sent beside the token is no JSON
             return Refusal(MALFORMED)
         turn = self._breaker.ask(trio.current_time())
         if turn is None:  # IDENT-20: told when it opened
             return Refusal(UNAVAILABLE)
         self._in_flight += 1
-        failure = ""
         try:
             response = await self._post(body)
-            verdict, failure = self._judge(response, attempt)
+        except AnswerUnusable as error:
+            self._breaker.succeeded(turn)
+            return self._fail(str(error))
         except RequestFailed as error:
-            failure = str(error)
+            return self._failed(turn, str(error))
         except BaseException:
             self._breaker.abandoned(turn)
             raise
         finally:
             self._in_flight -= 1
-        if failure:
-            return self._failed(turn, failure)
+        if response.status == _TOO_MANY or response.status >= _BROKEN:
+            return self._failed(turn, f"it answered {response.status}")
+        # IDENT-71: any other answer may be the client's own doing, so it closes the breaker.
         self._breaker.succeeded(turn)
-        return verdict
+        return self._judge(response, attempt)
 
     async def _post(self, body: bytes) -> Response:
         headers = [sign(self._secret, body, self._clock())]  # IDENT-25
@@ -104,13 +116,14 @@ class Webhook:
             "POST", body, headers=headers, timeout_s=self._deadline_s
         )
 
-    def _judge(self, response: Response, attempt: Attempt) -> tuple[Verdict, str]:
-        """Return the verdict, and what is wrong with the answer if anything is (IDENT-24)."""
+    def _judge(self, response: Response, attempt: Attempt) -> Verdict:
+        """Return the verdict of an answer (IDENT-24)."""
         if response.status in _REFUSING:
-            return Refusal(REFUSED), ""
+            return Refusal(REFUSED)
         if response.status != _OK:
-            return Refusal(UNAVAILABLE), f"it answered {response.status}"
-        return read_answer(response.body, attempt, self._clock())
+            return self._fail(f"it answered {response.status}")
+        verdict, wrong = read_answer(response.body, attempt, self._clock())
+        return self._fail(wrong) if wrong else verdict
 
     def _failed(self, turn: int, failure: str) -> Refusal:
         was_open = self._breaker.state is State.OPEN
@@ -126,7 +139,7 @@ class Webhook:
         return self._fail(failure)
 
     def _fail(self, failure: str) -> Refusal:
-        if self._lines.admits("questions that the webhook has not answered"):
+        if self.lines.admits("questions that the webhook has not answered"):
             log.warning("the webhook %s: %s", self._outgoing.target, failure)
         return Refusal(UNAVAILABLE)
 

@@ -33,6 +33,8 @@ class PresenceWebhookOptions(OptionGroup, frozen=True, kw_only=True):
         stop_s: how long the program waits at its end for what is left to be taken, 4 at most.
     """
 
+    _urls = frozenset(("url",))
+
     url: str
     secret_file: str
     namespaces: tuple[str, ...]
@@ -46,7 +48,7 @@ class PresenceWebhookOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_url("url", self.url)
+        check_url("url", self.url, self.ca_file)
         if not self.secret_file:
             raise OptionError("secret_file", "expected the path of a file, not ''")
         names = self.namespaces
