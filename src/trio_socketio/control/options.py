@@ -16,8 +16,8 @@ _LEAST_LINE_BYTES: Final = 1024
 
 METHODS: Final = (
     "auth", "auth.revoke", "backend.register", "emit", "emit_with_ack", "namespaces.list",
-    "presence.ack", "presence.count", "presence.get", "presence.list", "presence.snapshot",
-    "presence.subscribe", "presence.unsubscribe",
+    "presence.ack", "presence.count", "presence.get", "presence.legacy_list", "presence.list",
+    "presence.snapshot", "presence.subscribe", "presence.unsubscribe",
     "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
     "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
     "system.reload", "system.stats", "users.get", "users.kick", "users.list",
@@ -62,7 +62,8 @@ class ControlToken(OptionGroup, frozen=True, kw_only=True):
     Args:
         name: what the log calls it.
         file: the path of a file that holds only the secret.
-        methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all.
+        methods: the methods that it may call: names, ``prefix.*``, or ``*`` for all. A backend that
+            is asked who clients are needs ``backend.authenticate`` besides ``backend.register``.
     """
 
     _stand_ins = MappingProxyType({"name": "token", "file": "token"})

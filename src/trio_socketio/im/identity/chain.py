@@ -47,13 +47,6 @@ class Chain:
                 return Decision(verifier.method, verdict)
         return Decision("none", Refusal(UNKNOWN_TOKEN))  # IDENT-03
 
-    async def verify(self, attempt: Attempt) -> Decision:
-        """Decide about a client. It takes no longer than the options allow a verifier."""
-        found = self.verify_now(attempt)
-        if isinstance(found, Decision):
-            return found
-        return Decision(found.method, await found.verify(attempt))
-
 
 class Policies:
     """The chain of each namespace.
