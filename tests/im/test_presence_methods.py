@@ -1,5 +1,6 @@
 """presence.get, count, list and snapshot on the control socket."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from trio.testing import trio_test
 
 from trio_socketio import Server
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.im.presence import MemoryStore, Presence, StoreUnavailable, parse_cursor
+from trio_socketio.im.presence import (
+    MemoryStore,
+    Presence,
+    PresenceOptions,
+    StoreUnavailable,
+    parse_cursor,
+)
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.protocol.presence_claims import ClaimRequest
 
@@ -207,6 +214,24 @@ async def test_children_of_a_parent_with_seats_are_found(tmp_path: Path) -> None
     presence.seat(server.of(lambda name, auth: name.startswith("/team")))
     async with controlled(tmp_path, server) as where, peer(where) as raw:
         assert (await raw.call("presence.count", namespace="/team-1"))["users"] == 0
+
+
+@pytest.mark.req("FEED-06")
+@trio_test
+async def test_a_name_that_no_client_could_ask_for_is_refused(tmp_path: Path) -> None:
+    """Whether the seats are those of a parent, or those of all names."""
+    for is_by_name in (False, True):
+        server = Server()
+        presence, parent = Presence(server), server.of(re.compile("/team-[0-9]+"))
+        if is_by_name:
+            presence.seat_by_name(PresenceOptions(), lambda _: True)
+        else:
+            presence.seat(parent)
+        async with controlled(tmp_path, server) as where, peer(where) as raw:
+            assert (await raw.call("presence.count", namespace="/team-1"))["users"] == 0
+            for name in ("/team-x", "/nope", "/team-" + "1" * 250):
+                error = await raw.fail("presence.subscribe", namespace=name)
+                assert error["code"] == Code.NOT_FOUND
 
 
 @trio_test
