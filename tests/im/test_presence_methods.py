@@ -25,7 +25,7 @@ from trio_socketio.protocol.presence_claims import ClaimRequest
 METHODS = ("presence.count", "presence.list", "presence.snapshot")
 
 
-@pytest.mark.req("FEED-01")
+@pytest.mark.req("FEED-01", "FEED-08")
 @pytest.mark.req("PRES-29")
 @trio_test
 async def test_users_are_shown_with_their_seats(tmp_path: Path) -> None:
@@ -34,6 +34,7 @@ async def test_users_are_shown_with_their_seats(tmp_path: Path) -> None:
         head = str(await crowd.head())
         found = await raw.call("presence.get", namespace=CHAT, users=["bob", 7, "ann", "7"])
         assert [one["user"] for one in found["users"]] == ["7", "ann"]
+        assert found["missing"] == {"users": ["bob"]}
         assert found["cursor"] == head
         (seat,) = found["users"][1]["seats"]
         assert seat.pop("at") > 1.7e9
@@ -56,6 +57,7 @@ async def test_at_most_a_thousand_users_are_asked_for(tmp_path: Path) -> None:
         await crowd.come(*names)
         found = await raw.call("presence.get", namespace=CHAT, users=names)
         assert [one["user"] for one in found["users"]] == names
+        assert found["missing"] == {}
         for wrong in (["x"] * 1001, [""], ["x" * 1000], [10**20], ["\n"], [None]):
             error = await raw.fail("presence.get", namespace=CHAT, users=wrong)
             assert error["code"] == Code.INVALID_PARAMS
