@@ -9,7 +9,9 @@ from trio.testing import trio_test
 from tests.cli_process import run_cli, serving
 from tests.test_cli_services import free_port, get
 from tests.wire import open_client
+from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import open_control
+from trio_socketio.errors import ControlError
 
 IDENTITY = """
 [identity]
@@ -20,6 +22,7 @@ tokens = [
 ]
 namespaces = [{ name = "/", methods = [] }, { name = "/chat", methods = ["static"] }]
 """ % ("\N{SNOWMAN}" * 85)
+ASKED = "is the name right?"
 OWN = Path(__file__).parent / "apps" / "presence_app.py"
 
 
@@ -63,6 +66,75 @@ async def test_a_file_with_identity_makes_an_im_server(tmp_path: Path) -> None:
     assert "presence: wherever identity is asked for, a user has one seat, which the newest" in log
     ends = [log.index(part) for part in ("presence has ended", "ending the services")]
     assert ends == sorted(ends)
+
+
+@pytest.mark.req("PRES-68", "FEED-06")
+@trio_test
+async def test_clients_bring_namespaces_into_being_whose_names_fit(tmp_path: Path) -> None:
+    place = f"unix:{tmp_path}/run/c.sock"
+    conf = write(
+        tmp_path,
+        f'[control]\nlisten = ["{place}"]',
+        '[presence]\nnamespaces = [{ name = "/team-*", policy = "reject" }]',
+        "[sockets]\nmax_dynamic_namespaces = 1",
+    )
+    async with serving("--config", str(conf)) as server:
+        port = await server.wait_port()
+        async with open_client(port) as ann, open_client(port) as twin, open_control(place) as raw:
+            # The names that clients may ask for are those that backends may ask about.
+            for name in ("/teem-1", "/nope", "/team"):
+                for method in ("presence.count", "presence.subscribe"):
+                    with pytest.raises(ControlError) as failed:
+                        await raw.call(method, {"namespace": name})
+                    assert failed.value.code == Code.NOT_FOUND
+                with pytest.raises(AssertionError, match="Invalid namespace"):
+                    await ann.connect(name, {"token": "token-of-ann"})
+            count = {"namespace": "/team-1"}
+            assert (await raw.call("presence.count", count))["users"] == 0
+            await ann.connect("/team-1", {"token": "token-of-ann"})
+            assert (await raw.call("presence.count", count))["users"] == 1
+            with pytest.raises(AssertionError, match="already connected"):
+                await twin.connect("/team-1", {"token": "token-of-ann"})
+            with pytest.raises(AssertionError, match="Too many namespaces"):
+                await ann.connect("/team-2", {"token": "token-of-ann"})
+        assert await server.end() == 0
+    assert "backends talk with the clients in /, /chat, /team-*" in "\n".join(server.log)
+
+
+@pytest.mark.req("HOOK-24")
+@trio_test
+async def test_a_misspelt_namespace_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    told = "[presence] webhook names /caht, but neither the app nor another option does"
+    table = "\n".join(
+        (
+            "[presence]",
+            'namespaces = [{ name = "/team-*" }]',
+            'watch = [{ namespace = "/nope" }, { namespace = "/orders" }]',
+            "[presence.webhook]",
+            'url = "http://127.0.0.1:9/"',
+            f'secret_file = "{tmp_path}/secret"',
+            'namespaces = ["/caht", "/chat", "/team-1"]',
+            "[control]",
+            f'listen = ["unix:{tmp_path}/run/c.sock"]',
+            'backends.forward = [{ namespace = "orders" }]',
+        )
+    )
+    conf = write(tmp_path, table)
+    ended = run_cli("check-config", str(conf))
+    lines = [line for line in ended.stderr.splitlines() if ASKED in line]
+    assert [line.partition(" names ")[2].partition(",")[0] for line in lines] == ["/caht", "/nope"]
+    assert told in lines[0]
+    app = "from trio_socketio import Server\ndef create(options):\n    sio = Server(options)\n"
+    (tmp_path / "app.py").write_text(f"{app}    sio.of('/chat')\n    return sio\n")
+    served = f'[app]\nspec = "{tmp_path}/app.py"'
+    for tables, strangers in (((), 2), ((served,), 3)):  # the app has no /team-1
+        async with serving("--config", str(write(tmp_path, table, *tables))) as server:
+            await server.wait_url()
+            assert await server.end() == 0
+        lines = [line for line in server.log if ASKED in line]
+        assert len(lines) == strangers
+        assert told in lines[0]
 
 
 @pytest.mark.req("HOOK-33")

@@ -25,6 +25,14 @@ from trio_socketio.cli import main
 from trio_socketio.cli.ctl import ADDRESS_VARIABLE
 
 SECRET = "0123456789abcdef"
+NOT_HERE = (
+    "auth",
+    "backend.register",
+    "presence.ack",
+    "presence.subscribe",
+    "presence.unsubscribe",
+)
+"""The methods that make no sense from a terminal."""
 
 
 class Ended(NamedTuple):
@@ -80,7 +88,7 @@ def test_help_lists_every_method(ctl: Ctl) -> None:
     text = " ".join(told.out.split())
     for method in describe_whole_api()["methods"]:
         listed = f"{method['name']} {method['summary']}" in text
-        assert listed == (method["name"] not in ("auth", "backend.register"))
+        assert listed == (method["name"] not in NOT_HERE)
     for part in ("watch", "completion", "--token-file", ADDRESS_VARIABLE, "Exit codes: 0 on"):
         assert part in text
     assert ctl("watch", "--help").out == told.out
@@ -95,11 +103,12 @@ def test_the_process_tells_its_help() -> None:
 
 
 @pytest.mark.req("CTL-01")
-@pytest.mark.parametrize("name", ["auth", "backend.register"])
+@pytest.mark.parametrize("name", NOT_HERE)
 def test_methods_that_make_no_sense_here_are_refused(name: str, ctl: Ctl) -> None:
     for ended in (ctl(name, "token=x"), ctl(name, "--help")):
         assert ended.code == 2
         assert f"{name} cannot be called here: " in ended.error
+        assert ("follow_presence" in ended.error) is name.startswith("presence.")
 
 
 @pytest.mark.req("CTL-02")

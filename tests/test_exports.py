@@ -225,7 +225,7 @@ PRESENCE = {
         receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
     "Presence": "apply has_seats kick seat seat_by_name seats_clients_of statistics",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        watch webhook legacy_records check_lingers describe resolve""",
+        webhook legacy_records watch check_lingers describe resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
         users""",
     "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap

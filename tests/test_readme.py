@@ -136,6 +136,27 @@ def test_the_file_of_options_can_be_used(tmp_path: Path) -> None:
     assert "for-development" not in done.stdout
 
 
+@trio_test
+async def test_the_tables_of_an_im_server_fit_together(tmp_path: Path) -> None:
+    parts = ("[[control.tokens]]", "[identity]", "[presence]\npolicy")
+    text = "\n".join(program("toml", part) for part in parts)
+    control = f"unix:{tmp_path / 'run' / 'control.sock'}"
+    text = text.replace("unix:/run/chat/control.sock", control).replace("7000", str(free_port()))
+    (tmp_path / "im.toml").write_text(re.sub("^# (tokens)", r"\1", text, flags=re.MULTILINE))
+    (tmp_path / "shop.token").write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
+    (tmp_path / "issuer.pem").write_bytes(public_pem("RS256"))
+    async with serving_process("--config", "im.toml", cwd=tmp_path) as server:
+        port = await server.wait_port()
+        for namespace in ("/chat", "/devices"):
+            auth = {"token": "for-development"}
+            async with open_client(
+                f"http://127.0.0.1:{port}", namespaces=namespace, auth=auth
+            ) as client:
+                assert client.connected
+        assert await server.end() == 0
+    assert "backends talk with the clients in /, /chat, /devices" in "\n".join(server.log)
+
+
 def test_make_has_the_commands() -> None:
     targets = re.findall(r"^([\w-]+):", MAKEFILE.read_text(encoding="utf-8"), re.MULTILINE)
     made = [line.split()[1] for line in commands() if line.startswith("make ")]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from trio_socketio import lobby
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.presence import presence_of
+from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
 
@@ -54,7 +55,8 @@ def load_app(
         given: the options that were given, which override the app's.
         where: names the option that gives the spec, for errors.
         explain: rewords an error in a given option, to name it as its source does.
-        namespaces: of a server whose clients backends talk with; None means that there is none.
+        namespaces: of a server whose clients backends talk with, or patterns of their names; None
+            means that there is no such server.
     Raises:
         ConfigurationError: the app does not exist, raises an exception, or is neither a Server nor
             a function that returns one.
@@ -79,11 +81,19 @@ def load_app(
 
 
 def _create_bare(options: ServerOptions, namespaces: Iterable[str]) -> Server:
-    """Make a server without an app, on which there are only namespaces (PRES-66)."""
+    """Make a server without an app, on which there are only namespaces (PRES-66).
+
+    A namespace whose name fits a pattern is made when the first client asks for it (PRES-68).
+    """
     sio = Server(options)
+    patterns = set()
     for name in namespaces:
-        sio.of(name)
-    names = ", ".join(sorted(sio.namespaces))
+        if name.endswith("*"):
+            sio.of(compile_pattern(name))
+            patterns.add(name)
+        else:
+            sio.of(name)
+    names = ", ".join(sorted({*sio.namespaces, *patterns}))
     log.info("there is no app: backends talk with the clients in %s", names)
     return sio
 

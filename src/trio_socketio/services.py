@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
@@ -157,6 +158,10 @@ class Services:
         if most and self.presence is not None:
             legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
         self._legacy = legacy.records
+        forwarded = held.configuration.forwarded_namespaces()
+        for option, name in held.configuration.reported_namespaces():
+            if name not in forwarded and not server._namespaces.may_exist(name):  # HOOK-24
+                log.warning("%s", unserved(option, name))
         watch = held.configuration.presence.watch
         if watch:
             watchers = RoomWatchers(server)

@@ -50,6 +50,12 @@ class World:
             for socket in place.rooms.joined(f"user:{user}")
         ]
 
+    def listen_in(self, socket_id: str, user: str, namespace: str) -> None:
+        """Put a socket into the room of another user, as an app may."""
+        socket = self.where.server.of(namespace).rooms.find(socket_id)
+        assert socket is not None
+        socket.join(f"user:{user}")
+
 
 @asynccontextmanager
 async def world(folder: Path, store: HeldStore | None = None) -> AsyncIterator[World]:
@@ -172,6 +178,46 @@ async def test_users_join_and_leave_rooms(tmp_path: Path, namespace: str) -> Non
         assert (await call("emit", **place, event="e", users=["ann", "bob"]))["reached"] == 3
 
 
+@WITH_AND_WITHOUT_SEATS
+@pytest.mark.req("CONTROL-98")
+@trio_test
+async def test_nobody_is_put_into_the_room_of_another_user(tmp_path: Path, namespace: str) -> None:
+    async with world(tmp_path) as here:
+        ann, bob = [await here.come(user, namespace) for user in ("ann", "bob")]
+        place = {"namespace": namespace}
+        for room, clients in (
+            ("user:bob", {"users": ["ann"]}),
+            ("user:carl", {"sockets": [ann[1]]}),
+            ("user:bob", {"users": ["ann", "bob"]}),
+            ("user:carl", {"users": ["carl"]}),
+        ):
+            error = await here.raw.fail("rooms.join", **place, rooms=["r", room], **clients)
+            assert error["code"] == Code.INVALID_PARAMS
+            assert error["data"] == {"parameter": "rooms"}
+            assert room in error["message"]
+        assert here.rooms("ann", namespace) == [frozenset()]
+        assert (await here.raw.call("emit", **place, event="e", users=["bob"]))["reached"] == 1
+        assert await bob[0].receive_event(namespace) == ["e"]
+        own = await here.raw.call("rooms.join", **place, rooms=["user:ann", "r"], users=["ann"])
+        assert own == {"done": 1, "missing": {}}
+        assert here.rooms("ann", namespace) == [{"r"}]
+
+
+@WITH_AND_WITHOUT_SEATS
+@pytest.mark.req("CONTROL-91")
+@trio_test
+async def test_one_who_listens_in_does_not_stand_for_the_user(
+    tmp_path: Path, namespace: str
+) -> None:
+    async with world(tmp_path) as here:
+        ann = await here.come("ann", namespace)
+        here.listen_in(ann[1], "bob", namespace)
+        place = {"namespace": namespace}
+        result = await here.raw.call("emit", **place, event="e", users=["bob"])
+        assert result == {"reached": 0, "missing": {"users": ["bob"]}}
+        assert (await here.raw.call("users.get", **place, users=["bob"]))["users"] == []
+
+
 @pytest.mark.req("CONTROL-90")
 @pytest.mark.parametrize(
     ("method", "params", "parameter"),
@@ -238,7 +284,7 @@ async def test_users_are_shown_with_their_sockets(tmp_path: Path, namespace: str
         ids = [(await here.come(user, namespace))[1] for user in ("bob", "ann", "ann", "Zoe")]
         await here.raw.call("rooms.join", namespace=namespace, users=["ann"], rooms=["r"])
         # A socket that only listens in is not one of the user.
-        await here.raw.call("rooms.join", namespace=namespace, sockets=ids[:1], rooms=["user:ann"])
+        here.listen_in(ids[0], "ann", namespace)
         sockets = {
             one["id"]: one
             for one in (await here.raw.call("sockets.list", namespace=namespace))["sockets"]

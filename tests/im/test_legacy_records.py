@@ -118,8 +118,25 @@ async def test_the_list_is_bounded_and_read_in_pages() -> None:
             with pytest.raises(ControlError) as caught:
                 methods.legacy_list("/chat", after=after)
             assert caught.value.code == code
-    with pytest.raises(ControlError, match="set \\[presence\\] legacy_records"):
+
+
+@pytest.mark.req("HOOK-23")
+def test_where_none_are_kept_it_is_of_no_use_to_ask_again() -> None:
+    with pytest.raises(ControlError, match="set \\[presence\\] legacy_records") as failed:
         LegacyMethods(None).legacy_list()
+    assert failed.value.code == Code.UNAVAILABLE
+    assert failed.value.data == {"retryable": False}
+
+
+@pytest.mark.req("FEED-06")
+@trio_test
+async def test_a_namespace_without_seats_has_no_records() -> None:
+    async with recording() as (methods, _, _):
+        assert methods.legacy_list("chat").records == []
+        for name in ("/open", "/caht", "/"):
+            with pytest.raises(ControlError) as failed:
+                methods.legacy_list(name)
+            assert failed.value.code == Code.NOT_FOUND
 
 
 @trio_test

@@ -13,13 +13,18 @@ from typing import Final
 
 import pytest
 import trio
+from tests.cli_process import serving
 from tests.control.serving import controlled
 from tests.im.feed_world import Crowd, Restartable, crowded
 from tests.socketio.serving import until
+from tests.wire import open_client
 from trio.testing import trio_test
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.engine.counts import ENDS
 from trio_socketio.im.presence import MemoryStore
+from trio_socketio.im.presence.seats import NOT_JOINED
+from trio_socketio.protocol.presence_claims import KICKED, NODE_LOST, RECOVERED, REPLACED
 
 GUIDE: Final = Path(__file__).resolve().parents[2] / "spec" / "guide" / "presence.md"
 BLOCKS: Final[list[tuple[str, str]]] = re.findall(
@@ -62,9 +67,43 @@ async def agrees(folder: Path, crowd: Crowd) -> None:
 
 
 def test_every_program_is_run() -> None:
-    assert [kind for kind, _ in BLOCKS] == list(PROGRAMS)
+    assert [kind for kind, _ in BLOCKS] == ["toml", *PROGRAMS]
     for _, code in BLOCKS:
         assert len(code.splitlines()) <= 35
+
+
+@pytest.mark.req("FEED-50")
+@EACH
+@trio_test
+async def test_it_counts_on_a_server_with_the_configuration_of_the_guide(
+    language: str, tmp_path: Path
+) -> None:
+    (text,) = [code for kind, code in BLOCKS if kind == "toml"]
+    place = str(tmp_path / "control" / "c.sock")
+    assert text.count("/run/chat/control.sock") == 1
+    (tmp_path / "chat.toml").write_text(text.replace("/run/chat/control.sock", place))
+    state = tmp_path / "state"
+
+    def counts(online: int) -> bool:
+        return state.exists() and json.loads(state.read_text())["online"] == online
+
+    async with (
+        serving("--config", "chat.toml", cwd=tmp_path, limit_s=LIMIT_S) as server,
+        counting(language, tmp_path),
+    ):
+        port = await server.wait_port()
+        async with open_client(port) as client:
+            await until(lambda: counts(0))
+            await client.connect("/")
+            await client.connect("/chat", {"token": "for-development"})
+            await until(lambda: counts(1))
+        await until(lambda: counts(0))
+        assert await server.end() == 0
+
+
+@pytest.mark.parametrize("reason", [*ENDS, KICKED, NODE_LOST, NOT_JOINED, RECOVERED, REPLACED])
+def test_the_reasons_of_the_server_are_in_the_guide(reason: str) -> None:
+    assert f"`{reason}`" in GUIDE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("code", [1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1012, 1013])

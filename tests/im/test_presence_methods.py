@@ -1,5 +1,6 @@
 """presence.get, count, list and snapshot on the control socket."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,20 @@ from trio.testing import trio_test
 
 from trio_socketio import Server
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.im.presence import MemoryStore, Presence, StoreUnavailable, parse_cursor
+from trio_socketio.im.presence import (
+    MemoryStore,
+    Presence,
+    PresenceOptions,
+    StoreUnavailable,
+    parse_cursor,
+)
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.protocol.presence_claims import ClaimRequest
 
 METHODS = ("presence.count", "presence.list", "presence.snapshot")
 
 
-@pytest.mark.req("FEED-01")
+@pytest.mark.req("FEED-01", "FEED-08")
 @pytest.mark.req("PRES-29")
 @trio_test
 async def test_users_are_shown_with_their_seats(tmp_path: Path) -> None:
@@ -27,6 +34,7 @@ async def test_users_are_shown_with_their_seats(tmp_path: Path) -> None:
         head = str(await crowd.head())
         found = await raw.call("presence.get", namespace=CHAT, users=["bob", 7, "ann", "7"])
         assert [one["user"] for one in found["users"]] == ["7", "ann"]
+        assert found["missing"] == {"users": ["bob"]}
         assert found["cursor"] == head
         (seat,) = found["users"][1]["seats"]
         assert seat.pop("at") > 1.7e9
@@ -49,6 +57,7 @@ async def test_at_most_a_thousand_users_are_asked_for(tmp_path: Path) -> None:
         await crowd.come(*names)
         found = await raw.call("presence.get", namespace=CHAT, users=names)
         assert [one["user"] for one in found["users"]] == names
+        assert found["missing"] == {}
         for wrong in (["x"] * 1001, [""], ["x" * 1000], [10**20], ["\n"], [None]):
             error = await raw.fail("presence.get", namespace=CHAT, users=wrong)
             assert error["code"] == Code.INVALID_PARAMS
@@ -207,6 +216,24 @@ async def test_children_of_a_parent_with_seats_are_found(tmp_path: Path) -> None
     presence.seat(server.of(lambda name, auth: name.startswith("/team")))
     async with controlled(tmp_path, server) as where, peer(where) as raw:
         assert (await raw.call("presence.count", namespace="/team-1"))["users"] == 0
+
+
+@pytest.mark.req("FEED-06")
+@trio_test
+async def test_a_name_that_no_client_could_ask_for_is_refused(tmp_path: Path) -> None:
+    """Whether the seats are those of a parent, or those of all names."""
+    for is_by_name in (False, True):
+        server = Server()
+        presence, parent = Presence(server), server.of(re.compile("/team-[0-9]+"))
+        if is_by_name:
+            presence.seat_by_name(PresenceOptions(), lambda _: True)
+        else:
+            presence.seat(parent)
+        async with controlled(tmp_path, server) as where, peer(where) as raw:
+            assert (await raw.call("presence.count", namespace="/team-1"))["users"] == 0
+            for name in ("/team-x", "/nope", "/team-" + "1" * 250):
+                error = await raw.fail("presence.subscribe", namespace=name)
+                assert error["code"] == Code.NOT_FOUND
 
 
 @trio_test

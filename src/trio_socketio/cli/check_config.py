@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trio_socketio.cli.arguments import print_out
 from trio_socketio.codec.control_characters import escape
-from trio_socketio.configuration.checks import find_idle
+from trio_socketio.configuration.checks import find_idle, find_unserved
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES
@@ -42,6 +42,8 @@ def run(asked: argparse.Namespace) -> int:
         for fault in error.faults:
             print(f"trio-socketio: {escape(fault)}", file=sys.stderr)
         return 2
-    for warning in find_idle(loaded.configuration, loaded.settings, {}):
+    configuration = loaded.configuration
+    idle = find_idle(configuration, loaded.settings, {})
+    for warning in (*idle, *find_unserved(configuration)):
         print(f"trio-socketio: warning: {escape(warning)}", file=sys.stderr)
-    return print_out(effective_text(loaded.configuration, loaded.settings, TABLES))
+    return print_out(effective_text(configuration, loaded.settings, TABLES))

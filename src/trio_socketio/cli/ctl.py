@@ -49,11 +49,16 @@ _COMMANDS: Final = {
     "watch": "show what the server is doing, until Ctrl-C",
     "completion": f"print a script that completes methods and parameters: {', '.join(SHELLS)}",
 }
+_FOLLOW: Final = (
+    "only a program that stays connected can follow the presence log: see follow_presence of "
+    "trio_socketio.control, and spec/guide/presence.md"
+)
 # Methods that make sense only on a connection that stays open.
 _NOT_HERE: Final = {
     "auth": "the token is given with --token-file",
     "backend.register": "only a program that stays connected can be a backend: see "
     "trio_socketio.control",
+    **dict.fromkeys(("presence.subscribe", "presence.ack", "presence.unsubscribe"), _FOLLOW),
 }
 _ADVICE: Final = {
     "FileNotFoundError": "; a server listens there if it was started with --control",

@@ -8,6 +8,7 @@ from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.address import Address, parse_address
 from trio_socketio.ops.admin_options import split_listen
+from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
@@ -196,6 +197,27 @@ def find_idle(
             "nothing handles what clients send, and nobody can send them anything, because there "
             "is neither an app nor a control socket: set [app] spec or [control] listen"
         )
+
+
+def find_unserved(configuration: Configuration) -> Iterator[str]:
+    """Yield a warning for each namespace that is to be reported or watched without being there.
+
+    Only a program without an app tells by its options which namespaces it has (HOOK-24).
+    """
+    if configuration.app.spec is not None or not configuration.identity.asks:
+        return
+    served = [*configuration.named_namespaces(), *configuration.forwarded_namespaces(), "/"]
+    for option, name in configuration.reported_namespaces():
+        if not any(compile_pattern(pattern).fullmatch(name) for pattern in served):
+            yield unserved(option, name)
+
+
+def unserved(option: str, name: str) -> str:
+    """Word the warning that an option names a namespace which nothing serves."""
+    return (
+        f"[presence] {option} names {name}, but neither the app nor another option does, so no "
+        "client is expected there: is the name right?"
+    )
 
 
 def _has_control(configuration: Configuration, inherited: Collection[str]) -> bool:

@@ -47,10 +47,23 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     runtime: RuntimeOptions = RuntimeOptions()
 
     def named_namespaces(self) -> list[str]:
-        """Return the namespaces that [identity] and [presence] name, without patterns."""
+        """Return the namespaces that [identity] and [presence] name, and their patterns."""
         names = [one.name for one in self.identity.namespaces]
-        names += [one.name for one in self.presence.namespaces]
-        return [name for name in names if not name.endswith("*")]
+        return [*names, *(one.name for one in self.presence.namespaces)]
+
+    def forwarded_namespaces(self) -> list[str]:
+        """Return the namespaces whose events [control.backends] forwards, which makes them."""
+        names = (one.namespace for one in self.control.backends.forward)
+        return [name if name.startswith("/") else f"/{name}" for name in names]
+
+    def reported_namespaces(self) -> list[tuple[str, str]]:
+        """Return the namespaces that [presence] reports or watches, each with the option."""
+        webhook, watch = self.presence.webhook, self.presence.watch
+        reported = () if webhook is None else webhook.namespaces
+        return [
+            *(("webhook", name) for name in reported),
+            *(("watch", one.namespace) for one in watch),
+        ]
 
 
 TABLES: Final[Tables] = {field.name: field.type for field in msgspec.structs.fields(Configuration)}

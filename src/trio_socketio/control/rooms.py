@@ -16,7 +16,7 @@ from trio_socketio.control.targets import (
     find_namespace,
     missing_rooms,
 )
-from trio_socketio.protocol.user_ids import user_room
+from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX, user_room
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -108,7 +108,8 @@ class RoomMethods:
         """Put sockets into rooms. If any of them would be in too many rooms, nothing is done.
 
         Args:
-            rooms: the names of the rooms; a room is created by the first socket in it.
+            rooms: the names of the rooms; a room is created by the first socket in it. The room of
+                a user is for the user's own sockets, which are in it already.
             sockets: public ids.
             users: ids of users, which stand for all of their sockets.
             namespace: the namespace of the sockets.
@@ -118,6 +119,7 @@ class RoomMethods:
         if any(room in place.rooms.sockets for room in rooms):
             # Every socket in the room of that name would receive what is sent to one socket.
             raise invalid("rooms", "a socket's id cannot be the name of a room for others")
+        _check_rooms_of_users(found, rooms)
         self._check_room_count(found, rooms)
         for socket in found:
             socket.join(rooms)
@@ -209,6 +211,23 @@ class RoomMethods:
         ids = [socket.public_id for socket in members]
         page, total, following = await cut_page(ids, str, after, limit)
         return MemberPage(members=page, total=total, next=following)
+
+
+def _check_rooms_of_users(sockets: Iterable[Socket], rooms: Iterable[str]) -> None:
+    """Refuse to put a socket into the room of a user that is not its own (CONTROL-98).
+
+    It would get what is sent to that user.
+    """
+    reserved = [room for room in rooms if room.startswith(USER_ROOM_PREFIX)]
+    if reserved:
+        own = {None if socket.user is None else user_room(socket.user) for socket in sockets}
+        for room in reserved:
+            if own != {room}:
+                raise invalid(
+                    "rooms",
+                    f"{room!r} is the room of a user, and only for the sockets of that user: "
+                    "nothing was done",
+                )
 
 
 def _take_out(sockets: Iterable[Socket], rooms: Iterable[str]) -> int:

@@ -207,7 +207,8 @@ def _rooms_of(
     rooms, absent = [], []
     for user in read_users(users, parameter):
         room = user_room(user)
-        if namespace.rooms.joined(room):
+        # The app may put others into the room, who listen in; they do not make the user be there.
+        if any(one.user == user for one in namespace.rooms.joined(room)):
             rooms.append(room)
         else:
             absent.append(user)

@@ -6,8 +6,15 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
+_ANYTHING: Final = "[^,]*"
+
 is_pattern: Final = re.compile(r"/[^,*]*\*?").fullmatch
 """Matches the name of a namespace, or with a * at its end, that of all that begin so."""
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Return what matches a namespace's whole name if a pattern stands for it."""
+    return re.compile(re.escape(pattern.removesuffix("*")) + _ANYTHING * pattern.endswith("*"))
 
 
 class ByNamespace(Generic[T]):

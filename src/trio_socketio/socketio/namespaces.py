@@ -110,6 +110,13 @@ class Namespaces:
                 workers.log_failure("handler of 'new_namespace'", name, error)
         return namespace
 
+    def may_exist(self, name: str) -> bool:
+        """Whether a client that asks for a namespace may get one, as far as its name tells.
+
+        What a predicate will say depends on the client, so it counts as if it accepted the name.
+        """
+        return name in self.by_name or any(one._may_accept(name) for one in self.parents.values())
+
     # -- namespaces that clients ask for
 
     def create_child(self, parent: ParentNamespace, name: str) -> Namespace | None:

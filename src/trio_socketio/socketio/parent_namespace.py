@@ -14,7 +14,7 @@ from trio_socketio.errors import AckTimeout, LocalProtocolError, TrioSocketIOErr
 from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.broadcast import Broadcast
 from trio_socketio.socketio.entrance import Predicate
-from trio_socketio.socketio.founding import MAX_DYNAMIC_NAME
+from trio_socketio.socketio.founding import MAX_DYNAMIC_NAME, is_dynamic_name
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.registrar import Registrar
 from trio_socketio.socketio.registry import Registry
@@ -72,6 +72,12 @@ class ParentNamespace(Registrar, Broadcast):
         A predicate is not asked, because it judges what clients ask for.
         """
         return isinstance(self._matcher, re.Pattern) and _fits(self._matcher, name)
+
+    def _may_accept(self, name: str) -> bool:
+        """Whether a client that asks for this name may get a child, as far as the name tells."""
+        if isinstance(self._matcher, re.Pattern):
+            return _fits(self._matcher, name) and is_dynamic_name(name)
+        return is_dynamic_name(name)
 
     @property
     def _ask(self) -> Predicate:

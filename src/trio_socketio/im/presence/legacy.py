@@ -122,6 +122,10 @@ class LegacyRecords:
         self._nursery: trio.Nursery | None = None
         server.add_steps([Step(State.AUTHENTICATING, self._note)])
 
+    def covers(self, namespace: str) -> bool:
+        """Whether the clients of a namespace have records, if there are any clients."""
+        return self._presence.has_seats(namespace)
+
     def find(self, namespace: str) -> Records | None:
         """Return the records of a namespace; None if nobody has ever had a seat there."""
         return self._records.get(namespace)

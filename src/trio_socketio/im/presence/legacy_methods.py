@@ -3,7 +3,7 @@
 import msgspec
 
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control.failures import invalid, unavailable
+from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit
 from trio_socketio.errors import ControlError, RemoteProtocolError
@@ -43,13 +43,20 @@ class LegacyMethods:
         read such records already.
 
         Args:
-            namespace: the namespace of the clients.
+            namespace: the namespace of the clients; a leading slash may be left out.
             after: the next of an earlier page; null begins with the oldest record that is kept.
             limit: the most records to return.
         """
         if self.records is None:
-            raise unavailable("no on/off records are kept: set [presence] legacy_records")
-        began, kept = self.records.began, self.records.find(namespace)
+            raise ControlError(
+                Code.UNAVAILABLE,
+                "no on/off records are kept: set [presence] legacy_records",
+                {"retryable": False},  # HOOK-23
+            )
+        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        if not self.records.covers(name):  # FEED-06
+            raise not_found("namespace", "namespace with seats", name)
+        began, kept = self.records.began, self.records.find(name)
         oldest, newest = (1, 0) if kept is None else (kept.oldest, kept.newest)
         behind = oldest - 1
         if after is not None:

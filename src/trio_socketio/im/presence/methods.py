@@ -12,6 +12,18 @@ from trio_socketio.control.failures import invalid, not_found, store_unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit
 from trio_socketio.errors import ControlError, RemoteProtocolError
+from trio_socketio.im.presence.answers import (
+    Acked,
+    MissingOnline,
+    Online,
+    OnlineCount,
+    OnlinePage,
+    OnlineUser,
+    ShownSeat,
+    SnapshotPage,
+    Subscribed,
+    Unsubscribed,
+)
 from trio_socketio.im.presence.feed import Feed
 from trio_socketio.im.presence.feed_errors import unreadable
 from trio_socketio.im.presence.service import Presence, presence_of
@@ -34,131 +46,6 @@ Credit = Annotated[int, Meta(ge=1, le=10_000)]
 _SLICE: Final = 200  # users that are shown without a pause: 0.5 ms
 _SPARE_BYTES: Final = 512  # of an answer, for what is around its users
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class ShownSeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A client of a user.
-
-    Args:
-        token: of the claim; the entry of the log that tells of its end has the same.
-        id: the public id of the client's socket.
-        node: the name of the client's node.
-        boot: the incarnation of that node.
-        at: when the seat was taken, in seconds since 1970.
-    """
-
-    token: str
-    id: str
-    node: str
-    boot: str
-    at: float
-
-
-class OnlineUser(msgspec.Struct, frozen=True, kw_only=True):
-    """A user that is online.
-
-    Args:
-        user: the id of the user.
-        seats: of the user's clients, oldest first.
-    """
-
-    user: str
-    seats: list[ShownSeat]
-
-
-class Online(msgspec.Struct, frozen=True, kw_only=True):
-    """The users of a call that are online.
-
-    Args:
-        users: in the order of the call; those that are not online are left out.
-        cursor: where in the log this was so.
-    """
-
-    users: list[OnlineUser]
-    cursor: str
-
-
-class OnlineCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many are online.
-
-    Args:
-        users: the number of users, each counted once.
-        cursor: where in the log this was so: subscribe with it, and each entry of the type online
-            adds one, each offline takes one away.
-    """
-
-    users: int
-    cursor: str
-
-
-class OnlinePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of the users that are online.
-
-    Args:
-        users: in the order of their ids.
-        next: the value of after for the next page; null if this is the last one.
-        cursor: where in the log this page was so.
-    """
-
-    users: list[OnlineUser]
-    next: str | None
-    cursor: str
-
-
-class SnapshotPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a snapshot, which is exact once the log was followed up to a cursor.
-
-    Args:
-        users: in the order of their ids.
-        next: the value of after for the next page; null if this is the last one.
-        cursor: of the first page, on every page: go on from here. Of the entries that follow, some
-            are in later pages already. To fold them again changes nothing: online, moved and
-            seat_added add the seat token, moved removes the seat prev, offline and seat_removed
-            remove the seat token.
-        exact_at: where in the log this page was so. When the entry with the exact_at of the last
-            page was folded, those online are exactly those that were.
-    """
-
-    users: list[OnlineUser]
-    next: str | None
-    cursor: str
-    exact_at: str
-
-
-class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription.
-
-    Args:
-        subscription: its number, unique while the server runs.
-        cursor: where it begins: entries behind this one will be sent.
-        active: whether entries are sent to it; false while another member of its group is active.
-    """
-
-    subscription: int
-    cursor: str
-    active: bool
-
-
-class Acked(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an acknowledgement.
-
-    Args:
-        cursor: the last entry that is acknowledged.
-        in_flight: how many entries were sent and are not.
-    """
-
-    cursor: str
-    in_flight: int
-
-
-class Unsubscribed(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ending a subscription.
-
-    Args:
-        done: whether there was one of this number.
-    """
-
-    done: bool
 
 
 class PresenceMethods:
@@ -208,7 +95,8 @@ class PresenceMethods:
                 "name fewer users",
                 {"retryable": False},
             )
-        return Online(users=shown, cursor=str(found.cursor))
+        missing = MissingOnline(users=[user for user in ids if user not in found.users])
+        return Online(users=shown, missing=missing, cursor=str(found.cursor))  # FEED-08
 
     @rpc("presence.count")
     async def count(self, namespace: Place = "/") -> OnlineCount:

@@ -187,14 +187,17 @@ class Presence:
         return None if lease_s == inf else lease_s + _MORE_S
 
     def has_seats(self, namespace: str) -> bool:
-        """Whether clients take seats in a namespace, as far as its name tells.
+        """Whether clients may take seats in a namespace of this name, as far as the name tells.
 
-        Those of a parent may have any name.
+        It need not exist yet, if a client that asks for it can bring it into being (FEED-06).
         """
         if self._named is not None:
-            return self._named.find(namespace) is not None
+            is_served = self._server._namespaces.may_exist(namespace)
+            return is_served and self._named.find(namespace) is not None
         return any(
-            isinstance(channel, ParentNamespace) or channel.name == namespace
+            channel._may_accept(namespace)
+            if isinstance(channel, ParentNamespace)
+            else channel.name == namespace
             for channel in self._seats
         )
 
