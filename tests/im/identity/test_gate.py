@@ -489,8 +489,8 @@ async def test_the_same_user_refreshes(tmp_path: Path, transport: str) -> None:
         identity = here.service.identity_of(socket)
         assert identity is not None
         assert identity.token_id == "b"
-        assert await here.service.revoke(token_id="a") == 0
-        assert await here.service.revoke(token_id="b") == 1
+        assert await here.revoke(token_id="a") == 0
+        assert await here.revoke(token_id="b") == 1
 
 
 @pytest.mark.req("IDENT-36")
@@ -604,7 +604,7 @@ async def test_an_attempt_whose_client_leaves_is_counted(by: str) -> None:
             with trio.fail_after(5):
                 await asked.wait()
             if by == "renewal":
-                assert await here.service.revoke(user="ann") == 1
+                assert await here.revoke(user="ann") == 1
         await until(lambda: here.service.statistics().identified == 0)
         stop.set()
         await until(lambda: ("backend", "abandoned") in here.results())

@@ -58,7 +58,12 @@ async def test_a_webhook_is_asked_with_a_signed_post(tmp_path: Path) -> None:
         hook = webhook(tmp_path, server.url)
         found = await judge(hook, auth={"device": "phone"}, asked_at_s=123.0)
         assert found == Identity(
-            user="7", token_id="t", issued_at_s=123.0, expires_at_s=4e9, claims={"a": [1]}
+            user="7",
+            token_id="t",
+            issued_at_s=123.0,
+            is_dated=False,
+            expires_at_s=4e9,
+            claims={"a": [1]},
         )
         asked = server.asked[0]
         assert asked.method == "POST"
@@ -74,9 +79,15 @@ async def test_a_webhook_is_asked_with_a_signed_post(tmp_path: Path) -> None:
         assert fields["v1"] == hmac.new(SECRET.encode(), signed, sha256).hexdigest()
         assert abs(int(fields["t"]) - time.time()) < 10
         server.answers({"user": "ann"})
-        assert await judge(hook, asked_at_s=5.0) == Identity(
-            user="ann", issued_at_s=5.0, expires_at_s=inf
+        found = await judge(hook, asked_at_s=5.0)
+        assert isinstance(found, Identity)
+        assert found == Identity(
+            user="ann", token_id=found.token_id, issued_at_s=5.0, is_dated=False, expires_at_s=inf
         )
+        again = await judge(hook), await judge(hook, "another")
+        ids = {one.token_id for one in (found, *again) if isinstance(one, Identity)}
+        assert len(ids) == 2, "each token has a name (IDENT-76)"
+        assert sha256(b"opaque").hexdigest() not in str(ids)
         await hook.aclose()
 
 
@@ -331,7 +342,9 @@ def backend(result: bytes | Exception) -> tuple[BackendVerifier, list[Any]]:
 async def test_a_backend_is_asked_the_same() -> None:
     by, asked = backend(b'{"user": "ann"}')
     assert by.verify_now(attempt("t")) is LATER
-    assert await by.verify(attempt("t", asked_at_s=9.0)) == Identity(user="ann", issued_at_s=9.0)
+    found = await by.verify(attempt("t", asked_at_s=9.0))
+    assert isinstance(found, Identity)
+    assert (found.user, found.issued_at_s, found.is_dated) == ("ann", 9.0, False)
     ((namespace, question, timeout_s),) = asked
     assert (namespace, question.token, timeout_s) == ("/chat", "t", 3.0)
 

@@ -1,5 +1,6 @@
 """The clients that are identified: when their tokens end, and how a revocation finds them."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from trio_socketio.net.driving import Timetable
 
 _SLICE: Final = 256
+MAX_LEFT: Final = 10_000
+"""How many tokens are remembered of clients that have left, or have another token by now."""
 MAX_WAIT_S: Final = 86_400.0
 """How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
 
@@ -108,6 +111,9 @@ class Clients:
         self._by_socket: dict[Socket, IdentifiedClient] = {}
         # By the user of the token: a step of the app may give the socket another one (IDENT-73).
         self._by_user: dict[str, dict[IdentifiedClient, None]] = {}
+        # The ids of tokens that do not say when they were issued, and their users. A client that
+        # has left, perhaps because its connection was lost, may come back. The oldest first.
+        self._left: OrderedDict[str, str] = OrderedDict()
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
     def __len__(self) -> int:
@@ -134,6 +140,7 @@ class Clients:
 
     def refresh(self, client: IdentifiedClient, identity: Identity) -> None:
         """Go on with another token of the same user (IDENT-37)."""
+        self._remember(client.identity)
         client.identity = identity
         client.refusals = 0
         self._watch(client)
@@ -156,6 +163,26 @@ class Clients:
             del self._by_user[client.identity.user]
         if self._deadlines is not None:
             self._deadlines.forget(client)
+        self._remember(client.identity)
+
+    def _remember(self, identity: Identity) -> None:
+        """Remember a token that a client has had, if its age is not known."""
+        if identity.token_id is not None and not identity.is_dated:
+            self._left[identity.token_id] = identity.user
+            self._left.move_to_end(identity.token_id)
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+
+    def undated_tokens(self, user: str) -> set[str]:
+        """Return the ids of a user's tokens that do not say when they were issued (IDENT-76).
+
+        They are those of clients that are here, and of clients that have left, as far as these are
+        among the last MAX_LEFT.
+        """
+        here = (client.identity for client in self._by_user.get(user, ()))
+        found = {one.token_id for one in here if one.token_id is not None and not one.is_dated}
+        found.update(token_id for token_id, whose in self._left.items() if whose == user)
+        return found
 
     # -- ends
 

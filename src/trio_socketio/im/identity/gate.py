@@ -174,7 +174,7 @@ class Gate(Observer):
     ) -> None:
         """Let a client pass or turn it away. No checkpoint lets a revocation come in between."""
         verdict = decision.verdict
-        if isinstance(verdict, Identity) and self._revocations.covers(verdict):
+        if isinstance(verdict, Identity) and self._is_revoked(verdict):
             verdict = Refusal(REVOKED)
         if isinstance(verdict, Refusal):
             raise self._turn_away(joining, Decision(decision.method, verdict))
@@ -185,6 +185,14 @@ class Gate(Observer):
             raise self._turn_away(joining, Decision(decision.method, refusal)) from None
         self.tally[decision.method, "accepted"] += 1
         self._clients.add(joining, verdict, credentials)
+
+    def _is_revoked(self, identity: Identity) -> bool:
+        if not self._revocations.covers(identity):
+            return False
+        # It may have been asked about before its user was revoked. The next time it would count as
+        # issued after that.
+        self._revocations.keep_out(identity)
+        return True
 
     def _turn_away(self, joining: Joining, decision: Decision) -> ConnectRefused:
         """Count a refusal, and return the error that tells the client."""
@@ -218,7 +226,7 @@ class Gate(Observer):
         if isinstance(verdict, Identity):
             if verdict.user != client.identity.user:  # IDENT-36
                 verdict = Refusal(OTHER_USER)
-            elif self._revocations.covers(verdict):
+            elif self._is_revoked(verdict):
                 verdict = Refusal(REVOKED)
             else:
                 self.tally[decision.method, "refreshed"] += 1
