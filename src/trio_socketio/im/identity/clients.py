@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -24,6 +24,16 @@ MAX_LEFT: Final = 10_000
 """How many tokens are remembered of clients that have left, or have another token by now."""
 MAX_WAIT_S: Final = 86_400.0
 """How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
+
+
+class Seats(Protocol):
+    """The seats of users; at run time a Presence."""
+
+    def end_lost(self, user: str, reason: str) -> int:
+        """End the seats that are held for lost clients of a user; return how many there were."""
+
+    def note_reason(self, socket: Socket, reason: str) -> None:
+        """Note why a client is about to be put out."""
 
 
 class IdentifiedClient:
@@ -94,6 +104,7 @@ class Clients:
     Attributes:
         grace_s: may be changed at any time.
         put_out: how many clients were put out, by the reason's label.
+        seats: of users; None if they have none.
     """
 
     def __init__(
@@ -114,6 +125,7 @@ class Clients:
         # The ids of tokens that do not say when they were issued, and their users. A client that
         # has left, perhaps because its connection was lost, may come back. The oldest first.
         self._left: OrderedDict[str, str] = OrderedDict()
+        self.seats: Seats | None = None
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
     def __len__(self) -> int:
@@ -207,16 +219,20 @@ class Clients:
     async def put_out_revoked(self, user: str | None, token_id: str | None) -> int:
         """Put out the clients of a user, or those that have come with a token (IDENT-39).
 
+        Lost clients of a user are not waited for any longer (PRES-86).
+
         Other tasks run meanwhile. Whoever comes meanwhile finds that the token was revoked.
 
         Returns:
-            How many there were, those that are still joining included.
+            How many there were, those that are still joining and lost ones included.
         """
         if token_id is None:
             clients = tuple(self._by_user.get(user or "", ()))
         else:
             clients = tuple(self._by_socket.values())
         count = 0
+        if user is not None and self.seats is not None:
+            count = self.seats.end_lost(user, REVOKED.label)
         for looked_at, client in enumerate(clients, start=1):
             if looked_at % _SLICE == 0:
                 await trio.lowlevel.checkpoint()
@@ -229,6 +245,8 @@ class Clients:
     def _put_out(self, client: IdentifiedClient, reason: Reason) -> None:
         self.put_out[reason.label] += 1
         socket = client.socket
+        if self.seats is not None:
+            self.seats.note_reason(socket, reason.label)
         told = {"errcode": reason.errcode, "errmsg": reason.message}
         if client.joining is not None:
             client.joining._refuse(ConnectRefused(reason.message, told))

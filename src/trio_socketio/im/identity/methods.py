@@ -18,9 +18,9 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
     """What a revocation has done.
 
     Args:
-        done: how many clients were put out. A client counts once for each namespace, also if it was
-            still joining; but not while a backend or webhook is being asked who it is. Such a
-            client is refused when the answer comes.
+        done: how many clients were put out, once for each namespace. Those that were still joining
+            count, and lost ones whose seats were held. A client does not count while a backend or
+            webhook is being asked who it is: it is refused when the answer comes.
         until_s: until when the revocation is kept, seconds since 1970.
     """
 

@@ -11,7 +11,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.backend_verifier import AskBackend
-from trio_socketio.im.identity.clients import Clients
+from trio_socketio.im.identity.clients import Clients, Seats
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
@@ -186,6 +186,10 @@ class IdentityService:
             fetches=fetches + (remote.fetches if remote else 0),
             fetches_failed=failures + (remote.failures if remote else 0),
         )
+
+    def use_seats(self, seats: Seats) -> None:
+        """Have the seats of users end with their tokens, and say so in the presence log."""
+        self._clients.seats = seats
 
     def asks_in(self, namespace: str) -> bool:
         """Whether the clients of a namespace are asked who they are."""
