@@ -100,8 +100,11 @@ def reason(found: Identity | Refusal) -> Reason:
 @pytest.mark.parametrize(
     ("response", "why"),
     [
-        (answer("", 401), REFUSED),
-        (answer({"user": "ann"}, 403), REFUSED),
+        (answer("", 401), UNAVAILABLE),
+        (answer({"user": "ann"}, 403), UNAVAILABLE),
+        (answer({"error": "bad signature"}, 403), UNAVAILABLE),
+        (answer({"refused": "banned"}, 401), REFUSED),
+        (answer({"refused": "banned"}, 403), REFUSED),
         (answer({"refused": "banned"}), REFUSED),
         (answer({"refused": "banned", "user": "ann"}), REFUSED),
         (answer({"refused": ""}), REFUSED),
@@ -148,6 +151,29 @@ async def test_whatever_is_not_a_user_refuses_the_client(
         await hook.aclose()
 
 
+@pytest.mark.req("IDENT-80")
+@pytest.mark.parametrize("status", [401, 403])
+@trio_test
+async def test_a_webhook_that_refuses_us_is_logged(
+    status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def give(_: object) -> bytes:
+        return answer("Unauthorized", status)
+
+    async with answering("") as server:
+        server.answering = give
+        hook = webhook(tmp_path, server.url)
+        for _ in range(100):
+            assert reason(await judge(hook)) is UNAVAILABLE
+        await hook.aclose()
+    lines = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert 1 <= len(lines) < 20, "they are sampled"
+    assert lines[0] == (
+        f"the webhook {hook._outgoing.target}: it answered {status} without a reason in 'refused': "
+        "perhaps it has another secret than secret_file of [identity] webhook"
+    )
+
+
 @trio_test
 async def test_the_client_is_told_what_the_webhook_says(tmp_path: Path) -> None:
     async with answering({"refused": "banned\r\nuntil tomorrow" + "x" * 500}) as server:
@@ -188,7 +214,7 @@ async def test_a_webhook_that_fails_again_and_again_is_not_asked(
         server.answers({"user": "ann"})
         await trio.sleep(0.25)
         assert isinstance(await judge(hook), Identity)
-        server.answers("", 401)
+        server.answers({"refused": "no"}, 401)
         for _ in range(20):
             assert reason(await judge(hook)) is REFUSED, "a refusal is an answer"
         assert len(server.asked) == 24

@@ -110,6 +110,11 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
     return identity, ""
 
 
+def is_refusal(verdict: Verdict) -> bool:
+    """Whether an answer has said that the client is refused."""
+    return isinstance(verdict, Refusal) and verdict.reason is REFUSED
+
+
 def _name(token: str) -> str:
     """Name a token, so that it can be told when it comes again (IDENT-76)."""
     return "digest:" + digest(_KEY, token.encode(), "sha256").hex()
