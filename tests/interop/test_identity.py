@@ -100,7 +100,7 @@ def check_events(seen: dict[str, Seen]) -> None:
     other = told(3, "the token belongs to another user")
     assert seen["again"] == [
         ["connect"], *welcome, ["auth/reply", OK], ["ack", "auth", OK], ["auth/reply", other],
-        ["logic/error", other], ["ack", "auth", other], ["ack", "who", "ann"], ["is connected"],
+        ["ack", "auth", other], ["ack", "who", "ann"], ["is connected"],
     ]  # fmt: skip
     assert seen["expires"] == [
         ["connect"], *welcome, ["logic/error", told(3, "the token has expired")], KICKED, [GONE]

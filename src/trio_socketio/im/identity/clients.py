@@ -157,10 +157,16 @@ class Clients:
         client.refusals = 0
         self._watch(client)
 
-    def refused_again(self, client: IdentifiedClient) -> None:
-        """Count another token that was refused; too many put the client out (IDENT-74)."""
+    def refused_again(self, client: IdentifiedClient, told: dict[str, Any]) -> None:
+        """Count another token that was refused; too many put the client out (IDENT-74).
+
+        Args:
+            client: has sent the token.
+            told: why it was refused.
+        """
         client.refusals += 1
         if client.refusals >= MAX_REFUSALS:
+            client.socket.emit(ERROR_EVENT, told)
             client.socket.disconnect()
             hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ from trio_socketio.im.identity.identity import (
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
 from trio_socketio.im.identity.strangers import Strangers
-from trio_socketio.socketio.credentials import ERROR_EVENT, AuthenticationTimedOut, Credentials
+from trio_socketio.socketio.credentials import AuthenticationTimedOut, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.socket import Socket
@@ -235,10 +235,9 @@ class Gate(Observer):
                 return _WELCOME
         self.tally[decision.method, verdict.reason.label] += 1  # IDENT-42
         told = {"errcode": verdict.reason.errcode, "errmsg": verdict.message}
-        socket.emit(REPLY_EVENT, told)
-        socket.emit(ERROR_EVENT, told)
+        socket.emit(REPLY_EVENT, told)  # not logic/error, which says that a client is put out
         if verdict.reason is not UNAVAILABLE:  # which is not the client's fault
-            self._clients.refused_again(client)
+            self._clients.refused_again(client, told)
         return told
 
     async def _judge_again(self, socket: Socket, arguments: list[Any], chain: Chain) -> Decision:

@@ -205,4 +205,4 @@ class Seats(Observer):
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:
-    return ConnectRefused(message, {"errcode": errcode})
+    return ConnectRefused(message, {"errcode": errcode, "errmsg": message})
