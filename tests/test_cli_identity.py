@@ -61,7 +61,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             server.process.send_signal(SIGHUP)
             await server.wait_logged("[identity] auth_timeout_s: 5.0 -> 9.0 needs a restart")
             async with open_control(f"unix:{control}") as backend:
-                assert await backend.call("auth.revoke", {"user": "7"}) == {"done": 1}
+                assert (await backend.call("auth.revoke", {"user": "7"}))["done"] == 1
             metrics = (await get(admin, "/metrics")).text
             assert 'tsio_auth_total{method="jwt",result="accepted"} 2.0' in metrics
             assert 'tsio_auth_total{method="jwt",result="bad_signature"} 1.0' in metrics

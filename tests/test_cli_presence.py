@@ -194,6 +194,33 @@ async def test_a_reload_changes_what_can_be_changed(tmp_path: Path) -> None:
         assert await server.end() == 0
 
 
+@pytest.mark.req("PRES-86", "PRES-87")
+@trio_test
+async def test_a_revoked_user_is_offline_at_once(tmp_path: Path) -> None:
+    control = f"unix:{tmp_path}/run/c.sock"
+    conf = write(
+        tmp_path,
+        f'[control]\nlisten = ["{control}"]',
+        "[recovery]\nenabled = true\nmax_disconnection_s = 60.0",
+        "[presence]\nlinger_s = 30.0",
+    )
+    async with serving("--config", str(conf)) as server:
+        port = await server.wait_port()
+        async with open_control(control) as backend:
+            async with open_client(port) as lost:
+                await lost.connect("/chat", {"token": "token-of-ann"})
+            assert (await backend.call("presence.count", {"namespace": "/chat"}))["users"] == 1
+            assert (await backend.call("auth.revoke", {"user": "ann"}))["done"] == 1
+            async with open_client(port) as client:
+                await client.connect("/chat", {"token": "token-of-bob"})
+                assert (await backend.call("auth.revoke", {"user": "bob"}))["done"] == 1
+            assert (await backend.call("presence.count", {"namespace": "/chat"}))["users"] == 0
+            assert await backend.call("auth.unrevoke", {"user": "ann"}) == {"done": True}
+            async with open_client(port) as client:
+                await client.connect("/chat", {"token": "token-of-ann"})
+        assert await server.end() == 0
+
+
 @pytest.mark.req("PRES-63")
 @trio_test
 async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:

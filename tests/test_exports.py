@@ -223,7 +223,8 @@ PRESENCE = {
     "NamespaceSeats": "linger_s maximum name policy takeover",
     "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
         receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
-    "Presence": "apply has_seats kick seat seat_by_name seats_clients_of statistics",
+    "Presence": """apply end_lost has_seats kick note_reason seat seat_by_name seats_clients_of
+        statistics""",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
         webhook legacy_records watch check_lingers describe resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced

@@ -153,6 +153,8 @@ class Services:
             store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
             self.presence = Presence(server, store, node=system.info().node)
             self.presence.seat_by_name(options, self.identity.asks_in)
+        if self.identity is not None and self.presence is not None:
+            self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
         most = held.configuration.presence.legacy_records
         if most and self.presence is not None:

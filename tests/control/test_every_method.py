@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,7 @@ def steps_for(socket_id: str) -> Steps:
     return [
         ("auth", {"token": SECRET}),
         ("auth.revoke", {"user": "nobody"}),
+        ("auth.unrevoke", {"user": "nobody"}),
         ("rpc.discover", {}),
         ("backend.register", {}),
         ("system.info", {}),
@@ -197,7 +199,9 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
                 results = await DRIVERS[name](where, port, steps)
     assert {method for method, _ in steps} == set(METHODS)
     by_method = {method: result for (method, _), result in zip(steps, results, strict=True)}
-    assert by_method["auth.revoke"] == {"done": 0}
+    assert by_method["auth.revoke"]["done"] == 0
+    assert by_method["auth.revoke"]["until_s"] > time.time()
+    assert by_method["auth.unrevoke"] == {"done": True}
     assert by_method["auth"] == {"name": "all", "methods": ["*"]}
     assert [one["name"] for one in by_method["rpc.discover"]["methods"]] == METHODS
     if name.endswith("http"):
@@ -211,7 +215,7 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["rooms.join"] == {"done": 1, "missing": {}}
     assert by_method["rooms.list"]["total"] == 2
     assert by_method["rooms.members"]["members"] == [socket_id]
-    assert results[11] == {"reached": 1, "missing": {}}
+    assert results[12] == {"reached": 1, "missing": {}}
     assert by_method["emit_with_ack"]["answers"] == [{"socket": socket_id, "answer": "yes"}]
     assert by_method["rooms.leave"] == {"done": 1, "missing": {}}
     assert by_method["rooms.clear"] == {"done": 1, "missing": {"rooms": ["none"]}}

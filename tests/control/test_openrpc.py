@@ -27,6 +27,7 @@ PACKAGED: Final = DESCRIPTION  # read by ctl, because spec/ is not installed
 METHODS: Final = [
     "auth",
     "auth.revoke",
+    "auth.unrevoke",
     "backend.register",
     "emit",
     "emit_with_ack",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.im.identity.identified import ANN, BOB, STATIC, Identified, identified
+from tests.im.identity.test_gate import refused
 from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
@@ -71,16 +72,35 @@ async def test_the_newest_client_wins_wherever_identity_is_asked_for(namespace: 
 @trio_test
 async def test_the_rules_of_a_namespace_are_its_own() -> None:
     async with seated() as (here, presence):
-        for namespace, refused in (("/first", 1), ("/many-a", 2), ("/free", 9)):
+        for namespace, first_refused in (("/first", 1), ("/many-a", 2), ("/free", 9)):
             async with here.client() as a, here.client() as b, here.client() as c:
                 for number, client in enumerate((a, b, c)):
-                    if number < refused:
+                    if number < first_refused:
                         await client.connect(namespace, {"token": BOB})
                     else:
-                        told = "already connected" if refused == 1 else "too many"
+                        told = "already connected" if first_refused == 1 else "too many"
                         assert told in await refusal(client, namespace, BOB)
         assert not presence.has_seats("/free")
         assert (await presence.store.count("/free")).users == 0
+
+
+@pytest.mark.req("IDENT-31")
+@pytest.mark.parametrize(
+    ("namespace", "message"), [("/first", "already connected"), ("/many-a", "too many sessions")]
+)
+@trio_test
+async def test_the_data_of_a_refusal_says_why(namespace: str, message: str) -> None:
+    async with (
+        seated() as (here, _),
+        here.client() as a,
+        here.client() as b,
+        here.client() as c,
+    ):
+        await a.connect(namespace, {"token": BOB})
+        if namespace == "/many-a":
+            await b.connect(namespace, {"token": BOB})
+        error = await refused(c, {"token": BOB}, namespace)
+        assert error["data"] == {"errcode": -1, "errmsg": message}
 
 
 @pytest.mark.req("PRES-62", "JOIN-35")

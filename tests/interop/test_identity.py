@@ -100,7 +100,7 @@ def check_events(seen: dict[str, Seen]) -> None:
     other = told(3, "the token belongs to another user")
     assert seen["again"] == [
         ["connect"], *welcome, ["auth/reply", OK], ["ack", "auth", OK], ["auth/reply", other],
-        ["logic/error", other], ["ack", "auth", other], ["ack", "who", "ann"], ["is connected"],
+        ["ack", "auth", other], ["ack", "who", "ann"], ["is connected"],
     ]  # fmt: skip
     assert seen["expires"] == [
         ["connect"], *welcome, ["logic/error", told(3, "the token has expired")], KICKED, [GONE]
@@ -143,6 +143,29 @@ async def test_javascript_clients(client: str, transport: str, tmp_path: Path) -
         check_events(seen)
         if by_payload:
             check_payloads(seen)
+
+
+@pytest.mark.req("JOIN-38")
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize("client", ["socket.io-client", "socket.io-client-2"])
+@trio_test
+async def test_a_client_with_a_socket_elsewhere_does_not_connect_again(
+    client: str, transport: str, tmp_path: Path
+) -> None:
+    node = shutil.which("node")
+    assert node is not None, "node is missing: install Node 18+"
+    script = Path(__file__).with_name("two_sockets.mjs")
+    async with serving(tmp_path) as here:
+        url = f"http://127.0.0.1:{here.port}"
+        command = [node, str(script), client, url, transport, "a-wrong-token"]
+        done = await trio.run_process(command, capture_stdout=True)
+    seen = json.loads(done.stdout)
+    out = ["disconnect", "io server disconnect"]
+    if client == "socket.io-client":
+        refused: Seen = [["closed", "connect_error", 3]]
+    else:
+        refused = [["closed", "connect"], ["closed", "logic/error", 3], ["closed", *out]]
+    assert seen == [["open", "connect"], *refused, ["open", *out]]
 
 
 # --- Python --------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def expected(policy: str, way: str) -> list[Seen]:
     entered: Seen = [["connect"]]
     refused: Seen
     if way == "payload":
-        refused = [["connect_error", {"message": told["errmsg"], "data": {"errcode": -1}}], OUT]
+        refused = [["connect_error", {"message": told["errmsg"], "data": told}], OUT]
     else:
         entered = [["connect"], ["auth/reply", OK]]
         refused = [["connect"], ["auth/reply", told], ["logic/error", told], PUT_OUT, OUT]

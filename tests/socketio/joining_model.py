@@ -468,7 +468,7 @@ class Model:
             self.emit(attempt, "disconnect")
             client.left.add(attempt.name)
             if not any(a.user for a in client.current.values() if a.state == "joined"):
-                self.close(client, "forced server close")
+                self.kick(attempt, everywhere=True)
         else:
             self.emit(attempt, "error", message)
         attempt.told.append(("refused", message))

@@ -106,9 +106,13 @@ def turn_away(
 
 
 def hang_up_on_stranger(client: "Candidate") -> None:
-    """Close the session of a client that is identified in none of its namespaces (JOIN-24)."""
+    """Hang up on a client that is identified in none of its namespaces (JOIN-24).
+
+    It is put out of open namespaces first. Otherwise official clients would take their end for a
+    lost connection, and reconnect again and again (JOIN-38).
+    """
     if not any(socket.user for socket in client.sockets.values()):
-        client.session.close("forced server close")
+        client.disconnect_all()
 
 
 def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:

@@ -60,6 +60,11 @@ class Identified:
         finally:
             await client.aclose()
 
+    async def revoke(self, **named: Any) -> int | None:
+        """Revoke, and return how many clients were put out; None if there was no room."""
+        result = await self.service.revoke(**named)
+        return None if result is None else result.done
+
     def results(self) -> dict[tuple[str, str], int]:
         return self.service.statistics().attempts
 

@@ -1,5 +1,6 @@
 """Backends that say who clients are, and auth.revoke, over a real control socket."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -258,13 +259,15 @@ async def test_a_backend_revokes(tmp_path: Path) -> None:
         assert await users(where) == ["ann", "bob"]
         shown = await raw.call("sockets.get", socket=sid, namespace="/chat")
         assert shown["user"] == "ann"
-        assert await raw.call("auth.revoke", user="ann") == {"done": 1}
+        assert (await raw.call("auth.revoke", user="ann"))["done"] == 1
         assert (await ann.receive_event("/chat"))[0] == "logic/error"
         assert await closes(ann)
         assert await users(where) == ["bob"]
         async with open_client(where.port) as again:
             assert (await refused(again, {"token": ANN}))["message"] == "the token was revoked"
-        assert await raw.call("auth.revoke", user="carl", for_s=5) == {"done": 0}
+        revoked = await raw.call("auth.revoke", user="carl", for_s=5)
+        assert revoked["done"] == 0
+        assert 4 < revoked["until_s"] - time.time() <= 5
 
 
 @pytest.mark.req("CONTROL-90")

@@ -188,7 +188,7 @@ async def test_a_step_that_renames_the_user_hides_nobody(tmp_path: Path) -> None
         assert identity.user == "bob"
         await bob.emit("auth", {"token": BOB}, namespace="/chat")
         assert await bob.receive_event("/chat") == ["auth/reply", OK]
-        assert await here.service.revoke(user="bob") == 1
+        assert await here.revoke(user="bob") == 1
         await put_out(bob, REVOKED)
         await ann.connect("/chat", {"token": token(exp=time.time() + 0.2)})
         await put_out(ann, EXPIRED)
@@ -229,13 +229,13 @@ async def test_a_revocation_puts_out_the_clients_concerned(tmp_path: Path, by: s
         await again.connect("/", {"token": token(jti="t1", iat=time.time() - 2)})
         await bob.connect("/chat", {"token": BOB})
         revoked: dict[str, Any] = {"user": "ann"} if by == "user" else {"token_id": "t1"}
-        assert await here.service.revoke(**revoked) == 2
+        assert await here.revoke(**revoked) == 2
         await put_out(ann, REVOKED)
         assert await closes(ann)
         assert await closes(again)
         assert here.service.statistics().identified == 1
         assert here.service.statistics().put_out["revoked"] == 2
-        assert await here.service.revoke(user="nobody") == 0
+        assert await here.revoke(user="nobody") == 0
 
 
 @pytest.mark.req("IDENT-39")
@@ -250,7 +250,7 @@ async def test_a_revocation_puts_out_no_newer_token() -> None:
         identified(backend=True, ask_backend=ask, clock=lambda: now) as here,
         here.client() as client,
     ):
-        await here.service.revoke(user="ann")
+        await here.revoke(user="ann")
         now += 60.0
         await client.connect("/chat", {"token": "newer"})
         # This is how a client looks that comes while many others are being put out.
@@ -295,7 +295,7 @@ async def test_a_revoked_token_does_not_come_back(tmp_path: Path) -> None:
         here.client() as client,
     ):
         revoked = token(jti="t1")
-        await here.service.revoke(token_id="t1")
+        await here.revoke(token_id="t1")
         assert (await refused(client, {"token": revoked}))["data"] == REVOKED
         await client.connect("/chat", {"token": token(jti="t2")})
         await client.emit("auth", {"token": revoked}, namespace="/chat")
@@ -313,7 +313,7 @@ async def test_a_revoked_user_needs_a_newer_token(tmp_path: Path) -> None:
         ) as here,
         here.client() as client,
     ):
-        await here.service.revoke(user="ann")
+        await here.revoke(user="ann")
         now = int(time.time())
         for old in (token(iat=now - 1), token(without=("iat",)), ANN):
             assert (await refused(client, {"token": old}))["data"] == REVOKED
@@ -353,7 +353,7 @@ async def test_clients_that_are_still_joining_are_reached(stage: str, by_event: 
             await client.send('0/chat,{"token":"opaque"}')
         with trio.fail_after(5):
             await waiting.wait()
-        count = await here.service.revoke(user="ann")
+        count = await here.revoke(user="ann")
         assert count == (0 if stage == "judging" else 1)
         gate.set()
         if by_event:
@@ -371,9 +371,9 @@ async def test_clients_that_are_still_joining_are_reached(stage: str, by_event: 
 @trio_test
 async def test_revocations_are_bounded_and_never_forgotten_early() -> None:
     async with identified(tokens=STATIC, max_revocations=2) as here, here.client() as client:
-        await here.service.revoke(user="ann")
-        await here.service.revoke(token_id="t")
-        assert await here.service.revoke(user="bob") is None
+        await here.revoke(user="ann")
+        await here.revoke(token_id="t")
+        assert await here.revoke(user="bob") is None
         await refused(client, {"token": ANN})
         await client.connect("/chat", {"token": BOB})
         assert here.service.statistics().revocations == 2
@@ -453,7 +453,7 @@ async def test_a_client_whose_issuer_is_ahead_is_put_out(tmp_path: Path) -> None
     ):
         ahead = token(iat=int(time.time()) + 3)
         await client.connect("/chat", {"token": ahead})
-        assert await here.service.revoke(user="ann") == 1
+        assert await here.revoke(user="ann") == 1
         assert (await refused(again, {"token": ahead}))["data"] == REVOKED
 
 
@@ -467,7 +467,7 @@ async def test_a_revocation_outlives_the_token(tmp_path: Path) -> None:
         here.client() as client,
     ):
         longest = token(jti="t", exp=int(time.time()) + 104)
-        await here.service.revoke(token_id="t")
+        await here.revoke(token_id="t")
         for later_s in (0.0, 99.0, 107.0):
             ahead_s = later_s
             assert (await refused(client, {"token": longest}))["data"] == REVOKED
@@ -487,7 +487,7 @@ async def test_a_revocation_leaves_those_who_are_not_concerned(
         ahead_s = 60.0
         await client.connect("/chat", {"token": token(iat=int(time.time()) + 60)})
         ahead_s = 0.0
-        assert await here.service.revoke(user="ann") == 0
+        assert await here.revoke(user="ann") == 0
         assert here.service.statistics().identified == 1
         ahead_s = 120.0
         (socket,) = here.server.of("/chat").sockets.values()
@@ -496,7 +496,7 @@ async def test_a_revocation_leaves_those_who_are_not_concerned(
         monkeypatch.setattr(here.service._clients, "drop", lambda _: None)
         socket.disconnect()
         assert not record.is_there
-        assert await here.service.revoke(user="ann") == 0
+        assert await here.revoke(user="ann") == 0
         assert here.service.statistics().put_out["revoked"] == 0
 
 
@@ -517,6 +517,6 @@ async def test_many_clients_of_a_user_are_put_out_in_slices() -> None:
         for start in range(0, 300, 60):
             nursery.start_soon(come, names[start : start + 60])
         await until(lambda: here.service.statistics().identified == 300)
-        assert await here.service.revoke(user="ann") == 300
+        assert await here.revoke(user="ann") == 300
         assert here.service.statistics().identified == 0
         nursery.cancel_scope.cancel()

@@ -119,7 +119,7 @@ async def test_revocations_are_kept_by_the_new_leeway(tmp_path: Path) -> None:
     ):
         await reload(here, jwt=jwt_options(tmp_path, leeway_s=60.0))
         longest = token(jti="t", exp=int(time.time()) + month_s + 50)
-        await here.service.revoke(token_id="t")
+        await here.revoke(token_id="t")
         ahead_s = month_s + 55.0
         error = await refused(client, {"token": longest})
         assert error["data"] == {"errcode": 3, "errmsg": "the token was revoked"}

@@ -58,7 +58,12 @@ async def test_a_webhook_is_asked_with_a_signed_post(tmp_path: Path) -> None:
         hook = webhook(tmp_path, server.url)
         found = await judge(hook, auth={"device": "phone"}, asked_at_s=123.0)
         assert found == Identity(
-            user="7", token_id="t", issued_at_s=123.0, expires_at_s=4e9, claims={"a": [1]}
+            user="7",
+            token_id="t",
+            issued_at_s=123.0,
+            is_dated=False,
+            expires_at_s=4e9,
+            claims={"a": [1]},
         )
         asked = server.asked[0]
         assert asked.method == "POST"
@@ -74,9 +79,15 @@ async def test_a_webhook_is_asked_with_a_signed_post(tmp_path: Path) -> None:
         assert fields["v1"] == hmac.new(SECRET.encode(), signed, sha256).hexdigest()
         assert abs(int(fields["t"]) - time.time()) < 10
         server.answers({"user": "ann"})
-        assert await judge(hook, asked_at_s=5.0) == Identity(
-            user="ann", issued_at_s=5.0, expires_at_s=inf
+        found = await judge(hook, asked_at_s=5.0)
+        assert isinstance(found, Identity)
+        assert found == Identity(
+            user="ann", token_id=found.token_id, issued_at_s=5.0, is_dated=False, expires_at_s=inf
         )
+        again = await judge(hook), await judge(hook, "another")
+        ids = {one.token_id for one in (found, *again) if isinstance(one, Identity)}
+        assert len(ids) == 2, "each token has a name (IDENT-76)"
+        assert sha256(b"opaque").hexdigest() not in str(ids)
         await hook.aclose()
 
 
@@ -89,8 +100,11 @@ def reason(found: Identity | Refusal) -> Reason:
 @pytest.mark.parametrize(
     ("response", "why"),
     [
-        (answer("", 401), REFUSED),
-        (answer({"user": "ann"}, 403), REFUSED),
+        (answer("", 401), UNAVAILABLE),
+        (answer({"user": "ann"}, 403), UNAVAILABLE),
+        (answer({"error": "bad signature"}, 403), UNAVAILABLE),
+        (answer({"refused": "banned"}, 401), REFUSED),
+        (answer({"refused": "banned"}, 403), REFUSED),
         (answer({"refused": "banned"}), REFUSED),
         (answer({"refused": "banned", "user": "ann"}), REFUSED),
         (answer({"refused": ""}), REFUSED),
@@ -137,6 +151,29 @@ async def test_whatever_is_not_a_user_refuses_the_client(
         await hook.aclose()
 
 
+@pytest.mark.req("IDENT-80")
+@pytest.mark.parametrize("status", [401, 403])
+@trio_test
+async def test_a_webhook_that_refuses_us_is_logged(
+    status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def give(_: object) -> bytes:
+        return answer("Unauthorized", status)
+
+    async with answering("") as server:
+        server.answering = give
+        hook = webhook(tmp_path, server.url)
+        for _ in range(100):
+            assert reason(await judge(hook)) is UNAVAILABLE
+        await hook.aclose()
+    lines = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert 1 <= len(lines) < 20, "they are sampled"
+    assert lines[0] == (
+        f"the webhook {hook._outgoing.target}: it answered {status} without a reason in 'refused': "
+        "perhaps it has another secret than secret_file of [identity] webhook"
+    )
+
+
 @trio_test
 async def test_the_client_is_told_what_the_webhook_says(tmp_path: Path) -> None:
     async with answering({"refused": "banned\r\nuntil tomorrow" + "x" * 500}) as server:
@@ -177,7 +214,7 @@ async def test_a_webhook_that_fails_again_and_again_is_not_asked(
         server.answers({"user": "ann"})
         await trio.sleep(0.25)
         assert isinstance(await judge(hook), Identity)
-        server.answers("", 401)
+        server.answers({"refused": "no"}, 401)
         for _ in range(20):
             assert reason(await judge(hook)) is REFUSED, "a refusal is an answer"
         assert len(server.asked) == 24
@@ -331,7 +368,9 @@ def backend(result: bytes | Exception) -> tuple[BackendVerifier, list[Any]]:
 async def test_a_backend_is_asked_the_same() -> None:
     by, asked = backend(b'{"user": "ann"}')
     assert by.verify_now(attempt("t")) is LATER
-    assert await by.verify(attempt("t", asked_at_s=9.0)) == Identity(user="ann", issued_at_s=9.0)
+    found = await by.verify(attempt("t", asked_at_s=9.0))
+    assert isinstance(found, Identity)
+    assert (found.user, found.issued_at_s, found.is_dated) == ("ann", 9.0, False)
     ((namespace, question, timeout_s),) = asked
     assert (namespace, question.token, timeout_s) == ("/chat", "t", 3.0)
 

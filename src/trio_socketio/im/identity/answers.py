@@ -1,5 +1,7 @@
 """What a webhook or a backend answers when it is asked who a client is."""
 
+import secrets
+from hmac import digest
 from math import inf
 from typing import Any, Final
 
@@ -27,6 +29,9 @@ _MAX_DETAIL: Final = 200
 CLOCK_LEEWAY_S: Final = 5.0
 """By how much the clock of a webhook or a backend may differ from ours."""
 
+# Drawn at each start, so that nobody who sees a digest can find out by trying which token it is of.
+_KEY: Final = secrets.token_bytes(32)
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What is answered: a user, or that there is none.
@@ -35,7 +40,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         user: the id of the user; a whole number is taken as decimal text.
         refused: why the client is refused, which it is told.
         token_id: names the token for auth.revoke.
-        issued_at_s: when the token was issued, seconds since 1970; null means just now.
+        issued_at_s: when the token was issued, seconds since 1970; null means just now, unless the
+            client had this token already when its user was revoked.
         expires_at_s: when the client is to be put out; null means never.
         claims: what the app may ask for.
     """
@@ -93,14 +99,25 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         return Refusal(EXPIRED), ""
     identity = Identity(
         user=user,
-        token_id=found.token_id,
+        token_id=_name(attempt.token) if found.token_id is None else found.token_id,
         # Whoever was asked just now knows of every revocation before, and has decided.
         issued_at_s=attempt.asked_at_s if found.issued_at_s is None else found.issued_at_s,
         leeway_s=0.0 if found.issued_at_s is None else CLOCK_LEEWAY_S,
+        is_dated=found.issued_at_s is not None,
         expires_at_s=expires_at_s,
         claims=found.claims,
     )
     return identity, ""
+
+
+def is_refusal(verdict: Verdict) -> bool:
+    """Whether an answer has said that the client is refused."""
+    return isinstance(verdict, Refusal) and verdict.reason is REFUSED
+
+
+def _name(token: str) -> str:
+    """Name a token, so that it can be told when it comes again (IDENT-76)."""
+    return "digest:" + digest(_KEY, token.encode(), "sha256").hex()
 
 
 def _is_small(auth: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """The clients that are identified: when their tokens end, and how a revocation finds them."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -19,8 +20,20 @@ if TYPE_CHECKING:
     from trio_socketio.net.driving import Timetable
 
 _SLICE: Final = 256
+MAX_LEFT: Final = 10_000
+"""How many tokens are remembered of clients that have left, or have another token by now."""
 MAX_WAIT_S: Final = 86_400.0
 """How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
+
+
+class Seats(Protocol):
+    """The seats of users; at run time a Presence."""
+
+    def end_lost(self, user: str, reason: str) -> int:
+        """End the seats that are held for lost clients of a user; return how many there were."""
+
+    def note_reason(self, socket: Socket, reason: str) -> None:
+        """Note why a client is about to be put out."""
 
 
 class IdentifiedClient:
@@ -91,6 +104,7 @@ class Clients:
     Attributes:
         grace_s: may be changed at any time.
         put_out: how many clients were put out, by the reason's label.
+        seats: of users; None if they have none.
     """
 
     def __init__(
@@ -108,6 +122,10 @@ class Clients:
         self._by_socket: dict[Socket, IdentifiedClient] = {}
         # By the user of the token: a step of the app may give the socket another one (IDENT-73).
         self._by_user: dict[str, dict[IdentifiedClient, None]] = {}
+        # The ids of tokens that do not say when they were issued, and their users. A client that
+        # has left, perhaps because its connection was lost, may come back. The oldest first.
+        self._left: OrderedDict[str, str] = OrderedDict()
+        self.seats: Seats | None = None
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
     def __len__(self) -> int:
@@ -134,14 +152,21 @@ class Clients:
 
     def refresh(self, client: IdentifiedClient, identity: Identity) -> None:
         """Go on with another token of the same user (IDENT-37)."""
+        self._remember(client.identity)
         client.identity = identity
         client.refusals = 0
         self._watch(client)
 
-    def refused_again(self, client: IdentifiedClient) -> None:
-        """Count another token that was refused; too many put the client out (IDENT-74)."""
+    def refused_again(self, client: IdentifiedClient, told: dict[str, Any]) -> None:
+        """Count another token that was refused; too many put the client out (IDENT-74).
+
+        Args:
+            client: has sent the token.
+            told: why it was refused.
+        """
         client.refusals += 1
         if client.refusals >= MAX_REFUSALS:
+            client.socket.emit(ERROR_EVENT, told)
             client.socket.disconnect()
             hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]
 
@@ -156,6 +181,26 @@ class Clients:
             del self._by_user[client.identity.user]
         if self._deadlines is not None:
             self._deadlines.forget(client)
+        self._remember(client.identity)
+
+    def _remember(self, identity: Identity) -> None:
+        """Remember a token that a client has had, if its age is not known."""
+        if identity.token_id is not None and not identity.is_dated:
+            self._left[identity.token_id] = identity.user
+            self._left.move_to_end(identity.token_id)
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+
+    def undated_tokens(self, user: str) -> set[str]:
+        """Return the ids of a user's tokens that do not say when they were issued (IDENT-76).
+
+        They are those of clients that are here, and of clients that have left, as far as these are
+        among the last MAX_LEFT.
+        """
+        here = (client.identity for client in self._by_user.get(user, ()))
+        found = {one.token_id for one in here if one.token_id is not None and not one.is_dated}
+        found.update(token_id for token_id, whose in self._left.items() if whose == user)
+        return found
 
     # -- ends
 
@@ -180,16 +225,20 @@ class Clients:
     async def put_out_revoked(self, user: str | None, token_id: str | None) -> int:
         """Put out the clients of a user, or those that have come with a token (IDENT-39).
 
+        Lost clients of a user are not waited for any longer (PRES-86).
+
         Other tasks run meanwhile. Whoever comes meanwhile finds that the token was revoked.
 
         Returns:
-            How many there were, those that are still joining included.
+            How many there were, those that are still joining and lost ones included.
         """
         if token_id is None:
             clients = tuple(self._by_user.get(user or "", ()))
         else:
             clients = tuple(self._by_socket.values())
         count = 0
+        if user is not None and self.seats is not None:
+            count = self.seats.end_lost(user, REVOKED.label)
         for looked_at, client in enumerate(clients, start=1):
             if looked_at % _SLICE == 0:
                 await trio.lowlevel.checkpoint()
@@ -202,6 +251,8 @@ class Clients:
     def _put_out(self, client: IdentifiedClient, reason: Reason) -> None:
         self.put_out[reason.label] += 1
         socket = client.socket
+        if self.seats is not None:
+            self.seats.note_reason(socket, reason.label)
         told = {"errcode": reason.errcode, "errmsg": reason.message}
         if client.joining is not None:
             client.joining._refuse(ConnectRefused(reason.message, told))

@@ -27,7 +27,7 @@ from trio_socketio.im.identity.identity import (
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.revocations import Revocations
 from trio_socketio.im.identity.strangers import Strangers
-from trio_socketio.socketio.credentials import ERROR_EVENT, AuthenticationTimedOut, Credentials
+from trio_socketio.socketio.credentials import AuthenticationTimedOut, Credentials
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.socket import Socket
@@ -174,7 +174,7 @@ class Gate(Observer):
     ) -> None:
         """Let a client pass or turn it away. No checkpoint lets a revocation come in between."""
         verdict = decision.verdict
-        if isinstance(verdict, Identity) and self._revocations.covers(verdict):
+        if isinstance(verdict, Identity) and self._is_revoked(verdict):
             verdict = Refusal(REVOKED)
         if isinstance(verdict, Refusal):
             raise self._turn_away(joining, Decision(decision.method, verdict))
@@ -185,6 +185,14 @@ class Gate(Observer):
             raise self._turn_away(joining, Decision(decision.method, refusal)) from None
         self.tally[decision.method, "accepted"] += 1
         self._clients.add(joining, verdict, credentials)
+
+    def _is_revoked(self, identity: Identity) -> bool:
+        if not self._revocations.covers(identity):
+            return False
+        # It may have been asked about before its user was revoked. The next time it would count as
+        # issued after that.
+        self._revocations.keep_out(identity)
+        return True
 
     def _turn_away(self, joining: Joining, decision: Decision) -> ConnectRefused:
         """Count a refusal, and return the error that tells the client."""
@@ -218,7 +226,7 @@ class Gate(Observer):
         if isinstance(verdict, Identity):
             if verdict.user != client.identity.user:  # IDENT-36
                 verdict = Refusal(OTHER_USER)
-            elif self._revocations.covers(verdict):
+            elif self._is_revoked(verdict):
                 verdict = Refusal(REVOKED)
             else:
                 self.tally[decision.method, "refreshed"] += 1
@@ -227,10 +235,9 @@ class Gate(Observer):
                 return _WELCOME
         self.tally[decision.method, verdict.reason.label] += 1  # IDENT-42
         told = {"errcode": verdict.reason.errcode, "errmsg": verdict.message}
-        socket.emit(REPLY_EVENT, told)
-        socket.emit(ERROR_EVENT, told)
+        socket.emit(REPLY_EVENT, told)  # not logic/error, which says that a client is put out
         if verdict.reason is not UNAVAILABLE:  # which is not the client's fault
-            self._clients.refused_again(client)
+            self._clients.refused_again(client, told)
         return told
 
     async def _judge_again(self, socket: Socket, arguments: list[Any], chain: Chain) -> Decision:

@@ -23,6 +23,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         issued_at_s: when the token was issued, seconds since 1970; minus infinity if it does not
             say.
         leeway_s: by how much the clock that issued it may differ from ours.
+        is_dated: whether issued_at_s is a time of the token itself. Otherwise it is the time at
+            which the client came, and says nothing about how old the token is.
         expires_at_s: when it ends; infinity if it does not.
         claims: what else the token says, as far as the options keep it.
     """
@@ -31,6 +33,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     token_id: str | None = None
     issued_at_s: float = -inf
     leeway_s: float = 0.0
+    is_dated: bool = True
     expires_at_s: float = inf
     claims: Mapping[str, Any] = {}
 

@@ -1,7 +1,7 @@
 """Users and tokens that were revoked. They are kept until no token can be valid any more."""
 
-from collections.abc import Callable
-from heapq import heappop, heappush, heapreplace
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, NamedTuple
 
 from trio_socketio.im.identity.identity import Identity
@@ -16,10 +16,13 @@ class Revocation(NamedTuple):
     Args:
         at_s: when it was made; a user's tokens that were issued later are not concerned.
         until_s: until when it is kept.
+        undated: the ids of tokens of the user that do not say when they were issued, and are
+            concerned nevertheless.
     """
 
     at_s: float
     until_s: float
+    undated: frozenset[str] = frozenset()
 
 
 class Revocations:
@@ -27,7 +30,7 @@ class Revocations:
 
     Args:
         kept_s: how long a revocation is kept, unless it is made for another time.
-        bound: how many are kept.
+        bound: how many are kept; each token among the undated ones of a user counts as another.
         clock: seconds since 1970.
 
     Attributes:
@@ -40,6 +43,7 @@ class Revocations:
         self._clock = clock
         self._users: dict[str, Revocation] = {}
         self._tokens: dict[str, Revocation] = {}
+        self._undated = 0  # the tokens within the revocations of users
         # When each ends, whether it is one of a token, and its key: one entry for each, which is
         # too early if the revocation was made again.
         self._ends: list[tuple[float, bool, str]] = []
@@ -48,17 +52,23 @@ class Revocations:
         return len(self._ends)
 
     def add(
-        self, *, user: str | None = None, token_id: str | None = None, for_s: float | None = None
-    ) -> bool:
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        for_s: float | None = None,
+        undated: Iterable[str] = (),
+    ) -> float | None:
         """Revoke the tokens that a user has now, a token, or both.
 
         Args:
             user: the id of the user.
             token_id: the id of the token.
             for_s: how long to keep it; never shorter than an earlier one of the same.
+            undated: the ids of the user's tokens that do not say when they were issued.
         Returns:
-            Whether there was room; otherwise nothing has changed (IDENT-41). One that is kept
-            already needs no room.
+            Until when it is kept, seconds since 1970. None if there was no room: then nothing has
+            changed (IDENT-41). One that is kept already needs no room.
         """
         now = self._clock()
         self._forget(now)
@@ -66,14 +76,57 @@ class Revocations:
         keys = ((self._users, False, user), (self._tokens, True, token_id))
         named = [(kept, is_token, key) for kept, is_token, key in keys if key is not None]
         new = [(is_token, key) for kept, is_token, key in named if key not in kept]
-        if new and len(self) + len(new) > self._bound:
-            return False
+        earlier = self._users.get(user or "")
+        more = frozenset(undated) - (earlier.undated if earlier else frozenset())
+        needed = len(new) + len(more)
+        if needed and len(self) + self._undated + needed > self._bound:
+            return None
         for kept, _, key in named:
-            before = kept.get(key)
-            kept[key] = Revocation(now, max(until_s, before.until_s if before else until_s))
+            before = kept.get(key, Revocation(now, until_s))
+            kept[key] = Revocation(now, max(until_s, before.until_s), before.undated)
         for is_token, key in new:
             heappush(self._ends, (until_s, is_token, key))
-        return True
+        if user is not None and more:
+            self._keep_out(user, more)
+        return max((kept[key].until_s for kept, _, key in named), default=until_s)
+
+    def keep_out(self, identity: Identity) -> None:
+        """Have a token stay revoked that does not say when it was issued (IDENT-76).
+
+        Its client was being judged when its user was revoked. There are never more of these than
+        clients that are judged at once, so that they are kept also if there is no room.
+
+        Args:
+            identity: is covered.
+        """
+        if identity.token_id is not None and not identity.is_dated and identity.user in self._users:
+            self._keep_out(identity.user, frozenset((identity.token_id,)))
+
+    def _keep_out(self, user: str, token_ids: frozenset[str]) -> None:
+        before = self._users[user]
+        self._users[user] = before._replace(undated=before.undated | token_ids)
+        self._undated += len(self._users[user].undated) - len(before.undated)
+
+    def lift(self, *, user: str | None = None, token_id: str | None = None) -> bool:
+        """Lift a revocation (IDENT-78). It looks through all that are kept.
+
+        Args:
+            user: the id of the user.
+            token_id: the id of the token.
+        Returns:
+            Whether there was one.
+        """
+        self._forget(self._clock())
+        lifted = []
+        for kept, is_token, key in ((self._users, False, user), (self._tokens, True, token_id)):
+            if key is not None and key in kept:
+                self._undated -= len(kept[key].undated)
+                lifted.append((is_token, key, kept.pop(key).until_s > self._clock()))
+        gone = {(is_token, key) for is_token, key, _ in lifted}
+        if gone:
+            self._ends = [one for one in self._ends if one[1:] not in gone]
+            heapify(self._ends)
+        return any(was_in_force for _, _, was_in_force in lifted)
 
     def _forget(self, now: float) -> None:
         """Forget some that are over: never so many that others would have to wait for it."""
@@ -87,7 +140,7 @@ class Revocations:
                 heapreplace(self._ends, (until_s, is_token, key))
             else:
                 heappop(self._ends)
-                del kept[key]
+                self._undated -= len(kept.pop(key).undated)
 
     def covers(self, identity: Identity) -> bool:
         """Whether an identity was revoked (IDENT-40)."""
@@ -103,4 +156,5 @@ class Revocations:
             return False
         # The clock of the issuer may be ahead (IDENT-63). Times within tokens are whole seconds, so
         # one that was issued in the second of the revocation counts as older.
-        return identity.issued_at_s - identity.leeway_s <= found.at_s
+        is_older = identity.issued_at_s - identity.leeway_s <= found.at_s
+        return is_older or token_id in found.undated

@@ -11,7 +11,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.backend_verifier import AskBackend
-from trio_socketio.im.identity.clients import Clients
+from trio_socketio.im.identity.clients import Clients, Seats
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
@@ -54,6 +54,19 @@ class IdentityStatistics:
     revocations: int
     fetches: int
     fetches_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationResult:
+    """The outcome of a revocation.
+
+    Args:
+        done: how many clients were put out.
+        until_s: until when they are kept out, seconds since 1970.
+    """
+
+    done: int
+    until_s: float
 
 
 class IdentityService:
@@ -174,6 +187,10 @@ class IdentityService:
             fetches_failed=failures + (remote.failures if remote else 0),
         )
 
+    def use_seats(self, seats: Seats) -> None:
+        """Have the seats of users end with their tokens, and say so in the presence log."""
+        self._clients.seats = seats
+
     def asks_in(self, namespace: str) -> bool:
         """Whether the clients of a namespace are asked who they are."""
         return self._prepared.policies.find(namespace) is not None
@@ -185,7 +202,7 @@ class IdentityService:
 
     async def revoke(
         self, *, user: str | None = None, token_id: str | None = None, for_s: float | None = None
-    ) -> int | None:
+    ) -> RevocationResult | None:
         """Put out a user's clients, or those that have come with a token, and keep them out.
 
         Args:
@@ -194,11 +211,25 @@ class IdentityService:
             token_id: of the token that is revoked.
             for_s: how long the revocation is kept; None means until no token can be valid any more.
         Returns:
-            How many clients were put out; None if no further revocation can be kept.
+            What that has done; None if no further revocation can be kept.
         """
-        if not self._revocations.add(user=user, token_id=token_id, for_s=for_s):
+        undated = () if user is None else self._clients.undated_tokens(user)
+        until_s = self._revocations.add(user=user, token_id=token_id, for_s=for_s, undated=undated)
+        if until_s is None:
             return None
-        return await self._clients.put_out_revoked(user, token_id)
+        done = await self._clients.put_out_revoked(user, token_id)
+        return RevocationResult(done, until_s)
+
+    def unrevoke(self, *, user: str | None = None, token_id: str | None = None) -> bool:
+        """Lift the revocation of a user or of a token (IDENT-78).
+
+        Args:
+            user: the id of the user.
+            token_id: the id of the token.
+        Returns:
+            Whether there was one.
+        """
+        return self._revocations.lift(user=user, token_id=token_id)
 
     # -- the service
 

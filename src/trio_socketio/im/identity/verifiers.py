@@ -26,6 +26,7 @@ class Prepared(NamedTuple):
     Args:
         options: the options.
         policies: which namespaces ask, and whom.
+        static: the static tokens; None if there are none.
         remote: the keys of a JWKS URL; None if there is no URL.
         outgoing: sends the requests for them; None likewise.
         webhook: None if there is none.
@@ -36,6 +37,7 @@ class Prepared(NamedTuple):
 
     options: IdentityOptions
     policies: Policies
+    static: StaticTokens | None = None
     remote: "RemoteKeys | None" = None
     outgoing: Outgoing | None = None
     webhook: Webhook | None = None
@@ -57,18 +59,21 @@ def prepare(
         options: the options.
         clock: seconds since 1970.
         before: what was prepared earlier. The keys of a JWKS URL are kept if it is still the same,
-            and so are the connections and failures of a webhook.
+            and so are the connections and failures of a webhook. Static tokens that were there
+            keep their age.
     Raises:
         ConfigurationError: a file cannot be used, or PyJWT is missing.
     """
     verifiers: dict[str, Verifier] = {}
+    static: StaticTokens | None = None
     remote: RemoteKeys | None = None
     outgoing: Outgoing | None = None
     webhook: Webhook | None = None
     backend: BackendVerifier | None = None
     digests, trusted = _digests(options), b""
     if options.tokens:
-        verifiers["static"] = StaticTokens(options.tokens)
+        old = None if before is None else before.static
+        static = verifiers["static"] = StaticTokens(options.tokens, clock(), old)
     if options.jwt is not None:
         if not options.jwt.keys and options.jwt.jwks_url is None:
             raise ConfigurationError("[identity] jwt has no keys: set jwt.keys or jwt.jwks_url")
@@ -101,7 +106,7 @@ def prepare(
         webhook = webhook or Webhook(options.webhook, options.deadline_s, clock)
         verifiers["webhook"] = webhook
     policies = Policies(verifiers, options.namespaces)
-    return Prepared(options, policies, remote, outgoing, webhook, backend, digests, trusted)
+    return Prepared(options, policies, static, remote, outgoing, webhook, backend, digests, trusted)
 
 
 def _digests(options: IdentityOptions) -> dict[str, bytes]:

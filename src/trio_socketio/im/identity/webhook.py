@@ -19,11 +19,10 @@ from trio_socketio.http.outgoing import (
     sign,
     trust,
 )
-from trio_socketio.im.identity.answers import ask_for, read_answer
+from trio_socketio.im.identity.answers import ask_for, is_refusal, read_answer
 from trio_socketio.im.identity.identity import (
     LATER,
     MALFORMED,
-    REFUSED,
     UNAVAILABLE,
     Attempt,
     Later,
@@ -38,6 +37,8 @@ log = logging.getLogger(__name__)
 
 _OK: Final = 200
 _REFUSING: Final = (401, 403)
+"""With these, the body has to say that the client is refused: a webhook that does not accept our
+signature answers so, too."""
 _TOO_MANY: Final = 429
 _BROKEN: Final = 500
 """From here on, the statuses say that the server itself has failed."""
@@ -118,11 +119,14 @@ class Webhook:
 
     def _judge(self, response: Response, attempt: Attempt) -> Verdict:
         """Return the verdict of an answer (IDENT-24)."""
-        if response.status in _REFUSING:
-            return Refusal(REFUSED)
-        if response.status != _OK:
+        if response.status not in (_OK, *_REFUSING):
             return self._fail(f"it answered {response.status}")
         verdict, wrong = read_answer(response.body, attempt, self._clock())
+        if response.status in _REFUSING and not is_refusal(verdict):  # IDENT-80
+            return self._fail(
+                f"it answered {response.status} without a reason in 'refused': perhaps it has "
+                "another secret than secret_file of [identity] webhook"
+            )
         return self._fail(wrong) if wrong else verdict
 
     def _failed(self, turn: int, failure: str) -> Refusal:

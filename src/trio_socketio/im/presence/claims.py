@@ -27,7 +27,7 @@ class Claim:
         attempt: see above.
         ended_by: why others have ended it; empty if they have not.
         id: the public id of the socket.
-        left_by: why the client was lost; empty if it was not.
+        left_by: why the client was lost, or is put out; empty otherwise.
         place: the name of the namespace, and the user.
         saved_until: when the session of its client expires, if that was lost, on trio's clock.
         socket: None once the client has left.

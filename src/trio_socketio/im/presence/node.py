@@ -142,6 +142,21 @@ class Node:
             self.lingering.add(claim)
             self._changed.set()
 
+    def end_lost(self, user: str, reason: str) -> int:
+        """End the claims of a user's lost clients that are waited for (PRES-86).
+
+        Args:
+            user: the user.
+            reason: for the log.
+        Returns:
+            How many there were.
+        """
+        lost = [one for one in self.lingering if one.user == user and one.state is State.LINGERING]
+        for claim in lost:
+            self.lingering.forget(claim)
+            self.release(claim, reason)
+        return len(lost)
+
     def obey(self, order: Order) -> "Session | None":
         """Put the client of an order out, if it is still here.
 

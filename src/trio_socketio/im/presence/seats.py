@@ -176,9 +176,15 @@ class Seats(Observer):
         if lost is not None and is_back_to_lost:
             self._node.linger(claim, lost.left_by, lost.until, lost.saved_until)
         else:
-            self._node.release(claim, NOT_JOINED)
+            self._node.release(claim, claim.left_by or NOT_JOINED)
 
     # -- the sockets of the namespace
+
+    def note_reason(self, socket: "Socket", reason: str) -> None:
+        """Note why a client is about to be put out: the log says so (PRES-87)."""
+        claim = self._claims.get(socket)
+        if claim is not None:
+            claim.left_by = reason
 
     def joined(self, socket: "Socket") -> None:
         claim = self._claims.get(socket)
@@ -195,8 +201,8 @@ class Seats(Observer):
             saved_until = now if recovery is None else recovery.saved_until
             self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
-            self._node.release(claim, reason)
+            self._node.release(claim, claim.left_by or reason)
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:
-    return ConnectRefused(message, {"errcode": errcode})
+    return ConnectRefused(message, {"errcode": errcode, "errmsg": message})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trio_socketio.protocol.presence_log import EntryType
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
+    from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
 
@@ -238,6 +239,28 @@ class Presence:
         with trio.move_on_after(timeout_s) as scope:
             await self.store.wait_confirmed(name, user, outcome.tokens)
         return KickResult(len(outcome.tokens), outcome.cursor, not scope.cancelled_caught)
+
+    def end_lost(self, user: str, reason: str) -> int:
+        """End the seats of a user's lost clients that this server waits for, in every namespace.
+
+        Args:
+            user: the user.
+            reason: for the log.
+        Returns:
+            How many there were.
+        """
+        return self._node.end_lost(user, reason)
+
+    def note_reason(self, socket: "Socket", reason: str) -> None:
+        """Note why a client is about to be put out, for the log.
+
+        Args:
+            socket: of the client. If it has no seat, nothing happens.
+            reason: takes the place of "server namespace disconnect".
+        """
+        named = None if self._named is None else self._named.find(socket.namespace.name)
+        for seats in self._seats.values() if named is None else (named,):
+            seats.note_reason(socket, reason)
 
     def statistics(self) -> PresenceStatistics:
         """Return what presence does at the moment."""
