@@ -12,6 +12,8 @@ from tests.im.identity.test_gate import refused
 from tests.im.identity.tokens import SECRET, other_key, token
 from tests.test_cli_services import free_port, get
 from tests.wire import open_client
+from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.configuration.settings import Faults
 from trio_socketio.control import open_control
 
 EVERYBODY = "no client is asked who it is"
@@ -74,6 +76,60 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
     assert EVERYBODY not in log
     for secret in ("token-for-development", SECRET.decode(), "eyJ"):
         assert secret not in log
+
+
+NO_METHOD = "[identity] has no method: set tokens, jwt, backend or webhook, or leave out the table"
+
+
+@pytest.mark.req("CFG-33")
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "# backend = true",
+        "backend = false",
+        "tokens = []\njwt = false",
+        "by_event = false",
+        'namespaces = [{ name = "/", methods = [] }]',
+    ],
+    ids=["empty", "commented", "off", "several-off", "another-option", "namespaces"],
+)
+def test_a_table_without_a_method_lets_nobody_in(tmp_path: Path, table: str) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(f"[identity]\n{table}\n[presence]\n")
+    for command in (("check-config", str(conf)), ("serve", "--config", str(conf))):
+        ended = run_cli(*command)
+        assert ended.returncode == 2
+        assert f"trio-socketio: {conf}: {NO_METHOD}" in ended.stderr, ended.stderr
+
+
+@pytest.mark.req("CFG-33")
+def test_a_table_may_get_its_method_elsewhere_or_turn_all_off(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    for table, variable in (
+        ("", "TOKENS"),
+        ("tokens = []\njwt = false\nbackend = false\nwebhook = false", "BY_EVENT"),
+    ):
+        conf.write_text(f"[identity]\n{table}\n")
+        value = '[{"user": "ann", "token": "long-enough"}]' if variable == "TOKENS" else "false"
+        environment = {f"TRIO_SOCKETIO__IDENTITY__{variable}": value}
+        identity = load(Sources(conf, environment, {}, {})).configuration.identity
+        assert identity.asks is (variable == "TOKENS")
+    with pytest.raises(Faults, match=r"^TRIO_SOCKETIO__IDENTITY__BY_EVENT: \[identity\] has no me"):
+        load(Sources(None, environment, {}, {}))
+
+
+@pytest.mark.req("CFG-33")
+@trio_test
+async def test_a_reload_that_takes_all_methods_away_is_refused(tmp_path: Path) -> None:
+    conf = trio.Path(tmp_path / "conf.toml")
+    await conf.write_text('[identity]\ntokens = [{ user = "ann", token = "long-enough" }]\n')
+    async with serving("--config", str(conf)) as server:
+        await server.wait_url()
+        await conf.write_text("[identity]\n")
+        server.process.send_signal(SIGHUP)
+        assert NO_METHOD in await server.wait_logged("nothing was reloaded")
+        assert await server.end() == 0
 
 
 @pytest.mark.parametrize(

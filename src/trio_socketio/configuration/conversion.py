@@ -41,7 +41,11 @@ def convert(settings: Settings, tables: Tables, faults: list[str]) -> dict[str, 
     """
     groups: dict[str, Any] = {}
     for table, kind in tables.items():
-        given = {place[1:]: setting for place, setting in settings.items() if place[0] == table}
+        given = {
+            place[1:]: setting
+            for place, setting in settings.items()
+            if place[0] == table and len(place) > 1
+        }
         fields = options_of(table, kind)
         groups[table] = _convert_group(kind, fields, given, f"[{table}] ", faults)
     return groups

@@ -45,7 +45,10 @@ class Setting(NamedTuple):
 
 
 Settings = dict[Place, Setting]
-"""What was given, by its place. A value that is a table has an entry for each of its values."""
+"""What was given, by its place. A value that is a table has an entry for each of its values.
+
+A table of the file has an entry of its own only if it is empty, and should not be.
+"""
 
 
 class Faults(ConfigurationError):
@@ -116,6 +119,8 @@ def _read_document(
             faults.append(f"{path}: {_misplaced(table, content, tables)}")
         elif table not in tables:
             faults.append(f"{path}: unknown table [{table}]{suggestion(table, tables, '[{}]')}")
+        elif not content and tables[table]._one_of:
+            settings[(table,)] = Setting({}, f"{path}: [{table}]", str(path))
         else:
             for place, value in flatten(content, (table,)):
                 where = f"{path}: [{'.'.join(place[:-1])}] {place[-1]}"

@@ -183,6 +183,7 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
 
     _may_be_zero = frozenset(("expiry_grace_s",))
     _reloadable = frozenset(("tokens", "jwt", "webhook", "expiry_grace_s", "max_token_bytes"))
+    _one_of = ("tokens", "jwt", "backend", "webhook")
 
     tokens: tuple[StaticToken, ...] = ()
     jwt: JwtOptions | None = None
