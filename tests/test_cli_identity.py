@@ -138,15 +138,36 @@ async def test_a_reload_that_takes_all_methods_away_is_refused(tmp_path: Path) -
         ('tokens = [{ user = "a", token = "hunter22-hunter22" }]', []),
         (
             'tokens = [{ user = "a", token = "short" }]',
-            ["tokens[0] token: its value cannot be used"],
+            ["[identity] tokens[0] token: expected at least 8 characters"],
         ),
-        ('tokens = [{ user = "a" }]', ["give either token or file"]),
+        ('tokens = [{ user = "a", token = 12345 }]', ["tokens[0] token: expected text"]),
+        (
+            'tokens = [{ user = "a" }]',
+            ["tokens[0]: token is missing, and there is no file either"],
+        ),
+        (
+            'tokens = [{ user = "a", token = "hunter22-hunter22", file = "x" }]',
+            ["tokens[0] file: cannot be given beside token: leave one of them out"],
+        ),
         ('tokens = [{ user = "", token = "long enough" }]', ["the id of a user cannot be empty"]),
-        ('tokens = [{ user = "a", file = "nowhere" }]', ["cannot read the token of 'a'"]),
-        ("jwt = true", ["set jwt.keys or jwt.jwks_url"]),
-        ('jwt.keys = [{ file = "nowhere" }]', ["cannot read the key nowhere"]),
+        (
+            'tokens = [{ user = "a", file = "nowhere" }]',
+            ["conf.toml: [identity] tokens: cannot read the token of 'a'"],
+        ),
+        (
+            "jwt = true",
+            ["conf.toml: [identity] jwt: has no keys: set jwt.keys or jwt.jwks_url"],
+        ),
+        (
+            'jwt.claims = ["x"]',
+            ["conf.toml: [identity] jwt: has no keys: set jwt.keys or jwt.jwks_url"],
+        ),
+        (
+            'jwt.keys = [{ file = "nowhere" }]',
+            ["conf.toml: [identity.jwt] keys[0]: cannot read the key nowhere"],
+        ),
         ('jwt.keys = [{ file = "" }]', ["expected the path of a file"]),
-        ('jwt.jwks_url = "http://a.example/"', ["cleartext is spoken with this machine alone"]),
+        ('jwt.jwks_url = "http://a.example/"', ["this machine alone: write https://a.example"]),
         ('jwt.jwks_url = "https://a.example/"', []),
         ('jwt.jwks_url = "https://a.example/"\njwt.audience = "chat"', ["audience"]),
         (
@@ -164,7 +185,7 @@ async def test_a_reload_that_takes_all_methods_away_is_refused(tmp_path: Path) -
         ('webhook.url = "https://a.example/"', ["secret_file: is missing"]),
         (
             'webhook.url = "https://a.example/"\nwebhook.secret_file = "nowhere"',
-            ["cannot read the secret nowhere"],
+            ["conf.toml: [identity.webhook] secret_file: cannot read the secret nowhere"],
         ),
         ('webhook.url = "https://a.example/"\nwebhook.secret_file = ""', ["the path of a file"]),
         ("backend = true", ["set [control] listen"]),
@@ -187,3 +208,45 @@ def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, faults: li
     assert (ended.returncode == 0) is (not faults), told
     assert [fault for fault in faults if fault not in told] == [], told
     assert "hunter22" not in told
+
+
+def test_a_url_that_cannot_be_used_is_one_error(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[identity]\njwt.jwks_url = "http://a.example/keys"\n')
+    (line,) = run_cli("check-config", str(conf)).stderr.splitlines()
+    assert "[identity.jwt] jwks_url" in line
+
+
+@pytest.mark.req("CFG-19")
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[identity]\njwt = true", "[identity] jwt: has no keys"),
+        ('[identity]\njwt.keys = [{ file = "x" }]', "[identity.jwt] keys[0]: cannot read the key"),
+        ('[identity]\ntokens = [{ user = "a", file = "x" }]', "[identity] tokens: cannot read"),
+        (
+            '[identity.webhook]\nurl = "https://a.example/"\nsecret_file = "x"',
+            "[identity.webhook] secret_file: cannot read the secret x",
+        ),
+        (
+            '[identity]\njwt.jwks_url = "https://a.example/"\njwt.ca_file = "x"',
+            "[identity.jwt] ca_file: cannot read the certificates x",
+        ),
+        (
+            '[presence.webhook]\nurl = "https://a.example/"\nsecret_file = "x"\nnamespaces = ["/"]',
+            "[presence.webhook] secret_file: cannot read the secret x",
+        ),
+        (
+            '[control]\ntokens = [{ name = "a", file = "x", methods = ["*"] }]',
+            "[control] tokens: token a: cannot read x",
+        ),
+    ],
+    ids=["no-keys", "key", "token", "webhook", "ca-file", "presence", "control"],
+)
+def test_an_error_of_a_file_names_its_option(tmp_path: Path, table: str, told: str) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(table)
+    for command in (("check-config", str(conf)), ("serve", "--config", str(conf))):
+        ended = run_cli(*command)
+        assert ended.returncode == 2
+        assert f"{conf}: {told}" in ended.stderr, ended.stderr

@@ -122,10 +122,16 @@ def read_files(configuration: Configuration, options: ServerOptions, sources: So
         ConfigurationError: one cannot be used.
     """
     certificates = _read_certificates(configuration, sources)
-    tokens = TokenTable(configuration.control.tokens)
-    identity = prepare(configuration.identity) if configuration.identity.asks else None
-    hook = configuration.presence.webhook
-    webhook = None if hook is None else prepare_address(hook)
+    tokens = _read_tokens(configuration, sources)
+    identity = None
+    if configuration.identity.asks:
+        identity = _read_identity(configuration.identity, sources)
+    webhook = None
+    if configuration.presence.webhook is not None:
+        try:
+            webhook = prepare_address(configuration.presence.webhook)
+        except OptionError as error:
+            raise sources.within("presence", error.within("webhook")) from None
     return Held(configuration, options, certificates, tokens, identity, webhook)
 
 
@@ -146,7 +152,7 @@ def plan(
     try:
         wanted = replace(own, **loaded.given())
         read_certificates = _read_certificates(loaded.configuration, sources)
-        read_tokens = TokenTable(loaded.configuration.control.tokens)
+        read_tokens = _read_tokens(loaded.configuration, sources)
         fitting = fit_descriptors(wanted.max_connections)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)
@@ -175,10 +181,10 @@ def plan(
     wanted_identity = loaded.configuration.identity
     if wanted_identity.asks and wanted_identity != taken.identity:
         # What waits for the restart is read as well, because that is no time to find a fault.
-        prepare(wanted_identity)
+        _read_identity(wanted_identity, sources)
     identity = None
     if held.identity is not None:
-        identity = _prepare_identity(taken.identity, held.identity)
+        identity = _prepare_identity(taken.identity, held.identity, sources)
         for name, digest in identity.digests.items():
             same = getattr(taken.identity, name) == getattr(held.identity.options, name)
             if same and digest != held.identity.digests[name]:
@@ -242,7 +248,28 @@ def _digest(*paths: Path | None) -> bytes:
     return digest.digest()
 
 
-def _prepare_identity(options: IdentityOptions, before: Prepared) -> Prepared:
+def _read_tokens(configuration: Configuration, sources: Sources) -> TokenTable:
+    try:
+        return TokenTable(configuration.control.tokens)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{sources.name_of('control', 'tokens')}: {error}") from None
+
+
+def _read_identity(
+    options: IdentityOptions, sources: Sources, before: Prepared | None = None
+) -> Prepared:
+    """Read the keys and tokens of clients.
+
+    Raises:
+        ConfigurationError: a file cannot be used; it names the option in its source (CFG-19).
+    """
+    try:
+        return prepare(options, before=before)
+    except OptionError as error:
+        raise sources.within("identity", error) from None
+
+
+def _prepare_identity(options: IdentityOptions, before: Prepared, sources: Sources) -> Prepared:
     """Read the keys and tokens of clients again (IDENT-43).
 
     Raises:
@@ -253,7 +280,7 @@ def _prepare_identity(options: IdentityOptions, before: Prepared) -> Prepared:
         options = msgspec.structs.replace(options)  # which checks them
     except OptionError as error:
         raise ConfigurationError(f"[identity] {error}; this needs a restart") from None
-    return prepare(options, before=before)
+    return _read_identity(options, sources, before)
 
 
 def _check_presence(options: PresenceOptions, server: ServerOptions) -> None:

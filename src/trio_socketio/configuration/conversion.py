@@ -99,7 +99,7 @@ def _convert_group(
             # The option may be named with a name within its table, as levels.engine.
             (name, _, inner), reason = error.option.partition("."), error.reason
             if name in secret:
-                reason = "its value cannot be used"
+                reason = reason if error.hides_value else "its value cannot be used"
             elif _sift(make, values, name, options, faults):
                 continue
             if name not in options:  # one that was given does not go with the default of another

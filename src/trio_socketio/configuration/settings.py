@@ -44,6 +44,12 @@ class Setting(NamedTuple):
         )
 
 
+def in_table(table: str, name: str) -> str:
+    """Name an option as a file does: one within another, as webhook.url, stands in a table too."""
+    above, _, last = f"{table}.{name}".rpartition(".")
+    return f"[{above}] {last}"
+
+
 Settings = dict[Place, Setting]
 """What was given, by its place. A value that is a table has an entry for each of its values.
 
