@@ -357,6 +357,18 @@ async def test_a_slow_turn_is_told_of_every_server_that_may_have_caused_it(
 
 
 @trio_test
+async def test_no_handler_is_blamed_for_a_slow_turn_where_there_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sio = Server()
+    async with open_runtime(RuntimeOptions(slow_handler_s=0.02)) as runtime, sio.mounted(runtime):
+        runtime._log_slow_turn(0.117)
+    (line,) = [record.getMessage() for record in caplog.records if "a turn took" in record.message]
+    assert line == "a turn took 117 ms, and no handler was called in it"
+    caplog.clear()
+
+
+@trio_test
 async def test_a_runtime_belongs_to_one_thread() -> None:
     sio = Server()
     async with open_runtime() as runtime, sio.mounted(runtime):

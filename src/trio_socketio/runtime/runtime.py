@@ -89,11 +89,14 @@ class Runtime:
         Several servers share the poller, and any of them may have called the one that blocked.
         """
         last = [str(pool.running) for pool in self._pools if pool.running]
+        if not last:  # as where many clients log in at once, and there is no app
+            log.warning("a turn took %.0f ms, and no handler was called in it", elapsed_s * 1000)
+            return
         log.warning(
             "a turn took %.0f ms; the last call was to %s: if that took so long, move its work to "
             "a thread",
             elapsed_s * 1000,
-            " or ".join(last) or "an unknown handler",
+            " or ".join(last),
         )
 
     def check_thread(self) -> None:
