@@ -58,7 +58,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             await conf.write_text(text.replace("a-token-for", "another-token-for"))
             server.process.send_signal(SIGHUP)
             line = await server.wait_logged("reloaded [identity] tokens")
-            assert "********" in line
+            assert line.endswith("reloaded [identity] tokens: changed for dev")
             await conf.write_text(text.replace("[identity]", "[identity]\nauth_timeout_s = 9.0"))
             server.process.send_signal(SIGHUP)
             await server.wait_logged("[identity] auth_timeout_s: 5.0 -> 9.0 needs a restart")

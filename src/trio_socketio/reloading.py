@@ -5,6 +5,7 @@ Whatever can fail, fails here. What comes out is complete, so to apply it is to 
 """
 
 import ssl
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
@@ -21,7 +22,7 @@ from trio_socketio.configuration.text import toml_value, visible_value
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.options import IdentityOptions, StaticToken
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.im.presence.courier import Address, prepare_address
 from trio_socketio.im.presence.options import PresenceOptions
@@ -31,6 +32,9 @@ from trio_socketio.socketio.options import FLAT_NAMES, ServerOptions, group_opti
 
 READ_S: Final = 30.0
 """How long the files of a configuration may take to be read; they may be on a slow network."""
+
+_MAX_USERS_TOLD: Final = 10
+"""How many users a change of tokens names."""
 
 _CERTIFIED: Final = ("listen", "admin", "control")
 """The tables that name a certificate."""
@@ -311,8 +315,7 @@ def _compare(
     taken: dict[str, list[str]] = {}
     for table, name in differences(old, new):
         groups = [getattr(one, table) for one in (old, new)]
-        before, after = (toml_value(visible_value(group, name)) for group in groups)
-        change = Change(table, name, before, after)
+        change = _describe(table, name, *groups)
         runs_presence = old.identity.asks
         if _is_reloadable(change, *groups, runs_control=runs_control, runs_presence=runs_presence):
             taken.setdefault(table, []).append(name)
@@ -324,6 +327,24 @@ def _compare(
         for table, names in taken.items()
     }
     return changed, needs_restart, msgspec.structs.replace(old, **held)
+
+
+def _describe(table: str, name: str, old: Any, new: Any) -> Change:
+    before, after = (toml_value(visible_value(group, name)) for group in (old, new))
+    if (table, name) == ("identity", "tokens"):  # lists in which the tokens are masked tell nothing
+        users = _users_with_changes(old.tokens, new.tokens)
+        more = f" and {len(users) - _MAX_USERS_TOLD} more" if len(users) > _MAX_USERS_TOLD else ""
+        told = ", ".join(users[:_MAX_USERS_TOLD]) or "nobody: their order is another"
+        return Change(table, name, None, f"changed for {told}{more}")
+    if before == after:
+        return Change(table, name, None, f"changed where it is masked: {after}")
+    return Change(table, name, before, after)
+
+
+def _users_with_changes(old: Iterable[StaticToken], new: Iterable[StaticToken]) -> list[str]:
+    """Return the users of which one list has a token that the other has not."""
+    before, after = Counter(old), Counter(new)
+    return sorted({token.user for token in (before - after) + (after - before)})
 
 
 def _is_reloadable(
