@@ -12,6 +12,8 @@ from tests.im.identity.test_gate import refused
 from tests.im.identity.tokens import SECRET, other_key, token
 from tests.test_cli_services import free_port, get
 from tests.wire import open_client
+from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.configuration.settings import Faults
 from trio_socketio.control import open_control
 
 EVERYBODY = "no client is asked who it is"
@@ -56,7 +58,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
             await conf.write_text(text.replace("a-token-for", "another-token-for"))
             server.process.send_signal(SIGHUP)
             line = await server.wait_logged("reloaded [identity] tokens")
-            assert "********" in line
+            assert line.endswith("reloaded [identity] tokens: changed for dev")
             await conf.write_text(text.replace("[identity]", "[identity]\nauth_timeout_s = 9.0"))
             server.process.send_signal(SIGHUP)
             await server.wait_logged("[identity] auth_timeout_s: 5.0 -> 9.0 needs a restart")
@@ -76,21 +78,96 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
         assert secret not in log
 
 
+NO_METHOD = "[identity] has no method: set tokens, jwt, backend or webhook, or leave out the table"
+
+
+@pytest.mark.req("CFG-33")
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "# backend = true",
+        "backend = false",
+        "tokens = []\njwt = false",
+        "by_event = false",
+        'namespaces = [{ name = "/", methods = [] }]',
+    ],
+    ids=["empty", "commented", "off", "several-off", "another-option", "namespaces"],
+)
+def test_a_table_without_a_method_lets_nobody_in(tmp_path: Path, table: str) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(f"[identity]\n{table}\n[presence]\n")
+    for command in (("check-config", str(conf)), ("serve", "--config", str(conf))):
+        ended = run_cli(*command)
+        assert ended.returncode == 2
+        assert f"trio-socketio: {conf}: {NO_METHOD}" in ended.stderr, ended.stderr
+
+
+@pytest.mark.req("CFG-33")
+def test_a_table_may_get_its_method_elsewhere_or_turn_all_off(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    for table, variable in (
+        ("", "TOKENS"),
+        ("tokens = []\njwt = false\nbackend = false\nwebhook = false", "BY_EVENT"),
+    ):
+        conf.write_text(f"[identity]\n{table}\n")
+        value = '[{"user": "ann", "token": "long-enough"}]' if variable == "TOKENS" else "false"
+        environment = {f"TRIO_SOCKETIO__IDENTITY__{variable}": value}
+        identity = load(Sources(conf, environment, {}, {})).configuration.identity
+        assert identity.asks is (variable == "TOKENS")
+    with pytest.raises(Faults, match=r"^TRIO_SOCKETIO__IDENTITY__BY_EVENT: \[identity\] has no me"):
+        load(Sources(None, environment, {}, {}))
+
+
+@pytest.mark.req("CFG-33")
+@trio_test
+async def test_a_reload_that_takes_all_methods_away_is_refused(tmp_path: Path) -> None:
+    conf = trio.Path(tmp_path / "conf.toml")
+    await conf.write_text('[identity]\ntokens = [{ user = "ann", token = "long-enough" }]\n')
+    async with serving("--config", str(conf)) as server:
+        await server.wait_url()
+        await conf.write_text("[identity]\n")
+        server.process.send_signal(SIGHUP)
+        assert NO_METHOD in await server.wait_logged("nothing was reloaded")
+        assert await server.end() == 0
+
+
 @pytest.mark.parametrize(
     ("table", "faults"),
     [
         ('tokens = [{ user = "a", token = "hunter22-hunter22" }]', []),
         (
             'tokens = [{ user = "a", token = "short" }]',
-            ["tokens[0] token: its value cannot be used"],
+            ["[identity] tokens[0] token: expected at least 8 characters"],
         ),
-        ('tokens = [{ user = "a" }]', ["give either token or file"]),
+        ('tokens = [{ user = "a", token = 12345 }]', ["tokens[0] token: expected text"]),
+        (
+            'tokens = [{ user = "a" }]',
+            ["tokens[0]: token is missing, and there is no file either"],
+        ),
+        (
+            'tokens = [{ user = "a", token = "hunter22-hunter22", file = "x" }]',
+            ["tokens[0] file: cannot be given beside token: leave one of them out"],
+        ),
         ('tokens = [{ user = "", token = "long enough" }]', ["the id of a user cannot be empty"]),
-        ('tokens = [{ user = "a", file = "nowhere" }]', ["cannot read the token of 'a'"]),
-        ("jwt = true", ["set jwt.keys or jwt.jwks_url"]),
-        ('jwt.keys = [{ file = "nowhere" }]', ["cannot read the key nowhere"]),
+        (
+            'tokens = [{ user = "a", file = "nowhere" }]',
+            ["conf.toml: [identity] tokens: cannot read the token of 'a'"],
+        ),
+        (
+            "jwt = true",
+            ["conf.toml: [identity] jwt: has no keys: set jwt.keys or jwt.jwks_url"],
+        ),
+        (
+            'jwt.claims = ["x"]',
+            ["conf.toml: [identity] jwt: has no keys: set jwt.keys or jwt.jwks_url"],
+        ),
+        (
+            'jwt.keys = [{ file = "nowhere" }]',
+            ["conf.toml: [identity.jwt] keys[0]: cannot read the key nowhere"],
+        ),
         ('jwt.keys = [{ file = "" }]', ["expected the path of a file"]),
-        ('jwt.jwks_url = "http://a.example/"', ["cleartext is spoken with this machine alone"]),
+        ('jwt.jwks_url = "http://a.example/"', ["this machine alone: write https://a.example"]),
         ('jwt.jwks_url = "https://a.example/"', []),
         ('jwt.jwks_url = "https://a.example/"\njwt.audience = "chat"', ["audience"]),
         (
@@ -108,7 +185,7 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
         ('webhook.url = "https://a.example/"', ["secret_file: is missing"]),
         (
             'webhook.url = "https://a.example/"\nwebhook.secret_file = "nowhere"',
-            ["cannot read the secret nowhere"],
+            ["conf.toml: [identity.webhook] secret_file: cannot read the secret nowhere"],
         ),
         ('webhook.url = "https://a.example/"\nwebhook.secret_file = ""', ["the path of a file"]),
         ("backend = true", ["set [control] listen"]),
@@ -131,3 +208,45 @@ def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, faults: li
     assert (ended.returncode == 0) is (not faults), told
     assert [fault for fault in faults if fault not in told] == [], told
     assert "hunter22" not in told
+
+
+def test_a_url_that_cannot_be_used_is_one_error(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[identity]\njwt.jwks_url = "http://a.example/keys"\n')
+    (line,) = run_cli("check-config", str(conf)).stderr.splitlines()
+    assert "[identity.jwt] jwks_url" in line
+
+
+@pytest.mark.req("CFG-19")
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[identity]\njwt = true", "[identity] jwt: has no keys"),
+        ('[identity]\njwt.keys = [{ file = "x" }]', "[identity.jwt] keys[0]: cannot read the key"),
+        ('[identity]\ntokens = [{ user = "a", file = "x" }]', "[identity] tokens: cannot read"),
+        (
+            '[identity.webhook]\nurl = "https://a.example/"\nsecret_file = "x"',
+            "[identity.webhook] secret_file: cannot read the secret x",
+        ),
+        (
+            '[identity]\njwt.jwks_url = "https://a.example/"\njwt.ca_file = "x"',
+            "[identity.jwt] ca_file: cannot read the certificates x",
+        ),
+        (
+            '[presence.webhook]\nurl = "https://a.example/"\nsecret_file = "x"\nnamespaces = ["/"]',
+            "[presence.webhook] secret_file: cannot read the secret x",
+        ),
+        (
+            '[control]\ntokens = [{ name = "a", file = "x", methods = ["*"] }]',
+            "[control] tokens: token a: cannot read x",
+        ),
+    ],
+    ids=["no-keys", "key", "token", "webhook", "ca-file", "presence", "control"],
+)
+def test_an_error_of_a_file_names_its_option(tmp_path: Path, table: str, told: str) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text(table)
+    for command in (("check-config", str(conf)), ("serve", "--config", str(conf))):
+        ended = run_cli(*command)
+        assert ended.returncode == 2
+        assert f"{conf}: {told}" in ended.stderr, ended.stderr

@@ -203,6 +203,16 @@ def test_results_of_other_shapes() -> None:
     assert cell(1e300, "started_at_s") == "1e+300"
 
 
+@pytest.mark.req("CTL-07")
+def test_of_objects_in_a_cell_the_ids_are_shown() -> None:
+    seats = [{"id": "s1", "node": "n", "at": 1.5}, {"id": "s\n2", "node": "n", "at": 2.5}]
+    users = [{"user": "ann", "seats": seats}, {"user": "bob", "seats": []}]
+    assert render({"users": users, "next": None}) == (
+        "user  seats\nann   s1, s\\n2\nbob   -\n\nnext  -"
+    )
+    assert '{"node": "n"}' in render([{"user": "ann", "seats": [{"node": "n"}]}])
+
+
 def test_wide_cells_are_cut_to_the_terminal() -> None:
     rows = [{"id": "i" * 20, "agent": "漢" * 50}]
     shown = render_table(rows, 60)

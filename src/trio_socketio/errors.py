@@ -21,12 +21,18 @@ class OptionError(ConfigurationError):
     Args:
         option: the name of the option in the place where it was set.
         reason: what is wrong with the value, and what is expected instead.
+        hides_value: whether the reason does not show the value, so that it may be told of a secret.
     """
 
-    def __init__(self, option: str, reason: str) -> None:
+    def __init__(self, option: str, reason: str, *, hides_value: bool = False) -> None:
         super().__init__(f"{option}: {reason}")
         self.option = option
         self.reason = reason
+        self.hides_value = hides_value
+
+    def within(self, option: str) -> "OptionError":
+        """Return the error as one of an option that holds this one."""
+        return OptionError(f"{option}.{self.option}", self.reason, hides_value=self.hides_value)
 
 
 class ProtocolError(TrioSocketIOError):

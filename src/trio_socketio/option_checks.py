@@ -58,6 +58,8 @@ class OptionGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The options whose values are URLs, of which the query is never shown."""
     _stand_ins: ClassVar[Mapping[str, Any]] = {}
     """Values for options without a default, in place of wrong ones while the others are checked."""
+    _one_of: ClassVar[tuple[str, ...]] = ()
+    """A file that has the table of the group must turn on one of these options, or each one off."""
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)):

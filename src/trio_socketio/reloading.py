@@ -5,6 +5,7 @@ Whatever can fail, fails here. What comes out is complete, so to apply it is to 
 """
 
 import ssl
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
@@ -21,7 +22,7 @@ from trio_socketio.configuration.text import toml_value, visible_value
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.options import IdentityOptions, StaticToken
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.im.presence.courier import Address, prepare_address
 from trio_socketio.im.presence.options import PresenceOptions
@@ -31,6 +32,9 @@ from trio_socketio.socketio.options import FLAT_NAMES, ServerOptions, group_opti
 
 READ_S: Final = 30.0
 """How long the files of a configuration may take to be read; they may be on a slow network."""
+
+_MAX_USERS_TOLD: Final = 10
+"""How many users a change of tokens names."""
 
 _CERTIFIED: Final = ("listen", "admin", "control")
 """The tables that name a certificate."""
@@ -122,10 +126,16 @@ def read_files(configuration: Configuration, options: ServerOptions, sources: So
         ConfigurationError: one cannot be used.
     """
     certificates = _read_certificates(configuration, sources)
-    tokens = TokenTable(configuration.control.tokens)
-    identity = prepare(configuration.identity) if configuration.identity.asks else None
-    hook = configuration.presence.webhook
-    webhook = None if hook is None else prepare_address(hook)
+    tokens = _read_tokens(configuration, sources)
+    identity = None
+    if configuration.identity.asks:
+        identity = _read_identity(configuration.identity, sources)
+    webhook = None
+    if configuration.presence.webhook is not None:
+        try:
+            webhook = prepare_address(configuration.presence.webhook)
+        except OptionError as error:
+            raise sources.within("presence", error.within("webhook")) from None
     return Held(configuration, options, certificates, tokens, identity, webhook)
 
 
@@ -146,7 +156,7 @@ def plan(
     try:
         wanted = replace(own, **loaded.given())
         read_certificates = _read_certificates(loaded.configuration, sources)
-        read_tokens = TokenTable(loaded.configuration.control.tokens)
+        read_tokens = _read_tokens(loaded.configuration, sources)
         fitting = fit_descriptors(wanted.max_connections)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)
@@ -175,10 +185,10 @@ def plan(
     wanted_identity = loaded.configuration.identity
     if wanted_identity.asks and wanted_identity != taken.identity:
         # What waits for the restart is read as well, because that is no time to find a fault.
-        prepare(wanted_identity)
+        _read_identity(wanted_identity, sources)
     identity = None
     if held.identity is not None:
-        identity = _prepare_identity(taken.identity, held.identity)
+        identity = _prepare_identity(taken.identity, held.identity, sources)
         for name, digest in identity.digests.items():
             same = getattr(taken.identity, name) == getattr(held.identity.options, name)
             if same and digest != held.identity.digests[name]:
@@ -242,7 +252,28 @@ def _digest(*paths: Path | None) -> bytes:
     return digest.digest()
 
 
-def _prepare_identity(options: IdentityOptions, before: Prepared) -> Prepared:
+def _read_tokens(configuration: Configuration, sources: Sources) -> TokenTable:
+    try:
+        return TokenTable(configuration.control.tokens)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{sources.name_of('control', 'tokens')}: {error}") from None
+
+
+def _read_identity(
+    options: IdentityOptions, sources: Sources, before: Prepared | None = None
+) -> Prepared:
+    """Read the keys and tokens of clients.
+
+    Raises:
+        ConfigurationError: a file cannot be used; it names the option in its source (CFG-19).
+    """
+    try:
+        return prepare(options, before=before)
+    except OptionError as error:
+        raise sources.within("identity", error) from None
+
+
+def _prepare_identity(options: IdentityOptions, before: Prepared, sources: Sources) -> Prepared:
     """Read the keys and tokens of clients again (IDENT-43).
 
     Raises:
@@ -253,7 +284,7 @@ def _prepare_identity(options: IdentityOptions, before: Prepared) -> Prepared:
         options = msgspec.structs.replace(options)  # which checks them
     except OptionError as error:
         raise ConfigurationError(f"[identity] {error}; this needs a restart") from None
-    return prepare(options, before=before)
+    return _read_identity(options, sources, before)
 
 
 def _check_presence(options: PresenceOptions, server: ServerOptions) -> None:
@@ -284,8 +315,7 @@ def _compare(
     taken: dict[str, list[str]] = {}
     for table, name in differences(old, new):
         groups = [getattr(one, table) for one in (old, new)]
-        before, after = (toml_value(visible_value(group, name)) for group in groups)
-        change = Change(table, name, before, after)
+        change = _describe(table, name, *groups)
         runs_presence = old.identity.asks
         if _is_reloadable(change, *groups, runs_control=runs_control, runs_presence=runs_presence):
             taken.setdefault(table, []).append(name)
@@ -297,6 +327,24 @@ def _compare(
         for table, names in taken.items()
     }
     return changed, needs_restart, msgspec.structs.replace(old, **held)
+
+
+def _describe(table: str, name: str, old: Any, new: Any) -> Change:
+    before, after = (toml_value(visible_value(group, name)) for group in (old, new))
+    if (table, name) == ("identity", "tokens"):  # lists in which the tokens are masked tell nothing
+        users = _users_with_changes(old.tokens, new.tokens)
+        more = f" and {len(users) - _MAX_USERS_TOLD} more" if len(users) > _MAX_USERS_TOLD else ""
+        told = ", ".join(users[:_MAX_USERS_TOLD]) or "nobody: their order is another"
+        return Change(table, name, None, f"changed for {told}{more}")
+    if before == after:
+        return Change(table, name, None, f"changed where it is masked: {after}")
+    return Change(table, name, before, after)
+
+
+def _users_with_changes(old: Iterable[StaticToken], new: Iterable[StaticToken]) -> list[str]:
+    """Return the users of which one list has a token that the other has not."""
+    before, after = Counter(old), Counter(new)
+    return sorted({token.user for token in (before - after) + (after - before)})
 
 
 def _is_reloadable(

@@ -236,8 +236,8 @@ class Program:
         Raises:
             ConfigurationError: it names the first such option.
         """
-        for (table, name, *_), setting in loaded.settings.items():
-            if self._app.gives_seats and table == "presence" and name in SEAT_OPTIONS:
+        for place, setting in loaded.settings.items():
+            if self._app.gives_seats and place[0] == "presence" and place[1] in SEAT_OPTIONS:
                 raise ConfigurationError(
                     f"{setting.where} and the app contradict each other, because the app has made "
                     "a Presence(server) of its own: leave out one of them"

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from trio_socketio.configuration.loading import Sources, load
+from trio_socketio.configuration.settings import Faults
 from trio_socketio.configuration.tables import TABLES, Configuration, options_of
 from trio_socketio.configuration.text import describe_options, effective_text, example_text
 from trio_socketio.engine.options import Cookie, EngineOptions
@@ -41,10 +42,24 @@ def test_the_example_gives_the_defaults_with_and_without_its_comments(tmp_path: 
 @pytest.mark.req("CFG-11")
 def test_every_line_of_the_example_can_be_uncommented_alone(tmp_path: Path) -> None:
     lines = example_text(TABLES).splitlines()
+    identity = range(lines.index("#[identity]"), lines.index("[presence]"))
     for number, line in enumerate(lines):
-        if re.match(r"#\S", line):
+        if re.match(r"#\S", line) and number not in identity:
             changed = [*lines[:number], line[1:], *lines[number + 1 :]]
             assert read(tmp_path, "\n".join(changed)) == Configuration()
+
+
+@pytest.mark.req("CFG-11", "CFG-33")
+def test_identity_in_the_example_takes_its_header_and_a_method(tmp_path: Path) -> None:
+    example = example_text(TABLES)
+    set_up = example.replace("#backend = false", "backend = true").replace(
+        "#listen = []", 'listen = ["unix:control.sock"]', 1
+    )
+    with pytest.raises(Faults, match="unknown option"):
+        read(tmp_path, set_up)
+    assert read(tmp_path, set_up.replace("#[identity]", "[identity]")).identity.backend
+    with pytest.raises(Faults, match="has no method"):
+        read(tmp_path, example.replace("#[identity]", "[identity]"))
 
 
 def test_every_option_has_a_meaning() -> None:

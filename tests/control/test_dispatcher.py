@@ -12,7 +12,7 @@ from trio.testing import trio_test
 
 from trio_socketio.codec.json_rpc import NULL, Code, Response, decode_messages, encode_error
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.methods import Method, find_methods, rpc
+from trio_socketio.control.methods import Method, find_methods, in_words_of_json, rpc
 from trio_socketio.control.tokens import LOCAL, Grant
 from trio_socketio.errors import ControlError, LocalProtocolError
 
@@ -159,8 +159,13 @@ def test_the_examples_of_the_specification(entry: dict[str, Any]) -> None:
         ("subtract", [1], "subtrahend", "subtrahend: is missing"),
         ("subtract", {}, "minuend", "minuend: is missing"),
         ("subtract", None, "minuend", "minuend: is missing"),
-        ("subtract", {"minuend": "1", "subtrahend": 2}, "minuend", "minuend: expected `int`"),
-        ("subtract", [1, None], "subtrahend", "subtrahend: expected `int`, got `null`"),
+        (
+            "subtract",
+            {"minuend": "1", "subtrahend": 2},
+            "minuend",
+            "minuend: expected a whole number, not text",
+        ),
+        ("subtract", [1, None], "subtrahend", "subtrahend: expected a whole number, not null"),
         (
             "subtract",
             {"minuend": 1, "subtrahend": 2, "subtrahand": 3},
@@ -169,10 +174,15 @@ def test_the_examples_of_the_specification(entry: dict[str, Any]) -> None:
         ),
         ("get_data", {"all": 1}, "all", "get_data has no such parameter"),
         ("move", {"to": {"y": 1}}, "to.x", "to.x: is missing"),
-        ("move", {"to": {"x": "1"}}, "to.x", "to.x: expected `int`"),
-        ("move", {"to": {"x": 1}, "except": ["a", 1]}, "except[1]", "expected `str`, got `int`"),
+        ("move", {"to": {"x": "1"}}, "to.x", "to.x: expected a whole number, not text"),
+        (
+            "move",
+            {"to": {"x": 1}, "except": ["a", 1]},
+            "except[1]",
+            "expected text, not a whole number",
+        ),
         ("move", {"to": {"x": 1}, "except_": []}, "except_", "no such parameter"),
-        ("move", {"to": {"x": 1}, "speed": 0}, "speed", "expected `int` >= 1"),
+        ("move", {"to": {"x": 1}, "speed": 0}, "speed", "expected a whole number, at least 1"),
     ],
 )
 @trio_test
@@ -183,6 +193,25 @@ async def test_an_error_names_the_parameter(
     assert error["code"] == Code.INVALID_PARAMS
     assert error["data"]["parameter"] == parameter
     assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Expected `float` > 0.0", "expected a number, above 0"),
+        ("Expected `float` <= 0.5", "expected a number, at most 0.5"),
+        ("Expected `str | null`, got `int`", "expected text or null, not a whole number"),
+        ("Expected `int`, got `float`", "expected a whole number, not a fraction"),
+        ("Expected `int | bytes`, got `bool`", None),
+        ("Expected `str` of length >= 1", "expected text whose length is at least 1"),
+        ("Expected `object`, got `array`", "expected an object, not a list"),
+        ("Invalid enum value 'z'", "invalid enum value 'z'"),
+    ],
+)
+def test_kinds_are_told_in_words_of_json(text: str, words: str | None) -> None:
+    told = in_words_of_json(text)
+    assert "`" not in told
+    assert told == (words or "expected a whole number or text in base64, not true or false")
 
 
 @pytest.mark.req("CONTROL-01")

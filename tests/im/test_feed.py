@@ -21,7 +21,9 @@ from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import ControlToken, TokenTable
 from trio_socketio.im.presence import MemoryStore, StoreUnavailable, feed, log_reader
 from trio_socketio.im.presence.feed import Feed
-from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.im.presence.feed_errors import unreadable
+from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
+from trio_socketio.protocol.presence_log import GenerationChanged
 
 if TYPE_CHECKING:
     from trio_socketio.control.caller import BackendPeer
@@ -285,6 +287,20 @@ async def test_a_log_that_is_no_more_is_told(tmp_path: Path) -> None:
         assert notice["error"]["data"]["head"] == str(await crowd.head())
         assert where.presence.feed is not None
         assert where.presence.feed.statistics().ended == {"generation_changed": 3}
+
+
+@pytest.mark.parametrize(
+    ("cursor", "head", "words"),
+    [
+        ("7-9", "7-4", "the cursor 7-9 is ahead of the log, whose last entry is 7-4"),
+        ("7-9", "7-0", "the cursor 7-9 is ahead of the log, which is empty"),
+        ("6-1", "7-4", "the cursor 6-1 belongs to a log that is no more"),
+    ],
+)
+def test_a_cursor_that_is_ahead_is_told_so(cursor: str, head: str, words: str) -> None:
+    error = unreadable(parse_cursor(cursor), GenerationChanged(parse_cursor(head)))
+    assert error.code == Code.GENERATION_CHANGED
+    assert error.message.startswith(f"{words}: ask for presence.snapshot")
 
 
 @pytest.mark.req("FEED-19")

@@ -39,6 +39,7 @@ from trio_socketio.runtime.endpoints import (
 )
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions
 from trio_socketio.runtime.runtime import END_S, Runtime, open_runtime
+from trio_socketio.socketio.handlers import PrivateHandler
 
 TIMEOUT_S = 10.0
 
@@ -353,6 +354,33 @@ async def test_a_slow_turn_is_told_of_every_server_that_may_have_caused_it(
         await client.connect()
         await ask(client, "hog")
     assert "hog" in caplog.text
+    caplog.clear()
+
+
+@trio_test
+async def test_no_handler_is_blamed_for_a_slow_turn_where_there_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sio = Server()
+
+    def authenticate(_: Socket) -> None:
+        time.sleep(0.05)
+
+    sio.of("/")._registry.add_handler(PrivateHandler("auth", authenticate))
+    async with (
+        open_runtime(RuntimeOptions(slow_handler_s=0.02)) as runtime,
+        sio.mounted(runtime) as connections,
+        runtime.listening(connections, TcpEndpoint(port=0)) as addresses,
+        open_client(addresses[0][1]) as client,
+    ):
+        runtime._log_slow_turn(0.117)
+        await client.connect()
+        await ask(client, "auth")
+    first, *others = [line for line in caplog.messages if line.startswith("a turn took")]
+    assert first == "a turn took 117 ms, and the last call was not to a handler of the app"
+    assert others
+    for line in others:
+        assert line.endswith("and the last call was not to a handler of the app")
     caplog.clear()
 
 

@@ -43,7 +43,9 @@ _NOTES: Final = (
     "METHOD --help shows the parameters and the result of a method.",
     "Exit codes: 0 on success; 1 if the server answers with an error, or not in time, or "
     "the result cannot be written; 2 if an argument cannot be used; 3 if the server cannot be "
-    "reached, or the connection was lost. Errors are one line on standard error.",
+    "reached, or the connection was lost. Errors are one line on standard error. A parameter that "
+    "is unknown, missing or of another type gives 2. One that is out of range gives 1, because the "
+    "server checks ranges.",
 )
 _COMMANDS: Final = {
     "watch": "show what the server is doing, until Ctrl-C",

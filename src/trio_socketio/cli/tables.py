@@ -51,7 +51,7 @@ def render_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) ->
     """Return a table with a line for each object; its columns are the keys of all of them."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[escape(name) for name in names]]
-    lines += [[cell(row.get(name), name) for name in names] for row in rows]
+    lines += [[_brief(row.get(name), name) for name in names] for row in rows]
     widths = [max(display_width(line[at]) for line in lines) for at in range(len(names))]
     if width is not None:
         widths = _fit(widths, width)
@@ -65,6 +65,13 @@ def render_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) ->
         _GAP.join(_pad(text, column) for text, column in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _brief(value: Any, name: str) -> str:
+    """Return the text of a value in a cell of a table: of objects that have ids, those alone."""
+    if _is_table(value) and all(isinstance(item.get("id"), str) for item in value):
+        value = [item["id"] for item in value]
+    return cell(value, name)
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.address import Address, parse_address
+from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.ops.admin_options import split_listen
 from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.runtime.addresses import EVERYWHERE
@@ -90,6 +91,7 @@ def find_contradictions(
     if listen.keyfile is not None and (certfile is None or certfile.value is False):
         where = settings["listen", "keyfile"].where
         yield f"{where} needs {_named_like(where, ('listen', 'certfile'), '--certfile')}"
+    yield from _faults_of_methods(configuration, settings)
     if configuration.identity.backend and not _has_control(configuration, inherited):
         where = settings["identity", "backend"].where
         yield f"{where} asks backends on the control socket: set [control] listen"
@@ -108,6 +110,28 @@ def find_contradictions(
             f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
             "speak JSON only, so the parser must be json"
         )
+
+
+def _faults_of_methods(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error if [identity] was given, and sets up no method to identify clients (CFG-33).
+
+    Everybody could enter, which is the opposite of what the table is there for.
+    """
+    given = {place: setting for place, setting in settings.items() if place[0] == "identity"}
+    if configuration.identity.asks or not given:
+        return
+    methods = IdentityOptions._one_of
+    if all(("identity", method) in given for method in methods):
+        return  # as in an example whose comments were removed: each of them is explicitly off
+    for place, setting in given.items():
+        is_off = setting.value is False or setting.value == []
+        if len(place) > 1 and place[1] in methods and not is_off:
+            return  # it cannot be used, which was told
+    first = next(iter(given.values()))
+    yield (
+        f"{first.origin}: [identity] has no method: set {', '.join(methods[:-1])} or "
+        f"{methods[-1]}, or leave out the table if everybody may enter"
+    )
 
 
 def find_collisions(configuration: Configuration, settings: Settings) -> Iterator[str]:

@@ -41,7 +41,11 @@ def convert(settings: Settings, tables: Tables, faults: list[str]) -> dict[str, 
     """
     groups: dict[str, Any] = {}
     for table, kind in tables.items():
-        given = {place[1:]: setting for place, setting in settings.items() if place[0] == table}
+        given = {
+            place[1:]: setting
+            for place, setting in settings.items()
+            if place[0] == table and len(place) > 1
+        }
         fields = options_of(table, kind)
         groups[table] = _convert_group(kind, fields, given, f"[{table}] ", faults)
     return groups
@@ -95,7 +99,7 @@ def _convert_group(
             # The option may be named with a name within its table, as levels.engine.
             (name, _, inner), reason = error.option.partition("."), error.reason
             if name in secret:
-                reason = "its value cannot be used"
+                reason = reason if error.hides_value else "its value cannot be used"
             elif _sift(make, values, name, options, faults):
                 continue
             if name not in options:  # one that was given does not go with the default of another

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from trio_socketio.configuration.checks import find_collisions, find_contradictions
 from trio_socketio.configuration.conversion import convert
 from trio_socketio.configuration.environment import PREFIX, read_environment
-from trio_socketio.configuration.settings import Faults, Settings, merge, read_file
+from trio_socketio.configuration.settings import Faults, Settings, in_table, merge, read_file
 from trio_socketio.configuration.surroundings import find_faults_around
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.errors import ConfigurationError, OptionError
@@ -33,14 +33,26 @@ class Sources(NamedTuple):
     inherited: Collection[str] = ()
 
     def name_of(self, table: str, name: str) -> str:
-        """Name an option as the source that sets it spells it (CFG-19)."""
-        given = self.command_line.get((table, name))
-        variable = f"{PREFIX}{table}__{name}".upper()
+        """Name an option as the source that sets it spells it (CFG-19).
+
+        Args:
+            table: of the option.
+            name: its name, such as ``certfile``, ``webhook.secret_file`` or ``jwt.keys[0]``.
+        """
+        path, bracket, item = name.partition("[")
+        place = (table, *path.split("."))
+        given = self.command_line.get(place)
         if given is not None:
-            return given.where
-        if variable in self.environment:
-            return variable
-        return f"{'' if self.file is None else f'{self.file}: '}[{table}] {name}"
+            return f"{given.where}{bracket}{item}"
+        for length in range(len(place), 1, -1):
+            variable = f"{PREFIX}{'__'.join(place[:length])}".upper()
+            if variable in self.environment:
+                return f"{variable}{bracket}{item}"
+        return f"{'' if self.file is None else f'{self.file}: '}{in_table(table, name)}"
+
+    def within(self, table: str, error: OptionError) -> ConfigurationError:
+        """Replace the name of an option within its table by the name in its source."""
+        return ConfigurationError(f"{self.name_of(table, error.option)}: {error.reason}")
 
     def explain(self, error: OptionError) -> ConfigurationError:
         """Replace the flat name of the option in an error by the name in its source."""

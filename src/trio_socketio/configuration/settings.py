@@ -44,8 +44,17 @@ class Setting(NamedTuple):
         )
 
 
+def in_table(table: str, name: str) -> str:
+    """Name an option as a file does: one within another, as webhook.url, stands in a table too."""
+    above, _, last = f"{table}.{name}".rpartition(".")
+    return f"[{above}] {last}"
+
+
 Settings = dict[Place, Setting]
-"""What was given, by its place. A value that is a table has an entry for each of its values."""
+"""What was given, by its place. A value that is a table has an entry for each of its values.
+
+A table of the file has an entry of its own only if it is empty, and should not be.
+"""
 
 
 class Faults(ConfigurationError):
@@ -116,6 +125,8 @@ def _read_document(
             faults.append(f"{path}: {_misplaced(table, content, tables)}")
         elif table not in tables:
             faults.append(f"{path}: unknown table [{table}]{suggestion(table, tables, '[{}]')}")
+        elif not content and tables[table]._one_of:
+            settings[(table,)] = Setting({}, f"{path}: [{table}]", str(path))
         else:
             for place, value in flatten(content, (table,)):
                 where = f"{path}: [{'.'.join(place[:-1])}] {place[-1]}"

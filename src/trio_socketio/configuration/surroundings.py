@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import trio
 
-from trio_socketio.configuration.settings import Settings
+from trio_socketio.configuration.settings import Settings, in_table
 from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.address import parse_address
 from trio_socketio.control.backends import Backends
 from trio_socketio.control.places import check_folder
 from trio_socketio.control.tokens import read_grants
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.identity.verifiers import prepare
 from trio_socketio.im.presence.courier import prepare_address
 from trio_socketio.net.tls import create_context
@@ -42,9 +42,12 @@ def find_faults_around(configuration: Configuration, settings: Settings) -> Iter
         yield from _faults_of_certificate(table, getattr(configuration, table), where)
     for fault in read_grants(control.tokens)[1]:
         yield f"{where('control', 'tokens')}: {fault}"
-    yield from _try("[identity]", prepare, configuration.identity)
+    yield from _faults_of_identity(configuration, where)
     if configuration.presence.webhook is not None:
-        yield from _try("[presence.webhook]", prepare_address, configuration.presence.webhook)
+        try:
+            prepare_address(configuration.presence.webhook)
+        except OptionError as error:
+            yield f"{where.within('presence', f'webhook.{error.option}')}: {error.reason}"
     client = configuration.client_files
     if client.serve and client.folder is not None:
         yield from _try(where("client_files", "folder"), find_client, client.folder)
@@ -67,9 +70,23 @@ class _Names:
                 return setting.where
         return f"[{table}] {name}"
 
-    def gives(self, table: str, name: str) -> bool:
-        """Whether the option was given, even if its value cannot be used."""
-        return any(place[:2] == (table, name) for place in self._settings)
+    def within(self, table: str, name: str) -> str:
+        """Name an option that may be within another one, such as webhook.url or jwt.keys[0]."""
+        path, bracket, item = name.partition("[")
+        place = (table, *path.split("."))
+        if place in self._settings:
+            return f"{self._settings[place].where}{bracket}{item}"
+        for other, setting in self._settings.items():
+            if other[:2] == place[:2]:
+                return f"{setting.origin}: {in_table(table, name)}"
+        return in_table(table, name)
+
+    def gives(self, table: str, name: str, *inner: str) -> bool:
+        """Whether the option was given, or one of those within it, even if it cannot be used."""
+        return any(
+            place[:2] == (table, name) and (not inner or place[2:3] in {(one,) for one in inner})
+            for place in self._settings
+        )
 
 
 def _try(where: str, check: Callable[..., object], *arguments: object) -> Iterator[str]:
@@ -77,6 +94,17 @@ def _try(where: str, check: Callable[..., object], *arguments: object) -> Iterat
         check(*arguments)
     except ConfigurationError as error:
         yield f"{where}: {error}"
+
+
+def _faults_of_identity(configuration: Configuration, where: _Names) -> Iterator[str]:
+    jwt = configuration.identity.jwt
+    has_keys = jwt is None or jwt.keys or jwt.jwks_url is not None
+    if not has_keys and where.gives("identity", "jwt", "keys", "jwks_url"):
+        return  # they cannot be used, which was told
+    try:
+        prepare(configuration.identity)
+    except OptionError as error:
+        yield f"{where.within('identity', error.option)}: {error.reason}"
 
 
 def _faults_of_app(app: str, where: str) -> Iterator[str]:

@@ -124,7 +124,10 @@ def example_text(tables: Tables) -> str:
     parts = [HEADER]
     for table, kind in tables.items():
         summary, meanings = describe_options(kind)
-        parts.append(f"\n{_comment(summary)}[{table}]\n")
+        header = f"[{table}]\n"
+        if kind._one_of:  # CFG-33
+            header = f"# Remove the # before [{table}] as well.\n#{header}"
+        parts.append(f"\n{_comment(summary)}{header}")
         default = kind()
         for name in options_of(table, kind):
             parts.append(f"\n{_comment(_meaning(kind, name, meanings))}")

@@ -26,6 +26,21 @@ _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _FIELD: Final = re.compile(
     r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`"
 )
+_EXPECTED: Final = re.compile(
+    r"Expected `(?P<kinds>[^`]+)`(?P<length> of length)?"
+    r"(?: (?P<relation>[<>]=?) (?P<bound>\S+))?(?:, got `(?P<got>[^`]+)`)?"
+)
+_KINDS: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "bytes": "text in base64",
+    "float": "a number",
+    "int": "a whole number",
+    "null": "null",
+    "object": "an object",
+    "str": "text",
+}
+_RELATIONS: Final = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 _PLAIN: Final = (
     msgspec.inspect.BoolType,
     msgspec.inspect.FloatType,
@@ -150,13 +165,29 @@ class Method:
         text = text[: place.start()] if place else text
         field = _FIELD.match(text)
         if field is None:
-            return invalid(path or "params", text[:1].lower() + text[1:])
+            return invalid(path or "params", in_words_of_json(text))
         name = f"{path}.{field['name']}" if path else field["name"]
         if field["what"] == "missing required":
             return invalid(name, "is missing")
         similar = () if path else get_close_matches(field["name"], self._names, 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         return invalid(name[:100], f"{self.name} has no such parameter{hint}")  # CONTROL-02
+
+
+def in_words_of_json(text: str) -> str:
+    """Replace the names of Python's types in a message of msgspec, as callers know JSON alone."""
+    found = _EXPECTED.fullmatch(text)
+    if found is None:
+        return text[:1].lower() + text[1:]
+    kinds = found["kinds"].split(" | ")
+    told = f"expected {' or '.join(_KINDS.get(kind, kind) for kind in kinds)}"
+    if found["relation"]:
+        what = " whose length is" if found["length"] else ","
+        bound = found["bound"].removesuffix(".0")
+        told += f"{what} {_RELATIONS[found['relation']]} {bound}"
+    if found["got"] == "float" and "int" in kinds:
+        return f"{told}, not a fraction"
+    return f"{told}, not {_KINDS.get(found['got'], found['got'])}" if found["got"] else told
 
 
 def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:

@@ -97,7 +97,9 @@ def parse_target(url: str) -> Target:
         raise ConfigurationError("the URL must be written in visible ASCII characters")
     secure = parts.scheme == "https"
     if not secure and not _is_loopback(host):  # IDENT-46
-        raise ConfigurationError(f"cleartext is spoken with this machine alone: https://{host}")
+        raise ConfigurationError(
+            f"http, which is cleartext, is spoken with this machine alone: write https://{host}"
+        )
     authority = f"[{host}]" if ":" in host else host
     usual = 443 if secure else 80
     if port not in (None, usual):
@@ -141,26 +143,30 @@ def trust(ca_file: str | None) -> ssl.SSLContext:
     Args:
         ca_file: the certificates to trust; None means those of the system.
     Raises:
-        ConfigurationError: the file cannot be used.
+        OptionError: the file cannot be used; it names the option ca_file.
     """
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"cannot read the certificates {ca_file}: {error}") from None
+        raise OptionError("ca_file", f"cannot read the certificates {ca_file}: {error}") from None
 
 
 def read_secret(path: str) -> bytes:
     """Read a secret that signs requests.
 
     Raises:
-        ConfigurationError: it cannot be read, or is too short or too long. The message does not
-            show it.
+        OptionError: it cannot be read, or is too short or too long. It names the option
+            secret_file, and does not show the secret.
     """
-    secret = read_secret_file(path, "the secret", _MAX_SECRET_BYTES)
+    try:
+        secret = read_secret_file(path, "the secret", _MAX_SECRET_BYTES)
+    except ConfigurationError as error:
+        raise OptionError("secret_file", str(error)) from None
     if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigurationError(
+        raise OptionError(
+            "secret_file",
             f"{path} must hold at least {MIN_SECRET_BYTES} bytes, such as those of: "
-            "openssl rand -hex 32"
+            "openssl rand -hex 32",
         )
     return secret
 

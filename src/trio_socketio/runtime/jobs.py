@@ -59,6 +59,10 @@ class Callee(Protocol):
     def function(self) -> Callable[..., Any]:
         """The function, plain or async."""
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it is one of the server's own, and not of the app."""
+
 
 class Job(Protocol):
     """Work for a worker."""

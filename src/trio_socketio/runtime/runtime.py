@@ -88,12 +88,19 @@ class Runtime:
 
         Several servers share the poller, and any of them may have called the one that blocked.
         """
-        last = [str(pool.running) for pool in self._pools if pool.running]
+        running = [pool.running for pool in self._pools]
+        last = [str(handler) for handler in running if handler and not handler.is_private]
+        if not last:  # as where many clients log in at once, and there is no app
+            log.warning(
+                "a turn took %.0f ms, and the last call was not to a handler of the app",
+                elapsed_s * 1000,
+            )
+            return
         log.warning(
             "a turn took %.0f ms; the last call was to %s: if that took so long, move its work to "
             "a thread",
             elapsed_s * 1000,
-            " or ".join(last) or "an unknown handler",
+            " or ".join(last),
         )
 
     def check_thread(self) -> None:

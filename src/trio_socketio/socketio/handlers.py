@@ -1,7 +1,7 @@
 """Functions that are registered for events."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.runtime.verdicts import function_name
@@ -30,11 +30,14 @@ class Handler:
         LocalProtocolError: the function is concurrent but not async.
 
     Attributes:
+        is_private: whether it is one of the server's own.
         timing: holds the durations of an async handler; None before its first call.
         untimed: how many calls are not timed before the next one that is; 0 for an async handler.
     """
 
     __slots__ = ("concurrent", "function", "is_async", "name", "timing", "untimed")
+
+    is_private: ClassVar[bool] = False
 
     def __init__(
         self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
@@ -67,6 +70,8 @@ class PrivateHandler(Handler):
     """A handler of the server's own, whose events are shown to no listener or middleware."""
 
     __slots__ = ()
+
+    is_private = True
 
 
 class Deputy(Handler):

@@ -110,6 +110,19 @@ def test_another_audience_is_refused(aud: object) -> None:
         assert verdict(aud=good) is WRONG_AUDIENCE, "it is for somebody, and not for us"
 
 
+def test_a_token_without_an_audience_is_told_so() -> None:
+    rules = RULES._replace(audiences=frozenset(("chat",)))
+    for aud, words in (
+        ("leave out", "the token names no audience (aud)"),
+        (None, "the token names no audience (aud)"),
+        ("mail", "the token is for another audience"),
+    ):
+        given = GOOD if aud == "leave out" else {**GOOD, "aud": aud}
+        refusal = identify(given, rules, NOW)
+        assert isinstance(refusal, Refusal)
+        assert refusal.message == words
+
+
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize(
     "value", ["1", None, True, [], {}, float("nan"), float("inf"), -float("inf"), 10**400, 1e11]

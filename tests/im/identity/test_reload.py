@@ -70,8 +70,10 @@ async def test_keys_and_tokens_change_and_clients_stay(tmp_path: Path) -> None:
         tokens = (StaticToken(user="ann", token="another-token"), STATIC[1])
         planned = await reload(here, tokens=tokens, jwt=jwt)
         told = list(map(str, planned.changed))
-        assert [line.partition(":")[0] for line in told] == ["[identity] tokens", "[identity] jwt"]
-        assert told[1] == "[identity] jwt: its files have new contents"
+        assert told == [
+            "[identity] tokens: changed for ann",
+            "[identity] jwt: its files have new contents",
+        ]
         await client.emit("ping", namespace="/chat", ack_id=1)
         assert (await client.receive())[0] == '3/chat,1["pong"]'
         for old in (ANN, token()):
@@ -82,6 +84,24 @@ async def test_keys_and_tokens_change_and_clients_stay(tmp_path: Path) -> None:
         await reload(here, tokens=tokens)  # no JWTs any more
         await refused(other, {"token": token(key=other_key("HS256"))}, "/")
         await other.connect("/", {"token": BOB})
+
+
+@pytest.mark.req("IDENT-43")
+@trio_test
+async def test_the_users_whose_tokens_have_changed_are_told() -> None:
+    many = tuple(StaticToken(user=f"u{n:02}", token=f"token-of-{n:02}") for n in range(12))
+    async with identified(tokens=STATIC) as here:
+        for tokens, told in (
+            (STATIC[:1], "changed for bob"),
+            (STATIC[:1] * 2, "changed for ann"),
+            (
+                (*many, STATIC[0]),
+                f"changed for {', '.join(['ann', *(t.user for t in many[:9])])} and 3 more",
+            ),
+            ((STATIC[0], *many), "changed for nobody: their order is another"),
+        ):
+            (change,) = (await reload(here, tokens=tokens)).changed
+            assert str(change) == f"[identity] tokens: {told}"
 
 
 @pytest.mark.req("IDENT-43")

@@ -74,7 +74,9 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
         if type(issuer) is not str or issuer not in rules.issuers:
             return Refusal(WRONG_ISSUER)
     audience = claims.get("aud")
-    if (audience is not None or rules.audiences) and not _is_for(audience, rules.audiences):
+    if audience is None and rules.audiences:
+        return Refusal(WRONG_AUDIENCE, "the token names no audience (aud)")  # IDENT-11
+    if audience is not None and not _is_for(audience, rules.audiences):
         return Refusal(WRONG_AUDIENCE)  # IDENT-11
     try:
         user = parse_user_id(claims["sub"])

@@ -39,10 +39,13 @@ class StaticToken(OptionGroup, frozen=True, kw_only=True):
             parse_user_id(self.user)
         except RemoteProtocolError as error:
             raise OptionError("user", str(error)) from None
-        if (self.token is None) is (self.file is None):
-            raise OptionError("file", "give either token or file")
+        if self.token is None and self.file is None:
+            raise OptionError("token", "is missing, and there is no file either", hides_value=True)
+        if self.token is not None and self.file is not None:
+            raise OptionError("file", "cannot be given beside token: leave one of them out")
         if self.token is not None and len(self.token) < MIN_TOKEN:
-            raise OptionError("token", f"expected at least {MIN_TOKEN} characters")
+            reason = f"expected at least {MIN_TOKEN} characters"
+            raise OptionError("token", reason, hides_value=True)
 
 
 class JwtKey(OptionGroup, frozen=True, kw_only=True):
@@ -183,6 +186,7 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
 
     _may_be_zero = frozenset(("expiry_grace_s",))
     _reloadable = frozenset(("tokens", "jwt", "webhook", "expiry_grace_s", "max_token_bytes"))
+    _one_of = ("tokens", "jwt", "backend", "webhook")
 
     tokens: tuple[StaticToken, ...] = ()
     jwt: JwtOptions | None = None

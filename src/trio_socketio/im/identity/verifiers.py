@@ -1,12 +1,13 @@
 """Sets up the verifiers that the options ask for. All files are read here."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trio_socketio.errors import ConfigurationError
+from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.http.outgoing import Outgoing, parse_target, trust
 from trio_socketio.im.identity.backend_verifier import BackendVerifier
 from trio_socketio.im.identity.chain import Policies
@@ -17,6 +18,7 @@ from trio_socketio.im.identity.webhook import Webhook
 
 if TYPE_CHECKING:
     from trio_socketio.im.identity.identity import Verifier
+    from trio_socketio.im.identity.keys import Key
     from trio_socketio.im.identity.remote_keys import RemoteKeys
 
 
@@ -62,7 +64,8 @@ def prepare(
             and so are the connections and failures of a webhook. Static tokens that were there
             keep their age.
     Raises:
-        ConfigurationError: a file cannot be used, or PyJWT is missing.
+        OptionError: a file cannot be used, or PyJWT is missing; it names the option within
+            [identity], such as webhook.secret_file.
     """
     verifiers: dict[str, Verifier] = {}
     static: StaticTokens | None = None
@@ -73,13 +76,14 @@ def prepare(
     digests, trusted = _digests(options), b""
     if options.tokens:
         old = None if before is None else before.static
-        static = verifiers["static"] = StaticTokens(options.tokens, clock(), old)
+        with _errors_of("tokens"):
+            static = verifiers["static"] = StaticTokens(options.tokens, clock(), old)
     if options.jwt is not None:
         if not options.jwt.keys and options.jwt.jwks_url is None:
-            raise ConfigurationError("[identity] jwt has no keys: set jwt.keys or jwt.jwks_url")
-        # Imported here because they need PyJWT, which a server without JWTs can do without.
-        from trio_socketio.im.identity.jwt_verifier import JwtVerifier
-        from trio_socketio.im.identity.keys import read_key_file
+            raise OptionError("jwt", "has no keys: set jwt.keys or jwt.jwks_url")
+        with _errors_of("jwt"):
+            # Imported here because they need PyJWT, which a server without JWTs can do without.
+            from trio_socketio.im.identity.jwt_verifier import JwtVerifier
 
         trusted = _digest([options.jwt.ca_file])
         if (
@@ -89,13 +93,10 @@ def prepare(
         ):
             remote, outgoing = before.remote, before.outgoing
         elif options.jwt.jwks_url is not None:
-            remote, outgoing = _open_remote(options, options.jwt)
-        keys = [
-            key
-            for one in options.jwt.keys
-            for key in read_key_file(one.file, one.algorithm, one.kid)
-        ]
-        verifiers["jwt"] = JwtVerifier(tuple(keys), _rules(options, options.jwt), remote, clock)
+            with _errors_of("jwt"):
+                remote, outgoing = _open_remote(options, options.jwt)
+        keys = _read_keys(options.jwt)
+        verifiers["jwt"] = JwtVerifier(keys, _rules(options, options.jwt), remote, clock)
     if options.backend:
         if before is not None and before.options.deadline_s == options.deadline_s:
             backend = before.backend
@@ -103,10 +104,32 @@ def prepare(
     if options.webhook is not None:
         if before is not None and _is_same_webhook(before, options, digests):
             webhook = before.webhook
-        webhook = webhook or Webhook(options.webhook, options.deadline_s, clock)
+        with _errors_of("webhook"):
+            webhook = webhook or Webhook(options.webhook, options.deadline_s, clock)
         verifiers["webhook"] = webhook
     policies = Policies(verifiers, options.namespaces)
     return Prepared(options, policies, static, remote, outgoing, webhook, backend, digests, trusted)
+
+
+@contextmanager
+def _errors_of(option: str) -> Iterator[None]:
+    """Name the option in errors that are raised within the block."""
+    try:
+        yield
+    except OptionError as error:
+        raise error.within(option) from None
+    except ConfigurationError as error:
+        raise OptionError(option, str(error)) from None
+
+
+def _read_keys(options: JwtOptions) -> "tuple[Key, ...]":
+    from trio_socketio.im.identity.keys import read_key_file
+
+    keys: list[Key] = []
+    for number, one in enumerate(options.keys):
+        with _errors_of(f"jwt.keys[{number}]"):
+            keys += read_key_file(one.file, one.algorithm, one.kid)
+    return tuple(keys)
 
 
 def _digests(options: IdentityOptions) -> dict[str, bytes]:

@@ -18,9 +18,14 @@ def unreadable(cursor: Cursor, found: CursorExpired | GenerationChanged) -> Cont
             f"entries behind the cursor {cursor} are no longer kept: {_ANEW}",
             {"retryable": False, "oldest": str(found.oldest), "head": str(found.head)},
         )
+    if cursor.generation == found.head.generation:
+        last = f"whose last entry is {found.head}" if found.head.sequence else "which is empty"
+        why = f"is ahead of the log, {last}"
+    else:
+        why = "belongs to a log that is no more"
     return ControlError(  # FEED-18
         Code.GENERATION_CHANGED,
-        f"the cursor {cursor} belongs to a log that is no more: {_ANEW}",
+        f"the cursor {cursor} {why}: {_ANEW}",
         {"retryable": False, "head": str(found.head)},
     )
 
