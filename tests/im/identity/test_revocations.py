@@ -152,6 +152,18 @@ def test_tokens_without_a_date_take_room() -> None:
     assert len(kept) == 0
 
 
+@pytest.mark.req("IDENT-78")
+def test_the_others_end_in_their_order_after_one_is_lifted() -> None:
+    now = 1000.0
+    kept = Revocations(60.0, 10, lambda: now)
+    for seconds in (1, 5, 2, 6, 7, 3):
+        assert kept.add(token_id=str(seconds), for_s=float(seconds))
+    assert kept.lift(token_id="1")
+    now = 1004.0
+    assert kept.add(user="ann")
+    assert len(kept) == 4, "5, 6, 7 and ann"
+
+
 @pytest.mark.req("IDENT-77")
 @trio_test
 async def test_another_static_token_is_accepted() -> None:

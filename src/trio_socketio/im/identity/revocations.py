@@ -116,17 +116,18 @@ class Revocations:
         Returns:
             Whether there was one.
         """
-        self._forget(self._clock())
-        lifted = []
+        now = self._clock()
+        self._forget(now)
+        was_in_force = False
         for kept, is_token, key in ((self._users, False, user), (self._tokens, True, token_id)):
-            if key is not None and key in kept:
-                self._undated -= len(kept[key].undated)
-                lifted.append((is_token, key, kept.pop(key).until_s > self._clock()))
-        gone = {(is_token, key) for is_token, key, _ in lifted}
-        if gone:
-            self._ends = [one for one in self._ends if one[1:] not in gone]
+            if key is None or key not in kept:
+                continue
+            lifted = kept.pop(key)
+            self._undated -= len(lifted.undated)
+            was_in_force |= lifted.until_s > now
+            self._ends = [one for one in self._ends if one[2] != key or one[1] is not is_token]
             heapify(self._ends)
-        return any(was_in_force for _, _, was_in_force in lifted)
+        return was_in_force
 
     def _forget(self, now: float) -> None:
         """Forget some that are over: never so many that others would have to wait for it."""
