@@ -29,6 +29,7 @@ STORE: Final = "tests/im/test_presence_store.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
 FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
+SEATING: Final = "tests/im/test_seats.py"
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ MISTAKES: Final = (
         "protocol/claim_life.py",
         "    (State.ASKING, Input.LEFT): State.RELEASING,\n",
         "    (State.ASKING, Input.LEFT): State.OVER,\n",
-        SESSIONS,
+        SEATING,
     ),
     Mistake(
         "a seat that is held for ever for a lost client",
