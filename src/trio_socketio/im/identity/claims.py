@@ -97,7 +97,9 @@ def identify(claims: dict[str, Any], rules: ClaimRules, now_s: float) -> Verdict
 
 def is_time(value: object) -> "TypeGuard[float]":
     """Whether a value can be a time in seconds since 1970."""
-    return type(value) in (int, float) and -_FAR_S < value < _FAR_S  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -_FAR_S < value < _FAR_S
 
 
 def _is_for(audience: object, wanted: frozenset[str]) -> bool:

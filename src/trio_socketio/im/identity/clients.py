@@ -168,7 +168,7 @@ class Clients:
         if client.refusals >= MAX_REFUSALS:
             client.socket.emit(ERROR_EVENT, told)
             client.socket.disconnect()
-            hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]
+            hang_up_on_stranger(client.socket._participant)  # type: ignore[arg-type]  # a Participant
 
     def drop(self, socket: Socket | None) -> None:
         """Forget the client of a socket that has left or does not join."""
@@ -260,4 +260,4 @@ class Clients:
         else:
             socket.emit(ERROR_EVENT, told)
             socket.disconnect()
-            hang_up_on_stranger(socket._participant)  # type: ignore[arg-type]
+            hang_up_on_stranger(socket._participant)  # type: ignore[arg-type]  # a Participant
