@@ -1,5 +1,7 @@
 """What the store in memory does besides the transitions: bounds, waiting, forgetting."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
@@ -42,6 +44,23 @@ async def open_store(**options: Any) -> MemoryStore:
     for name in ("a", "b"):
         assert await store.enroll(name, f"{name}1") == ()
     return store
+
+
+@asynccontextmanager
+async def awaiting(store: MemoryStore, claimed: Claimed) -> AsyncIterator[trio.Event]:
+    """Wait in a task until claims are confirmed that another one has ended; yield what it sets."""
+    done = trio.Event()
+
+    async def wait() -> None:
+        await store.wait_confirmed("/", "ann", claimed.awaits)
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        assert not done.is_set()
+        yield done
+        nursery.cancel_scope.cancel()
 
 
 async def start(store: MemoryStore, namespace: str = "/") -> Cursor:
@@ -235,16 +254,7 @@ async def test_a_claim_is_confirmed_by_the_other_node(mock_clock: MockClock) -> 
     store = await open_store()
     await claim(store, "ann", 1)
     new = await claim(store, "ann", 2, node="b", boot="b1")
-    done = trio.Event()
-
-    async def wait() -> None:
-        await store.wait_confirmed("/", "ann", new.awaits)
-        done.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await wait_all_tasks_blocked()
-        assert not done.is_set()
+    async with awaiting(store, new) as done:
         for order in await store.receive_orders("a1"):
             await store.confirm(order)
         await done.wait()
@@ -261,16 +271,7 @@ async def test_or_by_the_end_of_its_lease(how: str, mock_clock: MockClock) -> No
     new = await claim(store, "ann", 2, node="b", boot="b1")
     mock_clock.jump(5)
     assert await store.renew("b1")
-    done = trio.Event()
-
-    async def wait() -> None:
-        await store.wait_confirmed("/", "ann", new.awaits)
-        done.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await wait_all_tasks_blocked()
-        assert not done.is_set()
+    async with awaiting(store, new) as done:
         if how == "time":
             mock_clock.jump(5)
         elif how == "retire":
@@ -282,7 +283,6 @@ async def test_or_by_the_end_of_its_lease(how: str, mock_clock: MockClock) -> No
             assert await store.reap("a1") == 0
         await wait_all_tasks_blocked()
         assert done.is_set()
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.req("PRES-14")

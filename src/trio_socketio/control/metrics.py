@@ -6,8 +6,10 @@ It needs prometheus-client, so it is imported only if there is an admin port.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from trio_socketio.metric_families import counter, gauge
 
 if TYPE_CHECKING:
     from trio_socketio.control.service import ControlService
@@ -25,27 +27,17 @@ class ControlCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._service.statistics()
-        yield GaugeMetricFamily(
-            "tsio_control_peers", "Connections to the control socket.", found.peers
+        yield gauge("control_peers", "Connections to the control socket.", found.peers)
+        yield gauge("backends", "Backends that are registered.", found.backends)
+        events = {"handled": found.events_handled, "failed": found.events_failed}
+        yield counter(
+            "backend_events", "Client events that were forwarded to backends.", events, "result"
         )
-        yield GaugeMetricFamily("tsio_backends", "Backends that are registered.", found.backends)
-        events = CounterMetricFamily(
-            "tsio_backend_events",
-            "Client events that were forwarded to backends.",
-            labels=["result"],
-        )
-        events.add_metric(["handled"], found.events_handled)
-        events.add_metric(["failed"], found.events_failed)
-        yield events
-        calls = CounterMetricFamily(
-            "tsio_rpc_calls", "Calls of methods.", labels=["method", "result"]
-        )
-        seconds = CounterMetricFamily(
-            "tsio_rpc_seconds", "Time that calls of methods took.", labels=["method"]
-        )
+        calls: dict[tuple[str, ...], int] = {}
+        seconds: dict[str, float] = {}
         for method, (number, failures, total_s) in found.methods.items():
-            calls.add_metric([method, "done"], number - failures)
-            calls.add_metric([method, "failed"], failures)
-            seconds.add_metric([method], total_s)
-        yield calls
-        yield seconds
+            calls[method, "done"] = number - failures
+            calls[method, "failed"] = failures
+            seconds[method] = total_s
+        yield counter("rpc_calls", "Calls of methods.", calls, "method", "result")
+        yield counter("rpc_seconds", "Time that calls of methods took.", seconds, "method")

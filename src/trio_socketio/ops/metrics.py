@@ -19,14 +19,11 @@ from trio_socketio.socketio.measures import Measures, Measuring
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.metrics_core import (
-        CounterMetricFamily,
-        GaugeMetricFamily,
-        HistogramMetricFamily,
-        Metric,
-    )
+    from prometheus_client.metrics_core import HistogramMetricFamily, Metric
     from prometheus_client.process_collector import ProcessCollector
     from prometheus_client.registry import Collector
+
+    from trio_socketio.metric_families import counter, gauge
 except ImportError as error:  # the only dependency that a user of the library can do without
     raise ConfigurationError(
         "metrics need prometheus-client: pip install 'trio-socketio[server]'"
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
 
 _SLICE_S: Final = 0.0005
 _EDGES: Final = (*map(str, BOUNDS_S), "+Inf")
-
-Value = int | float
-Labelled = Mapping[tuple[str, ...], Value]
 
 
 class Metrics:
@@ -68,7 +62,7 @@ class Metrics:
         self._health = health
         self._log_records_dropped = log_records_dropped
         self._refused = refused
-        self._build: Labelled = {(version, platform.python_version(), trio.__version__): 1}
+        self._build = {(version, platform.python_version(), trio.__version__): 1}
         self._further: list[Collector] = []
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -99,28 +93,28 @@ class Metrics:
         yield from _traffic(measures)
         yield from _sessions(measures)
         yield from _work(measures)
-        yield _gauge(
+        yield gauge(
             "drain_remaining",
             "Sessions that are still open while the server stops.",
             measures.drain_remaining,
         )
-        yield _gauge(
+        yield gauge(
             "ready", "Whether the program is ready for clients.", not self._health.reasons()
         )
         if self._log_records_dropped is not None:
-            yield _counter(
+            yield counter(
                 "log_records_dropped",
                 "Records of the log that were dropped because it was not read fast enough.",
                 self._log_records_dropped(),
             )
         if self._refused is not None:
-            yield _counter(
+            yield counter(
                 "admin_requests_refused",
                 "Requests to the admin port refused because of their token, Host or Origin.",
-                _keyed(self._refused.counts),
+                self._refused.counts,
                 "reason",
             )
-        yield _gauge(
+        yield gauge(
             "build_info",
             "The versions of the program and of what it runs on; always 1.",
             self._build,
@@ -137,10 +131,10 @@ class Metrics:
 
 def _traffic(measures: Measures) -> Iterator[Metric]:
     counts, carried = measures.counts, measures.traffic.items()
-    yield _gauge(
+    yield gauge(
         "connections",
         "Open connections; connections that speak HTTP count as polling.",
-        _keyed(measures.connections),
+        measures.connections,
         "transport",
     )
     yield _directed(
@@ -154,97 +148,95 @@ def _traffic(measures: Measures) -> Iterator[Metric]:
         "Bytes read from and written to connections, including those of HTTP, WebSocket and TLS.",
         {name: (each.bytes_in, each.bytes_out) for name, each in carried},
     )
-    yield _counter(
+    yield counter(
         "upgrades",
         "Attempts to upgrade a session from long-polling to WebSocket.",
         {("completed",): counts.upgraded, ("failed",): counts.upgrades_failed},
         "result",
     )
-    yield _counter(
-        "requests_refused", "Requests that were refused.", _keyed(counts.refused), "reason"
-    )
+    yield counter("requests_refused", "Requests that were refused.", counts.refused, "reason")
 
 
 def _sessions(measures: Measures) -> Iterator[Metric]:
     counts = measures.counts
-    yield _counter("connections_accepted", "Connections accepted.", measures.connections_accepted)
-    yield _counter(
+    yield counter("connections_accepted", "Connections accepted.", measures.connections_accepted)
+    yield counter(
         "connections_refused",
         "Connections refused because there were too many.",
         measures.connections_refused,
     )
-    yield _gauge(
+    yield gauge(
         "sessions",
         "Open sessions, by the transport that carries them.",
-        _keyed(measures.sessions),
+        measures.sessions,
         "transport",
     )
-    yield _counter(
+    yield counter(
         "sessions_opened",
         "Sessions that have opened, by the transport that carried them first.",
-        _keyed(counts.opened),
+        counts.opened,
         "transport",
     )
-    yield _counter("sessions_closed", "Sessions that have ended.", _keyed(counts.ended), "reason")
-    yield _counter(
+    yield counter("sessions_closed", "Sessions that have ended.", counts.ended, "reason")
+    yield counter(
         "slow_closed",
         "Sessions that were closed because their clients were too slow to take their output.",
         counts.ended["slow client"],
     )
-    yield _gauge(
+    yield gauge(
         "sessions_unjoined",
         "Sessions whose clients have joined no namespace yet.",
         measures.sessions_unjoined,
     )
-    yield _counter(
+    yield counter(
         "joins",
         "Attempts of clients to join a namespace, by result.",
-        _keyed(measures.joinings),
+        measures.joinings,
         "result",
     )
-    yield _counter(
+    yield counter(
         "disconnects",
         "Sockets that have left their namespaces.",
-        _keyed(measures.disconnects),
+        measures.disconnects,
         "reason",
     )
-    yield _gauge("joining", "Clients that are joining a namespace.", measures.joining)
-    yield _gauge("sockets", "Sockets by namespace.", _keyed(measures.sockets), "namespace")
-    yield _gauge("rooms", "Rooms by namespace.", _keyed(measures.rooms), "namespace")
+    yield gauge("joining", "Clients that are joining a namespace.", measures.joining)
+    yield gauge("sockets", "Sockets by namespace.", measures.sockets, "namespace")
+    yield gauge("rooms", "Rooms by namespace.", measures.rooms, "namespace")
 
 
 def _work(measures: Measures) -> Iterator[Metric]:
-    yield _gauge(
+    yield gauge(
         "outbound_queue_bytes", "Output that waits to be sent.", measures.outbound_queue_bytes
     )
-    yield _counter(
+    yield counter(
         "packets_dropped",
         "Packets dropped because their clients had gone or were too slow.",
         measures.packets_dropped,
     )
-    yield _gauge(
+    yield gauge(
         "input_held_bytes",
         "Weight of the input that handlers have not finished with.",
         measures.input_held,
     )
-    yield _counter(
+    yield counter(
         "input_dropped",
         "Large packets dropped because their clients were lost before their turn.",
         measures.input_dropped,
     )
-    yield _counter(
+    yield counter(
         "events_dropped", "Events for which no handler was called.", measures.events_dropped
     )
-    yield _counter(
+    yield counter(
         "handler_failures", "Exceptions raised by functions of the app.", measures.handler_failures
     )
-    yield _counter("defects", "Exceptions that only the last barrier stopped.", measures.defects)
-    yield _counter(
+    yield counter("defects", "Exceptions that only the last barrier stopped.", measures.defects)
+    yield counter(
         "turn_late_seconds",
         "Time by which turns of the event loop overran, in total.",
         measures.late_s,
     )
-    yield _counter(
+    yield counter(
         "slow_turns",
         "Turns of the event loop that took longer than slow_handler_s.",
         measures.slow_turns,
@@ -274,11 +266,6 @@ async def _encode_timings(timings: "Mapping[str | float, Timing]") -> list[bytes
 # -- their format
 
 
-def _counter(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
-    metric = CounterMetricFamily(f"tsio_{name}", meaning, labels=labels)
-    return _fill(metric, value)
-
-
 def _directed(name: str, meaning: str, values: Mapping[str, tuple[int, int]]) -> Metric:
     """Return a counter by transport and direction.
 
@@ -287,30 +274,12 @@ def _directed(name: str, meaning: str, values: Mapping[str, tuple[int, int]]) ->
         meaning: its help.
         values: by transport, what came in and what went out.
     """
-    by_direction: Labelled = {
+    by_direction = {
         (transport, direction): number
         for transport, pair in values.items()
         for direction, number in zip(("in", "out"), pair, strict=True)
     }
-    return _counter(name, meaning, by_direction, "transport", "dir")
-
-
-def _gauge(name: str, meaning: str, value: Value | Labelled, *labels: str) -> Metric:
-    metric = GaugeMetricFamily(f"tsio_{name}", meaning, labels=labels)
-    return _fill(metric, value)
-
-
-def _fill(
-    metric: CounterMetricFamily | GaugeMetricFamily, value: Value | Labelled
-) -> CounterMetricFamily | GaugeMetricFamily:
-    values = value if isinstance(value, Mapping) else {(): value}
-    for labels, number in values.items():
-        metric.add_metric(labels, number)
-    return metric
-
-
-def _keyed(values: Mapping[str, int]) -> Labelled:
-    return {(name,): number for name, number in values.items()}
+    return counter(name, meaning, by_direction, "transport", "dir")
 
 
 class _Collected(Collector):

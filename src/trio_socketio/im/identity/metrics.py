@@ -6,8 +6,10 @@ It is imported only where there is an admin port, because it needs prometheus-cl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from trio_socketio.metric_families import counter, gauge
 
 if TYPE_CHECKING:
     from trio_socketio.im.identity.service import IdentityService
@@ -25,27 +27,11 @@ class IdentityCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._service.statistics()
-        attempts = CounterMetricFamily(
-            "tsio_auth", "Attempts to authenticate, by verifier.", labels=["method", "result"]
+        yield counter(
+            "auth", "Attempts to authenticate, by verifier.", found.attempts, "method", "result"
         )
-        for labels, number in found.attempts.items():
-            attempts.add_metric(labels, number)
-        yield attempts
-        put_out = CounterMetricFamily(
-            "tsio_auth_put_out", "Clients that were put out later.", labels=["reason"]
-        )
-        for reason, number in found.put_out.items():
-            put_out.add_metric([reason], number)
-        yield put_out
-        yield GaugeMetricFamily(
-            "tsio_auth_identified", "Clients that are identified.", found.identified
-        )
-        yield GaugeMetricFamily(
-            "tsio_auth_revocations", "Revocations that are kept.", found.revocations
-        )
-        fetches = CounterMetricFamily(
-            "tsio_jwks_fetches", "Fetches of the keys of a JWKS URL.", labels=["result"]
-        )
-        fetches.add_metric(["done"], found.fetches - found.fetches_failed)
-        fetches.add_metric(["failed"], found.fetches_failed)
-        yield fetches
+        yield counter("auth_put_out", "Clients that were put out later.", found.put_out, "reason")
+        yield gauge("auth_identified", "Clients that are identified.", found.identified)
+        yield gauge("auth_revocations", "Revocations that are kept.", found.revocations)
+        fetches = {"done": found.fetches - found.fetches_failed, "failed": found.fetches_failed}
+        yield counter("jwks_fetches", "Fetches of the keys of a JWKS URL.", fetches, "result")

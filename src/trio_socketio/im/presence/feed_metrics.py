@@ -6,8 +6,10 @@ It is imported only where there is an admin port, because it needs prometheus-cl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from trio_socketio.metric_families import counter, gauge
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.methods import PresenceMethods
@@ -27,25 +29,19 @@ class FeedCollector(Collector):
         if self._methods.feed is None:
             return
         found = self._methods.feed.statistics()
-        yield GaugeMetricFamily(
-            "tsio_presence_subscriptions", "Subscriptions to presence logs.", found.subscriptions
+        yield gauge(
+            "presence_subscriptions", "Subscriptions to presence logs.", found.subscriptions
         )
-        yield GaugeMetricFamily(
-            "tsio_presence_groups", "Groups of subscriptions that are known.", found.groups
-        )
-        yield GaugeMetricFamily(
-            "tsio_presence_lag_entries",
+        yield gauge("presence_groups", "Groups of subscriptions that are known.", found.groups)
+        yield gauge(
+            "presence_lag_entries",
             "Entries that the slowest subscription has not acknowledged.",
             found.lag,
         )
-        yield CounterMetricFamily(
-            "tsio_presence_entries_sent", "Entries sent to subscriptions.", found.entries
-        )
-        ended = CounterMetricFamily(
-            "tsio_presence_subscriptions_ended",
+        yield counter("presence_entries_sent", "Entries sent to subscriptions.", found.entries)
+        yield counter(
+            "presence_subscriptions_ended",
             "Subscriptions that the server has ended.",
-            labels=["reason"],
+            found.ended,
+            "reason",
         )
-        for reason, number in found.ended.items():
-            ended.add_metric([reason], number)
-        yield ended

@@ -6,10 +6,11 @@ It is imported only where there is an admin port, because it needs prometheus-cl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, get_args
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from trio_socketio.im.presence.courier import Result
+from trio_socketio.metric_families import counter, gauge
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.webhook import PresenceWebhook
@@ -27,30 +28,22 @@ class WebhookCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._webhook.statistics()
-        attempts = CounterMetricFamily(
-            "tsio_presence_webhook_attempts",
+        yield counter(
+            "presence_webhook_attempts",
             "Requests to the webhook, by how they ended: 2xx, 4xx, or anything else.",
-            labels=["result"],
+            {result: found.attempts.get(result, 0) for result in get_args(Result)},
+            "result",
         )
-        for result in get_args(Result):
-            attempts.add_metric([result], found.attempts.get(result, 0))
-        yield attempts
-        gaps = CounterMetricFamily(
-            "tsio_presence_webhook_gaps",
+        yield counter(
+            "presence_webhook_gaps",
             "How often the webhook was sent a snapshot instead of entries.",
-            labels=["reason"],
+            found.gaps,
+            "reason",
         )
-        for reason, number in found.gaps.items():
-            gaps.add_metric([reason], number)
-        yield gaps
-        lag = GaugeMetricFamily(
-            "tsio_presence_webhook_lag_entries",
+        yield gauge(
+            "presence_webhook_lag_entries",
             "Entries of the log that the webhook has not accepted yet.",
-            labels=["namespace"],
+            found.lag,
+            "namespace",
         )
-        for namespace, number in found.lag.items():
-            lag.add_metric([namespace], number)
-        yield lag
-        yield GaugeMetricFamily(
-            "tsio_presence_webhook_lag_seconds", "The age of the oldest of them.", found.lag_s
-        )
+        yield gauge("presence_webhook_lag_seconds", "The age of the oldest of them.", found.lag_s)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, get_args
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from trio_socketio.engine.counts import OTHER
+from trio_socketio.metric_families import counter, gauge
 from trio_socketio.protocol.presence_log import EntryType
 from trio_socketio.socketio.measures import MAX_NAMESPACES
 
@@ -34,32 +35,22 @@ class PresenceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._presence.statistics()
-        users = GaugeMetricFamily(
-            "tsio_presence_users",
-            "Users that are online through this server.",
-            labels=["namespace"],
+        users, events = self._by_family(found.users), found.events
+        yield gauge(
+            "presence_users", "Users that are online through this server.", users, "namespace"
         )
-        for label, number in self._by_family(found.users).items():
-            users.add_metric([label], number)
-        yield users
-        events = CounterMetricFamily(
-            "tsio_presence_events", "Entries of the presence log.", labels=["type"]
-        )
-        for kind in get_args(EntryType):
-            events.add_metric([kind], found.events.get(kind, 0))
-        yield events
+        by_type = {kind: events.get(kind, 0) for kind in get_args(EntryType)}
+        yield counter("presence_events", "Entries of the presence log.", by_type, "type")
         for name, meaning, number in (
             ("claimed", "Seats that were given to clients.", found.claimed),
             ("refused", "Clients that got no seat.", found.refused),
             ("replaced", "Clients that were put out by a new login.", found.replaced),
             ("kicked", "Clients that were put out because their user was kicked.", found.kicked),
         ):
-            yield CounterMetricFamily(f"tsio_presence_{name}", meaning, number)
-        yield GaugeMetricFamily(
-            "tsio_presence_lingering", "Lost clients whose seats are held.", found.lingering
-        )
-        yield GaugeMetricFamily(
-            "tsio_presence_releasing",
+            yield counter(f"presence_{name}", meaning, number)
+        yield gauge("presence_lingering", "Lost clients whose seats are held.", found.lingering)
+        yield gauge(
+            "presence_releasing",
             "Seats that clients have left and the store has not taken back yet.",
             found.releasing,
         )
