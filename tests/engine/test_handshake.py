@@ -21,9 +21,11 @@ from tests.engine.harness import (
 )
 from tests.wire import WebSocketClient
 
+from trio_socketio import ServerOptions
 from trio_socketio.engine.handshake import Handshake, websocket_headers
 from trio_socketio.engine.ids import SID_RANDOM_CHARACTERS, RandomText
 from trio_socketio.engine.server import new_node_name
+from trio_socketio.errors import OptionError
 from trio_socketio.http.forwarded import forwarded
 from trio_socketio.http.request import Request
 
@@ -150,6 +152,22 @@ def test_a_node_name_is_four_characters_of_the_same_kind() -> None:
     names = {new_node_name() for _ in range(100)}
     assert len(names) > 90
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{4}", name) for name in names)
+
+
+@pytest.mark.req("EIO4-125")
+@in_trio
+async def test_every_sid_begins_with_the_prefix_that_is_set() -> None:
+    async with open_engine(sid_prefix="n-01") as engine:
+        sids = [(await engine.polling()).sid for _ in range(3)]
+    assert {sid[:4] for sid in sids} == {"n-01"}
+    assert len(set(sids)) == 3
+
+
+@pytest.mark.req("EIO4-125")
+@pytest.mark.parametrize("prefix", ["", "abc", "abcde", "ab c", "ab.c", "abc\n"])
+def test_a_prefix_that_no_sid_can_have_is_refused(prefix: str) -> None:
+    with pytest.raises(OptionError, match="^sid_prefix: expected 4 characters"):
+        ServerOptions(sid_prefix=prefix)
 
 
 # --- what is known of the client

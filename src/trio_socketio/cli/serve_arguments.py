@@ -13,6 +13,7 @@ from trio_socketio.cli.arguments import (
     seconds,
     whole,
 )
+from trio_socketio.cluster.options import ADAPTERS, ClusterOptions
 from trio_socketio.codec.parsers import PARSERS
 from trio_socketio.configuration.options import ListenOptions
 from trio_socketio.configuration.settings import Setting, Settings
@@ -33,6 +34,9 @@ _PLACES: Final[dict[str, Place]] = {
     "keyfile": ("listen", "keyfile"),
     "control": ("control", "listen"),
     "admin": ("admin", "listen"),
+    "redis": ("redis", "url"),
+    "node": ("cluster", "node"),
+    "adapter": ("cluster", "adapter"),
     "path": ("engine", "path"),
     "ping_interval": ("engine", "ping_interval_s"),
     "ping_timeout": ("engine", "ping_timeout_s"),
@@ -162,6 +166,25 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--admin",
         metavar="HOST:PORT",
         help="listen for health checks and metrics (default: none)",
+    )
+    others = command.add_argument_group("how to reach the other nodes of a cluster")
+    others.add_argument(
+        "--redis",
+        metavar="URL",
+        help="the Redis server of all nodes: redis://, rediss:// or unix://; every user of this "
+        "machine can read a password here, so keep it in [redis] password_file (default: none, "
+        "which serves a single node)",
+    )
+    others.add_argument(
+        "--node",
+        metavar="NAME",
+        help="the name of this node, which no other may have (default: host:pid)",
+    )
+    others.add_argument(
+        "--adapter",
+        choices=ADAPTERS,
+        help="how broadcasts reach the clients of other nodes; Node servers with "
+        f"@socket.io/redis-adapter understand pubsub (default: {ClusterOptions().adapter})",
     )
     how = command.add_argument_group("how to behave (these override the app's own options)")
     for name, what, usual in (

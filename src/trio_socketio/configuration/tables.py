@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
@@ -14,6 +15,7 @@ from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
+from trio_socketio.redis.options import RedisOptions
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
 
@@ -26,7 +28,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 16 attributes, because they are all tables of the configuration file.
+    It has 18 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -34,6 +36,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     log: LogOptions = LogOptions()
     control: ControlOptions = ControlOptions()
     admin: AdminOptions = AdminOptions()
+    redis: RedisOptions = RedisOptions()
+    cluster: ClusterOptions = ClusterOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
     engine: EngineOptions = EngineOptions()

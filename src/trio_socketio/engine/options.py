@@ -18,6 +18,7 @@ TRANSPORTS: Final = ("polling", "websocket")
 LONGEST_SILENCE_S: Final = (2**31 - 1) // 1000
 """How long clients in JavaScript can wait for a ping: setTimeout takes 31 bits of milliseconds."""
 
+_SID_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{4}").fullmatch
 _ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
 
 
@@ -86,6 +87,9 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
         cookie: the cookie that is sent with the answer that opens a session; None sends none.
         initial_packet: a message that every new session gets first.
         allow_eio3: whether clients of Engine.IO v3 are served too: socket.io-client 1.x and 2.x.
+        sid_prefix: the 4 characters of A-Z a-z 0-9 _ - with which every sid begins, so that a load
+            balancer can send polling requests back to their node; another one for each node. None
+            means that they are drawn at every start.
         hook_timeout_s: how long each async step may take before a client is let in: allow_request,
             generate_id, middleware, and predicates of namespaces.
         max_unjoined_sessions: how many sessions there may be whose clients have joined no namespace
@@ -110,6 +114,7 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
     cookie: Cookie | None = None
     initial_packet: str | bytes | None = None
     allow_eio3: bool = False
+    sid_prefix: str | None = None
     hook_timeout_s: float = 10.0
     max_unjoined_sessions: int = 20_000
     max_unjoined_sessions_per_address: int | None = 1_000
@@ -138,6 +143,10 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
         if self.initial_packet is not None and not _is_message(self.initial_packet):
             raise OptionError(
                 "initial_packet", f"{self.initial_packet!r} cannot be sent as a message"
+            )
+        if self.sid_prefix is not None and not _SID_PREFIX(self.sid_prefix):  # EIO4-125
+            raise OptionError(
+                "sid_prefix", f"expected 4 characters of A-Z a-z 0-9 _ -, not {self.sid_prefix!r}"
             )
         if not isinstance(self.transports, (tuple, list)):
             raise OptionError("transports", f"expected a tuple of names, not {self.transports!r}")

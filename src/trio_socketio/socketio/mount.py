@@ -145,7 +145,7 @@ def open_mount(
         proxies,
         host.engine,
         options.hooks,
-        new_node_name(),
+        options.engine.sid_prefix or new_node_name(),
         SessionLog(deadlines),
         RefusalLog(proxies, deadlines),
         host.counts,

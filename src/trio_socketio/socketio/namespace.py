@@ -60,8 +60,7 @@ class Namespace(Channel):
         self._joinings: dict[Joining, None] = {}
         self._recovery: NamespaceRecovery | None = None
         self._plug_recovery()
-        self.adapter = owner.create_adapter(self)
-        self._adapter_life = AdapterLife(self.adapter, name, self._workers)
+        self._make_adapter()
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
@@ -78,8 +77,11 @@ class Namespace(Channel):
         self._packets.speak(self._owner.host.parser)
         self._plug_recovery()
         if self._adapter_life.state is State.CLOSED:  # the server has served before
-            self.adapter = self._owner.create_adapter(self)
-            self._adapter_life = AdapterLife(self.adapter, self.name, self._workers)
+            self._make_adapter()
+
+    def _make_adapter(self) -> None:
+        self.adapter = self._owner.create_adapter(self)
+        self._adapter_life = AdapterLife(self.adapter, self.name, self._workers)
 
     def _plug_recovery(self) -> None:
         recovery = self._owner.host.recovery

@@ -52,6 +52,15 @@ class Namespaces:
         self._deserted: dict[Namespace, None] = {}  # perhaps not any more
         self.main = self.find_or_create("/")
 
+    def use_adapter(self, create_adapter: AdapterFactory) -> None:
+        """Make the adapters of all namespaces with another factory; the server does not serve yet.
+
+        Hooks of rooms stay, because they belong to the index of rooms of this node.
+        """
+        self.create_adapter = create_adapter
+        for namespace in self.by_name.values():
+            namespace._make_adapter()
+
     def on_created(self, function: Function) -> Function:
         """Register the handler of "new_namespace"; see Server.on.
 
