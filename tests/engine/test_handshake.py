@@ -158,7 +158,7 @@ def test_a_node_name_is_four_characters_of_the_same_kind() -> None:
 @in_trio
 async def test_every_sid_begins_with_the_prefix_that_is_set() -> None:
     async with open_engine(sid_prefix="n-01") as engine:
-        sids = [(await engine.polling()).sid for _ in range(3)]
+        sids = [(await engine.polling()).handshake["sid"] for _ in range(3)]
     assert {sid[:4] for sid in sids} == {"n-01"}
     assert len(set(sids)) == 3
 

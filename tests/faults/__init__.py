@@ -1,0 +1,1 @@
+"""What happens to a cluster when its Redis fails, with real connections and a real server."""
