@@ -85,6 +85,7 @@ ONLY: Final = {
         "secret_files",
         "codec",
         "protocol",
+        "acks",
         "runtime",
         "http",
     },
