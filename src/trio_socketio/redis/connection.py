@@ -109,7 +109,7 @@ class Connection:
             await log_in(pipeline)
             self._subscriptions.attach(pipeline)
             await probe.run(self._subscriptions, opened, lambda: self._read_bytes)
-        if opening.cancelled_caught:
+        if opening.cancelled_caught:  # REDIS-21
             self._lose(f"Redis has not answered within {options.connect_timeout_s:g} s")
         else:
             self._lose(
@@ -162,7 +162,7 @@ class Connection:
         """Send what was queued. All commands of one pass of the scheduler are in one block.
 
         The first of them wakes this task, which then runs in the next pass, when every task of the
-        present one has run (REDIS-08).
+        present one has run (REDIS-01).
         """
         limit_s = self._options.send_timeout_s
         while True:
@@ -178,7 +178,7 @@ class Connection:
                         await self._stream.send_all(piece)
                     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                         self._lose(explain(error))
-                if scope.cancelled_caught:
+                if scope.cancelled_caught:  # REDIS-20
                     self._lose(f"Redis has taken no more commands for {limit_s:g} s")
                 if self._reason:
                     return

@@ -52,49 +52,41 @@ class Link:
         self._pauses = FullJitterBackoff(options.retry_max_s, options.retry_first_s)
         self._connection: Connection | None = None
         self._ready_at = inf  # when the present connection could be used
+        self._is_ending = False
         self._driving = trio.CancelScope(shield=True)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a connection until cancelled; see `Redis.run`."""
         async with alone(trio.open_nursery()) as nursery:
             # The task is shielded, so that what was queued before the end still leaves.
-            await nursery.start(self._drive_shielded, task_status)
+            nursery.start_soon(self._drive, task_status)
             try:
                 await trio.sleep_forever()
             finally:
                 self._end()
 
-    async def _drive_shielded(
-        self,
-        ours: trio.TaskStatus[None],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        task_status.started()
-        with self._driving:
-            await self._drive(ours)
-
     async def _drive(self, task_status: trio.TaskStatus[None]) -> None:
         failures = 0
-        while True:
-            self._ready_at = inf
-            try:
-                await self._keep_one(task_status)
-                return  # it was ended
-            except ConfigurationError as error:
-                if not self._counts.connections:  # REDIS-05
-                    raise ConfigurationError(f"Redis {self._address}: {error}") from None
-                fault = str(error)
-            except RedisUnavailable as error:
-                fault = str(error)
-            finally:
-                self.pipeline = self._connection = None
-            self._tell(fault)
-            # A server that takes connections and drops them again is not asked ever more often.
-            if trio.current_time() - self._ready_at >= self._options.retry_max_s:
-                failures = 0
-            await trio.sleep(self._pauses.compute(min(failures, MAX_DOUBLINGS)))  # REDIS-17
-            failures += 1
+        with self._driving:
+            while True:
+                self._ready_at = inf
+                try:
+                    await self._keep_one(task_status)
+                except ConfigurationError as error:
+                    if not self._counts.connections:  # REDIS-05
+                        raise ConfigurationError(f"Redis {self._address}: {error}") from None
+                    self._tell(str(error))
+                except RedisUnavailable as error:
+                    self._tell(str(error))
+                finally:
+                    self.pipeline = self._connection = None
+                if self._is_ending:
+                    return
+                # A server that drops connections as soon as it has them is not asked ever faster.
+                if trio.current_time() - self._ready_at >= self._options.retry_max_s:
+                    failures = 0
+                await trio.sleep(self._pauses.compute(min(failures, MAX_DOUBLINGS)))  # REDIS-17
+                failures += 1
 
     def _tell(self, fault: str) -> None:
         if fault != self.fault:  # REDIS-18
@@ -143,8 +135,9 @@ class Link:
 
     def _end(self) -> None:
         """End the connection when everything is answered, or after END_S (REDIS-15)."""
-        if self._connection is None or self.pipeline is None:
-            self._driving.cancel()
-        else:
+        self._is_ending = True
+        if self._connection is not None and self.pipeline is not None:
             self._driving.deadline = trio.current_time() + END_S
             self._connection.end()
+        else:
+            self._driving.cancel()

@@ -8,8 +8,6 @@ from trio_socketio.redis.address import parse_address
 class RedisOptions(OptionGroup, frozen=True, kw_only=True):
     """Where Redis is, and what a connection to it may take.
 
-    It has 13 attributes, because they are one table of the configuration file.
-
     Args:
         url: ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://...`` for TLS, or
             ``unix://[[USER]:PASSWORD@]/PATH[?db=DB]``.

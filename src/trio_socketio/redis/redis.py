@@ -39,7 +39,7 @@ class Redis:
         self._counts = Counts()
         self._failures = FailureLog()
         self._subscriptions = Subscriptions(self._counts, self._failures)
-        self._publications = _Publications(self._counts)
+        self._publications = Publications(self._counts)
         self._link = Link(self._options, self._subscriptions, self._counts)
 
     def __repr__(self) -> str:
@@ -198,7 +198,7 @@ class Redis:
         )
 
 
-class _Publications:
+class Publications:
     """The slot of all messages that are published: their answers are only counted."""
 
     __slots__ = ("_counts", "_refusals")

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counts:
-    """The totals of a `Redis` since it was made, over all its connections.
-
-    It has 13 attributes, each of which is a field of RedisStatistics, where they are explained.
-    """
+    """The totals of a `Redis` over all its connections; RedisStatistics explains them."""
 
     commands: int = 0
     published: int = 0
@@ -32,8 +29,6 @@ class Counts:
 class RedisStatistics:
     """What a connection to Redis does at the moment, and its totals.
 
-    It has 17 attributes, because each of them is a metric.
-
     What was given to `Redis.publish` is counted once: as published, unpublished or unconfirmed, or
     it is still among those waiting.
 
@@ -49,7 +44,7 @@ class RedisStatistics:
             Redis.
         unconfirmed: messages that were queued or sent, and whose answer was lost with the
             connection.
-        messages: messages that have arrived.
+        messages: messages that have arrived, those with which the connection probes itself included.
         receiver_failures: how often a function that receives messages has failed.
         reconnects: how often a connection was made after the first one.
         probe_failures: how often the connection's message to itself did not come back.
