@@ -30,6 +30,7 @@ from trio_socketio.socketio.measures import summarize
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from trio_socketio.cluster.service import Cluster
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
@@ -56,13 +57,16 @@ class ProgramSystem:
         server: the server.
         program: the program around it.
         version: of the program.
+        node: its name among the nodes of a cluster; None means host:pid.
     """
 
-    def __init__(self, server: "Server", program: Reloads, version: str) -> None:
+    def __init__(
+        self, server: "Server", program: Reloads, version: str, node: str | None = None
+    ) -> None:
         self._server = server
         self._program = program
         self._version = version
-        self._node = f"{socket.gethostname()}:{os.getpid()}"
+        self._node = node or f"{socket.gethostname()}:{os.getpid()}"
         self._started_at_s = time.time()
 
     def info(self) -> SystemInfo:
@@ -91,7 +95,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 13 attributes, one for each service, and what they are made of.
+    It has 14 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -127,6 +131,7 @@ class Services:
         self._inherited = inherited
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
+        self._cluster = self._create_cluster(system.info())
         auth, legacy = AuthMethods(None), LegacyMethods(None)
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
@@ -138,6 +143,7 @@ class Services:
                 held.tokens,
                 self._refused,
                 [auth, UserMethods(server), self._presence_methods, legacy],
+                None if self._cluster is None else self._cluster.nodes,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
@@ -173,6 +179,21 @@ class Services:
         if admin.listen is not None or inherited.admin:
             version = system.info().version
             self._admin = self._create_admin(held.configuration, version, program_log)
+
+    def _create_cluster(self, info: SystemInfo) -> "Cluster | None":
+        configuration = self._held.configuration
+        if configuration.redis.url is None:
+            return None
+        from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
+
+        return Cluster(
+            self._server,
+            configuration.redis,
+            configuration.cluster,
+            name=info.node,
+            version=info.version,
+            max_answer_bytes=configuration.control.max_line_bytes,
+        )
 
     def _create_webhook(self) -> PresenceWebhook | None:
         options, address = self._held.configuration.presence.webhook, self._held.webhook
@@ -225,6 +246,14 @@ class Services:
             from trio_socketio.im.presence.hook_metrics import WebhookCollector
 
             metrics.add(WebhookCollector(self._webhook))
+        if self._cluster is not None:
+            health.add(self._cluster.check_redis)
+            health.add(self._cluster.check_name)
+            from trio_socketio.adapters.metrics import BusCollector
+            from trio_socketio.redis.metrics import RedisCollector
+
+            metrics.add(RedisCollector(self._cluster.redis))
+            metrics.add(BusCollector(self._cluster.adapters))
         control = self._control
         return AdminPort(
             configuration.admin,
@@ -250,6 +279,9 @@ class Services:
             endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
             serve = partial(self._admin.serve, runtime, endpoints)
             await runtime.start_service("admin", serve, end=self._admin.end)
+        if self._cluster is not None:  # after the port, because it may wait for Redis
+            self._systemd.status("waiting for Redis")
+            await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed()

@@ -112,6 +112,7 @@ class Program:
         self._endpoints: list[RenewableEndpoint] = []
         self._reloading = trio.Lock()
         self._reload_asked = trio.Event()
+        self._starting = trio.CancelScope()  # the start of the services
         self._threads = trio.CapacityLimiter(_MAX_THREADS)  # the default one serves others, too
 
     @property
@@ -152,13 +153,16 @@ class Program:
             listen = msgspec.structs.replace(listen, fds=inherited.public)
         certificate = self._held.certificates.get("listen")
         self._endpoints = _endpoints(listen, certificate and certificate.context)
-        system = ProgramSystem(server, self, self._version)
+        system = ProgramSystem(server, self, self._version, configuration.cluster.node)
         self._services = Services(server, system, self._held, self._log, inherited, self._systemd)
         async with (
             open_runtime(runtime_options(group_options(server.options))) as runtime,
             trio.open_nursery() as reloads,
         ):
-            await self._services.start(runtime)  # first, as they end after the server
+            with self._starting:
+                await self._services.start(runtime)  # first, as they end after the server
+            if self._starting.cancelled_caught:  # RUN-45
+                return
             reloads.start_soon(self._reload_when_asked)
             serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)
             async with trio.open_nursery() as nursery:
@@ -184,6 +188,8 @@ class Program:
 
     def _stop(self, signal_name: str) -> None:
         log.info("received %s: stopping", signal_name)
+        # A service may wait for as long as another program is away, such as Redis.
+        self._starting.cancel()
         drain(self.server)
 
     # -- reload

@@ -93,7 +93,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @pytest.mark.req("REDIS-04")
 def test_nothing_shows_the_password() -> None:
     options = RedisOptions(url="redis://ann:hidden@h:1/2")
-    shown = f"{options} {options!r} {[options]} {parse_address(options.url)!r}"
+    shown = f"{options} {options!r} {[options]} {options.address!r}"
     assert "hidden" not in shown
     assert str(options) == "redis://ann@h:1/2"
 

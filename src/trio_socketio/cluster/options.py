@@ -9,11 +9,10 @@ from trio_socketio.option_checks import OptionGroup
 ADAPTERS: Final = ("pubsub",)
 """The adapters by which nodes reach each other's clients."""
 
-NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}").fullmatch
+NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
 """Matches what a node may be called; host:pid, which it is called by default, is such a name."""
 
-_PREFIX: Final = re.compile(r"[!-~]{1,64}").fullmatch
-_GLOB: Final = frozenset("*?[]\\^")
+_KEY: Final = re.compile(r"[!-~]{1,64}").fullmatch
 
 
 class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
@@ -25,7 +24,6 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
             with @socket.io/redis-adapter understand.
         key: the prefix of the channels that are shared with Node servers and emitters; theirs is
             called ``key`` too.
-        prefix: the prefix of the channels on which nodes of trio-socketio talk to each other.
         request_timeout_s: how long other nodes may take to answer a question, such as which sockets
             are in a room.
     """
@@ -33,7 +31,6 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
     node: str | None = None
     adapter: str = "pubsub"
     key: str = "socket.io"
-    prefix: str = "tsio"
     request_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -41,18 +38,10 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
         if self.node is not None and not NODE_NAME(self.node):
             raise OptionError(
                 "node",
-                "expected letters, digits and . _ : @ -, at most 64, that begin with a letter or "
+                "expected letters, digits and . _ : -, at most 64, that begin with a letter or "
                 f"digit, not {self.node!r}",
             )
         if self.adapter not in ADAPTERS:
             raise OptionError("adapter", f"must be {' or '.join(ADAPTERS)}, not {self.adapter!r}")
-        for name in ("key", "prefix"):
-            value = getattr(self, name)
-            if not _PREFIX(value) or not _GLOB.isdisjoint(value):  # Redis matches patterns by them
-                raise OptionError(
-                    name,
-                    "expected 1 to 64 visible ASCII characters, none of which is special in a "
-                    f"pattern, not {value!r}",
-                )
-        if self.key == self.prefix:
-            raise OptionError("prefix", f"must differ from key, {self.key!r}")
+        if not _KEY(self.key):
+            raise OptionError("key", f"expected 1 to 64 visible characters, not {self.key!r}")

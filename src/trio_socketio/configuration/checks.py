@@ -14,7 +14,20 @@ from trio_socketio.runtime.addresses import EVERYWHERE
 
 _CONTROL: Final[Place] = ("control", "listen")
 _ADMIN: Final[Place] = ("admin", "listen")
+_REDIS: Final[Place] = ("redis", "url")
 _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
+    **{
+        ("cluster", name): (_REDIS,)
+        for name in ("adapter", "key", "request_timeout_s")  # a node alone may have a name, too
+    },
+    **{
+        ("redis", name): (_REDIS,)
+        for name in (
+            "password_file", "ca_file", "prefix", "connect_timeout_s", "command_timeout_s",
+            "send_timeout_s", "probe_s", "retry_first_s", "retry_max_s", "max_commands",
+            "max_queue_bytes", "max_reply_bytes",
+        )
+    },
     **{
         ("cors", name): (("cors", "origins"),)
         for name in ("credentials", "methods", "allowed_headers", "exposed_headers", "max_age_s")

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from redis.connection import SSLConnection, parse_url
-
 from trio_socketio.errors import OptionError
 
 DEFAULT_PORT: Final = 6379
@@ -38,9 +36,9 @@ class Address:
     port: int
     path: str | None
     is_secure: bool
-    user: str | None
-    password: str | None = field(repr=False)
-    db: int
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db: int = 0
 
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""
@@ -58,6 +56,9 @@ def parse_address(url: str) -> Address:
         OptionError: it is not the URL of a Redis server. It names the option url, and does not show
             the URL, which may hold a password (REDIS-04).
     """
+    # Imported here, because it takes a tenth of a second, and most programs need no Redis.
+    from redis.connection import SSLConnection, parse_url
+
     try:
         _check(url)
         said = parse_url(url)

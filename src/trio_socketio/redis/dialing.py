@@ -7,7 +7,7 @@ import trio
 
 from trio_socketio.errors import OptionError, RedisUnavailable
 from trio_socketio.http.outgoing import trust
-from trio_socketio.redis.address import Address, parse_address
+from trio_socketio.redis.address import Address
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.secret_files import read_secret_file
 
@@ -35,7 +35,7 @@ def read_access(options: RedisOptions) -> Access:
     Raises:
         ConfigurationError: a file cannot be used.
     """
-    address = parse_address(options.url)
+    address = options.address
     password: str | bytes | None = address.password
     if options.password_file is not None:
         password = read_secret_file(options.password_file, "the password", MAX_PASSWORD_BYTES)

@@ -10,7 +10,6 @@ from redis.backoff import FullJitterBackoff
 
 from trio_socketio.errors import ConfigurationError, RedisUnavailable
 from trio_socketio.protocol.redis_pipeline import Pipeline
-from trio_socketio.redis.address import parse_address
 from trio_socketio.redis.connection import Connection
 from trio_socketio.redis.dialing import Access, open_stream, read_access
 from trio_socketio.redis.greeting import Host, greet
@@ -46,7 +45,7 @@ class Link:
         self.fault: str | None = None
         self.changed = trio.Event()
         self._options = options
-        self._address = parse_address(options.url)
+        self._address = options.address
         self._subscriptions = subscriptions
         self._counts = counts
         self._pauses = FullJitterBackoff(options.retry_max_s, options.retry_first_s)

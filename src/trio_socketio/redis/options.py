@@ -1,8 +1,12 @@
 """The options of a connection to Redis."""
 
+from typing import Final
+
 from trio_socketio.errors import OptionError
 from trio_socketio.option_checks import OptionGroup, check_range
-from trio_socketio.redis.address import parse_address
+from trio_socketio.redis.address import DEFAULT_PORT, Address, parse_address
+
+_LOCAL: Final = Address("127.0.0.1", DEFAULT_PORT, None, is_secure=False)
 
 
 class RedisOptions(OptionGroup, frozen=True, kw_only=True):
@@ -10,7 +14,8 @@ class RedisOptions(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         url: ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://...`` for TLS, or
-            ``unix://[[USER]:PASSWORD@]/PATH[?db=DB]``.
+            ``unix://[[USER]:PASSWORD@]/PATH[?db=DB]``. None means redis://127.0.0.1:6379 for a
+            connection that a program opens, and no Redis for ``trio-socketio serve``.
         password_file: the path of a file that holds the password and nothing else. It is read
             anew for every connection.
         ca_file: certificates to trust for TLS, read anew as well; None means those of the system.
@@ -30,7 +35,7 @@ class RedisOptions(OptionGroup, frozen=True, kw_only=True):
 
     _secret = frozenset(("url",))
 
-    url: str = "redis://127.0.0.1:6379"
+    url: str | None = None
     password_file: str | None = None
     ca_file: str | None = None
     prefix: str = "tsio"
@@ -46,7 +51,7 @@ class RedisOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        address = parse_address(self.url)
+        address = self.address
         if self.password_file is not None and address.password is not None:
             raise OptionError(
                 "password_file", "cannot be given beside a password in url: leave one of them out"
@@ -64,9 +69,18 @@ class RedisOptions(OptionGroup, frozen=True, kw_only=True):
         check_range(self, "max_queue_bytes", 1024, 1 << 32)
         check_range(self, "max_reply_bytes", 1024, 1 << 30)
 
+    @property
+    def address(self) -> Address:
+        """What the URL says.
+
+        Raises:
+            OptionError: it is not the URL of a Redis server.
+        """
+        return _LOCAL if self.url is None else parse_address(self.url)
+
     def __repr__(self) -> str:
         # The URL may hold the password (REDIS-04).
         return f"<RedisOptions of {self}>"
 
     def __str__(self) -> str:
-        return str(parse_address(self.url))
+        return str(self.address)

@@ -10,17 +10,17 @@ from trio.lowlevel import enable_ki_protection
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.handlers import Function
+from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
 from trio_socketio.socketio.registry import Registry
 
 if TYPE_CHECKING:
-    from trio_socketio.socketio.adapter import Adapter
     from trio_socketio.socketio.host import Host
 
 log = logging.getLogger(__name__)
 
-AdapterFactory = Callable[[Namespace], "Adapter"]
+AdapterFactory = Callable[[Namespace], Adapter]
 
 REMOVAL_S: Final = 5.0
 """The time that the handlers of a removed namespace have left."""
@@ -51,6 +51,11 @@ class Namespaces:
         self._is_full = False  # that max_dynamic_namespaces is reached was told
         self._deserted: dict[Namespace, None] = {}  # perhaps not any more
         self.main = self.find_or_create("/")
+
+    @property
+    def has_own_adapters(self) -> bool:
+        """Whether the program has given another adapter than that of a single node."""
+        return self.create_adapter is not Adapter
 
     def use_adapter(self, create_adapter: AdapterFactory) -> None:
         """Make the adapters of all namespaces with another factory; the server does not serve yet.

@@ -1,0 +1,86 @@
+"""A node of a cluster as the program runs it: its Redis, the adapters of its server, its name."""
+
+from typing import TYPE_CHECKING
+
+from trio_socketio.adapters.redis_pubsub import RedisPubSub
+from trio_socketio.cluster.nodes import ClusterNodes
+from trio_socketio.errors import ConfigurationError
+from trio_socketio.redis.redis import Redis
+
+if TYPE_CHECKING:
+    from trio_socketio.cluster.options import ClusterOptions
+    from trio_socketio.redis.options import RedisOptions
+    from trio_socketio.runtime.runtime import Runtime
+    from trio_socketio.socketio.server import Server
+
+
+class Cluster:
+    """The services of a node, and why it is not ready.
+
+    Args:
+        server: gets the adapters that reach the other nodes; it does not serve yet.
+        redis: where Redis is.
+        options: those of the node.
+        name: of the node.
+        version: of trio-socketio.
+        max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+
+    Attributes:
+        redis: the connection.
+        adapters: those of the namespaces.
+        nodes: the cluster.
+
+    Raises:
+        ConfigurationError: the app has given its server adapters of its own.
+    """
+
+    def __init__(
+        self,
+        server: "Server",
+        redis: "RedisOptions",
+        options: "ClusterOptions",
+        *,
+        name: str,
+        version: str,
+        max_answer_bytes: int,
+    ) -> None:
+        if server._namespaces.has_own_adapters:
+            raise ConfigurationError(
+                "[redis] url and the app contradict each other, because the app has given its "
+                "Server an adapter: leave out one of them"
+            )
+        self.redis = Redis(redis)
+        self.adapters = RedisPubSub(
+            self.redis, key=options.key, request_timeout_s=options.request_timeout_s
+        )
+        server._namespaces.use_adapter(self.adapters)
+        self.nodes = ClusterNodes(
+            self.redis,
+            server,
+            name,
+            prefix=redis.prefix,
+            version=version,
+            max_answer_bytes=max_answer_bytes,
+        )
+
+    async def start(self, runtime: "Runtime") -> None:
+        """Connect to Redis, and be one of its nodes; both end with the runtime.
+
+        It waits for as long as Redis cannot be reached. Until then no client is let in, because
+        other nodes could not reach it.
+
+        Raises:
+            ConfigurationError: Redis does not let us in, or another node has the name.
+        """
+        await runtime.start_service("redis", self.redis.run)
+        await runtime.start_service("nodes", self.nodes.run)
+
+    def check_redis(self) -> str:
+        """Return why Redis cannot be used; empty text if it can; see ops.health."""
+        if self.redis.connected:
+            return ""
+        return f"Redis: {self.redis.fault or 'connecting'}"
+
+    def check_name(self) -> str:
+        """Return why this node is not one of the cluster; empty text if it is."""
+        return self.nodes.fault
