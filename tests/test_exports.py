@@ -63,6 +63,7 @@ PUBLIC = [
     "Redis",
     "RedisCommandError",
     "RedisOptions",
+    "RedisPubSub",
     "RedisStatistics",
     "RedisUnavailable",
     "RefusedRequest",
@@ -150,6 +151,7 @@ MEMBERS = {
     "Redis": """connected execute fault publish run script statistics subscribe
         wait_connected""",
     "RedisCommandError": "code",
+    "RedisPubSub": "statistics",
     "RedisUnavailable": "",
     "RefusedRequest": "code context message request",
     "RemoteProtocolError": "http_status",

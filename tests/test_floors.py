@@ -30,6 +30,7 @@ FLOORS: Final = (
     ("engine",),
     ("socketio",),
     ("redis",),
+    ("adapters",),
     ("client",),
     ("ops",),
     ("control",),
@@ -88,6 +89,15 @@ ONLY: Final = {
         "acks",
         "runtime",
         "http",
+    },
+    "adapters": {
+        "errors",
+        "codec",
+        "acks",
+        "runtime",
+        "engine",
+        "socketio",
+        "redis",
     },
     "ops": {
         "errors",

@@ -6,6 +6,7 @@ from trio_socketio.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from trio_socketio.acks import Ack
+    from trio_socketio.adapters.redis_pubsub import RedisPubSub
     from trio_socketio.client.client import Client
     from trio_socketio.client.dispatch import ReceivedEvent
     from trio_socketio.client.namespace import ClientNamespace
@@ -112,6 +113,7 @@ __all__ = [
     "Redis",
     "RedisCommandError",
     "RedisOptions",
+    "RedisPubSub",
     "RedisStatistics",
     "RedisUnavailable",
     "RefusedRequest",
@@ -190,6 +192,7 @@ _HOMES: Final = {
     "Redis": "redis.redis",
     "RedisCommandError": "errors",
     "RedisOptions": "redis.options",
+    "RedisPubSub": "adapters.redis_pubsub",
     "RedisStatistics": "redis.statistics",
     "RedisUnavailable": "errors",
     "RefusedRequest": "engine.hooks",
