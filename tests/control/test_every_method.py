@@ -44,6 +44,7 @@ def steps_for(socket_id: str) -> Steps:
         ("rpc.discover", {}),
         ("backend.register", {}),
         ("system.info", {}),
+        ("system.nodes", {}),
         ("system.stats", {}),
         ("system.reload", {}),
         ("namespaces.list", {}),
@@ -209,13 +210,14 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     else:
         assert by_method["backend.register"]["missing"] == []
     assert by_method["system.info"]["node"] == "n0de"
+    assert [one["name"] for one in by_method["system.nodes"]["nodes"]] == ["n0de"]
     assert by_method["system.stats"]["control"] == {"peers": 1}
     assert by_method["system.reload"]["changed"] == ["log.level"]
     assert by_method["namespaces.list"]["namespaces"][0]["sockets"] == 1
     assert by_method["rooms.join"] == {"done": 1, "missing": {}}
     assert by_method["rooms.list"]["total"] == 2
     assert by_method["rooms.members"]["members"] == [socket_id]
-    assert results[12] == {"reached": 1, "missing": {}}
+    assert results[13] == {"reached": 1, "missing": {}}
     assert by_method["emit_with_ack"]["answers"] == [{"socket": socket_id, "answer": "yes"}]
     assert by_method["rooms.leave"] == {"done": 1, "missing": {}}
     assert by_method["rooms.clear"] == {"done": 1, "missing": {"rooms": ["none"]}}

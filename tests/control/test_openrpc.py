@@ -51,6 +51,7 @@ METHODS: Final = [
     "sockets.list",
     "system.drain",
     "system.info",
+    "system.nodes",
     "system.reload",
     "system.stats",
     "users.get",

@@ -1,1 +1,1 @@
-"""The nodes of a cluster: which there are, and what they ask each other."""
+"""Several nodes as one server."""

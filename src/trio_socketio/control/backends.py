@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec import Raw
 
 from trio_socketio.codec.json_rpc import NULL, Code, pass_value
+from trio_socketio.codec.node_messages import EVERY_NAMESPACE, MAX_NAMESPACES
 from trio_socketio.control.api import BackendEvent
+from trio_socketio.control.backends_elsewhere import (
+    EVENT,
+    BackendsElsewhere,
+    Elsewhere,
+    NodeBackends,
+)
 from trio_socketio.control.caller import BackendPeer, Caller
 from trio_socketio.control.failures import forbidden, unavailable
 from trio_socketio.control.methods import rpc
+from trio_socketio.control.nodes import BackendNamespaces, Nodes
 from trio_socketio.control.options import AUTHENTICATE, BackendOptions, ForwardedEvents
 from trio_socketio.control.refusals import Refusals
 from trio_socketio.errors import (
@@ -85,14 +94,25 @@ class Backends:
     Args:
         options: which events are forwarded.
         refusals: logs the events that were not handled.
+        nodes: the cluster, whose other nodes may have backends, too; None if there is none.
 
     Attributes:
         failed: how many events were not handled; their clients were told.
         handled: how many events were.
     """
 
-    def __init__(self, options: BackendOptions, refusals: Refusals | None = None) -> None:
+    def __init__(
+        self,
+        options: BackendOptions,
+        refusals: Refusals | None = None,
+        nodes: Nodes | None = None,
+    ) -> None:
         self._options = options
+        self._nodes = nodes
+        self._elsewhere = None if nodes is None else BackendsElsewhere(nodes)
+        if nodes is not None:
+            nodes.serve(NodeBackends(self))
+            nodes.use_backends(self.list_namespaces)
         self._refusals = refusals or Refusals()
         self._is_forwarding = False
         self._events: dict[str, list[str]] = {}
@@ -100,7 +120,7 @@ class Backends:
             self._add(forwarded)
         # The peer that was chosen last stands last.
         self._registered: dict[BackendPeer, _Registration] = {}
-        self._assigned: WeakKeyDictionary[Socket, BackendPeer] = WeakKeyDictionary()
+        self._assigned: WeakKeyDictionary[Socket, BackendPeer | Elsewhere] = WeakKeyDictionary()
         self.failed = 0
         self.handled = 0
 
@@ -161,6 +181,8 @@ class Backends:
         wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
         self.forget(peer)
         self._registered[peer] = _Registration(wanted, authenticate)
+        if self._nodes is not None:
+            self._nodes.announce()
         log.info("%s is registered as a backend", peer.name)
         missing = () if wanted is None or authenticate else wanted - self._events.keys()
         return Registered(
@@ -175,7 +197,21 @@ class Backends:
 
     def forget(self, peer: BackendPeer) -> None:
         """Stop giving events to a peer, and asking it."""
-        self._registered.pop(peer, None)
+        if self._registered.pop(peer, None) is not None and self._nodes is not None:
+            self._nodes.announce()
+
+    def list_namespaces(self) -> BackendNamespaces:
+        """Return the namespaces for which there are backends, for the other nodes."""
+        events: set[str] = set()
+        authenticate: set[str] = set()
+        for peer, registered in self._registered.items():
+            if not peer.may_be_backend():
+                continue
+            names = {EVERY_NAMESPACE} if registered.namespaces is None else registered.namespaces
+            events |= names
+            if registered.authenticates and peer.allows(AUTHENTICATE):
+                authenticate |= names
+        return BackendNamespaces(_in_a_message(events), _in_a_message(authenticate))
 
     def _fits(self, peer: BackendPeer, namespace: str, *, to_authenticate: bool = False) -> bool:
         """Whether a peer is registered for a namespace, and may be given events now.
@@ -209,16 +245,36 @@ class Backends:
         self._registered[peer] = self._registered.pop(peer)
         return peer
 
-    def _choose(self, namespace: str, socket: Socket) -> BackendPeer:
-        """Return the backend of a socket: the one that it has, or else the least busy one."""
+    def choose(self, namespace: str, *, to_authenticate: bool, name: str) -> BackendPeer | None:
+        """Return the backend of this name if it fits, or else the least busy one, or None."""
+        for peer in self._registered:
+            if name and peer.name == name and self._fits(peer, namespace):
+                return peer
+        return self._least_busy(namespace, to_authenticate=to_authenticate)
+
+    async def _call(self, namespace: str, socket: Socket, told: BackendEvent) -> Raw:
+        """Give an event to the backend of a socket: the one that it has, or else the least busy.
+
+        One on this node comes before those on others.
+        """
         peer = self._assigned.get(socket)
-        if peer is not None and self._fits(peer, namespace):  # CONTROL-32
-            return peer
-        peer = self._least_busy(namespace)
-        if peer is None:
+        last = None
+        if isinstance(peer, Elsewhere):
+            assert self._elsewhere is not None
+            last = peer if self._elsewhere.still_fits(peer, namespace) else None
+            peer = None
+        if last is None:
+            if peer is None or not self._fits(peer, namespace):  # CONTROL-32
+                peer = self._least_busy(namespace)
+            if peer is not None:
+                self._assigned[socket] = peer
+                return await peer.call(EVENT, told, self._options.deadline_s)
+        if self._elsewhere is None:
             raise unavailable("no backend is registered for this event")
-        self._assigned[socket] = peer
-        return peer
+        called, self._assigned[socket] = await self._elsewhere.handle(
+            namespace, told, self._options.deadline_s, last
+        )
+        return called.read()
 
     # -- the identity of clients
 
@@ -236,6 +292,8 @@ class Backends:
                 answered in time.
         """
         peer = self._least_busy(namespace, to_authenticate=True)
+        if peer is None and self._elsewhere is not None:
+            return bytes(await self._elsewhere.authenticate(namespace, question, timeout_s))
         if peer is None:  # IDENT-27
             raise unavailable("no backend is registered that authenticates clients")
         return bytes(await peer.ask(AUTHENTICATE, question, timeout_s))
@@ -266,8 +324,7 @@ class Backends:
             user=socket.user,
         )
         try:
-            peer = self._choose(namespace, socket)
-            result = await peer.call("backend.event", told, self._options.deadline_s)
+            result = await self._call(namespace, socket, told)
             # CONTROL-30: null answers without arguments, as None does in a handler of the app.
             answer = None if bytes(result) == bytes(NULL) else pass_value(result)
         except ControlError as error:
@@ -292,6 +349,10 @@ class Backends:
         reason: dict[str, Any] = {"code": error.code, "message": error.message}
         socket.emit(ERROR_EVENT, {"event": event, **reason})
         return {"error": reason}
+
+
+def _in_a_message(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names)) if len(names) <= MAX_NAMESPACES else (EVERY_NAMESPACE,)
 
 
 def _name_in_the_log(namespace: str) -> str:

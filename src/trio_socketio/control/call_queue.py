@@ -9,10 +9,11 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
+T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 SLICE_S: Final = 0.001
@@ -125,10 +126,10 @@ def pause() -> Generator[Any, Any, None]:
 
 @types.coroutine
 def drive(
-    coroutine: Coroutine[Any, Any, None],
+    coroutine: Coroutine[Any, Any, T],
     on_wait: Callable[[], None],
     on_pause: Callable[[], None],
-) -> Generator[Any, Any, None]:
+) -> Generator[Any, Any, T]:
     """Await a coroutine, and tell whenever it is suspended.
 
     What it yields is relayed to trio, and trio's replies to it.
@@ -143,8 +144,9 @@ def drive(
     while True:
         try:
             trap = step(value)
-        except StopIteration:
-            return
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
         (on_pause if trap is _PAUSE else on_wait)()
         try:
             if trap is _PAUSE:

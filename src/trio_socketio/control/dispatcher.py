@@ -23,6 +23,7 @@ from trio_socketio.control.caller import Caller
 from trio_socketio.control.failures import forbidden, too_large, unauthorized, unknown_method
 from trio_socketio.control.methods import Method, find_methods
 from trio_socketio.control.refusals import Refusals
+from trio_socketio.control.spreading import Spreading
 from trio_socketio.errors import ControlError, LocalProtocolError
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Dispatcher:
         groups: objects whose functions are marked as methods.
         max_answer_bytes: an answer that would be longer is an error instead.
         refusals: logs refused notifications, because they have no answer.
+        spreading: makes calls on all nodes; None if the server belongs to no cluster.
 
     Attributes:
         methods: by name.
@@ -68,12 +70,14 @@ class Dispatcher:
         groups: Iterable[object],
         max_answer_bytes: int = 1 << 20,
         refusals: Refusals | None = None,
+        spreading: Spreading | None = None,
     ) -> None:
         self.methods: dict[str, Method] = {}
         self.tallies: dict[str, Tally] = {}
         self._others = Tally()  # of calls of methods that do not exist
         self._max_answer_bytes = max_answer_bytes
         self._refusals = refusals or Refusals()
+        self._spreading = spreading
         for group in groups:
             self.add(group)
 
@@ -94,7 +98,9 @@ class Dispatcher:
         if isinstance(call, Malformed):
             return True
         method = self.methods.get(call.method)
-        return method is None or not method.is_async
+        return method is None or not (
+            method.is_async or (self._spreading is not None and method.spread is not None)
+        )
 
     # -- one call
 
@@ -122,6 +128,9 @@ class Dispatcher:
         began = perf_counter()
         try:
             method = self._find(call, caller)
+            if self._spreading is not None and method.spread is not None:
+                given = method.read(call.params)
+                return self._encode(call, method, await self._spreading.call(method, given, caller))
             result = method.call(call.params, caller)
             return self._encode(call, method, await result if method.is_async else result)
         except Exception as error:

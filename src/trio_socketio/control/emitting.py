@@ -11,14 +11,14 @@ from trio_socketio.codec.json_rpc import decode_value, encode_value, pass_value
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.control.methods import rpc
+from trio_socketio.control.node_methods import MAX_ASKED, Reach
+from trio_socketio.control.spread import OverNodes, Parts, Spread, merge_missing
 from trio_socketio.control.targets import Missing, Names, Users, find_namespace, select
 from trio_socketio.errors import AckTimeout, LocalProtocolError, RemoteProtocolError
 from trio_socketio.socketio.broadcast import Broadcast, check_event
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
-MAX_ASKED = 10_000
-"""The most clients that one call may ask for an answer."""
 _TOO_LARGE: Final = Raw(b"")
 """Stands for an answer that is not kept."""
 _ID_BYTES: Final = len('"",')
@@ -27,23 +27,26 @@ _ENVELOPE_BYTES: Final = 512
 """All that is in the line besides; ids of requests may be longer, but no client has such ids."""
 
 
-class Reached(msgspec.Struct, frozen=True, kw_only=True):
+class Reached(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The receivers of an event.
 
     Args:
-        reached: how many sockets it was sent to.
+        reached: how many sockets of our nodes it was sent to.
         missing: the names in the call that do not exist.
+        unknown: how many nodes of other programs have received it, too, for clients whose number
+            they do not tell; null if that could not be found out, and left out if there are none.
     """
 
     reached: int
     missing: Missing
+    unknown: int | None = 0
 
 
 class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer of one client.
 
     Args:
-        socket: its public id.
+        socket: its public id; empty for a client on a node that does not tell it.
         user: who the client is; left out if nothing has established it.
         answer: the first argument of its answer; null if there is none.
     """
@@ -53,23 +56,26 @@ class SocketAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     answer: Raw
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Asked(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The answers of the clients that were asked.
 
     Args:
-        asked: how many clients were sent the event.
+        asked: how many clients of our nodes were sent the event.
         answers: those that came in time, in order.
         too_large: the public ids of the clients whose answers came in time, and do not fit into the
             line behind the others; left out if there are none.
         unanswered: the public ids of the clients that did not answer in time, or have left.
         missing: the names in the call that do not exist.
+        unknown: how many nodes of other programs were asked, too; their clients are in answers
+            alone. Null if that could not be found out, and left out if there are none.
     """
 
     asked: int
     answers: list[SocketAnswer]
-    too_large: list[str] = []
+    too_large: list[str] = msgspec.field(default_factory=list)
     unanswered: list[str]
     missing: Missing
+    unknown: int | None = 0
 
 
 class _Room:
@@ -97,6 +103,57 @@ class _Room:
         return Ack(ack.socket_id, Raw(text))
 
 
+def merge_reached(parts: Parts) -> Reached:
+    """Add up how many sockets an event has reached on each node."""
+    ((acting, own),) = parts.results.items()
+    several = {acting: own, **parts.replies}
+    return Reached(
+        reached=sum(one.reached for one in several.values()),
+        missing=merge_missing([one.missing for one in several.values()], parts.missing),
+        nodes={node: several[node].reached for node in sorted(several)},
+        failed=parts.failed,
+        unknown=parts.unknown,
+    )
+
+
+def merge_asked(parts: Parts) -> Asked:
+    """Add the clients of other nodes to the result of the node that has asked them all."""
+    ((acting, own),) = parts.results.items()
+    users = {socket: user for one in parts.replies.values() for socket, user in one.clients}
+    answers = [
+        msgspec.structs.replace(one, user=users[one.socket]) if one.socket in users else one
+        for one in own.answers
+    ]
+    heard = {one.socket for one in answers}.union(own.too_large)
+    counts = {acting: own.asked, **{node: one.reached for node, one in parts.replies.items()}}
+    asked = Asked(
+        asked=sum(counts.values()),
+        answers=answers,
+        too_large=own.too_large,
+        unanswered=[*own.unanswered, *(socket for socket in users if socket not in heard)],
+        missing=merge_missing(
+            [own.missing, *(one.missing for one in parts.replies.values())], parts.missing
+        ),
+        nodes=dict(sorted(counts.items())),
+        failed=parts.failed,
+        unknown=parts.unknown,
+    )
+    return _fit(asked, parts.max_bytes - _ENVELOPE_BYTES)
+
+
+def _fit(asked: Asked, most: int) -> Asked:
+    """Leave out the last answers if the line would be too long (CONTROL-74)."""
+    over = len(encode_json(asked)) - most
+    if over <= 0:
+        return asked
+    answers, too_large_ = list(asked.answers), list(asked.too_large)
+    while over > 0 and answers:
+        last = answers.pop()
+        over -= len(encode_json(last)) - len(last.socket) - _ID_BYTES
+        too_large_.append(last.socket)
+    return msgspec.structs.replace(asked, answers=answers, too_large=too_large_)
+
+
 class Emitting:
     """The methods emit and emit_with_ack.
 
@@ -109,7 +166,7 @@ class Emitting:
         self._server = server
         self._max_answer_bytes = max_answer_bytes
 
-    @rpc("emit")
+    @rpc("emit", Spread(merge_reached, "node.reach", Reach, ("event", "args")))
     def emit(
         self,
         event: str,
@@ -154,7 +211,10 @@ class Emitting:
             raise invalid("args", str(error)) from None
         return Reached(reached=reached, missing=missing)
 
-    @rpc("emit_with_ack")
+    @rpc(
+        "emit_with_ack",
+        Spread(merge_asked, "node.reach", Reach, ("event", "args", "timeout_s"), {"named": True}),
+    )
     async def emit_with_ack(
         self,
         event: str,

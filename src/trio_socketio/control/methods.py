@@ -6,7 +6,7 @@ and its docstring what they mean; requests are checked against them, and rpc.dis
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
@@ -16,12 +16,14 @@ from msgspec.inspect import type_info as inspect_type
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.caller import Caller
 from trio_socketio.control.failures import invalid
+from trio_socketio.control.spread import Spread
 from trio_socketio.errors import ControlError
 from trio_socketio.signatures import is_async
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_MARK: Final = "_rpc_name"
+_MARK: Final = "_rpc"
+_NEVER: Final = object()
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _FIELD: Final = re.compile(
     r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`"
@@ -53,15 +55,19 @@ _PLAIN: Final = (
 _ARGUMENT: Final = re.compile(r" *(?P<name>\w+): (?P<text>.*)")
 
 
-def rpc(name: str) -> Callable[[Function], Function]:
+def rpc(name: str, spread: Spread | None = None) -> Callable[[Function], Function]:
     """Make a function, plain or async, the method of this name.
 
     A plain function runs where the request is read. An async one has its effect before it first
     awaits something, so that requests of one peer take effect in the order in which they came.
+
+    Args:
+        name: as peers call it.
+        spread: how it is called on all nodes of a cluster; None if it concerns this node alone.
     """
 
     def mark(function: Function) -> Function:
-        function.__dict__[_MARK] = name
+        function.__dict__[_MARK] = name, spread
         return function
 
     return mark
@@ -70,9 +76,12 @@ def rpc(name: str) -> Callable[[Function], Function]:
 class Method:
     """A method that peers may call.
 
+    It has 13 attributes, because it is read from a signature once and for all.
+
     Args:
         name: as peers call it.
         function: bound to its object.
+        spread: how it is called on all nodes; None if it concerns this node alone.
 
     Attributes:
         has_bytes: whether the result may hold bytes, or objects from clients.
@@ -85,6 +94,7 @@ class Method:
 
     __slots__ = (
         "_decode",
+        "_defaults",
         "_function",
         "_names",
         "_takes_caller",
@@ -94,11 +104,15 @@ class Method:
         "name",
         "params",
         "result",
+        "spread",
         "summary",
     )
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], spread: Spread | None = None
+    ) -> None:
         self.name = name
+        self.spread = spread
         self._function = function
         self.is_async = is_async(function)
         self.summary, self.descriptions = read_docstring(inspect.getdoc(function) or "")
@@ -116,7 +130,8 @@ class Method:
             rename[one.name] = one.name.removesuffix("_")
             default = () if one.default is one.empty else (one.default,)
             fields.append((one.name, one.annotation, *default))
-        self._names = tuple(rename.values())
+        self._names = rename
+        self._defaults = {one.name: one.default for one in parameters}
         self.params = msgspec.defstruct(
             f"{name} parameters", fields, kw_only=True, forbid_unknown_fields=True, rename=rename
         )
@@ -131,21 +146,49 @@ class Method:
         Raises:
             ControlError: the parameters do not fit.
         """
-        given = self._read(b"{}" if params is None else bytes(params))
+        return self.run(self.read(params), caller)
+
+    def run(self, given: dict[str, Any], caller: Caller) -> Any:
+        """Call the function with parameters that were read; if it is async, return its coroutine.
+
+        Raises:
+            ControlError: they do not fit.
+        """
         if self._takes_caller:
             given["caller"] = caller
         return self._function(**given)
 
-    def _read(self, params: bytes) -> dict[str, Any]:
-        if params.startswith(b"["):
-            params = self._by_name(params)
+    def read(self, params: msgspec.Raw | None) -> dict[str, Any]:
+        """Read parameters, an array or an object, into arguments of the function.
+
+        Raises:
+            ControlError: they do not fit.
+        """
+        text = b"{}" if params is None else bytes(params)
+        if text.startswith(b"["):
+            text = self._by_name(text)
         try:
-            decoded = self._decode(params)
+            decoded = self._decode(text)
         except msgspec.ValidationError as error:
             raise self._explain(str(error)) from None  # RPC-17
         except (msgspec.DecodeError, RecursionError) as error:
             raise ControlError(Code.INVALID_PARAMS, f"params: {error}") from None
         return {name: getattr(decoded, name) for name in decoded.__struct_fields__}
+
+    def tell(self, given: Mapping[str, Any], left_out: Collection[str] = ()) -> dict[str, Any]:
+        """Return the parameters for another node: those that are not what is taken by default.
+
+        A node of an older version may not know the others.
+
+        Args:
+            given: what `read` has returned.
+            left_out: arguments that the other node does not need.
+        """
+        return {
+            told: given[name]
+            for name, told in self._names.items()
+            if name not in left_out and given[name] != self._defaults.get(name, _NEVER)
+        }
 
     def _by_name(self, params: bytes) -> bytes:
         """Turn parameters by position into parameters by name."""
@@ -155,7 +198,7 @@ class Method:
                 Code.INVALID_PARAMS,
                 f"{self.name} takes at most {len(self._names)} parameters, not {len(values)}",
             )
-        pairs = zip(self._names, values, strict=False)
+        pairs = zip(self._names.values(), values, strict=False)
         return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in pairs)
 
     def _explain(self, text: str) -> ControlError:
@@ -169,7 +212,7 @@ class Method:
         name = f"{path}.{field['name']}" if path else field["name"]
         if field["what"] == "missing required":
             return invalid(name, "is missing")
-        similar = () if path else get_close_matches(field["name"], self._names, 1)
+        similar = () if path else get_close_matches(field["name"], self._names.values(), 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         return invalid(name[:100], f"{self.name} has no such parameter{hint}")  # CONTROL-02
 
@@ -198,6 +241,8 @@ def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:
         return any(_may_have_bytes(field.type) for field in kind.fields)
     if isinstance(kind, msgspec.inspect.ListType):
         return _may_have_bytes(kind.item_type)
+    if isinstance(kind, msgspec.inspect.DictType):
+        return _may_have_bytes(kind.value_type)
     if isinstance(kind, msgspec.inspect.UnionType):
         return any(map(_may_have_bytes, kind.types))
     return not isinstance(kind, _PLAIN)
@@ -206,9 +251,10 @@ def _may_have_bytes(kind: msgspec.inspect.Type) -> bool:
 def find_methods(group: object) -> Iterator[Method]:
     """Return the methods of an object: its functions that the decorator has marked."""
     for _, function in inspect.getmembers(group, inspect.ismethod):
-        name = getattr(function, _MARK, None)
-        if name is not None:
-            yield Method(name, function)
+        mark = getattr(function, _MARK, None)
+        if mark is not None:
+            name, spread = mark
+            yield Method(name, function, spread)
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:

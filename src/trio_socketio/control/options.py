@@ -21,7 +21,7 @@ METHODS: Final = (
     "presence.snapshot", "presence.subscribe", "presence.unsubscribe",
     "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
     "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
-    "system.reload", "system.stats", "users.get", "users.kick", "users.list",
+    "system.nodes", "system.reload", "system.stats", "users.get", "users.kick", "users.list",
 )  # fmt: skip
 """All methods, so that a misspelt name is an error of the configuration."""
 AUTHENTICATE: Final = "backend.authenticate"

@@ -6,7 +6,15 @@ import msgspec
 
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, Page, cut_page
+from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.spread import (
+    MissingNodes,
+    NodePage,
+    OverNodes,
+    Spread,
+    merge_done,
+    merge_pages,
+)
 from trio_socketio.control.targets import (
     MissingClients,
     Names,
@@ -33,8 +41,8 @@ class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
     members: int
 
 
-class RoomPage(Page, frozen=True, kw_only=True):
-    """Some of the rooms of a namespace.
+class RoomPage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of the rooms of a namespace. In total, a room counts once for each node that has it.
 
     Args:
         rooms: in the order of their names.
@@ -43,7 +51,7 @@ class RoomPage(Page, frozen=True, kw_only=True):
     rooms: list[RoomInfo]
 
 
-class MemberPage(Page, frozen=True, kw_only=True):
+class MemberPage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
     """Some of the sockets in a room.
 
     Args:
@@ -53,7 +61,7 @@ class MemberPage(Page, frozen=True, kw_only=True):
     members: list[str]
 
 
-class Joined(msgspec.Struct, frozen=True, kw_only=True):
+class Joined(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The result of putting sockets into rooms.
 
     Args:
@@ -65,7 +73,7 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
     missing: MissingClients
 
 
-class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MissingMembers(MissingNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The names in a call that do not exist; empty lists are left out.
 
     Args:
@@ -74,12 +82,12 @@ class MissingMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         users: these have no sockets in the namespace.
     """
 
-    rooms: list[str] = []
-    sockets: list[str] = []
-    users: list[str] = []
+    rooms: list[str] = msgspec.field(default_factory=list)
+    sockets: list[str] = msgspec.field(default_factory=list)
+    users: list[str] = msgspec.field(default_factory=list)
 
 
-class Left(msgspec.Struct, frozen=True, kw_only=True):
+class Left(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The result of taking sockets out of rooms.
 
     Args:
@@ -89,6 +97,11 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 
     done: int
     missing: MissingMembers
+
+
+def join_rooms(one: RoomInfo, other: RoomInfo) -> RoomInfo:
+    """Add up the members of a room on two nodes."""
+    return RoomInfo(room=one.room, members=one.members + other.members)
 
 
 class RoomMethods:
@@ -101,11 +114,11 @@ class RoomMethods:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @rpc("rooms.join")
+    @rpc("rooms.join", Spread(merge_done))
     def join(
         self, rooms: Names, sockets: Names = (), users: Users = (), namespace: str = "/"
     ) -> Joined:
-        """Put sockets into rooms. If any of them would be in too many rooms, nothing is done.
+        """Put sockets into rooms. If any would be in too many rooms, its node does nothing.
 
         Args:
             rooms: the names of the rooms; a room is created by the first socket in it. The room of
@@ -137,7 +150,7 @@ class RoomMethods:
                 sockets=full[:100],
             )
 
-    @rpc("rooms.leave")
+    @rpc("rooms.leave", Spread(merge_done))
     def leave(
         self, rooms: Names, sockets: Names = (), users: Users = (), namespace: str = "/"
     ) -> Left:
@@ -155,7 +168,7 @@ class RoomMethods:
         missing = MissingMembers(rooms=absent, sockets=unknown.sockets, users=unknown.users)
         return Left(done=_take_out(found, rooms), missing=missing)
 
-    @rpc("rooms.clear")
+    @rpc("rooms.clear", Spread(merge_done))
     def clear(self, rooms: Names = (), users: Users = (), namespace: str = "/") -> Left:
         """Take all sockets out of rooms, or users out of all rooms that they are in.
 
@@ -175,7 +188,7 @@ class RoomMethods:
         members = dict.fromkeys(one for room in rooms for one in place.rooms.joined(room))
         return Left(done=_take_out(members, rooms), missing=MissingMembers(rooms=absent))
 
-    @rpc("rooms.list")
+    @rpc("rooms.list", Spread(merge_pages("rooms", lambda one: one.room, join_rooms)))
     async def list_rooms(
         self, namespace: str = "/", after: str | None = None, limit: Limit = 100
     ) -> RoomPage:
@@ -192,7 +205,7 @@ class RoomMethods:
         shown = [RoomInfo(room=room, members=len(rooms.joined(room))) for room in page]
         return RoomPage(rooms=shown, total=total, next=following)
 
-    @rpc("rooms.members")
+    @rpc("rooms.members", Spread(merge_pages("members", str)))
     async def list_members(
         self, room: str, namespace: str = "/", after: str | None = None, limit: Limit = 100
     ) -> MemberPage:

@@ -22,12 +22,14 @@ from trio_socketio.control.http_calls import HttpCalls
 from trio_socketio.control.hub import Hub
 from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
+from trio_socketio.control.nodes import NodeMethods, Nodes
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.peer import Peer
 from trio_socketio.control.places import check_exposure, open_endpoints
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
+from trio_socketio.control.spreading import Spreading
 from trio_socketio.control.system import System, SystemMethods
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import LocalProtocolError
@@ -52,6 +54,7 @@ _FLUSH_S: Final = 2.0
 _GROUPS: Final[tuple[type, ...]] = (
     AccessMethods,
     SystemMethods,
+    NodeMethods,
     Emitting,
     SocketMethods,
     RoomMethods,
@@ -91,6 +94,8 @@ class ControlService:
         tokens: the tokens that are accepted; None has `run` read the files that the options name.
         refused: counts requests to ``/rpc`` from callers who have no access.
         further: objects with further methods.
+        nodes: the cluster that the server belongs to; None if it belongs to none. Calls that
+            concern clients are made on all nodes then.
 
     Attributes:
         backends: the peers that are registered as backends.
@@ -104,6 +109,7 @@ class ControlService:
         tokens: TokenTable | None = None,
         refused: RefusedCallers | None = None,
         further: Sequence[object] = (),
+        nodes: Nodes | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._server = server
@@ -111,10 +117,11 @@ class ControlService:
         self._tokens = tokens
         self._ending = trio.Event()
         self._access = Access(TokenTable() if tokens is None else tokens)
-        self.backends = Backends(options.backends, self._access.refusals)
+        self.backends = Backends(options.backends, self._access.refusals, nodes)
         groups = (
             AccessMethods(),
             SystemMethods(system),
+            NodeMethods(server, system, nodes),
             Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
@@ -122,7 +129,10 @@ class ControlService:
             self.backends,
             *further,
         )
-        self._dispatcher = Dispatcher(groups, options.max_line_bytes, self._access.refusals)
+        spreading = None if nodes is None else Spreading(nodes, server, options.max_line_bytes)
+        self._dispatcher = Dispatcher(
+            groups, options.max_line_bytes, self._access.refusals, spreading
+        )
         self._dispatcher.add(Discovery(self._dispatcher.methods))
         self._hub = Hub(system, options, self._access, self._dispatcher)
         self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)

@@ -9,7 +9,16 @@ from msgspec import Meta
 
 from trio_socketio.control.failures import not_found
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, Page, cut_page
+from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.spread import (
+    MissingNodes,
+    NodePage,
+    OverNodes,
+    Parts,
+    Spread,
+    merge_done,
+    merge_pages,
+)
 from trio_socketio.control.targets import (
     Names,
     check_last_socket,
@@ -24,7 +33,7 @@ _SHOWN_AT_ONCE: Final = 50
 """Describing so many sockets takes about 1 ms. Other tasks run after it."""
 
 
-class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
+class SocketInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A client in a namespace. Neither its credentials nor the secret of its session are shown.
 
     Args:
@@ -39,6 +48,7 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
         session: the name of its session in the log.
         connected_at_s: when its session was opened, seconds since 1970.
         waiting_bytes: the size of the output that waits to be sent to it.
+        node: the name of its node; left out if there is no cluster.
     """
 
     id: str
@@ -52,9 +62,10 @@ class SocketInfo(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     connected_at_s: float
     waiting_bytes: int
+    node: str = ""
 
 
-class SocketPage(Page, frozen=True, kw_only=True):
+class SocketPage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
     """Some of the sockets of a namespace.
 
     Args:
@@ -64,17 +75,17 @@ class SocketPage(Page, frozen=True, kw_only=True):
     sockets: list[SocketInfo]
 
 
-class MissingSockets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MissingSockets(MissingNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The names in a call that do not exist; an empty list is left out.
 
     Args:
         sockets: these are not in the namespace.
     """
 
-    sockets: list[str] = []
+    sockets: list[str] = msgspec.field(default_factory=list)
 
 
-class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
+class Disconnected(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The result of disconnecting sockets.
 
     Args:
@@ -84,6 +95,17 @@ class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
 
     done: int
     missing: MissingSockets
+
+
+def label(socket: SocketInfo, node: str) -> SocketInfo:
+    """Say which node has a socket."""
+    return msgspec.structs.replace(socket, node=node)
+
+
+def merge_socket(parts: Parts) -> SocketInfo:
+    """Return the description of the node that has the socket."""
+    node, found = next(iter(parts.results.items()))
+    return label(found, node)
 
 
 class SocketMethods:
@@ -96,7 +118,7 @@ class SocketMethods:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @rpc("sockets.get")
+    @rpc("sockets.get", Spread(merge_socket, stops_at_first=True))
     def get(self, socket: str, namespace: str = "/") -> SocketInfo:
         """Show a socket.
 
@@ -109,7 +131,7 @@ class SocketMethods:
             raise not_found("socket", "socket", socket)
         return show(found)
 
-    @rpc("sockets.list")
+    @rpc("sockets.list", Spread(merge_pages("sockets", lambda one: one.id, label=label)))
     async def list_sockets(
         self,
         namespace: str = "/",
@@ -141,7 +163,7 @@ class SocketMethods:
         page, total, following = await cut_page(tuple(members), _public_id, after, limit, keep)
         return SocketPage(sockets=await show_all(page), total=total, next=following)
 
-    @rpc("sockets.disconnect")
+    @rpc("sockets.disconnect", Spread(merge_done))
     def disconnect(self, sockets: Names, namespace: str = "/", close: bool = False) -> Disconnected:
         """Disconnect clients from a namespace, including those that are still joining it.
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.pages import check_place
+from trio_socketio.control.spread import MissingNodes
 from trio_socketio.errors import RemoteProtocolError
 from trio_socketio.protocol.user_ids import MAX_USER_BYTES, parse_user_id, user_room
 from trio_socketio.socketio.namespace import Namespace
@@ -31,7 +32,7 @@ Users = Annotated[tuple[User, ...], Meta(max_length=MAX_NAMES)]
 _PUBLIC_ID: Final = re.compile(r"[A-Za-z0-9_-]{20}").fullmatch
 
 
-class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Missing(MissingNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The names in a call that do not exist; empty lists are left out.
 
     Args:
@@ -42,14 +43,14 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         except_users: these have no sockets in the namespace.
     """
 
-    rooms: list[str] = []
-    sockets: list[str] = []
-    users: list[str] = []
+    rooms: list[str] = msgspec.field(default_factory=list)
+    sockets: list[str] = msgspec.field(default_factory=list)
+    users: list[str] = msgspec.field(default_factory=list)
     except_: list[str] = msgspec.field(name="except", default_factory=list)
-    except_users: list[str] = []
+    except_users: list[str] = msgspec.field(default_factory=list)
 
 
-class MissingClients(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MissingClients(MissingNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The names in a call that do not exist; empty lists are left out.
 
     Args:
@@ -57,8 +58,8 @@ class MissingClients(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         users: these have no sockets in the namespace.
     """
 
-    sockets: list[str] = []
-    users: list[str] = []
+    sockets: list[str] = msgspec.field(default_factory=list)
+    users: list[str] = msgspec.field(default_factory=list)
 
 
 def read_user(user: User, parameter: str = "user") -> str:
@@ -175,7 +176,7 @@ def select(
         excluded: rooms, and public ids of sockets, that are left out.
         excluded_users: users whose sockets are left out.
     Returns:
-        The receivers, or None if there are none; and the names that do not exist.
+        The receivers, or None if there are none on any node; and the names that do not exist here.
     Raises:
         ControlError: neither all_ nor a name is given, or both are.
     """
@@ -191,7 +192,14 @@ def select(
     else:
         unseen = []
     ids = (socket.id for socket in found)
-    target = Target(rooms=(*wanted, *ids, *of_users), excluded=out)
+    if namespace.adapter.reaches_other_nodes:
+        # What does not exist here may exist elsewhere. Ids that are secrets do not leave the node.
+        target = Target(
+            rooms=(*rooms, *sockets, *map(user_room, read_users(users))),
+            excluded=(*excluded, *map(user_room, read_users(excluded_users, "except_users"))),
+        )
+    else:
+        target = Target(rooms=(*wanted, *ids, *of_users), excluded=out)
     absent = missing_rooms(namespace, rooms) if len(wanted) < len(rooms) else []
     missing = Missing(
         rooms=absent, sockets=unknown, users=nobody, except_=unused, except_users=unseen

@@ -102,6 +102,14 @@ class Adapter:
         """
         return type(self).start is not Adapter.start
 
+    @property
+    def reaches_other_nodes(self) -> bool:
+        """Whether there may be sockets beyond this node.
+
+        By default, whether a subclass overrides `node_count`.
+        """
+        return type(self).node_count is not Adapter.node_count
+
     async def start(self) -> None:
         """Reach the other nodes. Awaited before any client joins the namespace; does nothing here.
 

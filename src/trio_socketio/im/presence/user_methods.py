@@ -1,7 +1,7 @@
 """The methods users.*: the sockets of users in a namespace, and how to put them out.
 
-They show what this server knows of the sockets of users, whether these have seats or not. Who is
-online, on whatever node, is what the methods presence.* tell.
+They show what our nodes know of the sockets of users, whether these have seats or not. Who is
+online is what the methods presence.* tell.
 """
 
 import logging
@@ -15,8 +15,18 @@ from msgspec import Meta
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.methods import rpc
-from trio_socketio.control.pages import Limit, Page, cut_page
-from trio_socketio.control.sockets import SocketInfo, show_all
+from trio_socketio.control.pages import Limit, cut_page
+from trio_socketio.control.sockets import SocketInfo, label, show_all
+from trio_socketio.control.spread import (
+    MissingNodes,
+    NodePage,
+    OverNodes,
+    Parts,
+    Spread,
+    merge_done,
+    merge_missing,
+    merge_pages,
+)
 from trio_socketio.control.targets import (
     User,
     Users,
@@ -53,8 +63,8 @@ class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
     sockets: list[SocketInfo]
 
 
-class UserPage(Page, frozen=True, kw_only=True):
-    """Some of the users that have sockets in a namespace.
+class UserPage(NodePage, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of the users in a namespace. In total, a user counts once for each node with sockets.
 
     Args:
         users: in the order of their ids.
@@ -63,17 +73,17 @@ class UserPage(Page, frozen=True, kw_only=True):
     users: list[UserInfo]
 
 
-class MissingUsers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MissingUsers(MissingNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The names in a call that do not exist; an empty list is left out.
 
     Args:
         users: these have no sockets in the namespace.
     """
 
-    users: list[str] = []
+    users: list[str] = msgspec.field(default_factory=list)
 
 
-class FoundUsers(msgspec.Struct, frozen=True, kw_only=True):
+class FoundUsers(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The users that were asked for.
 
     Args:
@@ -85,7 +95,7 @@ class FoundUsers(msgspec.Struct, frozen=True, kw_only=True):
     missing: MissingUsers
 
 
-class KickedUsers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class KickedUsers(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
     """The result of a kick.
 
     Args:
@@ -96,8 +106,34 @@ class KickedUsers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     done: int
-    unconfirmed: list[str] = []
+    unconfirmed: list[str] = msgspec.field(default_factory=list)
     missing: MissingUsers
+
+
+def label_user(user: UserInfo, node: str) -> UserInfo:
+    """Say which node has the sockets of a user."""
+    return UserInfo(user=user.user, sockets=[label(one, node) for one in user.sockets])
+
+
+def join_users(one: UserInfo, other: UserInfo) -> UserInfo:
+    """Join the sockets of a user on two nodes."""
+    return UserInfo(user=one.user, sockets=[*one.sockets, *other.sockets])
+
+
+def merge_users(parts: Parts) -> FoundUsers:
+    """Join the sockets of each user on all nodes."""
+    found: dict[str, UserInfo] = {}
+    for node, result in parts.results.items():
+        for user in result.users:
+            one = label_user(user, node)
+            found[one.user] = join_users(found[one.user], one) if one.user in found else one
+    wanted = read_users(parts.given["users"])
+    return FoundUsers(
+        users=[found[user] for user in wanted if user in found],
+        missing=merge_missing([one.missing for one in parts.results.values()], parts.missing),
+        nodes={node: len(one.users) for node, one in parts.results.items()},
+        failed=parts.failed,
+    )
 
 
 class UserMethods:
@@ -110,7 +146,7 @@ class UserMethods:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @rpc("users.get")
+    @rpc("users.get", Spread(merge_users))
     async def get(self, users: Users, namespace: str = "/") -> FoundUsers:
         """Show the sockets of users.
 
@@ -125,7 +161,7 @@ class UserMethods:
             missing=MissingUsers(users=[one.user for one in shown if not one.sockets]),
         )
 
-    @rpc("users.list")
+    @rpc("users.list", Spread(merge_pages("users", lambda one: one.user, join_users, label_user)))
     async def list_users(
         self, namespace: str = "/", after: User | None = None, limit: Limit = 100
     ) -> UserPage:
@@ -152,7 +188,7 @@ class UserMethods:
         shown = [await _show(place, user) for user in page]
         return UserPage(users=[one for one in shown if one.sockets], total=total, next=following)
 
-    @rpc("users.kick")
+    @rpc("users.kick", Spread(merge_done))
     async def kick(
         self,
         users: Users,
