@@ -166,7 +166,7 @@ async def test_every_sid_begins_with_the_prefix_that_is_set() -> None:
 @pytest.mark.req("EIO4-125")
 @pytest.mark.parametrize("prefix", ["", "abc", "abcde", "ab c", "ab.c", "abc\n"])
 def test_a_prefix_that_no_sid_can_have_is_refused(prefix: str) -> None:
-    with pytest.raises(OptionError, match="^sid_prefix: expected 4 characters"):
+    with pytest.raises(OptionError, match=r"^sid_prefix: expected 4 characters"):
         ServerOptions(sid_prefix=prefix)
 
 

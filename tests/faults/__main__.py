@@ -33,7 +33,7 @@ def main() -> int:
     length = SHORT if "--short" in sys.argv[1:] else WHOLE
     with tempfile.TemporaryDirectory() as folder:
         report = trio.run(play, length, Path(folder))
-    print(table(report))
+    sys.stdout.write(f"{table(report)}\n")
     return bool(report.faults)
 
 

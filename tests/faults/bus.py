@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 import trio
+
 from tests.faults.messages import BATCH, Node, faults_of, open_node, time_until_right
 from tests.faults.relay import Relay, open_relay
 from tests.redis_server import RedisServer, running_redis
-
 from trio_socketio.redis.options import RedisOptions
 
 RIGHT_S: Final = 3.0
@@ -175,7 +175,7 @@ class Game:
         await self._configure("maxmemory", "0")
 
     async def _change_password(self, away_s: float) -> None:
-        old, new = PASSWORDS
+        _, new = PASSWORDS
         await self._configure("requirepass", new)
         for relay in self.relays:
             relay.cut()

@@ -9,11 +9,11 @@ which the receiver was told.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import trio
-from tests.socketio.serving import open_client, serving
 
+from tests.socketio.serving import open_client, serving
 from trio_socketio import Server
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
 from trio_socketio.redis.options import RedisOptions
@@ -78,6 +78,10 @@ class Node:
                 waiting = self.redis.statistics().waiting_bytes
                 self.largest_queue = max(self.largest_queue, waiting)
 
+    def last_of(self, sender: "Node") -> int:
+        """Return the number of the last message of a node that the client has received."""
+        return self.heard[sender.name].last if sender.name in self.heard else -1
+
     async def listen(self, port: int, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(port) as client:
             await client.connect()
@@ -85,11 +89,6 @@ class Node:
             while True:
                 _, sender, number = await client.receive_event()
                 self.heard.setdefault(sender, Heard()).take(number)
-
-    async def wait_heard(self, sender: "Node", number: int) -> None:
-        """Wait until the client has received this message of a node, or a later one."""
-        while self.heard.get(sender.name, Heard()).last < number:
-            await trio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -108,22 +107,23 @@ async def open_node(name: str, options: RedisOptions) -> AsyncIterator[Node]:
 async def time_until_right(nodes: list[Node], limit_s: float) -> float:
     """Emit from every node until each has received a message of each; return how long it took.
 
+    When it returns, nothing is on its way any more.
+
     Raises:
         trio.TooSlowError: it took longer than limit_s.
     """
     began = trio.current_time()
+    first = {node.name: node.emitted for node in nodes}
+    pairs = [(sender, receiver) for sender in nodes for receiver in nodes]
     with trio.fail_after(limit_s):
-        marks: dict[str, list[int]] = {node.name: [] for node in nodes}
-        while not all(
-            any(number <= other.heard.get(node.name, Heard()).last for number in marks[node.name])
-            for node in nodes
-            for other in nodes
-        ):
+        while any(receiver.last_of(sender) < first[sender.name] for sender, receiver in pairs):
             for node in nodes:
-                marks[node.name].append(node.emitted)
                 node.emit()
             await trio.sleep(0.01)
-    return trio.current_time() - began
+        right_s = trio.current_time() - began
+        while any(receiver.last_of(sender) < sender.emitted - 1 for sender, receiver in pairs):
+            await trio.sleep(0.01)
+    return right_s
 
 
 def faults_of(sender: Node, receiver: Node) -> list[str]:
@@ -137,16 +137,3 @@ def faults_of(sender: Node, receiver: Node) -> list[str]:
     if sender is receiver and missing:
         faults.append(f"{sender.name} has lost {missing} of its own messages")
     return faults
-
-
-def summary(nodes: list[Node]) -> dict[str, Any]:
-    """Return the numbers of all nodes, for a report."""
-    return {
-        node.name: {
-            "emitted": node.emitted,
-            "heard": {sender: heard.count for sender, heard in node.heard.items()},
-            "largest_queue": node.largest_queue,
-            "redis": node.redis.statistics(),
-        }
-        for node in nodes
-    }

@@ -33,10 +33,13 @@ class Relay:
         with trio.CancelScope() as scope:
             self._connections.add(scope)
             try:
-                async with client, await trio.open_tcp_stream("127.0.0.1", self._target) as server:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._pass_on, client, server, scope)
-                        nursery.start_soon(self._pass_on, server, client, scope)
+                async with (
+                    client,
+                    await trio.open_tcp_stream("127.0.0.1", self._target) as server,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(self._pass_on, client, server, scope)
+                    nursery.start_soon(self._pass_on, server, client, scope)
             except OSError:
                 pass  # the server is away, so the client is hung up on
             finally:

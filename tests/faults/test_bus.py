@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.faults.bus import LOCAL_S, MAX_QUEUE_BYTES, SHORT, play
 from trio.testing import trio_test
+
+from tests.faults.bus import LOCAL_S, MAX_QUEUE_BYTES, SHORT, play
 
 
 @pytest.mark.alone

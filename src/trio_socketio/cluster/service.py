@@ -82,5 +82,8 @@ class Cluster:
         return f"Redis: {self.redis.fault or 'connecting'}"
 
     def check_name(self) -> str:
-        """Return why this node is not one of the cluster; empty text if it is."""
-        return self.nodes.fault
+        """Return why this node is not one of the cluster; empty text if it is.
+
+        Without Redis it cannot be, and that is said by check_redis.
+        """
+        return self.nodes.fault if self.redis.connected else ""

@@ -1,5 +1,6 @@
 """Opens streams to Redis."""
 
+import os
 import ssl
 from dataclasses import dataclass, field
 
@@ -82,4 +83,6 @@ def explain(error: BaseException) -> str:
         return explain(error.__cause__)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # trio's text names the address, which the log does anyway
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

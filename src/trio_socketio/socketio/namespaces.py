@@ -9,8 +9,8 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.signatures import check_function, is_async
-from trio_socketio.socketio.handlers import Function
 from trio_socketio.socketio.adapter import Adapter
+from trio_socketio.socketio.handlers import Function
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.parent_namespace import Matcher, ParentNamespace
 from trio_socketio.socketio.registry import Registry
