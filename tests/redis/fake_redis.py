@@ -31,7 +31,7 @@ def push(*parts: Reply) -> bytes:
 
 
 def greeting(server: str = "redis", version: str = "7.0.15", mode: str = "standalone") -> bytes:
-    pairs = {"server": server, "version": version, "proto": 3, "mode": mode}
+    pairs: dict[str, int | str] = {"server": server, "version": version, "proto": 3, "mode": mode}
     return b"%%%d\r\n" % len(pairs) + b"".join(
         encode(part if isinstance(part, int) else part.encode())
         for pair in pairs.items()
@@ -172,7 +172,7 @@ async def serving(redis: FakeRedis, path: Path, *, reads: bool = True) -> AsyncI
 async def _read(session: FakeSession, stream: trio.SocketStream) -> None:
     with suppress(trio.BrokenResourceError):
         async for data in stream:
-            session.feed(data)
+            session.feed(bytes(data))
     session.cut()
 
 

@@ -1,15 +1,15 @@
 """A connection over a stream in memory: what is sent when, and who has a turn."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
+from tests.redis.fake_redis import FakeRedis, FakeSession, push
+from tests.socketio.serving import until
 from trio.testing import MockClock, memory_stream_pair, trio_test
 
-from tests.redis.fake_redis import FakeRedis, FakeSession, push
 from trio_socketio import RedisOptions, RedisUnavailable
 from trio_socketio.protocol.redis_pipeline import Pipeline
 from trio_socketio.redis.commands import Answer, pack
@@ -41,9 +41,7 @@ class World:
         self.session = FakeSession(self.redis)
         self.counts = Counts()
         self.subscriptions = Subscriptions(self.counts, FailureLog())
-        self.connection = Connection(
-            ours, self.subscriptions, RedisOptions(**options), self.counts
-        )
+        self.connection = Connection(ours, self.subscriptions, RedisOptions(**options), self.counts)
         self.pipeline = self.connection.pipeline
         self.is_ready = trio.Event()
         self.lost = ""
@@ -88,20 +86,20 @@ async def connected(**options: Any) -> AsyncIterator[World]:
 
 @pytest.mark.req("REDIS-01")
 @trio_test
-async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send(autojump_clock: MockClock) -> None:
+async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send() -> None:
     async with connected() as world:
         await trio.testing.wait_all_tasks_blocked()
         sends, commands = world.sends, world.counts.commands
-        replies = []
+        replies: set[bytes] = set()
 
         async def ask(number: int) -> None:
             for turn in range(3):
-                replies.append(await world.ask("ECHO", f"{number}-{turn}"))
+                replies.add(await world.ask("ECHO", f"{number}-{turn}"))
 
         async with trio.open_nursery() as nursery:
             for number in range(50):
                 nursery.start_soon(ask, number)
-        assert len(set(replies)) == 150
+        assert len(replies) == 150
         assert world.sends - sends == 3
         assert world.counts.commands - commands == 150
 
@@ -109,7 +107,7 @@ async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send(autojump_clock:
 @pytest.mark.req("REDIS-14")
 @trio_test
 async def test_other_tasks_have_their_turns_while_messages_come() -> None:
-    """A receiver takes half a turn, and 1,000 messages are there at once."""
+    """A receiver takes half a turn, and 400 messages are there at once."""
     turns = 0
     turns_seen: list[int] = []
 
@@ -131,10 +129,9 @@ async def test_other_tasks_have_their_turns_while_messages_come() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count_turns)
             await world.theirs.send_all(push(b"message", b"news", b"hi") * 400)
-            while len(turns_seen) < 400:
-                await trio.sleep(0.01)
+            await until(lambda: len(turns_seen) == 400)
             nursery.cancel_scope.cancel()
-    assert len(set(turns_seen)) >= 400 / 16
+    assert len(set(turns_seen)) >= 400 / 4 / 2  # the tasks of a pass run in any order
 
 
 @pytest.mark.req("REDIS-20")
@@ -193,12 +190,14 @@ async def test_a_starved_subscriber_is_found(autojump_clock: MockClock) -> None:
     """Commands are answered, but messages do not arrive."""
     async with connected(probe_s=5) as world:
         await trio.sleep(60)
-        assert not world.lost
+        assert not world.pipeline.is_lost
         world.redis.starves = True
         began = trio.current_time()
-        while not world.lost:
-            await world.ask("PING") if not world.pipeline.is_lost else None
-            await trio.sleep(0.5)
+        with suppress(RedisUnavailable):
+            while True:
+                await world.ask("PING")
+                await trio.sleep(0.5)
+        await until(lambda: bool(world.lost))
         assert trio.current_time() - began <= 16
         assert world.lost == "messages to ourselves have not come back for 10 s"
         assert world.counts.probe_failures == 2
@@ -209,10 +208,8 @@ async def test_a_starved_subscriber_is_found(autojump_clock: MockClock) -> None:
 async def test_a_server_that_stands_still_is_found(autojump_clock: MockClock) -> None:
     async with connected(probe_s=5) as world:
         world.session.feed = lambda data: None  # type: ignore[method-assign]
-        began = trio.current_time()
-        while not world.lost:
-            await trio.sleep(0.5)
-        assert trio.current_time() - began <= 16
+        await trio.sleep(16)
+        assert world.lost
 
 
 @pytest.mark.req("REDIS-32")
@@ -244,7 +241,7 @@ async def test_the_end_of_the_stream_is_a_loss(autojump_clock: MockClock) -> Non
     async with connected() as world:
         answer = Answer()
         world.pipeline.add(pack("ECHO", "x"), answer)
-        world.theirs.close()
+        world.theirs.send_stream.close()
         with pytest.raises(RedisUnavailable):
             await answer.wait("ECHO", 5)
         assert world.pipeline.is_lost

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from tests.redis.fake_redis import FakeRedis, FakeSession
+
 from trio_socketio.protocol.redis_pipeline import Pipeline
 from trio_socketio.redis.commands import pack
 from trio_socketio.redis.redis import Publications

@@ -10,11 +10,11 @@ from typing import Any, Final
 import pytest
 import trio
 import trustme
-from trio.testing import trio_test
-
 from tests.redis.test_subscriptions import Inbox
 from tests.redis_server import RedisServer, running_redis
 from tests.socketio.serving import until
+from trio.testing import trio_test
+
 from trio_socketio import (
     ConfigurationError,
     Redis,
@@ -57,7 +57,7 @@ async def test_a_script_is_sent_once_and_after_a_flush(shared_redis: RedisServer
         shared_redis.command("SCRIPT", "FLUSH")
         assert await script.run(["n"], [10]) == 14
         assert redis.statistics().script_loads == 2
-        with pytest.raises(RedisCommandError, match="[Cc]ompiling"):
+        with pytest.raises(RedisCommandError, match=r"[Cc]ompiling"):
             await redis.script("no lua").run()
         with pytest.raises(RedisCommandError, match="my fault"):
             await redis.script("return redis.error_reply('MINE my fault')").run()
@@ -254,7 +254,9 @@ async def tls_in_front_of(server: RedisServer, context: ssl.SSLContext) -> Async
     listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, serve, listeners)
-        yield listeners[0].transport_listener.socket.getsockname()[1]
+        transport = listeners[0].transport_listener
+        assert isinstance(transport, trio.SocketListener)
+        yield transport.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 
 

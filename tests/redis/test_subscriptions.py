@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, trio_test
-
-from tests.redis.fake_redis import FakeRedis, encode, serving
+from tests.redis.fake_redis import FakeRedis, encode, greeting, serving
 from tests.redis.test_redis import connected, cut, hold
 from tests.socketio.serving import until
+from trio.testing import MockClock, trio_test
+
 from trio_socketio import (
     LocalProtocolError,
     Redis,
@@ -35,13 +35,18 @@ class Inbox:
         return [payload for _, payload in self.messages]
 
 
+def is_confirmed(subscription: Subscription) -> bool:
+    """The same as its attribute, of which mypy would believe that it never changes."""
+    return subscription.confirmed
+
+
 @pytest.mark.req("REDIS-25")
 @trio_test
 async def test_messages_come_in_their_order(tmp_path: Path) -> None:
     async with connected(tmp_path) as (redis, server):
         news, all_of_them = Inbox(), Inbox()
         subscription = redis.subscribe("news", news.receive)
-        assert not subscription.confirmed
+        assert not is_confirmed(subscription)
         await subscription.wait_confirmed()
         assert subscription.confirmed
         await redis.subscribe("n*", all_of_them.receive, pattern=True).wait_confirmed()
@@ -100,6 +105,7 @@ async def test_a_closed_subscription_receives_nothing_more(tmp_path: Path) -> No
         await redis.execute("PING")
         assert first.payloads == [b"1"]
         assert second.payloads == []
+        await redis.execute("PING")
         assert server.commands.count([b"SUBSCRIBE", b"news"]) == 1
         assert server.commands.count([b"UNSUBSCRIBE", b"news"]) == 1
         subscriptions[0].close()  # again
@@ -142,12 +148,12 @@ async def test_subscriptions_outlive_the_connection(
         server.hello = b"-ERR not now\r\n"
         cut(server)
         await until(lambda: not redis.connected)
-        assert not old.confirmed
+        assert not is_confirmed(old)
         late = redis.subscribe("news", new.receive, gap=new.gaps.append)
         with pytest.raises(RedisUnavailable, match="not subscribed yet"):
             await late.wait_confirmed()
         await trio.sleep(20)
-        server.hello = FakeRedis().hello
+        server.hello = greeting()
         await redis.wait_connected()
         assert old.confirmed
         assert late.confirmed
@@ -168,12 +174,13 @@ async def test_a_gap_counts_from_the_last_sign_of_life(
         inbox = Inbox()
         await redis.subscribe("news", print, gap=inbox.gaps.append).wait_confirmed()
         hold(server, b"PUBLISH")
+        server.hello = b"-ERR not now\r\n"
         began = trio.current_time()
-        await until(lambda: not redis.connected)
-        del server.answers[b"PUBLISH"]
+        await trio.sleep(30)
+        server.answers.clear()
+        server.hello = greeting()
         await redis.wait_connected()
-        (gap,) = inbox.gaps
-        assert 10 <= gap <= trio.current_time() - began + 6
+        assert inbox.gaps == [pytest.approx(trio.current_time() - began, abs=0.1)]
 
 
 @pytest.mark.req("REDIS-28")
@@ -214,7 +221,7 @@ async def test_a_refused_subscription_is_told_and_asked_for_again(
         with pytest.raises(RedisCommandError, match="NOPERM no channel"):
             await secret.wait_confirmed()
         await other.wait_confirmed()
-        assert not secret.confirmed
+        assert not is_confirmed(secret)
         assert "refuses the subscription to b'secret': NOPERM no channel" in caplog.text
         server.answers[b"SUBSCRIBE"] = accept
         cut(server)
@@ -264,7 +271,7 @@ async def test_waiting_ends_with_the_connection(tmp_path: Path) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
-            await until(lambda: server.names()[-1] == "SUBSCRIBE")
+            await until(lambda: [b"SUBSCRIBE", b"news"] in server.commands)
             del server.answers[b"SUBSCRIBE"]
             cut(server)
         assert len(raised) == 1

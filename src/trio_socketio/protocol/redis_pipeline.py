@@ -4,7 +4,7 @@
 
     add ──> output ──> take          bytes that have to be sent
        └──> waiting ─┐               slots, in the order of their commands
-    feed ──> reader ─┴─> dispatch    a reply goes to the slot that waits longest, a message to receive
+    feed ──> reader ─┴─> dispatch    a reply goes to the slot that waits longest
 
 Redis answers in the order of the commands, and nothing else says which reply belongs to which. So a
 slot keeps its place even if nobody waits for it any more. Under RESP3 messages are pushes, which
@@ -145,7 +145,7 @@ class Pipeline:
         Args:
             command: packed.
             slot: for its reply.
-            is_bounded: False for a command of the connection itself, for which there is always room.
+            is_bounded: False for a command of the connection itself, which always has room.
         Returns:
             False if the queue is full or the connection is lost; nothing was queued then.
         """

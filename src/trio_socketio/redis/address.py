@@ -60,7 +60,7 @@ def parse_address(url: str) -> Address:
     """
     try:
         _check(url)
-        said = parse_url(url)
+        said = parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError:  # its message may show a part of the password
         raise OptionError("url", _EXPECTED, hides_value=True) from None
     path: str | None = said.get("path")

@@ -9,15 +9,17 @@ from trio_socketio.errors import LocalProtocolError, RedisCommandError, RedisUna
 
 Argument = str | bytes | int | float
 
-_CHANGES_THE_CONNECTION: Final = frozenset(
-    """ASKING AUTH CLIENT|REPLY CLIENT|TRACKING DISCARD EXEC HELLO MONITOR MULTI PSUBSCRIBE PSYNC
-    PUNSUBSCRIBE QUIT READONLY READWRITE RESET SELECT SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC
-    UNSUBSCRIBE UNWATCH WATCH""".split()
-)
-_BLOCKS: Final = frozenset(
-    """BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN WAIT WAITAOF XREAD|BLOCK
-    XREADGROUP|BLOCK""".split()
-)
+# fmt: off
+_CHANGES_THE_CONNECTION: Final = frozenset((
+    "ASKING", "AUTH", "CLIENT|REPLY", "CLIENT|TRACKING", "DISCARD", "EXEC", "HELLO", "MONITOR",
+    "MULTI", "PSUBSCRIBE", "PSYNC", "PUNSUBSCRIBE", "QUIT", "READONLY", "READWRITE", "RESET",
+    "SELECT", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC", "UNSUBSCRIBE", "UNWATCH", "WATCH",
+))
+_BLOCKS: Final = frozenset((
+    "BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT",
+    "WAITAOF", "XREAD|BLOCK", "XREADGROUP|BLOCK",
+))
+# fmt: on
 
 
 def pack(*arguments: Argument) -> bytes:
@@ -27,7 +29,7 @@ def pack(*arguments: Argument) -> bytes:
         LocalProtocolError: an argument is of another type, or is text that has no UTF-8.
     """
     try:
-        packed: bytes = hiredis.pack_command(arguments)
+        packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type] # its stub has one
     except (TypeError, UnicodeError) as error:
         raise LocalProtocolError(f"a command cannot be sent to Redis: {error}") from None
     return packed

@@ -23,7 +23,7 @@ SLICE_BYTES: Final = 256 << 10
 """How many bytes are sent before the time for them begins anew."""
 TURN_S: Final = 0.001
 """After so long with messages all other tasks have a turn."""
-BATCH: Final = 16
+BATCH: Final = 4
 """How many replies and messages are handled between two looks at the clock."""
 
 
@@ -82,11 +82,11 @@ class Connection:
             RedisUnavailable: the connection was lost; the message says why.
         """
         try:
-            with self._scope:
-                async with alone(trio.open_nursery()) as nursery:
-                    nursery.start_soon(self._read)
-                    nursery.start_soon(self._write)
-                    await self._use(log_in, ready)
+            async with alone(trio.open_nursery()) as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._write)
+                await self._use(log_in, ready)
         except RedisUnavailable as error:
             self._lose(str(error))
         finally:
@@ -143,7 +143,7 @@ class Connection:
                 self.read_at = trio.current_time()
                 self._read_bytes += len(data)
                 self._counts.bytes_received += len(data)
-                self.pipeline.feed(data)
+                self.pipeline.feed(bytes(data))
                 turn_ends = monotonic() + TURN_S
                 while dispatch(BATCH):
                     if monotonic() >= turn_ends:

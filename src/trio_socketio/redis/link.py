@@ -1,7 +1,6 @@
 """Keeps a connection to Redis: makes one, and the next one when it is lost."""
 
 import logging
-from collections.abc import Callable
 from math import inf
 from typing import Final
 

@@ -15,7 +15,7 @@ from trio_socketio.runtime.groups import alone
 async def open_redis(
     url: str | None = None, *, options: RedisOptions | None = None
 ) -> AsyncIterator[Redis]:
-    """Open a connection to Redis. It is there when the block begins, and made again when it is lost.
+    """Open a connection to Redis, which is there when the block begins, and made again when lost.
 
     As long as the server cannot be reached it is tried again; a ``trio.fail_after`` around this
     sets a limit. At the end of the block, what was sent before has up to one second to be answered.

@@ -24,9 +24,7 @@ class Probe:
         counts: where misses are counted.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, prefix: str, interval_s: float, counts: Counts
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, prefix: str, interval_s: float, counts: Counts) -> None:
         self._pipeline = pipeline
         self._interval_s = interval_s
         self._counts = counts

@@ -5,7 +5,7 @@ from hashlib import sha1
 from typing import Any
 
 from trio_socketio.errors import RedisCommandError
-from trio_socketio.redis.commands import Answer, Argument, pack
+from trio_socketio.redis.commands import Argument
 from trio_socketio.redis.statistics import Counts
 
 Call = Callable[..., Awaitable[Any]]

@@ -44,7 +44,7 @@ class RedisStatistics:
             Redis.
         unconfirmed: messages that were queued or sent, and whose answer was lost with the
             connection.
-        messages: messages that have arrived, those with which the connection probes itself included.
+        messages: messages that have arrived, with those of the connection to itself.
         receiver_failures: how often a function that receives messages has failed.
         reconnects: how often a connection was made after the first one.
         probe_failures: how often the connection's message to itself did not come back.

@@ -47,7 +47,9 @@ class _Channel:
         self.changed.set()
         self.changed = trio.Event()
 
-    def confirmation(self, verb: str, done: Callable[[RedisCommandError | None], None]) -> tuple[bytes, Confirmation]:
+    def confirmation(
+        self, verb: str, done: Callable[[RedisCommandError | None], None]
+    ) -> tuple[bytes, Confirmation]:
         """Return the command that begins or ends the subscription, and the slot for it."""
         name = f"p{verb}" if self.is_pattern else verb
         return pack(name.upper(), self.name), Confirmation(name.encode(), self.name, done)
@@ -185,12 +187,17 @@ class Subscriptions:
                 else:
                     self._deferred[channel] = None
             return
-        if pipeline is not None and channel.state in (State.ASKED, State.CONFIRMED):
-            if not pipeline.add(*channel.confirmation("unsubscribe", _ignore)):
-                self._deferred[channel] = None
-                return
+        has_asked = channel.state in (State.ASKED, State.CONFIRMED)
+        if has_asked and not self._leave(channel):
+            self._deferred[channel] = None
+            return
         channel.advance(Input.LEAVE)
         del (self._patterns if channel.is_pattern else self._channels)[channel.name]
+
+    def _leave(self, channel: _Channel) -> bool:
+        """Send the end of a subscription, unless the queue is full."""
+        assert self._pipeline is not None, "without a connection nothing was asked for"
+        return self._pipeline.add(*channel.confirmation("unsubscribe", _ignore))
 
     def _asked(self, channel: _Channel, refusal: RedisCommandError | None) -> None:
         """Note what Redis has answered to a SUBSCRIBE."""
