@@ -161,7 +161,7 @@ class Program:
         ):
             with self._starting:
                 await self._services.start(runtime)  # first, as they end after the server
-            if self._starting.cancelled_caught:  # RUN-45
+            if self._starting.cancelled_caught:  # CLUS-03
                 return
             reloads.start_soon(self._reload_when_asked)
             serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from trio_socketio.adapters.redis_broadcasts import Broadcasts
 from trio_socketio.codec.redis_adapter import is_pickle
 from trio_socketio.engine.ids import RandomText
 from trio_socketio.errors import ProtocolError
@@ -94,6 +95,7 @@ class Bus:
         max_message_bytes: larger messages are dropped unread.
 
     Attributes:
+        broadcasts: receives those of other servers, for all namespaces.
         counts: what has happened so far.
     """
 
@@ -111,6 +113,7 @@ class Bus:
         self.request_timeout_s = request_timeout_s
         self.answers_apart = answers_apart
         self.counts = BusCounts()
+        self.broadcasts = Broadcasts(self)
         self._max_message_bytes = max_message_bytes
         self._ids = RandomText()
         self._told_recovery = False

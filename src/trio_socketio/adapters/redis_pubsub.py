@@ -123,6 +123,7 @@ class RedisAdapter(Adapter):
             self._bus.tell_recovery()
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
+                await self._bus.broadcasts.wait_confirmed()
                 for subscription in self._subscriptions:
                     await subscription.wait_confirmed()
         except TrioSocketIOError as error:
@@ -132,10 +133,8 @@ class RedisAdapter(Adapter):
 
     def _subscribe(self) -> None:
         redis, channels, receiver = self._bus.redis, self._channels, self._receiver
+        self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
         self._subscriptions = [
-            redis.subscribe(
-                channels.pattern, receiver.receive_broadcast, pattern=True, gap=self._bus.tell_gap
-            ),
             redis.subscribe(channels.response, receiver.receive_response),
             redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
             # Last, because other servers expect answers from all that are subscribed to it.
@@ -146,6 +145,7 @@ class RedisAdapter(Adapter):
         """Unsubscribe: the namespace or its server has ended."""
         for subscription in self._subscriptions:
             subscription.close()
+        self._bus.broadcasts.leave(self._namespace.name)
         self._subscriptions = []
         self._bus.flush()
 

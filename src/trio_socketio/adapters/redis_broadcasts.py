@@ -1,0 +1,68 @@
+"""The broadcasts of other servers, for all namespaces of this one."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from trio_socketio.codec.redis_channels import broadcast_pattern
+
+if TYPE_CHECKING:
+    from trio_socketio.adapters.redis_bus import Bus, Subscription
+
+Receive = Callable[[bytes, bytes], None]
+"""Called with the channel and the payload of a broadcast."""
+
+
+class Broadcasts:
+    """One subscription for the broadcasts of all namespaces (BUS-02).
+
+    Servers of Node have a pattern for each namespace. Redis compares each message with every
+    pattern, so many namespaces would make it slow; and a rule of its ACL allows a pattern only if
+    it is exactly that one, so nobody could write a rule for namespaces that clients make up.
+
+    Args:
+        bus: brings the messages.
+    """
+
+    def __init__(self, bus: "Bus") -> None:
+        self._bus = bus
+        self._prefix_length = len(bus.key.encode()) + 1
+        self._receivers: dict[bytes, Receive] = {}
+        self._odd: dict[bytes, Receive] = {}  # of namespaces with a # in their names
+        self._subscription: Subscription | None = None
+
+    def join(self, namespace: str, receive: Receive) -> None:
+        """Have the broadcasts of a namespace received."""
+        name = namespace.encode()
+        (self._odd if b"#" in name else self._receivers)[name] = receive
+        if self._subscription is None:
+            self._subscription = self._bus.redis.subscribe(
+                broadcast_pattern(self._bus.key),
+                self._receive,
+                pattern=True,
+                gap=self._bus.tell_gap,
+            )
+
+    def leave(self, namespace: str) -> None:
+        """Receive no more broadcasts of a namespace."""
+        name = namespace.encode()
+        self._receivers.pop(name, None)
+        self._odd.pop(name, None)
+        if self._subscription is not None and not (self._receivers or self._odd):
+            self._subscription.close()
+            self._subscription = None
+
+    async def wait_confirmed(self) -> None:
+        """Wait until Redis has confirmed the subscription; see Subscription."""
+        if self._subscription is not None:
+            await self._subscription.wait_confirmed()
+
+    def _receive(self, channel: bytes, message: bytes) -> None:
+        start = self._prefix_length
+        receive = self._receivers.get(channel[start : channel.find(b"#", start)])
+        if receive is not None:
+            receive(channel, message)
+        elif not self._odd:
+            self._bus.counts.skipped += 1
+        for name, receive in self._odd.items():
+            if channel.startswith(name + b"#", start):
+                receive(channel, message)
