@@ -20,12 +20,12 @@ import hiredis
 from trio_socketio.errors import RedisCommandError, RemoteProtocolError
 
 CONFIRMATIONS: Final = frozenset((b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe"))
-MESSAGES: Final = frozenset((b"message", b"pmessage"))
 
 Message = list[Any]
 """``[b"message", channel, payload]`` or ``[b"pmessage", pattern, channel, payload]``."""
 
 _INCOMPLETE: Final = object()
+_Push: Final = hiredis.PushNotification
 
 
 class Slot(Protocol):
@@ -193,27 +193,27 @@ class Pipeline:
             Whether there may be more; False if no whole one is left.
         Raises:
             RemoteProtocolError: what was fed is no RESP3, is too large, or does not fit the
-                commands. Nothing more can be made of the input; the connection has to end.
+                commands. Nothing can be made of the rest, so the connection has to end.
         """
-        gets, waiting = self._reader.gets, self._waiting
+        gets, waiting, receive = self._reader.gets, self._waiting, self._receive
         try:
             for done in range(limit):
                 reply = gets()
                 if reply is _INCOMPLETE:
                     self._check_size(done)
                     return False
-                if type(reply) is hiredis.PushNotification:
+                if type(reply) is _Push:
                     kind = reply[0]
-                    if kind in MESSAGES:
-                        self._receive(reply)
+                    if kind == b"message" or kind == b"pmessage":
+                        receive(reply)
                     elif kind in CONFIRMATIONS:
                         self._confirm(reply)
                     # Any other push is of a feature that we do not switch on.
                 elif waiting:
                     waiting.popleft().answer(reply)
                 else:
-                    raise RemoteProtocolError("Redis sent a reply to no command")
-        except hiredis.ProtocolError as error:
+                    raise RemoteProtocolError("Redis sent a reply to no command")  # REDIS-11
+        except hiredis.ProtocolError as error:  # REDIS-22
             raise RemoteProtocolError(f"Redis sent what is not RESP3: {error}") from None
         self._partial_bytes = 0
         return True
@@ -237,7 +237,7 @@ class Pipeline:
     # -- end
 
     def lose(self, reason: str) -> None:
-        """End everything: no command is taken any more, and each slot learns that it is lost.
+        """End everything: no command is taken any more, and each slot learns of it (REDIS-19).
 
         Args:
             reason: why, in words.

@@ -101,6 +101,7 @@ class Answer:
         with trio.move_on_after(timeout_s):
             await self._event.wait()
         if not self._event.is_set():
+            # REDIS-36
             raise TimeoutError(f"Redis has not answered {name} within {timeout_s:g} s")
         error, reply = self._error, self._reply
         self._error = self._reply = None

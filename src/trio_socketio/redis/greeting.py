@@ -35,7 +35,7 @@ class Host:
 
 
 async def greet(pipeline: Pipeline, access: Access) -> Host:
-    """Switch to RESP3, log in and select the database.
+    """Switch to RESP3, log in and select the database (REDIS-03).
 
     Raises:
         ConfigurationError: that will never work: the user, password or database is wrong, the user
