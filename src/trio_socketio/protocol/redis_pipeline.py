@@ -13,6 +13,7 @@ come between the replies. A subscription is confirmed by a push as well, in plac
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -29,7 +30,13 @@ _Push: Final = hiredis.PushNotification
 
 
 class Slot(Protocol):
-    """Waits for the reply to one command. One of its methods is called, once."""
+    """Waits for the reply to one command. Either `answer` or `lose` is called, once.
+
+    Attributes:
+        deadline: when it has waited for too long, on the caller's clock; infinite if it may wait.
+    """
+
+    deadline: float
 
     def answer(self, reply: Any) -> None:
         """Take the reply.
@@ -39,6 +46,9 @@ class Slot(Protocol):
         Raises:
             RemoteProtocolError: it is no reply to this command.
         """
+
+    def expire(self) -> None:
+        """Learn that the deadline has passed. The reply may still come; it is of no use then."""
 
     def lose(self, reason: str) -> None:
         """Learn that no reply will come, because the connection is lost."""
@@ -54,11 +64,12 @@ class Confirmation:
             called if the connection is lost.
     """
 
-    __slots__ = ("_done", "_kind", "_name")
+    __slots__ = ("_done", "_kind", "_name", "deadline")
 
     def __init__(
         self, kind: bytes, name: bytes, done: Callable[[RedisCommandError | None], None]
     ) -> None:
+        self.deadline = inf
         self._kind = kind
         self._name = name
         self._done = done
@@ -77,6 +88,9 @@ class Confirmation:
         if not isinstance(reply, RedisCommandError):
             raise RemoteProtocolError("Redis sent a reply in place of a confirmation")
         self._done(reply)
+
+    def expire(self) -> None:
+        """Do nothing: it has no deadline."""
 
     def lose(self, reason: str) -> None:
         """Do nothing: whoever is subscribed learns of the loss of the whole connection."""
@@ -233,6 +247,25 @@ class Pipeline:
             raise RemoteProtocolError(
                 f"Redis sent more than {self._max_reply_bytes} bytes that are not one whole reply"
             )
+
+    # -- time
+
+    def expire(self, now: float) -> float:
+        """Tell those slots whose deadline has passed. They keep their places.
+
+        Args:
+            now: on the clock of their deadlines.
+        Returns:
+            When the next deadline passes; infinite if there is none. Slots that were queued later
+            are taken to have later deadlines.
+        """
+        for slot in self._waiting:
+            if now < slot.deadline < inf:
+                return slot.deadline
+            if slot.deadline <= now:
+                slot.deadline = inf
+                slot.expire()
+        return inf
 
     # -- end
 

@@ -217,7 +217,10 @@ class Subscriptions:
     # -- connections
 
     def attach(self, pipeline: Pipeline) -> None:
-        """Make all subscriptions on a new connection (REDIS-26)."""
+        """Make all subscriptions on a new connection (REDIS-26).
+
+        Channels that could not be left, because the queue was full, are forgotten.
+        """
         self._pipeline = pipeline
         for channel in (*self._channels.values(), *self._patterns.values()):
             self._settle(channel)
@@ -234,8 +237,6 @@ class Subscriptions:
                 for one in channel.subscriptions:
                     one._lost_at = lost_at
             channel.advance(Input.DISCONNECT)
-            if not channel.subscriptions:  # it could not be left, because the queue was full
-                self._settle(channel)
         self._deferred.clear()
 
     def retry(self) -> None:
