@@ -18,6 +18,7 @@ from trio_socketio import (
     Cookie,
     HttpCompression,
     PerMessageDeflate,
+    RedisOptions,
     ServerOptions,
 )
 from trio_socketio.control import BackendOptions, ControlOptions, ForwardedEvents
@@ -37,6 +38,7 @@ KINDS: tuple[type[OptionGroup], ...] = (
     BackendOptions,
     ControlOptions,
     ForwardedEvents,
+    RedisOptions,
     *GROUPS.values(),
 )
 FIELDS: list[tuple[type, str, Any]] = [
@@ -216,6 +218,7 @@ OTHER: dict[str, Any] = {
     "per_message_deflate": PerMessageDeflate(),
     "cookie": Cookie(),
     "initial_packet": "hello",
+    "sid_prefix": "n-01",
     "cors_origins": ("https://a.example",),
     "cors_methods": ("GET",),
     "cors_allowed_headers": ("authorization",),

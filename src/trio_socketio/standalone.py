@@ -91,6 +91,8 @@ def load_program(
 class Program:
     """The standalone server: an app, its endpoints, and the configuration that holds.
 
+    It has 13 attributes: what it was made of, what it serves, and the start and reload under way.
+
     Attributes:
         server: the app's server.
     """

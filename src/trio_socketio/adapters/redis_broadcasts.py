@@ -1,15 +1,40 @@
 """The broadcasts of other servers, for all namespaces of this one."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from trio_socketio.codec.redis_channels import broadcast_pattern
 
-if TYPE_CHECKING:
-    from trio_socketio.adapters.redis_bus import Bus, Subscription
-
 Receive = Callable[[bytes, bytes], None]
 """Called with the channel and the payload of a broadcast."""
+
+
+class Subscription(Protocol):
+    """A channel, or a pattern of channels, whose messages are received."""
+
+    async def wait_confirmed(self) -> None:
+        """Wait until Redis has confirmed it.
+
+        Raises:
+            RedisUnavailable: there is no connection; the subscription takes effect with the next.
+        """
+
+    def close(self) -> None:
+        """Receive nothing more."""
+
+
+class Subscribing(Protocol):
+    """The part of a connection to Redis that subscribes; see Redis."""
+
+    def subscribe(
+        self,
+        channel: bytes,
+        receive: Receive,
+        *,
+        pattern: bool = False,
+        gap: Callable[[float], None] | None = None,
+    ) -> Subscription:
+        """Have receive called with the channel and the payload of each message."""
 
 
 class Broadcasts:
@@ -20,12 +45,20 @@ class Broadcasts:
     it is exactly that one, so nobody could write a rule for namespaces that clients make up.
 
     Args:
-        bus: brings the messages.
+        redis: the connection.
+        key: the prefix of all channels.
+        tell_gap: called with the seconds for which messages may have been missed.
+
+    Attributes:
+        skipped: how many messages were for namespaces that this server does not have.
     """
 
-    def __init__(self, bus: "Bus") -> None:
-        self._bus = bus
-        self._prefix_length = len(bus.key.encode()) + 1
+    def __init__(self, redis: Subscribing, key: str, tell_gap: Callable[[float], None]) -> None:
+        self.skipped = 0
+        self._redis = redis
+        self._key = key
+        self._tell_gap = tell_gap
+        self._prefix_length = len(key.encode()) + 1
         self._receivers: dict[bytes, Receive] = {}
         self._odd: dict[bytes, Receive] = {}  # of namespaces with a # in their names
         self._subscription: Subscription | None = None
@@ -35,11 +68,8 @@ class Broadcasts:
         name = namespace.encode()
         (self._odd if b"#" in name else self._receivers)[name] = receive
         if self._subscription is None:
-            self._subscription = self._bus.redis.subscribe(
-                broadcast_pattern(self._bus.key),
-                self._receive,
-                pattern=True,
-                gap=self._bus.tell_gap,
+            self._subscription = self._redis.subscribe(
+                broadcast_pattern(self._key), self._receive, pattern=True, gap=self._tell_gap
             )
 
     def leave(self, namespace: str) -> None:
@@ -62,7 +92,7 @@ class Broadcasts:
         if receive is not None:
             receive(channel, message)
         elif not self._odd:
-            self._bus.counts.skipped += 1
+            self.skipped += 1
         for name, receive in self._odd.items():
             if channel.startswith(name + b"#", start):
                 receive(channel, message)

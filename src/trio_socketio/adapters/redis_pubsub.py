@@ -6,12 +6,12 @@ waits for Redis. What other servers send while Redis is away is lost, and the lo
 
 from collections.abc import Iterable
 from copy import copy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.acks import Ack, Keep
-from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Subscription
+from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection
 from trio_socketio.adapters.redis_receiver import Receiver, local_rooms
 from trio_socketio.adapters.redis_records import (
     details_of,
@@ -43,6 +43,9 @@ from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
 from trio_socketio.socketio.remote_socket import SocketDetails
 from trio_socketio.socketio.target import Target
+
+if TYPE_CHECKING:
+    from trio_socketio.adapters.redis_broadcasts import Subscription
 
 KEY: Final = "socket.io"
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -87,7 +90,9 @@ class RedisPubSub:
 
     def statistics(self) -> BusCounts:
         """Return what the adapters have counted so far. The numbers do not change any more."""
-        return copy(self._bus.counts)
+        counts = copy(self._bus.counts)
+        counts.skipped += self._bus.broadcasts.skipped
+        return counts
 
 
 class RedisAdapter(Adapter):
