@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 from tests.redis.fake_redis import FakeRedis, encode, greeting, serving
-from tests.redis.test_redis import connected, cut, hold
+from tests.redis.test_redis import connected, cut, hold, reconnected
 from tests.socketio.serving import until
 from trio.testing import MockClock, trio_test
 
@@ -194,8 +194,7 @@ async def test_a_gap_function_that_fails_is_counted(tmp_path: Path) -> None:
         redis.subscribe("news", inbox.receive, gap=fail)
         await redis.subscribe("news", inbox.receive, gap=inbox.gaps.append).wait_confirmed()
         cut(server)
-        await until(lambda: not redis.connected)
-        await redis.wait_connected()
+        await reconnected(redis)
         assert len(inbox.gaps) == 1
         assert redis.statistics().receiver_failures == 1
 
@@ -225,8 +224,7 @@ async def test_a_refused_subscription_is_told_and_asked_for_again(
         assert "refuses the subscription to b'secret': NOPERM no channel" in caplog.text
         server.answers[b"SUBSCRIBE"] = accept
         cut(server)
-        await until(lambda: not redis.connected)
-        await redis.wait_connected()
+        await reconnected(redis)
         assert secret.confirmed
         secret.close()
         server.answers[b"SUBSCRIBE"] = refuse
