@@ -16,7 +16,14 @@ from tests.socketio.recovering import arriving, recovering_server
 from tests.socketio.serving import serving, until
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import AckTimeout, RedisPubSub, Socket, Target, TrioSocketIOError
+from trio_socketio import (
+    AckTimeout,
+    LocalProtocolError,
+    RedisPubSub,
+    Socket,
+    Target,
+    TrioSocketIOError,
+)
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
 
@@ -228,6 +235,22 @@ async def test_what_is_published_is_what_node_publishes() -> None:
         assert socket.rooms == {socket.id, "here"}, "none of it came back"
 
 
+@pytest.mark.req("BUS-21")
+@trio_test
+async def test_what_clients_cannot_be_sent_is_not_published() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        redis.taken()
+        for arguments in ([b""] * 11, [2**64], [object()]):
+            with pytest.raises(LocalProtocolError):
+                node.server.emit("bad", *arguments)
+            with pytest.raises(LocalProtocolError):
+                await node.server.emit_with_ack("bad", *arguments)
+        with pytest.raises(LocalProtocolError):
+            node.server.server_side_emit("bad", object())
+        assert redis.taken() == []
+
+
 @pytest.mark.req("BUS-16", "BUS-26")
 @pytest.mark.parametrize("is_apart", [False, True])
 @trio_test
@@ -424,6 +447,29 @@ async def test_a_server_that_does_not_answer_is_missed(autojump_clock: MockClock
         assert await adapter.socket_rooms(b.id) == frozenset((b.id,))
         with pytest.raises(AckTimeout):
             await here.server.to("nobody").emit_with_ack("q", timeout_s=1)
+
+
+@trio_test
+async def test_no_more_answers_count_than_clients_were_asked(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        socket = enter(node.server.of("/"))
+        peer = Peer(redis)
+
+        def reply(channel: bytes, payload: bytes) -> None:
+            request = msgspec.msgpack.decode(payload)
+            told = {"requestId": request["requestId"]}
+            redis.publish(RESPONSE, pack(told | {"type": 9, "packet": "too early"}))
+            redis.publish(RESPONSE, pack(told | {"type": 8, "clientCount": 1}))
+            redis.publish(RESPONSE, pack(told | {"type": 5}))
+            for text in ("answer", "too many"):
+                redis.publish(RESPONSE, pack(told | {"type": 9, "packet": text}))
+
+        peer.node.connection.subscribe(REQUEST, reply)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_soon, socket)
+            answers = await node.server.emit_with_ack("q", timeout_s=1)
+        assert answers == ["answer", "soon"]
 
 
 @trio_test

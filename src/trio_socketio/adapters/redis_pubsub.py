@@ -56,7 +56,8 @@ class RedisPubSub:
     """Makes the adapters of a server: ``Server(adapter=RedisPubSub(redis))``.
 
     Args:
-        redis: the connection, which the program runs.
+        redis: the connection, which the program runs. Servers that share one count as one, and so
+            do not wait for one another's answers: give each its own.
         key: the prefix of all channels, the same on all servers.
         request_timeout_s: how long other servers may take to answer.
         publish_on_specific_response_channel: whether answers are sent to the server that asks

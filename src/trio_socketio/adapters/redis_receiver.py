@@ -87,7 +87,7 @@ class Receiver:
         except ProtocolError as error:
             self._bus.drop(channel, message, error)
             return
-        if broadcast.uid == self._uid or broadcast.packet.nsp != self._place.name:
+        if broadcast.packet.nsp != self._place.name:
             self._bus.counts.skipped += 1
             return
         try:
