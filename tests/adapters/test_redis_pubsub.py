@@ -26,6 +26,7 @@ from trio_socketio import (
 )
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
+from trio_socketio.socketio.revisions import REVISION_4
 
 pack: Final = msgspec.msgpack.encode
 ALL: Final = b"socket.io#/#"
@@ -249,6 +250,41 @@ async def test_what_clients_cannot_be_sent_is_not_published() -> None:
         with pytest.raises(LocalProtocolError):
             node.server.server_side_emit("bad", object())
         assert redis.taken() == []
+
+
+@pytest.mark.req("BUS-27")
+@trio_test
+async def test_secret_ids_are_not_published(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2) as (here, there):
+        peer = Peer(redis)
+        old = enter(here.server.of("/"), revision=REVISION_4)
+        other = enter(there.server.of("/"))
+        secret = old.id
+        assert secret != old.public_id
+        old.broadcast.emit("a")
+        old.to("x").emit("b")
+        to_it = here.server.to(secret)
+        to_it.emit("c")
+        to_it.sockets_join("x")
+        to_it.except_("y").sockets_leave("x")
+        with pytest.raises(AckTimeout):
+            await to_it.emit_with_ack("d", timeout_s=1)
+        with pytest.raises(AckTimeout):  # the peer does not answer
+            await to_it.fetch_sockets()
+        other.broadcast.emit("e")
+        peer.ask(requestId="r", type=5, opts={})
+        peer.ask(requestId="r", type=1)
+        to_it.disconnect_sockets()
+        old.broadcast.emit("f")
+        assert texts(other) == [b'42["a"]', b'42["f"]']
+        assert [text[text.index(b"[") :] for text in texts(old)[:-1]] == [
+            b'["c"]',
+            b'["d"]',
+            b'["e"]',
+        ]
+        assert not [one for one in redis.published if secret.encode() in b"".join(one)]
+        assert [one for one in redis.published if old.public_id.encode() in b"".join(one)]
 
 
 @pytest.mark.req("BUS-16", "BUS-26")

@@ -9,6 +9,7 @@ from copy import copy
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from trio_socketio.acks import Ack, Keep
 from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Subscription
@@ -31,6 +32,7 @@ from trio_socketio.codec.redis_messages import (
     LeaveRequest,
     RoomsRequest,
     RoomsResponse,
+    Selection,
     ServerSideRequest,
     ServerSideResponse,
     SocketsResponse,
@@ -166,34 +168,32 @@ class RedisAdapter(Adapter):
         """
         if target.local:
             return super().broadcast(arguments, target)
-        message = self._encoder.encode(
-            arguments, encoded_options_of(target)
-        )  # BUS-21: first of all
+        told = self._in_public(target)
+        # BUS-21: first of all, so that what cannot travel has reached nobody.
+        message = self._encoder.encode(arguments, encoded_options_of(told))
         selected = super().broadcast(arguments, target)
-        self._bus.publish(self._channels.of_broadcast(target.rooms), message)
+        self._bus.publish(self._channels.of_broadcast(told.rooms), message)
         return selected
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Put the sockets of target into rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().add_sockets(target, rooms)  # BUS-15
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().remove_sockets(target, rooms)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
         """Put the sockets of target out of the namespace, on all servers."""
+        opts = self._select(target)  # while those sockets are here that it names
         super().disconnect_sockets(target, close=close)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(DisconnectRequest(uid=self._uid, opts=opts, close=close))
 
     def server_side_emit(self, arguments: list[Any]) -> None:
@@ -203,6 +203,18 @@ class RedisAdapter(Adapter):
             LocalProtocolError: the arguments cannot be sent.
         """
         self._requests.send(ServerSideRequest(uid=self._uid, data=arguments))
+
+    def _select(self, target: Target) -> Selection:
+        """Describe the sockets of target to other servers."""
+        return selection_of(self._in_public(target))
+
+    def _in_public(self, target: Target) -> Target:
+        """Return a target as other servers may know it: without ids that are secret (BUS-27)."""
+        rooms = self._namespace.rooms
+        if not rooms.has_secret_ids:
+            return target
+        public, excluded = rooms.in_public(target.rooms), rooms.in_public(target.excluded)
+        return replace(target, rooms=public, excluded=excluded)
 
     # -- what asks
 
@@ -267,7 +279,7 @@ class RedisAdapter(Adapter):
         found = await super().fetch_sockets(target)
         if target.local:
             return found
-        opts = selection_of(target)
+        opts = self._select(target)
         responses, problem = await self._requests.gather(
             lambda request_id: FetchRequest(uid=self._uid, request_id=request_id, opts=opts),
             SocketsResponse,
@@ -324,7 +336,7 @@ class RedisAdapter(Adapter):
             uid=self._uid,
             request_id=self._bus.draw_id(),
             packet=EventPacket(type=_EVENT, data=arguments, nsp=self._namespace.name),
-            opts=options_of(target, timeout_s),
+            opts=options_of(self._in_public(target), timeout_s),
         )
         message = encode_request(request)  # BUS-21
         acks = GatheredAcks(keep)
