@@ -39,7 +39,7 @@ from trio_socketio.codec.redis_messages import (
     room_names,
 )
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, OptionError, TrioSocketIOError
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
@@ -65,6 +65,9 @@ class RedisPubSub:
         publish_on_specific_response_channel: whether answers are sent to the server that asks
             alone, and not to all. All servers must have version 7.1 or later of the adapter.
         max_message_bytes: larger messages of other servers are dropped unread.
+
+    Raises:
+        OptionError: an option cannot be used.
     """
 
     def __init__(
@@ -76,6 +79,14 @@ class RedisPubSub:
         publish_on_specific_response_channel: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
+        if not isinstance(key, str) or not key or not key.isprintable():
+            raise OptionError("key", f"expected a word, not {key!r}")
+        for name, number in (
+            ("request_timeout_s", request_timeout_s),
+            ("max_message_bytes", max_message_bytes),
+        ):
+            if not isinstance(number, (int, float)) or not number > 0:
+                raise OptionError(name, f"expected a number above zero, not {number!r}")
         self._bus = Bus(
             redis,
             key,
