@@ -416,6 +416,11 @@ async def test_emitters_need_no_uid() -> None:
             if entry["name"].startswith("emitter") and entry["channel"] == "socket.io#/#":
                 redis.publish(ALL, wire_bytes(entry))
         assert texts(socket) == [b'42["e","x",1]', b'451-["e",{"_placeholder":true,"num":0}]']
+        heard: list[Any] = []
+        node.server.on_server_side("hello")(lambda *values: heard.append(values))
+        redis.publish(REQUEST, b'{"uid":"emitter","type":6,"data":["hello","em",1]}')
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [("em", 1)]
         redis.publish(REQUEST, b'{"type":2,"opts":{"rooms":[],"except":[]},"rooms":["zz"]}')
         assert "zz" in socket.rooms
         redis.publish(REQUEST, b'{"type":3,"opts":{"rooms":["zz"],"except":[]},"rooms":["zz"]}')
@@ -638,6 +643,7 @@ async def test_bad_messages_cost_a_count_and_a_line(
         socket.join("\n")
         redis.publish(b"socket.io#/#\n#", event("x" * 1000))
         redis.publish(REQUEST, b"{" + b" " * 1000)
+        redis.publish(RESPONSE, b"{" + b" " * 1000)
         redis.publish(ALL, event("too many", *[b""] * 11))
         packet = {"type": 2, "data": ["q", *[b""] * 11]}
         peer = Peer(redis)
@@ -645,7 +651,7 @@ async def test_bad_messages_cost_a_count_and_a_line(
         assert peer.answers == [{"type": 8, "requestId": "r", "clientCount": 0}]
         counts = node.pubsub.statistics()
         assert counts == BusCounts(
-            published=counts.published, oversized=2, undeliverable=2, skipped=counts.skipped, **sent
+            published=counts.published, oversized=3, undeliverable=2, skipped=counts.skipped, **sent
         )
         (line,) = [one.message for one in caplog.records if "dropped" in one.message]
         assert line.isprintable()
