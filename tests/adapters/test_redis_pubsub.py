@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from math import nan
 from typing import Any, Final
 
 import msgspec
@@ -16,9 +17,18 @@ from tests.socketio.recovering import arriving, recovering_server
 from tests.socketio.serving import serving, until
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import AckTimeout, RedisPubSub, Socket, Target, TrioSocketIOError
+from trio_socketio import (
+    AckTimeout,
+    ConfigurationError,
+    LocalProtocolError,
+    RedisPubSub,
+    Socket,
+    Target,
+    TrioSocketIOError,
+)
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
+from trio_socketio.socketio.revisions import REVISION_4
 
 pack: Final = msgspec.msgpack.encode
 ALL: Final = b"socket.io#/#"
@@ -185,6 +195,23 @@ async def test_a_lost_client_gets_what_other_nodes_have_sent(
     assert caplog.text.count("state recovery is per node") == 1
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"key": ""},
+        {"key": "a\n"},
+        {"key": 1},
+        {"request_timeout_s": 0},
+        {"request_timeout_s": nan},
+        {"request_timeout_s": "5"},
+        {"max_message_bytes": -1},
+    ],
+)
+def test_options_that_cannot_be_used(option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))}: expected"):
+        RedisPubSub(FakeConnection(FakeRedis()), **option)
+
+
 # --- what is published ---------------------------------------------------------------------------
 
 
@@ -249,6 +276,57 @@ async def test_what_is_published_is_what_node_publishes() -> None:
             '{"uid":"UID","type":6,"data":["hello",{"n":1},{"type":"Buffer","data":[0]}]}',
         ]
         assert socket.rooms == {socket.id, "here"}, "none of it came back"
+
+
+@pytest.mark.req("BUS-21")
+@trio_test
+async def test_what_clients_cannot_be_sent_is_not_published() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        redis.taken()
+        for arguments in ([b""] * 11, [2**64], [object()]):
+            with pytest.raises(LocalProtocolError):
+                node.server.emit("bad", *arguments)
+            with pytest.raises(LocalProtocolError):
+                await node.server.emit_with_ack("bad", *arguments)
+        with pytest.raises(LocalProtocolError):
+            node.server.server_side_emit("bad", object())
+        assert redis.taken() == []
+
+
+@pytest.mark.req("BUS-27")
+@trio_test
+async def test_secret_ids_are_not_published(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2) as (here, there):
+        peer = Peer(redis)
+        old = enter(here.server.of("/"), revision=REVISION_4)
+        other = enter(there.server.of("/"))
+        secret = old.id
+        assert secret != old.public_id
+        old.broadcast.emit("a")
+        old.to("x").emit("b")
+        to_it = here.server.to(secret)
+        to_it.emit("c")
+        to_it.sockets_join("x")
+        to_it.except_("y").sockets_leave("x")
+        with pytest.raises(AckTimeout):
+            await to_it.emit_with_ack("d", timeout_s=1)
+        with pytest.raises(AckTimeout):  # the peer does not answer
+            await to_it.fetch_sockets()
+        other.broadcast.emit("e")
+        peer.ask(requestId="r", type=5, opts={})
+        peer.ask(requestId="r", type=1)
+        to_it.disconnect_sockets()
+        old.broadcast.emit("f")
+        assert texts(other) == [b'42["a"]', b'42["f"]']
+        assert [text[text.index(b"[") :] for text in texts(old)[:-1]] == [
+            b'["c"]',
+            b'["d"]',
+            b'["e"]',
+        ]
+        assert not [one for one in redis.published if secret.encode() in b"".join(one)]
+        assert [one for one in redis.published if old.public_id.encode() in b"".join(one)]
 
 
 @pytest.mark.req("BUS-16", "BUS-26")
@@ -361,6 +439,11 @@ async def test_emitters_need_no_uid() -> None:
             if entry["name"].startswith("emitter") and entry["channel"] == "socket.io#/#":
                 redis.publish(ALL, wire_bytes(entry))
         assert texts(socket) == [b'42["e","x",1]', b'451-["e",{"_placeholder":true,"num":0}]']
+        heard: list[Any] = []
+        node.server.on_server_side("hello")(lambda *values: heard.append(values))
+        redis.publish(REQUEST, b'{"uid":"emitter","type":6,"data":["hello","em",1]}')
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [("em", 1)]
         redis.publish(REQUEST, b'{"type":2,"opts":{"rooms":[],"except":[]},"rooms":["zz"]}')
         assert "zz" in socket.rooms
         redis.publish(REQUEST, b'{"type":3,"opts":{"rooms":["zz"],"except":[]},"rooms":["zz"]}')
@@ -447,6 +530,29 @@ async def test_a_server_that_does_not_answer_is_missed(autojump_clock: MockClock
         assert await adapter.socket_rooms(b.id) == frozenset((b.id,))
         with pytest.raises(AckTimeout):
             await here.server.to("nobody").emit_with_ack("q", timeout_s=1)
+
+
+@trio_test
+async def test_no_more_answers_count_than_clients_were_asked(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        socket = enter(node.server.of("/"))
+        peer = Peer(redis)
+
+        def reply(channel: bytes, payload: bytes) -> None:
+            request = msgspec.msgpack.decode(payload)
+            told = {"requestId": request["requestId"]}
+            redis.publish(RESPONSE, pack(told | {"type": 9, "packet": "too early"}))
+            redis.publish(RESPONSE, pack(told | {"type": 8, "clientCount": 1}))
+            redis.publish(RESPONSE, pack(told | {"type": 5}))
+            for text in ("answer", "too many"):
+                redis.publish(RESPONSE, pack(told | {"type": 9, "packet": text}))
+
+        peer.node.connection.subscribe(REQUEST, reply)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_soon, socket)
+            answers = await node.server.emit_with_ack("q", timeout_s=1)
+        assert answers == ["answer", "soon"]
 
 
 @trio_test
@@ -556,8 +662,11 @@ async def test_bad_messages_cost_a_count_and_a_line(
                     if "unknown" in name
                     else "malformed"
                 ] += 1
-        redis.publish(ALL, event("x" * 1000))
+        redis.publish(b"socket.io#/#\n%b#" % socket.id.encode(), b"nobody is in this room")
+        socket.join("\n")
+        redis.publish(b"socket.io#/#\n#", event("x" * 1000))
         redis.publish(REQUEST, b"{" + b" " * 1000)
+        redis.publish(RESPONSE, b"{" + b" " * 1000)
         redis.publish(ALL, event("too many", *[b""] * 11))
         packet = {"type": 2, "data": ["q", *[b""] * 11]}
         peer = Peer(redis)
@@ -565,9 +674,10 @@ async def test_bad_messages_cost_a_count_and_a_line(
         assert peer.answers == [{"type": 8, "requestId": "r", "clientCount": 0}]
         counts = node.pubsub.statistics()
         assert counts == BusCounts(
-            published=counts.published, oversized=2, undeliverable=2, skipped=counts.skipped, **sent
+            published=counts.published, oversized=3, undeliverable=2, skipped=counts.skipped, **sent
         )
-        assert len([one for one in caplog.records if "dropped" in one.message]) == 1
+        (line,) = [one.message for one in caplog.records if "dropped" in one.message]
+        assert line.isprintable()
         redis.publish(ALL, event("fine"))
         assert texts(socket) == [b'42["fine"]']
 
