@@ -63,7 +63,9 @@ PUBLIC = [
     "Redis",
     "RedisCommandError",
     "RedisOptions",
+    "RedisScript",
     "RedisStatistics",
+    "RedisSubscription",
     "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
@@ -73,7 +75,6 @@ PUBLIC = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
-    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -84,7 +85,6 @@ PUBLIC = [
     "Statistics",
     "Step",
     "StopOptions",
-    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
@@ -150,6 +150,8 @@ MEMBERS = {
     "Redis": """connected execute fault publish run script statistics subscribe
         wait_connected""",
     "RedisCommandError": "code",
+    "RedisScript": "run",
+    "RedisSubscription": "close confirmed wait_confirmed",
     "RedisUnavailable": "",
     "RefusedRequest": "code context message request",
     "RemoteProtocolError": "http_status",
@@ -164,7 +166,6 @@ MEMBERS = {
     "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
         pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
         send_volatile sid transport wait_drained waiting_bytes""",
-    "Script": "run",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
@@ -172,7 +173,6 @@ MEMBERS = {
         wait_drained""",
     "SocketDetails": "data handshake id rooms user",
     "Step": "describe function is_async stage takes_socket timeout_s",
-    "Subscription": "close confirmed wait_confirmed",
     "Target": "compress excluded fits local rooms timeout_s volatile",
     "TcpEndpoint": "host listen port tls",
     "TrioSocketIOError": "",

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from trio_socketio.redis.opening import open_redis
     from trio_socketio.redis.options import RedisOptions
     from trio_socketio.redis.redis import Redis
-    from trio_socketio.redis.scripts import Script
+    from trio_socketio.redis.scripts import Script as RedisScript
     from trio_socketio.redis.statistics import RedisStatistics
-    from trio_socketio.redis.subscriptions import Subscription
+    from trio_socketio.redis.subscriptions import Subscription as RedisSubscription
     from trio_socketio.runtime.endpoints import InheritedEndpoint, TcpEndpoint, UnixEndpoint
     from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
     from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -112,7 +112,9 @@ __all__ = [
     "Redis",
     "RedisCommandError",
     "RedisOptions",
+    "RedisScript",
     "RedisStatistics",
+    "RedisSubscription",
     "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
@@ -122,7 +124,6 @@ __all__ = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
-    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -133,7 +134,6 @@ __all__ = [
     "Statistics",
     "Step",
     "StopOptions",
-    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
@@ -190,7 +190,9 @@ _HOMES: Final = {
     "Redis": "redis.redis",
     "RedisCommandError": "errors",
     "RedisOptions": "redis.options",
+    "RedisScript": "redis.scripts:Script",
     "RedisStatistics": "redis.statistics",
+    "RedisSubscription": "redis.subscriptions:Subscription",
     "RedisUnavailable": "errors",
     "RefusedRequest": "engine.hooks",
     "RemoteProtocolError": "errors",
@@ -200,7 +202,6 @@ _HOMES: Final = {
     "Runtime": "runtime.runtime",
     "RuntimeOptions": "runtime.options",
     "SavedSession": "socketio.saved_session",
-    "Script": "redis.scripts",
     "Server": "socketio.server",
     "ServerOptions": "socketio.options",
     "Session": "engine.session",
@@ -211,7 +212,6 @@ _HOMES: Final = {
     "Statistics": "socketio.statistics",
     "Step": "socketio.steps",
     "StopOptions": "runtime.options",
-    "Subscription": "redis.subscriptions",
     "Target": "socketio.target",
     "TcpEndpoint": "runtime.endpoints",
     "TrioSocketIOError": "errors",
