@@ -15,8 +15,8 @@ from trio_socketio import (
     Redis,
     RedisCommandError,
     RedisOptions,
+    RedisSubscription,
     RedisUnavailable,
-    Subscription,
 )
 
 
@@ -35,7 +35,7 @@ class Inbox:
         return [payload for _, payload in self.messages]
 
 
-def is_confirmed(subscription: Subscription) -> bool:
+def is_confirmed(subscription: RedisSubscription) -> bool:
     """The same as its attribute, of which mypy would believe that it never changes."""
     return subscription.confirmed
 
@@ -88,7 +88,7 @@ async def test_a_receiver_that_fails_costs_no_other_a_message(
 async def test_a_closed_subscription_receives_nothing_more(tmp_path: Path) -> None:
     async with connected(tmp_path) as (redis, server):
         first, second = Inbox(), Inbox()
-        subscriptions: list[Subscription] = []
+        subscriptions: list[RedisSubscription] = []
 
         def close_both(channel: bytes, payload: bytes) -> None:
             first.receive(channel, payload)
