@@ -3,7 +3,7 @@
 import pytest
 from trio.testing import MockClock
 
-pytest_plugins = ["tests.time_limit", "tests.alone"]
+pytest_plugins = ["tests.time_limit", "tests.alone", "tests.redis_server"]
 
 
 @pytest.fixture

@@ -60,6 +60,12 @@ PUBLIC = [
     "ProtocolError",
     "ReceivedEvent",
     "RecoveryOptions",
+    "Redis",
+    "RedisCommandError",
+    "RedisOptions",
+    "RedisPubSub",
+    "RedisStatistics",
+    "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
@@ -68,6 +74,7 @@ PUBLIC = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
+    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -78,12 +85,14 @@ PUBLIC = [
     "Statistics",
     "Step",
     "StopOptions",
+    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
     "UnixEndpoint",
     "__version__",
     "open_client",
+    "open_redis",
     "open_runtime",
     "open_server",
 ]
@@ -139,6 +148,11 @@ MEMBERS = {
         server_max_window_bits server_no_context_takeover threshold_bytes""",
     "ProtocolError": "",
     "ReceivedEvent": "answer arguments has_offset name wants_answer",
+    "Redis": """connected execute fault publish run script statistics subscribe
+        wait_connected""",
+    "RedisCommandError": "code",
+    "RedisPubSub": "statistics",
+    "RedisUnavailable": "",
     "RefusedRequest": "code context message request",
     "RemoteProtocolError": "http_status",
     "RemoteSocket": """data disconnect emit emit_with_ack handshake id join leave rooms send
@@ -152,6 +166,7 @@ MEMBERS = {
     "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
         pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
         send_volatile sid transport wait_drained waiting_bytes""",
+    "Script": "run",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
@@ -159,6 +174,7 @@ MEMBERS = {
         wait_drained""",
     "SocketDetails": "data handshake id rooms user",
     "Step": "describe function is_async stage takes_socket timeout_s",
+    "Subscription": "close confirmed wait_confirmed",
     "Target": "compress excluded fits local rooms timeout_s volatile",
     "TcpEndpoint": "host listen port tls",
     "TrioSocketIOError": "",
@@ -167,6 +183,7 @@ MEMBERS = {
 """What `dir` of each public class shows: what is documented, and nothing else."""
 
 FIELDS = {
+    "RedisStatistics": trio_socketio.RedisStatistics,
     "ServerOptions": trio_socketio.ServerOptions,
     "Statistics": trio_socketio.Statistics,
 }
@@ -180,6 +197,7 @@ GROUPS = {
     "EngineOptions",
     "HttpOptions",
     "RecoveryOptions",
+    "RedisOptions",
     "RequestHooks",
     "RuntimeOptions",
     "SocketOptions",
@@ -367,7 +385,7 @@ def test_exceptions_are_one_tree() -> None:
         if inspect.isclass(value := getattr(trio_socketio, name))
         and issubclass(value, BaseException)
     ]
-    assert len(exceptions) == 12
+    assert len(exceptions) == 14
     assert all(issubclass(kind, trio_socketio.TrioSocketIOError) for kind in exceptions)
 
 

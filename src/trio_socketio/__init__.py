@@ -6,6 +6,7 @@ from trio_socketio.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from trio_socketio.acks import Ack
+    from trio_socketio.adapters.redis_pubsub import RedisPubSub
     from trio_socketio.client.client import Client
     from trio_socketio.client.dispatch import ReceivedEvent
     from trio_socketio.client.namespace import ClientNamespace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         EventRefused,
         LocalProtocolError,
         ProtocolError,
+        RedisCommandError,
+        RedisUnavailable,
         RemoteProtocolError,
         SessionClosed,
         TrioSocketIOError,
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     )
     from trio_socketio.net.options import PerMessageDeflate
     from trio_socketio.protocol.joining import State as JoiningState
+    from trio_socketio.redis.opening import open_redis
+    from trio_socketio.redis.options import RedisOptions
+    from trio_socketio.redis.redis import Redis
+    from trio_socketio.redis.scripts import Script
+    from trio_socketio.redis.statistics import RedisStatistics
+    from trio_socketio.redis.subscriptions import Subscription
     from trio_socketio.runtime.endpoints import InheritedEndpoint, TcpEndpoint, UnixEndpoint
     from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
     from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -101,6 +110,12 @@ __all__ = [
     "ProtocolError",
     "ReceivedEvent",
     "RecoveryOptions",
+    "Redis",
+    "RedisCommandError",
+    "RedisOptions",
+    "RedisPubSub",
+    "RedisStatistics",
+    "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
     "RemoteSocket",
@@ -109,6 +124,7 @@ __all__ = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
+    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -119,12 +135,14 @@ __all__ = [
     "Statistics",
     "Step",
     "StopOptions",
+    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
     "UnixEndpoint",
     "__version__",
     "open_client",
+    "open_redis",
     "open_runtime",
     "open_server",
 ]
@@ -171,6 +189,12 @@ _HOMES: Final = {
     "ProtocolError": "errors",
     "ReceivedEvent": "client.dispatch",
     "RecoveryOptions": "socketio.options",
+    "Redis": "redis.redis",
+    "RedisCommandError": "errors",
+    "RedisOptions": "redis.options",
+    "RedisPubSub": "adapters.redis_pubsub",
+    "RedisStatistics": "redis.statistics",
+    "RedisUnavailable": "errors",
     "RefusedRequest": "engine.hooks",
     "RemoteProtocolError": "errors",
     "RemoteSocket": "socketio.remote_socket",
@@ -179,6 +203,7 @@ _HOMES: Final = {
     "Runtime": "runtime.runtime",
     "RuntimeOptions": "runtime.options",
     "SavedSession": "socketio.saved_session",
+    "Script": "redis.scripts",
     "Server": "socketio.server",
     "ServerOptions": "socketio.options",
     "Session": "engine.session",
@@ -189,11 +214,13 @@ _HOMES: Final = {
     "Statistics": "socketio.statistics",
     "Step": "socketio.steps",
     "StopOptions": "runtime.options",
+    "Subscription": "redis.subscriptions",
     "Target": "socketio.target",
     "TcpEndpoint": "runtime.endpoints",
     "TrioSocketIOError": "errors",
     "UnixEndpoint": "runtime.endpoints",
     "open_client": "client.opening",
+    "open_redis": "redis.opening",
     "open_runtime": "runtime.runtime",
     "open_server": "socketio.open_server",
 }

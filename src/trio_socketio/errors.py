@@ -143,3 +143,23 @@ class ConnectRefused(TrioSocketIOError):
         super().__init__(message)
         self.message = message
         self.data = data
+
+
+class RedisUnavailable(TrioSocketIOError):
+    """There is no connection to Redis, its queue is full, or it was lost before Redis answered.
+
+    In the last case the command may have been carried out or not. Nothing is sent twice.
+    """
+
+
+class RedisCommandError(TrioSocketIOError):
+    """Redis answered a command with an error.
+
+    Args:
+        message: as Redis words it, such as "WRONGTYPE Operation against a key ...".
+    """
+
+    @property
+    def code(self) -> str:
+        """The first word of the message, which tells the kinds of errors apart."""
+        return str(self).partition(" ")[0]

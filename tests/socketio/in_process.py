@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from trio_socketio import Namespace, Socket
 from trio_socketio.codec.engine_packet import Outgoing
+from trio_socketio.socketio import socket_life
 from trio_socketio.socketio.joining import Joining
 from trio_socketio.socketio.revisions import REVISION_5
 
@@ -69,6 +70,20 @@ class FakeParticipant:
 
     def admit(self, joining: Joining, socket: Socket) -> None:
         """It is let in."""
+        self._socket = socket
+
+    def put_out(self, socket: Socket, reason: str) -> None:
+        """It is put out, and leaves at once."""
+        socket_life.put_out(socket, reason)
+        socket_life.leave_namespace(socket)
+
+    def departs(self, socket: Socket) -> None:
+        """It takes no more packets."""
+
+    def disconnect_all(self) -> None:
+        """It is put out and hung up on."""
+        self._socket.disconnect()
+        self.session.close("forced server close")
 
     def joining_over(self) -> None:
         """It has been let in."""

@@ -96,6 +96,10 @@ class LinkedAdapter(Adapter):
             found |= await Adapter.sockets(other, target)
         return found
 
+    async def socket_rooms(self, socket_id: str) -> frozenset[str] | None:
+        found = await self.fetch_sockets(Target(rooms=(socket_id,)))
+        return next((details.rooms for details in found), None)
+
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
         found = await super().fetch_sockets(target)
         for other in self._others(target):

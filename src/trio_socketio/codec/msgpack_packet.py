@@ -1,34 +1,35 @@
 """Socket.IO v5 packets, as socket.io-msgpack-parser writes them: one binary message each.
 
 A packet is a map, such as ``{"type": 2, "nsp": "/", "data": ["hello"], "id": 1}``; other keys are
-ignored. Binary values stay in place. The clients' encoder, notepack.io 2, has three extensions of
-its own, all of type 0: undefined (fixext 1), a Date (fixext 8), an ArrayBuffer (ext 8 to 32).
+ignored. Binary values stay in place.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from trio_socketio.codec.attachments import must_deconstruct
-from trio_socketio.codec.builtin_values import to_builtins
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.codec.json_text import MAX_DEPTH
+from trio_socketio.codec.notepack import (
+    decode_extension,
+    encode_value,
+    may_hold_small_buffer,
+    replace_small_buffers,
+)
 from trio_socketio.codec.socket_packet import (
     MAX_ACK_ID,
     Packet,
     PacketType,
     check_event_name,
 )
-from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
+from trio_socketio.errors import RemoteProtocolError
 
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
 _TYPES: Final = tuple(PacketType)
 _LAST_TYPE: Final = PacketType.CONNECT_ERROR  # MessagePack needs no BINARY_EVENT or BINARY_ACK
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_any: Final = msgspec.msgpack.Decoder().decode
 
 # -- writing
 
@@ -45,7 +46,7 @@ def encode_packet(packet: Packet) -> Outgoing:
     if packet.data is None:
         return Outgoing(b"", (_encode(entries),))
     return Outgoing(
-        b"", (b"\x83" + _encode(entries)[1:] + b"\xa4data" + _encode_value(packet.data),)
+        b"", (b"\x83" + _encode(entries)[1:] + b"\xa4data" + encode_value(packet.data),)
     )
 
 
@@ -63,27 +64,12 @@ def arguments_encoder(
     with_id = b"\x84" + entries + b"\xa2id"
 
     def encode_arguments(arguments: Sequence[Any], ack_id: int | None) -> Outgoing:
-        body = _encode_value(arguments)
+        body = encode_value(arguments)
         if ack_id is None:
             return Outgoing(b"", (without_id + body,))
         return Outgoing(b"", (b"%b%b\xa4data%b" % (with_id, _encode(ack_id), body),))
 
     return encode_arguments
-
-
-def _encode_value(value: Any) -> bytes:
-    """Encode a value as JSON would represent it, except that binary, NaN and infinities stay."""
-    try:
-        if type(value) is dict or not _SCALARS.issuperset(map(type, value)):
-            must_deconstruct(value)  # called only because it bounds the depth
-            # Dates and the like become text, as in JSON: notepack does not read MessagePack's own
-            # timestamps.
-            value = to_builtins(value, value)
-        return _encode(value)
-    except RecursionError:
-        raise LocalProtocolError("a value to send is nested too deep for MessagePack") from None
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-        raise LocalProtocolError(f"a value to send is not MessagePack: {error}") from error
 
 
 # -- reading
@@ -106,8 +92,8 @@ def decode_packet(message: bytes) -> Packet:
             that is not text, is nested too deep, or holds what a packet of its type cannot
             (MSGPACK-03).
     """
-    if _may_hold_small_buffer(message):
-        message = _replace_small_buffers(message)
+    if may_hold_small_buffer(message):
+        message = replace_small_buffers(message)
     try:
         envelope = _decode(message)
     except RecursionError:
@@ -149,26 +135,7 @@ def _is_never_given_out(ack_id: Any) -> bool:
     return type(ack_id) is int and not 0 <= ack_id <= MAX_ACK_ID
 
 
-def _decode_extension(code: int, data: memoryview) -> Any:
-    """Decode one of notepack's extensions (MSGPACK-02), which are told apart by their size."""
-    if code != 0:
-        raise RemoteProtocolError(f"MessagePack extension {code} is unknown")
-    if len(data) == 1:
-        return None
-    if len(data) != 8:
-        return bytes(data)
-    seconds, milliseconds = divmod(int.from_bytes(data, signed=True), 1000)
-    nanoseconds = (milliseconds * 1_000_000).to_bytes(4)
-    # MessagePack's own timestamp of 12 bytes: msgspec checks its range and makes the datetime.
-    try:
-        moment = _decode_any(b"\xc7\x0c\xff" + nanoseconds + seconds.to_bytes(8, signed=True))
-    except ValueError:
-        raise RemoteProtocolError("a date is out of range") from None
-    text: str = moment.isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-_decode: Final = msgspec.msgpack.Decoder(_Envelope, ext_hook=_decode_extension).decode
+_decode: Final = msgspec.msgpack.Decoder(_Envelope, ext_hook=decode_extension).decode
 
 
 def _check_values(value: Any) -> None:
@@ -190,45 +157,3 @@ def _check_values(value: Any) -> None:
             return
         level = deeper
     raise RemoteProtocolError(f"MessagePack is nested more than {MAX_DEPTH} deep")
-
-
-# -- before reading
-
-# notepack writes an ArrayBuffer of 1 or 8 bytes as ext 8. msgspec gives the hook its type and data,
-# but not its form, so that it would look like undefined or a Date: it must be replaced first.
-_may_hold_small_buffer: Final = re.compile(rb"\xc7[\x01\x08]\x00", re.DOTALL).search
-
-# The size in bytes of a whole value, by its first byte; 0 if more than that must be read.
-_FIXED: Final = [1] * 256
-_FIXED[0x80:0xA0] = [0] * 32
-_FIXED[0xA0:0xC0] = range(1, 33)
-_FIXED[0xC4:0xE0] = (*[0] * 6, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, *[0] * 7)
-# How many bytes the length has that follows the first byte.
-_LENGTH_BYTES: Final = {
-    0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4,
-    0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4,
-}  # fmt: skip
-_EXT_8: Final = 0xC7
-
-
-def _replace_small_buffers(message: bytes) -> bytes:
-    """Replace ArrayBuffers in a message by plain binary; a malformed message stays malformed."""
-    at, copied = 0, 0
-    parts: list[bytes] = []
-    # A container is only a head before its items, so the walk need not know how values nest.
-    while at < len(message):
-        first = message[at]
-        if _FIXED[first]:
-            at += _FIXED[first]
-            continue
-        start, at = at, at + 1 + _LENGTH_BYTES.get(first, 0)
-        if first < 0xA0 or first >= 0xDC:
-            continue  # an array or a map: its items follow
-        length = int.from_bytes(message[start + 1 : at])
-        if 0xC7 <= first <= 0xC9:
-            if first == _EXT_8 and message[at : at + 1] == b"\0":
-                parts += (message[copied:start], b"\xc4", message[start + 1 : at])
-                copied = at + 1
-            at += 1
-        at += length
-    return b"".join((*parts, message[copied:]))

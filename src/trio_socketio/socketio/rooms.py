@@ -47,6 +47,10 @@ class Rooms(Generic[Member]):
     def __len__(self) -> int:
         return len(self._rooms)
 
+    def __contains__(self, room: str) -> bool:
+        """Whether any socket is in a room, that of an id included."""
+        return room in self._rooms or self.find(room) is not None
+
     def names(self) -> list[str]:
         """Return the rooms that a socket has joined, other than those of ids."""
         return list(self._rooms)

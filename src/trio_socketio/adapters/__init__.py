@@ -1,0 +1,1 @@
+"""Adapters that reach the other nodes of a cluster."""

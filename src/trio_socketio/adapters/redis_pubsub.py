@@ -1,0 +1,348 @@
+"""Servers that share a Redis, those of Node among them, behave as one server.
+
+The format is that of @socket.io/redis-adapter 8, with PUBLISH and SUBSCRIBE. Local delivery never
+waits for Redis. What other servers send while Redis is away is lost, and the log says for how long.
+"""
+
+from collections.abc import Iterable
+from copy import copy
+from typing import Any, Final
+
+import trio
+
+from trio_socketio.acks import Ack, Keep
+from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Subscription
+from trio_socketio.adapters.redis_receiver import Receiver, local_rooms
+from trio_socketio.adapters.redis_records import (
+    details_of,
+    options_of,
+    selection_of,
+)
+from trio_socketio.adapters.redis_requests import REDIS_AWAY, RemoteAcks, Requests
+from trio_socketio.codec.redis_adapter import BroadcastEncoder, encode_request
+from trio_socketio.codec.redis_channels import Channels
+from trio_socketio.codec.redis_messages import (
+    BroadcastRequest,
+    DisconnectRequest,
+    EventPacket,
+    FetchRequest,
+    JoinRequest,
+    LeaveRequest,
+    RoomsRequest,
+    RoomsResponse,
+    ServerSideRequest,
+    ServerSideResponse,
+    SocketsResponse,
+    room_names,
+)
+from trio_socketio.codec.socket_packet import PacketType
+from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.acks import GatheredAcks
+from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
+from trio_socketio.socketio.remote_socket import SocketDetails
+from trio_socketio.socketio.target import Target
+
+KEY: Final = "socket.io"
+REQUEST_TIMEOUT_S: Final = 5.0
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+"""Redis closes a subscriber that is further behind, unless it is configured otherwise."""
+
+_EVENT: Final = int(PacketType.EVENT)
+
+
+class RedisPubSub:
+    """Makes the adapters of a server: ``Server(adapter=RedisPubSub(redis))``.
+
+    Args:
+        redis: the connection, which the program runs.
+        key: the prefix of all channels, the same on all servers.
+        request_timeout_s: how long other servers may take to answer.
+        publish_on_specific_response_channel: whether answers are sent to the server that asks
+            alone, and not to all. All servers must have version 7.1 or later of the adapter.
+        max_message_bytes: larger messages of other servers are dropped unread.
+    """
+
+    def __init__(
+        self,
+        redis: RedisConnection,
+        *,
+        key: str = KEY,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        publish_on_specific_response_channel: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._bus = Bus(
+            redis,
+            key,
+            request_timeout_s,
+            max_message_bytes,
+            answers_apart=publish_on_specific_response_channel,
+        )
+
+    def __call__(self, namespace: AdaptedPlace) -> "RedisAdapter":
+        """Make the adapter of a namespace."""
+        return RedisAdapter(namespace, self._bus)
+
+    def statistics(self) -> BusCounts:
+        """Return what the adapters have counted so far. The numbers do not change any more."""
+        return copy(self._bus.counts)
+
+
+class RedisAdapter(Adapter):
+    """Serves the sockets of one namespace, on this server and on all others that share a Redis.
+
+    Args:
+        namespace: the namespace.
+        bus: the connection to Redis.
+    """
+
+    def __init__(self, namespace: AdaptedPlace, bus: Bus) -> None:
+        super().__init__(namespace)
+        self._bus = bus
+        self._uid = bus.draw_id()
+        self._channels = Channels(bus.key, namespace.name)
+        self._encoder = BroadcastEncoder(self._uid, namespace.name)
+        self._requests = Requests(bus, self._channels)
+        self._receiver = Receiver(
+            namespace, bus, self._channels, self._uid, self._encoder.own, self._requests
+        )
+        self._subscriptions: list[Subscription] = []
+
+    # -- its life
+
+    async def start(self) -> None:
+        """Subscribe to the channels of the namespace, before any client joins it.
+
+        While Redis is away, clients join all the same, and the subscription follows (BUS-20).
+        """
+        if not self._subscriptions:
+            self._subscribe()
+        if self._namespace._recovery is not None:
+            self._bus.tell_recovery()
+        try:
+            with trio.move_on_after(self._bus.request_timeout_s) as scope:
+                for subscription in self._subscriptions:
+                    await subscription.wait_confirmed()
+        except TrioSocketIOError as error:
+            self._bus.tell_unheard(self._namespace.name, str(error))
+        if scope.cancelled_caught:
+            self._bus.tell_unheard(self._namespace.name, "it stands still")
+
+    def _subscribe(self) -> None:
+        redis, channels, receiver = self._bus.redis, self._channels, self._receiver
+        self._subscriptions = [
+            redis.subscribe(
+                channels.pattern, receiver.receive_broadcast, pattern=True, gap=self._bus.tell_gap
+            ),
+            redis.subscribe(channels.response, receiver.receive_response),
+            redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
+            # Last, because other servers expect answers from all that are subscribed to it.
+            redis.subscribe(channels.request, receiver.receive_request),
+        ]
+
+    def close(self) -> None:
+        """Unsubscribe: the namespace or its server has ended."""
+        for subscription in self._subscriptions:
+            subscription.close()
+        self._subscriptions = []
+        self._bus.flush()
+
+    # -- what has an effect and no answer
+
+    def broadcast(self, arguments: list[Any], target: Target) -> int:
+        """Send an event to the sockets of target, those of other servers included.
+
+        Args:
+            arguments: the event's name, then its arguments.
+            target: selects the sockets, and holds the flags.
+        Returns:
+            How many sockets of this server were selected.
+        Raises:
+            LocalProtocolError: the arguments cannot be sent, to clients or to other servers;
+                nothing was sent.
+        """
+        if target.local:
+            return super().broadcast(arguments, target)
+        message = self._encoder.encode(arguments, options_of(target))  # BUS-21: first of all
+        selected = super().broadcast(arguments, target)
+        self._bus.publish(self._channels.of_broadcast(target.rooms), message)
+        return selected
+
+    def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
+        """Put the sockets of target into rooms, on all servers."""
+        rooms = tuple(rooms)
+        super().add_sockets(target, rooms)  # BUS-15
+        if not target.local:
+            opts = selection_of(target)
+            self._requests.send(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
+
+    def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
+        """Take the sockets of target out of rooms, on all servers."""
+        rooms = tuple(rooms)
+        super().remove_sockets(target, rooms)
+        if not target.local:
+            opts = selection_of(target)
+            self._requests.send(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
+
+    def disconnect_sockets(self, target: Target, *, close: bool) -> None:
+        """Put the sockets of target out of the namespace, on all servers."""
+        super().disconnect_sockets(target, close=close)
+        if not target.local:
+            opts = selection_of(target)
+            self._requests.send(DisconnectRequest(uid=self._uid, opts=opts, close=close))
+
+    def server_side_emit(self, arguments: list[Any]) -> None:
+        """Send an event to the same namespace of every other server.
+
+        Raises:
+            LocalProtocolError: the arguments cannot be sent.
+        """
+        self._requests.send(ServerSideRequest(uid=self._uid, data=arguments))
+
+    # -- what asks
+
+    async def node_count(self) -> int:
+        """Return how many servers there are, those of Node and this one included.
+
+        Raises:
+            TrioSocketIOError: Redis cannot tell, for example because it is away.
+        """
+        return await self._requests.count_others() + 1
+
+    async def sockets(self, target: Target) -> set[str]:
+        """Return the public ids of the sockets of target, on all servers.
+
+        Raises:
+            AckTimeout: a server did not answer in time; it holds the sockets of the others.
+        """
+        if target.local:
+            return await super().sockets(target)
+        return {details.id for details in await self.fetch_sockets(target)}
+
+    async def socket_rooms(self, socket_id: str) -> frozenset[str] | None:
+        """Return the rooms of a socket on any server, its own included; None if none knows it.
+
+        Raises:
+            AckTimeout: a server did not answer in time, and no other one knows the socket.
+        """
+        rooms = await super().socket_rooms(socket_id)
+        if rooms is not None:
+            return rooms
+        try:
+            found: list[Any] = await self.fetch_sockets(Target(rooms=(socket_id,)))
+        except AckTimeout as error:
+            found = error.responses
+            if not found:
+                raise
+        return next((details.rooms for details in found if details.id == socket_id), None)
+
+    async def all_rooms(self) -> set[str]:
+        """Return the rooms of all servers; each socket is in the room of its public id.
+
+        Raises:
+            AckTimeout: a server did not answer in time; it holds the rooms of the others.
+        """
+        rooms = local_rooms(self._namespace)
+        responses, problem = await self._requests.gather(
+            lambda request_id: RoomsRequest(uid=self._uid, request_id=request_id),
+            RoomsResponse,
+            self._bus.request_timeout_s,
+        )
+        found = {*rooms, *(room for one in responses for room in room_names(one.rooms))}
+        if problem is not None:
+            raise AckTimeout(problem, [(None, room) for room in found])
+        return found
+
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        """Return descriptions of the sockets of target, on all servers.
+
+        Raises:
+            AckTimeout: a server did not answer in time; it holds the sockets of the others.
+        """
+        found = await super().fetch_sockets(target)
+        if target.local:
+            return found
+        opts = selection_of(target)
+        responses, problem = await self._requests.gather(
+            lambda request_id: FetchRequest(uid=self._uid, request_id=request_id, opts=opts),
+            SocketsResponse,
+            target.timeout_s or self._bus.request_timeout_s,
+        )
+        found += [details_of(record) for one in responses for record in one.sockets]
+        if problem is not None:
+            raise AckTimeout(problem, [(details.id, details) for details in found])
+        return found
+
+    async def server_side_emit_with_ack(self, arguments: list[Any], timeout_s: float) -> list[Any]:
+        """Send an event to every other server, and wait for one answer of each.
+
+        Raises:
+            AckTimeout: a server did not answer in time; it holds the answers of the others.
+            LocalProtocolError: the arguments cannot be sent.
+        """
+        responses, problem = await self._requests.gather(
+            lambda request_id: ServerSideRequest(
+                uid=self._uid, request_id=request_id, data=arguments
+            ),
+            ServerSideResponse,
+            timeout_s,
+        )
+        answers = [one.data for one in responses]
+        if problem is not None:
+            raise AckTimeout(problem, [(None, answer) for answer in answers])
+        return answers
+
+    async def broadcast_with_ack(
+        self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
+    ) -> list[Ack]:
+        """Send an event to the sockets of target, on all servers, and wait for their answers.
+
+        A client of another server that leaves is waited for in vain, because the protocol cannot
+        tell.
+
+        Args:
+            arguments: the event's name, then its arguments.
+            target: selects the sockets, and holds the flags.
+            timeout_s: how long answers may take.
+            keep: called with each answer when it comes; returns what is kept of it.
+        Returns:
+            The answers, in the order in which they came. Servers of Node do not tell which client
+            has answered.
+        Raises:
+            AckTimeout: clients have not answered in time, or have left, or other servers could not
+                be asked; it holds the answers of the others.
+            LocalProtocolError: the arguments cannot be sent; nothing was sent.
+        """
+        if target.local:
+            return await super().broadcast_with_ack(arguments, target, timeout_s, keep)
+        request = BroadcastRequest(
+            uid=self._uid,
+            request_id=self._bus.draw_id(),
+            packet=EventPacket(type=_EVENT, data=arguments, nsp=self._namespace.name),
+            opts=options_of(target, timeout_s),
+        )
+        message = encode_request(request)  # BUS-21
+        acks = GatheredAcks(keep)
+        remote = RemoteAcks(acks)
+        with (
+            self.asking(arguments, target, acks) as count,
+            self._requests.awaiting(request.request_id, remote),
+        ):
+            acks.expect(count + 1)  # one until the number of servers is known
+            async with alone(trio.open_nursery()) as tasks:
+                if self._bus.publish(self._channels.request, message):
+                    tasks.start_soon(self._count_servers, remote)
+                else:
+                    remote.give_up(REDIS_AWAY)
+                answers = await acks.wait(timeout_s)
+                tasks.cancel_scope.cancel()
+        if remote.problem is not None:
+            raise AckTimeout(remote.problem, answers)
+        return answers
+
+    async def _count_servers(self, remote: RemoteAcks) -> None:
+        try:
+            remote.know_servers(await self._requests.count_others())
+        except (TrioSocketIOError, TimeoutError) as error:
+            remote.give_up(f"Redis has not told how many nodes there are: {error}")

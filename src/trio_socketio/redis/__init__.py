@@ -1,0 +1,1 @@
+"""A connection to Redis: commands, messages and scripts."""

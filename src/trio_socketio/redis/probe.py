@@ -1,0 +1,80 @@
+"""Finds out whether messages arrive, by messages of a connection to itself."""
+
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+
+import trio
+
+from trio_socketio.errors import ConfigurationError, RedisCommandError
+from trio_socketio.protocol.redis_liveness import Liveness, Verdict
+from trio_socketio.protocol.redis_pipeline import Pipeline
+from trio_socketio.redis.commands import pack
+from trio_socketio.redis.statistics import Counts
+from trio_socketio.redis.subscriptions import Subscriptions
+
+
+class Probe:
+    """The probe of one connection. `protocol.redis_liveness` decides what its results mean.
+
+    Args:
+        pipeline: of the connection.
+        prefix: of its channel.
+        interval_s: how long a message may take.
+        counts: where misses are counted.
+    """
+
+    def __init__(self, pipeline: Pipeline, prefix: str, interval_s: float, counts: Counts) -> None:
+        self._pipeline = pipeline
+        self._interval_s = interval_s
+        self._counts = counts
+        self._channel = f"{prefix}:probe:{token_hex(8)}"
+        self._liveness = Liveness()
+
+    async def run(
+        self, subscriptions: Subscriptions, ready: Callable[[], None], read_bytes: Callable[[], int]
+    ) -> None:
+        """Subscribe, and send messages until they do not come back.
+
+        Args:
+            subscriptions: are attached to the pipeline.
+            ready: called when the subscription is confirmed. As answers have an order, all earlier
+                subscriptions are confirmed then as well.
+            read_bytes: says how many bytes were read on the connection until now.
+        Raises:
+            ConfigurationError: Redis does not let us subscribe to a channel of our own.
+        """
+        subscription = subscriptions.subscribe(self._channel, self._receive)
+        try:
+            await subscription.wait_confirmed()
+            ready()
+            while not self._liveness.is_dead:
+                await self._send(read_bytes)
+        except RedisCommandError as error:
+            raise ConfigurationError(f"it does not let us use {self._channel}: {error}") from None
+        finally:
+            subscription.close()
+
+    async def _send(self, read_bytes: Callable[[], int]) -> None:
+        number = self._liveness.next_probe(read_bytes())
+        self._pipeline.add(pack("PUBLISH", self._channel, number), self, is_bounded=False)
+        verdict = Verdict.BEHIND
+        while verdict is Verdict.BEHIND:
+            await trio.sleep(self._interval_s)
+            # If the process has stood still, what has arrived meanwhile is read first.
+            await trio.lowlevel.checkpoint()
+            verdict = self._liveness.judge(read_bytes())
+        if verdict is Verdict.MISSED:
+            self._counts.probe_failures += 1
+
+    def _receive(self, _: bytes, payload: bytes) -> None:
+        if payload == b"%d" % self._liveness.sent:
+            self._liveness.came_back()
+
+    # -- the slot of each probe
+
+    def answer(self, reply: Any) -> None:
+        self._liveness.answered()
+
+    def lose(self, reason: str) -> None:
+        """Do nothing: the connection is lost, and this with it."""

@@ -1,0 +1,32 @@
+"""The program of the guide does what the text beside it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.redis_server import RedisServer
+
+GUIDE: Final = Path(__file__).resolve().parents[2] / "spec" / "guide" / "redis.md"
+BLOCKS: Final[list[tuple[str, str]]] = re.findall(
+    r"^```(\w*)\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+def test_the_program_counts_and_listens(shared_redis: RedisServer, tmp_path: Path) -> None:
+    ((kind, code),) = BLOCKS
+    assert kind == "python"
+    program = tmp_path / "scores.py"
+    program.write_text(code, encoding="utf-8")
+    shared_redis.command("DEL", "scores")
+    for points in (3, 6):
+        done = subprocess.run(
+            [sys.executable, str(program), shared_redis.url],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == (f"scores:ann {points}\n", "")
+    assert shared_redis.command("HGET", "scores", "ann") == b"6"
