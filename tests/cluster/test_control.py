@@ -74,6 +74,27 @@ async def test_an_emit_is_told_how_many_each_node_has_reached(autojump_clock: Mo
         assert events(bob) == [["f"]]
 
 
+@pytest.mark.req("CONTROL-07")
+@trio_test
+async def test_a_secret_id_selects_nobody(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a = cluster.nodes["a"]
+        old = add(a)
+        old.public_id = "p" * 20  # as that of a client of 2.x, whose id is its session's secret
+        a.server.of("/").rooms._aliases[old.public_id] = old
+        await a.call("emit", event="e", sockets=[old.id], rooms=[old.id, "r"])
+        assert events(old) == []
+        await a.call("emit", event="f", all=True, except_=[old.id])
+        found = await a.call("emit", event="g", sockets=[old.public_id])
+        assert found["reached"] == 1
+        assert events(old) == [["f"], ["g"]]
+        sent = [payload for channel, payload in cluster.bus.log if channel.startswith("bus#")]
+        assert len(sent) == 3
+        assert old.id.encode() not in b"".join(sent)
+        await a.call("emit", event="h", sockets=[old.id])  # which is not sent to all instead
+        assert len(events(old)) == 2
+
+
 @pytest.mark.req("NODE-41")
 @trio_test
 async def test_nodes_of_other_programs_are_counted_as_unknown(autojump_clock: MockClock) -> None:

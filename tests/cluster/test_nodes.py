@@ -13,6 +13,7 @@ from trio.testing import MockClock, trio_test
 from trio_socketio import Server
 from trio_socketio.cluster import calls, questions
 from trio_socketio.cluster.channel import EVERYBODY
+from trio_socketio.cluster.metrics import NodesCollector
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.codec.node_messages import MAX_MESSAGE_BYTES
@@ -53,6 +54,15 @@ class Desk:
     def refuse(self) -> int:
         """Refuse."""
         raise ControlError(Code.FORBIDDEN, "no", {"why": "never"})
+
+    @rpc("desk.quote")
+    def quote(self, size: int) -> int:
+        """Refuse with many words.
+
+        Args:
+            size: how many.
+        """
+        raise ControlError(Code.FORBIDDEN, "x" * size)
 
     @rpc("desk.page")
     def page(self, size: int) -> str:
@@ -277,6 +287,34 @@ async def test_the_calls_under_way_for_one_node_are_bounded(
             assert sorted(desk.seen) == [0, 1, 4]
 
 
+@trio_test
+async def test_an_error_that_fits_into_no_message_is_shortened(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster("a", "b") as cluster:
+        cluster.nodes["b"].nodes.serve(Desk())
+        a = cluster.nodes["a"].nodes
+        for method in ("desk.quote", "desk.page"):
+            found = await a.ask(method, {"size": MAX_MESSAGE_BYTES}, 1.0)
+            assert found.errors["b"].code == Code.TOO_LARGE
+
+
+@pytest.mark.req("NODE-36")
+@trio_test
+async def test_the_calls_of_all_nodes_together_are_bounded(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_ALL_CALLS", 1)
+    async with open_cluster("a", "b", "c") as cluster:
+        cluster.nodes["c"].nodes.serve(Desk())
+        async with trio.open_nursery() as nursery:
+            a, b = cluster.nodes["a"].nodes, cluster.nodes["b"].nodes
+            nursery.start_soon(a.ask, "desk.wait", {"number": 1}, 1.0, ["c"])
+            await trio.sleep(0.1)
+            found = await b.ask("desk.wait", {"number": 2}, 1.0, ["c"])
+            assert found.errors["c"].code == Code.OVERLOADED
+
+
 @pytest.mark.req("NODE-35")
 @trio_test
 async def test_the_answers_that_are_held_are_bounded(
@@ -403,6 +441,27 @@ async def test_a_node_whose_name_was_taken_meanwhile_says_so(
         assert not first.nodes.fault
         boots: set[Any] = {one.boot for one in cluster.nodes["b"].nodes.others()}
         assert boots == {first.nodes._machine.own.boot}
+
+
+@trio_test
+async def test_metrics_show_the_nodes(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        await cluster.nodes["a"].nodes.ask("node.reach", {"all": True}, 1.0)
+        for name, calls_made in (("a", 1), ("b", 0)):
+            families = NodesCollector(cluster.nodes[name].nodes).collect()
+            samples = {
+                (one.name, *one.labels.values()): one.value for family in families
+                for one in family.samples
+            }  # fmt: skip
+            assert samples["tsio_nodes",] == 1
+            assert samples["tsio_node_member",] == 1
+            assert samples["tsio_node_heartbeat_lag_seconds",] == pytest.approx(0.001)
+            assert samples["tsio_node_calls_total", "made"] == calls_made
+            assert samples["tsio_node_calls_total", "answered"] == 1 - calls_made
+            assert samples["tsio_node_calls_waiting",] == 0
+            assert samples["tsio_node_answers_missing_total",] == 0
+            assert samples["tsio_node_messages_dropped_total", "malformed"] == 0
+            assert samples["tsio_node_messages_unsent_total",] == 0
 
 
 @trio_test
