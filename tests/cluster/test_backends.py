@@ -117,6 +117,7 @@ async def test_a_socket_keeps_its_backend_on_another_node(autojump_clock: MockCl
         for _ in range(3):
             for socket in sockets:
                 await send(a, socket, "order")
+                await send(a, socket, "order")
         owners = {
             socket.public_id: {
                 one.name for one in peers for _, told in one.calls
@@ -158,6 +159,7 @@ async def test_without_any_backend_the_client_is_told(autojump_clock: MockClock)
         assert await send(a, socket, "order") == b'"done"'
         b.service.backends.forget(peer)
         await trio.sleep(0.01)
+        assert [one.backends for one in a.nodes.others()] == [()]
         assert (await send(a, socket, "order"))["error"]["code"] == Code.UNAVAILABLE
 
 

@@ -222,11 +222,11 @@ async def test_answers_that_do_not_fit_are_named(
 @trio_test
 async def test_a_question_into_a_namespace_of_another_node(autojump_clock: MockClock) -> None:
     async with open_cluster("a", "b", "c") as cluster:
-        there = [add(cluster.nodes[name], namespace="/x") for name in "bc"]
+        there = [add(cluster.nodes[name], namespace="/x") for name in "bcbc"]
 
         async def reply() -> None:
             await settle()
-            for one in there:
+            for one in there[:2]:
                 answer(one, "yes")
 
         async with trio.open_nursery() as nursery:
@@ -234,9 +234,10 @@ async def test_a_question_into_a_namespace_of_another_node(autojump_clock: MockC
             found = await cluster.nodes["a"].call(
                 "emit_with_ack", event="q", namespace="/x", all=True, timeout_s=1
             )
-        assert found["asked"] == 2
+        assert found["asked"] == 4
         assert [one["answer"] for one in found["answers"]] == ["yes", "yes"]
-        assert found["nodes"] == {"b": 1, "c": 1}
+        assert sorted(found["unanswered"]) == sorted(one.public_id for one in there[2:])
+        assert found["nodes"] == {"b": 2, "c": 2}
 
 
 @pytest.mark.req("NODE-45")
@@ -306,6 +307,26 @@ async def test_sockets_of_any_node(autojump_clock: MockClock) -> None:
         assert set(put_out[-2:]) == set(sockets[:2])
         with pytest.raises(ControlError, match="no socket"):
             await a.call("sockets.get", socket="x" * 20)
+
+
+@pytest.mark.req("NODE-45")
+@trio_test
+async def test_pages_of_another_node_are_walked_to_the_end(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b", "c") as cluster:
+        ids = sorted(add(cluster.nodes["b"], namespace="/x").public_id for _ in range(3))
+        shown: list[str] = []
+        after = None
+        while True:
+            page = await cluster.nodes["a"].call(
+                "sockets.list", namespace="/x", limit=2, after=after
+            )
+            assert (page["total"], page["nodes"]) == (3, {"b": 3})
+            assert "failed" not in page
+            shown += [one["id"] for one in page["sockets"]]
+            after = page["next"]
+            if after is None:
+                break
+        assert shown == ids
 
 
 @pytest.mark.req("NODE-46")
