@@ -133,9 +133,8 @@ def test_a_member_beats_once_a_second() -> None:
     assert node.receive_beat(facts("own1"), 1, 1.5) == []  # an older one says nothing of the lag
     assert node.lag_s == 0.25
     assert node.announce(1.5) == [SendBeat(3)]
-    assert node.greet(1.6) == [SendBeat(4, asks=True)]
-    assert node.answer("b") == [SendBeat(4, "b")]
-    assert node.next_deadline() == 2.6
+    assert node.answer("b") == [SendBeat(3, "b")]
+    assert node.next_deadline() == 2.5
 
 
 @pytest.mark.req("NODE-15")
@@ -149,7 +148,18 @@ def test_a_member_that_does_not_hear_itself_claims_anew() -> None:
     assert node.boot == "own2"
     assert node.receive_beat(facts("own2"), 3, 3.1) == []  # claims only are of use now
     assert node.announce(3.1) == node.answer("b") == []
-    assert node.greet(3.1) == [SendClaim()]
+    assert node.reconnected(3.1) == [SendClaim()]
+
+
+@pytest.mark.req("NODE-18")
+def test_a_member_whose_connection_was_lost_claims_anew() -> None:
+    node = member()
+    lost, claim = node.reconnected(0.5)
+    assert isinstance(lost, Settled)
+    assert (lost.state, claim) == (State.CLAIMING, SendClaim())
+    assert node.boot == "own2"
+    node.receive_beat(facts("other"), 1, 0.6)
+    assert node.reconnected(0.7) == []
 
 
 def test_two_members_of_one_name_claim_anew() -> None:

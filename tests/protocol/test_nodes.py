@@ -133,7 +133,7 @@ class World:
     def mend(self, process: Process) -> None:
         if not process.is_connected:
             process.is_connected = True
-            self.do(process, process.machine.own.greet(self.now))
+            self.do(process, process.machine.own.reconnected(self.now))
 
     def calm(self) -> None:
         """Let the bus and the processes work for a while."""
@@ -299,6 +299,20 @@ def test_a_paused_node_gives_up_nobody_and_is_given_up(world: World) -> None:
     world.run(1.0)
     world.check_agreement()
     assert a.gone == []
+
+
+@pytest.mark.req("NODE-18")
+def test_a_name_that_changed_hands_while_its_node_was_away(world: World) -> None:
+    b = world.processes[1]
+    world.cut(b)
+    taker = world.start("b")
+    world.run(0.5)
+    assert taker.machine.is_member
+    world.mend(b)
+    world.run(1.0)
+    assert b.state is State.REFUSED
+    assert taker.machine.is_member
+    world.check_agreement()
 
 
 @pytest.mark.req("NODE-15")

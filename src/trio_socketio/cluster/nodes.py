@@ -320,7 +320,7 @@ class ClusterNodes:
         )
 
     def _on_gap(self) -> None:
-        self._do(self._machine.own.greet(trio.current_time()))
+        self._do(self._machine.own.reconnected(trio.current_time()))
 
     def _receive(self, message: NodeMessage) -> None:
         if isinstance(message, Ask):
