@@ -77,10 +77,18 @@ def test_a_name_whose_holder_is_silent_is_taken_over() -> None:
 
 def test_a_claim_is_not_won_by_a_pause() -> None:
     node = claiming()
+    node.pardon(10.0, 0.2)
     node.receive_claim(facts("own1"), 0.5)
-    node.pardon(10.0)
+    node.pardon(10.0, 11.0)
     assert node.advance(11.0) == [SendClaim()]
     assert states(node.advance(13.5)) == [State.MEMBER]
+
+
+def test_a_claim_that_comes_back_after_a_pause_is_not_put_off() -> None:
+    node = claiming()
+    node.receive_claim(facts("own1"), 10.0)
+    node.pardon(9.0, 10.0)
+    assert states(node.advance(13.0)) == [State.MEMBER]
 
 
 @pytest.mark.req("NODE-12")

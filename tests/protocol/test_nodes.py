@@ -214,7 +214,7 @@ class Nodes(RuleBasedStateMachine):
 
 
 TestNodes = Nodes.TestCase
-TestNodes.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestNodes.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture

@@ -251,10 +251,11 @@ class NodeName:
             return self._claim(now, Input.CLAIM)
         return []
 
-    def pardon(self, paused_s: float) -> None:
+    def pardon(self, paused_s: float, now: float) -> None:
         """Allow for a time in which this program has not run, and so has read no answers."""
-        if self.state is State.CLAIMING:
-            self._ends_at += paused_s
+        if self.state is State.CLAIMING and self._ends_at < inf:
+            # The claim may have come back only after that.
+            self._ends_at = min(self._ends_at + paused_s, now + self._silence_s)
 
     def next_deadline(self) -> float:
         """When `advance` has something to do."""
