@@ -11,7 +11,8 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio import Socket
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control import emitting
+from trio_socketio.control import emitting, node_methods
+from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.user_ids import user_room
 
@@ -412,6 +413,69 @@ async def test_an_adapter_in_memory_reaches_nobody_else(autojump_clock: MockCloc
         await settle()
         found = await a.call("emit", event="e", all=True)
         assert found == {"nodes": {"a": 1}, "reached": 1, "missing": {"nodes": ["b"]}}
+
+
+@pytest.mark.req("NODE-47")
+@trio_test
+async def test_a_node_of_another_version_is_named(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        b = cluster.nodes["b"].nodes
+        for method in ("sockets.list", "emit"):
+            del b._exchange.calls.dispatcher.methods[method]
+        b.serve(OtherVersion())
+        del b._exchange.calls.dispatcher.methods["rooms.list"]
+        a = cluster.nodes["a"]
+        found = await a.call("sockets.list")
+        assert "cannot be read" in found["failed"]["b"]
+        assert (found["total"], found["nodes"]) == (0, {"a": 0})
+        found = await a.call("rooms.list")
+        assert "no method" in found["failed"]["b"]
+
+
+class OtherVersion:
+    @rpc("sockets.list")
+    def sockets(self) -> int:
+        """Answer something else."""
+        return 7
+
+    @rpc("emit")
+    def emit(self, namespace: str, event: str, all_: bool) -> int:
+        """Refuse, or answer something else.
+
+        Args:
+            namespace: the namespace.
+            event: decides.
+            all_: is true.
+        """
+        if event == "refuse":
+            raise ControlError(Code.DRAINING, "too late")
+        return 7
+
+
+@trio_test
+async def test_a_node_that_refuses_to_make_a_call_for_another(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        add(cluster.nodes["b"], namespace="/x")
+        b = cluster.nodes["b"].nodes
+        del b._exchange.calls.dispatcher.methods["sockets.list"]
+        del b._exchange.calls.dispatcher.methods["emit"]
+        b.serve(OtherVersion())
+        for event, message in (("refuse", "too late"), ("other", "cannot be read")):
+            with pytest.raises(ControlError, match=message):
+                await cluster.nodes["a"].call("emit", event=event, namespace="/x", all=True)
+
+
+@trio_test
+async def test_too_many_clients_are_not_named(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_methods, "MAX_ASKED", 1)
+    async with open_cluster("a", "b") as cluster:
+        for _ in range(2):
+            add(cluster.nodes["b"])
+        found = await cluster.nodes["a"].call("emit_with_ack", event="q", all=True, timeout_s=0.1)
+        assert "2 clients, too many to name" in found["failed"]["b"]
+        assert found["nodes"] == {"a": 0}
 
 
 async def freeze(cluster: Cluster, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from msgspec import Raw
 from tests.cluster.cluster import open_cluster
-from tests.cluster.fake_bus import FakeRedis
+from tests.cluster.fake_bus import FakeRedis, Unreachable
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import Server
@@ -18,6 +18,7 @@ from trio_socketio.cluster.metrics import NodesCollector
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.codec.json_rpc import Code, Response
 from trio_socketio.codec.node_messages import MAX_MESSAGE_BYTES
+from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ConfigurationError, ControlError
 from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S
@@ -351,6 +352,19 @@ async def test_the_answers_that_are_held_are_bounded(
 
 
 @trio_test
+async def test_a_node_has_no_token_and_no_connection() -> None:
+    caller = calls.NodeCaller()
+    assert caller.grant.allows("emit")
+    caller.connected()
+    with pytest.raises(ControlError, match="tokens"):
+        caller.authenticate("secret")
+    replies: list[bytes] = []
+    ended = calls.NodeCalls(Dispatcher(()))
+    ended.receive("b1", b'{"jsonrpc":"2.0","method":"x","id":1}', replies.append)
+    assert b'"code":%d' % Code.UNAVAILABLE in replies[0]
+
+
+@trio_test
 async def test_the_calls_of_a_node_that_is_gone_are_cancelled(
     autojump_clock: MockClock,
 ) -> None:
@@ -384,6 +398,7 @@ async def test_hostile_messages_cost_a_counter_and_a_line(
             b'{"jsonrpc":"2.0","method":"x","id":1}}' % mine,
             b'{"v":1,"type":"answer","name":"a","boot":"x","to":"%b","reply":'
             b'{"jsonrpc":"2.0","result":1,"id":99}}' % mine,
+            b'{"v":1,"type":"answer","name":"a","boot":"x","to":"%b","reply":[]}' % mine,
             b'{"v":1,"type":"answer","name":"a","boot":"x","to":"other","reply":1}',
             b'{"v":1,"type":"ask","name":"a","boot":"x","to":"other","call":1}',
             b'{"v":1,"type":"ask","name":"a","boot":"x","call":1}',
@@ -397,7 +412,7 @@ async def test_hostile_messages_cost_a_counter_and_a_line(
             b.redis.deliver(everybody, payload)
         await trio.sleep(0.1)
         dropped = b.nodes.statistics().dropped
-        assert dropped == {"malformed": 3, "unknown": 1, "late": 1, "too_many": 0}
+        assert dropped == {"malformed": 4, "unknown": 1, "late": 1, "too_many": 0}
         assert b.nodes.statistics().answered == 3
         lines = [one for one in caplog.records if "dropped" in one.getMessage()]
         assert [one.levelno for one in lines] == [logging.WARNING]
@@ -438,6 +453,25 @@ async def test_a_redis_that_does_not_answer_delays_the_start_only_so_long(
         with trio.fail_after(2 * SILENCE_S + 0.1):
             node = await cluster.start("a")
         assert "Redis has not answered" in node.nodes.fault
+
+
+@pytest.mark.req("NODE-13")
+@trio_test
+async def test_a_redis_that_counts_nobody_delays_the_claim(autojump_clock: MockClock) -> None:
+    async with open_cluster("a") as cluster:
+        node = cluster.make("b")
+
+        async def refuse(*arguments: str, timeout_s: float | None = None) -> Any:
+            raise Unreachable
+
+        node.redis.execute = refuse
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.redis.run)
+            began = trio.current_time()
+            await nursery.start(node.nodes.run)
+            assert trio.current_time() - began == pytest.approx(SILENCE_S, abs=0.1)
+            assert not node.nodes.fault
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.req("NODE-15")
