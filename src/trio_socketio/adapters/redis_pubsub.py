@@ -15,6 +15,7 @@ from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Su
 from trio_socketio.adapters.redis_receiver import Receiver, local_rooms
 from trio_socketio.adapters.redis_records import (
     details_of,
+    encoded_options_of,
     options_of,
     selection_of,
 )
@@ -164,7 +165,9 @@ class RedisAdapter(Adapter):
         """
         if target.local:
             return super().broadcast(arguments, target)
-        message = self._encoder.encode(arguments, options_of(target))  # BUS-21: first of all
+        message = self._encoder.encode(
+            arguments, encoded_options_of(target)
+        )  # BUS-21: first of all
         selected = super().broadcast(arguments, target)
         self._bus.publish(self._channels.of_broadcast(target.rooms), message)
         return selected

@@ -77,7 +77,7 @@ def parse_address(url: str) -> Address:
 
 
 def _check(url: str) -> None:
-    """Refuse what redis-py passes over in silence, or what it would have a use for and we have not.
+    """Refuse what redis-py passes over in silence, and its options that we do not have (REDIS-02).
 
     Raises:
         ValueError: there is something of that kind.

@@ -31,7 +31,7 @@ class Access:
 
 
 def read_access(options: RedisOptions) -> Access:
-    """Read the files that the options name. They may have been replaced since the last time.
+    """Read the files that the options name, which may have been replaced meanwhile (REDIS-08).
 
     Raises:
         ConfigurationError: a file cannot be used.
