@@ -197,7 +197,9 @@ async def test_nothing_is_sent_twice(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
 
             async def increase() -> None:
-                with pytest.raises(RedisUnavailable, match="no answer to INCR, because the connection"):
+                with pytest.raises(
+                    RedisUnavailable, match="no answer to INCR, because the connection"
+                ):
                     await redis.execute("INCR", "n")
 
             nursery.start_soon(increase)
