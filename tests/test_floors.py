@@ -83,6 +83,7 @@ ONLY: Final = {
     },
     "redis": {
         "errors",
+        "metric_families",
         "option_checks",
         "secret_files",
         "codec",
@@ -93,6 +94,7 @@ ONLY: Final = {
     },
     "adapters": {
         "errors",
+        "metric_families",
         "codec",
         "acks",
         "runtime",
@@ -143,11 +145,14 @@ ONLY: Final = {
     },
     "cluster": {
         "errors",
+        "option_checks",
         "metric_families",
         "codec",
         "protocol",
         "runtime",
         "socketio",
+        "redis",
+        "adapters",
         "control",
         "im",
     },

@@ -218,6 +218,7 @@ OTHER: dict[str, Any] = {
     "per_message_deflate": PerMessageDeflate(),
     "cookie": Cookie(),
     "initial_packet": "hello",
+    "sid_prefix": "n-01",
     "cors_origins": ("https://a.example",),
     "cors_methods": ("GET",),
     "cors_allowed_headers": ("authorization",),

@@ -91,6 +91,8 @@ def load_program(
 class Program:
     """The standalone server: an app, its endpoints, and the configuration that holds.
 
+    It has 13 attributes: what it was made of, what it serves, and the start and reload under way.
+
     Attributes:
         server: the app's server.
     """
@@ -161,7 +163,7 @@ class Program:
         ):
             with self._starting:
                 await self._services.start(runtime)  # first, as they end after the server
-            if self._starting.cancelled_caught:  # RUN-45
+            if self._starting.cancelled_caught:  # CLUS-03
                 return
             reloads.start_soon(self._reload_when_asked)
             serve = partial(server.serve, runtime=runtime, endpoints=self._endpoints)

@@ -77,17 +77,40 @@ async def test_a_namespace_is_subscribed_while_it_lasts() -> None:
     for name in (b"/", b"/chat"):
         uid = node.adapter(name.decode())._uid.encode()
         for channel in (
-            b"app#%b#*" % name,
             b"app-request#%b#" % name,
             b"app-response#%b#" % name,
             b"app-response#%b#%b#" % (name, uid),
         ):
             assert channels.count(channel) == 1
-    assert len(channels) == 8
+    assert channels.count(b"app#*") == 1
+    assert len(channels) == 7
     await node.server.remove("/chat")
     assert len(node.connection.subscriptions) == 4
     assert redis.count(b"app-request#/chat#") == 0
     assert redis.count(b"app-request#/#") == 1
+
+
+@pytest.mark.req("BUS-02")
+@trio_test
+async def test_each_namespace_gets_its_own_broadcasts() -> None:
+    redis = FakeRedis()
+    one, two = Node(redis), Node(redis)
+    names = ("/", "/a", "/a#b", "/a*", "/unknown there")
+    for node in (one, two):
+        await node.start(*names[:4])
+    await one.start("/unknown there")
+    sockets = {name: enter(two.server.of(name)) for name in names[:4]}
+    for name in names:
+        one.server.of(name).emit("hello", name)
+        one.server.of(name).to("b").emit("nobody is in there", name)
+    for name, socket in sockets.items():
+        nsp = "" if name == "/" else f"{name},"
+        assert texts(socket) == [f'42{nsp}["hello","{name}"]'.encode()]
+    two.server.of("/a#b").adapter.close()
+    two.server.of("/a").adapter.close()
+    one.server.of("/a#b").emit("unheard")
+    one.server.of("/a").emit("unheard")
+    assert len(texts(sockets["/a#b"])) == len(texts(sockets["/a"])) == 1
 
 
 @pytest.mark.req("BUS-20", "BUS-22", "BUS-24")

@@ -63,6 +63,7 @@ class Node:
         self.emitted = 0
         self.heard: dict[str, Heard] = {}
         self.largest_queue = 0
+        self._news = trio.Event()  # set, and replaced, when the client has received something
 
     def emit(self) -> None:
         """Emit one message to everybody."""
@@ -82,6 +83,11 @@ class Node:
         """Return the number of the last message of a node that the client has received."""
         return self.heard[sender.name].last if sender.name in self.heard else -1
 
+    async def wait_heard(self, sender: "Node") -> None:
+        """Wait until the client has received the last message of a node."""
+        while self.last_of(sender) < sender.emitted - 1:
+            await self._news.wait()
+
     async def listen(self, port: int, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(port) as client:
             await client.connect()
@@ -89,6 +95,8 @@ class Node:
             while True:
                 _, sender, number = await client.receive_event()
                 self.heard.setdefault(sender, Heard()).take(number)
+                self._news.set()
+                self._news = trio.Event()
 
 
 @asynccontextmanager
@@ -121,8 +129,8 @@ async def time_until_right(nodes: list[Node], limit_s: float) -> float:
                 node.emit()
             await trio.sleep(0.01)
         right_s = trio.current_time() - began
-        while any(receiver.last_of(sender) < sender.emitted - 1 for sender, receiver in pairs):
-            await trio.sleep(0.01)
+        for sender, receiver in pairs:
+            await receiver.wait_heard(sender)
     return right_s
 
 

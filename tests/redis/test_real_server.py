@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -59,8 +60,11 @@ async def test_a_script_is_sent_once_and_after_a_flush(shared_redis: RedisServer
         assert redis.statistics().script_loads == 2
         with pytest.raises(RedisCommandError, match=r"[Cc]ompiling"):
             await redis.script("no lua").run()
-        with pytest.raises(RedisCommandError, match="my fault"):
-            await redis.script("return redis.error_reply('MINE my fault')").run()
+        fails = redis.script("return redis.error_reply('MINE my fault')")
+        for _ in range(2):
+            with pytest.raises(RedisCommandError, match="MINE my fault"):
+                await fails.run()
+        assert redis.statistics().script_loads == 4
 
 
 @pytest.mark.req("REDIS-25")
@@ -293,3 +297,32 @@ async def test_tls(shared_redis: RedisServer, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot read the certificates"):
             async with open_redis(options=RedisOptions(url=url, ca_file=str(tmp_path / "none"))):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [(b"-ERR\r\n", "cannot connect: TLS: "), (b"", "cannot connect: no answer within 0.5 s")],
+)
+@pytest.mark.req("REDIS-17", "REDIS-21")
+@trio_test
+async def test_what_does_not_speak_tls_is_tried_again(
+    tmp_path: Path, says: bytes, told: str
+) -> None:
+    trusted = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+
+    async def serve(stream: trio.SocketStream) -> None:
+        if says:
+            await stream.send_all(says)
+        else:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_tcp, serve, 0, host="127.0.0.1"), name="serve"
+        )
+        url = f"rediss://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        redis = Redis(RedisOptions(url=url, ca_file=str(trusted), connect_timeout_s=0.5))
+        nursery.start_soon(redis.run)
+        await until(lambda: (redis.fault or "").startswith(told))
+        nursery.cancel_scope.cancel()

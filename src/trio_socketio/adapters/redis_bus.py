@@ -1,11 +1,11 @@
 """What the adapters of one server have in common: the connection to Redis, the counts, the log."""
 
 import logging
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from trio_socketio.adapters.redis_broadcasts import Broadcasts, Subscribing
 from trio_socketio.codec.redis_adapter import is_pickle
 from trio_socketio.engine.ids import RandomText
 from trio_socketio.errors import ProtocolError
@@ -17,35 +17,11 @@ _ID_CHARACTERS: Final = 16
 _PACE: Final = Pace(1, 1)  # BUS-12: whoever can publish must not fill the log
 
 
-class Subscription(Protocol):
-    """A channel, or a pattern of channels, whose messages are received."""
-
-    async def wait_confirmed(self) -> None:
-        """Wait until Redis has confirmed it.
-
-        Raises:
-            RedisUnavailable: there is no connection; the subscription takes effect with the next.
-        """
-
-    def close(self) -> None:
-        """Receive nothing more."""
-
-
-class RedisConnection(Protocol):
+class RedisConnection(Subscribing, Protocol):
     """The connection to Redis, as far as adapters need it; see Redis."""
 
     def publish(self, channel: bytes, payload: bytes) -> bool:
         """Publish a message; return False if that is impossible now."""
-
-    def subscribe(
-        self,
-        channel: bytes,
-        receive: Callable[[bytes, bytes], None],
-        *,
-        pattern: bool = False,
-        gap: Callable[[float], None] | None = None,
-    ) -> Subscription:
-        """Have receive called with the channel and the payload of each message."""
 
     async def execute(self, *arguments: str | bytes) -> Any:
         """Execute a command, and return Redis' reply."""
@@ -94,6 +70,7 @@ class Bus:
         max_message_bytes: larger messages are dropped unread.
 
     Attributes:
+        broadcasts: receives those of other servers, for all namespaces.
         counts: what has happened so far.
     """
 
@@ -111,6 +88,7 @@ class Bus:
         self.request_timeout_s = request_timeout_s
         self.answers_apart = answers_apart
         self.counts = BusCounts()
+        self.broadcasts = Broadcasts(redis, key, self.tell_gap)
         self._max_message_bytes = max_message_bytes
         self._ids = RandomText()
         self._told_recovery = False

@@ -6,12 +6,12 @@ waits for Redis. What other servers send while Redis is away is lost, and the lo
 
 from collections.abc import Iterable
 from copy import copy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_socketio.acks import Ack, Keep
-from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Subscription
+from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection
 from trio_socketio.adapters.redis_receiver import Receiver, local_rooms
 from trio_socketio.adapters.redis_records import (
     details_of,
@@ -43,6 +43,9 @@ from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
 from trio_socketio.socketio.remote_socket import SocketDetails
 from trio_socketio.socketio.target import Target
+
+if TYPE_CHECKING:
+    from trio_socketio.adapters.redis_broadcasts import Subscription
 
 KEY: Final = "socket.io"
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -87,7 +90,9 @@ class RedisPubSub:
 
     def statistics(self) -> BusCounts:
         """Return what the adapters have counted so far. The numbers do not change any more."""
-        return copy(self._bus.counts)
+        counts = copy(self._bus.counts)
+        counts.skipped += self._bus.broadcasts.skipped
+        return counts
 
 
 class RedisAdapter(Adapter):
@@ -123,6 +128,7 @@ class RedisAdapter(Adapter):
             self._bus.tell_recovery()
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
+                await self._bus.broadcasts.wait_confirmed()
                 for subscription in self._subscriptions:
                     await subscription.wait_confirmed()
         except TrioSocketIOError as error:
@@ -132,10 +138,8 @@ class RedisAdapter(Adapter):
 
     def _subscribe(self) -> None:
         redis, channels, receiver = self._bus.redis, self._channels, self._receiver
+        self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
         self._subscriptions = [
-            redis.subscribe(
-                channels.pattern, receiver.receive_broadcast, pattern=True, gap=self._bus.tell_gap
-            ),
             redis.subscribe(channels.response, receiver.receive_response),
             redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
             # Last, because other servers expect answers from all that are subscribed to it.
@@ -146,6 +150,7 @@ class RedisAdapter(Adapter):
         """Unsubscribe: the namespace or its server has ended."""
         for subscription in self._subscriptions:
             subscription.close()
+        self._bus.broadcasts.leave(self._namespace.name)
         self._subscriptions = []
         self._bus.flush()
 

@@ -10,6 +10,15 @@ from typing import Final
 _GLOB: Final = re.compile(rb"[*?\[\]\\]")
 
 
+def broadcast_pattern(key: str) -> bytes:
+    """Return the pattern that matches the channels for broadcasts of every namespace (BUS-02).
+
+    Args:
+        key: the prefix that all servers of a cluster have in common.
+    """
+    return _GLOB.sub(rb"\\\g<0>", key.encode()) + b"#*"
+
+
 class Channels:
     """The channels of one namespace.
 
@@ -19,17 +28,14 @@ class Channels:
 
     Attributes:
         everyone: for broadcasts that have no room, or more than one.
-        pattern: matches that channel, and those of single rooms; for PSUBSCRIBE.
         request: for questions to all nodes; the number of its subscribers is that of the nodes.
         response: for answers.
     """
 
-    __slots__ = ("everyone", "pattern", "request", "response")
+    __slots__ = ("everyone", "request", "response")
 
     def __init__(self, key: str, namespace: str) -> None:
         self.everyone = f"{key}#{namespace}#".encode()
-        # BUS-02: Node does not escape, so that it may be sent the broadcasts of other namespaces.
-        self.pattern = _GLOB.sub(rb"\\\g<0>", self.everyone) + b"*"
         self.request = f"{key}-request#{namespace}#".encode()
         self.response = f"{key}-response#{namespace}#".encode()
 

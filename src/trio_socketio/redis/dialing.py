@@ -83,6 +83,7 @@ def explain(error: BaseException) -> str:
         return explain(error.__cause__)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)  # trio's text names the address, which the log does anyway
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    if isinstance(error, OSError):  # trio puts the address into strerror, which the log line has
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else str(error.strerror or error)
+    return str(error) or type(error).__name__
