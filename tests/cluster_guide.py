@@ -17,8 +17,8 @@ BLOCKS: Final[list[tuple[str, str]]] = re.findall(
     r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE
 )
 PREFIXES: Final = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
-_PORTS: Final = re.compile(r"\b(300[0-3]|900[1-3]|6379)\b")
-LIMIT_S: Final = 50.0
+_PORTS: Final = re.compile(r"\b(300[0-3]|400[12]|900[1-3]|6379)\b")
+LIMIT_S: Final = 110.0
 
 
 def blocks(language: str, part: str = "") -> list[str]:
@@ -84,11 +84,13 @@ async def open_node(
 
 
 @asynccontextmanager
-async def open_nodes(folder: Path, ports: Ports) -> AsyncIterator[dict[str, ServingProcess]]:
-    """Start the three nodes of the guide, and wait until they serve."""
+async def open_nodes(
+    folder: Path, ports: Ports, **variables: str
+) -> AsyncIterator[dict[str, ServingProcess]]:
+    """Start the three nodes of the guide, and wait until they serve; see open_node."""
     async with AsyncExitStack() as stack:
         nodes = {
-            name: await stack.enter_async_context(open_node(name, folder, ports))
+            name: await stack.enter_async_context(open_node(name, folder, ports, **variables))
             for name in PREFIXES
         }
         for node in nodes.values():

@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import trio
 
 import redis
 from tests.cli_process import ServingProcess
-from tests.cluster_guide import TEXT, Ports, block, join_lobby, open_node
+from tests.cluster_guide import TEXT, Ports, block, join_lobby, open_nodes
 from tests.redis_server import RedisServer
 from tests.test_cli_services import get
 from tests.wire import SocketIOClient, open_client
@@ -33,27 +34,37 @@ def read_table() -> dict[str, list[list[str]]]:
 ROWS: Final = read_table()
 
 
-class Scene:
-    """The nodes a and b of the guide, a client of each, and a Redis that a test may spoil.
+def make_user(server: RedisServer) -> None:
+    """Make the user that the guide makes: a server that was restarted has forgotten it."""
+    server.command(*block("", "ACL SETUSER").replace("PASSWORD", PASSWORD).split())
 
-    The client of a says something to that of b all the time. The nodes log in as the user that the
-    guide makes.
+
+class Scene:
+    """The nodes of the guide, clients of a and b, and a Redis that a test may spoil.
+
+    The client of a counts aloud, and that of b listens. The nodes log in as the user that the guide
+    makes.
+
+    Args:
+        server: the Redis.
+        nodes: by name; what is looked at is node a.
+        ports: those that stand for the ports of the guide.
+        folder: has the file with the password.
     """
 
-    def __init__(self, server: RedisServer, node: ServingProcess, admin: int, folder: Path) -> None:
+    def __init__(
+        self, server: RedisServer, nodes: dict[str, ServingProcess], ports: Ports, folder: Path
+    ) -> None:
         self.server = server
-        self.node = node
+        self.nodes = nodes
+        self.ports = ports
+        self.node = nodes["a"]
         self.heard: list[int] = []
         self.said = 0
-        self._admin = admin
+        self._admin = ports[9001]
         self._folder = folder
         self._from = 0
         self._before: dict[str, float] = {}
-
-    def make_user(self) -> None:
-        """Make the user that the guide makes: a server that was restarted has forgotten it."""
-        line = block("", "ACL SETUSER").replace("PASSWORD", PASSWORD)
-        self.server.command(*line.split())
 
     async def begin(self) -> None:
         """Look only at what is logged and counted from now on."""
@@ -69,11 +80,19 @@ class Scene:
         """Wait until all is so that the guide says about a state of Redis."""
         lines, answers, metrics = ROWS[state]
         for line in lines:
-            await self.wait(f"the log has {line!r}", lambda line=line: self._has_logged(line))
+            await self.wait(f"the log has {line!r}", partial(self._has_logged, line))
         for answer in answers:
-            await self.wait(f"/readyz has {answer!r}", lambda answer=answer: self._answers(answer))
+            await self.wait(f"/readyz has {answer!r}", partial(self._answers, answer))
         for metric in metrics:
-            await self.wait(f"{metric} grows", lambda metric=metric: self._grows(metric))
+            await self.wait(f"{metric} grows", partial(self._grows, metric))
+
+    async def wait_logged(self, name: str, part: str) -> None:
+        """Wait until a node has written a line that has a part in it."""
+
+        async def has() -> bool:
+            return any(part in line for line in self.nodes[name].log)
+
+        await self.wait(f"{name} has logged {part!r}", has)
 
     async def _has_logged(self, part: str) -> bool:
         return any(part in line for line in self.node.log[self._from :])
@@ -112,7 +131,7 @@ class Scene:
 
     async def come_back(self) -> None:
         await trio.to_thread.run_sync(self.server.start)
-        self.make_user()
+        make_user(self.server)
         await self.check("is back")
         await self.wait_heard()
 
@@ -139,7 +158,7 @@ class Scene:
         await self.check("has another password")
         await trio.Path(self._folder / "password").write_text("another")
         await self.wait_heard()
-        self.make_user()
+        make_user(self.server)
         await trio.Path(self._folder / "password").write_text(PASSWORD)
 
     async def be_slow(self) -> None:
@@ -155,6 +174,7 @@ class Scene:
         self.server.freeze()
         try:
             await self.check("stands still")
+            await self.check("has stood still for 10 to 15 s")
         finally:
             self.server.thaw()
         await self.wait_heard()
@@ -183,24 +203,19 @@ class Scene:
 
 @asynccontextmanager
 async def open_scene(server: RedisServer, folder: Path) -> AsyncIterator[Scene]:
-    """Start the nodes a and b, and a client of each."""
+    """Start the nodes and the clients."""
     ports = Ports(server.port)
+    make_user(server)
     secret = folder / "password"
     await trio.Path(secret).write_text(PASSWORD)
     variables = {
         "TRIO_SOCKETIO__REDIS__URL": server.tcp_url.replace("://", "://trio-socketio@"),
         "TRIO_SOCKETIO__REDIS__PASSWORD_FILE": str(secret),
     }
-    async with (
-        trio.open_nursery() as tasks,
-        open_node("a", folder, ports, **variables) as node,
-        open_node("b", folder, ports, **variables) as other,
-    ):
-        scene = Scene(server, node, ports[9001], folder)
-        scene.make_user()
-        for one in (node, other):
-            await one.wait_port()
-            tasks.start_soon(_follow, one)
+    async with open_nodes(folder, ports, **variables) as nodes, trio.open_nursery() as tasks:
+        scene = Scene(server, nodes, ports, folder)
+        for node in nodes.values():
+            tasks.start_soon(_follow, node)
         async with open_client(ports[3001]) as ann, open_client(ports[3002]) as bob:
             await join_lobby(ann)
             await join_lobby(bob)
