@@ -14,7 +14,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ma
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser soak logins faults lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser balancers soak logins faults lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -42,6 +42,9 @@ faults: $(READY) ## what happens to two nodes when their Redis fails, about 2 mi
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+balancers: $(READY) $(NODE_READY) ## three nodes behind nginx and haproxy, which must be on PATH; 3 minutes
+	$(BIN)/python -m pytest tests/balancers -n 0 $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## every client, transport and feature; writes spec/conformance.md
 	$(BIN)/python -m tests.interop.conformance

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -76,9 +76,21 @@ class ServingProcess:
 
 @asynccontextmanager
 async def serving(
-    *arguments: str, cwd: Path | None = None, port: int = 0, limit_s: float = LIMIT_S
+    *arguments: str,
+    cwd: Path | None = None,
+    port: int = 0,
+    limit_s: float = LIMIT_S,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ServingProcess]:
-    """Run ``serve``, by default on a free port; killed at the end."""
+    """Run ``serve``, by default on a free port; killed at the end.
+
+    Args:
+        arguments: of ``serve``.
+        cwd: where it runs.
+        port: where it listens.
+        limit_s: how long the block may take.
+        variables: further ones of the environment.
+    """
     where = () if "--unix" in arguments else ("--port", str(port))
     with trio.fail_after(limit_s):
         process = await trio.lowlevel.open_process(
@@ -86,6 +98,7 @@ async def serving(
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env={**os.environ, **(variables or {})},
         )
         try:
             yield ServingProcess(process)

@@ -252,13 +252,15 @@ async def test_sessions_end_for_many_reasons() -> None:
         await quiet.aclose()
 
 
-@pytest.mark.req("OPS-21")
+@pytest.mark.req("OPS-21", "OPS-47")
 @trio_test
 async def test_refusals_by_reason() -> None:
     def allow(request: EngineRequest) -> bool:
         return "forbidden" not in request.query
 
-    server = Server(ServerOptions(max_unjoined_sessions_per_address=1, allow_request=allow))
+    server = Server(
+        ServerOptions(max_unjoined_sessions_per_address=1, allow_request=allow, sid_prefix="aaaa")
+    )
     server.use(lambda socket: refuse(socket))
     async with operated(server) as program:
         http = HttpClient(program.port)
@@ -267,6 +269,13 @@ async def test_refusals_by_reason() -> None:
             [
                 ("GET", "EIO=4&transport=smoke", [], "unknown transport"),
                 ("GET", "EIO=4&transport=polling&sid=x", [], "unknown session"),
+                ("GET", f"EIO=4&transport=polling&sid=aaaa{'x' * 16}", [], "unknown session"),
+                (
+                    "GET",
+                    f"EIO=4&transport=polling&sid=bbbb{'x' * 16}",
+                    [],
+                    "session of another node",
+                ),
                 ("POST", "EIO=4&transport=polling", [], "bad handshake method"),
                 ("GET", "EIO=4&transport=websocket", [], "bad request"),
                 ("GET", "EIO=4&transport=polling&forbidden=1", [], "forbidden"),

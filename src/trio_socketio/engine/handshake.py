@@ -67,6 +67,8 @@ class Refusal:
 
 UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")  # WebTransport too (EIO4-29)
 UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
+FOREIGN_SID: Final = Refusal(1, "Session ID unknown", reason="session of another node")
+"""The same for the client; to operators it means that a load balancer misses (OPS-47)."""
 BAD_HANDSHAKE_METHOD: Final = Refusal(2, "Bad handshake method")
 BAD_REQUEST: Final = Refusal(3, "Bad request")
 FORBIDDEN: Final = Refusal(4, "Forbidden", 403)

@@ -4,6 +4,7 @@ import secrets
 from hashlib import sha256
 from typing import Final
 
+SID_PREFIX_CHARACTERS: Final = 4
 SID_RANDOM_CHARACTERS: Final = 16
 SOCKET_ID_CHARACTERS: Final = 20
 _POOL_BYTES: Final = 3072
@@ -29,6 +30,16 @@ class RandomText:
             start, end = 0, count
         self._at = end
         return self._pool[start:end]
+
+
+def is_foreign_sid(sid: str, prefix: str) -> bool:
+    """Whether this looks like a sid of a node with another prefix.
+
+    A node without a prefix in its configuration draws a new one at each start. What it opened
+    before that is then foreign, too.
+    """
+    length = SID_PREFIX_CHARACTERS + SID_RANDOM_CHARACTERS
+    return len(sid) == length and not sid.startswith(prefix)
 
 
 def shorten_sid(sid: str) -> str:

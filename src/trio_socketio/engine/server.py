@@ -12,6 +12,7 @@ from trio_socketio.engine.handshake import (
     BAD_HANDSHAKE_METHOD,
     BAD_REQUEST,
     FOREIGN_ORIGIN,
+    FOREIGN_SID,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED_PROTOCOL,
@@ -22,7 +23,7 @@ from trio_socketio.engine.handshake import (
     websocket_refusal,
 )
 from trio_socketio.engine.hook_admission import HookedAdmission, needs_hooks
-from trio_socketio.engine.ids import RandomText
+from trio_socketio.engine.ids import RandomText, is_foreign_sid
 from trio_socketio.engine.jsonp import is_index, name_page
 from trio_socketio.engine.opening import Opening
 from trio_socketio.engine.polling import PollingTransport
@@ -159,7 +160,7 @@ class EngineServer:
         if sid:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
-                return UNKNOWN_SID  # EIO4-04
+                return FOREIGN_SID if is_foreign_sid(sid, self.node) else UNKNOWN_SID  # EIO4-04
             if not upgrade and transport != session.transport:
                 return BAD_REQUEST  # EIO4-06, EIO4-51, EIO4-123
             if upgrade and (transport != "websocket" or not self.options.allow_upgrades):

@@ -1,0 +1,106 @@
+"""The guide about clusters: its blocks, and the three nodes that it starts, on free ports."""
+
+import re
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.cli_process import ServingProcess, serving
+from tests.interop.server_process import free_port
+from tests.wire import SocketIOClient
+
+GUIDE: Final = Path(__file__).resolve().parents[1] / "spec" / "guide" / "cluster.md"
+TEXT: Final = GUIDE.read_text(encoding="utf-8")
+BLOCKS: Final[list[tuple[str, str]]] = re.findall(
+    r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE
+)
+PREFIXES: Final = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
+_PORTS: Final = re.compile(r"\b(300[0-3]|400[12]|900[1-3]|6379)\b")
+LIMIT_S: Final = 110.0
+
+
+def blocks(language: str, part: str = "") -> list[str]:
+    """The blocks of a language that have a part in them, in their order."""
+    return [code for kind, code in BLOCKS if kind == language and part in code]
+
+
+def block(language: str, part: str = "") -> str:
+    """The only block of a language that has a part in it."""
+    (found,) = blocks(language, part)
+    return found
+
+
+class Ports:
+    """Stand for the ports of the guide.
+
+    Args:
+        redis: the port of the Redis server.
+    """
+
+    def __init__(self, redis: int) -> None:
+        self._ports = {6379: redis}
+
+    def __getitem__(self, port: int) -> int:
+        if port not in self._ports:
+            self._ports[port] = free_port()
+        return self._ports[port]
+
+    def put_into(self, text: str) -> str:
+        """Replace the ports in a text of the guide."""
+        return _PORTS.sub(lambda found: str(self[int(found[0])]), text)
+
+
+def commands() -> list[str]:
+    """The commands that start the nodes."""
+    return block("", "trio-socketio serve").splitlines()
+
+
+@asynccontextmanager
+async def open_node(
+    name: str, folder: Path, ports: Ports, **variables: str
+) -> AsyncIterator[ServingProcess]:
+    """Start the node of this name as the guide says.
+
+    Args:
+        name: a, b or c.
+        folder: where it runs.
+        ports: its own, and that of Redis.
+        variables: further ones of the environment; they override the file.
+    """
+    (folder / "cluster.toml").write_text(ports.put_into(block("toml", "# cluster.toml")))
+    (command,) = [line for line in commands() if f"--node {name} " in line]
+    variable, program, serve, *arguments = shlex.split(ports.put_into(command))
+    assert [program, serve] == ["trio-socketio", "serve"]
+    key, _, value = variable.partition("=")
+    at = arguments.index("--port")
+    port = int(arguments[at + 1])
+    del arguments[at : at + 2]
+    async with serving(
+        *arguments, cwd=folder, port=port, limit_s=LIMIT_S, variables={key: value, **variables}
+    ) as node:
+        yield node
+
+
+@asynccontextmanager
+async def open_nodes(
+    folder: Path, ports: Ports, **variables: str
+) -> AsyncIterator[dict[str, ServingProcess]]:
+    """Start the three nodes of the guide, and wait until they serve; see open_node."""
+    async with AsyncExitStack() as stack:
+        nodes = {
+            name: await stack.enter_async_context(open_node(name, folder, ports, **variables))
+            for name in PREFIXES
+        }
+        for node in nodes.values():
+            await node.wait_port()
+        yield nodes
+
+
+async def join_lobby(client: SocketIOClient) -> None:
+    """Have a client of the lobby join the room that is named so, too."""
+    await client.connect()
+    await client.emit("join", "lobby", ack_id=1)
+    while not (await client.receive())[0].startswith("31"):
+        pass  # others have joined
