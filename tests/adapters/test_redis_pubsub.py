@@ -146,6 +146,22 @@ async def test_a_start_that_was_given_up_is_tried_again(autojump_clock: MockCloc
     assert node.pubsub.statistics().unheard_starts == 0
 
 
+@pytest.mark.req("BUS-23")
+@trio_test
+async def test_a_namespace_that_is_made_anew_is_heard_when_the_old_one_closes() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1, "/chat") as (node,):
+        old = node.server.of("/chat")
+        node.server._namespaces._forget(old)  # as `remove` does; its handlers may go on for 5 s
+        await node.start("/chat")
+        socket = enter(node.server.of("/chat"))
+        old._adapter_life.close()
+        redis.publish(b"socket.io#/chat#", event("news", nsp="/chat"))
+        redis.publish(b"socket.io-request#/chat#", asks(type=2, opts={}, rooms=["x"]))
+        assert texts(socket) == [b'42/chat,["news"]']
+        assert "x" in socket.rooms
+
+
 @pytest.mark.req("BUS-13", "BUS-25")
 @trio_test
 async def test_a_lost_client_gets_what_other_nodes_have_sent(
