@@ -28,6 +28,7 @@ from trio_socketio import (
 )
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
+from trio_socketio.adapters.redis_pubsub import RedisAdapter
 from trio_socketio.socketio.revisions import REVISION_4
 
 pack: Final = msgspec.msgpack.encode
@@ -166,6 +167,22 @@ async def test_a_start_that_was_given_up_is_tried_again(autojump_clock: MockCloc
     await node.start()
     assert len(node.connection.subscriptions) == 4
     assert node.pubsub.statistics().unheard_starts == 0
+
+
+@pytest.mark.req("BUS-23")
+@trio_test
+async def test_a_namespace_that_is_made_anew_is_heard_when_the_old_one_closes() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1, "/chat") as (node,):
+        old = node.server.of("/chat")
+        node.server._namespaces._forget(old)  # as `remove` does; its handlers may go on for 5 s
+        await node.start("/chat")
+        socket = enter(node.server.of("/chat"))
+        old._adapter_life.close()
+        redis.publish(b"socket.io#/chat#", event("news", nsp="/chat"))
+        redis.publish(b"socket.io-request#/chat#", asks(type=2, opts={}, rooms=["x"]))
+        assert texts(socket) == [b'42/chat,["news"]']
+        assert "x" in socket.rooms
 
 
 @pytest.mark.req("BUS-13", "BUS-25")
@@ -530,6 +547,46 @@ async def test_a_server_that_does_not_answer_is_missed(autojump_clock: MockClock
         assert await adapter.socket_rooms(b.id) == frozenset((b.id,))
         with pytest.raises(AckTimeout):
             await here.server.to("nobody").emit_with_ack("q", timeout_s=1)
+
+
+@pytest.mark.req("BUS-28")
+@pytest.mark.parametrize("method", ["fetch", "ask", "rooms", "servers", "count"])
+@trio_test
+async def test_a_namespace_may_ask_before_its_first_client(method: str) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2, "/late") as (_, there):
+        here = Node(redis)  # it serves, but nobody has joined the namespace
+        late = here.server.of("/late")
+        theirs = enter(there.server.of("/late"))
+        there.server.of("/late").on_server_side("x")(lambda: 7)
+        if method == "fetch":
+            assert [one.id for one in await late.fetch_sockets()] == [theirs.id]
+        elif method == "ask":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer_when_asked, theirs)
+                assert await late.emit_with_ack("q", timeout_s=5) == ["soon"]
+        elif method == "rooms":
+            assert await here.adapter("/late").all_rooms() == {theirs.id}
+        elif method == "servers":
+            with pytest.raises(AckTimeout) as raised:  # one of the others has no handler
+                await late.server_side_emit_with_ack("x", timeout_s=0.01)
+            assert raised.value.responses == [7]
+        else:
+            assert await here.adapter("/late").node_count() == 3
+        await here.server.remove("/late")
+        assert here.connection.subscriptions == []
+        adapter = late.adapter
+        assert await adapter.fetch_sockets(Target()) == []
+        assert await adapter.broadcast_with_ack(["q"], Target(), 1) == []
+        assert await adapter.server_side_emit_with_ack(["x"], 1) == []
+        assert await adapter.node_count() == 1
+        assert isinstance(adapter, RedisAdapter)
+        assert await adapter.all_rooms() == set()
+
+
+async def answer_when_asked(socket: Socket) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    answer(socket, "soon")
 
 
 @trio_test

@@ -128,6 +128,7 @@ class RedisAdapter(Adapter):
             namespace, bus, self._channels, self._uid, self._encoder.own, self._requests
         )
         self._subscriptions: list[Subscription] = []
+        self._is_closed = False
 
     # -- its life
 
@@ -136,10 +137,13 @@ class RedisAdapter(Adapter):
 
         While Redis is away, clients join all the same, and the subscription follows (BUS-20).
         """
-        if not self._subscriptions:
-            self._subscribe()
         if self._namespace._recovery is not None:
             self._bus.tell_recovery()
+        await self._hear()
+
+    async def _hear(self) -> None:
+        if not self._subscriptions:
+            self._subscribe()
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
                 await self._bus.broadcasts.wait_confirmed()
@@ -149,6 +153,18 @@ class RedisAdapter(Adapter):
             self._bus.tell_unheard(self._namespace.name, str(error))
         if scope.cancelled_caught:
             self._bus.tell_unheard(self._namespace.name, "it stands still")
+
+    async def _hears(self) -> bool:
+        """Have answers of other servers heard; return False if the namespace has ended here.
+
+        A namespace that the program has made while serving starts with its first client, and the
+        program may ask before (BUS-28).
+        """
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+        elif not self._subscriptions:
+            await self._hear()
+        return not self._is_closed
 
     def _subscribe(self) -> None:
         redis, channels, receiver = self._bus.redis, self._channels, self._receiver
@@ -166,6 +182,7 @@ class RedisAdapter(Adapter):
             subscription.close()
         self._bus.broadcasts.leave(self._namespace.name)
         self._subscriptions = []
+        self._is_closed = True
         self._bus.flush()
 
     # -- what has an effect and no answer
@@ -240,7 +257,7 @@ class RedisAdapter(Adapter):
         Raises:
             TrioSocketIOError: Redis cannot tell, for example because it is away.
         """
-        return await self._requests.count_others() + 1
+        return await self._requests.count_others() + 1 if await self._hears() else 1
 
     async def sockets(self, target: Target) -> set[str]:
         """Return the public ids of the sockets of target, on all servers.
@@ -276,6 +293,8 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the rooms of the others.
         """
         rooms = local_rooms(self._namespace)
+        if not await self._hears():
+            return rooms
         responses, problem = await self._requests.gather(
             lambda request_id: RoomsRequest(uid=self._uid, request_id=request_id),
             RoomsResponse,
@@ -293,7 +312,7 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the sockets of the others.
         """
         found = await super().fetch_sockets(target)
-        if target.local:
+        if target.local or not await self._hears():
             return found
         opts = self._select(target)
         responses, problem = await self._requests.gather(
@@ -313,6 +332,8 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the answers of the others.
             LocalProtocolError: the arguments cannot be sent.
         """
+        if not await self._hears():
+            return []
         responses, problem = await self._requests.gather(
             lambda request_id: ServerSideRequest(
                 uid=self._uid, request_id=request_id, data=arguments
@@ -346,7 +367,7 @@ class RedisAdapter(Adapter):
                 be asked; it holds the answers of the others.
             LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
-        if target.local:
+        if target.local or not await self._hears():
             return await super().broadcast_with_ack(arguments, target, timeout_s, keep)
         request = BroadcastRequest(
             uid=self._uid,
