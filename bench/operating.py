@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench import identity
+from bench import identity, publishing
 from bench.generator import LoadFailedError, Measurement
 from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
 from bench.machine import BENCH, BUILD, ROOT, Cores
@@ -78,6 +78,22 @@ QUESTIONS = (
     Question("jwt-eddsa", "jwt-eddsa", "connects with a JWT, EdDSA", "without"),
     Question("seats/claims", "seats", "connects with a JWT that claim a seat", "without seats"),
     Question("seats/takeovers", "seats", "connects that take a seat over", "claims"),
+    Question(
+        "publish-redis/threads",
+        "publish-redis",
+        "messages that 64 tasks publish to Redis",
+        "redis-py in 64 threads",
+        10,
+        15,
+    ),
+    Question(
+        "publish-redis/coredis",
+        "publish-redis",
+        "messages that 64 tasks publish to Redis",
+        "coredis on trio",
+        1,
+        5,
+    ),
     Question(
         "seated", "seated", "echo 64 B, 16 in flight, of users with seats", "strangers", 0.95, 0.98
     ),
@@ -251,6 +267,7 @@ _SERVERS_AND_WINDOWS = {
     "backends": (1, 2),
     "presence": (1, 3),
     "seats": (2, 3),
+    "publish-redis": (1, 3),
     **dict.fromkeys(("session-lines", "watched", "seated"), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
 }
@@ -262,5 +279,6 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "presence": _presence,
     "seats": identity.claims_and_takeovers,
     "seated": identity.messages_of_users,
+    "publish-redis": publishing.publish,
     **{f"jwt-{name.lower()}": identity.connects_with(name) for name in identity.ALGORITHMS},
 }

@@ -51,7 +51,7 @@ def prepare(servers: Sequence[str]) -> Prepared:
         prepared.attempt(["node"], _install_node_peers)
     python = [name for name in ("uvicorn", "aiohttp") if name in servers]
     if python:
-        prepared.attempt(python, _install_python_peers)
+        prepared.attempt(python, install_python_peers)
     prepared.missing["node-uws"] = NO_UWS
     return prepared
 
@@ -124,7 +124,12 @@ def _install_node_peers() -> None:
     ready.touch()
 
 
-def _install_python_peers() -> None:
+def install_python_peers() -> None:
+    """Install them, unless they are there.
+
+    Raises:
+        NotPreparedError: that has failed.
+    """
     folder = PEERS_PYTHON.parent.parent
     ready = folder / ".ready"
     requirements = PEERS / "requirements.txt"
@@ -139,5 +144,5 @@ def _install_python_peers() -> None:
         "--quiet",
         "--disable-pip-version-check",
     ]
-    _run([*pip, "-r", requirements], "installing python-socketio")
+    _run([*pip, "-r", requirements], "installing the Python peers")
     ready.touch()

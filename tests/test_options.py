@@ -18,6 +18,7 @@ from trio_socketio import (
     Cookie,
     HttpCompression,
     PerMessageDeflate,
+    RedisOptions,
     ServerOptions,
 )
 from trio_socketio.control import BackendOptions, ControlOptions, ForwardedEvents
@@ -37,6 +38,7 @@ KINDS: tuple[type[OptionGroup], ...] = (
     BackendOptions,
     ControlOptions,
     ForwardedEvents,
+    RedisOptions,
     *GROUPS.values(),
 )
 FIELDS: list[tuple[type, str, Any]] = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_socketio import Server, ServerOptions, TrioSocketIOError
+from trio_socketio import RedisCommandError, RedisUnavailable, Server
 from trio_socketio.adapters.redis_pubsub import RedisAdapter, RedisPubSub
 
 Receive = Callable[[bytes, bytes], None]
@@ -64,6 +64,7 @@ class FakeConnection:
         self.redis = redis
         self.connected = True
         self.stands_still = False
+        self.refusal: str | None = None  # the answer to every command
         self.subscriptions: list[FakeSubscription] = []
         redis.connections.append(self)
 
@@ -89,7 +90,9 @@ class FakeConnection:
         if self.stands_still:
             await trio.sleep_forever()
         if not self.connected:
-            raise TrioSocketIOError("no connection")
+            raise RedisUnavailable("no connection")
+        if self.refusal is not None:
+            raise RedisCommandError(self.refusal)
         assert arguments[:2] == ("PUBSUB", "NUMSUB")
         channel = arguments[2]
         assert isinstance(channel, bytes)
@@ -138,7 +141,7 @@ class FakeSubscription:
         if self._connection.stands_still:
             await trio.sleep_forever()
         if not self._connection.connected:
-            raise TrioSocketIOError("no connection")
+            raise RedisUnavailable("no connection")
 
     def close(self) -> None:
         self._connection.subscriptions.remove(self)
@@ -156,12 +159,10 @@ def _glob(pattern: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
 class Node:
     """A server that shares a Redis."""
 
-    def __init__(
-        self, redis: FakeRedis, server_options: ServerOptions | None = None, **options: Any
-    ) -> None:
+    def __init__(self, redis: FakeRedis, **options: Any) -> None:
         self.connection = FakeConnection(redis)
         self.pubsub = RedisPubSub(self.connection, **options)
-        self.server = Server(server_options, adapter=self.pubsub)
+        self.server = Server(adapter=self.pubsub)
 
     async def start(self, *names: str) -> None:
         """Start the adapters of these namespaces, as serving does."""

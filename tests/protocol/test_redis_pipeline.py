@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import hiredis
@@ -19,8 +20,12 @@ CONFIRMED = b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"
 class Recorder:
     """A slot that remembers what became of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float = inf) -> None:
+        self.deadline = deadline
         self.got: list[Any] = []
+
+    def expire(self) -> None:
+        self.got.append("expired")
 
     def answer(self, reply: Any) -> None:
         self.got.append(reply)
@@ -266,6 +271,23 @@ def test_a_loss_is_told_to_every_slot_once() -> None:
     assert (world.pipeline.waiting, world.pipeline.unsent_bytes) == (0, 0)
     assert not world.pipeline.add(b"x", Recorder())
     assert not world.pipeline.add(b"x", Recorder(), is_bounded=False)
+
+
+@pytest.mark.req("REDIS-36")
+def test_slots_learn_of_their_deadline_once_and_keep_their_places() -> None:
+    world = World()
+    first, second, third = Recorder(1.0), Recorder(2.0), Recorder(3.0)
+    for slot in (first, Recorder(), second):
+        world.pipeline.add(b"x", slot)
+    confirming(world)
+    world.pipeline.add(b"x", third)
+    assert world.pipeline.expire(0.5) == 1.0
+    assert world.pipeline.expire(1.5) == 2.0
+    assert world.pipeline.expire(2.0) == 3.0
+    assert (first.got, second.got, third.got) == (["expired"], ["expired"], [])
+    world.receive(b":1\r\n:2\r\n:3\r\n" + CONFIRMED + b":4\r\n")
+    assert (first.got, second.got, third.got) == (["expired", 1], ["expired", 3], [4])
+    assert world.pipeline.expire(9.0) == inf
 
 
 def test_what_hiredis_gives_is_what_is_relied_on() -> None:

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any
 
 import pytest
 import trio
 from tests.redis.fake_redis import FakeRedis, FakeSession, push
 from tests.socketio.serving import until
-from trio.testing import MockClock, memory_stream_pair, trio_test
+from trio.testing import MockClock, memory_stream_pair, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import RedisOptions, RedisUnavailable
 from trio_socketio.protocol.redis_pipeline import Pipeline
+from trio_socketio.redis import connection
 from trio_socketio.redis.commands import Answer, pack
 from trio_socketio.redis.connection import SLICE_BYTES, TURN_S, Connection
 from trio_socketio.redis.statistics import Counts
@@ -25,14 +27,14 @@ class World:
     def __init__(self, **options: Any) -> None:
         ours, self.theirs = memory_stream_pair()
         self.sends = 0
-        assert ours.send_stream is not None
+        self.receive_stream = ours.receive_stream
         pump = ours.send_stream.send_all_hook
-        self.stalls = False
+        self.delay_s = 0.0
+        self.holds = False  # whether the server sends nothing for now
 
         async def count() -> None:
             self.sends += 1
-            if self.stalls:
-                await trio.sleep_forever()
+            await trio.sleep(self.delay_s)
             if pump is not None:
                 await pump()
 
@@ -61,16 +63,19 @@ class World:
         """Be the server."""
         async for data in self.theirs:
             self.session.feed(bytes(data))
-            await self.flush()
+            if not self.holds:
+                await self.flush()
 
     async def flush(self) -> None:
         output, self.session.output = self.session.output, bytearray()
         await self.theirs.send_all(output)
 
     async def ask(self, *arguments: str) -> Any:
-        answer = Answer()
-        assert self.pipeline.add(pack(*arguments), answer)
-        return await answer.wait(arguments[0], 5)
+        answer = Answer(arguments[0])
+        if not self.pipeline.add(pack(*arguments), answer):
+            raise RedisUnavailable("it was not queued")
+        with trio.fail_after(100):
+            return await answer.wait()
 
 
 @asynccontextmanager
@@ -86,9 +91,12 @@ async def connected(**options: Any) -> AsyncIterator[World]:
 
 @pytest.mark.req("REDIS-01")
 @trio_test
-async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send() -> None:
+async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "TURN_S", 60.0)  # else the replies may take several passes
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         sends, commands = world.sends, world.counts.commands
         replies: set[bytes] = set()
 
@@ -138,12 +146,10 @@ async def test_other_tasks_have_their_turns_while_messages_come() -> None:
 @trio_test
 async def test_a_connection_that_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
     async with connected(send_timeout_s=3, probe_s=1000) as world:
-        world.stalls = True
-        answer = Answer()
-        world.pipeline.add(pack("ECHO", "x"), answer)
+        world.delay_s = inf
         began = trio.current_time()
         with pytest.raises(RedisUnavailable, match="has taken no more commands for 3 s"):
-            await answer.wait("ECHO", 100)
+            await world.ask("ECHO", "x")
         assert trio.current_time() - began == pytest.approx(3, abs=0.1)
 
 
@@ -152,22 +158,9 @@ async def test_a_connection_that_takes_nothing_is_given_up(autojump_clock: MockC
 async def test_a_slow_connection_that_makes_progress_is_kept(autojump_clock: MockClock) -> None:
     """Each slice of a large block has the whole time."""
     async with connected(send_timeout_s=3, probe_s=1000) as world:
-        assert world.connection is not None
-        stream = world.connection._stream
-        assert isinstance(stream, trio.StapledStream)
-        hook = stream.send_stream.send_all_hook
-
-        async def slow() -> None:
-            await trio.sleep(2)
-            await hook()
-
-        stream.send_stream.send_all_hook = slow
-        reply = world.ask("ECHO", "x" * 4 * SLICE_BYTES)
+        world.delay_s = 2
         began = trio.current_time()
-        answer = Answer()
-        reply.close()
-        world.pipeline.add(pack("ECHO", "x" * 4 * SLICE_BYTES), answer)
-        assert len(await answer.wait("ECHO", 100)) == 4 * SLICE_BYTES
+        assert len(await world.ask("ECHO", "x" * 4 * SLICE_BYTES)) == 4 * SLICE_BYTES
         assert trio.current_time() - began >= 8
 
 
@@ -218,34 +211,51 @@ async def test_a_full_queue_does_not_stop_the_probe(autojump_clock: MockClock) -
     async with connected(probe_s=5, max_commands=16) as world:
         held = world.session.feed
         world.session.feed = lambda data: None  # type: ignore[method-assign]
-        while world.pipeline.add(pack("PING"), Answer()):
+        while world.pipeline.add(pack("PING"), Answer("PING")):
             pass
+        await trio.sleep(1)
         world.session.feed = held  # type: ignore[method-assign]
         sent = world.counts.commands
-        await trio.sleep(6)
-        assert world.counts.commands > sent
+        await trio.sleep(5)
+        assert world.counts.commands == sent + 1
+
+
+@pytest.mark.req("REDIS-32")
+@trio_test
+async def test_what_has_arrived_is_read_before_a_probe_is_judged(mock_clock: MockClock) -> None:
+    """The last probe comes back in the moment in which it is judged, as after a SIGSTOP."""
+    for _ in range(10):  # the tasks of a pass run in any order
+        async with connected(probe_s=5) as world:
+            await wait_all_tasks_blocked()
+            world.holds = True
+            for misses in (0, 1):
+                mock_clock.jump(5)
+                await wait_all_tasks_blocked()
+                assert world.counts.probe_failures == misses
+            world.receive_stream.put_data(world.session.output)
+            mock_clock.jump(5)
+            await wait_all_tasks_blocked()
+            assert not world.pipeline.is_lost
 
 
 @pytest.mark.req("REDIS-11")
 @trio_test
 async def test_a_stray_reply_ends_the_connection(autojump_clock: MockClock) -> None:
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await world.theirs.send_all(b":1\r\n")
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert world.lost == "Redis sent a reply to no command"
 
 
 @trio_test
 async def test_the_end_of_the_stream_is_a_loss(autojump_clock: MockClock) -> None:
     async with connected() as world:
-        answer = Answer()
-        world.pipeline.add(pack("ECHO", "x"), answer)
         world.theirs.send_stream.close()
         with pytest.raises(RedisUnavailable):
-            await answer.wait("ECHO", 5)
+            await world.ask("ECHO", "x")
         assert world.pipeline.is_lost
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert "closed" in world.lost
 
 
@@ -253,11 +263,11 @@ async def test_the_end_of_the_stream_is_a_loss(autojump_clock: MockClock) -> Non
 @trio_test
 async def test_the_end_waits_for_answers(autojump_clock: MockClock) -> None:
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
-        answer = Answer()
+        await wait_all_tasks_blocked()
+        answer = Answer("ECHO")
         world.pipeline.add(pack("ECHO", "x"), answer)
         world.connection.end()
-        assert await answer.wait("ECHO", 5) == b"x"
-        await trio.testing.wait_all_tasks_blocked()
+        assert await answer.wait() == b"x"
+        await wait_all_tasks_blocked()
         assert world.pipeline.is_lost
         assert not world.lost

@@ -5,6 +5,7 @@ The server is a fake without I/O. What it sends is cut anywhere, and so is what 
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from hypothesis import settings
@@ -29,10 +30,14 @@ class Echo:
     """A command whose reply tells whose it is. It stays in its place if nobody waits any more."""
 
     token: str
+    deadline: float = inf
     fate: list[str] = field(default_factory=list)
 
     def answer(self, reply: Any) -> None:
         self.fate.append(reply.decode())
+
+    def expire(self) -> None:
+        raise AssertionError("it has no deadline")
 
     def lose(self, reason: str) -> None:
         self.fate.append("lost")
@@ -227,6 +232,6 @@ class RedisConnections(RuleBasedStateMachine):
 
 
 RedisConnections.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=40, stateful_step_count=30, deadline=None
 )
 TestRedisConnections = RedisConnections.TestCase

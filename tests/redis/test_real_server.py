@@ -1,8 +1,10 @@
 """The connection to a real Redis or Valkey: what it can do, and that it comes back."""
 
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -59,8 +61,11 @@ async def test_a_script_is_sent_once_and_after_a_flush(shared_redis: RedisServer
         assert redis.statistics().script_loads == 2
         with pytest.raises(RedisCommandError, match=r"[Cc]ompiling"):
             await redis.script("no lua").run()
-        with pytest.raises(RedisCommandError, match="my fault"):
-            await redis.script("return redis.error_reply('MINE my fault')").run()
+        fails = redis.script("return redis.error_reply('MINE my fault')")
+        for _ in range(2):
+            with pytest.raises(RedisCommandError, match="MINE my fault"):
+                await fails.run()
+        assert redis.statistics().script_loads == 4
 
 
 @pytest.mark.req("REDIS-25")
@@ -191,17 +196,26 @@ async def test_a_server_that_stands_still_is_left_and_found_again(
         assert await redis.execute("ECHO", "x") == b"x"
 
 
-@pytest.mark.req("REDIS-32")
+@pytest.mark.req("REDIS-32", "REDIS-36")
 @trio_test
-async def test_a_program_that_stood_still_keeps_its_connection(shared_redis: RedisServer) -> None:
-    import time
+async def test_a_program_that_stood_still_reads_before_it_judges(
+    shared_redis: RedisServer,
+) -> None:
+    """Neither the probe nor a timeout holds against Redis what has arrived meanwhile."""
+    options = RedisOptions(url=shared_redis.url, probe_s=0.05, command_timeout_s=0.1)
+    replies: list[bytes] = []
 
-    options = RedisOptions(url=shared_redis.url, probe_s=0.05)
+    async def ask(redis: Redis) -> None:
+        replies.append(await redis.execute("ECHO", "x"))
+
     async with open_redis(options=options) as redis:
-        for _ in range(5):
-            time.sleep(0.3)  # noqa: ASYNC251 - that is what is tried
-            await trio.sleep(0.02)
-            assert await redis.execute("ECHO", "x") == b"x"
+        for _ in range(4):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, redis)
+                for _ in range(3):  # until it is sent
+                    await trio.lowlevel.checkpoint()
+                time.sleep(0.25)  # noqa: ASYNC251 - that is what is tried
+        assert replies == [b"x"] * 4
         assert redis.statistics().reconnects == 0
 
 
@@ -293,3 +307,32 @@ async def test_tls(shared_redis: RedisServer, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot read the certificates"):
             async with open_redis(options=RedisOptions(url=url, ca_file=str(tmp_path / "none"))):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [(b"-ERR\r\n", "cannot connect: TLS: "), (b"", "cannot connect: no answer within 0.5 s")],
+)
+@pytest.mark.req("REDIS-17", "REDIS-21")
+@trio_test
+async def test_what_does_not_speak_tls_is_tried_again(
+    tmp_path: Path, says: bytes, told: str
+) -> None:
+    trusted = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+
+    async def serve(stream: trio.SocketStream) -> None:
+        if says:
+            await stream.send_all(says)
+        else:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_tcp, serve, 0, host="127.0.0.1"), name="serve"
+        )
+        url = f"rediss://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        redis = Redis(RedisOptions(url=url, ca_file=str(trusted), connect_timeout_s=0.5))
+        nursery.start_soon(redis.run)
+        await until(lambda: (redis.fault or "").startswith(told))
+        nursery.cancel_scope.cancel()

@@ -9,12 +9,14 @@ from copy import copy
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from trio_socketio.acks import Ack, Keep
 from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection, Subscription
 from trio_socketio.adapters.redis_receiver import Receiver, local_rooms
 from trio_socketio.adapters.redis_records import (
     details_of,
+    encoded_options_of,
     options_of,
     selection_of,
 )
@@ -30,13 +32,14 @@ from trio_socketio.codec.redis_messages import (
     LeaveRequest,
     RoomsRequest,
     RoomsResponse,
+    Selection,
     ServerSideRequest,
     ServerSideResponse,
     SocketsResponse,
     room_names,
 )
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, OptionError, TrioSocketIOError
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
@@ -55,12 +58,16 @@ class RedisPubSub:
     """Makes the adapters of a server: ``Server(adapter=RedisPubSub(redis))``.
 
     Args:
-        redis: the connection, which the program runs.
+        redis: the connection, which the program runs. Servers that share one count as one, and so
+            do not wait for one another's answers: give each its own.
         key: the prefix of all channels, the same on all servers.
         request_timeout_s: how long other servers may take to answer.
         publish_on_specific_response_channel: whether answers are sent to the server that asks
             alone, and not to all. All servers must have version 7.1 or later of the adapter.
         max_message_bytes: larger messages of other servers are dropped unread.
+
+    Raises:
+        OptionError: an option cannot be used.
     """
 
     def __init__(
@@ -72,6 +79,14 @@ class RedisPubSub:
         publish_on_specific_response_channel: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
+        if not isinstance(key, str) or not key or not key.isprintable():
+            raise OptionError("key", f"expected a word, not {key!r}")
+        for name, number in (
+            ("request_timeout_s", request_timeout_s),
+            ("max_message_bytes", max_message_bytes),
+        ):
+            if not isinstance(number, (int, float)) or not number > 0:
+                raise OptionError(name, f"expected a number above zero, not {number!r}")
         self._bus = Bus(
             redis,
             key,
@@ -164,32 +179,32 @@ class RedisAdapter(Adapter):
         """
         if target.local:
             return super().broadcast(arguments, target)
-        message = self._encoder.encode(arguments, options_of(target))  # BUS-21: first of all
+        told = self._in_public(target)
+        # BUS-21: first of all, so that what cannot travel has reached nobody.
+        message = self._encoder.encode(arguments, encoded_options_of(told))
         selected = super().broadcast(arguments, target)
-        self._bus.publish(self._channels.of_broadcast(target.rooms), message)
+        self._bus.publish(self._channels.of_broadcast(told.rooms), message)
         return selected
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Put the sockets of target into rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().add_sockets(target, rooms)  # BUS-15
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().remove_sockets(target, rooms)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
         """Put the sockets of target out of the namespace, on all servers."""
+        opts = self._select(target)  # while those sockets are here that it names
         super().disconnect_sockets(target, close=close)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(DisconnectRequest(uid=self._uid, opts=opts, close=close))
 
     def server_side_emit(self, arguments: list[Any]) -> None:
@@ -199,6 +214,18 @@ class RedisAdapter(Adapter):
             LocalProtocolError: the arguments cannot be sent.
         """
         self._requests.send(ServerSideRequest(uid=self._uid, data=arguments))
+
+    def _select(self, target: Target) -> Selection:
+        """Describe the sockets of target to other servers."""
+        return selection_of(self._in_public(target))
+
+    def _in_public(self, target: Target) -> Target:
+        """Return a target as other servers may know it: without ids that are secret (BUS-27)."""
+        rooms = self._namespace.rooms
+        if not rooms.has_secret_ids:
+            return target
+        public, excluded = rooms.in_public(target.rooms), rooms.in_public(target.excluded)
+        return replace(target, rooms=public, excluded=excluded)
 
     # -- what asks
 
@@ -263,7 +290,7 @@ class RedisAdapter(Adapter):
         found = await super().fetch_sockets(target)
         if target.local:
             return found
-        opts = selection_of(target)
+        opts = self._select(target)
         responses, problem = await self._requests.gather(
             lambda request_id: FetchRequest(uid=self._uid, request_id=request_id, opts=opts),
             SocketsResponse,
@@ -320,7 +347,7 @@ class RedisAdapter(Adapter):
             uid=self._uid,
             request_id=self._bus.draw_id(),
             packet=EventPacket(type=_EVENT, data=arguments, nsp=self._namespace.name),
-            opts=options_of(target, timeout_s),
+            opts=options_of(self._in_public(target), timeout_s),
         )
         message = encode_request(request)  # BUS-21
         acks = GatheredAcks(keep)

@@ -1,11 +1,13 @@
 """Translates between our descriptions of sockets and receivers, and those of the Redis adapter."""
 
+from functools import lru_cache
 from time import gmtime
 from typing import Any, Final
 
 import msgspec
 
 from trio_socketio.codec.json_text import encode_json
+from trio_socketio.codec.notepack import encode_plain
 from trio_socketio.codec.redis_adapter import read_handshake, to_json_values
 from trio_socketio.codec.redis_messages import (
     Flags,
@@ -44,6 +46,16 @@ def options_of(target: Target, timeout_s: float | None = None) -> Options:
     if timeout_s is not None:
         flags.timeout = round(min(timeout_s * 1000, _MAX_TIMER_MS))
     return Options(rooms=list(target.rooms), except_=list(target.excluded), flags=flags)
+
+
+@lru_cache(maxsize=256)
+def encoded_options_of(target: Target) -> bytes:
+    """Encode the receivers and the flags of a broadcast; programs use few targets over and over.
+
+    Raises:
+        LocalProtocolError: a room cannot be sent.
+    """
+    return encode_plain(options_of(target))
 
 
 def selection_of(target: Target) -> Selection:

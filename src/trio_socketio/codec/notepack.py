@@ -17,6 +17,7 @@ from trio_socketio.codec.builtin_values import to_builtins
 from trio_socketio.errors import LocalProtocolError, RemoteProtocolError
 
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
+_is_text: Final = frozenset((str,)).issuperset
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_any: Final = msgspec.msgpack.Decoder().decode
@@ -39,15 +40,26 @@ def to_plain(value: Any) -> Any:
     Raises:
         LocalProtocolError: the value cannot be sent, or is nested too deep.
     """
-    kind = type(value)
-    if kind in _SCALARS or (
-        (kind is list or kind is tuple) and _SCALARS.issuperset(map(type, value))
-    ):
+    if type(value) in _SCALARS or _is_flat(value):
         return value
     must_deconstruct(value)  # called only because it bounds the depth
     # Dates and the like become text, as in JSON: notepack 2 does not read MessagePack's own
     # timestamps.
     return to_builtins(value, value)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a value is what most packets have: a few plain arguments, and objects of such."""
+    if type(value) is not list and type(value) is not tuple:
+        return False
+    for item in value:
+        if type(item) not in _SCALARS and not (
+            type(item) is dict
+            and _is_text(map(type, item))
+            and _SCALARS.issuperset(map(type, item.values()))
+        ):
+            return False
+    return True
 
 
 def encode_plain(value: Any) -> bytes:

@@ -38,7 +38,6 @@ from trio_socketio.codec.redis_messages import (
     HandshakeRecord,
     JoinRequest,
     LeaveRequest,
-    Options,
     Request,
     Response,
     ResponseHead,
@@ -90,14 +89,16 @@ class BroadcastEncoder:
         self._head = self.own + b"\x83\xa4type" + encode_plain(_EVENT) + b"\xa4data"
         self._tail = b"\xa3nsp" + encode_plain(namespace)
 
-    def encode(self, arguments: Sequence[Any], options: Options) -> bytes:
-        """Encode an event: its name, then its arguments.
+    def encode(self, arguments: Sequence[Any], options: bytes) -> bytes:
+        """Encode a broadcast.
 
+        Args:
+            arguments: the event's name, then its arguments.
+            options: its Options, encoded before.
         Raises:
             LocalProtocolError: an argument cannot be sent to other servers.
         """
-        body, end = encode_value(arguments), encode_plain(options)
-        return b"%b%b%b%b" % (self._head, body, self._tail, end)
+        return b"%b%b%b%b" % (self._head, encode_value(arguments), self._tail, options)
 
 
 def encode_request(request: Request) -> bytes:

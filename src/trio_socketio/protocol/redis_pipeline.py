@@ -13,6 +13,7 @@ come between the replies. A subscription is confirmed by a push as well, in plac
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -20,16 +21,22 @@ import hiredis
 from trio_socketio.errors import RedisCommandError, RemoteProtocolError
 
 CONFIRMATIONS: Final = frozenset((b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe"))
-MESSAGES: Final = frozenset((b"message", b"pmessage"))
 
 Message = list[Any]
 """``[b"message", channel, payload]`` or ``[b"pmessage", pattern, channel, payload]``."""
 
 _INCOMPLETE: Final = object()
+_Push: Final = hiredis.PushNotification
 
 
 class Slot(Protocol):
-    """Waits for the reply to one command. One of its methods is called, once."""
+    """Waits for the reply to one command. Either `answer` or `lose` is called, once.
+
+    Attributes:
+        deadline: when it has waited for too long, on the caller's clock; infinite if it may wait.
+    """
+
+    deadline: float
 
     def answer(self, reply: Any) -> None:
         """Take the reply.
@@ -39,6 +46,9 @@ class Slot(Protocol):
         Raises:
             RemoteProtocolError: it is no reply to this command.
         """
+
+    def expire(self) -> None:
+        """Learn that the deadline has passed. The reply may still come; it is of no use then."""
 
     def lose(self, reason: str) -> None:
         """Learn that no reply will come, because the connection is lost."""
@@ -54,11 +64,12 @@ class Confirmation:
             called if the connection is lost.
     """
 
-    __slots__ = ("_done", "_kind", "_name")
+    __slots__ = ("_done", "_kind", "_name", "deadline")
 
     def __init__(
         self, kind: bytes, name: bytes, done: Callable[[RedisCommandError | None], None]
     ) -> None:
+        self.deadline = inf
         self._kind = kind
         self._name = name
         self._done = done
@@ -77,6 +88,9 @@ class Confirmation:
         if not isinstance(reply, RedisCommandError):
             raise RemoteProtocolError("Redis sent a reply in place of a confirmation")
         self._done(reply)
+
+    def expire(self) -> None:
+        """Do nothing: it has no deadline."""
 
     def lose(self, reason: str) -> None:
         """Do nothing: whoever is subscribed learns of the loss of the whole connection."""
@@ -193,27 +207,27 @@ class Pipeline:
             Whether there may be more; False if no whole one is left.
         Raises:
             RemoteProtocolError: what was fed is no RESP3, is too large, or does not fit the
-                commands. Nothing more can be made of the input; the connection has to end.
+                commands. Nothing can be made of the rest, so the connection has to end.
         """
-        gets, waiting = self._reader.gets, self._waiting
+        gets, waiting, receive = self._reader.gets, self._waiting, self._receive
         try:
             for done in range(limit):
                 reply = gets()
                 if reply is _INCOMPLETE:
                     self._check_size(done)
                     return False
-                if type(reply) is hiredis.PushNotification:
+                if type(reply) is _Push:
                     kind = reply[0]
-                    if kind in MESSAGES:
-                        self._receive(reply)
+                    if kind == b"message" or kind == b"pmessage":
+                        receive(reply)
                     elif kind in CONFIRMATIONS:
                         self._confirm(reply)
                     # Any other push is of a feature that we do not switch on.
                 elif waiting:
                     waiting.popleft().answer(reply)
                 else:
-                    raise RemoteProtocolError("Redis sent a reply to no command")
-        except hiredis.ProtocolError as error:
+                    raise RemoteProtocolError("Redis sent a reply to no command")  # REDIS-11
+        except hiredis.ProtocolError as error:  # REDIS-22
             raise RemoteProtocolError(f"Redis sent what is not RESP3: {error}") from None
         self._partial_bytes = 0
         return True
@@ -234,10 +248,29 @@ class Pipeline:
                 f"Redis sent more than {self._max_reply_bytes} bytes that are not one whole reply"
             )
 
+    # -- time
+
+    def expire(self, now: float) -> float:
+        """Tell those slots whose deadline has passed. They keep their places.
+
+        Args:
+            now: on the clock of their deadlines.
+        Returns:
+            When the next deadline passes; infinite if there is none. Slots that were queued later
+            are taken to have later deadlines.
+        """
+        for slot in self._waiting:
+            if now < slot.deadline < inf:
+                return slot.deadline
+            if slot.deadline <= now:
+                slot.deadline = inf
+                slot.expire()
+        return inf
+
     # -- end
 
     def lose(self, reason: str) -> None:
-        """End everything: no command is taken any more, and each slot learns that it is lost.
+        """End everything: no command is taken any more, and each slot learns of it (REDIS-19).
 
         Args:
             reason: why, in words.

@@ -1,5 +1,7 @@
 """Packs commands, and waits for their answers."""
 
+from functools import lru_cache
+from math import inf
 from typing import Any, Final
 
 import hiredis
@@ -20,6 +22,7 @@ _BLOCKS: Final = frozenset((
     "WAITAOF", "XREAD|BLOCK", "XREADGROUP|BLOCK",
 ))
 # fmt: on
+_WITH_OPTIONS: Final = frozenset(("CLIENT", "XREAD", "XREADGROUP"))
 
 
 def pack(*arguments: Argument) -> bytes:
@@ -44,72 +47,108 @@ def check_command(arguments: tuple[Argument, ...]) -> str:
     """
     if not arguments or not isinstance(arguments[0], (str, bytes)):
         raise LocalProtocolError("a command begins with its name, such as 'GET'")
-    name = _word(arguments[0])
-    names = {name}
-    if name in ("CLIENT", "XREAD", "XREADGROUP"):
+    name = _check_name(arguments[0])
+    if name in _WITH_OPTIONS:
         words = [_word(argument) for argument in arguments[1:8]]
-        options = words[: words.index("STREAMS")] if "STREAMS" in words else words
-        names.update(f"{name}|{option}" for option in options)
-    if names & _CHANGES_THE_CONNECTION:
+        for option in words[: words.index("STREAMS")] if "STREAMS" in words else words:
+            _refuse(name, f"{name}|{option}")
+    return name
+
+
+@lru_cache(maxsize=512)  # programs give few commands, many times
+def _check_name(name: str | bytes) -> str:
+    word = _word(name)
+    _refuse(word, word)
+    return word
+
+
+def _refuse(name: str, kind: str) -> None:
+    if kind in _CHANGES_THE_CONNECTION:
         raise LocalProtocolError(
             f"{name} would change the connection for everybody who uses it; for messages there is "
             "Redis.subscribe, for transactions a script"
         )
-    if names & _BLOCKS:
+    if kind in _BLOCKS:
         raise LocalProtocolError(
             f"{name} would hold up all other commands until it is answered: ask without waiting"
         )
-    return name
 
 
 def _word(argument: Argument) -> str:
-    """Return an argument as it is if it is a word, in capitals."""
-    if isinstance(argument, bytes):
-        argument = argument.decode("latin-1") if len(argument) < 32 else ""
+    """Return an argument in capitals if it may be a word; nothing otherwise."""
+    if isinstance(argument, bytes) and len(argument) < 32:
+        argument = argument.decode("latin-1")
     return argument.upper() if isinstance(argument, str) and len(argument) < 32 else ""
 
 
 class Answer:
-    """The answer to one command, which one task waits for."""
+    """The answer to one command, which one task waits for.
 
-    __slots__ = ("_error", "_event", "_reply")
+    The task is woken directly, and its timeout is looked after by the connection. An Event and a
+    CancelScope for each command would cost more than everything else together.
 
-    def __init__(self) -> None:
-        self._event = trio.Event()
+    Args:
+        name: of the command, for errors.
+        timeout_s: see `Pipeline.expire`; infinite if whoever waits has a deadline itself.
+    """
+
+    __slots__ = ("_error", "_name", "_reply", "_task", "_timeout_s", "deadline")
+
+    def __init__(self, name: str, timeout_s: float = inf) -> None:
+        self.deadline = trio.current_time() + timeout_s
+        self._name = name
+        self._timeout_s = timeout_s
+        self._task: trio.lowlevel.Task | None = None
         self._reply: Any = None
-        self._error: RedisUnavailable | None = None
+        self._error: Exception | None = None
 
     def answer(self, reply: Any) -> None:
-        self._reply = reply
-        self._event.set()
+        if isinstance(reply, RedisCommandError):
+            self._error = reply
+        else:
+            self._reply = reply
+        self._wake()
 
     def lose(self, reason: str) -> None:
-        self._error = RedisUnavailable(f"no answer, because the connection was lost: {reason}")
-        self._event.set()
+        self._error = RedisUnavailable(
+            f"no answer to {self._name}, because the connection was lost: {reason}"
+        )
+        self._wake()
 
-    async def wait(self, name: str, timeout_s: float) -> Any:
-        """Wait for the answer. Whoever stops waiting leaves the command in its place (REDIS-10).
+    def expire(self) -> None:
+        self._error = not_answered(self._name, self._timeout_s)
+        self._wake()
 
-        Args:
-            name: of the command, for errors.
-            timeout_s: how long to wait.
+    def _wake(self) -> None:
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def _leave(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def wait(self) -> Any:
+        """Wait for the answer. It is awaited at once, before anything can have happened.
+
+        Whoever is cancelled leaves the command in its place (REDIS-10).
+
         Raises:
             RedisCommandError: it is an error.
             RedisUnavailable: the connection was lost.
             TimeoutError: there is none in time; the command may be carried out all the same.
         """
-        with trio.move_on_after(timeout_s):
-            await self._event.wait()
-        if not self._event.is_set():
-            raise TimeoutError(f"Redis has not answered {name} within {timeout_s:g} s")
-        error, reply = self._error, self._reply
-        self._error = self._reply = None
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._leave)
+        error, self._error = self._error, None
+        if error is None:
+            return self._reply
         try:
-            if error is not None:
-                raise error
-            if isinstance(reply, RedisCommandError):
-                raise reply
-            return reply
+            raise error
         finally:
-            # The traceback of what is raised refers to this frame: a cycle would keep both alive.
-            del error, reply
+            del error  # its traceback refers to this frame: a cycle would keep both alive
+
+
+def not_answered(name: str, timeout_s: float) -> TimeoutError:
+    """Return the error to raise when there is no answer in time (REDIS-36)."""
+    return TimeoutError(f"Redis has not answered {name} within {timeout_s:g} s")

@@ -1,4 +1,4 @@
-"""Drives one connection to Redis: a task that reads, one that writes, and one that probes."""
+"""Drives one connection to Redis: tasks that read, write, look at deadlines, and probe."""
 
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -23,6 +23,8 @@ SLICE_BYTES: Final = 256 << 10
 """How many bytes are sent before the time for them begins anew."""
 TURN_S: Final = 0.001
 """After so long with messages all other tasks have a turn."""
+EXPIRY_S: Final = 0.05
+"""How much too late a command may time out, so that many of them cost one look."""
 BATCH: Final = 4
 """How many replies and messages are handled between two looks at the clock."""
 
@@ -86,6 +88,7 @@ class Connection:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
+                nursery.start_soon(self._expire)
                 await self._use(log_in, ready)
         except RedisUnavailable as error:
             self._lose(str(error))
@@ -184,3 +187,14 @@ class Connection:
                     return
                 self.pipeline.sent(len(piece))
                 self._counts.bytes_sent += len(piece)
+
+    async def _expire(self) -> None:
+        """Have commands time out."""
+        limit_s = self._options.command_timeout_s
+        while True:
+            # If the process has stood still, what has arrived meanwhile is read first.
+            await checkpoint()
+            now = trio.current_time()
+            next_at = self.pipeline.expire(now)
+            # A command that is queued from now on has not timed out before limit_s have passed.
+            await trio.sleep_until(max(now + EXPIRY_S, min(next_at, now + limit_s)))

@@ -1,5 +1,6 @@
 """Opens streams to Redis."""
 
+import os
 import ssl
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class Access:
 
 
 def read_access(options: RedisOptions) -> Access:
-    """Read the files that the options name. They may have been replaced since the last time.
+    """Read the files that the options name, which may have been replaced meanwhile (REDIS-08).
 
     Raises:
         ConfigurationError: a file cannot be used.
@@ -82,4 +83,7 @@ def explain(error: BaseException) -> str:
         return explain(error.__cause__)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    if isinstance(error, OSError):  # trio puts the address into strerror, which the log line has
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else str(error.strerror or error)
+    return str(error) or type(error).__name__

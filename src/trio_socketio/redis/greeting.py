@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final
 
 from trio_socketio.errors import ConfigurationError, RedisCommandError, RedisUnavailable
@@ -35,7 +34,7 @@ class Host:
 
 
 async def greet(pipeline: Pipeline, access: Access) -> Host:
-    """Switch to RESP3, log in and select the database.
+    """Switch to RESP3, log in and select the database (REDIS-03).
 
     Raises:
         ConfigurationError: that will never work: the user, password or database is wrong, the user
@@ -62,9 +61,10 @@ async def greet(pipeline: Pipeline, access: Access) -> Host:
 
 
 async def _ask(pipeline: Pipeline, command: list[Argument]) -> Any:
-    answer = Answer()
-    pipeline.add(pack(*command), answer, is_bounded=False)
-    return await answer.wait(str(command[0]), inf)  # the caller has a deadline for all of it
+    answer = Answer(str(command[0]))  # the connection has a deadline for all of it
+    if not pipeline.add(pack(*command), answer, is_bounded=False):
+        raise RedisUnavailable("the connection was lost")
+    return await answer.wait()
 
 
 def _explain_hello(error: RedisCommandError, access: Access) -> Exception:

@@ -74,7 +74,7 @@ class Link:
                 except ConfigurationError as error:
                     if not self._counts.connections:  # REDIS-05
                         raise ConfigurationError(f"Redis {self._address}: {error}") from None
-                    self._tell(str(error))
+                    self._tell(str(error))  # REDIS-34
                 except RedisUnavailable as error:
                     self._tell(str(error))
                 finally:

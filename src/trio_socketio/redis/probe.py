@@ -1,6 +1,7 @@
 """Finds out whether messages arrive, by messages of a connection to itself."""
 
 from collections.abc import Callable
+from math import inf
 from secrets import token_hex
 from typing import Any
 
@@ -25,6 +26,7 @@ class Probe:
     """
 
     def __init__(self, pipeline: Pipeline, prefix: str, interval_s: float, counts: Counts) -> None:
+        self.deadline = inf  # each probe is judged by `run`
         self._pipeline = pipeline
         self._interval_s = interval_s
         self._counts = counts
@@ -75,6 +77,9 @@ class Probe:
 
     def answer(self, reply: Any) -> None:
         self._liveness.answered()
+
+    def expire(self) -> None:
+        """Do nothing: it has no deadline."""
 
     def lose(self, reason: str) -> None:
         """Do nothing: the connection is lost, and this with it."""

@@ -1,6 +1,7 @@
 """A connection to Redis for programs on trio."""
 
 import logging
+from math import inf
 from threading import get_ident
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import trio
 
 from trio_socketio.acks import check_timeout
 from trio_socketio.errors import RedisUnavailable
-from trio_socketio.redis.commands import Answer, Argument, check_command, pack
+from trio_socketio.redis.commands import Answer, Argument, check_command, not_answered, pack
 from trio_socketio.redis.link import Link
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.redis.scripts import Script
@@ -151,12 +152,20 @@ class Redis:
             LocalProtocolError: the command cannot be given on a connection that is shared, or an
                 argument is of another type.
         """
-        self._subscriptions.check_thread()
+        if get_ident() != self._thread:
+            self._subscriptions.check_thread()
         name = check_command(arguments)
-        limit_s = self._options.command_timeout_s if timeout_s is None else check_timeout(timeout_s)
-        answer = Answer()
-        self._queue(name, pack(*arguments), answer)
-        return await answer.wait(name, limit_s)
+        command = pack(*arguments)
+        if timeout_s is None:
+            answer = Answer(name, self._options.command_timeout_s)
+            self._queue(name, command, answer)
+            return await answer.wait()
+        check_timeout(timeout_s)
+        answer = Answer(name)
+        self._queue(name, command, answer)
+        with trio.move_on_after(timeout_s):
+            return await answer.wait()
+        raise not_answered(name, timeout_s)
 
     def _queue(self, name: str, command: bytes, answer: Answer) -> None:
         pipeline = self._link.pipeline
@@ -201,9 +210,10 @@ class Redis:
 class Publications:
     """The slot of all messages that are published: their answers are only counted."""
 
-    __slots__ = ("_counts", "_refusals")
+    __slots__ = ("_counts", "_refusals", "deadline")
 
     def __init__(self, counts: Counts) -> None:
+        self.deadline = inf
         self._counts = counts
         self._refusals = SampledLog(log, logging.WARNING, _REFUSALS)
 
@@ -214,6 +224,9 @@ class Publications:
         self._counts.unpublished += 1
         if self._refusals.admits("Redis refuses messages"):
             log.warning("Redis refuses a message: %s", reply)
+
+    def expire(self) -> None:
+        """Do nothing: nobody waits."""
 
     def lose(self, reason: str) -> None:
         self._counts.unconfirmed += 1

@@ -48,7 +48,7 @@ class Script:
         try:
             return await self._execute(*call, timeout_s=timeout_s)
         except RedisCommandError as error:
-            if error.code != "NOSCRIPT":
+            if error.code != "NOSCRIPT":  # REDIS-33
                 raise
         self._counts.script_loads += 1
         await self._execute("SCRIPT", "LOAD", self._source, timeout_s=timeout_s)

@@ -143,7 +143,7 @@ class Subscriptions:
         Raises:
             LocalProtocolError: the connection belongs to another thread; nothing was done.
         """
-        if get_ident() != self._thread:
+        if get_ident() != self._thread:  # REDIS-35
             raise LocalProtocolError(
                 "the connection to Redis belongs to another thread, and nothing was done: use "
                 "trio.from_thread.run_sync"
@@ -203,7 +203,7 @@ class Subscriptions:
         """Note what Redis has answered to a SUBSCRIBE."""
         if refusal is not None:
             channel.refusal = str(refusal)
-            channel.advance(Input.REFUSE)
+            channel.advance(Input.REFUSE)  # REDIS-29
             if self._refusals.admits("Redis refuses subscriptions"):
                 log.warning("Redis refuses the subscription to %a: %s", channel.name, refusal)
             return
@@ -217,7 +217,10 @@ class Subscriptions:
     # -- connections
 
     def attach(self, pipeline: Pipeline) -> None:
-        """Make all subscriptions on a new connection (REDIS-26)."""
+        """Make all subscriptions on a new connection (REDIS-26).
+
+        Channels that could not be left, because the queue was full, are forgotten.
+        """
         self._pipeline = pipeline
         for channel in (*self._channels.values(), *self._patterns.values()):
             self._settle(channel)
@@ -234,8 +237,6 @@ class Subscriptions:
                 for one in channel.subscriptions:
                     one._lost_at = lost_at
             channel.advance(Input.DISCONNECT)
-            if not channel.subscriptions:  # it could not be left, because the queue was full
-                self._settle(channel)
         self._deferred.clear()
 
     def retry(self) -> None:
@@ -247,7 +248,7 @@ class Subscriptions:
     # -- messages
 
     def receive(self, message: Message) -> None:
-        """Give a message to those who are subscribed. Whatever they raise is logged and counted."""
+        """Give a message to those who are subscribed (REDIS-25)."""
         self._counts.messages += 1
         if len(message) == 3:
             _, name, payload = message
@@ -258,10 +259,10 @@ class Subscriptions:
         if channel is None:
             return  # it was left, and Redis did not know yet when it sent this
         for one in channel.subscriptions:
-            if one._subscriptions is not None:  # not closed by one that was called before
+            if one._subscriptions is not None:  # REDIS-30: not closed by one before it
                 try:
                     one._receive(name, payload)
-                except BaseException as error:
+                except BaseException as error:  # REDIS-28
                     self._failed(one._receive, error)
 
     def _call(self, gap: Gap, duration_s: float) -> None:
