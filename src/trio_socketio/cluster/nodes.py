@@ -161,7 +161,7 @@ class ClusterNodes:
         """Return all nodes that live, in the order of their names; this one always among them."""
         now = trio.current_time()
         peers = self._machine.roster.peers.values()
-        others = (_show(peer.node, max(0.0, now - peer.heard_at)) for peer in peers)
+        others = (_show(peer.node, round(now - peer.heard_at, 3)) for peer in peers)
         return sorted([_show(self._facts(), 0.0), *others], key=lambda one: one.name)
 
     def question(
