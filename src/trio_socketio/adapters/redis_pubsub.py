@@ -180,7 +180,7 @@ class RedisAdapter(Adapter):
         """Unsubscribe: the namespace or its server has ended."""
         for subscription in self._subscriptions:
             subscription.close()
-        self._bus.broadcasts.leave(self._namespace.name)
+        self._bus.broadcasts.leave(self._namespace.name, self._receiver.receive_broadcast)
         self._subscriptions = []
         self._is_closed = True
         self._bus.flush()
