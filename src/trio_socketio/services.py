@@ -250,10 +250,12 @@ class Services:
             health.add(self._cluster.check_redis)
             health.add(self._cluster.check_name)
             from trio_socketio.adapters.metrics import BusCollector
+            from trio_socketio.cluster.metrics import NodesCollector
             from trio_socketio.redis.metrics import RedisCollector
 
             metrics.add(RedisCollector(self._cluster.redis))
             metrics.add(BusCollector(self._cluster.adapters))
+            metrics.add(NodesCollector(self._cluster.nodes))
         control = self._control
         return AdminPort(
             configuration.admin,
