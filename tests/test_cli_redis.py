@@ -92,6 +92,8 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
             metrics = (await get(admin, "/metrics")).text
             assert "tsio_redis_connected 1.0" in metrics
             assert "tsio_redis_reconnects_total 1.0" in metrics
+            assert "tsio_bus_gaps_total" in metrics
+            assert "tsio_node_member 1.0" in metrics
             assert await node.end() == 0
 
 

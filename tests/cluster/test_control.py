@@ -15,6 +15,7 @@ from trio_socketio.control import emitting, node_methods
 from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.user_ids import user_room
+from trio_socketio.socketio.revisions import REVISION_4
 
 put_out: list[Socket] = []
 """The clients that were disconnected."""
@@ -94,6 +95,28 @@ async def test_a_secret_id_selects_nobody(autojump_clock: MockClock) -> None:
         assert old.id.encode() not in b"".join(sent)
         await a.call("emit", event="h", sockets=[old.id])  # which is not sent to all instead
         assert len(events(old)) == 2
+
+
+@pytest.mark.req("NODE-40")
+@pytest.mark.req("CONTROL-07")
+@trio_test
+async def test_sockets_are_named_by_their_public_ids_alone(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        here, there = add(a, "r"), add(b, "r")
+        old = enter(a.server.of("/"), revision=REVISION_4)
+        for names in (["r"], [old.id], ["r", old.id]):  # a room, and the secret of a session
+            found = await a.call("emit", event="e", sockets=names)
+            assert found == {
+                "nodes": {"a": 0, "b": 0},
+                "reached": 0,
+                "missing": {"sockets": names},
+            }
+        found = await a.call("emit", event="f", sockets=[old.public_id, there.public_id])
+        assert found["nodes"] == {"a": 1, "b": 1}
+        await settle()
+        assert events(here) == []
+        assert events(there) == events(old) == [["f"]]
 
 
 @pytest.mark.req("NODE-41")

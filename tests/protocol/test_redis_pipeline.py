@@ -229,6 +229,35 @@ def test_what_is_no_resp_is_an_error() -> None:
 
 
 @pytest.mark.req("REDIS-22")
+@pytest.mark.parametrize(
+    ("received", "told"),
+    [
+        (b"%1\r\n*0\r\n:1\r\n", "not RESP3"),  # a list is a key
+        (b"%1\r\n%0\r\n:1\r\n", "not RESP3"),
+        (b">2\r\n$7\r\nmessage\r\n$4\r\nnews\r\n", "malformed"),
+        (PUSH.replace(b"$4\r\nnews", b"*0"), "malformed"),
+        (PUSH.replace(b"$2\r\nhi", b"_"), "malformed"),
+        (PUSH.replace(b"$7\r\nmessage", b"$8\r\npmessage"), "malformed"),
+    ],
+)
+def test_a_malformed_reply_or_message_is_an_error(received: bytes, told: str) -> None:
+    world = World()
+    world.ask()
+    world.pipeline.feed(received)
+    with pytest.raises(RemoteProtocolError, match=told):
+        world.pipeline.dispatch(16)
+    assert world.messages == []
+
+
+@pytest.mark.parametrize("received", [b">0\r\n", b">1\r\n*0\r\n", b">1\r\n_\r\n"])
+def test_a_push_without_a_name_is_passed_over(received: bytes) -> None:
+    world = World()
+    slot = world.ask()
+    world.receive(received + b":1\r\n")
+    assert (slot.got, world.messages) == ([1], [])
+
+
+@pytest.mark.req("REDIS-22")
 @pytest.mark.parametrize("before", ["nothing", "a batch", "messages", "a large one"])
 def test_a_reply_has_a_bound(before: str) -> None:
     """Many small ones are not one large one, however they were handed over."""
@@ -249,7 +278,15 @@ def test_a_reply_has_a_bound(before: str) -> None:
         world.pipeline.dispatch(16)
 
 
-@given(st.binary(max_size=200))
+WORDS = (b"message", b"pmessage", b"subscribe", b"news", b"hi")
+TOKENS = [
+    *(b"%c%d\r\n" % (kind, size) for kind in b"*>%~" for size in range(5)),
+    *(b"$%d\r\n%b\r\n" % (len(word), word) for word in WORDS),
+    *(b":1\r\n", b"_\r\n", b"#t\r\n", b"-ERR no\r\n", b"+OK\r\n"),
+]
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from(TOKENS), max_size=20).map(b"".join))
 def test_garbage_raises_nothing_undocumented(received: bytes) -> None:
     world = World()
     slots(world, ["ask", "subscribe", "ask"])

@@ -193,10 +193,14 @@ def select(
         unseen = []
     ids = (socket.id for socket in found)
     if namespace.adapter.reaches_other_nodes:
-        # What does not exist here may exist elsewhere.
+        # What does not exist here may exist elsewhere, if it can be a public id: any other name
+        # would select a room, or a socket by its secret (CONTROL-07).
+        elsewhere = (one for one in unknown if _PUBLIC_ID(one) and one not in namespace.rooms)
         target = Target(
             rooms=(
-                *_without_secrets(namespace, (*rooms, *sockets)),
+                *_without_secrets(namespace, rooms),
+                *(socket.public_id for socket in found),
+                *elsewhere,
                 *map(user_room, read_users(users)),
             ),
             excluded=(

@@ -25,8 +25,10 @@ CONFIRMATIONS: Final = frozenset((b"subscribe", b"unsubscribe", b"psubscribe", b
 Message = list[Any]
 """``[b"message", channel, payload]`` or ``[b"pmessage", pattern, channel, payload]``."""
 
+_MESSAGE_SIZES: Final = {b"message": 3, b"pmessage": 4}
 _INCOMPLETE: Final = object()
 _Push: Final = hiredis.PushNotification
+_are_bytes: Final = frozenset((bytes,)).issuperset
 
 
 class Slot(Protocol):
@@ -210,25 +212,28 @@ class Pipeline:
                 commands. Nothing can be made of the rest, so the connection has to end.
         """
         gets, waiting, receive = self._reader.gets, self._waiting, self._receive
-        try:
-            for done in range(limit):
+        for done in range(limit):
+            try:
                 reply = gets()
-                if reply is _INCOMPLETE:
-                    self._check_size(done)
-                    return False
-                if type(reply) is _Push:
-                    kind = reply[0]
-                    if kind == b"message" or kind == b"pmessage":
-                        receive(reply)
-                    elif kind in CONFIRMATIONS:
-                        self._confirm(reply)
-                    # Any other push is of a feature that we do not switch on.
-                elif waiting:
-                    waiting.popleft().answer(reply)
-                else:
-                    raise RemoteProtocolError("Redis sent a reply to no command")  # REDIS-11
-        except hiredis.ProtocolError as error:  # REDIS-22
-            raise RemoteProtocolError(f"Redis sent what is not RESP3: {error}") from None
+            except (hiredis.ProtocolError, TypeError) as error:  # REDIS-22
+                # A TypeError means that a list or a map is a key of a map.
+                raise RemoteProtocolError(f"Redis sent what is not RESP3: {error}") from None
+            if reply is _INCOMPLETE:
+                self._check_size(done)
+                return False
+            if type(reply) is _Push:
+                kind = reply[0] if reply and type(reply[0]) is bytes else b""
+                if kind in _MESSAGE_SIZES:
+                    if len(reply) != _MESSAGE_SIZES[kind] or not _are_bytes(map(type, reply)):
+                        raise RemoteProtocolError("Redis sent a malformed message")
+                    receive(reply)
+                elif kind in CONFIRMATIONS:
+                    self._confirm(reply)
+                # Any other push is of a feature that we do not switch on.
+            elif waiting:
+                waiting.popleft().answer(reply)
+            else:
+                raise RemoteProtocolError("Redis sent a reply to no command")  # REDIS-11
         self._partial_bytes = 0
         return True
 

@@ -62,6 +62,8 @@ def parse_address(url: str) -> Address:
     try:
         _check(url)
         said = parse_url(url)  # type: ignore[no-untyped-call]
+        # getaddrinfo encodes it so, and raises UnicodeError, which is a ValueError, if it cannot.
+        said.get("host", "").encode("idna")
     except ValueError:  # its message may show a part of the password
         raise OptionError("url", _EXPECTED, hides_value=True) from None
     path: str | None = said.get("path")
