@@ -264,7 +264,8 @@ class ClusterNodes:
                 beat = Beat(node=self._facts(), number=one.number, asks=one.asks)
                 self._channel.send(one.to or EVERYBODY, beat)
             elif isinstance(one, SendClaim):
-                if not self._channel.send(self.name, Claim(node=self._facts())):
+                claim = Claim(node=self._facts())
+                if not (self._redis.connected and self._channel.send(self.name, claim)):
                     self._machine.own.put_off(trio.current_time())
                     self._hurry.set()
             elif isinstance(one, SendBye):
