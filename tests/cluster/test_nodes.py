@@ -389,7 +389,7 @@ async def test_hostile_messages_cost_a_counter_and_a_line(
     async with open_cluster("a", "b") as cluster:
         b, a = cluster.nodes["b"], cluster.nodes["a"]
         everybody = f"tsio:node:{EVERYBODY}"
-        mine = next(iter(b.nodes._boots)).encode()
+        mine = b.nodes._machine.own.boot.encode()
         for payload in (
             b"\x80\x04pickle",
             b'{"v":2,"type":"beat"}',
@@ -436,8 +436,8 @@ async def test_without_redis_a_node_starts_and_claims_its_name_later(
             assert "Redis has not answered" in caplog.text
             assert not late.nodes.statistics().is_member
             await trio.sleep(10.5)
-            late.redis.mend()
-            await trio.sleep(0.1)
+            late.redis.connected = True  # after its subscriptions were made, as with Redis
+            await trio.sleep(0.2)
             assert not late.nodes.fault
             assert [one.name for one in cluster.nodes["a"].nodes.others()] == ["b"]
             nursery.cancel_scope.cancel()
@@ -453,6 +453,24 @@ async def test_a_redis_that_does_not_answer_delays_the_start_only_so_long(
         with trio.fail_after(2 * SILENCE_S + 0.1):
             node = await cluster.start("a")
         assert "Redis has not answered" in node.nodes.fault
+
+
+@pytest.mark.req("NODE-18")
+@trio_test
+async def test_a_node_that_was_cut_off_is_back_soon(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a = cluster.nodes["a"]
+        boot = a.nodes._machine.own.boot
+        a.redis.cut()
+        await trio.sleep(0.5)
+        for one in a.redis.subscriptions:  # told before anything can be sent
+            if one.gap is not None:
+                one.gap(0.5)
+        a.redis.connected = True
+        await trio.sleep(0.2)
+        assert not a.nodes.fault
+        assert [one.boot for one in cluster.nodes["b"].nodes.others()] != [boot]
+        assert len(cluster.nodes["b"].nodes.others()) == 1
 
 
 @pytest.mark.req("NODE-13")

@@ -159,6 +159,29 @@ def test_a_member_that_does_not_hear_itself_claims_anew() -> None:
     assert node.reconnected(3.1) == [SendClaim()]
 
 
+@pytest.mark.req("NODE-19")
+def test_what_a_node_has_sent_before_says_nothing_of_others() -> None:
+    node = member()
+    node.reconnected(0.5)
+    assert node.is_own("own1")
+    assert node.is_own("own2")
+    assert node.receive_beat(facts("own1"), 1, 0.6) == []
+    assert node.receive_claim(facts("own1", 1.0), 0.6) == []
+    assert node.state is State.CLAIMING
+    node.receive_beat(facts("other"), 1, 0.7)
+    assert node.receive_bye("own1", 0.8) == []
+    assert node.advance(0.9) == []
+
+
+def test_a_claim_that_could_not_be_sent_is_sent_soon() -> None:
+    node = claiming()
+    node.put_off(0.0)
+    assert node.advance(0.1) == [SendClaim()]
+    node = member()
+    node.put_off(0.5)
+    assert node.next_deadline() == 1.0
+
+
 @pytest.mark.req("NODE-18")
 def test_a_member_whose_connection_was_lost_claims_anew() -> None:
     node = member()

@@ -315,6 +315,15 @@ def test_a_name_that_changed_hands_while_its_node_was_away(world: World) -> None
     world.check_agreement()
 
 
+@pytest.mark.req("NODE-19")
+def test_all_are_back_at_once_when_the_bus_has_stood_still(world: World) -> None:
+    for _ in range(40):
+        world.tick(reads=False)
+    assert {one.state for one in world.processes} == {State.CLAIMING}
+    world.run(0.75)
+    world.check_agreement()
+
+
 @pytest.mark.req("NODE-15")
 def test_a_node_whose_name_was_taken_meanwhile_is_refused(world: World) -> None:
     a = world.processes[0]

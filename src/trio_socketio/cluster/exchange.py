@@ -25,23 +25,18 @@ class Exchange:
         name: of this node.
         channel: carries the messages.
         machine: knows the other nodes.
-        boots: those that this process has had. Its own questions come back to it, under whichever
-            it had when it asked.
 
     Attributes:
         calls: those of other nodes.
         questions: the calls of this node.
     """
 
-    def __init__(
-        self, name: str, channel: NodeChannel, machine: NodesMachine, boots: Collection[str]
-    ) -> None:
+    def __init__(self, name: str, channel: NodeChannel, machine: NodesMachine) -> None:
         self.calls = NodeCalls(Dispatcher((), MAX_CALL_BYTES))
         self.questions = Questions()
         self._name = name
         self._channel = channel
         self._machine = machine
-        self._boots = boots
 
     def question(
         self, method: str, params: Any, to: Collection[str] | None
@@ -67,8 +62,8 @@ class Exchange:
 
     def receive_ask(self, ask: Ask) -> None:
         """Take a call, which may be one of this node itself."""
-        is_for_us = not ask.to or ask.to in self._boots
-        if not is_for_us or ask.boot in self._boots:
+        own = self._machine.own
+        if own.is_own(ask.boot) or (ask.to and not own.is_own(ask.to)):
             return
 
         def reply(text: bytes) -> None:
@@ -80,7 +75,7 @@ class Exchange:
 
     def receive_answer(self, answer: Answer) -> None:
         """Take an answer, which may be one for another node of the same name."""
-        if answer.to not in self._boots:
+        if not self._machine.own.is_own(answer.to):
             return
         try:
             (response,), _ = decode_messages(bytes(answer.reply), 1)

@@ -10,10 +10,10 @@ import os
 import re
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,9 +128,9 @@ class ClusterNodes:
         self._channel = NodeChannel(redis, prefix, name)
         self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
-        self._boots: deque[str] = deque(maxlen=64)
-        self._machine = NodesMachine(name, self._started_at_s, self._draw_boots())
-        self._exchange = Exchange(name, self._channel, self._machine, self._boots)
+        boots = (token_urlsafe(9) for _ in count())
+        self._machine = NodesMachine(name, self._started_at_s, boots)
+        self._exchange = Exchange(name, self._channel, self._machine)
         for group in (
             Emitting(server, max_answer_bytes),
             NodeReach(server),
@@ -142,13 +142,9 @@ class ClusterNodes:
         self._backends: Callable[[], BackendNamespaces] = BackendNamespaces
         self._settled = trio.Event()
         self._has_started = False
+        self._hurry = trio.Event()  # set when the next deadline has come nearer
         self._refused: Settled | None = None  # why this node is no member
         self._nursery: trio.Nursery | None = None
-
-    def _draw_boots(self) -> Iterator[str]:
-        while True:
-            self._boots.append(token_urlsafe(9))
-            yield self._boots[-1]
 
     # -- what the control API needs; see control.nodes.Nodes
 
@@ -256,7 +252,9 @@ class ClusterNodes:
 
     async def _keep_time(self) -> None:
         while True:
-            await trio.sleep_until(self._machine.next_deadline())
+            with trio.move_on_at(self._machine.next_deadline()):
+                await self._hurry.wait()
+            self._hurry = trio.Event()
             self._do(self._machine.advance(trio.current_time()))
 
     def _do(self, outputs: Iterable[Output]) -> None:
@@ -266,7 +264,10 @@ class ClusterNodes:
                 beat = Beat(node=self._facts(), number=one.number, asks=one.asks)
                 self._channel.send(one.to or EVERYBODY, beat)
             elif isinstance(one, SendClaim):
-                self._channel.send(self.name, Claim(node=self._facts()))
+                claim = Claim(node=self._facts())
+                if not (self._redis.connected and self._channel.send(self.name, claim)):
+                    self._machine.own.put_off(trio.current_time())
+                    self._hurry.set()
             elif isinstance(one, SendBye):
                 self._channel.send(EVERYBODY, Bye(name=self.name, boot=self._machine.own.boot))
             elif isinstance(one, Count):

@@ -18,6 +18,7 @@ have not heard it either, and its name may have been taken. The same holds once 
 lost, however shortly. So it claims the name anew, under another boot.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from enum import auto
 from math import inf
@@ -28,6 +29,10 @@ import msgspec
 from trio_socketio.codec.node_messages import NodeFacts
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.protocol.tables import Name
+
+RETRY_S: Final = 0.1
+"""The time between two attempts to send a claim while there is no connection."""
+_REMEMBERED: Final = 64  # boots; a refused node has a new one in 3 s
 
 
 class State(Name):
@@ -115,6 +120,8 @@ Action = SendClaim | SendBeat | SendBye | Count | Settled
 class NodeName:
     """The claim of a node to its name. All times: seconds on the caller's clock.
 
+    It has 21 methods, one for each thing that can happen, and the steps that they share.
+
     Args:
         name: the name.
         started_at_s: when the process was started; of two nodes that claim a name at the same time,
@@ -124,7 +131,6 @@ class NodeName:
         silence_s: a node that has not been heard for this time is gone.
 
     Attributes:
-        boot: of the current claim or membership.
         lag_s: how long the last beat took to come back.
         state: follows the table.
     """
@@ -137,7 +143,7 @@ class NodeName:
         interval_s: float,
         silence_s: float,
     ) -> None:
-        self.boot = next(boots)
+        self._had = deque([next(boots)], maxlen=_REMEMBERED)  # boots; the last one holds
         self.lag_s = 0.0
         self.state = State.OUT
         self._name = name
@@ -149,6 +155,18 @@ class NodeName:
         self._ends_at = inf  # when an unanswered claim is won, or a member that hears nothing ends
         self._number = 0  # of the last beat
         self._sent_at = 0.0  # when it was sent
+
+    @property
+    def boot(self) -> str:
+        """Names the current claim or membership."""
+        return self._had[-1]
+
+    def is_own(self, boot: str) -> bool:
+        """Whether a boot is that of this process, now or before.
+
+        What it sent under an earlier one may come back late, when Redis has stood still (NODE-19).
+        """
+        return boot in self._had
 
     def begin(self, now: float) -> list[Action]:
         """Claim the name: the subscriptions are there, or will be."""
@@ -197,23 +215,23 @@ class NodeName:
 
     def receive_claim(self, node: NodeFacts, now: float) -> list[Action]:
         """Take a claim to the name, of another node or of this one."""
-        if self.state is State.MEMBER and node.boot != self.boot:  # NODE-12
-            return [SendBeat(self._number, self._name)]
-        if self.state is not State.CLAIMING:
-            return []
-        if node.boot == self.boot:
-            if self._ends_at < inf:
+        if self.is_own(node.boot):
+            if self.state is not State.CLAIMING or node.boot != self.boot or self._ends_at < inf:
                 return []
             self._ends_at = now + self._silence_s
             return [Count(self.boot)]
+        if self.state is State.MEMBER:  # NODE-12
+            return [SendBeat(self._number, self._name)]
+        if self.state is not State.CLAIMING:
+            return []
         if (node.started_at_s, node.boot) < (self._started_at_s, self.boot):  # NODE-14
             return self._lose(node, now)
         return [SendClaim()]  # so that the other one loses
 
     def receive_beat(self, node: NodeFacts, number: int, now: float) -> list[Action]:
         """Take a beat under the name, of another node or of this one."""
-        if node.boot == self.boot:
-            if self.state is State.MEMBER:
+        if self.is_own(node.boot):
+            if self.state is State.MEMBER and node.boot == self.boot:
                 self._ends_at = now + self._silence_s
                 if number == self._number:
                     self.lag_s = now - self._sent_at
@@ -228,7 +246,7 @@ class NodeName:
 
     def receive_bye(self, boot: str, now: float) -> list[Action]:
         """Take the bye of a node with the name."""
-        if self.state is State.REFUSED and boot != self.boot:
+        if self.state is State.REFUSED and not self.is_own(boot):
             self._due_at = now
         return []
 
@@ -251,6 +269,11 @@ class NodeName:
             return self._claim(now, Input.CLAIM)
         return []
 
+    def put_off(self, now: float) -> None:
+        """Send the claim again soon: there was no connection for it."""
+        if self.state is State.CLAIMING:
+            self._due_at = now + RETRY_S
+
     def pardon(self, paused_s: float, now: float) -> None:
         """Allow for a time in which this program has not run, and so has read no answers."""
         if self.state is State.CLAIMING and self._ends_at < inf:
@@ -265,7 +288,7 @@ class NodeName:
 
     def _claim(self, now: float, occurrence: Input, why: str = "") -> list[Action]:
         if self.state is not State.OUT:
-            self.boot = next(self._boots)
+            self._had.append(next(self._boots))
         self._move(occurrence)
         self._due_at = now + self._interval_s
         self._ends_at = inf
