@@ -14,6 +14,7 @@ from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import emitting
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.user_ids import user_room
+from trio_socketio.socketio.revisions import REVISION_4
 
 put_out: list[Socket] = []
 """The clients that were disconnected."""
@@ -72,6 +73,28 @@ async def test_an_emit_is_told_how_many_each_node_has_reached(autojump_clock: Mo
         await settle()
         assert events(other) == []
         assert events(bob) == [["f"]]
+
+
+@pytest.mark.req("NODE-40")
+@pytest.mark.req("CONTROL-07")
+@trio_test
+async def test_sockets_are_named_by_their_public_ids_alone(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        here, there = add(a, "r"), add(b, "r")
+        old = enter(a.server.of("/"), revision=REVISION_4)
+        for names in (["r"], [old.id], ["r", old.id]):  # a room, and the secret of a session
+            found = await a.call("emit", event="e", sockets=names)
+            assert found == {
+                "nodes": {"a": 0, "b": 0},
+                "reached": 0,
+                "missing": {"sockets": names},
+            }
+        found = await a.call("emit", event="f", sockets=[old.public_id, there.public_id])
+        assert found["nodes"] == {"a": 1, "b": 1}
+        await settle()
+        assert events(here) == []
+        assert events(there) == events(old) == [["f"]]
 
 
 @pytest.mark.req("NODE-41")

@@ -193,9 +193,12 @@ def select(
         unseen = []
     ids = (socket.id for socket in found)
     if namespace.adapter.reaches_other_nodes:
-        # What does not exist here may exist elsewhere. Ids that are secrets do not leave the node.
+        # What does not exist here may exist elsewhere. Ids that are secrets do not leave the node;
+        # and what is no public id would select a room, or a socket by its secret (CONTROL-07).
+        elsewhere = (one for one in unknown if _PUBLIC_ID(one) and one not in namespace.rooms)
+        public_ids = (*(socket.public_id for socket in found), *elsewhere)
         target = Target(
-            rooms=(*rooms, *sockets, *map(user_room, read_users(users))),
+            rooms=(*rooms, *public_ids, *map(user_room, read_users(users))),
             excluded=(*excluded, *map(user_room, read_users(excluded_users, "except_users"))),
         )
     else:
