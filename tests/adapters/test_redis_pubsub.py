@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import partial
 from math import nan
 from typing import Any, Final
 
@@ -291,6 +292,17 @@ async def test_what_clients_cannot_be_sent_is_not_published() -> None:
                 await node.server.emit_with_ack("bad", *arguments)
         with pytest.raises(LocalProtocolError):
             node.server.server_side_emit("bad", object())
+        socket = enter(node.server.of("/"))
+        odd = node.server.except_("\ud800")
+        for change in (
+            partial(node.server.sockets_join, "\ud800"),
+            partial(odd.sockets_join, "bad"),
+            partial(odd.sockets_leave, socket.id),
+            odd.disconnect_sockets,
+        ):
+            with pytest.raises(LocalProtocolError):
+                change()
+        assert (socket.connected, set(socket.rooms)) == (True, {socket.id})
         assert redis.taken() == []
 
 
