@@ -1,7 +1,6 @@
 """Our nodes over a Redis in memory: what is published, and what becomes of what arrives."""
 
 import json
-from contextlib import suppress
 from functools import partial
 from math import nan
 from typing import Any, Final
@@ -730,5 +729,4 @@ def test_garbage_harms_nobody(messages: list[tuple[bytes, bytes]]) -> None:
             redis.publish(ALL, event("fine"))
             assert texts(socket)[-1] == b'42["fine"]'
 
-    with suppress(KeyboardInterrupt):
-        trio.run(main)
+    trio.run(main)
