@@ -693,6 +693,21 @@ async def test_bad_messages_cost_a_count_and_a_line(
         assert texts(socket) == [b'42["fine"]']
 
 
+@pytest.mark.req("BUS-12")
+@trio_test
+async def test_too_many_rooms_for_many_sockets_cost_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        sockets = [enter(node.server.of("/")) for _ in range(20)]
+        rooms = [str(number) for number in range(10_001)]
+        redis.publish(REQUEST, asks(type=2, opts={"rooms": [], "except": []}, rooms=rooms))
+        assert all(socket.rooms == {socket.id} for socket in sockets)
+        (line,) = [one.message for one in caplog.records]
+        assert line.startswith("sockets_join has left out 20 sockets; the last one: ")
+
+
 @trio_test
 async def test_bad_answers_are_dropped_too(autojump_clock: MockClock) -> None:
     redis = FakeRedis()
