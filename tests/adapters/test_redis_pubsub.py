@@ -1,7 +1,7 @@
 """Our nodes over a Redis in memory: what is published, and what becomes of what arrives."""
 
 import json
-from contextlib import suppress
+from functools import partial
 from math import nan
 from typing import Any, Final
 
@@ -308,6 +308,17 @@ async def test_what_clients_cannot_be_sent_is_not_published() -> None:
                 await node.server.emit_with_ack("bad", *arguments)
         with pytest.raises(LocalProtocolError):
             node.server.server_side_emit("bad", object())
+        socket = enter(node.server.of("/"))
+        odd = node.server.except_("\ud800")
+        for change in (
+            partial(node.server.sockets_join, "\ud800"),
+            partial(odd.sockets_join, "bad"),
+            partial(odd.sockets_leave, socket.id),
+            odd.disconnect_sockets,
+        ):
+            with pytest.raises(LocalProtocolError):
+                change()
+        assert (socket.connected, set(socket.rooms)) == (True, {socket.id})
         assert redis.taken() == []
 
 
@@ -739,6 +750,21 @@ async def test_bad_messages_cost_a_count_and_a_line(
         assert texts(socket) == [b'42["fine"]']
 
 
+@pytest.mark.req("BUS-12")
+@trio_test
+async def test_too_many_rooms_for_many_sockets_cost_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        sockets = [enter(node.server.of("/")) for _ in range(20)]
+        rooms = [str(number) for number in range(10_001)]
+        redis.publish(REQUEST, asks(type=2, opts={"rooms": [], "except": []}, rooms=rooms))
+        assert all(socket.rooms == {socket.id} for socket in sockets)
+        (line,) = [one.message for one in caplog.records]
+        assert line.startswith("sockets_join has left out 20 sockets; the last one: ")
+
+
 @trio_test
 async def test_bad_answers_are_dropped_too(autojump_clock: MockClock) -> None:
     redis = FakeRedis()
@@ -775,5 +801,4 @@ def test_garbage_harms_nobody(messages: list[tuple[bytes, bytes]]) -> None:
             redis.publish(ALL, event("fine"))
             assert texts(socket)[-1] == b'42["fine"]'
 
-    with suppress(KeyboardInterrupt):
-        trio.run(main)
+    trio.run(main)

@@ -40,7 +40,7 @@ async def test_commands_are_answered(shared_redis: RedisServer) -> None:
             assert await redis.execute("STRLEN", b"key") == 2
             assert await redis.execute("HSET", "hash", "a", 1, "b", 2.5) in (0, 2)
             assert await redis.execute("HGETALL", "hash") == {b"a": b"1", b"b": b"2.5"}
-            assert await redis.execute("PUBSUB", "NUMSUB", "news") == [b"news", 0] or True
+            assert await redis.execute("PUBSUB", "NUMSUB", "unheard") == [b"unheard", 0]
             with pytest.raises(RedisCommandError, match="WRONGTYPE"):
                 await redis.execute("GET", "hash")
             assert b" db=1 " in await redis.execute("CLIENT", "INFO")

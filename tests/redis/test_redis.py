@@ -165,6 +165,31 @@ async def test_what_may_work_later_is_tried_again(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.req("REDIS-05", "REDIS-17", "REDIS-18")
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [(b"SELECT", "the database 3 cannot be used: BUSY"), (b"SUBSCRIBE", "tsio:probe:*: BUSY")],
+)
+@trio_test
+async def test_a_server_that_is_busy_is_tried_again(
+    tmp_path: Path,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    command: bytes,
+    told: str,
+) -> None:
+    server = FakeRedis(answers={command: b"-BUSY Redis is busy running a script\r\n"})
+    async with serving(server, tmp_path / "s") as url, trio.open_nursery() as nursery:
+        redis = Redis(RedisOptions(url=f"{url}?db=3"))
+        nursery.start_soon(redis.run)
+        await trio.sleep(10)
+        (line,) = [one.message for one in caplog.records if one.name.endswith("link")]
+        assert told in line
+        server.answers.clear()
+        await redis.wait_connected()
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.req("REDIS-17")
 @trio_test
 async def test_an_absent_server_is_awaited_for_as_long_as_it_takes(

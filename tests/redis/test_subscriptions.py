@@ -164,6 +164,21 @@ async def test_subscriptions_outlive_the_connection(
         assert new.gaps == []
 
 
+@pytest.mark.req("REDIS-26")
+@trio_test
+async def test_patterns_are_subscribed_first_on_a_new_connection(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (redis, server):
+        for name in ("b", "a"):
+            await redis.subscribe(name, print).wait_confirmed()
+        await redis.subscribe("n*", print, pattern=True).wait_confirmed()
+        server.commands.clear()
+        cut(server)
+        await reconnected(redis)
+        asked = [one for one in server.commands if one[0] in (b"SUBSCRIBE", b"PSUBSCRIBE")]
+        names = [name for _, name in asked]
+        assert names[:3] == [b"n*", b"b", b"a"]
+
+
 @pytest.mark.req("REDIS-27")
 @trio_test
 async def test_a_gap_counts_from_the_last_sign_of_life(

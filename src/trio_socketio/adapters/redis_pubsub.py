@@ -210,24 +210,33 @@ class RedisAdapter(Adapter):
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Put the sockets of target into rooms, on all servers."""
+        if target.local:
+            super().add_sockets(target, rooms)
+            return
         rooms, opts = tuple(rooms), self._select(target)
+        request = encode_request(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))  # BUS-21
         super().add_sockets(target, rooms)  # BUS-15
-        if not target.local:
-            self._requests.send(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
+        self._requests.send(request)
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms, on all servers."""
+        if target.local:
+            super().remove_sockets(target, rooms)
+            return
         rooms, opts = tuple(rooms), self._select(target)
+        request = encode_request(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
         super().remove_sockets(target, rooms)
-        if not target.local:
-            self._requests.send(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
+        self._requests.send(request)
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
         """Put the sockets of target out of the namespace, on all servers."""
+        if target.local:
+            super().disconnect_sockets(target, close=close)
+            return
         opts = self._select(target)  # while those sockets are here that it names
+        request = encode_request(DisconnectRequest(uid=self._uid, opts=opts, close=close))
         super().disconnect_sockets(target, close=close)
-        if not target.local:
-            self._requests.send(DisconnectRequest(uid=self._uid, opts=opts, close=close))
+        self._requests.send(request)
 
     def server_side_emit(self, arguments: list[Any]) -> None:
         """Send an event to the same namespace of every other server.
@@ -235,7 +244,7 @@ class RedisAdapter(Adapter):
         Raises:
             LocalProtocolError: the arguments cannot be sent.
         """
-        self._requests.send(ServerSideRequest(uid=self._uid, data=arguments))
+        self._requests.send(encode_request(ServerSideRequest(uid=self._uid, data=arguments)))
 
     def _select(self, target: Target) -> Selection:
         """Describe the sockets of target to other servers."""
@@ -384,7 +393,7 @@ class RedisAdapter(Adapter):
         ):
             acks.expect(count + 1)  # one until the number of servers is known
             async with alone(trio.open_nursery()) as tasks:
-                if self._bus.publish(self._channels.request, message):
+                if self._requests.send(message):
                     tasks.start_soon(self._count_servers, remote)
                 else:
                     remote.give_up(REDIS_AWAY)

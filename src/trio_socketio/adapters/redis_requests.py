@@ -57,9 +57,9 @@ class Requests:
         self._channels = channels
         self._askers: dict[str, Asker] = {}
 
-    def send(self, request: Request) -> bool:
-        """Send a request that is not answered; return whether it was published."""
-        return self._bus.publish(self._channels.request, encode_request(request))
+    def send(self, request: bytes) -> bool:
+        """Send a request; return whether it was published."""
+        return self._bus.publish(self._channels.request, request)
 
     async def count_others(self) -> int:
         """Return how many other servers there are.
@@ -115,7 +115,7 @@ class Requests:
         with self.awaiting(request_id, answers), trio.move_on_after(timeout_s):
             # The count goes out right behind the request, and so it is that of the servers that
             # have got it.
-            if not self._bus.publish(self._channels.request, message):
+            if not self.send(message):
                 await trio.lowlevel.checkpoint()
                 return [], REDIS_AWAY
             try:

@@ -14,6 +14,8 @@ OLDEST: Final = {"redis": (6, 2), "valkey": (7, 2)}
 _TOO_OLD: Final = "needs Redis 6.2 or later, or Valkey 7.2 or later"
 _FINAL: Final = frozenset(("WRONGPASS", "NOAUTH", "NOPERM", "NOPROTO"))
 """Errors that stay until somebody changes the configuration, here or there."""
+_PASSING: Final = frozenset(("BUSY", "LOADING", "MASTERDOWN"))
+"""Errors that pass by themselves, such as while a script runs for too long."""
 _NUMBERS: Final = re.compile(r"[0-9]+").findall
 
 
@@ -54,10 +56,19 @@ async def greet(pipeline: Pipeline, access: Access) -> Host:
         try:
             await _ask(pipeline, ["SELECT", access.address.db])
         except RedisCommandError as error:  # REDIS-06
-            raise ConfigurationError(
-                f"the database {access.address.db} cannot be used: {error}"
-            ) from None
+            told = f"the database {access.address.db} cannot be used: {error}"
+            raise refusal(error, told) from None
     return host
+
+
+def refusal(error: RedisCommandError, told: str) -> ConfigurationError | RedisUnavailable:
+    """Return what to raise when Redis refuses what a connection needs.
+
+    Args:
+        error: the answer of Redis.
+        told: what to say.
+    """
+    return RedisUnavailable(told) if error.code in _PASSING else ConfigurationError(told)
 
 
 async def _ask(pipeline: Pipeline, command: list[Argument]) -> Any:

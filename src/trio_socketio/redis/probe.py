@@ -7,10 +7,11 @@ from typing import Any
 
 import trio
 
-from trio_socketio.errors import ConfigurationError, RedisCommandError
+from trio_socketio.errors import RedisCommandError
 from trio_socketio.protocol.redis_liveness import Liveness, Verdict
 from trio_socketio.protocol.redis_pipeline import Pipeline
 from trio_socketio.redis.commands import pack
+from trio_socketio.redis.greeting import refusal
 from trio_socketio.redis.statistics import Counts
 from trio_socketio.redis.subscriptions import Subscriptions
 
@@ -30,7 +31,8 @@ class Probe:
         self._pipeline = pipeline
         self._interval_s = interval_s
         self._counts = counts
-        self._channel = f"{prefix}:probe:{token_hex(8)}"
+        self._names = f"{prefix}:probe:"
+        self._channel = f"{self._names}{token_hex(8)}"
         self._liveness = Liveness()
 
     async def run(
@@ -45,6 +47,7 @@ class Probe:
             read_bytes: says how many bytes were read on the connection until now.
         Raises:
             ConfigurationError: Redis does not let us subscribe to a channel of our own.
+            RedisUnavailable: it does not do so now.
         """
         subscription = subscriptions.subscribe(self._channel, self._receive)
         try:
@@ -53,7 +56,8 @@ class Probe:
             while not self._liveness.is_dead:
                 await self._send(read_bytes)
         except RedisCommandError as error:
-            raise ConfigurationError(f"it does not let us use {self._channel}: {error}") from None
+            # Without the rest of the name, which differs each time: REDIS-18.
+            raise refusal(error, f"it does not let us use {self._names}*: {error}") from None
         finally:
             subscription.close()
 

@@ -219,10 +219,11 @@ class Subscriptions:
     def attach(self, pipeline: Pipeline) -> None:
         """Make all subscriptions on a new connection (REDIS-26).
 
-        Channels that could not be left, because the queue was full, are forgotten.
+        Channels that could not be left, because the queue was full, are forgotten. Patterns come
+        first: whoever hears a question about an event has heard the event before (NODE-40).
         """
         self._pipeline = pipeline
-        for channel in (*self._channels.values(), *self._patterns.values()):
+        for channel in (*self._patterns.values(), *self._channels.values()):
             self._settle(channel)
 
     def detach(self, lost_at: float) -> None:

@@ -294,11 +294,14 @@ class Adapter:
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Put the sockets of target into rooms, each as far as max_rooms_per_socket allows."""
         rooms = tuple(rooms)
+        left_out, reason = 0, ""
         for socket in list(self.select(target)):
             try:
                 socket.join(rooms)
             except LocalProtocolError as error:  # one that is full must not keep the others out
-                log.warning("sockets_join has left a socket out: %s", error)
+                left_out, reason = left_out + 1, str(error)
+        if left_out:  # one line, because another node may have asked for it
+            log.warning("sockets_join has left out %d sockets; the last one: %s", left_out, reason)
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms."""
