@@ -119,12 +119,12 @@ class JwtVerifier:
         if type(algorithm) is not str or not (kid is None or type(kid) is str):
             return Refusal(MALFORMED, "the header of the JWT cannot be read")
         known = self._keys if self._remote is None else self._keys + self._remote.current()
-        fitting = select_keys(known, kid)
-        bound = [key for key in fitting if key.algorithm == algorithm]  # IDENT-12, IDENT-13
-        if bound:
-            verdict = self._verify_with(signed, bound)
+        fitting = select_keys(known, kid, algorithm)
+        if fitting:
+            verdict = self._verify_with(signed, fitting)
         else:
-            verdict = Refusal(WRONG_ALGORITHM if fitting else UNKNOWN_KEY)
+            is_known = any(select_keys(known, kid, key.algorithm) for key in known)
+            verdict = Refusal(WRONG_ALGORITHM if is_known else UNKNOWN_KEY)
         remote = self._remote
         if remote is None or not isinstance(verdict, Refusal):
             return verdict
