@@ -155,10 +155,11 @@ class Clients:
         client = None if socket is None else self._by_socket.pop(socket, None)
         if client is None:
             return
-        clients = self._by_user[client.identity.user]
+        user = client.identity.user
+        clients = self._by_user[user]
         del clients[client]
         if not clients:
-            del self._by_user[client.identity.user]
+            del self._by_user[user]
         if client.deadline_entry is not None and self._deadlines is not None:
             self._deadlines.forget(client)
         self._remember(client.identity)

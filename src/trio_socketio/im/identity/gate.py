@@ -179,10 +179,10 @@ class Gate(Observer):
     ) -> None:
         """Let a client pass or turn it away. No checkpoint lets a revocation come in between."""
         verdict = decision.verdict
-        if isinstance(verdict, Identity) and self._is_revoked(verdict):
-            verdict = Refusal(REVOKED)
         if isinstance(verdict, Refusal):
-            raise self._turn_away(joining, Decision(decision.method, verdict))
+            raise self._turn_away(joining, decision)
+        if self._is_revoked(verdict):
+            raise self._turn_away(joining, Decision(decision.method, Refusal(REVOKED)))
         try:
             joining.identify(verdict.user)
         except ConnectRefused as error:  # JOIN-34

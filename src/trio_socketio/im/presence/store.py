@@ -45,7 +45,9 @@ class PresenceStore(Protocol):
     Every answer that tells what is so has the cursor at which it was so. Each namespace has one log
     of its own, which is its only partition; an unused one is empty.
 
-    Every method may raise StoreUnavailable.
+    Every async method may raise StoreUnavailable.
+
+    It has 21 methods, because each transition and each question is one.
     """
 
     @property
