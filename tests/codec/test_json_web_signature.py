@@ -87,6 +87,8 @@ def test_a_spoilt_token_is_refused_or_read_as_pyjwt_reads_it(token: str) -> None
         TOKEN.replace("-", "+").replace(".", "+.", 1),
         "e30.e3.A",  # a part of one character more than whole bytes
         "e30.e30.AB",  # bits that are not used are set
+        "e30.e31.AA",
+        "e31.e30.AA",
         f"{part([1])}.e30.AA",
         f"{part(b'{')}.e30.AA",
         f"{part(b'null')}.e30.AA",

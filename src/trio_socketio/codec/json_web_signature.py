@@ -20,8 +20,9 @@ _HEADERS: Final = 64
 """How many headers are remembered. Those of an issuer are all the same, for each of its keys."""
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LAST: Final = (_ALPHABET, b"", _ALPHABET[::16], _ALPHABET[::4])
-"""The last characters of base64url, by its length modulo 4: the bits to spare are zero."""
-_PADDING: Final = (b"", b"===", b"==", b"=")  # the second one makes a length that is refused
+"""The last characters of base64url, by its length modulo 4: the bits to spare are zero. No text
+has a length of one more than a multiple of 4."""
+_PADDING: Final = (b"", b"", b"==", b"=")
 _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url to base64, whose own characters become one that is in neither alphabet."""
 
@@ -62,8 +63,8 @@ def decode_compact(token: str) -> SignedToken:
     Args:
         token: its size was bounded by the caller.
     Raises:
-        RemoteProtocolError: it does not have this form, or its signature is not written in the one
-            way that there is to write it. The message does not show the token.
+        RemoteProtocolError: it does not have this form, or a part is not written in the one way
+            that there is to write it. The message does not show the token.
 
     Spec: RFC 7515, section 7.1.
     """
@@ -72,10 +73,6 @@ def decode_compact(token: str) -> SignedToken:
     header, _, payload = signing_input.partition(b".")
     if not payload:
         raise RemoteProtocolError("a JWT is three parts of base64url with dots between them")
-    if signature and signature[-1] not in _LAST[len(signature) % 4]:
-        # Otherwise several tokens would have the same signature. The other parts are signed as
-        # they are written.
-        raise RemoteProtocolError("the signature of the JWT is not in its canonical form")
     return SignedToken(
         _decode_header(header),
         _decode_base64url(payload),
@@ -113,6 +110,9 @@ def decode_claims(payload: bytes) -> dict[str, Any]:
 
 def _decode_base64url(part: bytes) -> bytes:
     """Decode base64url without padding."""
+    if part and part[-1] not in _LAST[len(part) % 4]:
+        # Otherwise several tokens would have the same signature, and PyJWT refuses them as well.
+        raise RemoteProtocolError("a part of the JWT is not base64url in its canonical form")
     try:
         return a2b_base64(part.translate(_FROM_URL) + _PADDING[len(part) % 4], strict_mode=True)
     except ValueError:
