@@ -8,25 +8,26 @@ import re
 from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from trio_socketio.codec.json_text import decode_json
 from trio_socketio.errors import RemoteProtocolError
 
-_COMPACT: Final = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII).fullmatch
+_COMPACT: Final = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]*", re.ASCII).fullmatch
 _HEADERS: Final = 64
 """How many headers are remembered. Those of an issuer are all the same, for each of its keys."""
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_LAST: Final = {
-    0: frozenset(_ALPHABET),
-    2: frozenset(_ALPHABET[::16]),
-    3: frozenset(_ALPHABET[::4]),
-}
-"""The last characters of base64url, by its length modulo 4: the bits to spare are zero."""
-_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+_LAST: Final = (_ALPHABET, b"", _ALPHABET[::16], _ALPHABET[::4])
+"""The last characters of base64url, by its length modulo 4: the bits to spare are zero. No text
+has a length of one more than a multiple of 4."""
+_PADDING: Final = (b"", b"", b"==", b"=")
+_FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+"""From base64url to base64, whose own characters become one that is in neither alphabet."""
 
 
-class SignedToken(NamedTuple):
+class SignedToken(msgspec.Struct, frozen=True):
     """A token that was taken apart. Nothing of it is verified yet.
 
     Args:
@@ -62,25 +63,21 @@ def decode_compact(token: str) -> SignedToken:
     Args:
         token: its size was bounded by the caller.
     Raises:
-        RemoteProtocolError: it does not have this form, or its signature is not written in the one
-            way that there is to write it. The message does not show the token.
+        RemoteProtocolError: it does not have this form, or a part is not written in the one way
+            that there is to write it. The message does not show the token.
 
     Spec: RFC 7515, section 7.1.
     """
-    parts = _COMPACT(token)
-    if parts is None:
+    text = token.encode("ascii", "replace")  # what cannot be encoded becomes "?", which is refused
+    signing_input, _, signature = text.rpartition(b".")
+    header, _, payload = signing_input.partition(b".")
+    if not payload:
         raise RemoteProtocolError("a JWT is three parts of base64url with dots between them")
-    text = token.encode("ascii")
-    ends = parts.end(1), parts.end(2)
-    signature = text[ends[1] + 1 :]
-    decoded = _decode_base64url(signature)
-    if signature and signature[-1] not in _LAST[len(signature) % 4]:
-        # Otherwise several tokens would have the same signature. The other parts are signed as
-        # they are written.
-        raise RemoteProtocolError("the signature of the JWT is not in its canonical form")
-    header = _decode_header(text[: ends[0]])
     return SignedToken(
-        header, _decode_base64url(text[ends[0] + 1 : ends[1]]), text[: ends[1]], decoded
+        _decode_header(header),
+        _decode_base64url(payload),
+        signing_input,
+        _decode_base64url(signature),
     )
 
 
@@ -113,6 +110,10 @@ def decode_claims(payload: bytes) -> dict[str, Any]:
 
 def _decode_base64url(part: bytes) -> bytes:
     """Decode base64url without padding."""
-    if len(part) % 4 == 1:
-        raise RemoteProtocolError("a part of the JWT is not base64url")
-    return a2b_base64(part.translate(_FROM_URL) + b"=" * (-len(part) % 4))
+    if part and part[-1] not in _LAST[len(part) % 4]:
+        # Otherwise several tokens would have the same signature, and PyJWT refuses them as well.
+        raise RemoteProtocolError("a part of the JWT is not base64url in its canonical form")
+    try:
+        return a2b_base64(part.translate(_FROM_URL) + _PADDING[len(part) % 4], strict_mode=True)
+    except ValueError:
+        raise RemoteProtocolError("a part of the JWT is not base64url") from None

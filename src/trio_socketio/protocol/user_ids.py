@@ -29,23 +29,21 @@ def parse_user_id(value: object) -> str:
     Raises:
         RemoteProtocolError: it is not a valid user id.
     """
-    if type(value) is int and abs(value) < _MAX_INTEGER:
-        return str(value)
     if type(value) is not str:
+        if type(value) is int and abs(value) < _MAX_INTEGER:
+            return str(value)
         kind = "an integer of more than 20 digits" if type(value) is int else type(value).__name__
         raise RemoteProtocolError(f"the id of a user is text or an integer, not {kind}")
     if not value:
         raise RemoteProtocolError("the id of a user cannot be empty")
-    # PRES-05, IDENT-02; what is far too long is not encoded first.
-    if len(value) > MAX_USER_BYTES or _size(value) > MAX_USER_BYTES:
+    # PRES-05, IDENT-02; what is far too long is not encoded first, nor what is a byte a character.
+    if len(value) > MAX_USER_BYTES or not (
+        value.isascii() or len(value.encode("utf-8", "surrogatepass")) <= MAX_USER_BYTES
+    ):
         raise RemoteProtocolError(f"the id of a user has at most {MAX_USER_BYTES} bytes")
     if not value.isprintable():
         raise RemoteProtocolError("the id of a user has printable characters only")
     return value
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def user_room(user: str) -> str:

@@ -11,6 +11,7 @@ from itertools import count
 from math import inf
 from typing import Final
 
+import msgspec
 import trio
 
 from trio_socketio.net.driving import Expiring
@@ -23,18 +24,15 @@ _SWEEP_AT: Final = 1000
 """With more emptied entries than this, and more than half of the heap empty, it is rebuilt."""
 
 
-class Entry:
-    """An entry of the heap. It is emptied when its owner is done, as to find it takes too long."""
+class Entry(msgspec.Struct, order=True):
+    """An entry of the heap. It is emptied when its owner is done, as to find it takes too long.
 
-    __slots__ = ("at", "item", "number")
+    The heap compares entries by their fields in this order; no two have the same number.
+    """
 
-    def __init__(self, at: float, number: int, item: Expiring) -> None:
-        self.at = at
-        self.number = number
-        self.item: Expiring | None = item
-
-    def __lt__(self, other: "Entry") -> bool:
-        return (self.at, self.number) < (other.at, other.number)
+    at: float
+    number: int
+    item: Expiring | None
 
 
 class Deadlines:

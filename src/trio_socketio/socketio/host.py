@@ -2,7 +2,7 @@
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trio_socketio.codec.parsers import JSON, PARSERS, find_parser
 from trio_socketio.engine.counts import EngineCounts
@@ -66,14 +66,6 @@ class Host:
         self.refusal_log = SampledLog(_REFUSING, logging.INFO, REFUSALS)
         self.stopping = Stopping(options.stop.window_s)
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
-
-    def take_token(self, name: str, auth: dict[str, Any]) -> object:
-        """Take a client's token out of the payload of its CONNECT for a namespace that asks for it.
-
-        It is a secret of client and server, so user code does not see it (IDENT-33).
-        """
-        assert self.asks_identity is not None
-        return auth.pop("token", None) if self.asks_identity(name) else None
 
     def begin(self, deadlines: "Deadlines") -> None:
         """Take the options as they are now: serving begins.

@@ -86,10 +86,11 @@ class Joining:
         self._participant = participant
         self._namespace: Hall | None = None
         self._registry = participant.namespaces.everywhere  # until the namespace has been found
-        # RECOVER-07: taken out of auth before any step runs, so user code does not see the pid.
+        # RECOVER-07, IDENT-33: taken out of auth before any step runs, so user code sees neither.
         recovers = participant.host.recovery is not None and participant.revision.recovers
         self._lost = take_pid(auth) if recovers else None
-        self._token = participant.host.asks_identity and participant.host.take_token(name, auth)
+        asks_in = participant.host.asks_identity
+        self._token = auth.pop("token", None) if asks_in is not None and asks_in(name) else None
         self._at: Step | str = ""  # the step at work, for the log
         self.credentials: Credentials | None = None
         self._scope: trio.CancelScope | None = None  # that of the task, once there is one
@@ -248,11 +249,9 @@ class Joining:
             if self._has_ended:
                 return
         socket = self.socket = create_socket(self._participant, namespace, self.auth, restored)
-        skips_middleware = (
-            restored is not None and recovery is not None and recovery.shared.skip_middlewares
-        )
+        skips = restored is not None and recovery is not None and recovery.shared.skip_middlewares
         for step in registry.steps.plan:
-            if step.takes_socket and skips_middleware:
+            if step.takes_socket and skips:  # middleware
                 continue
             if step.stage in TRANSITIONS[self.state]:  # not back from ACCEPTED
                 self._move(step.stage)
@@ -340,6 +339,7 @@ class Joining:
         if self.state is State.REFUSED:  # a hook of a room has disconnected the socket
             return
         self.state = advance(self.state, State.JOINED)
+        self._undos = None  # they may refer to the joining, which would be a cycle
         self._participant.admit(self, socket)
         registry = self._registry
         if registry.observers.all:

@@ -26,9 +26,12 @@ class Step:
     Raises:
         LocalProtocolError: the stage has no steps, the function cannot be called so, or the time is
             not a number above zero.
+
+    Attributes:
+        takes_socket: whether the function is called with the socket rather than with the Joining.
     """
 
-    __slots__ = ("function", "is_async", "stage", "timeout_s")
+    __slots__ = ("function", "is_async", "stage", "takes_socket", "timeout_s")
 
     def __init__(
         self, stage: State, function: Callable[..., Any], *, timeout_s: float | None = None
@@ -43,12 +46,8 @@ class Step:
         self.stage = stage
         self.function = function
         self.is_async = is_async(function)
+        self.takes_socket = stage is State.MIDDLEWARE
         self.timeout_s = timeout_s
-
-    @property
-    def takes_socket(self) -> bool:
-        """Whether the function is called with the socket rather than with the Joining."""
-        return self.stage is State.MIDDLEWARE
 
     def describe(self, namespace: str) -> str:
         """Return a name of the step for the log."""

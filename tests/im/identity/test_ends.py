@@ -17,6 +17,7 @@ from tests.wire import SocketIOClient
 from trio.testing import trio_test
 
 from trio_socketio import Joining, JoiningState, Server, Step
+from trio_socketio.im.identity import clients
 from trio_socketio.im.identity.clients import Clients
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.revocations import Revocations
@@ -113,14 +114,29 @@ async def test_a_clock_that_is_set_back_is_looked_at_again(tmp_path: Path) -> No
 
 
 @trio_test
-async def test_a_far_end_is_looked_at_once_a_day(tmp_path: Path) -> None:
-    async with identified(jwt=jwt_options(tmp_path)) as here, here.client() as client:
-        await client.connect("/chat", {"token": token(exp=time.time() + 3 * 86_400)})
-        (socket,) = here.server.of("/chat").sockets.values()
-        record = here.service._clients.find(socket)
-        assert record is not None
-        ahead_s = record.ends_at - trio.current_time()
-        assert ahead_s == pytest.approx(86_400, abs=10), "the clock may be set meanwhile"
+async def test_a_far_end_is_found_when_it_comes_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "LOOK_S", 0.05)
+    ahead_s = 0.0
+    async with (
+        identified(
+            jwt=jwt_options(tmp_path), expiry_grace_s=0.0, clock=lambda: time.time() + ahead_s
+        ) as here,
+        here.client() as client,
+        here.client() as other,
+    ):
+        await client.connect("/chat", {"token": token(exp=time.time() + 3600)})
+        await other.connect("/chat", {"token": token(exp=time.time() + 7200)})
+        records = tuple(here.service._clients._by_socket.values())
+        await trio.sleep(0.2)
+        for record in records:
+            assert record.ends_at == inf
+            assert record.deadline_entry is None
+        ahead_s = 3600.0
+        await put_out(client, EXPIRED)
+        assert records[1].deadline_entry is None
+        assert here.service.statistics().identified == 1
 
 
 @trio_test
@@ -138,7 +154,7 @@ async def test_what_never_expires_is_not_watched() -> None:
 async def test_a_client_that_has_left_is_forgotten(tmp_path: Path) -> None:
     async with identified(jwt=jwt_options(tmp_path)) as here:
         async with here.client() as client:
-            await client.connect("/chat", {"token": token()})
+            await client.connect("/chat", {"token": token(exp=time.time() + clients.LOOK_S)})
             (socket,) = here.server.of("/chat").sockets.values()
             record = here.service._clients.find(socket)
             assert record is not None

@@ -272,6 +272,7 @@ def test_keys_are_selected_by_name() -> None:
         return False
 
     a, b, anonymous = (Key(kid, "RS256", verify) for kid in ("a", "b", None))
-    assert select_keys((a, b, anonymous), "a") == [a, anonymous]
-    assert select_keys((a, b, anonymous), None) == [a, b, anonymous]
-    assert select_keys((a, b), "c") == []
+    assert select_keys((a, b, anonymous), "a", "RS256") == [a, anonymous]
+    assert select_keys((a, b, anonymous), None, "RS256") == [a, b, anonymous]
+    assert select_keys((a, b), "c", "RS256") == []
+    assert select_keys((a, b, anonymous), None, "PS256") == []

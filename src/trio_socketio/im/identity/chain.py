@@ -1,7 +1,8 @@
 """Which namespaces ask for identity, and which verifiers are asked there, in their order."""
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import msgspec
 
 from trio_socketio.im.identity.identity import (
     UNKNOWN_TOKEN,
@@ -15,7 +16,7 @@ from trio_socketio.im.identity.options import NamespaceIdentity
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """What was decided about a client.
 
     Args:
@@ -54,6 +55,9 @@ class Policies:
     Args:
         verifiers: all that are set up, by method, in their order.
         namespaces: what holds for single namespaces; all others ask all verifiers.
+
+    Attributes:
+        find: returns the chain of a namespace by its name; None if everybody may enter it.
     """
 
     def __init__(
@@ -66,8 +70,4 @@ class Policies:
             return Chain(chosen) if methods else None
 
         chains = {one.name: choose(one.methods) for one in namespaces}
-        self._chains = ByNamespace(chains, choose(verifiers))
-
-    def find(self, namespace: str) -> Chain | None:
-        """Return the chain of a namespace; None if everybody may enter it."""
-        return self._chains.find(namespace)
+        self.find: Callable[[str], Chain | None] = ByNamespace(chains, choose(verifiers)).find

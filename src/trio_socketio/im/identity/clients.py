@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 import trio
 
 from trio_socketio.errors import ConnectRefused
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 _SLICE: Final = 256
 MAX_LEFT: Final = 10_000
 """How many tokens are remembered of clients that have left, or have another token by now."""
-MAX_WAIT_S: Final = 86_400.0
-"""How far ahead an end is scheduled. The clock may be set meanwhile, so it is looked at again."""
+LOOK_S: Final = 30.0
+"""The time between two looks at all clients, for tokens that end before the look after next."""
 
 
 class Seats(Protocol):
@@ -36,49 +37,28 @@ class Seats(Protocol):
         """Note why a client is about to be put out."""
 
 
-class IdentifiedClient:
+class IdentifiedClient(msgspec.Struct, eq=False):
     """A client of which it is known who it is, in one namespace, from its joining on.
 
     Args:
         clients: all of them.
-        joining: how it is entering.
+        joining: how it is entering; None once it has joined.
         socket: of the client.
         identity: who it is.
         credentials: those of a client that has sent them as an event.
-
-    Attributes:
-        joining: None once it has joined.
-        ends_at: when to look whether its token has ended, on trio's clock.
+        ends_at: when to look whether its token has ended, on trio's clock; infinity while that is
+            not to be expected soon.
         refusals: how many tokens in a row were refused that it has sent since it is in.
     """
 
-    __slots__ = (
-        "_clients",
-        "credentials",
-        "deadline_entry",
-        "ends_at",
-        "identity",
-        "joining",
-        "refusals",
-        "socket",
-    )
-
-    def __init__(
-        self,
-        clients: "Clients",
-        joining: Joining,
-        socket: Socket,
-        identity: Identity,
-        credentials: Credentials | None,
-    ) -> None:
-        self._clients = clients
-        self.joining: Joining | None = joining
-        self.socket = socket
-        self.identity = identity
-        self.credentials = credentials
-        self.deadline_entry: Any = None
-        self.ends_at = inf
-        self.refusals = 0
+    clients: "Clients"
+    joining: Joining | None
+    socket: Socket
+    identity: Identity
+    credentials: Credentials | None
+    ends_at: float = inf
+    refusals: int = 0
+    deadline_entry: Any = None
 
     @property
     def is_there(self) -> bool:
@@ -89,7 +69,7 @@ class IdentifiedClient:
         return self.ends_at
 
     def expire(self, now: float) -> None:
-        self._clients.token_ends(self)
+        self.clients.token_ends(self)
 
 
 class Clients:
@@ -175,11 +155,12 @@ class Clients:
         client = None if socket is None else self._by_socket.pop(socket, None)
         if client is None:
             return
-        clients = self._by_user[client.identity.user]
+        user = client.identity.user
+        clients = self._by_user[user]
         del clients[client]
         if not clients:
-            del self._by_user[client.identity.user]
-        if self._deadlines is not None:
+            del self._by_user[user]
+        if client.deadline_entry is not None and self._deadlines is not None:
             self._deadlines.forget(client)
         self._remember(client.identity)
 
@@ -204,13 +185,26 @@ class Clients:
 
     # -- ends
 
+    async def watch(self) -> None:
+        """Find the tokens that will end soon, until cancelled.
+
+        Nearly all clients leave long before that, so they have no entry among the deadlines. The
+        clock may also be set at any time.
+        """
+        while True:
+            await trio.sleep(LOOK_S)
+            for looked_at, client in enumerate(tuple(self._by_socket.values()), start=1):
+                if looked_at % _SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+                if self._by_socket.get(client.socket) is client:
+                    self._watch(client)
+
     def _watch(self, client: IdentifiedClient) -> None:
-        expires_at_s = client.identity.expires_at_s
-        if expires_at_s == inf:
+        left_s = client.identity.expires_at_s + self.grace_s - self._clock()
+        if left_s > 2 * LOOK_S:
             client.ends_at = inf
             return
-        left_s = expires_at_s + self.grace_s - self._clock()
-        client.ends_at = trio.current_time() + min(max(left_s, 0.0), MAX_WAIT_S)
+        client.ends_at = trio.current_time() + max(left_s, 0.0)
         if self._deadlines is not None:
             self._deadlines.schedule(client)
 

@@ -252,7 +252,7 @@ class IdentityService:
                     with trio.move_on_after(self._prepared.options.deadline_s):
                         await self._prepared.remote.wait_fetched()
                 task_status.started()
-                await trio.sleep_forever()
+                await self._clients.watch()
         finally:
             self._nursery = None
             self._lines.flush()

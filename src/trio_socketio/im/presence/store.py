@@ -45,7 +45,9 @@ class PresenceStore(Protocol):
     Every answer that tells what is so has the cursor at which it was so. Each namespace has one log
     of its own, which is its only partition; an unused one is empty.
 
-    Every method may raise StoreUnavailable.
+    Every async method may raise StoreUnavailable.
+
+    It has 21 methods, because each transition and each question is one.
     """
 
     @property
@@ -89,12 +91,26 @@ class PresenceStore(Protocol):
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         """Ask for a seat for a client."""
 
+    def claim_nowait(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        """Ask for a seat without waiting, so that the client needs no task to enter.
+
+        Raises:
+            WouldBlock: the store has to wait for somebody; nothing was done.
+        """
+
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         """End a claim of the node's own, whose client has left.
 
         Args:
             ref: names the claim.
             reason: of the disconnect.
+        """
+
+    def release_nowait(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
+        """End a claim without waiting; otherwise as `release`.
+
+        Raises:
+            WouldBlock: the store has to wait for somebody; nothing was done.
         """
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
