@@ -232,7 +232,7 @@ class Workers:
         Each of its steps runs in its context, and is timed.
         """
         handler = self.running
-        self.is_slice_over(perf_counter())
+        self.end_step(perf_counter())
         self._pass_on()
         while True:
             step: Callable[[Any], Any] = coroutine.send
@@ -245,13 +245,13 @@ class Workers:
             try:
                 trap = context.run(step, value)
             except StopIteration as stop:
-                self.is_slice_over(perf_counter())
+                self.end_step(perf_counter())
                 return stop.value
             except GeneratorExit as error:
                 if isinstance(value, GeneratorExit):
                     raise
                 raise disown(error, handler or "an async function") from error
-            self.is_slice_over(perf_counter())
+            self.end_step(perf_counter())
 
     def is_slice_over(self, now: float) -> bool:
         """Log the last step if it was slow, and tell whether other tasks should run.

@@ -307,7 +307,7 @@ class Events:
                         result = workers.begin(handler.function, arguments)
                         if result is workers.suspended:
                             suspended = True
-                            if queue is self._queue:
+                            if self._task is None and queue is self._queue:
                                 self._task = trio.lowlevel.current_task()
                             if handled > UNCOUNTED_BYTES:
                                 self._give_back(arguments[0], handled)
@@ -326,7 +326,8 @@ class Events:
                         calls += 1
                     else:
                         if timing is not None:
-                            timing.add_quick(calls, began - row_began)
+                            if calls:
+                                timing.add_quick(calls, began - row_began)
                             timing.add(ended - began)
                         calls, row_began = 0, ended
                         if not suspended:
