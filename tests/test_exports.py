@@ -113,7 +113,7 @@ MEMBERS = {
     "Adapter": """add add_sockets asking broadcast broadcast_with_ack close disconnect_sockets
         fetch_sockets needs_start node_count on persist_session reaches_other_nodes
         receive_server_side remove remove_all remove_sockets restore_session select
-        server_side_emit server_side_emit_with_ack socket_rooms sockets start""",
+        server_side_emit server_side_emit_with_ack socket_rooms sockets start unpublished""",
     "Broadcast": BROADCAST,
     "BufferFull": "",
     "Client": f"{CLIENT} events_dropped handler_failures of packets_dropped transport",

@@ -140,7 +140,13 @@ class BusAdapter(Adapter):
         self.channel = f"bus#{namespace.name}#"
         self.fellows = redis.bus.adapters.setdefault(namespace.name, [])
         self.fellows.append(self)
+        self.has_no_room = False
+        self._unpublished = 0
         redis.subscribe(self.channel, self._receive)
+
+    @property
+    def unpublished(self) -> int:
+        return self._unpublished
 
     def _receive(self, channel: bytes, payload: bytes) -> None:
         sender, arguments, target = json.loads(payload)
@@ -149,15 +155,21 @@ class BusAdapter(Adapter):
 
     def broadcast(self, arguments: list[Any], target: Target) -> int:
         payload = msgspec.json.encode((id(self), arguments, target))
-        self.redis.publish(self.channel, payload)
+        self.publish(payload)
         return super().broadcast(arguments, target)
+
+    def publish(self, payload: bytes) -> None:
+        if self.has_no_room or not self.redis.publish(self.channel, payload):
+            self._unpublished += 1
 
     async def broadcast_with_ack(
         self, arguments: list[Any], target: Target, timeout_s: float, keep: Keep | None = None
     ) -> list[Ack]:
         acks = GatheredAcks(keep)
         with ExitStack() as stack:
-            asked = [one.asking(arguments, target, acks) for one in self.live()]
+            self._unpublished += self.has_no_room
+            reached = [self] if self.has_no_room else self.live()
+            asked = [one.asking(arguments, target, acks) for one in reached]
             acks.expect(sum(stack.enter_context(one) for one in asked))
             return await acks.wait(timeout_s)
 

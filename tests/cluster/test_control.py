@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from tests.cluster.cluster import Cluster, Node, open_cluster
+from tests.cluster.fake_bus import BusAdapter
 from tests.socketio.in_process import answer, enter, session_of
 from trio.testing import MockClock, trio_test
 
@@ -132,8 +133,68 @@ async def test_nodes_of_other_programs_are_counted_as_unknown(autojump_clock: Mo
             "nodes": {"a": 0},
             "reached": 0,
             "missing": {"nodes": ["b"]},
+        }
+
+
+@pytest.mark.req("NODE-51")
+@trio_test
+async def test_a_call_that_does_not_go_out_reaches_nobody_else(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        here, there = add(a, "r"), add(b, "r")
+        cluster.bus.foreign = 1
+        adapter = a.server.of("/").adapter
+        assert isinstance(adapter, BusAdapter)
+        adapter.has_no_room = True  # for the event; the question about it is small
+        found = await a.call("emit", event="e", rooms=["r"])
+        assert found == {"nodes": {"a": 1}, "reached": 1, "missing": {"nodes": ["b"]}}
+        found = await a.call("emit_with_ack", event="q", rooms=["r"], timeout_s=0.1)
+        assert found == {
+            "nodes": {"a": 1},
+            "asked": 1,
+            "answers": [],
+            "unanswered": [here.public_id],
+            "missing": {"nodes": ["b"]},
+        }
+        await settle()
+        assert events(there) == []
+        adapter.has_no_room = False
+        found = await a.call("emit", event="e", rooms=["r"])
+        assert (found["reached"], found["unknown"]) == (2, 1)
+
+
+@pytest.mark.req("NODE-53")
+@trio_test
+async def test_a_node_that_hangs_is_not_one_of_another_program(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        for subscription in cluster.nodes["b"].redis.subscriptions:
+            subscription.receive = lambda *_: None
+        found = await cluster.nodes["a"].call("emit", event="e", all=True)
+        assert found == {
+            "nodes": {"a": 0},
+            "reached": 0,
+            "missing": {"nodes": ["b"]},
             "unknown": None,
         }
+
+
+@pytest.mark.req("NODE-52")
+@trio_test
+async def test_a_namespace_may_end_while_others_are_asked(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        a.server.of("/x")
+        there = add(b, namespace="/x")
+
+        async def end() -> None:
+            await a.server.remove("/x")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end)
+            found = await a.call("emit", event="e", namespace="/x", all=True)
+        assert found["nodes"] == {"a": 0, "b": 1}
+        await settle()
+        assert events(there) == [["e"]]
 
 
 @pytest.mark.req("NODE-31")

@@ -130,6 +130,11 @@ class RedisAdapter(Adapter):
         self._subscriptions: list[Subscription] = []
         self._is_closed = False
 
+    @property
+    def unpublished(self) -> int:
+        """How many messages Redis could not be given, for all namespaces of this server."""
+        return self._bus.counts.unpublished
+
     # -- its life
 
     async def start(self) -> None:
@@ -143,7 +148,14 @@ class RedisAdapter(Adapter):
 
     async def _hear(self) -> None:
         if not self._subscriptions:
-            self._subscribe()
+            redis, channels, receiver = self._bus.redis, self._channels, self._receiver
+            self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
+            self._subscriptions = [
+                redis.subscribe(channels.response, receiver.receive_response),
+                redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
+                # Last, because other servers expect answers from all that are subscribed to it.
+                redis.subscribe(channels.request, receiver.receive_request),
+            ]
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
                 await self._bus.broadcasts.wait_confirmed()
@@ -165,16 +177,6 @@ class RedisAdapter(Adapter):
         elif not self._subscriptions:
             await self._hear()
         return not self._is_closed
-
-    def _subscribe(self) -> None:
-        redis, channels, receiver = self._bus.redis, self._channels, self._receiver
-        self._bus.broadcasts.join(self._namespace.name, receiver.receive_broadcast)
-        self._subscriptions = [
-            redis.subscribe(channels.response, receiver.receive_response),
-            redis.subscribe(channels.own_response(self._uid), receiver.receive_response),
-            # Last, because other servers expect answers from all that are subscribed to it.
-            redis.subscribe(channels.request, receiver.receive_request),
-        ]
 
     def close(self) -> None:
         """Unsubscribe: the namespace or its server has ended."""
@@ -394,7 +396,7 @@ class RedisAdapter(Adapter):
             acks.expect(count + 1)  # one until the number of servers is known
             async with alone(trio.open_nursery()) as tasks:
                 if self._requests.send(message):
-                    tasks.start_soon(self._count_servers, remote)
+                    tasks.start_soon(self._requests.count_for, remote)
                 else:
                     remote.give_up(REDIS_AWAY)
                 answers = await acks.wait(timeout_s)
@@ -402,9 +404,3 @@ class RedisAdapter(Adapter):
         if remote.problem is not None:
             raise AckTimeout(remote.problem, answers)
         return answers
-
-    async def _count_servers(self, remote: RemoteAcks) -> None:
-        try:
-            remote.know_servers(await self._requests.count_others())
-        except (TrioSocketIOError, TimeoutError) as error:
-            remote.give_up(f"Redis has not told how many nodes there are: {error}")

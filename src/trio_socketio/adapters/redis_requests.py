@@ -70,6 +70,13 @@ class Requests:
         # BUS-18: each server is subscribed to this channel once, and this one is among them.
         return max(await self._bus.count_servers(self._channels.request) - 1, 0)
 
+    async def count_for(self, remote: "RemoteAcks") -> None:
+        """Count the other servers for a broadcast that asks for answers."""
+        try:
+            remote.know_servers(await self.count_others())
+        except (TrioSocketIOError, TimeoutError) as error:
+            remote.give_up(f"Redis has not told how many nodes there are: {error}")
+
     @contextmanager
     def awaiting(self, request_id: str, asker: Asker) -> Iterator[None]:
         """Hand the responses to a request to asker while the block runs."""

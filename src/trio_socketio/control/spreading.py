@@ -4,7 +4,7 @@ The call is made on this node first, and is sent to the others in the same step,
 of one peer take effect everywhere in the order in which they came.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +15,11 @@ from trio_socketio.control.call_queue import drive
 from trio_socketio.control.caller import Caller
 from trio_socketio.control.failures import timed_out
 from trio_socketio.control.methods import Method
-from trio_socketio.control.nodes import Answers, Nodes
-from trio_socketio.control.spread import Parts
+from trio_socketio.control.nodes import Answers, Nodes, Question
+from trio_socketio.control.spread import Parts, Spread
 from trio_socketio.control.targets import find_namespace
 from trio_socketio.errors import ControlError, TrioSocketIOError
+from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -54,64 +55,71 @@ class Spreading:
         """
         spread = method.spread
         assert spread is not None
-        told = {**method.tell(given, spread.left_out), **spread.added}
+        make = self._make_once if spread.question else self._make_everywhere
+        return await make(method, spread, given, caller)
+
+    async def _make_everywhere(
+        self, method: Method, spread: Spread, given: dict[str, Any], caller: Caller
+    ) -> Any:
+        """Make a call that each node makes for its own clients."""
+        results: dict[str, Any] = {}
         fault: ControlError | None = None
+        told = {**method.tell(given, spread.left_out), **spread.added}
         # Prepared first: a call that cannot be sent to the others has no effect here either.
-        with self._nodes.question(spread.question or method.name, told) as question:
+        with self._nodes.question(method.name, told) as question:
             try:
-                own = method.run(given, caller)
-                if method.is_async:
-                    own = await drive(own, question.send, question.send)
+                results[self._nodes.name] = await _run(method, given, caller, question.send)
             except ControlError as error:
                 if error.code != Code.NOT_FOUND:
                     raise
                 fault = error
             else:
                 if spread.stops_at_first:
-                    return spread.merge(self._parts(given, {self._nodes.name: own}))
+                    return spread.merge(self._parts(given, results))
             # A call that may take its time may take it on other nodes, too.
-            timeout_s = NODES_S if spread.question else given.get("timeout_s", NODES_S)
+            timeout_s = given.get("timeout_s", NODES_S)
             answers = await question.wait(timeout_s, one_is_enough=spread.stops_at_first)
-        kind = method.result if spread.answer is None else spread.answer
-        found, failed = _read(answers, kind)
-        results = {} if fault else {self._nodes.name: own}
-        if spread.question:
-            return await self._merge_once(method, given, results, found, answers, failed, fault)
+        found, failed = _read(answers, spread.answer or method.result)
         results |= found
         if not results:
             raise _absent(fault, answers.missing, failed)
         return spread.merge(self._parts(given, results, {}, answers.missing, failed))
 
-    async def _merge_once(
-        self,
-        method: Method,
-        given: Mapping[str, Any],
-        results: dict[str, Any],
-        replies: dict[str, Any],
-        answers: Answers,
-        failed: dict[str, str],
-        fault: ControlError | None,
+    async def _make_once(
+        self, method: Method, spread: Spread, given: dict[str, Any], caller: Caller
     ) -> Any:
-        """Merge the result of a call that one node makes for all with the replies of the others."""
-        spread = method.spread
-        assert spread is not None
+        """Make a call that one node makes for all, and merge what the others reply about it."""
+        place: Namespace | None = None
+        fault: ControlError | None = None
+        told = {**method.tell(given, spread.left_out), **spread.added}
+        with self._nodes.question(spread.question, told) as question:
+            try:
+                place = find_namespace(self._server, given["namespace"])
+            except ControlError as error:
+                fault = error
+            else:
+                sending = _Sending(question, place.adapter)
+                own = await _run(method, given, caller, sending.send)
+                sending.send()
+                if sending.has_failed:
+                    others = [one.name for one in self._nodes.others()]
+                    return spread.merge(self._parts(given, {self._nodes.name: own}, missing=others))
+            answers = await question.wait(NODES_S)
+        replies, failed = _read(answers, spread.answer)
         unknown: int | None = None
-        missing = answers.missing
-        if fault is None:
-            place = find_namespace(self._server, given["namespace"])
-            if place.adapter.reaches_other_nodes:
-                unknown = await self._count_unknown(place, 1 + len(replies))
-            else:  # nothing has gone out
-                unknown, replies, failed = 0, {}, {}
-                missing = [one.name for one in self._nodes.others()]
-        else:
-            # This node does not have the namespace, so it cannot reach the others' clients in it.
+        if place is None:
+            # NODE-43: this node cannot reach the clients of a namespace that it does not have.
             if not replies:
-                raise _absent(fault, missing, failed)
+                raise _absent(fault, answers.missing, failed)
             acting = next(iter(replies))
             del replies[acting]
             results = {acting: await self._forward(method, given, acting)}
-        return spread.merge(self._parts(given, results, replies, missing, failed, unknown))
+        else:
+            results = {self._nodes.name: own}
+            unknown = await self._count_unknown(place, 1 + len(replies))
+            if unknown and (answers.missing or failed):
+                unknown = None  # NODE-53: those that are counted may be ours
+        return spread.merge(self._parts(given, results, replies, answers.missing, failed, unknown))
 
     async def _forward(self, method: Method, given: Mapping[str, Any], node: str) -> Any:
         """Have another node make a call, for the clients of all nodes."""
@@ -152,6 +160,46 @@ class Spreading:
             unknown,
             self._max_answer_bytes,
         )
+
+
+class _Sending:
+    """Sends the question about a call behind the call, if that is on its way to other nodes.
+
+    Without the call, they would reply as if it had reached their clients (NODE-51).
+
+    Args:
+        question: about the call.
+        adapter: sends the call.
+
+    Attributes:
+        has_failed: whether the call does not reach other nodes; then there is no question, either.
+    """
+
+    def __init__(self, question: Question, adapter: Adapter) -> None:
+        self.has_failed = False
+        self._question = question
+        self._adapter = adapter
+        self._unpublished = adapter.unpublished
+        self._is_over = False
+
+    def send(self) -> None:
+        """Send it, unless that was done or given up before."""
+        if self._is_over:
+            return
+        self._is_over = True
+        adapter = self._adapter
+        if not adapter.reaches_other_nodes or adapter.unpublished > self._unpublished:
+            self.has_failed = True
+        else:
+            self._question.send()
+
+
+async def _run(
+    method: Method, given: dict[str, Any], caller: Caller, on_wait: Callable[[], None]
+) -> Any:
+    """Make a call on this node; on_wait is called whenever it waits for something."""
+    result = method.run(given, caller)
+    return await drive(result, on_wait, on_wait) if method.is_async else result
 
 
 def _read(answers: Answers, kind: Any) -> tuple[dict[str, Any], dict[str, str]]:

@@ -110,6 +110,14 @@ class Adapter:
         """
         return type(self).node_count is not Adapter.node_count
 
+    @property
+    def unpublished(self) -> int:
+        """How many messages could not be sent to the other nodes so far.
+
+        Whoever has sent one tells by this whether it is on its way to them.
+        """
+        return 0
+
     async def start(self) -> None:
         """Reach the other nodes. Awaited before any client joins the namespace; does nothing here.
 
