@@ -29,6 +29,7 @@ from trio_socketio import (
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
 from trio_socketio.adapters.redis_pubsub import RedisAdapter
+from trio_socketio.socketio import server_side
 from trio_socketio.socketio.revisions import REVISION_4
 
 pack: Final = msgspec.msgpack.encode
@@ -517,6 +518,41 @@ async def test_a_question_is_counted_and_answered(
         await trio.sleep(0.2)
         assert node.adapter()._receiver._questions._open == 0
         assert node.pubsub.statistics().questions_refused == 1
+
+
+@pytest.mark.req("BUS-29")
+@trio_test
+async def test_only_so_many_events_between_servers_wait(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_side, "MAX_OPEN", 2)
+    redis = FakeRedis()
+    handled: list[int] = []
+    async with started_nodes(redis, 1) as (node,):
+
+        async def slow(number: int) -> None:
+            await trio.sleep(1)
+            handled.append(number)
+            raise ValueError  # one that fails makes room, too
+
+        node.server.on_server_side("slow")(slow)
+        node.server.on_server_side("plain")(handled.append)
+        for number in range(5):
+            redis.publish(REQUEST, asks(type=6, data=["slow", number]))
+            redis.publish(REQUEST, asks(type=6, data=["unknown", number]))
+        await trio.sleep(2)
+        assert handled == [0, 1]
+        assert node.pubsub.statistics().events_refused == 3
+        lines = [line for line in caplog.messages if "too many other events" in line]
+        assert len(lines) == 1
+        redis.publish(REQUEST, asks(type=6, data=["plain", 5]))
+        redis.publish(REQUEST, asks(type=6, data=["slow", 6]))
+        await trio.sleep(2)
+        assert handled == [0, 1, 5, 6]
+        node.server._workers.stop()
+        for _ in range(3):
+            redis.publish(REQUEST, asks(type=6, data=["plain", 7]))
+        assert node.pubsub.statistics().events_refused == 3, "those that were given up do not wait"
 
 
 # --- questions to others -------------------------------------------------------------------------

@@ -21,6 +21,7 @@ _REASONS: Final = (
     "unknown",
     "undeliverable",
     "questions_refused",
+    "events_refused",
 )
 
 

@@ -30,6 +30,8 @@ class RedisConnection(Subscribing, Protocol):
 class BusCounts(msgspec.Struct):
     """What the adapters of one server have counted.
 
+    It has 13 attributes, one for each count.
+
     Args:
         published: messages that were handed to Redis.
         unpublished: messages that could not be, because Redis was away or its queue was full.
@@ -41,6 +43,7 @@ class BusCounts(msgspec.Struct):
         unknown: requests of an unknown type.
         undeliverable: events that other servers can carry and clients cannot.
         questions_refused: events that ask for answers, while too many others do.
+        events_refused: events between servers, while too many others wait for their handlers.
         gaps: times at which the connection was lost and came back.
         unheard_starts: namespaces that admitted clients before Redis could be reached.
     """
@@ -55,6 +58,7 @@ class BusCounts(msgspec.Struct):
     unknown: int = 0
     undeliverable: int = 0
     questions_refused: int = 0
+    events_refused: int = 0
     gaps: int = 0
     unheard_starts: int = 0
 
@@ -154,6 +158,11 @@ class Bus:
         """Count an event that asks for answers, and was not sent because too many others do."""
         self.counts.questions_refused += 1
         self._tell_dropped(channel, "too many others wait for the answers of clients")
+
+    def refuse_event(self, channel: bytes) -> None:
+        """Count an event between servers that was not handled, because too many others wait."""
+        self.counts.events_refused += 1
+        self._tell_dropped(channel, "too many other events between servers wait for their handlers")
 
     def _tell_dropped(self, channel: bytes, reason: str) -> None:
         self.warn(

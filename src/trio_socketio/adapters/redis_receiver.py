@@ -158,7 +158,8 @@ class Receiver:
                     request, SocketIdsResponse(request_id=request.request_id, sockets=ids)
                 )
             case ServerSideRequest():
-                local.receive_server_side(request.data, self._answer_of(request))
+                if not local.receive_server_side(request.data, self._answer_of(request)):
+                    self._bus.refuse_event(self._channels.request)
             case BroadcastRequest():
                 self._put_question(request)
             case SocketJoinRequest() | SocketLeaveRequest() | SocketDisconnectRequest():

@@ -17,6 +17,7 @@ import trio
 
 from trio_socketio.acks import Ack, Keep
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.socketio import server_side
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
 from trio_socketio.socketio.remote_socket import HandshakeDetails, SocketDetails
 from trio_socketio.socketio.room_hooks import WatchedRooms
@@ -93,6 +94,7 @@ class Adapter:
 
     def __init__(self, namespace: AdaptedPlace) -> None:
         self._namespace = namespace
+        self._open_events = 0  # of other nodes
 
     @property
     def needs_start(self) -> bool:
@@ -361,20 +363,32 @@ class Adapter:
 
     def receive_server_side(
         self, arguments: list[Any], answer: Callable[[Any], None] | None = None
-    ) -> None:
+    ) -> bool:
         """Handle an event of another node, in a worker. An adapter for a cluster calls this.
 
         Args:
             arguments: the event's name, then its arguments.
             answer: called with what the handler returns; not called if the handler fails or there
                 is none.
+        Returns:
+            False if too many events wait for their handlers; then this one is dropped (BUS-29).
         """
         namespace = self._namespace
         namespace._workers.check_thread()
         handler = namespace._registry.server_side.get(arguments[0])
-        if handler is not None:
-            name = namespace._registry.name
-            namespace._workers.submit(ServerSideEvent(name, handler, arguments[1:], answer))
+        if handler is None:
+            return True
+        if self._open_events >= server_side.MAX_OPEN:
+            return False
+        self._open_events += 1
+        event = ServerSideEvent(
+            namespace._registry.name, handler, arguments[1:], answer, self._close_event
+        )
+        namespace._workers.submit(event)
+        return True
+
+    def _close_event(self) -> None:
+        self._open_events -= 1
 
     def server_side_emit(self, arguments: list[Any]) -> None:
         """Send an event to the same namespace of every other node; there is none here."""

@@ -1,11 +1,18 @@
 """Events that servers send one another."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from trio_socketio.runtime.jobs import Workers
     from trio_socketio.socketio.handlers import Handler
+
+MAX_OPEN: Final = 1000
+"""The most events of other nodes that may wait for their handlers or run, in one namespace."""
+
+
+def _nothing() -> None:
+    """Nobody counts this event."""
 
 
 class ServerSideEvent:
@@ -16,9 +23,10 @@ class ServerSideEvent:
         handler: of the event.
         arguments: of the event, without its name.
         answer: called with what the handler returns; None if no answer is asked for.
+        done: called once when the event has been handled or dropped.
     """
 
-    __slots__ = ("_answer", "_arguments", "_handler", "_namespace")
+    __slots__ = ("_answer", "_arguments", "_done", "_handler", "_namespace")
 
     def __init__(
         self,
@@ -26,14 +34,17 @@ class ServerSideEvent:
         handler: "Handler",
         arguments: list[Any],
         answer: Callable[[Any], None] | None,
+        done: Callable[[], None] = _nothing,
     ) -> None:
         self._namespace = namespace
         self._handler = handler
         self._arguments = arguments
         self._answer = answer
+        self._done = done
 
     def give_up(self) -> int:
         """Drop the event."""
+        self._done()
         return 1
 
     async def run(self, workers: "Workers") -> bool:
@@ -48,4 +59,6 @@ class ServerSideEvent:
                 self._answer(result)
         except BaseException as error:
             workers.log_failure(handler, f"server-side, {self._namespace}", error)
+        finally:
+            self._done()
         return False
