@@ -413,6 +413,35 @@ async def test_the_flags_of_a_broadcast_hold() -> None:
         assert texts(busy) == []
 
 
+@pytest.mark.req("BUS-07", "BUS-30")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"except": [None]},
+        {"rooms": ["lobby", None]},
+        {"rooms": ["lobby", 1.5]},
+        {"rooms": [2.5]},
+        {"flags": {"compress": 0}},
+        {"flags": {"volatile": "", "timeout": "5"}},
+    ],
+)
+@trio_test
+async def test_what_javascript_does_not_check_is_delivered(options: dict[str, Any]) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        socket, other = enter(node.server.of("/")), enter(node.server.of("/"))
+        for one in (socket, other):
+            one.join(["lobby", "2.5"])
+        redis.publish(ALL, event("nobody", rooms=[None]))
+        redis.publish(ALL, event("e", **options))
+        assert texts(socket) == texts(other) == [b'42["e"]']
+        assert session_of(socket).sent[0].compress is not False
+        packet = {"type": 2, "data": ["q"], "nsp": "/"}
+        redis.publish(REQUEST, asks(type=7, requestId="r", packet=packet, opts=options))
+        assert texts(socket)[1:] == [b'420["q"]']
+        assert node.pubsub.statistics().malformed == 0
+
+
 @pytest.mark.req("BUS-09", "BUS-16", "BUS-17")
 @trio_test
 async def test_every_request_is_answered() -> None:
@@ -541,14 +570,14 @@ async def test_only_so_many_events_between_servers_wait(
             redis.publish(REQUEST, asks(type=6, data=["slow", number]))
             redis.publish(REQUEST, asks(type=6, data=["unknown", number]))
         await trio.sleep(2)
-        assert handled == [0, 1]
+        assert sorted(handled) == [0, 1]
         assert node.pubsub.statistics().events_refused == 3
         lines = [line for line in caplog.messages if "too many other events" in line]
         assert len(lines) == 1
         redis.publish(REQUEST, asks(type=6, data=["plain", 5]))
         redis.publish(REQUEST, asks(type=6, data=["slow", 6]))
         await trio.sleep(2)
-        assert handled == [0, 1, 5, 6]
+        assert handled[2:] == [5, 6]
         node.server._workers.stop()
         for _ in range(3):
             redis.publish(REQUEST, asks(type=6, data=["plain", 7]))

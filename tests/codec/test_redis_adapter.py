@@ -317,7 +317,7 @@ def test_only_what_begins_as_a_pickle_is_taken_for_one(message: bytes) -> None:
         pack(["u", {"type": 2, "data": [None]}, {}]),
         pack(["u", {"type": 3, "data": ["e"]}, {}]),
         pack(["u" * 201, {"type": 2, "data": ["e"]}, {}]),
-        pack(["u", {"type": 2, "data": ["e"]}, {"rooms": [None]}]),
+        pack(["u", {"type": 2, "data": ["e"]}, {"rooms": [[]]}]),
         pack(["u", {"type": 2, "data": ["e"]}, {"rooms": "lobby"}]),
         pack(["u", {"type": 2, "data": ["e"], "nsp": None}, {}]),
         event() + b"\0",
@@ -343,6 +343,39 @@ def test_a_room_may_be_a_number() -> None:
     assert room_names(request.opts.rooms) == ("42",)
     assert room_names(request.rooms) == ("7", "x")
     assert room_names(None) == ()
+
+
+@pytest.mark.req("BUS-07")
+def test_a_room_may_be_whatever_javascript_has() -> None:
+    undefined = msgspec.msgpack.Ext(0, b"\0")  # as notepack 2 writes it
+    rooms = [None, undefined, 1.5, 7.0, True, False, "r"]
+    names = ("null", "null", "1.5", "7", "true", "false", "r")
+    packet = {"type": 2, "data": ["e"], "nsp": "/"}
+    message = msgspec.msgpack.encode(["abcdef", packet, {"rooms": rooms, "except": rooms}])
+    selection = decode_broadcast(message).opts
+    assert room_names(selection.rooms) == room_names(selection.except_) == names
+    response = b'{"requestId":"r","rooms":[null,1e21,"x"]}'
+    assert room_names(decode_response(response, RoomsResponse).rooms) == ("null", "1e+21", "x")
+
+
+@pytest.mark.req("BUS-07")
+@pytest.mark.parametrize("room", [[], {}, b"r"])
+def test_a_room_that_has_no_name_is_refused(room: Any) -> None:
+    packet = {"type": 2, "data": ["e"], "nsp": "/"}
+    pack = msgspec.msgpack.encode
+    for options in ({"rooms": ["r", room]}, {"except": [room]}):
+        with pytest.raises(RemoteProtocolError, match="a room has no name"):
+            decode_broadcast(pack(["abcdef", packet, options]))
+        with pytest.raises(RemoteProtocolError, match="a room has no name"):
+            decode_request(pack({"type": 5, "requestId": "r", "opts": options}))
+    for request in ({"rooms": [room], "opts": {}}, {"requestId": "r", "sid": "s", "room": room}):
+        with pytest.raises(RemoteProtocolError, match="a room has no name"):
+            decode_request(pack({"type": 2, **request}))
+    with pytest.raises(RemoteProtocolError, match="a room has no name"):
+        decode_response(pack({"requestId": "r", "rooms": [room]}), RoomsResponse)
+    record = {"id": "s", "rooms": [room]}
+    with pytest.raises(RemoteProtocolError, match="a room has no name"):
+        decode_response(pack({"requestId": "r", "sockets": [record]}), SocketsResponse)
 
 
 @pytest.mark.req("BUS-06")

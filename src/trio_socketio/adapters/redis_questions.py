@@ -103,4 +103,4 @@ def _seconds(timeout_ms: float | None) -> float:
     """How long to wait for answers, whatever another server says."""
     if timeout_ms is None or not timeout_ms > 0:
         return DEFAULT_ACK_TIMEOUT_S
-    return min(timeout_ms / 1000, MAX_S)
+    return min(timeout_ms, MAX_S * 1000) / 1000  # a number of JSON may be no float

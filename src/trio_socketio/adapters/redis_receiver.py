@@ -27,6 +27,7 @@ from trio_socketio.codec.redis_messages import (
     SocketLeaveRequest,
     SocketsRequest,
     SocketsResponse,
+    room_name,
     room_names,
 )
 from trio_socketio.errors import LocalProtocolError, ProtocolError
@@ -149,7 +150,7 @@ class Receiver:
                     request, SocketsResponse(request_id=request.request_id, sockets=records)
                 )
             case RoomsRequest():
-                names: list[str | int] = [*local_rooms(self._place)]
+                names = [*local_rooms(self._place)]
                 self._respond(request, RoomsResponse(request_id=request.request_id, rooms=names))
             case SocketsRequest():
                 found = local.select(Target(rooms=room_names(request.rooms)))
@@ -175,9 +176,9 @@ class Receiver:
         if socket is None:
             return
         if isinstance(request, SocketJoinRequest):
-            socket.join(str(request.room))
+            socket.join(room_name(request.room))
         elif isinstance(request, SocketLeaveRequest):
-            socket.leave(str(request.room))
+            socket.leave(room_name(request.room))
         else:
             socket.disconnect(request.close is True)
         self._respond(request, DoneResponse(request_id=request.request_id))
@@ -205,7 +206,7 @@ class Receiver:
             counted(0)
             return
         flags = request.opts.flags
-        timeout_ms = None if flags is None else flags.timeout
+        timeout_ms = None if flags is None else flags.timeout_ms
         target = target_of(request.opts)
         try:
             self._questions.put(request.packet.data, target, timeout_ms, counted, answered)

@@ -72,7 +72,7 @@ def target_of(selection: Selection) -> Target:
     return Target(
         rooms=room_names(selection.rooms),
         excluded=room_names(selection.except_),
-        volatile=flags is not None and flags.volatile is True,
+        volatile=flags is not None and bool(flags.volatile),
         compress=flags is None or flags.compress is not False,
         local=True,
     )

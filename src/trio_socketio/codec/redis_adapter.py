@@ -27,6 +27,7 @@ from trio_socketio.codec.notepack import (
     to_plain,
 )
 from trio_socketio.codec.redis_messages import (
+    ROOM_TYPES,
     AckResponse,
     Broadcast,
     BroadcastRequest,
@@ -259,6 +260,7 @@ def decode_broadcast(message: bytes) -> Broadcast:
     """
     _check_count(message)
     broadcast = _broadcasts.read_msgpack(message)
+    _check_rooms(broadcast.opts)
     _check_event(broadcast.packet)
     return broadcast
 
@@ -279,6 +281,8 @@ def decode_request(message: bytes) -> Request | None:
     if reader is None:
         return None
     request = reader.read_either(message)
+    _check_rooms(request)
+    _check_rooms(getattr(request, "opts", None))
     if isinstance(request, BroadcastRequest):
         _check_event(request.packet)
     elif isinstance(request, ServerSideRequest):
@@ -309,8 +313,11 @@ def decode_response(message: bytes, kind: type[AnyResponse]) -> AnyResponse:
         response.packet = _settled(response.packet)
     elif isinstance(response, ServerSideResponse):
         response.data = _settled(response.data)
+    elif isinstance(response, RoomsResponse):
+        _check_rooms(response)
     elif isinstance(response, SocketsResponse):
         for record in response.sockets:
+            _check_rooms(record)
             record.data = _settled(record.data)
     return response
 
@@ -332,6 +339,16 @@ def _check_count(message: bytes) -> None:
         many = holds_more_values(message, MAX_VALUES)
     if many:
         raise RemoteProtocolError(f"more than {MAX_VALUES:,} values in one message")
+
+
+def _check_rooms(naming: Any) -> None:
+    """Check the types of the rooms that a part of a message names (BUS-07)."""
+    for field in ("rooms", "except_"):
+        rooms = getattr(naming, field, None)
+        if rooms and not ROOM_TYPES.issuperset(map(type, rooms)):
+            raise RemoteProtocolError("a room has no name")
+    if type(getattr(naming, "room", None)) not in ROOM_TYPES:
+        raise RemoteProtocolError("a room has no name")
 
 
 def _check_event(packet: EventPacket) -> None:

@@ -9,14 +9,23 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from trio_socketio.codec.javascript_numbers import number_text
+
 MAX_ROOMS: Final = 100_000
 """The most rooms that one message may name."""
 MAX_ID: Final = 200
 """The most characters in the id of a server, a request or a socket. Official ones have 6 to 20."""
 
 Id = Annotated[str, Meta(max_length=MAX_ID)]
-Rooms = Annotated[list[str | int], Meta(max_length=MAX_ROOMS)]
-"""Rooms on the wire: JavaScript has rooms whose names are numbers."""
+Rooms = Annotated[list[Any], Meta(max_length=MAX_ROOMS)]
+"""Rooms on the wire. In JavaScript anything may be one; ROOM_TYPES are those that we read.
+
+It cannot be a union of these, because msgspec takes no extension of MessagePack for one, and
+notepack 2 has one for undefined.
+"""
+ROOM_TYPES: Final = frozenset((str, int, float, bool, type(None)))
+
+_WORDS: Final = {None: "null", True: "true", False: "false"}
 
 CLIENT_COUNT: Final = 8
 """The type of CountResponse."""
@@ -35,16 +44,26 @@ class Flags(_Wire, omit_defaults=True, kw_only=True):
     """The flags of a broadcast; those that are unknown are ignored.
 
     Args:
-        volatile: whether the event is dropped for clients that cannot take it at once.
-        compress: whether transports that compress may compress the event; None means yes.
-        expect_single_response: whether a server with the one receiver answers; of no use to us.
-        timeout: how long the server that asks waits for answers, in milliseconds.
+        volatile: whether the event is dropped for clients that cannot take it at once; whatever
+            JavaScript takes for true means yes.
+        compress: whether transports that compress may compress the event; only False means no.
+        expect_single_response: whether the program of Node wants one answer and no list. Servers
+            send it along, and none reads it.
+        timeout: how long the server that asks waits for answers, in milliseconds; what is not a
+            number is ignored.
     """
 
-    volatile: bool | None = None
-    compress: bool | None = None
-    expect_single_response: bool | None = None
-    timeout: int | float | None = None
+    # A flag of another type does not keep a server of Node from delivering the event (BUS-30).
+    volatile: Any = None
+    compress: Any = None
+    expect_single_response: Any = None
+    timeout: Any = None
+
+    @property
+    def timeout_ms(self) -> float | None:
+        """The timeout, if it is a number."""
+        timeout = self.timeout
+        return timeout if type(timeout) is int or type(timeout) is float else None
 
 
 class Selection(_Wire, kw_only=True):
@@ -137,9 +156,24 @@ class SocketRecord(_Wire, kw_only=True):
     user: str | UnsetType | None = UNSET
 
 
-def room_names(rooms: Sequence[str | int] | None) -> tuple[str, ...]:
-    """Return the names of rooms as text: a number is written in digits (BUS-07)."""
-    return tuple(map(str, rooms)) if rooms else ()
+def room_names(rooms: Sequence[Any] | None) -> tuple[str, ...]:
+    """Return the names of rooms as text; see room_name."""
+    return tuple(map(room_name, rooms)) if rooms else ()
+
+
+def room_name(room: Any) -> str:
+    """Return the name of a room as text: a number, null and so on as JavaScript writes it (BUS-07).
+
+    None of them is left out: an event for a room that nobody is in must not become one for all.
+
+    Args:
+        room: of one of the ROOM_TYPES.
+    """
+    if type(room) is str:
+        return room
+    if type(room) is float:
+        return number_text(room)
+    return _WORDS[room] if room is None or type(room) is bool else str(room)
 
 
 # -- requests: sent to all servers
@@ -194,7 +228,7 @@ class SocketJoinRequest(_Request, kw_only=True):
     request_id: Id
     type: Literal[2] = 2
     sid: Id
-    room: str | int
+    room: Any
 
 
 class SocketLeaveRequest(_Request, kw_only=True):
@@ -203,7 +237,7 @@ class SocketLeaveRequest(_Request, kw_only=True):
     request_id: Id
     type: Literal[3] = 3
     sid: Id
-    room: str | int
+    room: Any
 
 
 class SocketDisconnectRequest(_Request, kw_only=True):
@@ -289,7 +323,7 @@ class RoomsResponse(_Wire, kw_only=True):
     """The rooms of a server; answers RoomsRequest."""
 
     request_id: Id
-    rooms: list[str | int]  # every socket has one
+    rooms: list[Any]  # without a bound, because every socket has one
 
 
 class ServerSideResponse(_Wire, kw_only=True):
