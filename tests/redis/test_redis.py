@@ -78,7 +78,7 @@ async def test_it_logs_in(tmp_path: Path, url: str, hello: list[bytes]) -> None:
         assert server.commands[:2] == [hello, [b"SELECT", b"3"]]
 
 
-@pytest.mark.req("REDIS-05", "REDIS-06", "REDIS-09")
+@pytest.mark.req("REDIS-05", "REDIS-06", "REDIS-09", "REDIS-37")
 @pytest.mark.parametrize(
     ("command", "answer", "told"),
     [
@@ -95,6 +95,7 @@ async def test_it_logs_in(tmp_path: Path, url: str, hello: list[bytes]) -> None:
             "database 3 cannot be used: ERR DB index",
         ),
         (b"SUBSCRIBE", b"-NOPERM no channels\r\n", "does not let us use tsio:probe:.*: NOPERM"),
+        (b"PUBLISH", b"-NOPERM no right\r\n", "does not let us use tsio:probe:.*: NOPERM"),
     ],
 )
 @trio_test
@@ -168,7 +169,11 @@ async def test_what_may_work_later_is_tried_again(
 @pytest.mark.req("REDIS-05", "REDIS-17", "REDIS-18")
 @pytest.mark.parametrize(
     ("command", "told"),
-    [(b"SELECT", "the database 3 cannot be used: BUSY"), (b"SUBSCRIBE", "tsio:probe:*: BUSY")],
+    [
+        (b"SELECT", "the database 3 cannot be used: BUSY"),
+        (b"SUBSCRIBE", "tsio:probe:*: BUSY"),
+        (b"PUBLISH", "tsio:probe:*: BUSY"),
+    ],
 )
 @trio_test
 async def test_a_server_that_is_busy_is_tried_again(
@@ -188,6 +193,38 @@ async def test_a_server_that_is_busy_is_tried_again(
         server.answers.clear()
         await redis.wait_connected()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.req("REDIS-37", "REDIS-34")
+@trio_test
+async def test_a_right_that_is_taken_later_is_the_fault(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with connected(tmp_path) as (redis, server):
+        server.answers[b"PUBLISH"] = b"-NOPERM no right\r\n"
+        await trio.sleep(6)
+        assert redis.fault is not None
+        assert redis.fault.endswith("does not let us use tsio:probe:*: NOPERM no right")
+        server.answers.clear()
+        await redis.wait_connected()
+
+
+@pytest.mark.req("REDIS-37", "REDIS-31")
+@trio_test
+async def test_a_server_that_is_busy_for_a_while_is_kept(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(tmp_path) as (redis, server):
+        busy = b"-BUSY Redis is busy running a script\r\n"
+        server.answers[b"PUBLISH"] = busy
+        await trio.sleep(9)
+        server.answers.clear()
+        await trio.sleep(20)
+        assert redis.statistics().reconnects == 0
+        server.answers = {b"PUBLISH": busy, b"HELLO": b"-BUSY hello\r\n"}
+        await trio.sleep(16)
+        assert redis.fault == "BUSY hello"
+        assert "does not let us use tsio:probe:*: BUSY Redis is busy" in caplog.text
 
 
 @pytest.mark.req("REDIS-17")
