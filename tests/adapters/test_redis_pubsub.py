@@ -1,6 +1,7 @@
 """Our nodes over a Redis in memory: what is published, and what becomes of what arrives."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import nan
 from typing import Any, Final
@@ -26,7 +27,7 @@ from trio_socketio import (
     Target,
     TrioSocketIOError,
 )
-from trio_socketio.adapters import redis_questions
+from trio_socketio.adapters import redis_questions, redis_requests
 from trio_socketio.adapters.redis_bus import BusCounts
 from trio_socketio.adapters.redis_pubsub import RedisAdapter
 from trio_socketio.socketio import server_side
@@ -585,6 +586,44 @@ async def test_only_so_many_events_between_servers_wait(
 
 
 # --- questions to others -------------------------------------------------------------------------
+
+
+@pytest.mark.req("BUS-31")
+@trio_test
+async def test_answers_of_others_are_bounded(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_requests, "MAX_EARLY", 3)
+    monkeypatch.setattr(redis_requests, "MAX_ANSWERS", 4)
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        node.connection.stands_still = True  # so the number of servers is not known
+        adapter = node.adapter()
+
+        async def flood(responses: Sequence[Mapping[str, Any]]) -> None:
+            await trio.sleep(0.1)
+            (number,) = adapter._requests._askers
+            for one in responses:
+                redis.publish(RESPONSE, json.dumps({"requestId": number, **one}).encode())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood, [{"rooms": [name]} for name in "01234"])
+            with pytest.raises(AckTimeout) as rooms:
+                await adapter.all_rooms()
+        assert sorted(rooms.value.responses) == ["0", "1", "2"]
+        assert node.pubsub.statistics().malformed == 2
+
+        counts: list[dict[str, Any]] = [
+            {"type": 8, "clientCount": count} for count in (2**62, 3, 2, 1)
+        ]
+        acks = [{"type": 9, "packet": [number]} for number in range(10)]
+        for most, packets in ((1000, [0, 1, 2, 3]), (130, [0, 1])):
+            monkeypatch.setattr(redis_requests, "MAX_HELD_BYTES", most)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flood, [*counts, *acks])
+                with pytest.raises(AckTimeout) as answers:
+                    await adapter.broadcast_with_ack(["q"], Target(), timeout_s=1)
+            assert answers.value.responses == [[one] for one in packets]
 
 
 @pytest.mark.req("BUS-18")

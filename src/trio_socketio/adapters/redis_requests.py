@@ -21,7 +21,7 @@ from trio_socketio.codec.redis_messages import (
     Response,
     ResponseHead,
 )
-from trio_socketio.errors import TrioSocketIOError
+from trio_socketio.errors import RemoteProtocolError, TrioSocketIOError
 
 if TYPE_CHECKING:
     from trio_socketio.adapters.redis_bus import Bus
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.acks import GatheredAcks
 
 AnyResponse = TypeVar("AnyResponse", bound=Response)
+
+MAX_EARLY: Final = 1000
+"""The most responses that are kept before Redis has told how many servers there are."""
+MAX_ANSWERS: Final = 1_000_000
+"""The most clients of other servers that one broadcast may ask."""
+MAX_HELD_BYTES: Final = 256 << 20
+"""The most bytes of answers from others that one question may be given."""
 
 REDIS_AWAY: Final = "Redis is away or does not keep up, so no other node was asked"
 
@@ -150,6 +157,7 @@ class OneOfEach(Generic[AnyResponse]):
         self.complete = trio.Event()
         self._kind = kind
         self._expected = inf
+        self._held_bytes = 0
 
     def expect(self, count: int) -> None:
         """Say how many servers will answer."""
@@ -157,9 +165,14 @@ class OneOfEach(Generic[AnyResponse]):
         self._look()
 
     def receive(self, head: ResponseHead, message: bytes) -> None:
-        if not self.complete.is_set():
-            self.received.append(decode_response(message, self._kind))
-            self._look()
+        if self.complete.is_set():
+            return
+        if self._expected == inf and len(self.received) >= MAX_EARLY:  # BUS-31
+            raise RemoteProtocolError(f"more than {MAX_EARLY:,} servers have answered one question")
+        held_bytes = _add_bytes(self._held_bytes, message)
+        self.received.append(decode_response(message, self._kind))
+        self._held_bytes = held_bytes
+        self._look()
 
     def _look(self) -> None:
         if len(self.received) >= self._expected:
@@ -195,6 +208,7 @@ class RemoteAcks:
         self._counted = 0
         self._asked = 0
         self._answered = 0
+        self._held_bytes = 0
 
     def know_servers(self, others: int) -> None:
         """Say how many other servers there are."""
@@ -209,12 +223,28 @@ class RemoteAcks:
     def receive(self, head: ResponseHead, message: bytes) -> None:
         if head.type == CLIENT_COUNT:
             clients = decode_response(message, CountResponse).client_count
+            if self._asked + clients > MAX_ANSWERS:  # BUS-31
+                raise RemoteProtocolError(f"more than {MAX_ANSWERS:,} clients were asked")
             self._counted += 1
             self._asked += clients
             was_awaited = self._others is not None and self._counted <= self._others
             self._acks.expect(clients - was_awaited)
         elif head.type == CLIENT_ACK and self._answered < self._asked:
+            held_bytes = _add_bytes(self._held_bytes, message)
             response = decode_response(message, AckResponse)
+            self._held_bytes = held_bytes
             self._answered += 1
             socket_id = response.socket_id
             self._acks.receive([response.packet], socket_id if isinstance(socket_id, str) else None)
+
+
+def _add_bytes(held_bytes: int, message: bytes) -> int:
+    """Return how many bytes one question has been answered with, this message included.
+
+    Raises:
+        RemoteProtocolError: they are too many (BUS-31).
+    """
+    held_bytes += len(message)
+    if held_bytes > MAX_HELD_BYTES:
+        raise RemoteProtocolError(f"the answers have more than {MAX_HELD_BYTES:,} bytes")
+    return held_bytes
