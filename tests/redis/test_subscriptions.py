@@ -252,6 +252,26 @@ async def test_a_refused_subscription_is_told_and_asked_for_again(
         assert server.names().count("UNSUBSCRIBE") == unsubscribed
 
 
+@pytest.mark.req("REDIS-38")
+@trio_test
+async def test_who_waits_is_told_that_the_subscription_was_closed(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with connected(tmp_path) as (redis, server):
+        server.answers[b"SUBSCRIBE"] = b""  # it is never confirmed
+        one, _ = redis.subscribe("news", print), redis.subscribe("news", print)
+
+        async def close() -> None:
+            await trio.sleep(0.1)
+            one.close()
+
+        with trio.fail_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(close)
+                with pytest.raises(LocalProtocolError, match="the subscription is closed"):
+                    await one.wait_confirmed()
+
+
 @trio_test
 async def test_a_subscription_that_finds_no_room_is_made_later(tmp_path: Path) -> None:
     async with connected(tmp_path, max_commands=16) as (redis, server):

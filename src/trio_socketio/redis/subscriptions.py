@@ -44,6 +44,10 @@ class _Channel:
 
     def advance(self, event: Input) -> None:
         self.state = advance(self.state, event)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have those who wait look again at the state of the channel and of their subscription."""
         self.changed.set()
         self.changed = trio.Event()
 
@@ -173,6 +177,7 @@ class Subscriptions:
         channel.subscriptions = tuple(
             one for one in channel.subscriptions if one is not subscription
         )
+        channel.wake()  # the state stays as it is if there are other subscriptions: REDIS-38
         self._settle(channel)
 
     def _settle(self, channel: _Channel) -> None:
