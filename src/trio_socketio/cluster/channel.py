@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from trio_socketio.cluster.bus import Bus
+from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.codec.node_messages import (
     NodeMessage,
     UnknownMessage,
@@ -35,7 +35,7 @@ class NodeChannel:
         unsent: how many messages could not be sent.
     """
 
-    def __init__(self, redis: Bus, prefix: str, name: str) -> None:
+    def __init__(self, redis: NodeConnection, prefix: str, name: str) -> None:
         self.dropped = {"malformed": 0, "unknown": 0, "late": 0}
         self.unsent = 0
         self._redis = redis

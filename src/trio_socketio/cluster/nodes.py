@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.cluster.bus import Bus
 from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
+from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
 from trio_socketio.cluster.questions import OpenQuestion
 from trio_socketio.codec.node_messages import (
@@ -109,7 +109,7 @@ class ClusterNodes:
 
     def __init__(
         self,
-        redis: Bus,
+        redis: NodeConnection,
         server: "Server",
         name: str,
         *,

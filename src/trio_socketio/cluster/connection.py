@@ -3,22 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-
-class Subscribed(Protocol):
-    """A subscription to a channel."""
-
-    def close(self) -> None:
-        """End it."""
-
-    async def wait_confirmed(self) -> None:
-        """Wait until Redis has confirmed it.
-
-        Raises:
-            RedisUnavailable: there is no connection; it takes effect with the next one.
-        """
+from trio_socketio.adapters.redis_broadcasts import Subscription
 
 
-class Bus(Protocol):
+class NodeConnection(Protocol):
     """A connection to Redis, which keeps the order of what is sent; see redis.Redis."""
 
     @property
@@ -34,7 +22,7 @@ class Bus(Protocol):
         receive: Callable[[bytes, bytes], None],
         *,
         gap: Callable[[float], None] | None = None,
-    ) -> Subscribed:
+    ) -> Subscription:
         """Have a plain function called with each message on a channel."""
 
     async def execute(self, *arguments: str, timeout_s: float | None = None) -> Any:
