@@ -76,9 +76,14 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
         server.stop()
         admin = free_port()
         url = server.tcp_url
-        async with serving("--redis", url, "--admin", f"127.0.0.1:{admin}", limit_s=30) as node:
+        control = tmp_path / "run" / "control.sock"
+        where = ("--admin", f"127.0.0.1:{admin}", "--control", f"unix:{control}")
+        async with serving("--redis", url, *where, limit_s=30) as node:
             told = await ready(admin, "Redis: cannot connect: Connection refused")
             assert told.startswith("not serving: the server has not started yet")
+            async with open_control(f"unix:{control}") as operator:
+                info: Any = await operator.call("system.info")
+                assert info["state"] == "starting"
             await trio.to_thread.run_sync(server.start)
             port = await node.wait_port()
             await ready(admin)
