@@ -14,7 +14,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ma
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers soak logins lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser balancers soak logins faults lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -36,6 +36,9 @@ soak: $(READY) ## games of joining and leaving against a plain model, a thousand
 
 logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, about 3 minutes; ARGS='USERS LOGINS SEED'
 	$(BIN)/python -m tests.im.logins $(ARGS)
+
+faults: $(READY) ## what happens to two nodes when their Redis fails, about 2 minutes
+	$(BIN)/python -m tests.faults $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH
 	$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -35,6 +35,8 @@ class Measurement:
     errors: int
     generator_cpu: float
     server_us: float
+    across_p50_us: float = 0  # of what came from the other node than the sender's
+    across_p99_us: float = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -42,6 +44,8 @@ class Measurement:
 
 def command(workload: str, server: Running, *options: str | float) -> list[str]:
     fixed = ["--port", server.port, "--server-pid", server.pid, "--limit", LIMIT_S]
+    if server.second is not None:
+        fixed += ["--second-port", server.second.port, "--second-pid", server.second.pid]
     return [str(LOADGEN), workload, *map(str, fixed), *map(str, options)]
 
 

@@ -9,7 +9,8 @@
  *   echo, ack  every connection keeps K events in flight; with --window W, W in all, in rotation
  *   binary     echo with one attachment
  *   polling    POST and GET on one keep-alive connection for every echo
- *   broadcast  one sender keeps K messages in flight; every connection receives every message
+ *   broadcast  one sender keeps K messages in flight; every connection receives every message;
+ *              with --second-port, every other connection, but not the sender, is to that port
  *   rooms      --senders keep K messages in flight, each to a random room, or --own-room
  *   control    one peer of the control socket at --control keeps K calls of emit in flight, each of
  *              them to the one client that there is
@@ -55,6 +56,7 @@ static struct {
   enum workload workload;
   const char *name, *host, *control, *tokens;
   int port, connections, bytes, window, rooms, room_size, senders, limit, server_pid;
+  int second_port, second_pid;
   int in_flight[16], phases;
   double seconds, warmup, drain;
   long messages_max, warmup_count;
@@ -81,12 +83,16 @@ static uint64_t own_cpu_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t server_cpu_ns(void) { /* of all threads of the server */
+static uint64_t cpu_ns_of(int pid) { /* of all its threads */
   clockid_t clock;
   struct timespec t;
-  if (!want.server_pid || clock_getcpuclockid(want.server_pid, &clock)) return 0;
+  if (!pid || clock_getcpuclockid(pid, &clock)) return 0;
   if (clock_gettime(clock, &t)) return 0;
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t server_cpu_ns(void) { /* of both, if there are two */
+  return cpu_ns_of(want.server_pid) + cpu_ns_of(want.second_pid);
 }
 
 static long errors;
@@ -121,34 +127,36 @@ static void *allocate(size_t count, size_t size) {
 }
 
 enum { SUB = 64, SUB_BITS = 6 }; /* 64 buckets for each power of two: 1.6 % wide */
-static uint64_t histogram[SUB * 60], latency_max, latency_count;
+static struct histogram {
+  uint64_t buckets[SUB * 60], max, count;
+} all, across; /* of all messages; of those that came from the second server */
 
-static void record(uint64_t ns) {
+static void record(struct histogram *to, uint64_t ns) {
   int at = (int)ns;
   if (ns >= SUB) {
     int shift = 63 - __builtin_clzll(ns) - SUB_BITS;
     at = (shift + 1) * SUB + (int)((ns >> shift) & (SUB - 1));
   }
   if (at >= SUB * 60) at = SUB * 60 - 1;
-  histogram[at]++;
-  latency_count++;
-  if (ns > latency_max) latency_max = ns;
+  to->buckets[at]++;
+  to->count++;
+  if (ns > to->max) to->max = ns;
 }
 
-static double percentile_us(double share) {
-  uint64_t rank = (uint64_t)(share * (double)latency_count), seen = 0;
-  if (!latency_count) return 0;
+static double percentile_us(const struct histogram *of, double share) {
+  uint64_t rank = (uint64_t)(share * (double)of->count), seen = 0;
+  if (!of->count) return 0;
   for (int at = 0; at < SUB * 60; at++) {
-    seen += histogram[at];
+    seen += of->buckets[at];
     if (seen > rank) {
       if (at < SUB) return at / 1e3;
       int shift = at / SUB - 1;
       double low = (double)((uint64_t)(SUB + at % SUB) << shift);
       double middle = low + (double)(1ull << shift) / 2;
-      return (middle < (double)latency_max ? middle : (double)latency_max) / 1e3;
+      return (middle < (double)of->max ? middle : (double)of->max) / 1e3;
     }
   }
-  return (double)latency_max / 1e3;
+  return (double)of->max / 1e3;
 }
 
 /* -- connections */
@@ -308,6 +316,14 @@ static void flush_dirty(void) {
   dirty_count = 0;
 }
 
+static bool is_across(const struct connection *c) { /* whether it is to the second server */
+  return want.second_port && c->index % 2;
+}
+
+static int port_of(const struct connection *c) {
+  return is_across(c) ? want.second_port : want.port;
+}
+
 static bool is_caller(const struct connection *c) {
   return want.workload == CONTROL && c->index == 1;
 }
@@ -335,7 +351,7 @@ static void open_connection(struct connection *c) {
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (c->fd < 0) die("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)want.port)};
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port_of(c))};
   if (inet_pton(AF_INET, want.host, &to.sin_addr) != 1) die("--host is no IPv4 address");
   if (ntohl(to.sin_addr.s_addr) >> 24 == 127) { /* many addresses: ports never run out */
     struct sockaddr_in from = {.sin_family = AF_INET};
@@ -360,7 +376,7 @@ static void request(struct connection *c, const char *method, const char *body) 
   char head[512];
   int length = snprintf(head, sizeof head,
                         "%s /socket.io/?EIO=4&transport=polling%s%s HTTP/1.1\r\nHost: %s:%d\r\n",
-                        method, *c->sid ? "&sid=" : "", c->sid, want.host, want.port);
+                        method, *c->sid ? "&sid=" : "", c->sid, want.host, port_of(c));
   append(c, head, (size_t)length);
   if (body) {
     length = snprintf(head, sizeof head,
@@ -387,7 +403,7 @@ static void send_upgrade(struct connection *c) {
                         "Upgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                         "Sec-WebSocket-Version: 13\r\n\r\n",
-                        want.host, want.port);
+                        want.host, port_of(c));
   append(c, head, (size_t)length);
 }
 
@@ -406,7 +422,7 @@ static int outstanding;
 static int depth(void) { return want.in_flight[phase]; }
 
 static struct { /* a window, told once the last replies are in: errors until then count */
-  double seconds, p50_us, p99_us, max_us, generator_cpu, server_us;
+  double seconds, p50_us, p99_us, max_us, across_p50_us, across_p99_us, generator_cpu, server_us;
   long messages;
 } measured;
 
@@ -414,9 +430,11 @@ static void end_window(void) {
   double seconds = (double)(now - window_at) / 1e9;
   measured.seconds = seconds > 0 ? seconds : 1e-9;
   measured.messages = messages;
-  measured.p50_us = percentile_us(0.5);
-  measured.p99_us = percentile_us(0.99);
-  measured.max_us = (double)latency_max / 1e3;
+  measured.p50_us = percentile_us(&all, 0.5);
+  measured.p99_us = percentile_us(&all, 0.99);
+  measured.max_us = (double)all.max / 1e3;
+  measured.across_p50_us = percentile_us(&across, 0.5);
+  measured.across_p99_us = percentile_us(&across, 0.99);
   measured.generator_cpu = (double)(own_cpu_ns() - cpu_at) / 1e9 / measured.seconds;
   measured.server_us = 0;
   if (want.server_pid && messages)
@@ -429,18 +447,18 @@ static void report(void) {
   printf("{\"workload\":\"%s\",\"connections\":%d,\"in_flight\":%d,\"bytes\":%d,"
          "\"seconds\":%.4f,\"messages\":%ld,\"per_second\":%.1f,\"p50_us\":%.1f,"
          "\"p99_us\":%.1f,\"max_us\":%.1f,\"errors\":%ld,\"generator_cpu\":%.3f,"
-         "\"server_us\":%.4f}\n",
+         "\"server_us\":%.4f,\"across_p50_us\":%.1f,\"across_p99_us\":%.1f}\n",
          want.name, want.connections, depth(), want.bytes, measured.seconds, measured.messages,
          (double)measured.messages / measured.seconds, measured.p50_us, measured.p99_us,
-         measured.max_us, errors, measured.generator_cpu, measured.server_us);
+         measured.max_us, errors, measured.generator_cpu, measured.server_us, measured.across_p50_us,
+         measured.across_p99_us);
   fflush(stdout);
 }
 
 static void begin_phase(void);
 
 static void start_window(void) {
-  memset(histogram, 0, sizeof histogram);
-  latency_max = latency_count = 0;
+  all = across = (struct histogram){0};
   messages = 0;
   recording = true;
   window_at = now;
@@ -489,12 +507,13 @@ static void advance_phase(void) {
   }
 }
 
-static void count_one(uint64_t sent_at) {
+static void count_one(const struct connection *c, uint64_t sent_at) {
   completed++;
   progress_at = now;
   if (!recording) return;
   messages++;
-  record(now - sent_at);
+  record(&all, now - sent_at);
+  if (is_across(c)) record(&across, now - sent_at);
 }
 
 /* -- echo, ack, binary, polling: one reply for each event, in order */
@@ -624,7 +643,7 @@ static void on_answer(struct connection *c, const uint8_t *line, size_t length) 
   }
   c->in_flight--;
   outstanding--;
-  count_one(c->sent_at[number % RING]);
+  count_one(c, c->sent_at[number % RING]);
   if (may_send()) send_event(c);
 }
 
@@ -649,7 +668,7 @@ static void on_reply(struct connection *c, const uint8_t *text, size_t length) {
   }
   c->in_flight--;
   outstanding--;
-  count_one(c->sent_at[number % RING]);
+  count_one(c, c->sent_at[number % RING]);
   if (!may_send()) return;
   if (!want.window) {
     send_event(c);
@@ -749,7 +768,7 @@ static void on_message_received(struct connection *c, const uint8_t *text, size_
     wrong("connection %d is not in room %d", c->index, slot->room);
   *last = slot->sequence;
   outstanding--;
-  count_one(slot->sent_at);
+  count_one(c, slot->sent_at);
   if (++slot->count == (uint32_t)fan_out && !draining) send_message(slot->sender, at);
 }
 
@@ -784,14 +803,14 @@ static void on_ready(struct connection *c) {
   if (want.workload == CONNECTS) {
     progress_at = now;
     warmed++;
-    count_one(c->started);
+    count_one(c, c->started);
     append_frame(c, 8, "\x03\xe8", 2);
     ready--;
     c->state = CLOSING;
   } else if (want.workload == TAKEOVERS) {
     progress_at = now;
     warmed++;
-    count_one(c->started);
+    count_one(c, c->started);
   } else if (ready == target && want.workload == IDLE) {
     printf("{\"held\":%d}\n", ready);
     fflush(stdout);
@@ -1218,7 +1237,7 @@ static void usage(void) {
         "  [--seconds S] [--warmup S] [--warmup-count N] [--messages-max N] [--drain S]\n"
         "  [--limit S] [--window N] [--rooms N] [--room-size N] [--senders N] [--own-room]\n"
         "  [--target N] [--name TEXT] [--server-pid PID] [--control PATH]\n"
-        "  [--tokens FILE]\n",
+        "  [--tokens FILE] [--second-port P] [--second-pid PID]\n",
         stderr);
   exit(2);
 }
@@ -1232,7 +1251,7 @@ static void parse(int count, char **arguments) {
       {"window", 1, 0, 'n'},   {"rooms", 1, 0, 'r'},     {"room-size", 1, 0, 'z'},
       {"senders", 1, 0, 'S'},  {"own-room", 0, 0, 'o'},  {"name", 1, 0, 'N'},
       {"server-pid", 1, 0, 'P'}, {"target", 1, 0, 'T'},  {"control", 1, 0, 'C'},
-      {"tokens", 1, 0, 'K'},
+      {"tokens", 1, 0, 'K'},   {"second-port", 1, 0, 'q'}, {"second-pid", 1, 0, 'Q'},
       {0, 0, 0, 0}};
   int option, found = WORKLOADS;
   for (int i = 0; count > 1 && i < WORKLOADS; i++)
@@ -1263,6 +1282,8 @@ static void parse(int count, char **arguments) {
       case 'C': want.control = optarg; break;
       case 'K': want.tokens = optarg; break;
       case 'P': want.server_pid = atoi(optarg); break;
+      case 'q': want.second_port = atoi(optarg); break;
+      case 'Q': want.second_pid = atoi(optarg); break;
       case 'T': target = atoi(optarg); break;
       case 'k':
         want.phases = 0;
@@ -1274,7 +1295,9 @@ static void parse(int count, char **arguments) {
   }
   if (want.workload == CONTROL) want.connections = 2; /* a client, and the caller */
   if (want.workload == TAKEOVERS && (!want.tokens || want.connections % 2)) usage();
-  bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 && want.connections > 0 && want.phases > 0 &&
+  bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 &&
+              want.second_port >= 0 && want.second_port < 65536 &&
+              (!want.second_port || want.workload == BROADCAST) && want.connections > 0 && want.phases > 0 &&
               want.connections < 100000 && want.bytes >= SEQUENCE + WHO + ROOM &&
               want.bytes <= 65536 && want.rooms > 0 && want.rooms < 1000000 &&
               want.room_size > 0 && want.senders > 0 && want.senders <= want.connections &&

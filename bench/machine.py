@@ -151,7 +151,7 @@ def describe() -> dict[str, str]:
             continue
     found["commit"] = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
     found["node"] = _output("node", "--version")
-    for package in ("socket.io", "engine.io", "ws"):
+    for package in ("socket.io", "engine.io", "ws", "@socket.io/redis-adapter", "ioredis"):
         manifest = PEERS / "node_modules" / package / "package.json"
         if manifest.is_file():
             found[package] = json.loads(manifest.read_text())["version"]

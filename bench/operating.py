@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench import identity, publishing
+from bench import adapter, identity, publishing
 from bench.generator import LoadFailedError, Measurement
 from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
 from bench.machine import BENCH, BUILD, ROOT, Cores
@@ -93,6 +93,27 @@ QUESTIONS = (
         "coredis on trio",
         1,
         5,
+    ),
+    Question(
+        "adapter-local/echo",
+        "adapter-local/echo",
+        "echo 64 B, 16 in flight, with Redis",
+        "without",
+        0.97,
+        0.98,
+    ),
+    Question(
+        "adapter-local/broadcast",
+        "adapter-local/broadcast",
+        "broadcast to 1,000, 4 in flight, with Redis",
+        "without",
+    ),
+    Question(
+        "unconcerned",
+        "unconcerned",
+        "CPU for a message to rooms of the other node (us)",
+        "of its sender's node, to 10 clients",
+        less_is_better=True,
     ),
     Question(
         "seated", "seated", "echo 64 B, 16 in flight, of users with seats", "strangers", 0.95, 0.98
@@ -268,7 +289,9 @@ _SERVERS_AND_WINDOWS = {
     "presence": (1, 3),
     "seats": (2, 3),
     "publish-redis": (1, 3),
+    "unconcerned": (2, 1),
     **dict.fromkeys(("session-lines", "watched", "seated"), (2, 2)),
+    **dict.fromkeys((f"adapter-local/{workload}" for workload in adapter.LOCAL), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
 }
 _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
@@ -280,5 +303,7 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "seats": identity.claims_and_takeovers,
     "seated": identity.messages_of_users,
     "publish-redis": publishing.publish,
+    "unconcerned": adapter.messages_of_no_concern,
+    **{f"adapter-local/{workload}": adapter.local(workload) for workload in adapter.LOCAL},
     **{f"jwt-{name.lower()}": identity.connects_with(name) for name in identity.ALGORITHMS},
 }

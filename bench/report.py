@@ -1,8 +1,10 @@
 """Writes the results: a table for people, JSON for programs, charts for both."""
 
 import json
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,23 @@ def _latencies(results: Results) -> Iterator[tuple[str, ...]]:
             yield (row.title, TITLES[server], f"{per_second:,.0f}", spread, *times)
 
 
+def _on_two_nodes(results: Results) -> list[str]:
+    head = ("workload", "server", "CPU", "of each round", "p50 across nodes", "p99 across nodes")
+    lines = []
+    for row, server in product(all_rows(), results.servers):
+        figures = results.figures
+        if across := figures.median(row.key, server, "across_p99_us"):
+            costs = figures.by_round(row.key, server, "server_us").values()
+            half = figures.median(row.key, server, "across_p50_us") or 0
+            spread = f"{min(costs):.2f} to {max(costs):.2f}" if len(costs) > 1 else "-"
+            cells = (f"{statistics.median(costs):.2f}", spread, f"{half:,.0f}", f"{across:,.0f}")
+            lines.append((row.title, TITLES[server], *cells))
+    if not lines:
+        return []
+    what = "CPU is what both nodes have used for each delivery; all in microseconds."
+    return ["## On two nodes", "", what, "", *table(head, lines), ""]
+
+
 def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     text = ["# Results of the bench", "", summary(verdicts), ""]
     text += [
@@ -113,6 +132,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     text += ["## Every server", "", "Latencies are microseconds.", ""]
     head = ("workload", "server", "per second", "of each round", "p50", "p99", "max")
     text += [*table(head, list(_latencies(results))), ""]
+    text += _on_two_nodes(results)
     if results.resting.memory or results.resting.idle_cpu:
         text += ["## At rest", "", *_at_rest(results), ""]
     if results.lateness:

@@ -40,12 +40,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Jobs that one start of a server serves in turn."""
+    """Jobs that one start of a server serves in turn.
+
+    Args:
+        is_cluster: whether two nodes serve them, which share a Redis.
+    """
 
     name: str
     jobs: tuple[Job, ...]
     handlers: str = PLAIN
     tls: bool = False
+    is_cluster: bool = False
 
 
 Targets = dict[int, tuple[float, float]]
@@ -99,6 +104,12 @@ def _broadcast_group(count: int) -> Group:
     return Group(f"broadcast-{count}", (Job("broadcast", ("--connections", count), rows),))
 
 
+def _cluster_group() -> Group:
+    targets: Targets = {1: (1.5, 1.8), 4: (1.5, 3), 16: (1.5, 6)}
+    rows = _rows("cluster", "broadcast to 1,000 on two nodes", targets)
+    return Group("cluster", (Job("broadcast", ("--connections", 1000), rows),), is_cluster=True)
+
+
 def _rooms_group() -> Group:
     users: tuple[str | int, ...] = ("--connections", 1000, "--senders", 10)
     small = _rows("rooms", "1,000 rooms of 10", {1: (0, 0), 4: (0, 0)})
@@ -144,6 +155,7 @@ GROUPS: tuple[Group, ...] = (
     _message_group(SUSPENDS),
     _broadcast_group(1000),
     _broadcast_group(5000),
+    _cluster_group(),
     _rooms_group(),
     Group("polling", (Job("polling", ("--connections", CLIENTS), {1: _POLLING}),)),
     _tls_group(),

@@ -45,9 +45,16 @@ class ServerFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
+    """A server that listens.
+
+    Args:
+        second: the other node, if there are two.
+    """
+
     name: str
     pid: int
     port: int
+    second: "Running | None" = None
 
 
 def pinned(core: int) -> Callable[[], None]:
@@ -102,6 +109,8 @@ def run_server(
     tls: bool = False,
     tree: Tree = WORKING_TREE,
     options: Sequence[str] = (),
+    redis: str = "",
+    log_name: str = "",
 ) -> Iterator[Running]:
     """A server of its own on the server's core, until the block ends.
 
@@ -109,14 +118,19 @@ def run_server(
         name: a key of TITLES.
         tree: where our own server is taken from.
         options: more of the command line of our own server.
+        redis: the URL, of a Unix socket, of the Redis that it shares with other nodes.
+        log_name: of the file that gets its output, without the suffix (default: its name).
 
     Raises:
         ServerFailedError: it does not listen in time.
     """
     port = _free_port()
-    log = BUILD / f"{name}.log"
+    log = BUILD / f"{log_name or name}.log"
     command, folder = _command(name, port, handlers, tls), ROOT
     environment = {**os.environ, "NODE_ENV": "production"}
+    if redis:
+        environment["BENCH_REDIS"] = redis
+        options = (*options, "--redis", redis)
     if name == "trio":
         command, folder, environment = (
             [*command, *options],

@@ -3,11 +3,13 @@
 import statistics
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.generator import Measurement, measure
 from bench.machine import Conditions, Cores, Watch
+from bench.nodes import SharedRedis, run_nodes
 from bench.ratios import is_unsteady, round_ratios
 from bench.rows import Group, Job, family, only
 from bench.servers import ASYNC, TITLES, Running, ServerFailedError, run_server
@@ -135,12 +137,24 @@ class Figures:
 def run_rows(
     groups: Sequence[Group], servers: Sequence[str], cores: Cores, pace: Pace, figures: Figures
 ) -> None:
+    with SharedRedis(cores) as redis:
+        _run_rounds(groups, servers, cores, pace, figures, redis)
+
+
+def _run_rounds(
+    groups: Sequence[Group],
+    servers: Sequence[str],
+    cores: Cores,
+    pace: Pace,
+    figures: Figures,
+    redis: SharedRedis,
+) -> None:
     failed: set[tuple[str, str]] = set()
     watch = Watch()
     for number in range(pace.rounds):
         for group in groups:
             for name in servers:
-                if (group.name, name) in failed or not _is_asked(group, name):
+                if (group.name, name) in failed or not is_asked_of(group, name):
                     continue
                 if name in PYTHON_PEERS and group.name in SLOW_GROUPS:
                     if pace.is_short:
@@ -149,7 +163,7 @@ def run_rows(
                         continue
                 started = time.monotonic()
                 try:
-                    with run_server(name, cores, handlers=group.handlers, tls=group.tls) as server:
+                    with _serve(group, name, cores, redis) as server:
                         _warm_up(group.jobs[0], server, cores, pace)
                         for job in group.jobs:
                             before = watch.before()
@@ -165,6 +179,14 @@ def run_rows(
                 took = time.monotonic() - started
                 where = f"round {number + 1}/{pace.rounds}: {group.name}: {TITLES[name]}"
                 print(f"bench: {where}: {took:.1f} s", flush=True)
+
+
+def _serve(
+    group: Group, name: str, cores: Cores, redis: SharedRedis
+) -> AbstractContextManager[Running]:
+    if group.is_cluster:
+        return run_nodes(name, cores, redis)
+    return run_server(name, cores, handlers=group.handlers, tls=group.tls)
 
 
 def run_unsteady_rows_again(
@@ -202,7 +224,7 @@ def estimate_s(groups: Sequence[Group], servers: Sequence[str], pace: Pace) -> f
     one_round = 0.0
     for group in groups:
         rows = sum(len(job.rows) for job in group.jobs)
-        asked = sum(_is_asked(group, name) for name in servers)
+        asked = sum(is_asked_of(group, name) for name in servers)
         start = START_S + pace.server_warmup_s + len(group.jobs) * CONNECT_S
         one_round += asked * (start + rows * window)
     return pace.rounds * one_round
@@ -214,9 +236,12 @@ def _miss_group(group: Group, server: str, reason: str, figures: Figures) -> Non
             figures.miss(row.key, server, reason)
 
 
-def _is_asked(group: Group, server: str) -> bool:
-    """The handlers of the Python peers are coroutines anyway: they stand in the plain rows."""
-    return not (group.handlers == ASYNC and server in PYTHON_PEERS)
+def is_asked_of(group: Group, server: str) -> bool:
+    """The handlers of the Python peers are coroutines anyway: they stand in the plain rows.
+
+    They have no nodes here: what they publish is pickled, and no other server reads it.
+    """
+    return not ((group.handlers == ASYNC or group.is_cluster) and server in PYTHON_PEERS)
 
 
 def _warm_up(job: Job, server: Running, cores: Cores, pace: Pace) -> None:

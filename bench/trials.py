@@ -15,6 +15,8 @@ P99_ROW = "echo/64/1"
 GROWN = 10_000  # connections
 LATE_LOAD = "broadcast to 5,000, 8 in flight"  # the heavier of the two
 
+_GROUPS = tuple(group for group in GROUPS if not group.is_cluster)  # a trial has one server
+
 # What a trial takes besides its windows, on the machine of bench/results.
 START_S, CONNECT_S, ROW_S = 1.0, 0.00015, 0.1
 
@@ -100,7 +102,7 @@ class Trial:
 
 
 def all_trials(timing: Timing) -> list[Trial]:
-    trials = [_throughput(group, job, timing) for group in GROUPS for job in group.jobs]
+    trials = [_throughput(group, job, timing) for group in _GROUPS for job in group.jobs]
     return [*trials, *_others(timing)]
 
 
@@ -119,7 +121,7 @@ def select(patterns: Sequence[str], timing: Timing) -> list[Trial]:
     if not patterns:
         return all_trials(timing)
     chosen: list[Trial] = []
-    for group in GROUPS:
+    for group in _GROUPS:
         for job in group.jobs:
             kept = {
                 depth: row

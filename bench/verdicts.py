@@ -9,7 +9,7 @@ from bench.growth import Curve
 from bench.lateness import Lateness
 from bench.operating import QUESTIONS, Operating
 from bench.resting import IDLE_CONNECTIONS, Resting
-from bench.rows import all_rows
+from bench.rows import GROUPS, all_rows
 from bench.throughput import Figures
 
 UVICORN_RATIO = 5.0
@@ -87,6 +87,8 @@ def _at_least(value: float | None, must: float, goal: float) -> Reached:
 
 
 def _at_most(value: float | None, must: float, goal: float) -> Reached:
+    if not must:
+        return Reached.UNASKED
     if value is None:
         return Reached.UNMEASURED
     return Reached.GOAL if value <= goal else Reached.MUST if value <= must else Reached.NO
@@ -103,7 +105,13 @@ def _median(ratios: Collection[float]) -> float | None:
 def judge(results: Results) -> list[Verdict]:
     found = _judge_rows(results)
     if "echo/64/1" in results.asked_rows:
-        found.append(_judge_p99(results.figures))
+        title = "p99 latency, echo 64 B, 1 in flight (us)"
+        found.append(_judge_p99(results.figures, "echo/64/1", "p99_us", title))
+    found += [
+        _judge_p99(results.figures, key, "across_p99_us", f"p99 across nodes, {title} (us)")
+        for key, title in _cluster_rows()
+        if key in results.asked_rows
+    ]
     if "memory" in results.parts:
         found.append(_judge_memory(results.resting))
     if "idle" in results.parts:
@@ -155,14 +163,20 @@ def _judge_rows(results: Results) -> list[Verdict]:
     return found
 
 
-def _judge_p99(figures: Figures) -> Verdict:
-    ours = figures.median("echo/64/1", "trio", "p99_us")
-    theirs = figures.median("echo/64/1", "node", "p99_us")
-    ratios = figures.ratios("echo/64/1", "echo/64/1", "node", "p99_us")
+def _cluster_rows() -> Iterator[tuple[str, str]]:
+    for group in GROUPS:
+        for job in group.jobs if group.is_cluster else ():
+            yield from ((row.key, row.title) for row in job.rows.values())
+
+
+def _judge_p99(figures: Figures, row: str, field_name: str, title: str) -> Verdict:
+    ours = figures.median(row, "trio", field_name)
+    theirs = figures.median(row, "node", field_name)
+    ratios = figures.ratios(row, row, "node", field_name)
     ratio = _median(ratios.values())
     return Verdict(
-        "p99",
-        "p99 latency, echo 64 B, 1 in flight (us)",
+        "p99" if row == "echo/64/1" else f"p99/{row}",
+        title,
         _show(ours, ",.0f"),
         _show(theirs, ",.0f"),
         _show(ratio, ".2f"),

@@ -64,7 +64,9 @@ PUBLIC = [
     "RedisCommandError",
     "RedisOptions",
     "RedisPubSub",
+    "RedisScript",
     "RedisStatistics",
+    "RedisSubscription",
     "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
@@ -74,7 +76,6 @@ PUBLIC = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
-    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -85,7 +86,6 @@ PUBLIC = [
     "Statistics",
     "Step",
     "StopOptions",
-    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
@@ -152,6 +152,8 @@ MEMBERS = {
         wait_connected""",
     "RedisCommandError": "code",
     "RedisPubSub": "statistics",
+    "RedisScript": "run",
+    "RedisSubscription": "close confirmed wait_confirmed",
     "RedisUnavailable": "",
     "RefusedRequest": "code context message request",
     "RemoteProtocolError": "http_status",
@@ -166,7 +168,6 @@ MEMBERS = {
     "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
         pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
         send_volatile sid transport wait_drained waiting_bytes""",
-    "Script": "run",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
@@ -174,7 +175,6 @@ MEMBERS = {
         wait_drained""",
     "SocketDetails": "data handshake id rooms user",
     "Step": "describe function is_async stage takes_socket timeout_s",
-    "Subscription": "close confirmed wait_confirmed",
     "Target": "compress excluded fits local rooms timeout_s volatile",
     "TcpEndpoint": "host listen port tls",
     "TrioSocketIOError": "",

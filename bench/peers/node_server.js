@@ -1,4 +1,5 @@
 // The reference server with the bench app: node node_server.js PORT [plain|async|suspends] [CERT KEY]
+// With BENCH_REDIS, the URL of a Unix socket, in its environment, a node of those that share this Redis.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createServer as createSecureServer } from "node:https";
@@ -10,6 +11,12 @@ const http = cert
   ? createSecureServer({ cert: readFileSync(cert), key: readFileSync(key) })
   : createServer();
 const io = new Server(http);
+const redis = process.env.BENCH_REDIS?.replace("unix://", "");
+if (redis) {
+  const { createAdapter } = await import("@socket.io/redis-adapter");
+  const { Redis } = await import("ioredis");
+  io.adapter(createAdapter(new Redis(redis), new Redis(redis)));
+}
 
 const tick = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from trio_socketio.redis.opening import open_redis
     from trio_socketio.redis.options import RedisOptions
     from trio_socketio.redis.redis import Redis
-    from trio_socketio.redis.scripts import Script
+    from trio_socketio.redis.scripts import Script as RedisScript
     from trio_socketio.redis.statistics import RedisStatistics
-    from trio_socketio.redis.subscriptions import Subscription
+    from trio_socketio.redis.subscriptions import Subscription as RedisSubscription
     from trio_socketio.runtime.endpoints import InheritedEndpoint, TcpEndpoint, UnixEndpoint
     from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
     from trio_socketio.runtime.runtime import Runtime, open_runtime
@@ -114,7 +114,9 @@ __all__ = [
     "RedisCommandError",
     "RedisOptions",
     "RedisPubSub",
+    "RedisScript",
     "RedisStatistics",
+    "RedisSubscription",
     "RedisUnavailable",
     "RefusedRequest",
     "RemoteProtocolError",
@@ -124,7 +126,6 @@ __all__ = [
     "Runtime",
     "RuntimeOptions",
     "SavedSession",
-    "Script",
     "Server",
     "ServerOptions",
     "Session",
@@ -135,7 +136,6 @@ __all__ = [
     "Statistics",
     "Step",
     "StopOptions",
-    "Subscription",
     "Target",
     "TcpEndpoint",
     "TrioSocketIOError",
@@ -193,7 +193,9 @@ _HOMES: Final = {
     "RedisCommandError": "errors",
     "RedisOptions": "redis.options",
     "RedisPubSub": "adapters.redis_pubsub",
+    "RedisScript": "redis.scripts:Script",
     "RedisStatistics": "redis.statistics",
+    "RedisSubscription": "redis.subscriptions:Subscription",
     "RedisUnavailable": "errors",
     "RefusedRequest": "engine.hooks",
     "RemoteProtocolError": "errors",
@@ -203,7 +205,6 @@ _HOMES: Final = {
     "Runtime": "runtime.runtime",
     "RuntimeOptions": "runtime.options",
     "SavedSession": "socketio.saved_session",
-    "Script": "redis.scripts",
     "Server": "socketio.server",
     "ServerOptions": "socketio.options",
     "Session": "engine.session",
@@ -214,7 +215,6 @@ _HOMES: Final = {
     "Statistics": "socketio.statistics",
     "Step": "socketio.steps",
     "StopOptions": "runtime.options",
-    "Subscription": "redis.subscriptions",
     "Target": "socketio.target",
     "TcpEndpoint": "runtime.endpoints",
     "TrioSocketIOError": "errors",

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from math import nan
 from typing import Any, Final
 
 import msgspec
@@ -16,9 +17,19 @@ from tests.socketio.recovering import arriving, recovering_server
 from tests.socketio.serving import serving, until
 from trio.testing import MockClock, trio_test
 
-from trio_socketio import AckTimeout, RedisPubSub, Socket, Target, TrioSocketIOError
+from trio_socketio import (
+    AckTimeout,
+    ConfigurationError,
+    LocalProtocolError,
+    RedisPubSub,
+    Socket,
+    Target,
+    TrioSocketIOError,
+)
 from trio_socketio.adapters import redis_questions
 from trio_socketio.adapters.redis_bus import BusCounts
+from trio_socketio.adapters.redis_pubsub import RedisAdapter
+from trio_socketio.socketio.revisions import REVISION_4
 
 pack: Final = msgspec.msgpack.encode
 ALL: Final = b"socket.io#/#"
@@ -158,6 +169,22 @@ async def test_a_start_that_was_given_up_is_tried_again(autojump_clock: MockCloc
     assert node.pubsub.statistics().unheard_starts == 0
 
 
+@pytest.mark.req("BUS-23")
+@trio_test
+async def test_a_namespace_that_is_made_anew_is_heard_when_the_old_one_closes() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1, "/chat") as (node,):
+        old = node.server.of("/chat")
+        node.server._namespaces._forget(old)  # as `remove` does; its handlers may go on for 5 s
+        await node.start("/chat")
+        socket = enter(node.server.of("/chat"))
+        old._adapter_life.close()
+        redis.publish(b"socket.io#/chat#", event("news", nsp="/chat"))
+        redis.publish(b"socket.io-request#/chat#", asks(type=2, opts={}, rooms=["x"]))
+        assert texts(socket) == [b'42/chat,["news"]']
+        assert "x" in socket.rooms
+
+
 @pytest.mark.req("BUS-13", "BUS-25")
 @trio_test
 async def test_a_lost_client_gets_what_other_nodes_have_sent(
@@ -183,6 +210,23 @@ async def test_a_lost_client_gets_what_other_nodes_have_sent(
             assert second.sid == first.sid
             assert await second.receive_event() == ["to red", 2]
     assert caplog.text.count("state recovery is per node") == 1
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"key": ""},
+        {"key": "a\n"},
+        {"key": 1},
+        {"request_timeout_s": 0},
+        {"request_timeout_s": nan},
+        {"request_timeout_s": "5"},
+        {"max_message_bytes": -1},
+    ],
+)
+def test_options_that_cannot_be_used(option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))}: expected"):
+        RedisPubSub(FakeConnection(FakeRedis()), **option)
 
 
 # --- what is published ---------------------------------------------------------------------------
@@ -249,6 +293,57 @@ async def test_what_is_published_is_what_node_publishes() -> None:
             '{"uid":"UID","type":6,"data":["hello",{"n":1},{"type":"Buffer","data":[0]}]}',
         ]
         assert socket.rooms == {socket.id, "here"}, "none of it came back"
+
+
+@pytest.mark.req("BUS-21")
+@trio_test
+async def test_what_clients_cannot_be_sent_is_not_published() -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        redis.taken()
+        for arguments in ([b""] * 11, [2**64], [object()]):
+            with pytest.raises(LocalProtocolError):
+                node.server.emit("bad", *arguments)
+            with pytest.raises(LocalProtocolError):
+                await node.server.emit_with_ack("bad", *arguments)
+        with pytest.raises(LocalProtocolError):
+            node.server.server_side_emit("bad", object())
+        assert redis.taken() == []
+
+
+@pytest.mark.req("BUS-27")
+@trio_test
+async def test_secret_ids_are_not_published(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2) as (here, there):
+        peer = Peer(redis)
+        old = enter(here.server.of("/"), revision=REVISION_4)
+        other = enter(there.server.of("/"))
+        secret = old.id
+        assert secret != old.public_id
+        old.broadcast.emit("a")
+        old.to("x").emit("b")
+        to_it = here.server.to(secret)
+        to_it.emit("c")
+        to_it.sockets_join("x")
+        to_it.except_("y").sockets_leave("x")
+        with pytest.raises(AckTimeout):
+            await to_it.emit_with_ack("d", timeout_s=1)
+        with pytest.raises(AckTimeout):  # the peer does not answer
+            await to_it.fetch_sockets()
+        other.broadcast.emit("e")
+        peer.ask(requestId="r", type=5, opts={})
+        peer.ask(requestId="r", type=1)
+        to_it.disconnect_sockets()
+        old.broadcast.emit("f")
+        assert texts(other) == [b'42["a"]', b'42["f"]']
+        assert [text[text.index(b"[") :] for text in texts(old)[:-1]] == [
+            b'["c"]',
+            b'["d"]',
+            b'["e"]',
+        ]
+        assert not [one for one in redis.published if secret.encode() in b"".join(one)]
+        assert [one for one in redis.published if old.public_id.encode() in b"".join(one)]
 
 
 @pytest.mark.req("BUS-16", "BUS-26")
@@ -361,6 +456,11 @@ async def test_emitters_need_no_uid() -> None:
             if entry["name"].startswith("emitter") and entry["channel"] == "socket.io#/#":
                 redis.publish(ALL, wire_bytes(entry))
         assert texts(socket) == [b'42["e","x",1]', b'451-["e",{"_placeholder":true,"num":0}]']
+        heard: list[Any] = []
+        node.server.on_server_side("hello")(lambda *values: heard.append(values))
+        redis.publish(REQUEST, b'{"uid":"emitter","type":6,"data":["hello","em",1]}')
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [("em", 1)]
         redis.publish(REQUEST, b'{"type":2,"opts":{"rooms":[],"except":[]},"rooms":["zz"]}')
         assert "zz" in socket.rooms
         redis.publish(REQUEST, b'{"type":3,"opts":{"rooms":["zz"],"except":[]},"rooms":["zz"]}')
@@ -447,6 +547,69 @@ async def test_a_server_that_does_not_answer_is_missed(autojump_clock: MockClock
         assert await adapter.socket_rooms(b.id) == frozenset((b.id,))
         with pytest.raises(AckTimeout):
             await here.server.to("nobody").emit_with_ack("q", timeout_s=1)
+
+
+@pytest.mark.req("BUS-28")
+@pytest.mark.parametrize("method", ["fetch", "ask", "rooms", "servers", "count"])
+@trio_test
+async def test_a_namespace_may_ask_before_its_first_client(method: str) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 2, "/late") as (_, there):
+        here = Node(redis)  # it serves, but nobody has joined the namespace
+        late = here.server.of("/late")
+        theirs = enter(there.server.of("/late"))
+        there.server.of("/late").on_server_side("x")(lambda: 7)
+        if method == "fetch":
+            assert [one.id for one in await late.fetch_sockets()] == [theirs.id]
+        elif method == "ask":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer_when_asked, theirs)
+                assert await late.emit_with_ack("q", timeout_s=5) == ["soon"]
+        elif method == "rooms":
+            assert await here.adapter("/late").all_rooms() == {theirs.id}
+        elif method == "servers":
+            with pytest.raises(AckTimeout) as raised:  # one of the others has no handler
+                await late.server_side_emit_with_ack("x", timeout_s=0.01)
+            assert raised.value.responses == [7]
+        else:
+            assert await here.adapter("/late").node_count() == 3
+        await here.server.remove("/late")
+        assert here.connection.subscriptions == []
+        adapter = late.adapter
+        assert await adapter.fetch_sockets(Target()) == []
+        assert await adapter.broadcast_with_ack(["q"], Target(), 1) == []
+        assert await adapter.server_side_emit_with_ack(["x"], 1) == []
+        assert await adapter.node_count() == 1
+        assert isinstance(adapter, RedisAdapter)
+        assert await adapter.all_rooms() == set()
+
+
+async def answer_when_asked(socket: Socket) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    answer(socket, "soon")
+
+
+@trio_test
+async def test_no_more_answers_count_than_clients_were_asked(autojump_clock: MockClock) -> None:
+    redis = FakeRedis()
+    async with started_nodes(redis, 1) as (node,):
+        socket = enter(node.server.of("/"))
+        peer = Peer(redis)
+
+        def reply(channel: bytes, payload: bytes) -> None:
+            request = msgspec.msgpack.decode(payload)
+            told = {"requestId": request["requestId"]}
+            redis.publish(RESPONSE, pack(told | {"type": 9, "packet": "too early"}))
+            redis.publish(RESPONSE, pack(told | {"type": 8, "clientCount": 1}))
+            redis.publish(RESPONSE, pack(told | {"type": 5}))
+            for text in ("answer", "too many"):
+                redis.publish(RESPONSE, pack(told | {"type": 9, "packet": text}))
+
+        peer.node.connection.subscribe(REQUEST, reply)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_soon, socket)
+            answers = await node.server.emit_with_ack("q", timeout_s=1)
+        assert answers == ["answer", "soon"]
 
 
 @trio_test
@@ -556,8 +719,11 @@ async def test_bad_messages_cost_a_count_and_a_line(
                     if "unknown" in name
                     else "malformed"
                 ] += 1
-        redis.publish(ALL, event("x" * 1000))
+        redis.publish(b"socket.io#/#\n%b#" % socket.id.encode(), b"nobody is in this room")
+        socket.join("\n")
+        redis.publish(b"socket.io#/#\n#", event("x" * 1000))
         redis.publish(REQUEST, b"{" + b" " * 1000)
+        redis.publish(RESPONSE, b"{" + b" " * 1000)
         redis.publish(ALL, event("too many", *[b""] * 11))
         packet = {"type": 2, "data": ["q", *[b""] * 11]}
         peer = Peer(redis)
@@ -565,9 +731,10 @@ async def test_bad_messages_cost_a_count_and_a_line(
         assert peer.answers == [{"type": 8, "requestId": "r", "clientCount": 0}]
         counts = node.pubsub.statistics()
         assert counts == BusCounts(
-            published=counts.published, oversized=2, undeliverable=2, skipped=counts.skipped, **sent
+            published=counts.published, oversized=3, undeliverable=2, skipped=counts.skipped, **sent
         )
-        assert len([one for one in caplog.records if "dropped" in one.message]) == 1
+        (line,) = [one.message for one in caplog.records if "dropped" in one.message]
+        assert line.isprintable()
         redis.publish(ALL, event("fine"))
         assert texts(socket) == [b'42["fine"]']
 

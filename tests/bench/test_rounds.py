@@ -17,7 +17,9 @@ from bench.verdicts import Reached, Results, judge
 OURS, NODE = (21047.0, 9586.0, 17657.0), (4760.0, 4839.0, 8062.0)
 
 
-def sample(number: int, per_second: float, *, errors: int = 0, steal: float = 0) -> Sample:
+def sample(
+    number: int, per_second: float, *, errors: int = 0, steal: float = 0, across_us: float = 0
+) -> Sample:
     measured = Measurement(
         workload="polling",
         connections=100,
@@ -32,6 +34,7 @@ def sample(number: int, per_second: float, *, errors: int = 0, steal: float = 0)
         errors=errors,
         generator_cpu=0.3,
         server_us=50,
+        across_p99_us=across_us,
     )
     return Sample(number, measured, Conditions(0.1, 0, steal))
 
@@ -96,6 +99,20 @@ def test_an_async_row_is_unsteady_with_its_reference() -> None:
     found = {verdict.key: verdict.unsteady for verdict in judge(results(made))}
     assert found["echo/64/1"] == ("node",)
     assert found["async-echo/64/1"] == ("node in echo/64/1",)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reached"), [(1010, Reached.NO), (990, Reached.MUST), (700, Reached.GOAL)]
+)
+def test_latency_across_nodes_is_held_against_that_of_node(ours: float, reached: Reached) -> None:
+    made = Figures()
+    for server, across_us in (("trio", ours), ("node", 1000.0)):
+        for number, per_second in enumerate((100, 110), 1):
+            made.add("cluster/4", server, sample(number, per_second, across_us=across_us))
+    throughput, latency = judge(results(made))
+    assert (throughput.key, throughput.reached) == ("cluster/4", Reached.NO)
+    assert (latency.key, latency.reached) == ("p99/cluster/4", reached)
+    assert "50.00 to 50.00" in markdown(results(made), [throughput, latency])
 
 
 Rerun = Callable[[Figures, list[list[str]]], None]

@@ -1,7 +1,10 @@
 """Which rows of the bench are meant by a pattern."""
 
 import pytest
+from bench.generator import command
 from bench.rows import GROUPS, Group, all_rows, family, only, select, unknown
+from bench.servers import TITLES, Running
+from bench.throughput import is_asked_of
 
 
 def keys(groups: list[Group]) -> list[str]:
@@ -31,6 +34,19 @@ def test_a_chosen_job_keeps_its_group() -> None:
     (group,) = select(["tls/64/1"])
     assert (group.name, group.tls, len(group.jobs)) == ("tls", True, 1)
     assert "--tls" in group.jobs[0].options
+
+
+def test_a_cluster_is_of_servers_that_understand_one_another() -> None:
+    (group,) = select(["cluster/16"])
+    assert group.is_cluster
+    assert [name for name in TITLES if is_asked_of(group, name)] == ["trio", "node"]
+
+
+def test_half_of_the_clients_are_on_the_second_node() -> None:
+    made = command("broadcast", Running("trio", 5, 8001, Running("trio", 6, 8002)))
+    assert " ".join(made).endswith(
+        "--port 8001 --server-pid 5 --limit 100 --second-port 8002 --second-pid 6"
+    )
 
 
 def test_unknown_patterns_are_named() -> None:

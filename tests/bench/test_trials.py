@@ -10,9 +10,9 @@ RESTING = ["memory", "idle", "lateness", "growth"]
 OPERATING = ["control/1", "control/16", "session-lines", "backends"]
 
 
-def test_every_row_is_compared_once() -> None:
-    found = keys()
-    assert sorted(found) == sorted([*(row.key for row in all_rows()), "p99", *RESTING, *OPERATING])
+def test_every_row_but_those_of_a_cluster_is_compared_once() -> None:
+    rows = [row.key for row in all_rows() if not row.key.startswith("cluster/")]
+    assert sorted(keys()) == sorted([*rows, "p99", *RESTING, *OPERATING])
 
 
 def test_all_rows_in_ten_pairs_take_about_half_an_hour() -> None:

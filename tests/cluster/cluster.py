@@ -46,7 +46,7 @@ class Node:
     """A node of the cluster."""
 
     name: str
-    redis: FakeRedis
+    redis: Any
     server: Server
     nodes: ClusterNodes
     service: ControlService

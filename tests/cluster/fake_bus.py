@@ -70,8 +70,13 @@ class FakeRedis:
 
     async def run(self) -> None:
         try:
-            async for due_at, deliver in self._receive:
-                await trio.sleep_until(due_at)
+            while True:
+                try:  # all that has come is read in one go
+                    due_at, deliver = self._receive.receive_nowait()
+                except trio.WouldBlock:
+                    due_at, deliver = await self._receive.receive()
+                if due_at > trio.current_time():
+                    await trio.sleep_until(due_at)
                 deliver()
         finally:
             if self in self.bus.connections:

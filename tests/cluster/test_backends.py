@@ -13,6 +13,7 @@ from trio.testing import MockClock, trio_test
 from trio_socketio.codec.json_rpc import Code, encode_value
 from trio_socketio.control import backends_elsewhere
 from trio_socketio.control.api import Authentication
+from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S
 
@@ -117,6 +118,7 @@ async def test_a_socket_keeps_its_backend_on_another_node(autojump_clock: MockCl
         for _ in range(3):
             for socket in sockets:
                 await send(a, socket, "order")
+                await send(a, socket, "order")
         owners = {
             socket.public_id: {
                 one.name for one in peers for _, told in one.calls
@@ -158,6 +160,7 @@ async def test_without_any_backend_the_client_is_told(autojump_clock: MockClock)
         assert await send(a, socket, "order") == b'"done"'
         b.service.backends.forget(peer)
         await trio.sleep(0.01)
+        assert [one.backends for one in a.nodes.others()] == [()]
         assert (await send(a, socket, "order"))["error"]["code"] == Code.UNAVAILABLE
 
 
@@ -248,6 +251,52 @@ async def test_a_client_is_identified_by_a_backend_of_another_node(
 
 
 @trio_test
+async def test_what_can_go_wrong_between_nodes_is_an_error(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        authenticate = a.service.backends.authenticate
+        peer = FakePeer("k", lambda method, params: ControlError(1, "unknown", [1]))
+        await register(b, peer, authenticate=True)
+        with pytest.raises(ControlError, match="unknown") as caught:
+            await authenticate("/", QUESTION, 1.0)
+        assert caught.value.data == [1]
+        peer.is_there = False  # and no heartbeat has told it yet
+        with pytest.raises(ControlError, match="no backend is registered"):
+            await authenticate("/", QUESTION, 1.0)
+        deep: Any = []
+        for _ in range(600):
+            deep = [deep]
+        for wrong, code in ((deep, Code.TOO_LARGE), ("x" * (5 << 20), Code.TOO_LARGE)):
+            with pytest.raises(ControlError) as caught:
+                await authenticate("/", wrong, 1.0)
+            assert caught.value.code == code
+        with pytest.raises(ControlError, match="no backend is registered"):
+            await authenticate("/", QUESTION, 0.0)
+        methods = b.nodes._exchange.calls.dispatcher.methods
+        del methods["node.authenticate"]
+        with pytest.raises(ControlError) as caught:
+            await authenticate("/", QUESTION, 1.0)
+        assert caught.value.code == Code.METHOD_NOT_FOUND
+        del methods["node.backend_event"]
+        b.nodes.serve(OtherVersion())
+        with pytest.raises(ControlError, match="'b' is wrong"):
+            await authenticate("/", QUESTION, 1.0)
+
+
+class OtherVersion:
+    @rpc("node.authenticate")
+    def authenticate(self, namespace: str, params: Raw, timeout_s: float) -> int:
+        """Answer something else.
+
+        Args:
+            namespace: the namespace.
+            params: the question.
+            timeout_s: the time.
+        """
+        return 7
+
+
+@trio_test
 async def test_strangers_have_a_bound_of_their_own(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,13 +314,15 @@ async def test_strangers_have_a_bound_of_their_own(
 
 
 @trio_test
-async def test_many_namespaces_are_told_as_all(autojump_clock: MockClock) -> None:
+async def test_many_or_long_namespaces_are_told_as_all(autojump_clock: MockClock) -> None:
     async with open_cluster("a", "b") as cluster:
-        await register(
-            cluster.nodes["b"], FakePeer("p"), namespaces=[f"/{number}" for number in range(101)]
-        )
-        (b,) = cluster.nodes["a"].nodes.others()
-        assert b.backends == ("*",)
-        await register(cluster.nodes["b"], FakePeer("q"), namespaces=["x"], authenticate=True)
-        (b,) = cluster.nodes["a"].nodes.others()
-        assert b.authenticators == ("/x",)
+        for names, told in (
+            ([f"/{number}" for number in range(101)], ("*",)),
+            (["/" + "x" * 5000], ("*",)),
+            (["y", "/x"], ("/x", "/y")),
+        ):
+            peer = FakePeer("p")
+            await register(cluster.nodes["b"], peer, namespaces=names, authenticate=True)
+            (b,) = cluster.nodes["a"].nodes.others()
+            assert b.backends == b.authenticators == told
+            cluster.nodes["b"].service.backends.forget(peer)

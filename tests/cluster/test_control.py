@@ -11,7 +11,8 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio import Socket
 from trio_socketio.codec.json_rpc import Code
-from trio_socketio.control import emitting
+from trio_socketio.control import emitting, node_methods
+from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ControlError
 from trio_socketio.protocol.user_ids import user_room
 
@@ -72,6 +73,27 @@ async def test_an_emit_is_told_how_many_each_node_has_reached(autojump_clock: Mo
         await settle()
         assert events(other) == []
         assert events(bob) == [["f"]]
+
+
+@pytest.mark.req("CONTROL-07")
+@trio_test
+async def test_a_secret_id_selects_nobody(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a = cluster.nodes["a"]
+        old = add(a)
+        old.public_id = "p" * 20  # as that of a client of 2.x, whose id is its session's secret
+        a.server.of("/").rooms._aliases[old.public_id] = old
+        await a.call("emit", event="e", sockets=[old.id], rooms=[old.id, "r"])
+        assert events(old) == []
+        await a.call("emit", event="f", all=True, except_=[old.id])
+        found = await a.call("emit", event="g", sockets=[old.public_id])
+        assert found["reached"] == 1
+        assert events(old) == [["f"], ["g"]]
+        sent = [payload for channel, payload in cluster.bus.log if channel.startswith("bus#")]
+        assert len(sent) == 3
+        assert old.id.encode() not in b"".join(sent)
+        await a.call("emit", event="h", sockets=[old.id])  # which is not sent to all instead
+        assert len(events(old)) == 2
 
 
 @pytest.mark.req("NODE-41")
@@ -201,11 +223,11 @@ async def test_answers_that_do_not_fit_are_named(
 @trio_test
 async def test_a_question_into_a_namespace_of_another_node(autojump_clock: MockClock) -> None:
     async with open_cluster("a", "b", "c") as cluster:
-        there = [add(cluster.nodes[name], namespace="/x") for name in "bc"]
+        there = [add(cluster.nodes[name], namespace="/x") for name in "bcbc"]
 
         async def reply() -> None:
             await settle()
-            for one in there:
+            for one in there[:2]:
                 answer(one, "yes")
 
         async with trio.open_nursery() as nursery:
@@ -213,9 +235,10 @@ async def test_a_question_into_a_namespace_of_another_node(autojump_clock: MockC
             found = await cluster.nodes["a"].call(
                 "emit_with_ack", event="q", namespace="/x", all=True, timeout_s=1
             )
-        assert found["asked"] == 2
+        assert found["asked"] == 4
         assert [one["answer"] for one in found["answers"]] == ["yes", "yes"]
-        assert found["nodes"] == {"b": 1, "c": 1}
+        assert sorted(found["unanswered"]) == sorted(one.public_id for one in there[2:])
+        assert found["nodes"] == {"b": 2, "c": 2}
 
 
 @pytest.mark.req("NODE-45")
@@ -285,6 +308,26 @@ async def test_sockets_of_any_node(autojump_clock: MockClock) -> None:
         assert set(put_out[-2:]) == set(sockets[:2])
         with pytest.raises(ControlError, match="no socket"):
             await a.call("sockets.get", socket="x" * 20)
+
+
+@pytest.mark.req("NODE-45")
+@trio_test
+async def test_pages_of_another_node_are_walked_to_the_end(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b", "c") as cluster:
+        ids = sorted(add(cluster.nodes["b"], namespace="/x").public_id for _ in range(3))
+        shown: list[str] = []
+        after = None
+        while True:
+            page = await cluster.nodes["a"].call(
+                "sockets.list", namespace="/x", limit=2, after=after
+            )
+            assert (page["total"], page["nodes"]) == (3, {"b": 3})
+            assert "failed" not in page
+            shown += [one["id"] for one in page["sockets"]]
+            after = page["next"]
+            if after is None:
+                break
+        assert shown == ids
 
 
 @pytest.mark.req("NODE-46")
@@ -370,6 +413,69 @@ async def test_an_adapter_in_memory_reaches_nobody_else(autojump_clock: MockCloc
         await settle()
         found = await a.call("emit", event="e", all=True)
         assert found == {"nodes": {"a": 1}, "reached": 1, "missing": {"nodes": ["b"]}}
+
+
+@pytest.mark.req("NODE-47")
+@trio_test
+async def test_a_node_of_another_version_is_named(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        b = cluster.nodes["b"].nodes
+        for method in ("sockets.list", "emit"):
+            del b._exchange.calls.dispatcher.methods[method]
+        b.serve(OtherVersion())
+        del b._exchange.calls.dispatcher.methods["rooms.list"]
+        a = cluster.nodes["a"]
+        found = await a.call("sockets.list")
+        assert "cannot be read" in found["failed"]["b"]
+        assert (found["total"], found["nodes"]) == (0, {"a": 0})
+        found = await a.call("rooms.list")
+        assert "no method" in found["failed"]["b"]
+
+
+class OtherVersion:
+    @rpc("sockets.list")
+    def sockets(self) -> int:
+        """Answer something else."""
+        return 7
+
+    @rpc("emit")
+    def emit(self, namespace: str, event: str, all_: bool) -> int:
+        """Refuse, or answer something else.
+
+        Args:
+            namespace: the namespace.
+            event: decides.
+            all_: is true.
+        """
+        if event == "refuse":
+            raise ControlError(Code.DRAINING, "too late")
+        return 7
+
+
+@trio_test
+async def test_a_node_that_refuses_to_make_a_call_for_another(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        add(cluster.nodes["b"], namespace="/x")
+        b = cluster.nodes["b"].nodes
+        del b._exchange.calls.dispatcher.methods["sockets.list"]
+        del b._exchange.calls.dispatcher.methods["emit"]
+        b.serve(OtherVersion())
+        for event, message in (("refuse", "too late"), ("other", "cannot be read")):
+            with pytest.raises(ControlError, match=message):
+                await cluster.nodes["a"].call("emit", event=event, namespace="/x", all=True)
+
+
+@trio_test
+async def test_too_many_clients_are_not_named(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_methods, "MAX_ASKED", 1)
+    async with open_cluster("a", "b") as cluster:
+        for _ in range(2):
+            add(cluster.nodes["b"])
+        found = await cluster.nodes["a"].call("emit_with_ack", event="q", all=True, timeout_s=0.1)
+        assert "2 clients, too many to name" in found["failed"]["b"]
+        assert found["nodes"] == {"a": 0}
 
 
 async def freeze(cluster: Cluster, name: str) -> None:

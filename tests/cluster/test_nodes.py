@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import Raw
 from tests.cluster.cluster import open_cluster
-from tests.cluster.fake_bus import FakeRedis
+from tests.cluster.fake_bus import FakeRedis, Unreachable
 from trio.testing import MockClock, trio_test
 
 from trio_socketio import Server
 from trio_socketio.cluster import calls, questions
 from trio_socketio.cluster.channel import EVERYBODY
+from trio_socketio.cluster.metrics import NodesCollector
 from trio_socketio.cluster.nodes import ClusterNodes
-from trio_socketio.codec.json_rpc import Code
+from trio_socketio.codec.json_rpc import Code, Response
 from trio_socketio.codec.node_messages import MAX_MESSAGE_BYTES
+from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ConfigurationError, ControlError
 from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S
@@ -53,6 +56,15 @@ class Desk:
     def refuse(self) -> int:
         """Refuse."""
         raise ControlError(Code.FORBIDDEN, "no", {"why": "never"})
+
+    @rpc("desk.quote")
+    def quote(self, size: int) -> int:
+        """Refuse with many words.
+
+        Args:
+            size: how many.
+        """
+        raise ControlError(Code.FORBIDDEN, "x" * size)
 
     @rpc("desk.page")
     def page(self, size: int) -> str:
@@ -169,6 +181,23 @@ async def test_each_node_answers_with_a_result_or_an_error(
         assert cluster.nodes["b"].nodes.statistics().answered == 3
 
 
+@trio_test
+async def test_only_the_node_that_was_asked_is_heard() -> None:
+    asked = questions.Questions()
+    with asked.opened(asked.next_id(), lambda: ({"b": "b1"}, True)) as question:
+        question.send()
+        assert not asked.receive("b", "b2", Response(1, Raw(b"2"), None))  # its name was taken
+        assert not asked.receive("b", "b1", Response(7, Raw(b"2"), None))
+        assert not asked.receive("b", "b1", Response(None, Raw(b"2"), None))
+        assert asked.receive("c", "c1", Response(1, Raw(b"3"), None))  # it has just come
+        assert asked.receive("b", "b1", Response(1, Raw(b"1"), None))
+        assert not asked.receive("b", "b1", Response(1, Raw(b"4"), None))
+        found = await question.wait(1.0)
+        assert {name: bytes(raw) for name, raw in found.results.items()} == {"b": b"1", "c": b"3"}
+        assert asked.held_bytes == 2
+    assert asked.held_bytes == 0
+
+
 @pytest.mark.req("NODE-31")
 @trio_test
 async def test_a_silent_node_is_missing_within_the_deadline(
@@ -277,6 +306,34 @@ async def test_the_calls_under_way_for_one_node_are_bounded(
             assert sorted(desk.seen) == [0, 1, 4]
 
 
+@trio_test
+async def test_an_error_that_fits_into_no_message_is_shortened(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster("a", "b") as cluster:
+        cluster.nodes["b"].nodes.serve(Desk())
+        a = cluster.nodes["a"].nodes
+        for method in ("desk.quote", "desk.page"):
+            found = await a.ask(method, {"size": MAX_MESSAGE_BYTES}, 1.0)
+            assert found.errors["b"].code == Code.TOO_LARGE
+
+
+@pytest.mark.req("NODE-36")
+@trio_test
+async def test_the_calls_of_all_nodes_together_are_bounded(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_ALL_CALLS", 1)
+    async with open_cluster("a", "b", "c") as cluster:
+        cluster.nodes["c"].nodes.serve(Desk())
+        async with trio.open_nursery() as nursery:
+            a, b = cluster.nodes["a"].nodes, cluster.nodes["b"].nodes
+            nursery.start_soon(a.ask, "desk.wait", {"number": 1}, 1.0, ["c"])
+            await trio.sleep(0.1)
+            found = await b.ask("desk.wait", {"number": 2}, 1.0, ["c"])
+            assert found.errors["c"].code == Code.OVERLOADED
+
+
 @pytest.mark.req("NODE-35")
 @trio_test
 async def test_the_answers_that_are_held_are_bounded(
@@ -291,7 +348,20 @@ async def test_the_answers_that_are_held_are_bounded(
         assert sorted([*found.results, *found.errors]) == ["b", "c"]
         (error,) = found.errors.values()
         assert error.code == Code.TOO_LARGE
-        assert len((await a.ask("desk.page", {"size": 100}, 1.0)).results) == 2
+        assert len((await a.ask("desk.page", {"size": 600}, 1.0)).results) == 2
+
+
+@trio_test
+async def test_a_node_has_no_token_and_no_connection() -> None:
+    caller = calls.NodeCaller()
+    assert caller.grant.allows("emit")
+    caller.connected()
+    with pytest.raises(ControlError, match="tokens"):
+        caller.authenticate("secret")
+    replies: list[bytes] = []
+    ended = calls.NodeCalls(Dispatcher(()))
+    ended.receive("b1", b'{"jsonrpc":"2.0","method":"x","id":1}', replies.append)
+    assert b'"code":%d' % Code.UNAVAILABLE in replies[0]
 
 
 @trio_test
@@ -328,6 +398,7 @@ async def test_hostile_messages_cost_a_counter_and_a_line(
             b'{"jsonrpc":"2.0","method":"x","id":1}}' % mine,
             b'{"v":1,"type":"answer","name":"a","boot":"x","to":"%b","reply":'
             b'{"jsonrpc":"2.0","result":1,"id":99}}' % mine,
+            b'{"v":1,"type":"answer","name":"a","boot":"x","to":"%b","reply":[]}' % mine,
             b'{"v":1,"type":"answer","name":"a","boot":"x","to":"other","reply":1}',
             b'{"v":1,"type":"ask","name":"a","boot":"x","to":"other","call":1}',
             b'{"v":1,"type":"ask","name":"a","boot":"x","call":1}',
@@ -341,7 +412,8 @@ async def test_hostile_messages_cost_a_counter_and_a_line(
             b.redis.deliver(everybody, payload)
         await trio.sleep(0.1)
         dropped = b.nodes.statistics().dropped
-        assert dropped == {"malformed": 3, "unknown": 1, "late": 1, "too_many": 0}
+        assert dropped == {"malformed": 4, "unknown": 1, "late": 1, "too_many": 0}
+        assert b.nodes.statistics().answered == 3
         lines = [one for one in caplog.records if "dropped" in one.getMessage()]
         assert [one.levelno for one in lines] == [logging.WARNING]
         assert b.server.state == "idle"
@@ -363,7 +435,7 @@ async def test_without_redis_a_node_starts_and_claims_its_name_later(
             assert "Redis has not answered" in late.nodes.fault
             assert "Redis has not answered" in caplog.text
             assert not late.nodes.statistics().is_member
-            await trio.sleep(10.0)
+            await trio.sleep(10.5)
             late.redis.mend()
             await trio.sleep(0.1)
             assert not late.nodes.fault
@@ -381,6 +453,25 @@ async def test_a_redis_that_does_not_answer_delays_the_start_only_so_long(
         with trio.fail_after(2 * SILENCE_S + 0.1):
             node = await cluster.start("a")
         assert "Redis has not answered" in node.nodes.fault
+
+
+@pytest.mark.req("NODE-13")
+@trio_test
+async def test_a_redis_that_counts_nobody_delays_the_claim(autojump_clock: MockClock) -> None:
+    async with open_cluster("a") as cluster:
+        node = cluster.make("b")
+
+        async def refuse(*arguments: str, timeout_s: float | None = None) -> Any:
+            raise Unreachable
+
+        node.redis.execute = refuse
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.redis.run)
+            began = trio.current_time()
+            await nursery.start(node.nodes.run)
+            assert trio.current_time() - began == pytest.approx(SILENCE_S, abs=0.1)
+            assert not node.nodes.fault
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.req("NODE-15")
@@ -403,6 +494,27 @@ async def test_a_node_whose_name_was_taken_meanwhile_says_so(
         assert not first.nodes.fault
         boots: set[Any] = {one.boot for one in cluster.nodes["b"].nodes.others()}
         assert boots == {first.nodes._machine.own.boot}
+
+
+@trio_test
+async def test_metrics_show_the_nodes(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        await cluster.nodes["a"].nodes.ask("node.reach", {"all": True}, 1.0)
+        for name, calls_made in (("a", 1), ("b", 0)):
+            families = NodesCollector(cluster.nodes[name].nodes).collect()
+            samples = {
+                (one.name, *one.labels.values()): one.value for family in families
+                for one in family.samples
+            }  # fmt: skip
+            assert samples["tsio_nodes",] == 1
+            assert samples["tsio_node_member",] == 1
+            assert samples["tsio_node_heartbeat_lag_seconds",] == pytest.approx(0.001)
+            assert samples["tsio_node_calls_total", "made"] == calls_made
+            assert samples["tsio_node_calls_total", "answered"] == 1 - calls_made
+            assert samples["tsio_node_calls_waiting",] == 0
+            assert samples["tsio_node_answers_missing_total",] == 0
+            assert samples["tsio_node_messages_dropped_total", "malformed"] == 0
+            assert samples["tsio_node_messages_unsent_total",] == 0
 
 
 @trio_test

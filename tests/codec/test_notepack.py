@@ -42,7 +42,8 @@ def test_values_come_back(value: Any) -> None:
 def test_what_json_would_write_as_text_is_text() -> None:
     moment = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert to_plain(["at", moment]) == ["at", "2023-11-14T22:13:20Z"]
-    assert to_plain(flat := ["a", 1, b"\0"]) is flat
+    assert to_plain([{1: 2}]) == [{"1": 2}]
+    assert to_plain(flat := ["a", 1, b"\0", {"b": None}]) is flat
 
 
 @pytest.mark.parametrize("value", [2**64, "\ud800", object()])

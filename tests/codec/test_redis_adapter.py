@@ -2,7 +2,7 @@
 
 import base64
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from trio_socketio.codec.redis_adapter import (
     to_json_values,
 )
 from trio_socketio.codec.redis_messages import (
+    MAX_ROOMS,
     AckResponse,
     BroadcastRequest,
     CountResponse,
@@ -290,6 +291,23 @@ def test_values_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_response(msgspec.json.encode({"requestId": "", "rooms": [[]] * 100}), RoomsResponse)
 
 
+@pytest.mark.req("BUS-11")
+def test_rooms_are_not_too_many_and_clients_not_fewer_than_none() -> None:
+    for count, is_fine in ((MAX_ROOMS, True), (MAX_ROOMS + 1, False)):
+        message = pack({"type": 2, "opts": {}, "rooms": ["a"] * count})
+        with nullcontext() if is_fine else pytest.raises(RemoteProtocolError):
+            decode_request(message)
+    with pytest.raises(RemoteProtocolError):
+        decode_response(b'{"type":8,"requestId":"r","clientCount":-1}', CountResponse)
+
+
+@pytest.mark.req("BUS-10")
+@pytest.mark.parametrize("message", [b"", b"\x80", b"\x80\x06", b"\x80\x01", b"(dp0\n."])
+def test_only_what_begins_as_a_pickle_is_taken_for_one(message: bytes) -> None:
+    assert not is_pickle(message)
+    assert is_pickle(b"\x80\x02}.")
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -334,6 +352,10 @@ def test_dates_in_answers_are_text() -> None:
     assert decode_response(ack, AckResponse).packet == "2023-11-14T22:13:20.000Z"
     answer = b"\x83\xa4type\x06\xa9requestId\xa1r\xa4data\x91" + date
     assert decode_response(answer, ServerSideResponse).data == ["2023-11-14T22:13:20.000Z"]
+    record = b"\x83\xa2id\xa1i\xa5rooms\x90\xa4data" + date
+    sockets = b"\x82\xa9requestId\xa1r\xa7sockets\x91" + record
+    (found,) = decode_response(sockets, SocketsResponse).sockets
+    assert found.data == "2023-11-14T22:13:20.000Z"
 
 
 def test_small_buffers_of_old_servers_are_binary() -> None:

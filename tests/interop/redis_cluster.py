@@ -1,4 +1,7 @@
-"""Two of our servers and two of Node that share a Redis, a client of each, and an emitter."""
+"""Two of our servers and two of Node that share a Redis, a client of each, and an emitter.
+
+The first server of Node has version 8 of the adapter, the second one version 7.
+"""
 
 import base64
 import json
@@ -149,6 +152,9 @@ class NodeProcess:
     async def count(self, namespace: str) -> int:
         number: int = await self._do("count", Chosen(namespace))
         return number
+
+    async def call_adapter(self, namespace: str, method: str, *arguments: Any) -> Any:
+        return await self._do("call adapter", Chosen(namespace), arguments=[method, *arguments])
 
     async def heard(self) -> list[Any]:
         heard: list[Any] = await self._do("heard", Chosen())
@@ -307,7 +313,7 @@ class Cluster:
 @asynccontextmanager
 async def node_process(redis: RedisServer, key: str, name: str) -> AsyncIterator[NodeProcess]:
     """Run a server of Node, or the emitter, and check that it was still at work at the end."""
-    role = "emitter" if name == "emitter" else "server"
+    role = {"node 1": "8", "node 2": "7"}.get(name, name)
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(
             lambda *, task_status: trio.run_process(

@@ -1,12 +1,14 @@
-// A server of Node on a Redis, or an emitter: node redis_node.mjs REDIS KEY server|emitter
+// A server of Node on a Redis, with version 8 or 7 of the adapter, or an emitter:
+//   node redis_node.mjs REDIS KEY 8|7|emitter
 // It does what each line on its standard input says, and answers with a line. The first line that
 // it prints has its port. Whatever it does not expect ends it: an exception in the adapter, too.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 
-import { createAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createAdapter8 } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import Redis from "ioredis";
+import { createAdapter as createAdapter7 } from "redis-adapter-7";
 import { Server } from "socket.io";
 
 const [redis, key, role] = process.argv.slice(2);
@@ -56,6 +58,11 @@ async function perform(all, request) {
       return [...(await all.of(request.namespace).adapter.allRooms())];
     case "count":
       return all.of(request.namespace).adapter.serverCount();
+    case "call adapter": {
+      const [method, ...values] = request.arguments;
+      const result = await all.of(request.namespace).adapter[method](...values);
+      return result instanceof Set ? [...result] : null;
+    }
     case "heard":
       return heard.splice(0);
   }
@@ -69,6 +76,7 @@ if (role === "emitter") {
   say(0);
 } else {
   const http = createServer();
+  const createAdapter = role === "7" ? createAdapter7 : createAdapter8;
   all = new Server(http, { adapter: createAdapter(publisher, publisher.duplicate(), { key }) });
   for (const namespace of ["/", "/chat"]) {
     all.of(namespace).on("connection", (socket) => {

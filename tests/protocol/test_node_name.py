@@ -77,10 +77,18 @@ def test_a_name_whose_holder_is_silent_is_taken_over() -> None:
 
 def test_a_claim_is_not_won_by_a_pause() -> None:
     node = claiming()
+    node.pardon(10.0, 0.2)
     node.receive_claim(facts("own1"), 0.5)
-    node.pardon(10.0)
+    node.pardon(10.0, 11.0)
     assert node.advance(11.0) == [SendClaim()]
     assert states(node.advance(13.5)) == [State.MEMBER]
+
+
+def test_a_claim_that_comes_back_after_a_pause_is_not_put_off() -> None:
+    node = claiming()
+    node.receive_claim(facts("own1"), 10.0)
+    node.pardon(9.0, 10.0)
+    assert states(node.advance(13.0)) == [State.MEMBER]
 
 
 @pytest.mark.req("NODE-12")
@@ -133,9 +141,8 @@ def test_a_member_beats_once_a_second() -> None:
     assert node.receive_beat(facts("own1"), 1, 1.5) == []  # an older one says nothing of the lag
     assert node.lag_s == 0.25
     assert node.announce(1.5) == [SendBeat(3)]
-    assert node.greet(1.6) == [SendBeat(4, asks=True)]
-    assert node.answer("b") == [SendBeat(4, "b")]
-    assert node.next_deadline() == 2.6
+    assert node.answer("b") == [SendBeat(3, "b")]
+    assert node.next_deadline() == 2.5
 
 
 @pytest.mark.req("NODE-15")
@@ -149,7 +156,18 @@ def test_a_member_that_does_not_hear_itself_claims_anew() -> None:
     assert node.boot == "own2"
     assert node.receive_beat(facts("own2"), 3, 3.1) == []  # claims only are of use now
     assert node.announce(3.1) == node.answer("b") == []
-    assert node.greet(3.1) == [SendClaim()]
+    assert node.reconnected(3.1) == [SendClaim()]
+
+
+@pytest.mark.req("NODE-18")
+def test_a_member_whose_connection_was_lost_claims_anew() -> None:
+    node = member()
+    lost, claim = node.reconnected(0.5)
+    assert isinstance(lost, Settled)
+    assert (lost.state, claim) == (State.CLAIMING, SendClaim())
+    assert node.boot == "own2"
+    node.receive_beat(facts("other"), 1, 0.6)
+    assert node.reconnected(0.7) == []
 
 
 def test_two_members_of_one_name_claim_anew() -> None:

@@ -53,9 +53,10 @@ def test_another_boot_replaces_a_node_for_good() -> None:
 def test_nobody_is_gone_because_this_program_has_not_run() -> None:
     roster = Roster(3.0)
     roster.receive_beat(node("a", "a1"), 0.0)
-    roster.pardon(10.0)
+    roster.pardon(10.0, 11.0)
     assert roster.advance(12.9) == []
     roster.receive_beat(node("a", "a1"), 12.9)
+    roster.pardon(10.0, 12.9)  # it was heard after the pause
     assert roster.next_deadline() == pytest.approx(15.9)
 
 

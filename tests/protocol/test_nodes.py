@@ -133,7 +133,7 @@ class World:
     def mend(self, process: Process) -> None:
         if not process.is_connected:
             process.is_connected = True
-            self.do(process, process.machine.own.greet(self.now))
+            self.do(process, process.machine.own.reconnected(self.now))
 
     def calm(self) -> None:
         """Let the bus and the processes work for a while."""
@@ -214,7 +214,7 @@ class Nodes(RuleBasedStateMachine):
 
 
 TestNodes = Nodes.TestCase
-TestNodes.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestNodes.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture
@@ -227,9 +227,10 @@ def world() -> World:
     return world
 
 
-def test_nodes_know_one_another_within_a_second(world: World) -> None:
+def test_a_new_node_knows_the_others_before_they_beat_again(world: World) -> None:
+    world.run(0.5)
     world.start("c")
-    world.run(0.75)
+    world.run(0.5)
     world.check_agreement()
 
 
@@ -298,6 +299,20 @@ def test_a_paused_node_gives_up_nobody_and_is_given_up(world: World) -> None:
     world.run(1.0)
     world.check_agreement()
     assert a.gone == []
+
+
+@pytest.mark.req("NODE-18")
+def test_a_name_that_changed_hands_while_its_node_was_away(world: World) -> None:
+    b = world.processes[1]
+    world.cut(b)
+    taker = world.start("b")
+    world.run(0.5)
+    assert taker.machine.is_member
+    world.mend(b)
+    world.run(1.0)
+    assert b.state is State.REFUSED
+    assert taker.machine.is_member
+    world.check_agreement()
 
 
 @pytest.mark.req("NODE-15")

@@ -229,15 +229,22 @@ def test_what_is_no_resp_is_an_error() -> None:
 
 
 @pytest.mark.req("REDIS-22")
-def test_a_reply_has_a_bound() -> None:
+@pytest.mark.parametrize("before", ["nothing", "a batch", "messages", "a large one"])
+def test_a_reply_has_a_bound(before: str) -> None:
+    """Many small ones are not one large one, however they were handed over."""
     world = World()
-    slot = world.ask()
-    world.receive(b"$900\r\n", b"x" * 900, b"\r\n")
-    assert slot.got == [b"x" * 900]
+    if before == "a batch":  # all that is there, so that it is not known whether there is more
+        world.pipeline.feed(PUSH * 40)
+        assert world.pipeline.dispatch(40)
+    elif before == "messages":
+        world.receive(*[PUSH] * 40, PUSH * 40)
+    elif before == "a large one":
+        slot = world.ask()
+        world.receive(b"$900\r\n", b"x" * 900, b"\r\n")
+        assert slot.got == [b"x" * 900]
     world.ask()
-    world.receive(*[PUSH] * 100)  # many small ones are not one large one
-    world.receive(b"$5000\r\n", b"x" * 900)
-    world.pipeline.feed(b"x" * 200)
+    world.receive(b"$5000\r\n", b"x" * 993)  # 1000 bytes
+    world.pipeline.feed(b"x")
     with pytest.raises(RemoteProtocolError, match="more than 1000 bytes"):
         world.pipeline.dispatch(16)
 

@@ -9,10 +9,11 @@ import pytest
 import trio
 from tests.redis.fake_redis import FakeRedis, FakeSession, push
 from tests.socketio.serving import until
-from trio.testing import MockClock, memory_stream_pair, trio_test
+from trio.testing import MockClock, memory_stream_pair, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import RedisOptions, RedisUnavailable
 from trio_socketio.protocol.redis_pipeline import Pipeline
+from trio_socketio.redis import connection
 from trio_socketio.redis.commands import Answer, pack
 from trio_socketio.redis.connection import SLICE_BYTES, TURN_S, Connection
 from trio_socketio.redis.statistics import Counts
@@ -26,9 +27,10 @@ class World:
     def __init__(self, **options: Any) -> None:
         ours, self.theirs = memory_stream_pair()
         self.sends = 0
-        assert ours.send_stream is not None
+        self.receive_stream = ours.receive_stream
         pump = ours.send_stream.send_all_hook
         self.delay_s = 0.0
+        self.holds = False  # whether the server sends nothing for now
 
         async def count() -> None:
             self.sends += 1
@@ -61,7 +63,8 @@ class World:
         """Be the server."""
         async for data in self.theirs:
             self.session.feed(bytes(data))
-            await self.flush()
+            if not self.holds:
+                await self.flush()
 
     async def flush(self) -> None:
         output, self.session.output = self.session.output, bytearray()
@@ -69,7 +72,8 @@ class World:
 
     async def ask(self, *arguments: str) -> Any:
         answer = Answer(arguments[0])
-        assert self.pipeline.add(pack(*arguments), answer)
+        if not self.pipeline.add(pack(*arguments), answer):
+            raise RedisUnavailable("it was not queued")
         with trio.fail_after(100):
             return await answer.wait()
 
@@ -87,9 +91,12 @@ async def connected(**options: Any) -> AsyncIterator[World]:
 
 @pytest.mark.req("REDIS-01")
 @trio_test
-async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send() -> None:
+async def test_what_all_tasks_ask_in_one_pass_leaves_in_one_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "TURN_S", 60.0)  # else the replies may take several passes
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         sends, commands = world.sends, world.counts.commands
         replies: set[bytes] = set()
 
@@ -213,13 +220,31 @@ async def test_a_full_queue_does_not_stop_the_probe(autojump_clock: MockClock) -
         assert world.counts.commands == sent + 1
 
 
+@pytest.mark.req("REDIS-32")
+@trio_test
+async def test_what_has_arrived_is_read_before_a_probe_is_judged(mock_clock: MockClock) -> None:
+    """The last probe comes back in the moment in which it is judged, as after a SIGSTOP."""
+    for _ in range(10):  # the tasks of a pass run in any order
+        async with connected(probe_s=5) as world:
+            await wait_all_tasks_blocked()
+            world.holds = True
+            for misses in (0, 1):
+                mock_clock.jump(5)
+                await wait_all_tasks_blocked()
+                assert world.counts.probe_failures == misses
+            world.receive_stream.put_data(world.session.output)
+            mock_clock.jump(5)
+            await wait_all_tasks_blocked()
+            assert not world.pipeline.is_lost
+
+
 @pytest.mark.req("REDIS-11")
 @trio_test
 async def test_a_stray_reply_ends_the_connection(autojump_clock: MockClock) -> None:
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await world.theirs.send_all(b":1\r\n")
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert world.lost == "Redis sent a reply to no command"
 
 
@@ -230,7 +255,7 @@ async def test_the_end_of_the_stream_is_a_loss(autojump_clock: MockClock) -> Non
         with pytest.raises(RedisUnavailable):
             await world.ask("ECHO", "x")
         assert world.pipeline.is_lost
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert "closed" in world.lost
 
 
@@ -238,11 +263,11 @@ async def test_the_end_of_the_stream_is_a_loss(autojump_clock: MockClock) -> Non
 @trio_test
 async def test_the_end_waits_for_answers(autojump_clock: MockClock) -> None:
     async with connected() as world:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         answer = Answer("ECHO")
         world.pipeline.add(pack("ECHO", "x"), answer)
         world.connection.end()
         assert await answer.wait() == b"x"
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert world.pipeline.is_lost
         assert not world.lost

@@ -232,6 +232,6 @@ class RedisConnections(RuleBasedStateMachine):
 
 
 RedisConnections.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=40, stateful_step_count=30, deadline=None
 )
 TestRedisConnections = RedisConnections.TestCase

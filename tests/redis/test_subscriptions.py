@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 from tests.redis.fake_redis import FakeRedis, encode, greeting, serving
-from tests.redis.test_redis import connected, cut, hold
+from tests.redis.test_redis import connected, cut, hold, reconnected
 from tests.socketio.serving import until
 from trio.testing import MockClock, trio_test
 
@@ -15,8 +15,8 @@ from trio_socketio import (
     Redis,
     RedisCommandError,
     RedisOptions,
+    RedisSubscription,
     RedisUnavailable,
-    Subscription,
 )
 
 
@@ -35,7 +35,7 @@ class Inbox:
         return [payload for _, payload in self.messages]
 
 
-def is_confirmed(subscription: Subscription) -> bool:
+def is_confirmed(subscription: RedisSubscription) -> bool:
     """The same as its attribute, of which mypy would believe that it never changes."""
     return subscription.confirmed
 
@@ -88,7 +88,7 @@ async def test_a_receiver_that_fails_costs_no_other_a_message(
 async def test_a_closed_subscription_receives_nothing_more(tmp_path: Path) -> None:
     async with connected(tmp_path) as (redis, server):
         first, second = Inbox(), Inbox()
-        subscriptions: list[Subscription] = []
+        subscriptions: list[RedisSubscription] = []
 
         def close_both(channel: bytes, payload: bytes) -> None:
             first.receive(channel, payload)
@@ -194,8 +194,7 @@ async def test_a_gap_function_that_fails_is_counted(tmp_path: Path) -> None:
         redis.subscribe("news", inbox.receive, gap=fail)
         await redis.subscribe("news", inbox.receive, gap=inbox.gaps.append).wait_confirmed()
         cut(server)
-        await until(lambda: not redis.connected)
-        await redis.wait_connected()
+        await reconnected(redis)
         assert len(inbox.gaps) == 1
         assert redis.statistics().receiver_failures == 1
 
@@ -225,8 +224,7 @@ async def test_a_refused_subscription_is_told_and_asked_for_again(
         assert "refuses the subscription to b'secret': NOPERM no channel" in caplog.text
         server.answers[b"SUBSCRIBE"] = accept
         cut(server)
-        await until(lambda: not redis.connected)
-        await redis.wait_connected()
+        await reconnected(redis)
         assert secret.confirmed
         secret.close()
         server.answers[b"SUBSCRIBE"] = refuse

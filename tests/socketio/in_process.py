@@ -7,7 +7,7 @@ from trio_socketio import Namespace, Socket
 from trio_socketio.codec.engine_packet import Outgoing
 from trio_socketio.socketio import socket_life
 from trio_socketio.socketio.joining import Joining
-from trio_socketio.socketio.revisions import REVISION_5
+from trio_socketio.socketio.revisions import REVISION_5, Revision
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.entrance import Candidate
@@ -27,6 +27,8 @@ class FakeHandshake:
 
 class FakeSession:
     """Takes packets, and may be behind."""
+
+    sid = "the-secret-of-a-session"
 
     def __init__(self, *, is_writable: bool = True) -> None:
         self.is_writable = is_writable
@@ -54,9 +56,10 @@ class FakeSession:
 class FakeParticipant:
     """A client that joins one namespace."""
 
-    revision = REVISION_5
-
-    def __init__(self, namespaces: "Owner", session: FakeSession) -> None:
+    def __init__(
+        self, namespaces: "Owner", session: FakeSession, revision: Revision = REVISION_5
+    ) -> None:
+        self.revision = revision
         self.host = namespaces.host
         self.namespaces = namespaces
         self.session = session
@@ -101,17 +104,25 @@ class FakeParticipant:
         self.acks_awaited -= 1
 
 
-def join(namespace: Namespace, session: FakeSession, auth: Any = None) -> Joining:
+def join(
+    namespace: Namespace, session: FakeSession, auth: Any = None, revision: Revision = REVISION_5
+) -> Joining:
     """Ask for a namespace; what is async on the way needs a server that serves."""
-    participant = FakeParticipant(namespace._owner, session)
+    participant = FakeParticipant(namespace._owner, session, revision)
     joining = Joining(cast("Candidate", participant), namespace.name, auth or {})
     joining._begin()
     return joining
 
 
-def enter(namespace: Namespace, *, is_writable: bool = True, auth: Any = None) -> Socket:
+def enter(
+    namespace: Namespace,
+    *,
+    is_writable: bool = True,
+    auth: Any = None,
+    revision: Revision = REVISION_5,
+) -> Socket:
     """A socket in the namespace, whose CONNECT is forgotten."""
-    joining = join(namespace, FakeSession(is_writable=is_writable), auth)
+    joining = join(namespace, FakeSession(is_writable=is_writable), auth, revision)
     assert joining.socket is not None
     session_of(joining.socket).sent.clear()
     return joining.socket

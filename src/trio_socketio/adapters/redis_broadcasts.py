@@ -72,11 +72,17 @@ class Broadcasts:
                 broadcast_pattern(self._key), self._receive, pattern=True, gap=self._tell_gap
             )
 
-    def leave(self, namespace: str) -> None:
-        """Receive no more broadcasts of a namespace."""
+    def leave(self, namespace: str, receive: Receive) -> None:
+        """Receive no more broadcasts of a namespace.
+
+        Args:
+            namespace: its name. Another one of that name may have joined since.
+            receive: as it was given to `join`.
+        """
         name = namespace.encode()
-        self._receivers.pop(name, None)
-        self._odd.pop(name, None)
+        receivers = self._odd if b"#" in name else self._receivers
+        if receivers.get(name) == receive:
+            del receivers[name]
         if self._subscription is not None and not (self._receivers or self._odd):
             self._subscription.close()
             self._subscription = None

@@ -108,8 +108,7 @@ class Bus:
         self.counts.unpublished += 1
         self.warn(
             "messages to other nodes are lost",
-            "%s: other nodes do not get what is sent, because Redis is away or does not keep up",
-            channel.decode(),
+            "other nodes do not get what is sent, because Redis is away or does not keep up",
         )
         return False
 

@@ -9,6 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from trio_socketio.acks import Ack, Keep
 from trio_socketio.adapters.redis_bus import Bus, BusCounts, RedisConnection
@@ -31,13 +32,14 @@ from trio_socketio.codec.redis_messages import (
     LeaveRequest,
     RoomsRequest,
     RoomsResponse,
+    Selection,
     ServerSideRequest,
     ServerSideResponse,
     SocketsResponse,
     room_names,
 )
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.errors import AckTimeout, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, OptionError, TrioSocketIOError
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
@@ -59,12 +61,16 @@ class RedisPubSub:
     """Makes the adapters of a server: ``Server(adapter=RedisPubSub(redis))``.
 
     Args:
-        redis: the connection, which the program runs.
+        redis: the connection, which the program runs. Servers that share one count as one, and so
+            do not wait for one another's answers: give each its own.
         key: the prefix of all channels, the same on all servers.
         request_timeout_s: how long other servers may take to answer.
         publish_on_specific_response_channel: whether answers are sent to the server that asks
             alone, and not to all. All servers must have version 7.1 or later of the adapter.
         max_message_bytes: larger messages of other servers are dropped unread.
+
+    Raises:
+        OptionError: an option cannot be used.
     """
 
     def __init__(
@@ -76,6 +82,14 @@ class RedisPubSub:
         publish_on_specific_response_channel: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
+        if not isinstance(key, str) or not key or not key.isprintable():
+            raise OptionError("key", f"expected a word, not {key!r}")
+        for name, number in (
+            ("request_timeout_s", request_timeout_s),
+            ("max_message_bytes", max_message_bytes),
+        ):
+            if not isinstance(number, (int, float)) or not number > 0:
+                raise OptionError(name, f"expected a number above zero, not {number!r}")
         self._bus = Bus(
             redis,
             key,
@@ -114,6 +128,7 @@ class RedisAdapter(Adapter):
             namespace, bus, self._channels, self._uid, self._encoder.own, self._requests
         )
         self._subscriptions: list[Subscription] = []
+        self._is_closed = False
 
     # -- its life
 
@@ -122,10 +137,13 @@ class RedisAdapter(Adapter):
 
         While Redis is away, clients join all the same, and the subscription follows (BUS-20).
         """
-        if not self._subscriptions:
-            self._subscribe()
         if self._namespace._recovery is not None:
             self._bus.tell_recovery()
+        await self._hear()
+
+    async def _hear(self) -> None:
+        if not self._subscriptions:
+            self._subscribe()
         try:
             with trio.move_on_after(self._bus.request_timeout_s) as scope:
                 await self._bus.broadcasts.wait_confirmed()
@@ -135,6 +153,18 @@ class RedisAdapter(Adapter):
             self._bus.tell_unheard(self._namespace.name, str(error))
         if scope.cancelled_caught:
             self._bus.tell_unheard(self._namespace.name, "it stands still")
+
+    async def _hears(self) -> bool:
+        """Have answers of other servers heard; return False if the namespace has ended here.
+
+        A namespace that the program has made while serving starts with its first client, and the
+        program may ask before (BUS-28).
+        """
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+        elif not self._subscriptions:
+            await self._hear()
+        return not self._is_closed
 
     def _subscribe(self) -> None:
         redis, channels, receiver = self._bus.redis, self._channels, self._receiver
@@ -150,8 +180,9 @@ class RedisAdapter(Adapter):
         """Unsubscribe: the namespace or its server has ended."""
         for subscription in self._subscriptions:
             subscription.close()
-        self._bus.broadcasts.leave(self._namespace.name)
+        self._bus.broadcasts.leave(self._namespace.name, self._receiver.receive_broadcast)
         self._subscriptions = []
+        self._is_closed = True
         self._bus.flush()
 
     # -- what has an effect and no answer
@@ -170,34 +201,32 @@ class RedisAdapter(Adapter):
         """
         if target.local:
             return super().broadcast(arguments, target)
-        message = self._encoder.encode(
-            arguments, encoded_options_of(target)
-        )  # BUS-21: first of all
+        told = self._in_public(target)
+        # BUS-21: first of all, so that what cannot travel has reached nobody.
+        message = self._encoder.encode(arguments, encoded_options_of(told))
         selected = super().broadcast(arguments, target)
-        self._bus.publish(self._channels.of_broadcast(target.rooms), message)
+        self._bus.publish(self._channels.of_broadcast(told.rooms), message)
         return selected
 
     def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Put the sockets of target into rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().add_sockets(target, rooms)  # BUS-15
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(JoinRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def remove_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         """Take the sockets of target out of rooms, on all servers."""
-        rooms = tuple(rooms)
+        rooms, opts = tuple(rooms), self._select(target)
         super().remove_sockets(target, rooms)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(LeaveRequest(uid=self._uid, opts=opts, rooms=[*rooms]))
 
     def disconnect_sockets(self, target: Target, *, close: bool) -> None:
         """Put the sockets of target out of the namespace, on all servers."""
+        opts = self._select(target)  # while those sockets are here that it names
         super().disconnect_sockets(target, close=close)
         if not target.local:
-            opts = selection_of(target)
             self._requests.send(DisconnectRequest(uid=self._uid, opts=opts, close=close))
 
     def server_side_emit(self, arguments: list[Any]) -> None:
@@ -208,6 +237,18 @@ class RedisAdapter(Adapter):
         """
         self._requests.send(ServerSideRequest(uid=self._uid, data=arguments))
 
+    def _select(self, target: Target) -> Selection:
+        """Describe the sockets of target to other servers."""
+        return selection_of(self._in_public(target))
+
+    def _in_public(self, target: Target) -> Target:
+        """Return a target as other servers may know it: without ids that are secret (BUS-27)."""
+        rooms = self._namespace.rooms
+        if not rooms.has_secret_ids:
+            return target
+        public, excluded = rooms.in_public(target.rooms), rooms.in_public(target.excluded)
+        return replace(target, rooms=public, excluded=excluded)
+
     # -- what asks
 
     async def node_count(self) -> int:
@@ -216,7 +257,7 @@ class RedisAdapter(Adapter):
         Raises:
             TrioSocketIOError: Redis cannot tell, for example because it is away.
         """
-        return await self._requests.count_others() + 1
+        return await self._requests.count_others() + 1 if await self._hears() else 1
 
     async def sockets(self, target: Target) -> set[str]:
         """Return the public ids of the sockets of target, on all servers.
@@ -252,6 +293,8 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the rooms of the others.
         """
         rooms = local_rooms(self._namespace)
+        if not await self._hears():
+            return rooms
         responses, problem = await self._requests.gather(
             lambda request_id: RoomsRequest(uid=self._uid, request_id=request_id),
             RoomsResponse,
@@ -269,9 +312,9 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the sockets of the others.
         """
         found = await super().fetch_sockets(target)
-        if target.local:
+        if target.local or not await self._hears():
             return found
-        opts = selection_of(target)
+        opts = self._select(target)
         responses, problem = await self._requests.gather(
             lambda request_id: FetchRequest(uid=self._uid, request_id=request_id, opts=opts),
             SocketsResponse,
@@ -289,6 +332,8 @@ class RedisAdapter(Adapter):
             AckTimeout: a server did not answer in time; it holds the answers of the others.
             LocalProtocolError: the arguments cannot be sent.
         """
+        if not await self._hears():
+            return []
         responses, problem = await self._requests.gather(
             lambda request_id: ServerSideRequest(
                 uid=self._uid, request_id=request_id, data=arguments
@@ -322,13 +367,13 @@ class RedisAdapter(Adapter):
                 be asked; it holds the answers of the others.
             LocalProtocolError: the arguments cannot be sent; nothing was sent.
         """
-        if target.local:
+        if target.local or not await self._hears():
             return await super().broadcast_with_ack(arguments, target, timeout_s, keep)
         request = BroadcastRequest(
             uid=self._uid,
             request_id=self._bus.draw_id(),
             packet=EventPacket(type=_EVENT, data=arguments, nsp=self._namespace.name),
-            opts=options_of(target, timeout_s),
+            opts=options_of(self._in_public(target), timeout_s),
         )
         message = encode_request(request)  # BUS-21
         acks = GatheredAcks(keep)

@@ -80,21 +80,22 @@ class Receiver:
         if room is None or not self._concerns(room):  # BUS-13
             self._bus.counts.skipped += 1
             return
-        if not self._bus.accepts(channel, message):
+        everyone = self._channels.everyone  # for the log: the room may be any text
+        if not self._bus.accepts(everyone, message):
             return
         try:
             broadcast = decode_broadcast(message)
         except ProtocolError as error:
-            self._bus.drop(channel, message, error)
+            self._bus.drop(everyone, message, error)
             return
-        if broadcast.uid == self._uid or broadcast.packet.nsp != self._place.name:
+        if broadcast.packet.nsp != self._place.name:
             self._bus.counts.skipped += 1
             return
         try:
             # BUS-14: the receivers are those that the message names; the channel is only a hint.
             self._local.broadcast(broadcast.packet.data, target_of(broadcast.opts))
         except LocalProtocolError as error:
-            self._bus.drop_undeliverable(channel, error)
+            self._bus.drop_undeliverable(everyone, error)
         else:
             self._bus.counts.delivered += 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import trio
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 AnyResponse = TypeVar("AnyResponse", bound=Response)
 
-REDIS_AWAY = "Redis is away, so no other node was asked"
+REDIS_AWAY: Final = "Redis is away or does not keep up, so no other node was asked"
 
 
 class Asker(Protocol):

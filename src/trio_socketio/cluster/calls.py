@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Raw
+
 from trio_socketio.codec.json_rpc import NULL, Code, decode_messages, encode_error
+from trio_socketio.codec.node_messages import MAX_MESSAGE_BYTES
 from trio_socketio.control.call_queue import CallQueue, Nursery
 from trio_socketio.control.dispatcher import Call, Dispatcher
-from trio_socketio.control.failures import overloaded, unauthorized, unavailable
+from trio_socketio.control.failures import overloaded, too_large, unauthorized, unavailable
 from trio_socketio.control.tokens import LOCAL, Grant
 from trio_socketio.errors import ControlError
 
 MAX_CALLS: Final = 1024
 """How many calls of one node may be under way here."""
+MAX_ALL_CALLS: Final = 4 * MAX_CALLS
+"""The same of all nodes."""
+MAX_CALL_BYTES: Final = MAX_MESSAGE_BYTES - (64 << 10)
+"""The longest call or answer: a message has some more around it."""
 
 Reply = Callable[[bytes], None]
 """Sends a response of JSON-RPC 2.0 to the node that has called."""
@@ -69,14 +76,14 @@ class NodeCalls:
             if is_batch or not isinstance(call, Call):
                 raise ControlError(Code.INVALID_REQUEST, "expected one request")
         except ControlError as error:
-            self._answer(encode_error(NULL, error), reply)
+            self._answer(NULL, encode_error(NULL, error), reply)
             return
         queue = self._queues.get(boot)
         if self._nursery is None:
             self._refuse(call, unavailable("the node ends"), reply)
         elif self.dispatcher.is_plain(call) and (queue is None or queue.is_idle):
-            self._answer(self.dispatcher.answer_now(call, self._caller), reply)
-        elif queue is not None and queue.count >= MAX_CALLS:  # NODE-36
+            self._answer(call.id, self.dispatcher.answer_now(call, self._caller), reply)
+        elif self._is_full(queue):  # NODE-36
             self._refuse(call, overloaded("the node has too many calls of this one to make"), reply)
         else:
             if queue is None:
@@ -90,7 +97,7 @@ class NodeCalls:
             queue.cancel()
 
     async def _make(self, call: Call, reply: Reply) -> None:
-        self._answer(await self.dispatcher.answer(call, self._caller), reply)
+        self._answer(call.id, await self.dispatcher.answer(call, self._caller), reply)
 
     def _forget(self, boot: str) -> None:
         queue = self._queues.get(boot)
@@ -98,9 +105,18 @@ class NodeCalls:
             del self._queues[boot]
 
     def _refuse(self, call: Call, error: ControlError, reply: Reply) -> None:
-        self._answer(self.dispatcher.refuse([call], error, is_batch=False), reply)
+        self._answer(call.id, self.dispatcher.refuse([call], error, is_batch=False), reply)
 
-    def _answer(self, answer: bytes | None, reply: Reply) -> None:
-        if answer is not None:  # None: it was a notification
-            self.answered += 1
-            reply(answer)
+    def _is_full(self, queue: CallQueue | None) -> bool:
+        if queue is not None and queue.count >= MAX_CALLS:
+            return True
+        return sum(one.count for one in self._queues.values()) >= MAX_ALL_CALLS
+
+    def _answer(self, call_id: Raw | None, answer: bytes | None, reply: Reply) -> None:
+        if answer is None:  # it was a notification
+            return
+        if len(answer) > MAX_CALL_BYTES:  # an error that quotes what it was given
+            error = too_large(f"the error has {len(answer)} bytes")
+            answer = encode_error(call_id or NULL, error)
+        self.answered += 1
+        reply(answer)

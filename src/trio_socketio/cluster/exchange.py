@@ -2,23 +2,20 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Raw
 
-from trio_socketio.cluster.calls import NodeCalls
+from trio_socketio.cluster.calls import MAX_CALL_BYTES, NodeCalls
 from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
 from trio_socketio.cluster.questions import OpenQuestion, Questions
 from trio_socketio.codec.json_rpc import Response, decode_messages
 from trio_socketio.codec.json_text import encode_json
-from trio_socketio.codec.node_messages import MAX_MESSAGE_BYTES, Answer, Ask, NodeFacts
+from trio_socketio.codec.node_messages import Answer, Ask, NodeFacts
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.failures import too_large
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 from trio_socketio.protocol.nodes import NodesMachine
-
-MAX_CALL_BYTES: Final = MAX_MESSAGE_BYTES - (64 << 10)
-"""The longest call or answer: a message has some more around it."""
 
 
 class Exchange:

@@ -124,9 +124,9 @@ class ClusterNodes:
         self.name = name
         self._redis = redis
         self._server = server
-        self._version = version
+        self._version = version[:64]
         self._channel = NodeChannel(redis, prefix, name)
-        self._host = socket.gethostname()[:255]
+        self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
         self._boots: deque[str] = deque(maxlen=64)
         self._machine = NodesMachine(name, self._started_at_s, self._draw_boots())
@@ -161,7 +161,7 @@ class ClusterNodes:
         """Return all nodes that live, in the order of their names; this one always among them."""
         now = trio.current_time()
         peers = self._machine.roster.peers.values()
-        others = (_show(peer.node, max(0.0, now - peer.heard_at)) for peer in peers)
+        others = (_show(peer.node, round(now - peer.heard_at, 3)) for peer in peers)
         return sorted([_show(self._facts(), 0.0), *others], key=lambda one: one.name)
 
     def question(
@@ -320,7 +320,7 @@ class ClusterNodes:
         )
 
     def _on_gap(self) -> None:
-        self._do(self._machine.own.greet(trio.current_time()))
+        self._do(self._machine.own.reconnected(trio.current_time()))
 
     def _receive(self, message: NodeMessage) -> None:
         if isinstance(message, Ask):

@@ -8,10 +8,9 @@ from typing import Final
 import trio
 from msgspec import Raw
 
-from trio_socketio.codec.json_rpc import Code, Response
+from trio_socketio.codec.json_rpc import Response
 from trio_socketio.control.failures import overloaded, too_large
 from trio_socketio.control.nodes import Answers
-from trio_socketio.errors import ControlError
 
 MAX_QUESTIONS: Final = 1024
 """How many calls may wait for their answers."""
@@ -169,8 +168,3 @@ class Questions:
         """Note that a node has gone: it answers nothing any more."""
         for question in tuple(self._open.values()):
             question.lose(name, boot)
-
-
-def malformed_answer() -> ControlError:
-    """Make the error of a node whose answer cannot be read."""
-    return ControlError(Code.INTERNAL_ERROR, "its answer cannot be read")

@@ -289,7 +289,7 @@ class RoomsResponse(_Wire, kw_only=True):
     """The rooms of a server; answers RoomsRequest."""
 
     request_id: Id
-    rooms: Rooms
+    rooms: list[str | int]  # every socket has one
 
 
 class ServerSideResponse(_Wire, kw_only=True):

@@ -48,6 +48,7 @@ ERROR_EVENT: Final = "backend_error"
 REGISTER: Final = "backend.register"
 """The method that a token has to allow for as long as its peer is given events."""
 _EVERY_EVENT: Final = "*"
+_NAMES_LENGTH: Final = 4096
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
@@ -352,7 +353,10 @@ class Backends:
 
 
 def _in_a_message(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names)) if len(names) <= MAX_NAMESPACES else (EVERY_NAMESPACE,)
+    """Return the names as each heartbeat lists them: as all, if they are too many or too long."""
+    if len(names) > MAX_NAMESPACES or sum(map(len, names)) > _NAMES_LENGTH:
+        return (EVERY_NAMESPACE,)  # a node that asks in vain is told so, and asks another one
+    return tuple(sorted(names))
 
 
 def _name_in_the_log(namespace: str) -> str:

@@ -109,8 +109,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: its name, which no other living node has.
-        boot: names this incarnation of it; it has another one after a restart. Empty if the server
-            belongs to no cluster.
+        boot: names this incarnation of it; it has another one after a restart, and after it has
+            lost its connection to Redis. Empty if the server belongs to no cluster.
         host: the name of its machine.
         pid: of its process.
         version: of trio-socketio.

@@ -23,7 +23,7 @@ from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
 NODES_S: Final = 2.0
-"""How long other nodes may take to answer, besides the time that a call itself allows."""
+"""How long other nodes may take to answer, if the call does not say."""
 
 
 class Spreading:
@@ -69,7 +69,9 @@ class Spreading:
             else:
                 if spread.stops_at_first:
                     return spread.merge(self._parts(given, {self._nodes.name: own}))
-            answers = await question.wait(NODES_S, one_is_enough=spread.stops_at_first)
+            # A call that may take its time may take it on other nodes, too.
+            timeout_s = NODES_S if spread.question else given.get("timeout_s", NODES_S)
+            answers = await question.wait(timeout_s, one_is_enough=spread.stops_at_first)
         kind = method.result if spread.answer is None else spread.answer
         found, failed = _read(answers, kind)
         results = {} if fault else {self._nodes.name: own}

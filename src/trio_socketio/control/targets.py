@@ -1,7 +1,7 @@
 """Finds the namespaces, rooms and sockets that a call names."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -193,10 +193,16 @@ def select(
         unseen = []
     ids = (socket.id for socket in found)
     if namespace.adapter.reaches_other_nodes:
-        # What does not exist here may exist elsewhere. Ids that are secrets do not leave the node.
+        # What does not exist here may exist elsewhere.
         target = Target(
-            rooms=(*rooms, *sockets, *map(user_room, read_users(users))),
-            excluded=(*excluded, *map(user_room, read_users(excluded_users, "except_users"))),
+            rooms=(
+                *_without_secrets(namespace, (*rooms, *sockets)),
+                *map(user_room, read_users(users)),
+            ),
+            excluded=(
+                *_without_secrets(namespace, excluded),
+                *map(user_room, read_users(excluded_users, "except_users")),
+            ),
         )
     else:
         target = Target(rooms=(*wanted, *ids, *of_users), excluded=out)
@@ -206,6 +212,14 @@ def select(
     )
     # A target without rooms would select every socket.
     return (target if all_ or target.rooms else None), missing
+
+
+def _without_secrets(namespace: Namespace, names: Iterable[str]) -> Iterator[str]:
+    """Leave out the ids of sockets that are the secrets of their sessions (CONTROL-07)."""
+    for name in names:
+        socket = namespace.rooms.find(name)
+        if socket is None or socket.public_id == name or namespace.rooms.joined(name):
+            yield name
 
 
 def _rooms_of(

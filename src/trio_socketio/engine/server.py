@@ -160,7 +160,8 @@ class EngineServer:
         if sid:
             session = self.sessions.get(sid)
             if session is None or session.is_closed:
-                return FOREIGN_SID if is_foreign_sid(sid, self.node) else UNKNOWN_SID  # EIO4-04
+                # EIO4-04, OPS-47
+                return FOREIGN_SID if is_foreign_sid(sid, self.node) else UNKNOWN_SID
             if not upgrade and transport != session.transport:
                 return BAD_REQUEST  # EIO4-06, EIO4-51, EIO4-123
             if upgrade and (transport != "websocket" or not self.options.allow_upgrades):

@@ -14,8 +14,8 @@ otherwise once nobody has answered for silence_s. That time begins when the clai
 since a claim that nobody can hear proves nothing.
 
 A member is one as long as its own beats come back to it. If none does for silence_s, the others
-have not heard it either, and its name may have been taken, so it claims the name anew, under
-another boot.
+have not heard it either, and its name may have been taken. The same holds once its connection was
+lost, however shortly. So it claims the name anew, under another boot.
 """
 
 from collections.abc import Iterator
@@ -167,11 +167,15 @@ class NodeName:
         """Send a beat at once, because what it tells has changed."""
         return [self._beat(now)] if self.state is State.MEMBER else []
 
-    def greet(self, now: float) -> list[Action]:
-        """Send what is answered at once, because messages may have been missed."""
-        if self.state is State.CLAIMING:
-            return [SendClaim()]
-        return [self._beat(now, asks=True)] if self.state is State.MEMBER else []
+    def reconnected(self, now: float) -> list[Action]:
+        """Claim the name anew: while there was no connection, it was free for others (NODE-18).
+
+        The boot is a new one, because nodes that have seen the name change hands ignore the old one
+        for good.
+        """
+        if self.state is State.MEMBER:
+            return self._claim(now, Input.LOST, "the connection to Redis was lost")
+        return [SendClaim()] if self.state is State.CLAIMING else []
 
     def answer(self, to: str) -> list[Action]:
         """Send a beat to one node that has asked for it."""
@@ -247,10 +251,11 @@ class NodeName:
             return self._claim(now, Input.CLAIM)
         return []
 
-    def pardon(self, paused_s: float) -> None:
+    def pardon(self, paused_s: float, now: float) -> None:
         """Allow for a time in which this program has not run, and so has read no answers."""
-        if self.state is State.CLAIMING:
-            self._ends_at += paused_s
+        if self.state is State.CLAIMING and self._ends_at < inf:
+            # The claim may have come back only after that.
+            self._ends_at = min(self._ends_at + paused_s, now + self._silence_s)
 
     def next_deadline(self) -> float:
         """When `advance` has something to do."""

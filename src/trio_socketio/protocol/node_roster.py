@@ -98,10 +98,10 @@ class Roster:
             del self.peers[peer.node.name]  # it may come back
         return [Gone(peer.node, "is silent") for peer in silent]
 
-    def pardon(self, paused_s: float) -> None:
+    def pardon(self, paused_s: float, now: float) -> None:
         """Allow for a time in which this program has not run, and so has heard nobody (NODE-22)."""
-        for peer in self.peers.values():
-            peer.overlooked_s += paused_s
+        for peer in self.peers.values():  # which may have been heard only after that
+            peer.overlooked_s = min(peer.overlooked_s + paused_s, now - peer.heard_at)
 
     def next_deadline(self) -> float:
         """When `advance` has something to do."""

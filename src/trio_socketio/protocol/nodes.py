@@ -82,8 +82,8 @@ class NodesMachine:
         paused_s = now - self._awake_at - self._interval_s
         self._awake_at = now
         if paused_s > self._interval_s:
-            self.own.pardon(paused_s)
-            self.roster.pardon(paused_s)
+            self.own.pardon(paused_s, now)
+            self.roster.pardon(paused_s, now)
         return [*self.own.advance(now), *self.roster.advance(now)]
 
     def next_deadline(self) -> float:

@@ -94,6 +94,16 @@ class Rooms(Generic[Member]):
         """Return the socket with this id or public id, or None."""
         return self.sockets.get(socket_id) or self._aliases.get(socket_id)
 
+    @property
+    def has_secret_ids(self) -> bool:
+        """Whether the ids of some sockets are secret: those of clients 1.x and 2.x are."""
+        return bool(self._aliases)
+
+    def in_public(self, rooms: Iterable[str]) -> tuple[str, ...]:
+        """Return rooms as others may know them: that of a socket by its public id (JOIN-28)."""
+        found = ((room, self.sockets.get(room)) for room in rooms)
+        return tuple(room if socket is None else socket.public_id for room, socket in found)
+
     def members(self, room: str) -> Collection[Member]:
         """Return the sockets in a room, each once."""
         joined = self._rooms.get(room)

@@ -294,7 +294,7 @@ class Socket:
         return self._flagged().timeout(timeout_s)
 
     def _flagged(self) -> FlaggedSocket:
-        return FlaggedSocket(self, Target(excluded=(self.id,)))
+        return FlaggedSocket(self, Target(excluded=(self.public_id,)))
 
     async def wait_drained(self) -> None:
         """Wait until the client has taken what was sent to it.
@@ -315,7 +315,7 @@ class Socket:
     @property
     def broadcast(self) -> Broadcast:
         """All sockets of the namespace except this one."""
-        return Broadcast(self.namespace, Target(excluded=(self.id,)))
+        return Broadcast(self.namespace, Target(excluded=(self.public_id,)))
 
     @property
     def local(self) -> Broadcast:
