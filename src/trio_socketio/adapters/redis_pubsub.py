@@ -112,6 +112,8 @@ class RedisPubSub:
 class RedisAdapter(Adapter):
     """Serves the sockets of one namespace, on this server and on all others that share a Redis.
 
+    It has 21 methods: those of an adapter, and all_rooms, which servers of Node have as well.
+
     Args:
         namespace: the namespace.
         bus: the connection to Redis.
