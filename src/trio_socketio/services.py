@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PER_NODE: Final = (
+    "users are per node: somebody may be logged in on each node, presence counts the users of this "
+    "one, and auth.revoke puts out those of this one; send every user to the same node if that "
+    "matters"
+)
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
 
@@ -185,6 +190,9 @@ class Services:
         if configuration.redis.url is None:
             return None
         from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
+
+        if self._held.identity is not None:  # CLUS-08
+            log.warning("%s", _PER_NODE)
 
         return Cluster(
             self._server,

@@ -190,6 +190,8 @@ class ClusterNodes:
     @property
     def fault(self) -> str:
         """Why this node is not one of the cluster, in a few words; empty if it is."""
+        if not self._redis.connected:
+            return "there is no connection to Redis"
         if self._machine.is_member:
             return ""
         if self._refused is not None:

@@ -13,7 +13,7 @@ import trio
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.call_queue import drive
 from trio_socketio.control.caller import Caller
-from trio_socketio.control.failures import timed_out
+from trio_socketio.control.failures import timed_out, unavailable
 from trio_socketio.control.methods import Method
 from trio_socketio.control.nodes import Answers, Nodes
 from trio_socketio.control.spread import Parts
@@ -54,6 +54,10 @@ class Spreading:
         """
         spread = method.spread
         assert spread is not None
+        if self._nodes.fault and not spread.question:  # NODE-51: half of an answer looks like one
+            raise unavailable(
+                f"other nodes cannot be asked, so nothing was done here either: {self._nodes.fault}"
+            )
         told = {**method.tell(given, spread.left_out), **spread.added}
         fault: ControlError | None = None
         # Prepared first: a call that cannot be sent to the others has no effect here either.
