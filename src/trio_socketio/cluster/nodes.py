@@ -249,7 +249,7 @@ class ClusterNodes:
         if self._machine.own.state is State.REFUSED and self._refused is not None:
             raise ConfigurationError(_tell_refusal(self.name, self._refused))
         if not self._machine.is_member:
-            log.warning("%s; it is claimed when Redis answers", self.fault)
+            log.warning("the name %r is not claimed yet; it is when Redis answers", self.name)
 
     async def _keep_time(self) -> None:
         while True:
