@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from tests.redis_server import RedisServer
-
 from bench.loading import Answer, load, side_by_side, warm_up, windows
 from bench.machine import Cores, cpu_seconds
 from bench.nodes import SharedRedis, run_nodes
@@ -12,11 +10,12 @@ from bench.servers import Running, run_server
 from bench.throughput import Pace
 
 MEMBERS = 10  # of a room
+ROOMS = ("--connections", 1000, "--senders", 10, "--room-size", MEMBERS, "--in-flight", 4)
 LOCAL: dict[str, tuple[str | int, ...]] = {
     "echo": ("--connections", CLIENTS, "--bytes", SMALL, "--in-flight", 16),
     "broadcast": ("--connections", 1000, "--in-flight", 4),
+    "rooms": ROOMS,
 }
-ROOMS = ("--connections", 1000, "--senders", 10, "--room-size", MEMBERS, "--in-flight", 4)
 
 
 def local(workload: str) -> Callable[[Cores, Pace, int], dict[str, Answer]]:
@@ -43,15 +42,13 @@ def messages_of_no_concern(cores: Cores, pace: Pace, _: int) -> dict[str, Answer
         assert other is not None
         alone = Running(node.name, node.pid, node.port)  # all clients are on one of them
         load("rooms", alone, cores, *ROOMS, *warm_up(pace))
-        server = redis.start()
-        spent_s, published = -cpu_seconds(other.pid), -_published(server)
+        spent_s, published = -cpu_seconds(other.pid), -_published(redis)
         found = load("rooms", alone, cores, *ROOMS, *windows(pace))[0]
         spent_s += cpu_seconds(other.pid)
-        published += _published(server)
+        published += _published(redis)
     return {"unconcerned": Answer(spent_s * 1e6 / published, found.server_us * MEMBERS)}
 
 
-def _published(server: RedisServer) -> int:
-    told = server.command("INFO", "commandstats")["cmdstat_publish"]
-    calls: int = told["calls"]
+def _published(redis: SharedRedis) -> int:
+    calls: int = redis.command("INFO", "commandstats")["cmdstat_publish"]["calls"]
     return calls

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.redis_server import RedisFailed, RedisServer, running_redis
 
 from bench.machine import Cores
 from bench.servers import TITLES, Running, ServerFailedError, run_server
+from redis import RedisError
 
 NODES = 2
 HEARD_S = 10.0  # until all nodes are subscribed
@@ -55,6 +56,17 @@ class SharedRedis:
                 os.sched_setaffinity(int(thread), {self._cores.generator})
         return self._server
 
+    def command(self, *arguments: str | bytes) -> Any:
+        """Give it a command.
+
+        Raises:
+            ServerFailedError: it does not answer, or with an error.
+        """
+        try:
+            return self.start().command(*arguments)
+        except RedisError as error:
+            raise ServerFailedError(f"Redis did not answer: {error}") from None
+
 
 @contextmanager
 def run_nodes(name: str, cores: Cores, redis: SharedRedis) -> Iterator[Running]:
@@ -63,23 +75,23 @@ def run_nodes(name: str, cores: Cores, redis: SharedRedis) -> Iterator[Running]:
     Raises:
         ServerFailedError: one of them, or Redis, does not start.
     """
-    server = redis.start()
+    url = redis.start().url
     with (
-        run_server(name, cores, redis=server.url) as first,
-        run_server(name, cores, redis=server.url, log_name=f"{name}-2") as second,
+        run_server(name, cores, redis=url) as first,
+        run_server(name, cores, redis=url, log_name=f"{name}-2") as second,
     ):
-        wait_heard(server, name, NODES)
+        _wait_heard(redis, name)
         yield replace(first, second=second)
 
 
-def wait_heard(server: RedisServer, name: str, nodes: int) -> None:
-    """Wait until so many nodes are subscribed.
+def _wait_heard(redis: SharedRedis, name: str) -> None:
+    """Wait until both nodes are subscribed.
 
     Raises:
         ServerFailedError: they are not in time.
     """
     give_up = time.monotonic() + HEARD_S
-    while server.command("PUBSUB", "NUMSUB", _REQUESTS)[1] != nodes:
+    while redis.command("PUBSUB", "NUMSUB", _REQUESTS)[1] != NODES:
         if time.monotonic() > give_up:
-            raise ServerFailedError(f"{TITLES[name]} did not subscribe: two nodes are needed")
+            raise ServerFailedError(f"{TITLES[name]} did not subscribe to Redis")
         time.sleep(0.05)

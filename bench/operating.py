@@ -109,6 +109,12 @@ QUESTIONS = (
         "without",
     ),
     Question(
+        "adapter-local/rooms",
+        "adapter-local/rooms",
+        "1,000 rooms of 10, 4 in flight, with Redis",
+        "without",
+    ),
+    Question(
         "unconcerned",
         "unconcerned",
         "CPU for a message to rooms of the other node (us)",

@@ -76,9 +76,14 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
         server.stop()
         admin = free_port()
         url = server.tcp_url
-        async with serving("--redis", url, "--admin", f"127.0.0.1:{admin}", limit_s=30) as node:
+        control = tmp_path / "run" / "control.sock"
+        where = ("--admin", f"127.0.0.1:{admin}", "--control", f"unix:{control}")
+        async with serving("--redis", url, *where, limit_s=30) as node:
             told = await ready(admin, "Redis: cannot connect: Connection refused")
             assert told.startswith("not serving: the server has not started yet")
+            async with open_control(f"unix:{control}") as operator:
+                info: Any = await operator.call("system.info")
+                assert info["state"] == "starting"
             await trio.to_thread.run_sync(server.start)
             port = await node.wait_port()
             await ready(admin)
@@ -97,14 +102,30 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
             assert await node.end() == 0
 
 
-@pytest.mark.req("CLUS-03")
+@pytest.mark.req("CLUS-03", "CLUS-08")
 @trio_test
-async def test_a_node_that_waits_for_redis_can_be_stopped() -> None:
+async def test_a_node_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
-    async with serving("--redis", url) as node:
+    conf = tmp_path / "conf.toml"
+    await trio.Path(conf).write_text('[identity]\ntokens = [{ user = "ann", token = "t" }]\n')
+    async with serving("--redis", url, "--config", str(conf)) as node:
         await node.wait_logged("cannot connect")
+        assert any("users are per node" in line for line in node.log)
         assert await node.end() == 0
         assert any("received SIGTERM" in line for line in node.log)
+
+
+@pytest.mark.req("CLUS-01")
+@pytest.mark.parametrize("content", [None, ""])
+def test_check_config_reads_the_password(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    password, conf = tmp_path / "password", tmp_path / "conf.toml"
+    if content is not None:
+        password.write_text(content)
+    conf.write_text(f'[redis]\nurl = "redis://127.0.0.1"\npassword_file = "{password}"\n')
+    assert main(["check-config", str(conf)]) == 2
+    assert "password_file" in capsys.readouterr().err
 
 
 @pytest.mark.req("CLUS-05")

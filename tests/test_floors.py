@@ -83,6 +83,7 @@ ONLY: Final = {
     },
     "redis": {
         "errors",
+        "signatures",
         "metric_families",
         "option_checks",
         "secret_files",

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PER_NODE: Final = (
+    "users are per node: somebody may be logged in on each node, presence counts the users of this "
+    "one, and auth.revoke puts out those of this one; send every user to the same node if that "
+    "matters"
+)
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
 
@@ -186,6 +191,9 @@ class Services:
             return None
         from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
 
+        if self._held.identity is not None:  # CLUS-08
+            log.warning("%s", _PER_NODE)
+
         return Cluster(
             self._server,
             configuration.redis,
@@ -281,8 +289,7 @@ class Services:
             endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
             serve = partial(self._admin.serve, runtime, endpoints)
             await runtime.start_service("admin", serve, end=self._admin.end)
-        if self._cluster is not None:  # after the port, because it may wait for Redis
-            self._systemd.status("waiting for Redis")
+        if self._cluster is not None:
             await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
@@ -301,6 +308,9 @@ class Services:
             endpoints = self.endpoints["control"] = list(map(RenewableEndpoint, found))
             run = partial(self._control.run, runtime, endpoints)
             await runtime.start_service("control", run, end=self._control.end)
+        if self._cluster is not None:  # when operators can see that it waits
+            self._systemd.status("waiting for Redis")
+            await self._cluster.wait_joined()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

@@ -142,6 +142,8 @@ class FakeSubscription:
             await trio.sleep_forever()
         if not self._connection.connected:
             raise RedisUnavailable("no connection")
+        if self._connection.refusal is not None:
+            raise RedisCommandError(self._connection.refusal)
 
     def close(self) -> None:
         self._connection.subscriptions.remove(self)

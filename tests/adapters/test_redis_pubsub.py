@@ -103,6 +103,17 @@ async def test_a_namespace_is_subscribed_while_it_lasts() -> None:
     assert redis.count(b"app-request#/#") == 1
 
 
+@pytest.mark.req("BUS-29")
+@trio_test
+async def test_a_namespace_that_would_be_deaf_does_not_start() -> None:
+    node = Node(FakeRedis())
+    node.connection.refusal = "NOPERM no rights"
+    with pytest.raises(ConfigurationError, match=r"refuses what the namespace / has to .*NOPERM"):
+        await node.start()
+    node.connection.refusal = None
+    await node.start()
+
+
 @pytest.mark.req("BUS-02")
 @trio_test
 async def test_each_namespace_gets_its_own_broadcasts() -> None:
@@ -550,7 +561,7 @@ async def test_a_question_is_counted_and_answered(
         assert node.pubsub.statistics().questions_refused == 1
 
 
-@pytest.mark.req("BUS-29")
+@pytest.mark.req("BUS-32")
 @trio_test
 async def test_only_so_many_events_between_servers_wait(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

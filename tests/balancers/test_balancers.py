@@ -1,5 +1,6 @@
 """Three nodes behind nginx and HAProxy, with the files of the guide and official clients."""
 
+import json
 import re
 import signal
 from collections import Counter
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 from tests.balancers.balancing import BALANCERS, KINDS, WAYS, open_balancer
+from tests.cli_process import ServingProcess
 from tests.cluster_guide import PREFIXES, Ports, block, blocks, open_node, open_nodes
 from tests.interop.lobby_clients import open_clients
 from tests.interop.old_server import open_old_server
 from tests.redis_server import RedisServer
 from tests.test_cli_services import get
+from tests.wire import HttpClient
 from trio.testing import trio_test
 
 EACH = 4  # of each kind of client: more than there are nodes
@@ -32,6 +35,17 @@ async def refused(ports: Ports, *names: str) -> Counter[str]:
         )
         counts.update({reason: int(float(count)) for reason, count in found})
     return counts
+
+
+async def nodes_know_the_client(ports: Ports, nodes: dict[str, ServingProcess]) -> None:
+    """As far as the proxies of the client's own network tell who that is."""
+    http = HttpClient(ports[3000])
+    headers = [("X-Forwarded-For", "203.0.113.9")]
+    opened = await http.request("GET", "/socket.io/?EIO=4&transport=polling", headers)
+    await http.aclose()
+    sid = json.loads(opened.text[1:])["sid"]
+    (node,) = [nodes[name] for name, prefix in PREFIXES.items() if sid.startswith(prefix)]
+    await node.wait_logged("opened: polling from 203.0.113.9")
 
 
 async def wait_answered(ports: Ports, status: int) -> None:
@@ -69,6 +83,7 @@ async def test_clients_keep_their_nodes_and_find_others_when_one_is_killed(
         assert not clients.lost
         assert not clients.reasons
         assert not await refused(ports, *PREFIXES)
+        await nodes_know_the_client(ports, nodes)
 
         orphans, others = clients.on("aaaa"), clients.on("bbbb") | clients.on("cccc")
         assert orphans

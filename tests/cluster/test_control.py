@@ -136,7 +136,7 @@ async def test_nodes_of_other_programs_are_counted_as_unknown(autojump_clock: Mo
         }
 
 
-@pytest.mark.req("NODE-51")
+@pytest.mark.req("NODE-54")
 @trio_test
 async def test_a_call_that_does_not_go_out_reaches_nobody_else(autojump_clock: MockClock) -> None:
     async with open_cluster("a", "b") as cluster:
@@ -195,6 +195,28 @@ async def test_a_namespace_may_end_while_others_are_asked(autojump_clock: MockCl
         assert found["nodes"] == {"a": 0, "b": 1}
         await settle()
         assert events(there) == [["e"]]
+
+
+@pytest.mark.req("NODE-51")
+@trio_test
+async def test_a_node_alone_does_not_answer_for_all(autojump_clock: MockClock) -> None:
+    async with open_cluster("a", "b") as cluster:
+        a, b = cluster.nodes["a"], cluster.nodes["b"]
+        here, there = add(a, "r"), add(b, "r")
+        a.redis.cut()
+        for method, params in (
+            ("rooms.join", {"rooms": ["w"], "sockets": [here.public_id, there.public_id]}),
+            ("rooms.members", {"room": "r"}),
+            ("sockets.list", {}),
+            ("sockets.get", {"socket": there.public_id}),
+            ("sockets.disconnect", {"sockets": [here.public_id]}),
+        ):
+            for _ in range(2):  # at once, and when the other node has long been silent
+                with pytest.raises(ControlError, match="other nodes cannot be asked"):
+                    await a.call(method, **params)
+                await trio.sleep(5)
+        assert here.connected
+        assert not here.rooms & {"w"}
 
 
 @pytest.mark.req("NODE-31")

@@ -24,7 +24,9 @@ def table(report: Report) -> str:
         f"Longest time without a message for clients of the same node: "
         f"{report.longest_local_s * 1000:.0f} ms (at most {LOCAL_S * 1000:.0f}).",
         f"Most bytes that waited for Redis: {report.largest_queue_bytes:,} "
-        f"(at most {MAX_QUEUE_BYTES:,}). All has to be right after {RIGHT_S:g} s.",
+        f"(at most {MAX_QUEUE_BYTES:,}).",
+        f"The memory of nodes and clients has grown by {report.growth_bytes:,} bytes.",
+        f"All has to be right after {RIGHT_S:g} s.",
     ]
     return "\n".join([*lines, *(f"FAULT: {fault}" for fault in report.faults)])
 

@@ -89,6 +89,12 @@ class Clients:
         """Wait until all have joined."""
         await self.wait(lambda: len(self.at) == self.count)
 
+    async def wait_numbers(self) -> None:
+        """Wait until each has heard some numbers on its present connection."""
+        await self.wait(
+            lambda: all(len(self.numbers[client][-1]) > 5 for client in range(self.count))
+        )
+
     async def talk(self, text: str) -> None:
         """Have everybody say something; wait until everybody has heard all others, once."""
         assert self._process.stdin is not None

@@ -316,13 +316,25 @@ async def test_a_later_fault_is_no_exception(
         assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
+@trio_test
+async def test_receivers_are_plain_functions(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def receive(*_: Any) -> None: ...
+
+    async with connected(tmp_path) as (redis, _):
+        with pytest.raises(LocalProtocolError, match="receive has to be a plain function"):
+            redis.subscribe("news", receive)
+        with pytest.raises(LocalProtocolError, match="gap has to be a plain function"):
+            redis.subscribe("news", lambda *_: None, gap=receive)
+        assert redis.statistics().channels == 1  # that of the probe
+
+
 @pytest.mark.req("REDIS-12", "REDIS-13")
 @trio_test
 async def test_a_full_queue_refuses_with_its_numbers(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with connected(tmp_path, max_commands=16, max_queue_bytes=2000) as (redis, server):
-        with pytest.raises(RedisUnavailable, match="SET was not sent: the queue is full, with"):
+        with pytest.raises(LocalProtocolError, match="SET was not sent: it has 3,0"):
             await redis.execute("SET", "k", "x" * 3000)
         await redis.execute("ECHO", "x")
         hold(server, b"PUBLISH")

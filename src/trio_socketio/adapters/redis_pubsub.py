@@ -39,7 +39,13 @@ from trio_socketio.codec.redis_messages import (
     room_names,
 )
 from trio_socketio.codec.socket_packet import PacketType
-from trio_socketio.errors import AckTimeout, OptionError, TrioSocketIOError
+from trio_socketio.errors import (
+    AckTimeout,
+    ConfigurationError,
+    OptionError,
+    RedisCommandError,
+    TrioSocketIOError,
+)
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.acks import GatheredAcks
 from trio_socketio.socketio.adapter import AdaptedPlace, Adapter
@@ -112,6 +118,8 @@ class RedisPubSub:
 class RedisAdapter(Adapter):
     """Serves the sockets of one namespace, on this server and on all others that share a Redis.
 
+    It has 21 methods: those of an adapter, and all_rooms, which servers of Node have as well.
+
     Args:
         namespace: the namespace.
         bus: the connection to Redis.
@@ -141,10 +149,19 @@ class RedisAdapter(Adapter):
         """Subscribe to the channels of the namespace, before any client joins it.
 
         While Redis is away, clients join all the same, and the subscription follows (BUS-20).
+
+        Raises:
+            ConfigurationError: Redis refuses the subscription, which will not change by itself.
         """
         if self._namespace._recovery is not None:
             self._bus.tell_recovery()
-        await self._hear()
+        try:
+            await self._hear()
+        except RedisCommandError as error:  # BUS-29
+            raise ConfigurationError(
+                f"Redis refuses what the namespace {self._namespace.name} has to subscribe to: "
+                f"{error}; the guide about clusters has the rights that a node needs"
+            ) from None
 
     async def _hear(self) -> None:
         if not self._subscriptions:
@@ -161,6 +178,8 @@ class RedisAdapter(Adapter):
                 await self._bus.broadcasts.wait_confirmed()
                 for subscription in self._subscriptions:
                     await subscription.wait_confirmed()
+        except RedisCommandError:
+            raise
         except TrioSocketIOError as error:
             self._bus.tell_unheard(self._namespace.name, str(error))
         if scope.cancelled_caught:

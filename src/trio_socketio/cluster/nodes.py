@@ -24,6 +24,8 @@ from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
 from trio_socketio.cluster.questions import OpenQuestion
 from trio_socketio.codec.node_messages import (
+    NODE_NAME,
+    NODE_NAME_RULE,
     Answer,
     Ask,
     Beat,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
+_NAME: Final = re.compile(NODE_NAME).match
 _START_S: Final = 2 * SILENCE_S
 """The time after which a node starts without its name, because Redis does not answer."""
 _STATES: Final[dict[str, "NodeState"]] = {"serving": "serving", "stopping": "draining"}
@@ -94,8 +96,7 @@ class ClusterNodes:
     Args:
         redis: the connection.
         server: the server of this node.
-        name: of this node: letters, digits and ``._:-``, at most 64. No other living node may have
-            it.
+        name: of this node: as NODE_NAME has it. No other living node may have it.
         prefix: begins the names of the channels.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
@@ -118,9 +119,7 @@ class ClusterNodes:
         max_answer_bytes: int = 1 << 20,
     ) -> None:
         if not _NAME(name):
-            raise ConfigurationError(
-                f"the name of a node is letters, digits and . _ : -, at most 64, not {name!r}"
-            )
+            raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
         self.name = name
         self._redis = redis
         self._server = server
@@ -191,6 +190,8 @@ class ClusterNodes:
     @property
     def fault(self) -> str:
         """Why this node is not one of the cluster, in a few words; empty if it is."""
+        if not self._redis.connected:
+            return "there is no connection to Redis"
         if self._machine.is_member:
             return ""
         if self._refused is not None:
@@ -248,7 +249,7 @@ class ClusterNodes:
         if self._machine.own.state is State.REFUSED and self._refused is not None:
             raise ConfigurationError(_tell_refusal(self.name, self._refused))
         if not self._machine.is_member:
-            log.warning("%s; it is claimed when Redis answers", self.fault)
+            log.warning("the name %r is not claimed yet; it is when Redis answers", self.name)
 
     async def _keep_time(self) -> None:
         while True:

@@ -3,15 +3,14 @@
 import re
 from typing import Final
 
+from trio_socketio.codec.node_messages import NODE_NAME, NODE_NAME_RULE
 from trio_socketio.errors import OptionError
 from trio_socketio.option_checks import OptionGroup
 
 ADAPTERS: Final = ("pubsub",)
 """The adapters by which nodes reach each other's clients."""
 
-NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
-"""Matches what a node may be called; host:pid, which it is called by default, is such a name."""
-
+_NAME: Final = re.compile(NODE_NAME).match
 _KEY: Final = re.compile(r"[!-~]{1,64}").fullmatch
 
 
@@ -35,12 +34,8 @@ class ClusterOptions(OptionGroup, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.node is not None and not NODE_NAME(self.node):
-            raise OptionError(
-                "node",
-                "expected letters, digits and . _ : -, at most 64, that begin with a letter or "
-                f"digit, not {self.node!r}",
-            )
+        if self.node is not None and not _NAME(self.node):
+            raise OptionError("node", f"expected {NODE_NAME_RULE}, not {self.node!r}")
         if self.adapter not in ADAPTERS:
             raise OptionError("adapter", f"must be {' or '.join(ADAPTERS)}, not {self.adapter!r}")
         if not _KEY(self.key):

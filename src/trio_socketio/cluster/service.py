@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.redis.redis import Redis
+from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.options import ClusterOptions
@@ -49,6 +52,7 @@ class Cluster:
                 "[redis] url and the app contradict each other, because the app has given its "
                 "Server an adapter: leave out one of them"
             )
+        self._joined = trio.Event()
         self.redis = Redis(redis)
         self.adapters = RedisPubSub(
             self.redis, key=options.key, request_timeout_s=options.request_timeout_s
@@ -64,16 +68,31 @@ class Cluster:
         )
 
     async def start(self, runtime: "Runtime") -> None:
-        """Connect to Redis, and be one of its nodes; both end with the runtime.
+        """Begin to connect to Redis, and to be one of its nodes; both end with the runtime.
 
-        It waits for as long as Redis cannot be reached. Until then no client is let in, because
-        other nodes could not reach it.
-
-        Raises:
-            ConfigurationError: Redis does not let us in, or another node has the name.
+        They are services of their own, because a node says goodbye while it still has Redis. A
+        ConfigurationError of theirs ends the program: Redis refuses us, or the name is taken.
         """
-        await runtime.start_service("redis", self.redis.run)
-        await runtime.start_service("nodes", self.nodes.run)
+        await runtime.start_service("redis", self._run_redis)
+        await runtime.start_service("nodes", self._run_nodes)
+
+    async def _run_redis(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()  # at once, so that control and metrics are there while it waits
+        await self.redis.run()
+
+    async def _run_nodes(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await self.redis.wait_connected()
+        async with alone(trio.open_nursery()) as nursery:
+            await nursery.start(self.nodes.run)
+            self._joined.set()
+
+    async def wait_joined(self) -> None:
+        """Wait until this node is one of the cluster: for as long as Redis cannot be reached.
+
+        Until then no client is let in, because other nodes could not reach it.
+        """
+        await self._joined.wait()
 
     def check_redis(self) -> str:
         """Return why Redis cannot be used; empty text if it can; see ops.health."""

@@ -1,8 +1,8 @@
 """Messages between our nodes, as they travel over Redis: one JSON object each.
 
 They are JSON rather than MessagePack because most of their bytes are calls and answers of the
-control API. These are JSON text already, and go into a message and out of it as they are. An
-operator can also read along, with SUBSCRIBE in redis-cli.
+control API. These are JSON text already, and go into a message and out of it as they are. They may
+hold what clients have sent to prove who they are, where a backend on another node is asked.
 
 A message has a version and a type. Fields may be added to a type without a new version, because
 fields that are unknown are ignored.
@@ -21,7 +21,11 @@ MAX_NAMESPACES: Final = 100
 """The most namespaces that a node lists by name; more of them are listed as `EVERY_NAMESPACE`."""
 EVERY_NAMESPACE: Final = "*"
 
-NodeName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
+NODE_NAME: Final = r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
+"""Matches what a node may be called: host:pid by default; a host has up to 64 characters."""
+NODE_NAME_RULE: Final = "letters, digits and . _ : -, at most 128, the first a letter or digit"
+
+NodeName = Annotated[str, Meta(pattern=NODE_NAME)]
 Boot = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")]
 NodeState = Literal["starting", "serving", "draining"]
 _Namespaces = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMESPACES)]

@@ -18,7 +18,7 @@ _REDIS: Final[Place] = ("redis", "url")
 _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     **{
         ("cluster", name): (_REDIS,)
-        for name in ("adapter", "key", "request_timeout_s")  # a node alone may have a name, too
+        for name in ("node", "adapter", "key", "request_timeout_s")
     },
     **{
         ("redis", name): (_REDIS,)

@@ -23,6 +23,7 @@ from trio_socketio.im.presence.courier import prepare_address
 from trio_socketio.net.tls import create_context
 from trio_socketio.ops.admin import find_exposure
 from trio_socketio.ops.admin_options import split_listen
+from trio_socketio.redis.dialing import read_access
 from trio_socketio.runtime.addresses import Address, is_local, resolve_hosts
 from trio_socketio.runtime.listeners import check_unix_path
 from trio_socketio.socketio.client_files import find_client
@@ -48,6 +49,13 @@ def find_faults_around(configuration: Configuration, settings: Settings) -> Iter
             prepare_address(configuration.presence.webhook)
         except OptionError as error:
             yield f"{where.within('presence', f'webhook.{error.option}')}: {error.reason}"
+    if configuration.redis.url is not None:
+        try:
+            read_access(configuration.redis)
+        except OptionError as error:
+            yield f"{where('redis', error.option)}: {error.reason}"
+        except ConfigurationError as error:
+            yield f"{where('redis', 'password_file')}: {error}"
     client = configuration.client_files
     if client.serve and client.folder is not None:
         yield from _try(where("client_files", "folder"), find_client, client.folder)

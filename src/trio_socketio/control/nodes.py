@@ -67,6 +67,10 @@ class Nodes(Protocol):
     def name(self) -> str:
         """The name of this node."""
 
+    @property
+    def fault(self) -> str:
+        """Why this node is not one of the cluster, in a few words; empty if it is."""
+
     def others(self) -> "list[NodeFacts]":
         """Return the other nodes that live, in the order of their names."""
 

@@ -13,7 +13,7 @@ import trio
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.call_queue import drive
 from trio_socketio.control.caller import Caller
-from trio_socketio.control.failures import timed_out
+from trio_socketio.control.failures import timed_out, unavailable
 from trio_socketio.control.methods import Method
 from trio_socketio.control.nodes import Answers, Nodes, Question
 from trio_socketio.control.spread import Parts, Spread
@@ -62,6 +62,10 @@ class Spreading:
         self, method: Method, spread: Spread, given: dict[str, Any], caller: Caller
     ) -> Any:
         """Make a call that each node makes for its own clients."""
+        if self._nodes.fault:  # NODE-51: half of an answer looks like one
+            raise unavailable(
+                f"other nodes cannot be asked, so nothing was done here either: {self._nodes.fault}"
+            )
         results: dict[str, Any] = {}
         fault: ControlError | None = None
         told = {**method.tell(given, spread.left_out), **spread.added}
@@ -165,7 +169,7 @@ class Spreading:
 class _Sending:
     """Sends the question about a call behind the call, if that is on its way to other nodes.
 
-    Without the call, they would reply as if it had reached their clients (NODE-51).
+    Without the call, they would reply as if it had reached their clients (NODE-54).
 
     Args:
         question: about the call.

@@ -25,7 +25,7 @@ async def open_redis(
             ``unix://[[USER]:PASSWORD@]/PATH[?db=DB]``. None means the options' URL.
         options: times and bounds, and the URL if it is not given.
     Raises:
-        ConfigurationError: the URL, an option or a file cannot be used, or Redis does not let us in.
+        ConfigurationError: the URL, an option or a file cannot be used, or Redis refuses us.
     """
     if url is not None and options is not None:
         raise ConfigurationError("the url is given twice: leave it out, and give it in the options")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import trio
 
 from trio_socketio.acks import check_timeout
-from trio_socketio.errors import RedisUnavailable
+from trio_socketio.errors import LocalProtocolError, RedisUnavailable
 from trio_socketio.redis.commands import Answer, Argument, check_command, not_answered, pack
 from trio_socketio.redis.link import Link
 from trio_socketio.redis.options import RedisOptions
@@ -17,6 +17,7 @@ from trio_socketio.redis.statistics import Counts, RedisStatistics
 from trio_socketio.redis.subscriptions import Gap, Receive, Subscription, Subscriptions
 from trio_socketio.runtime.failures import FailureLog
 from trio_socketio.runtime.sampling import Pace, SampledLog
+from trio_socketio.signatures import is_async
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +127,12 @@ class Redis:
         Returns:
             The subscription, which lasts until it is closed.
         Raises:
-            LocalProtocolError: the call comes from another thread.
+            LocalProtocolError: the call comes from another thread, or a function is async.
         """
         self._subscriptions.check_thread()
+        for name, function in (("receive", receive), ("gap", gap)):
+            if function is not None and is_async(function):
+                raise LocalProtocolError(f"{name} has to be a plain function, not an async one")
         return self._subscriptions.subscribe(channel, receive, pattern=pattern, gap=gap)
 
     async def execute(self, *arguments: Argument, timeout_s: float | None = None) -> Any:
@@ -149,8 +153,8 @@ class Redis:
             RedisUnavailable: there is no connection or the queue is full, and nothing was sent; or
                 the connection was lost before the answer.
             TimeoutError: there is no answer in time.
-            LocalProtocolError: the command cannot be given on a connection that is shared, or an
-                argument is of another type.
+            LocalProtocolError: the command cannot be given on a connection that is shared, is too
+                large for the queue, or has an argument of another type.
         """
         if get_ident() != self._thread:
             self._subscriptions.check_thread()
@@ -174,6 +178,11 @@ class Redis:
         if pipeline is None or pipeline.is_lost:
             why = self.fault or "it is being made"
             raise RedisUnavailable(f"{name} was not sent: there is no connection to Redis: {why}")
+        if len(command) > self._options.max_queue_bytes:
+            raise LocalProtocolError(
+                f"{name} was not sent: it has {len(command):,} bytes, and the queue holds "
+                f"{self._options.max_queue_bytes:,} (max_queue_bytes)"
+            )
         raise RedisUnavailable(
             f"{name} was not sent: the queue is full, with {pipeline.waiting} commands that wait "
             f"for answers and {pipeline.unsent_bytes} bytes that wait to be sent (max_commands, "

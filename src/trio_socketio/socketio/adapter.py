@@ -371,7 +371,7 @@ class Adapter:
             answer: called with what the handler returns; not called if the handler fails or there
                 is none.
         Returns:
-            False if too many events wait for their handlers; then this one is dropped (BUS-29).
+            False if too many events wait for their handlers; then this one is dropped (BUS-32).
         """
         namespace = self._namespace
         namespace._workers.check_thread()

@@ -1,0 +1,12 @@
+"""Ends the run at once, with one clear line, if a program is not there that the tests drive."""
+
+import pytest
+from tests.balancers.balancing import BALANCERS, Missing, find
+
+
+def pytest_sessionstart() -> None:
+    try:
+        for program in (*BALANCERS, "node"):
+            find(program)
+    except Missing as error:
+        pytest.exit(str(error), returncode=2)
