@@ -107,7 +107,9 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
 async def test_a_node_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
     conf = tmp_path / "conf.toml"
-    await trio.Path(conf).write_text('[identity]\ntokens = [{ user = "ann", token = "t" }]\n')
+    await trio.Path(conf).write_text(
+        '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n'
+    )
     async with serving("--redis", url, "--config", str(conf)) as node:
         await node.wait_logged("cannot connect")
         assert any("users are per node" in line for line in node.log)

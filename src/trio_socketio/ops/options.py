@@ -10,7 +10,7 @@ from trio_socketio.option_checks import OptionGroup
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 PARTS: Final = (
-    "app", "cli", "client", "cluster", "configuration", "control", "engine", "http", "im", "lobby",
+    "adapters", "app", "cli", "client", "cluster", "configuration", "control", "engine", "http", "im", "lobby",
     "net", "ops", "redis", "runtime", "services", "socketio", "standalone",
 )  # fmt: skip
 """The parts of this package whose levels can be set separately."""
