@@ -43,18 +43,13 @@ class Held:
 class HeldStore:
     """Passes everything on to a store.
 
-    Args:
-        inner: the store.
-        at_once: whether it answers without waiting while nothing is held.
-
     Attributes:
         hold: what is held, such as "claim before" or "release after".
         held: the calls that are held now, oldest first.
     """
 
-    def __init__(self, inner: PresenceStore, *, at_once: bool = True) -> None:
+    def __init__(self, inner: PresenceStore) -> None:
         self.inner = inner
-        self._at_once = at_once
         self.hold: set[str] = set()
         self.held: list[Held] = []
 
@@ -71,10 +66,6 @@ class HeldStore:
         self.hold.clear()
         for held in tuple(self.held):
             self.let_go(held)
-
-    def _check_answers(self, *places: str) -> None:
-        if not self._at_once or self.hold.intersection(places):
-            raise trio.WouldBlock
 
     async def _stop(self, at: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -114,19 +105,11 @@ class HeldStore:
         await self._stop("claim after")
         return outcome
 
-    def claim_nowait(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
-        self._check_answers("claim before", "claim after")
-        return self.inner.claim_nowait(request)
-
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await self._stop("release before")
         outcome = await self.inner.release(ref, reason)
         await self._stop("release after")
         return outcome
-
-    def release_nowait(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
-        self._check_answers("release before", "release after")
-        return self.inner.release_nowait(ref, reason)
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
         await self._stop("kick before")

@@ -115,14 +115,12 @@ MISTAKES: Final = (
     Mistake(
         "an event before the state",
         MEMORY,
-        "        return self.claim_nowait(request)\n",
-        """        shelf = self._books.open(request.namespace)
-        before = shelf.book.users.copy()
-        outcome = self.claim_nowait(request)
+        "        outcome = shelf.book.claim(request, self._alive(), time.time())\n",
+        """        before = shelf.book.users.copy()
+        outcome = shelf.book.claim(request, self._alive(), time.time())
         shelf.book.users, after = before, shelf.book.users
         await trio.lowlevel.checkpoint()
         shelf.book.users = after
-        return outcome
 """,
         STORE,
     ),
@@ -188,8 +186,8 @@ MISTAKES: Final = (
     Mistake(
         "a client that enters while the old one is in on another node",
         SEATS,
-        "            if awaits and claim.state is State.HELD:\n",
-        "            if False:\n",
+        "        if outcome.awaits and claim.state is State.HELD:\n",
+        "        if False:\n",
         SESSIONS,
     ),
     Mistake(

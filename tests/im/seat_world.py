@@ -17,7 +17,6 @@ from trio.testing import wait_all_tasks_blocked
 from trio_socketio import Joining, JoiningState, Server, ServerOptions, Socket, Step
 from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.runtime import jobs, poller
-from trio_socketio.socketio.steps import Awaited
 
 AWAY_S = 60.0
 LINGER_S = 20.0
@@ -64,18 +63,10 @@ class SeatWorld:
         takeover: of all namespaces.
         linger_s: of all namespaces.
         count: how many servers there are.
-        at_once: whether the store answers without waiting.
     """
 
-    def __init__(
-        self,
-        *,
-        takeover: Any = "strict",
-        linger_s: float = 0.0,
-        count: int = 2,
-        at_once: bool = True,
-    ) -> None:
-        self.store = HeldStore(MemoryStore(), at_once=at_once)
+    def __init__(self, *, takeover: Any = "strict", linger_s: float = 0.0, count: int = 2) -> None:
+        self.store = HeldStore(MemoryStore())
         self.readers = {name: Reader(self.store.inner, name) for name in NAMESPACES}
         self.visitors: list[Visitor] = []
         self.defects = Defects()
@@ -113,9 +104,9 @@ class SeatWorld:
             space.on("busy")(self._be_busy)
         return presence
 
-    def _come_late(self, joining: Joining) -> Awaited | None:
-        is_late = joining.auth.get("late")
-        return Awaited(self.visitors[joining.auth["n"]].gate.wait, ()) if is_late else None
+    async def _come_late(self, joining: Joining) -> None:
+        if joining.auth.get("late"):
+            await self.visitors[joining.auth["n"]].gate.wait()
 
     async def _be_busy(self, socket: Socket, number: int) -> None:
         await self.visitors[number].busy.wait()

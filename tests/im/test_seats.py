@@ -66,31 +66,6 @@ async def test_a_client_is_online_from_its_joining_to_its_leaving(mock_clock: Mo
         assert world.reasons("/newest") == [None, "client namespace disconnect"]
 
 
-@pytest.mark.req("PRES-88")
-@pytest.mark.parametrize("at_once", [True, False])
-@trio_test
-async def test_only_a_store_that_has_to_be_waited_for_takes_a_task(
-    at_once: bool, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running(count=1, at_once=at_once) as world:
-        workers = world.servers[0]._host.workers
-        spawned: list[Any] = []
-
-        def spawn(*work: Any) -> bool:
-            spawned.append(work)
-            return type(workers).spawn(workers, *work)
-
-        monkeypatch.setattr(workers, "spawn", spawn)
-        ann = await world.come(0, "/newest", "ann")
-        assert ann.is_in
-        (socket,) = world.sockets("/newest")
-        assert len(spawned) == (0 if at_once else 1)
-        socket.disconnect()
-        assert world.presences[0].statistics().releasing == (0 if at_once else 1)
-        await world.settle()
-        assert world.types("/newest") == ["online", "offline"]
-
-
 @pytest.mark.req("PRES-10", "PRES-53")
 @pytest.mark.parametrize("server", [0, 1])
 @trio_test

@@ -48,13 +48,12 @@ class SessionMachine(RuleBasedStateMachine):
         namespace=st.sampled_from(("/newest", "/newest", "/reject", "/many")),
         takeover=st.sampled_from(("strict", "strict", "fast")),
         linger_s=st.sampled_from((0.0, LINGER_S)),
-        at_once=st.booleans(),
     )
-    def begin(self, namespace: str, takeover: str, linger_s: float, at_once: bool) -> None:
+    def begin(self, namespace: str, takeover: str, linger_s: float) -> None:
         self.thread = MemoryWorld()
         self.here = namespace
         self.takeover = takeover
-        self.world = SeatWorld(takeover=takeover, linger_s=linger_s, at_once=at_once)
+        self.world = SeatWorld(takeover=takeover, linger_s=linger_s)
         self.thread.do(self.world.start, self.thread._nursery)
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:

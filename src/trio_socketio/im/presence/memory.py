@@ -42,7 +42,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 24 methods, nearly all of which are those of the interface.
+    It has 22 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -125,9 +125,6 @@ class MemoryStore:
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await trio.lowlevel.checkpoint()
-        return self.claim_nowait(request)
-
-    def claim_nowait(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         shelf = self._books.open(request.namespace)
         outcome = shelf.book.claim(request, self._alive(), time.time())
         self._note(shelf)
@@ -135,9 +132,6 @@ class MemoryStore:
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await trio.lowlevel.checkpoint()
-        return self.release_nowait(ref, reason)
-
-    def release_nowait(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         shelf = self._books.open(ref.namespace)
         outcome = shelf.book.release(ref, reason, self._alive(), time.time())
         self._note(shelf)

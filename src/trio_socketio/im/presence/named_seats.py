@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from trio_socketio.im.presence.seats import Seats
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.steps import Awaited
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.node import Node
     from trio_socketio.im.presence.options import PresenceOptions
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
-    from trio_socketio.socketio.steps import Awaited
 
 
 class NamedSeats(Observer):
@@ -37,9 +37,10 @@ class NamedSeats(Observer):
     ) -> None:
         def furnish(name: str | None) -> Seats | None:
             chosen = options.resolve(name)
-            return None if chosen is None else Seats(node, chosen, timeout_s)
+            return None if chosen is None else Seats(node, chosen)
 
         self._asks = asks
+        self._timeout_s = timeout_s
         self._by_pattern = {one.name: furnish(one.name) for one in options.namespaces}
         self._default = furnish(None)
         self._seats = ByNamespace(self._by_pattern, self._default)
@@ -55,19 +56,14 @@ class NamedSeats(Observer):
             if seats is not None and chosen is not None:
                 seats.options = chosen
 
-    @property
-    def are_there(self) -> bool:
-        """Whether any namespace has seats; options that can be reloaded do not change that."""
-        return any(seats is not None for seats in (self._default, *self._by_pattern.values()))
-
     def find(self, namespace: str) -> Seats | None:
         """Return the seats of a namespace; None if it has none."""
         return self._seats.find(namespace) if self._asks(namespace) else None
 
-    def take(self, joining: "Joining") -> "Awaited | None":
+    def take(self, joining: "Joining") -> Awaited | None:
         """Take a seat for a client: the step of the stage SEAT."""
         seats = self.find(joining.name)
-        return None if seats is None else seats.take(joining)
+        return None if seats is None else Awaited(seats.take, (joining,), self._timeout_s)
 
     def joined(self, socket: "Socket") -> None:
         seats = self.find(socket.namespace.name)

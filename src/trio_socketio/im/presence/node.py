@@ -19,14 +19,7 @@ from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.releases import Releases
 from trio_socketio.im.presence.store import PresenceStore
 from trio_socketio.protocol.claim_life import Input, State
-from trio_socketio.protocol.presence_claims import (
-    KICKED,
-    REPLACED,
-    Fenced,
-    Order,
-    Released,
-    Stale,
-)
+from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,20 +123,9 @@ class Node:
         """Have a claim released, unless others have ended it; called once its client has left."""
         claim.move(Input.LEFT)
         claim.socket = None
-        if claim.state is State.RELEASING and not self._release_now(claim, reason):
+        if claim.state is State.RELEASING:
             self.releases.add(claim, reason)
             self._changed.set()
-
-    def _release_now(self, claim: Claim, reason: str) -> bool:
-        """Release a claim if the store answers at once; return whether that is done."""
-        if self.releases.is_behind(*claim.place):  # those of a user keep their order
-            return False
-        try:
-            outcome = self.store.release_nowait(claim.refer(self.boot), reason)
-        except trio.WouldBlock:
-            return False
-        self._settle(claim, outcome)
-        return True
 
     def linger(self, claim: Claim, reason: str, until: float, saved_until: float) -> None:
         """Hold the seat of a client that was lost (PRES-56).
@@ -302,13 +284,9 @@ class Node:
 
     async def _take_release(self, claim: Claim, reason: str) -> None:
         outcome = await insist(lambda: self.store.release(claim.refer(self.boot), reason))
-        self.releases.note_taken(claim)
-        self._settle(claim, outcome)
-
-    def _settle(self, claim: Claim, outcome: Released | Stale | Fenced) -> None:
-        """Note that the store has taken the release of a claim."""
         if isinstance(outcome, Fenced):
             log.warning("presence: %r is left to others, as the lease has ended", claim)
+        self.releases.note_taken(claim)
         claim.move(Input.SETTLED)
         self._forget_if_over(claim)
 

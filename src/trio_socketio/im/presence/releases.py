@@ -53,10 +53,6 @@ class Releases:
         for claim in tuple(self._queue):
             self.note_taken(claim)
 
-    def is_behind(self, namespace: str, user: str) -> bool:
-        """Whether a release of a user's client on this node has not been taken yet."""
-        return (namespace, user) in self._last
-
     async def wait_taken(self, namespace: str, user: str) -> None:
         """Wait until the store has taken the releases of a user's clients on this node (PRES-51).
 

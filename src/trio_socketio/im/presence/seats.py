@@ -21,12 +21,10 @@ from trio_socketio.protocol.presence_claims import (
 )
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
 from trio_socketio.socketio.registrar import Observer
-from trio_socketio.socketio.steps import Awaited
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.node import Node
     from trio_socketio.protocol.presence_claims import Fenced
-    from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
 
@@ -88,42 +86,27 @@ class Seats(Observer):
     Args:
         node: makes the claims.
         options: see SeatOptions.
-        timeout_s: how long a client may wait for its seat; None means hook_timeout_s.
     """
 
-    def __init__(self, node: "Node", options: SeatOptions, timeout_s: float | None = None) -> None:
+    def __init__(self, node: "Node", options: SeatOptions) -> None:
         self.options = options
-        self._timeout_s = timeout_s
         self._node = node
         self._claims: dict[Socket, Claim] = {}
 
     # -- joining
 
-    def take(self, joining: "Joining") -> Awaited | None:
+    async def take(self, joining: "Joining") -> None:
         """Take a seat for a client: the step of the stage SEAT (PRES-51).
 
-        Returns:
-            What has to be awaited, unless the store answers at once.
         Raises:
-            ConnectRefused: the client gets no seat.
+            ConnectRefused: it gets none.
         """
-        socket = joining.socket
+        socket, node = joining.socket, self._node
         assert socket is not None
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
-        if self._node.releases.is_behind(socket.namespace.name, user):
-            return Awaited(self._take_later, (joining, socket, user), self._timeout_s)
-        return self._take(joining, socket, user)
-
-    async def _take_later(self, joining: "Joining", socket: "Socket", user: str) -> None:
-        await self._node.releases.wait_taken(socket.namespace.name, user)
-        awaited = self._take(joining, socket, user)
-        if awaited is not None:
-            await awaited.function(*awaited.arguments)
-
-    def _take(self, joining: "Joining", socket: "Socket", user: str) -> Awaited | None:
-        node = self._node
+        await node.releases.wait_taken(socket.namespace.name, user)
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
@@ -134,9 +117,20 @@ class Seats(Observer):
             self._undo(claim, socket, lost, joining.state)
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
+        try:
+            await self._claim(claim, recovers=recovers)
+        except StoreUnavailable as error:
+            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
+        finally:
+            claim.leave_step()
+        if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
+            raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
+
+    async def _claim(self, claim: Claim, *, recovers: bool) -> None:
+        node = self._node
         request = ClaimRequest(
             namespace=claim.namespace,
-            user=user,
+            user=claim.user,
             id=claim.id,
             node=node.name,
             boot=node.boot,
@@ -146,49 +140,7 @@ class Seats(Observer):
             takeover=self.options.takeover,
             recovers=recovers,
         )
-        try:
-            outcome = node.store.claim_nowait(request)
-        except trio.WouldBlock:
-            return Awaited(self._wait, (claim, request, None), self._timeout_s)
-        awaits = self._go_by(claim, outcome)
-        if awaits:
-            return Awaited(self._wait, (claim, request, awaits), self._timeout_s)
-        claim.leave_step()
-        return None
-
-    async def _wait(
-        self, claim: Claim, request: ClaimRequest, awaits: "tuple[Cursor, ...] | None"
-    ) -> None:
-        """Wait for the answer of the store, and until older clients on other nodes are out.
-
-        Args:
-            claim: of the client.
-            request: for the store.
-            awaits: the claims of these clients; None if the store has not answered yet.
-        """
-        try:
-            if awaits is None:
-                awaits = self._go_by(claim, await self._ask(request))
-            if awaits and claim.state is State.HELD:
-                wait_s = FAST_S if self.options.takeover == "fast" else inf
-                with claim.open_wait(trio.current_time() + wait_s):
-                    await self._node.store.wait_confirmed(claim.namespace, claim.user, awaits)
-        except StoreUnavailable as error:
-            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
-        finally:
-            claim.leave_step()
-        if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
-            raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
-
-    def _go_by(self, claim: Claim, outcome: "Claimed | Taken | Fenced") -> "tuple[Cursor, ...]":
-        """Go by the answer of the store.
-
-        Returns:
-            The claims of other nodes whose clients have to be out before this one may enter.
-        Raises:
-            ConnectRefused: the client gets no seat.
-        """
-        node = self._node
+        outcome = await self._ask(request)
         if not isinstance(outcome, Claimed):
             node.note_refused(claim)
             if isinstance(outcome, Taken):
@@ -197,7 +149,10 @@ class Seats(Observer):
         node.note_claimed(claim, outcome.token)
         for order in outcome.orders:  # PRES-55: older clients on this node are out from now on
             node.obey(order)
-        return outcome.awaits
+        if outcome.awaits and claim.state is State.HELD:
+            wait_s = FAST_S if self.options.takeover == "fast" else inf
+            with claim.open_wait(trio.current_time() + wait_s):
+                await node.store.wait_confirmed(claim.namespace, claim.user, outcome.awaits)
 
     async def _ask(self, request: ClaimRequest) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled

@@ -153,8 +153,8 @@ class Presence:
         channel = self._server.of(namespace) if isinstance(namespace, str) else namespace
         if channel in self._seats or self._named is not None:
             raise LocalProtocolError(f"{channel.name} has seats already")
-        seats = self._seats[channel] = Seats(self._node, options, self._timeout_s)
-        channel.add_steps([Step(JoiningState.SEAT, seats.take)])
+        seats = self._seats[channel] = Seats(self._node, options)
+        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=self._timeout_s)])
         channel.observe(seats)
 
     def seat_by_name(self, options: PresenceOptions, asks: Callable[[str], bool]) -> None:
@@ -173,9 +173,8 @@ class Presence:
             raise LocalProtocolError("the server has seats already")
         self._named = named = NamedSeats(self._node, options, asks, self._timeout_s)
         self._options = options
-        if named.are_there:
-            self._server.add_steps([Step(JoiningState.SEAT, named.take)])
-            self._server.observe(named)
+        self._server.add_steps([Step(JoiningState.SEAT, named.take)])
+        self._server.observe(named)
 
     def apply(self, options: PresenceOptions) -> None:
         """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""

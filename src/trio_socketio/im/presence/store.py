@@ -91,26 +91,12 @@ class PresenceStore(Protocol):
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         """Ask for a seat for a client."""
 
-    def claim_nowait(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
-        """Ask for a seat without waiting, so that the client needs no task to enter.
-
-        Raises:
-            WouldBlock: the store has to wait for somebody; nothing was done.
-        """
-
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         """End a claim of the node's own, whose client has left.
 
         Args:
             ref: names the claim.
             reason: of the disconnect.
-        """
-
-    def release_nowait(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
-        """End a claim without waiting; otherwise as `release`.
-
-        Raises:
-            WouldBlock: the store has to wait for somebody; nothing was done.
         """
 
     async def kick(self, namespace: str, user: str) -> Kicked | Absent:
