@@ -551,7 +551,10 @@ def test_the_end_puts_back_what_was_there(pipe: Pipe) -> None:
     [
         ({"level": "loud"}, "level: expected debug, info, warning or error, not 'loud'"),
         ({"format": "xml"}, "format: expected text or json, not 'xml'"),
-        ({"levels": {"engien": "info"}}, "levels: 'engien' is not a part; the parts are app, cli"),
+        (
+            {"levels": {"engien": "info"}},
+            "levels: 'engien' is not a part; the parts are adapters, app, cli",
+        ),
         ({"levels": {"engine": "x"}}, "levels.engine: expected debug, info, warning or error"),
         ({"levels": {"logger:": "info"}}, "levels: 'logger:' is not a part"),
         ({"levels": "debug"}, "levels: expected a level by part, not 'debug'"),

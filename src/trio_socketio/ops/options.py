@@ -10,8 +10,8 @@ from trio_socketio.option_checks import OptionGroup
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 PARTS: Final = (
-    "adapters", "app", "cli", "client", "cluster", "configuration", "control", "engine", "http", "im", "lobby",
-    "net", "ops", "redis", "runtime", "services", "socketio", "standalone",
+    "adapters", "app", "cli", "client", "cluster", "configuration", "control", "engine", "http",
+    "im", "lobby", "net", "ops", "redis", "runtime", "services", "socketio", "standalone",
 )  # fmt: skip
 """The parts of this package whose levels can be set separately."""
 OTHER: Final = "logger:"

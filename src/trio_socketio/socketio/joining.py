@@ -339,6 +339,7 @@ class Joining:
         if self.state is State.REFUSED:  # a hook of a room has disconnected the socket
             return
         self.state = advance(self.state, State.JOINED)
+        self._undos = None  # they may refer to the joining, which would be a cycle
         self._participant.admit(self, socket)
         registry = self._registry
         if registry.observers.all:

@@ -56,6 +56,11 @@ class NamedSeats(Observer):
             if seats is not None and chosen is not None:
                 seats.options = chosen
 
+    @property
+    def are_there(self) -> bool:
+        """Whether any namespace has seats; options that can be reloaded do not change that."""
+        return any(seats is not None for seats in (self._default, *self._by_pattern.values()))
+
     def find(self, namespace: str) -> Seats | None:
         """Return the seats of a namespace; None if it has none."""
         return self._seats.find(namespace) if self._asks(namespace) else None

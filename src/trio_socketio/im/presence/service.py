@@ -173,8 +173,9 @@ class Presence:
             raise LocalProtocolError("the server has seats already")
         self._named = named = NamedSeats(self._node, options, asks, self._timeout_s)
         self._options = options
-        self._server.add_steps([Step(JoiningState.SEAT, named.take)])
-        self._server.observe(named)
+        if named.are_there:
+            self._server.add_steps([Step(JoiningState.SEAT, named.take)])
+            self._server.observe(named)
 
     def apply(self, options: PresenceOptions) -> None:
         """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""
