@@ -115,6 +115,7 @@ async def work(stack: AsyncExitStack, nodes: dict[str, Running]) -> None:
         return [event.event, event.args]
 
     await c.register(handle)
+    await c.call("rooms.list")  # which the others answer after they have heard of the backend
     await clients["a"].emit("order", 7, ack_id=5)
     assert (await clients["a"].receive())[0] == '35[["order",[7]]]'
 
