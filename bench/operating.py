@@ -79,6 +79,12 @@ QUESTIONS = (
     Question("seats/claims", "seats", "connects with a JWT that claim a seat", "without seats"),
     Question("seats/takeovers", "seats", "connects that take a seat over", "claims"),
     Question(
+        "publish-redis/awaited",
+        "publish-redis",
+        "messages that 64 tasks publish to Redis",
+        "ours, each awaited",
+    ),
+    Question(
         "publish-redis/threads",
         "publish-redis",
         "messages that 64 tasks publish to Redis",

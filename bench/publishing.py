@@ -14,7 +14,7 @@ from bench.prepare import NotPreparedError, install_python_peers
 from bench.servers import pinned
 from bench.throughput import Pace
 
-CLIENTS = ("ours", "threads", "coredis")
+CLIENTS = ("ours", "awaited", "threads", "coredis")
 START_S = 20.0
 
 
@@ -38,7 +38,7 @@ def publish(cores: Cores, pace: Pace, number: int) -> dict[str, Answer]:
 
 def _rate(client: str, server: RedisServer, cores: Cores, pace: Pace) -> float:
     """Return how many messages a client has published in a second."""
-    python = sys.executable if client == "ours" else str(PEERS_PYTHON)
+    python = sys.executable if client in ("ours", "awaited") else str(PEERS_PYTHON)
     timing = (str(pace.seconds), str(pace.warmup_s))
     done = subprocess.run(
         [python, "-m", "bench.publishers", client, str(server.path), *timing],
