@@ -139,7 +139,7 @@ class Bus:
         """Count a message that is not of the protocol (BUS-12)."""
         if is_pickle(message):  # BUS-10
             self.counts.pickled += 1
-            self._tell_dropped(channel, "it is a pickle, which is never read")
+            self._tell_dropped(channel, "it is a pickle, and pickles are never loaded")
         else:
             self.counts.malformed += 1
             self._tell_dropped(channel, str(error))

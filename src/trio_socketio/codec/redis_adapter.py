@@ -245,7 +245,7 @@ _responses: Final[Mapping[type[Any], _Reader[Any]]] = {
 
 
 def is_pickle(message: bytes) -> bool:
-    """Whether a message begins as a pickle of Python does; nothing here ever reads one (BUS-10).
+    """Whether a message begins with the header of a pickle; pickles are never loaded (BUS-10).
 
     MessagePack cannot begin so: 0x80 is a whole value, behind which nothing may follow.
     """
