@@ -13,7 +13,7 @@ from tests.cli_process import ServingProcess, run_cli, serving
 from tests.interop.server_process import free_port
 from tests.redis_server import RedisServer, running_redis
 from tests.test_cli_services import get
-from tests.wire import SocketIOClient, open_client
+from tests.wire import open_client
 from trio_socketio.cli import main
 from trio_socketio.control import open_control
 
@@ -151,11 +151,6 @@ async def node(name: str, folder: Path, *arguments: str) -> AsyncIterator[Servin
     control = f"unix:{folder / name / 'control.sock'}"
     async with serving("--node", name, "--control", control, *arguments, limit_s=40) as process:
         yield process
-
-
-async def joined(client: SocketIOClient, name: str) -> None:
-    await client.connect()
-    await client.emit("join", name, "lobby", ack_id=1)
 
 
 def acl_line() -> str:

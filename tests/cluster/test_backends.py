@@ -217,7 +217,7 @@ async def test_a_backend_that_does_not_answer_costs_the_deadline(
             await trio.sleep(timeout_s + 10)
             raise AssertionError
 
-        peer.call = hang  # type: ignore[method-assign]
+        peer.call = hang  # type: ignore[method-assign]  # a backend that answers too late
         await register(b, peer)
         began = trio.current_time()
         refused = await send(a, add(a), "order")

@@ -214,7 +214,7 @@ async def _run(command: list[str]) -> dict[str, Any]:
 def main() -> None:
     users, logins, seed = [*map(int, sys.argv[1:]), *(1000, 50, 1)[len(sys.argv) - 1 :]]
     outcome = trio.run(run_logins, users, logins, seed)
-    print(outcome)  # noqa: T201
+    print(outcome)  # noqa: T201 - what the command is for
     sys.exit(bool(outcome.complaints))
 
 

@@ -118,7 +118,7 @@ def test_nothing_shows_the_password() -> None:
 )
 def test_options_that_cannot_be_used_are_refused(options: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        RedisOptions(**options)  # type: ignore[arg-type]
+        RedisOptions(**options)  # type: ignore[arg-type]  # that is the point
 
 
 def test_a_user_may_have_the_password_in_a_file() -> None:

@@ -200,7 +200,7 @@ async def test_a_starved_subscriber_is_found(autojump_clock: MockClock) -> None:
 @trio_test
 async def test_a_server_that_stands_still_is_found(autojump_clock: MockClock) -> None:
     async with connected(probe_s=5) as world:
-        world.session.feed = lambda data: None  # type: ignore[method-assign]
+        world.session.feed = lambda data: None  # type: ignore[method-assign]  # answers nothing
         await trio.sleep(16)
         assert world.lost
 
@@ -210,11 +210,11 @@ async def test_a_server_that_stands_still_is_found(autojump_clock: MockClock) ->
 async def test_a_full_queue_does_not_stop_the_probe(autojump_clock: MockClock) -> None:
     async with connected(probe_s=5, max_commands=16) as world:
         held = world.session.feed
-        world.session.feed = lambda data: None  # type: ignore[method-assign]
+        world.session.feed = lambda data: None  # type: ignore[method-assign]  # answers nothing
         while world.pipeline.add(pack("PING"), Answer("PING")):
             pass
         await trio.sleep(1)
-        world.session.feed = held  # type: ignore[method-assign]
+        world.session.feed = held  # type: ignore[method-assign]  # answers again
         sent = world.counts.commands
         await trio.sleep(5)
         assert world.counts.commands == sent + 1

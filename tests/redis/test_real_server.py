@@ -170,7 +170,7 @@ async def test_it_comes_back_after_a_kill_and_a_restart(redis_server: RedisServe
             await until(lambda: redis.connected and bool(inbox.gaps))
             assert subscription.confirmed
             redis_server.command("PUBLISH", "news", fault)
-            await until(lambda: fault.encode() in inbox.payloads)  # noqa: B023
+            await until(lambda: fault.encode() in inbox.payloads)  # noqa: B023 - awaited here
             assert len(inbox.gaps) == 1
             inbox.gaps.clear()
             assert await redis.execute("ECHO", "x") == b"x"

@@ -61,7 +61,7 @@ def parse_address(url: str) -> Address:
 
     try:
         _check(url)
-        said = parse_url(url)  # type: ignore[no-untyped-call]
+        said = parse_url(url)  # type: ignore[no-untyped-call]  # it has no annotations
         # getaddrinfo encodes it so, and raises UnicodeError, which is a ValueError, if it cannot.
         said.get("host", "").encode("idna")
     except ValueError:  # its message may show a part of the password
