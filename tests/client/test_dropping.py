@@ -12,6 +12,8 @@ from tests.client.test_reconnecting import joined
 from tests.socketio.serving import until
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
+from trio_socketio import ConnectFailed
+
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
@@ -69,6 +71,25 @@ class TestPackets:
         assert client.packets_dropped == 5
         lost = "5 packets were not sent: the connection was lost: transport error"
         assert warnings(caplog) == [lost]
+
+    @pytest.mark.req("CLI-45", "CMD-08")
+    @trio_test
+    async def test_those_before_the_client_is_there_are_told_by_its_error_alone(
+        self, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        fake = BreakingServer()
+
+        async def serve() -> None:
+            end = await fake.accept_websocket()
+            fake.streams[0].broken = True  # so that the CONNECT does not leave
+            await end.send("0" + json.dumps(HANDSHAKE))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with pytest.raises(ConnectFailed, match="lost at once: transport error"):
+                async with fake.client(transports=("websocket",)):
+                    raise AssertionError
+        assert warnings(caplog) == []
 
     @pytest.mark.req("CLI-45")
     @trio_test

@@ -207,7 +207,8 @@ class Link:
         finally:
             # CLI-45: not before its tasks have ended, as an answer to a POST may just have come.
             if session is not None and session.output.unsent:
-                lost = f"the connection was lost: {session.reason}"
+                # The first time it is not logged, because open_client raises the reason.
+                lost = f"the connection was lost: {session.reason}" if self._first.is_over else ""
                 self.count_dropped(session.output.unsent, lost)
 
     async def _use_session(self, session: ClientSession, joined: Callable[[], None]) -> None:
