@@ -8,8 +8,9 @@ NODE_READY := tests/interop/node_modules/.ready
 HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
-# Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Three fill two cores,
+# as many tests wait for clients that wait.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
