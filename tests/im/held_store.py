@@ -19,6 +19,7 @@ from trio_socketio.protocol.presence_claims import (
     Page,
     Present,
     Released,
+    Renewal,
     Stale,
     Taken,
 )
@@ -87,8 +88,14 @@ class HeldStore:
     async def enroll(self, node: str, boot: str) -> tuple[str, ...] | Fenced:
         return await self.inner.enroll(node, boot)
 
-    async def renew(self, boot: str) -> bool:
+    async def renew(self, boot: str) -> Renewal:
         return await self.inner.renew(boot)
+
+    async def wait_lost(self, boot: str) -> None:
+        await self.inner.wait_lost(boot)
+
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        return await self.inner.reassert(request, token)
 
     async def retire(self, boot: str) -> None:
         await self.inner.retire(boot)

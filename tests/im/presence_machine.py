@@ -26,6 +26,7 @@ from trio_socketio.protocol.presence_claims import (
     Kicked,
     Order,
     Released,
+    Renewal,
     Stale,
     Taken,
 )
@@ -202,7 +203,7 @@ class PresenceMachine(RuleBasedStateMachine):
     def renew(self, pick: int) -> None:
         """Any node tries, also one that does not know that others have given it up."""
         node = self.pick(self.nodes, pick)
-        if self.ask(self.store.renew, node.boot):
+        if self.ask(self.store.renew, node.boot) is Renewal.RENEWED:
             assert self.is_alive(node), "I5"
             node.lease_ends = self.now + LEASE_S
         else:

@@ -19,7 +19,7 @@ from trio_socketio.im.presence.lingering import Lingering
 from trio_socketio.im.presence.releases import Releases
 from trio_socketio.im.presence.store import PresenceStore
 from trio_socketio.protocol.claim_life import Input, State
-from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
+from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order, Renewal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -249,7 +249,7 @@ class Node:
     async def _keep_lease(self) -> None:
         while True:
             await trio.sleep(self.store.lease_s / 3)
-            if not await insist(lambda: self.store.renew(self.boot)):
+            if await insist(lambda: self.store.renew(self.boot)) is Renewal.ENDED:
                 raise LeaseLost(f"the lease of node {self.name} has ended")
 
     async def _take_orders(self) -> None:

@@ -16,6 +16,7 @@ from trio_socketio.protocol.presence_claims import (
     Page,
     Present,
     Released,
+    Renewal,
     Stale,
     Taken,
 )
@@ -47,7 +48,7 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 21 methods, because each transition and each question is one.
+    It has 23 methods, because each transition and each question is one.
     """
 
     @property
@@ -70,8 +71,18 @@ class PresenceStore(Protocol):
             Earlier boots of the same node, whose leases have ended by this: reap them.
         """
 
-    async def renew(self, boot: str) -> bool:
-        """Lengthen a lease. False: it has ended, and the node has to close its clients."""
+    async def renew(self, boot: str) -> Renewal:
+        """Lengthen a lease, for lease_s from the moment of the call.
+
+        With REBUILD the boot has a lease, but the store knows of no claim of its node any more, and
+        each one has to be reasserted. With ENDED the node has to put its clients out.
+        """
+
+    async def wait_lost(self, boot: str) -> None:
+        """Wait until the store has lost claims since the boot was enrolled or last renewed.
+
+        The node has to renew its lease at once then.
+        """
 
     async def retire(self, boot: str) -> None:
         """End the lease of a node that stops; whatever claims it has left are to be reaped."""
@@ -90,6 +101,20 @@ class PresenceStore(Protocol):
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         """Ask for a seat for a client."""
+
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        """Ask for a seat that a client had before the store lost it.
+
+        The later login wins: a claim that was made since then, or one with a higher token that was
+        reasserted before.
+
+        Args:
+            request: as it was made before.
+            token: that it had. The answer brings another one.
+        Returns:
+            Stale: another client of the user has the seat. The node puts this one out at once; it
+            also gets an order to do so, which it confirms.
+        """
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         """End a claim of the node's own, whose client has left.
