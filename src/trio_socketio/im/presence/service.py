@@ -330,7 +330,9 @@ class Presence:
             log.info("presence: %s", self._options.describe())
         try:
             async with alone(trio.open_nursery()) as tasks:
-                await tasks.start(self._life.run, server._fence)
+                assert server._running is not None
+                runtime = server._running.runtime
+                await tasks.start(self._life.run, server._fence, runtime.last_blocked)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
