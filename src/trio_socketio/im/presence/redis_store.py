@@ -261,14 +261,20 @@ class RedisStore:
         return Kicked(tokens, self._note_written(answer))
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
-        awaits_rebuild = any(token.sequence == _REBUILT for token in tokens)
         parts = [part for token in tokens for part in token]
         name = f"{len(namespace.encode())}:{namespace} {user}"
         while True:
             event = self._wakings.prepare(name)
+            epoch = self._scripts.epoch
+            # What was awaited in an epoch that is over may be out or not: nothing here knows it.
+            awaits_rebuild = any(
+                token.sequence == _REBUILT or token.generation < epoch for token in tokens
+            )
             answer = await self._scripts.run_for(
                 namespace, "awaited", user, int(awaits_rebuild), *parts
             )
+            if self._scripts.epoch != epoch:
+                continue
             is_held = awaits_rebuild and self._scripts.is_rebuilding
             if not (is_held or answer.values[0]):
                 return
