@@ -4,6 +4,7 @@ Each transition is one Lua script, which changes the state and appends to the lo
 `lua/begin.lua` says which keys there are.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,8 @@ from trio_socketio.runtime.fence import boottime
 
 if TYPE_CHECKING:
     from trio_socketio.redis.redis import Redis
+
+log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 _SNAPSHOTS: Final = 5  # how often a snapshot is begun anew
@@ -171,6 +174,13 @@ class RedisStore:
             if outcome.status == "FENCED":
                 self.fenced += 1
                 ended.append(boot)
+                name = value.split(" ", 3)[3]
+                log.warning(
+                    "presence: node %s is lost: its lease, of boot %s, was not renewed for %g s",
+                    name,
+                    boot,
+                    self._lease_s,
+                )
         if self._scripts.is_rebuilding and self._watch.has_settled(now):
             await self._scripts.run("settle", epoch)
         return ended
