@@ -241,10 +241,10 @@ PRESENCE = {
     "NamespaceSeats": "linger_s maximum name policy takeover",
     "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
         receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
-    "Presence": """apply end_lost has_seats kick note_reason seat seat_by_name seats_clients_of
-        statistics""",
-    "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        webhook legacy_records watch check_lingers describe resolve""",
+    "Presence": """apply end_lost has_own_store has_seats keep_in kick note_reason seat
+        seat_by_name seats_clients_of statistics store""",
+    "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
+        store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
         users""",
     "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap

@@ -96,17 +96,17 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
+    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
+
     Args:
         server: serves the namespaces.
-        store: has the seats, for all nodes. None means a MemoryStore of its own.
+        store: has the seats, for all nodes. None means that the program which serves the server may
+            give it one, as ``trio-socketio serve`` does; otherwise it is a MemoryStore of its own.
         node: the name of this node, the same after each restart and unlike that of any other; None
             means one that is drawn at random.
 
     Raises:
         LocalProtocolError: the server is running already, or has a presence.
-
-    Attributes:
-        store: answers who is online, and has the log.
     """
 
     def __init__(
@@ -114,15 +114,46 @@ class Presence:
     ) -> None:
         if server in _presences:
             raise LocalProtocolError("the server has a presence already: presence_of returns it")
-        self.store = MemoryStore() if store is None else store
+        self._store = MemoryStore() if store is None else store
+        self._has_own_store = store is not None
+        self._has_own_name = node is not None
         self._server = server
         name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
-        self._node = Node(self.store, name)
+        self._node = Node(self._store, name)
         self._seats: dict[Namespace | ParentNamespace, Seats] = {}
         self._named: NamedSeats | None = None
         self._options: PresenceOptions | None = None  # of the named seats
         server.lifespan(self._live)
         _presences[server] = ref(self)
+
+    @property
+    def store(self) -> "PresenceStore":
+        """Answers who is online, and has the log. Once this was read it stays the same."""
+        self._has_own_store = True
+        return self._store
+
+    @property
+    def has_own_store(self) -> bool:
+        """Whether it keeps the store that it has: it was given it, or somebody uses it already."""
+        return self._has_own_store
+
+    def keep_in(self, store: "PresenceStore", node: str) -> None:
+        """Have the seats kept in another store; called before the server serves (PRES-88).
+
+        A program does this for the presence of an app that has chosen no store.
+
+        Args:
+            store: has the seats from now on.
+            node: the name of this node, unless it was given one.
+        Raises:
+            LocalProtocolError: it has a store of its own, or the server serves already.
+        """
+        if self._has_own_store or self._node.boot:
+            raise LocalProtocolError("presence has a store already, which is in use")
+        self._store = self._node.store = store
+        self._has_own_store = True
+        if not self._has_own_name:
+            self._node.name = node
 
     def seat(
         self,
@@ -185,7 +216,7 @@ class Presence:
 
     @property
     def _timeout_s(self) -> float | None:
-        lease_s = self.store.lease_s
+        lease_s = self._store.lease_s
         return None if lease_s == inf else lease_s + _MORE_S
 
     def has_seats(self, namespace: str) -> bool:
@@ -234,11 +265,11 @@ class Presence:
             StoreUnavailable: it is unknown whether the user was kicked.
         """
         name = namespace if namespace.startswith("/") else f"/{namespace}"
-        outcome = await self.store.kick(name, user)
+        outcome = await self._store.kick(name, user)
         if isinstance(outcome, Absent):
             return KickResult(0, outcome.cursor, True)
         with trio.move_on_after(timeout_s) as scope:
-            await self.store.wait_confirmed(name, user, outcome.tokens)
+            await self._store.wait_confirmed(name, user, outcome.tokens)
         return KickResult(len(outcome.tokens), outcome.cursor, not scope.cancelled_caught)
 
     def end_lost(self, user: str, reason: str) -> int:
@@ -268,7 +299,7 @@ class Presence:
         node = self._node
         return PresenceStatistics(
             users=dict(node.users),
-            events=dict(self.store.written),
+            events=dict(self._store.written),
             claims=node.claim_count,
             lingering=len(node.lingering),
             releasing=len(node.releases),
