@@ -1,6 +1,7 @@
 """A node's lease, its start and its end, on a server that serves."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -101,6 +102,28 @@ async def test_a_store_that_refuses_the_node_ends_the_start(monkeypatch: Any) ->
     server, _ = make(store)
     with pytest.raises(LeaseLost, match="the store refuses the boot"):
         await server.serve(port=0)
+
+
+@pytest.mark.req("CLUS-03")
+@trio_test
+async def test_a_server_that_waits_for_its_store_can_be_stopped(
+    mock_clock: MockClock, monkeypatch: Any
+) -> None:
+    store = MemoryStore()
+
+    async def enroll(node: str, boot: str) -> Fenced:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(store, "enroll", enroll)
+    server, presence = make(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(server.serve, port=0))
+        await wait_all_tasks_blocked()
+        assert server.state == "starting"
+        server.stop()
+    assert server.state == "idle"
+    assert presence.statistics().claims == 0
 
 
 @pytest.mark.req("PRES-52")

@@ -96,7 +96,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
@@ -317,12 +317,28 @@ class Presence:
             log.info("presence: %s", self._options.describe())
         try:
             async with alone(trio.open_nursery()) as tasks:
-                await tasks.start(self._node.run)
+                await self._start(server, tasks)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
             await self._node.close()  # PRES-60: backends can still read that nobody is online
             log.info("presence has ended: the clients of this server are offline")
+
+    async def _start(self, server: "Server", tasks: trio.Nursery) -> None:
+        """Wait until this node has its lease, or the server is told to stop (CLUS-03).
+
+        A store that is away may keep it waiting for any time. A server that is to stop goes on
+        without, because it accepts no client any more.
+        """
+        async with alone(trio.open_nursery()) as waits:
+            waits.start_soon(_cancel_at_stop, server, waits.cancel_scope)
+            await tasks.start(self._node.run)
+            waits.cancel_scope.cancel()
+
+
+async def _cancel_at_stop(server: "Server", scope: trio.CancelScope) -> None:
+    await server.wait_stopping()
+    scope.cancel()
 
 
 def presence_of(server: "Server") -> Presence | None:
