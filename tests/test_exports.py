@@ -161,7 +161,7 @@ MEMBERS = {
         timeout user""",
     "ResponseHeaders": "add encode",
     "InheritedEndpoint": "fileno listen tls",
-    "Runtime": "check_thread holding listening running_jobs start_service",
+    "Runtime": "check_thread holding last_blocked listening running_jobs start_service",
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
