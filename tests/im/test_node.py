@@ -104,6 +104,42 @@ async def test_a_store_that_refuses_the_node_ends_the_start(monkeypatch: Any) ->
         await server.serve(port=0)
 
 
+@pytest.mark.req("PRES-88")
+@trio_test
+async def test_a_store_may_be_chosen_later(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server)
+    presence.seat("/chat")
+    store = MemoryStore(lease_s=LEASE_S)
+    presence.keep_in(store, "a")
+    assert presence.has_own_store
+    (step,) = server.of("/chat")._registry.steps.plan
+    assert step.function(None).timeout_s > LEASE_S  # for a client that waits for a lost node
+    with pytest.raises(LocalProtocolError, match="has a store already"):
+        presence.keep_in(MemoryStore(), "b")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        assert store._leases.is_alive(presence._node.boot, trio.current_time())
+        assert presence._node.name == "a"
+        server.stop()
+
+
+@trio_test
+async def test_a_store_that_is_used_cannot_be_replaced(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server, node="own")
+    presence.seat("/chat")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        with pytest.raises(LocalProtocolError, match="has a store already"):
+            presence.keep_in(MemoryStore(), "a")
+        server.stop()
+    await wait_all_tasks_blocked()
+    assert not presence.has_own_store
+    assert presence.store is presence.store
+    assert presence.has_own_store
+
+
 @pytest.mark.req("CLUS-03")
 @trio_test
 async def test_a_server_that_waits_for_its_store_can_be_stopped(

@@ -21,12 +21,13 @@ from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.parent_namespace import ParentNamespace
-from trio_socketio.socketio.steps import Step
+from trio_socketio.socketio.steps import Awaited, Step
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.protocol.presence_log import EntryType
+    from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
@@ -138,9 +139,10 @@ class Presence:
         return self._has_own_store
 
     def keep_in(self, store: "PresenceStore", node: str) -> None:
-        """Have the seats kept in another store; called before the server serves (PRES-88).
+        """Have the seats kept in another store (PRES-88).
 
-        A program does this for the presence of an app that has chosen no store.
+        A program does this for the presence of an app that has chosen no store, before the server
+        serves, and before it calls `seat_by_name`.
 
         Args:
             store: has the seats from now on.
@@ -185,7 +187,12 @@ class Presence:
         if channel in self._seats or self._named is not None:
             raise LocalProtocolError(f"{channel.name} has seats already")
         seats = self._seats[channel] = Seats(self._node, options)
-        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=self._timeout_s)])
+
+        def take(joining: "Joining") -> Awaited:
+            # How long that may take, the store says, which may be chosen later (PRES-88).
+            return Awaited(seats.take, (joining,), self._timeout_s)
+
+        channel.add_steps([Step(JoiningState.SEAT, take)])
         channel.observe(seats)
 
     def seat_by_name(self, options: PresenceOptions, asks: Callable[[str], bool]) -> None:
