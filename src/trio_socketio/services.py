@@ -208,7 +208,7 @@ class Services:
         if presence is None:
             return None
         if not presence.has_own_store:
-            presence.keep_in(self._create_store(), node)
+            presence.keep_in(self._create_store(), node=node)
         if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
             log.warning("%s", _PER_NODE)
         return presence

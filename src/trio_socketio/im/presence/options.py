@@ -8,8 +8,9 @@ from trio_socketio.im.presence.hook_options import (
     WatchedRooms,
     check_watched,
 )
-from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.option_checks import OptionGroup, check_groups, check_range
+from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.namespace_patterns import is_pattern
 from trio_socketio.protocol.presence_claims import Takeover
 from trio_socketio.socketio.options import ServerOptions
@@ -19,9 +20,6 @@ Seating = Literal["newest", "reject", "many", "none"]
 
 Kept = Literal["redis", "memory"]
 """Where presence is kept."""
-
-Outage = Literal["strict", "available"]
-"""What becomes of clients whose node has lost its lease: they are put out, or they stay."""
 
 SEAT_OPTIONS: Final = frozenset(("policy", "maximum", "takeover", "linger_s", "namespaces"))
 """The options that an app takes over with a Presence of its own."""
