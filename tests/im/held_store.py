@@ -55,6 +55,10 @@ class HeldStore:
         self.held: list[Held] = []
 
     @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
+
+    @property
     def written(self) -> Mapping[EntryType, int]:
         return self.inner.written
 
