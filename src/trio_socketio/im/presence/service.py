@@ -20,6 +20,7 @@ from trio_socketio.im.presence.seats import SeatOptions, Seats
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.founding import is_dynamic_name
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.steps import Step
 
@@ -202,6 +203,19 @@ class Presence:
             else channel.name == namespace
             for channel in self._seats
         )
+
+    async def knows(self, namespace: str) -> bool:
+        """Whether clients may take seats in a namespace of this name, on whatever node (FEED-60).
+
+        Raises:
+            StoreUnavailable: only the store can tell, and it has not answered.
+        """
+        if self.has_seats(namespace):
+            return True
+        if not (self.store.is_shared and is_dynamic_name(namespace)):
+            return False
+        found = await self.store.count(namespace)
+        return bool(found.users or found.cursor.sequence)
 
     def seats_clients_of(self, namespace: "Namespace") -> bool:
         """Whether the clients of a namespace that exists have seats."""
