@@ -237,19 +237,19 @@ PRESENCE = {
     "Entries": "cursor entries head",
     "Entry": """at boot cursor id namespace node prev reason token type unconfirmed user""",
     "GenerationChanged": "head",
-    "KickResult": "confirmed cursor done",
+    "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
     "MemoryStore": """claim confirm count enroll expired get is_shared kick lease_s list_users read
         reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
         wait_lost written""",
-    "Presence": """apply end_lost has_seats kick knows note_reason seat seat_by_name
+    "Presence": """apply end_lost has_seats is_elsewhere kick knows note_reason seat seat_by_name
         seats_clients_of statistics""",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
         webhook legacy_records watch check_lingers describe resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
         users""",
-    "PresenceStore": """claim confirm count enroll expired get is_shared kick lease_s list_users read
-        reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
+    "PresenceStore": """claim confirm count enroll expired get is_shared kick lease_s list_users
+        read reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
         wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
