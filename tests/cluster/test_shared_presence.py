@@ -7,7 +7,7 @@ from tests.redis_server import RedisServer
 from trio.testing import trio_test
 
 from trio_socketio import open_redis
-from trio_socketio.cluster.shared_presence import SharedPresence
+from trio_socketio.cluster.shared_presence import NamedStore
 from trio_socketio.im.presence import PresenceOptions, StoreUnavailable
 from trio_socketio.protocol.presence_claims import Renewal
 
@@ -29,9 +29,9 @@ async def test_a_node_without_its_name_does_not_end_the_lease_of_the_one_that_ha
 ) -> None:
     options = PresenceOptions(lease_s=5.0, max_events=7)
     async with open_redis(redis_server.url) as redis:
-        old, new = _Cluster(redis), _Cluster(redis)
-        late: Any = SharedPresence(old, "tsio", options).store  # type: ignore[arg-type]
-        store: Any = SharedPresence(new, "tsio", options).store  # type: ignore[arg-type]
+        old: Any = _Cluster(redis)
+        new: Any = _Cluster(redis)
+        late, store = (NamedStore(cluster, "tsio", options) for cluster in (old, new))
         assert store.lease_s == 5
         assert await late.enroll("a", "1") == ()
         old.nodes.fault = "the name 'a' belongs to a node on host b"

@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 from trio_socketio.im.presence.redis_settings import RedisSettings
 from trio_socketio.im.presence.redis_store import RedisStore
+from trio_socketio.im.presence.redis_turns import RedisTurns
 from trio_socketio.im.presence.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.service import Cluster
     from trio_socketio.im.presence.options import PresenceOptions
+    from trio_socketio.im.presence.service import Presence
     from trio_socketio.protocol.presence_claims import Fenced
 
 
@@ -38,20 +40,27 @@ class NamedStore(RedisStore):
 
 
 class SharedPresence:
-    """The store of a node, and whether Redis is fit for it.
-
-    Whatever else all nodes keep together is made here too, out of the same connection and prefix.
+    """The store of a node, the turns of groups beside it, and whether Redis is fit for them.
 
     Args:
         cluster: has the connection.
         prefix: begins the names of keys and channels.
         options: of the store.
+        presence: takes part in the turns under its boots; it gets the store.
 
     Attributes:
         settings: of Redis.
         store: has the seats of all nodes.
+        turns: of the groups of backends, whichever nodes they are connected to.
     """
 
-    def __init__(self, cluster: "Cluster", prefix: str, options: "PresenceOptions") -> None:
+    def __init__(
+        self,
+        cluster: "Cluster",
+        prefix: str,
+        options: "PresenceOptions",
+        presence: "Presence",
+    ) -> None:
         self.settings = RedisSettings(cluster.redis)
         self.store = NamedStore(cluster, prefix, options)
+        self.turns = RedisTurns(cluster.redis, lambda: presence.boot, prefix=prefix)

@@ -63,6 +63,8 @@ class IdentityStatistics:
 class IdentityService:
     """Has the namespaces of a server ask clients who they are. Nothing is started before `run`.
 
+    It has 13 attributes, which are its parts and what they are made of.
+
     Args:
         server: the server. Its app must not handle the event auth where identity is asked for.
         options: how clients are identified.

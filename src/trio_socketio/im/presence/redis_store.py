@@ -60,7 +60,7 @@ class RedisStore:
     It owns no task: it works for those who call it. A node calls `renew` and `expired` again and
     again as long as it lives.
 
-    It has 31 methods, nearly all of which are those of the interface or a part of one.
+    It has 32 methods, nearly all of which are those of the interface or a part of one.
 
     Args:
         redis: the connection.
@@ -260,9 +260,9 @@ class RedisStore:
         answer = await self._scripts.run_for(namespace, "kick", user)
         if answer.status == "ABSENT":
             return Absent(Cursor(*answer.values))
-        generation, _, ended, _ = answer.values
+        generation, _, ended, nodes, _ = answer.values
         tokens = tuple(Cursor(generation, sequence) for sequence in ended)
-        return Kicked(tokens, self._note_written(answer))
+        return Kicked(tokens, self._note_written(answer), tuple(node.decode() for node in nodes))
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
         awaits_rebuild = any(token.sequence == _REBUILT for token in tokens)

@@ -121,7 +121,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
@@ -168,6 +168,11 @@ class Presence:
         """Answers who is online, and has the log. Once this was read it stays the same."""
         self._has_own_store = True
         return self._store
+
+    @property
+    def boot(self) -> str:
+        """Names this incarnation of the node in the store; empty while it has no lease."""
+        return self._node.boot
 
     @property
     def has_own_store(self) -> bool:
@@ -412,7 +417,7 @@ class Presence:
         """
         async with alone(trio.open_nursery()) as waits:
             waits.start_soon(_cancel_at_stop, server, waits.cancel_scope)
-            await tasks.start(self._life.run, server._fence)
+            await tasks.start(self._life.run, server._fence, server._last_blocked)
             waits.cancel_scope.cancel()
 
 
