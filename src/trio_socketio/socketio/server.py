@@ -254,11 +254,6 @@ class Server(Channel):
         assert self._running is not None, "the server does not serve"
         return self._running.fence
 
-    def _last_blocked(self) -> str:
-        """Say what has kept the program from renewing its leases, for the same lifespan."""
-        assert self._running is not None, "the server does not serve"
-        return self._running.runtime.last_blocked()
-
     # -- serving
 
     @property

@@ -415,9 +415,11 @@ class Presence:
         A store that is away may keep it waiting for any time. A server that is to stop goes on
         without, because it accepts no client any more.
         """
+        assert server._running is not None
+        blocked = server._running.runtime.last_blocked
         async with alone(trio.open_nursery()) as waits:
             waits.start_soon(_cancel_at_stop, server, waits.cancel_scope)
-            await tasks.start(self._life.run, server._fence, server._last_blocked)
+            await tasks.start(self._life.run, server._fence, blocked)
             waits.cancel_scope.cancel()
 
 
