@@ -165,9 +165,9 @@ MEMBERS = {
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
-    "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
-        pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
-        send_volatile sid transport wait_drained waiting_bytes""",
+    "Session": """abort aborted close contain drop handshake is_closed is_open is_writable joined
+        listener lose pause_reading paused protocol reason reschedule resume_reading send
+        send_binary send_text send_volatile sid transport wait_drained waiting_bytes""",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
@@ -239,18 +239,18 @@ PRESENCE = {
     "GenerationChanged": "head",
     "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count enroll expired get is_shared kick lease_s list_users read
-        reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
-        wait_lost written""",
+    "MemoryStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
+        list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
     "Presence": """apply end_lost has_seats is_elsewhere kick knows note_reason seat seat_by_name
         seats_clients_of statistics""",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
         webhook legacy_records watch check_lingers describe resolve""",
     "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
         users""",
-    "PresenceStore": """claim confirm count enroll expired get is_shared kick lease_s list_users
-        read reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
-        wait_lost written""",
+    "PresenceStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
+        list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
         retry_max_s secret_file stop_s timeout_s url""",
