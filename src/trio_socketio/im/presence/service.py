@@ -287,7 +287,7 @@ class Presence:
         )
 
     async def knows(self, namespace: str) -> bool:
-        """Whether clients may take seats in a namespace, here or on another node (FEED-60).
+        """Whether clients may take seats in a namespace, here or on another node (FEED-90).
 
         Raises:
             StoreUnavailable: only the store can tell, and it has not answered.
