@@ -30,6 +30,7 @@ LOG_READER: Final = "im/presence/log_reader.py"
 SUBSCRIPTION: Final = "im/presence/subscription.py"
 STORE: Final = "tests/im/test_presence_store.py"
 NODES: Final = "tests/im/test_feed_nodes.py"
+SHARED: Final = "tests/im/test_feed_shared.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
 FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
@@ -311,7 +312,7 @@ MISTAKES: Final = (
         FEED,
         "group.yields or (was_active and group.others)",
         "False",
-        "tests/im/test_feed_shared.py",
+        SHARED,
     ),
     Mistake(
         "a member that goes on without its turn",
@@ -325,21 +326,39 @@ MISTAKES: Final = (
         GROUPS,
         'if self.turns.boot not in ("", turn.boot):  # FEED-65',
         "if False:",
-        "tests/im/test_feed_shared.py",
+        SHARED,
     ),
     Mistake(
         "members elsewhere that do not learn that they need a snapshot",
         GROUPS,
         "if before is not None and position.losses not in (None, found.losses):",
         "if False:",
-        NODES,
+        SHARED,
     ),
     Mistake(
         "an acknowledgement that is answered before it is stored",
         "im/presence/group.py",
         "        while not self.position.has_reached(cursor):\n",
         "        while False:\n",
-        NODES,
+        SHARED,
+    ),
+    Mistake(
+        "a request of the webhook that counts before it is taken",
+        "im/presence/report.py",
+        """            await self._send([encoded for _, encoded in part], last.cursor)
+            await self._accept(turn, parse_cursor(last.cursor))
+""",
+        """            await self._accept(turn, parse_cursor(last.cursor))
+            await self._send([encoded for _, encoded in part], last.cursor)
+""",
+        "tests/im/test_webhook_nodes.py",
+    ),
+    Mistake(
+        "a request that is not abandoned when the turn is lost",
+        "im/presence/report.py",
+        "                reporting.cancel()\n",
+        "                return\n",
+        "tests/im/test_webhook_nodes.py",
     ),
 )
 

@@ -77,7 +77,8 @@ class SharedPresence:
     Attributes:
         settings: of Redis.
         store: has the seats of all nodes.
-        turns: of the groups of backends, whichever nodes they are connected to.
+        turns: of the groups of backends, whichever nodes they are connected to, and of the nodes in
+            posting to the webhook.
     """
 
     def __init__(
