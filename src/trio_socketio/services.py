@@ -310,6 +310,7 @@ class Services:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+            health.add(self.identity.check)
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
