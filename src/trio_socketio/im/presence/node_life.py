@@ -246,6 +246,7 @@ class NodeLife:
         """
         self._fence, self._blocked, self._started = fence, blocked, task_status.started
         fence.use(self.pass_fence)
+        self._store = self.node.store  # which can be chosen until now (PRES-88)
         self._advance(Input.STARTED)
         try:
             while True:
