@@ -208,7 +208,7 @@ def _places(found: Any, of: str) -> dict[str, set[tuple[str, str]]]:
     }
 
 
-@pytest.mark.req("CONTROL-99", "CONTROL-102", "FEED-60")
+@pytest.mark.req("CONTROL-99", "CONTROL-102", "FEED-90")
 @trio_test
 async def test_nodes_that_share_a_store_in_redis(shared_redis: RedisServer) -> None:
     prefix = f"t{token_hex(4)}"

@@ -61,7 +61,7 @@ class SpreadStore:
 
     @property
     def is_shared(self) -> bool:
-        return True
+        return self.stores[0].is_shared
 
     @property
     def lease_s(self) -> float:
