@@ -161,7 +161,7 @@ MEMBERS = {
         timeout user""",
     "ResponseHeaders": "add encode",
     "InheritedEndpoint": "fileno listen tls",
-    "Runtime": "check_thread holding listening running_jobs start_service",
+    "Runtime": "check_thread holding last_blocked listening running_jobs start_service",
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
@@ -242,12 +242,12 @@ PRESENCE = {
     "MemoryStore": """claim confirm count end_rebuild enroll expired get kick lease_s
         list_users read reap reassert receive_orders release renew retire snapshot
         wait_confirmed wait_for_more wait_lost written""",
-    "Presence": """apply end_lost has_seats kick note_reason seat seat_by_name seats_clients_of
-        statistics""",
+    "Presence": """apply end_lost fault has_seats kick note_reason seat seat_by_name
+        seats_clients_of statistics""",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
         webhook legacy_records watch check_lingers describe resolve""",
-    "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
-        users""",
+    "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
+        lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
     "PresenceStore": """claim confirm count end_rebuild enroll expired get kick lease_s
         list_users read reap reassert receive_orders release renew retire snapshot
         wait_confirmed wait_for_more wait_lost written""",

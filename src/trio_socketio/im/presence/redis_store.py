@@ -4,6 +4,7 @@ Each transition is one Lua script, which changes the state and appends to the lo
 `lua/begin.lua` says which keys there are.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,8 @@ from trio_socketio.runtime.fence import boottime
 
 if TYPE_CHECKING:
     from trio_socketio.redis.redis import Redis
+
+log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 _SNAPSHOTS: Final = 5  # how often a snapshot is begun anew
@@ -171,6 +174,13 @@ class RedisStore:
             if outcome.status == "FENCED":
                 self.fenced += 1
                 ended.append(boot)
+                name = value.split(" ", 3)[3]
+                log.warning(
+                    "presence: node %s is lost: its lease, of boot %s, was not renewed for %g s",
+                    name,
+                    boot,
+                    self._lease_s,
+                )
         if self._scripts.is_rebuilding and self._watch.has_settled(now):
             await self._scripts.run("settle", epoch)
         return ended
@@ -261,14 +271,20 @@ class RedisStore:
         return Kicked(tokens, self._note_written(answer))
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
-        awaits_rebuild = any(token.sequence == _REBUILT for token in tokens)
         parts = [part for token in tokens for part in token]
         name = f"{len(namespace.encode())}:{namespace} {user}"
         while True:
             event = self._wakings.prepare(name)
+            epoch = self._scripts.epoch
+            # What was awaited in an epoch that is over may be out or not: nothing here knows it.
+            awaits_rebuild = any(
+                token.sequence == _REBUILT or token.generation < epoch for token in tokens
+            )
             answer = await self._scripts.run_for(
                 namespace, "awaited", user, int(awaits_rebuild), *parts
             )
+            if self._scripts.epoch != epoch:
+                continue
             is_held = awaits_rebuild and self._scripts.is_rebuilding
             if not (is_held or answer.values[0]):
                 return
