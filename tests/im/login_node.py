@@ -20,10 +20,20 @@ from tests.im.barrier_clients import RULES
 from tests.im.inside import Inside, Stay
 from tests.im.presence_reader import Reader
 
-from trio_socketio import Joining, JoiningState, Server, ServerOptions, Step, open_server
+from trio_socketio import (
+    Joining,
+    JoiningState,
+    Server,
+    ServerOptions,
+    Step,
+    open_redis,
+    open_server,
+)
 from trio_socketio.im.presence import Entry, MemoryStore, Presence, PresenceStore
+from trio_socketio.im.presence.redis_store import RedisStore
 
 DESCRIPTORS: Final = 10_000
+LEASE_S: Final = 10.0
 LOOKS_S: Final = 0.2
 SETTLES_S: Final = 30.0
 OPTIONS: Final = ServerOptions(
@@ -104,8 +114,11 @@ def identify(joining: Joining) -> None:
 @asynccontextmanager
 async def open_store(redis: str) -> AsyncIterator[PresenceStore]:
     """A store in memory, or that of a Redis."""
-    assert not redis
-    yield MemoryStore()
+    if not redis:
+        yield MemoryStore()
+        return
+    async with open_redis(redis) as connection:
+        yield RedisStore(connection, lease_s=LEASE_S)
 
 
 async def main(name: str, redis: str, report: trio.Path) -> None:
