@@ -102,8 +102,9 @@ async def run_over_nodes(
         redis = servers.enter_context(running_redis()).url if count > 1 else ""
         nodes = [NodeProcess(f"node{at}", redis, Path(folder)) for at in range(1, count + 1)]
         async with trio.open_nursery() as nursery:
-            for node in nodes:
-                await nursery.start(node.run)
+            async with trio.open_nursery() as starting:
+                for node in nodes:
+                    starting.start_soon(nursery.start, node.run)
             ports = [node.port for node in nodes]
             if users:
                 await drive_logins(outcome, ports, users, logins, seed)
