@@ -6,7 +6,7 @@ from tests.im.node_logins import run_over_nodes
 from trio.testing import trio_test
 
 USERS, LOGINS = 120, 14
-NODES, FEWER_USERS, FEWER_LOGINS, ROUNDS = 3, 50, 6, 20
+NODES, FEWER_USERS, FEWER_LOGINS, ROUNDS = 3, 40, 5, 12
 
 
 @pytest.mark.req("PRES-41", "PRES-42", "PRES-43", "PRES-44", "PRES-46", "PRES-47", "PRES-48")
