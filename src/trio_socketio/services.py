@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from trio_socketio.cluster.service import Cluster
     from trio_socketio.configuration.tables import Configuration
+    from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
     from trio_socketio.reloading import Held, Plan
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PER_NODE: Final = (
-    "users are per node: somebody may be logged in on each node, presence counts the users of this "
-    "one, and auth.revoke puts out those of this one; send every user to the same node if that "
-    "matters"
+    "users are per node, because presence is kept in its memory: somebody may be logged in on each "
+    "node, and presence counts the users of this one; send every user to the same node if that "
+    "matters, or have presence kept in Redis ([presence] store; an app does so by making its "
+    "Presence without a store)"
 )
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
@@ -156,14 +158,7 @@ class Services:
             self.identity = auth.service = IdentityService(
                 server, held.configuration.identity, ask, held.identity
             )
-        self.presence = presence_of(server)
-        if self.presence is None and self.identity is not None:
-            # It is left before the lifespans of the app and before every service: when these end,
-            # the log already says that all clients are offline (PRES-65).
-            options = held.configuration.presence
-            store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
-            self.presence = Presence(server, store, node=system.info().node)
-            self.presence.seat_by_name(options, self.identity.asks_in)
+        self.presence = self._create_presence(system.info().node)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -191,9 +186,6 @@ class Services:
             return None
         from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
 
-        if self._held.identity is not None:  # CLUS-08
-            log.warning("%s", _PER_NODE)
-
         return Cluster(
             self._server,
             configuration.redis,
@@ -202,6 +194,28 @@ class Services:
             version=info.version,
             max_answer_bytes=configuration.control.max_line_bytes,
         )
+
+    def _create_presence(self, node: str) -> Presence | None:
+        """Return the presence of the app, or one with the seats of the configuration.
+
+        It is left before the lifespans of the app and before every service: when these end, the log
+        already says that all clients are offline (PRES-65).
+        """
+        presence = presence_of(self._server)
+        if presence is None and self.identity is not None:
+            presence = Presence(self._server)
+            presence.seat_by_name(self._held.configuration.presence, self.identity.asks_in)
+        if presence is None:
+            return None
+        if not presence.has_own_store:
+            presence.keep_in(self._create_store(), node=node)
+        if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
+            log.warning("%s", _PER_NODE)
+        return presence
+
+    def _create_store(self) -> "PresenceStore":
+        options = self._held.configuration.presence
+        return MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
 
     def _create_webhook(self) -> PresenceWebhook | None:
         options, address = self._held.configuration.presence.webhook, self._held.webhook

@@ -52,6 +52,10 @@ def _is_own_end(error: BaseException, socket_id: str) -> bool:
     )
 
 
+def _ignore(_: float, __: str) -> None:
+    """Stand in for what notes slow steps."""
+
+
 class Callee(Protocol):
     """A function of the program; its text is its name for the log."""
 
@@ -85,7 +89,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 19 attributes and 24 methods. Both of its tasks need to know how long each step takes and
+    It has 21 attributes and 24 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -96,6 +100,8 @@ class Workers:
         self.timings = Timings()
         self.events_dropped = 0  # how many events were waiting when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
+        self.note_s = inf  # one that blocks for longer is noted
+        self.note: Callable[[float, str], None] = _ignore
         self.queue_bound = 0  # how many events of one socket may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
@@ -265,9 +271,11 @@ class Workers:
     def end_step(self, now: float) -> None:
         """Log the last step if it was slow. Another begins now."""
         elapsed_s = now - self.step_began
-        if elapsed_s > self.slow_handler_s:
+        if elapsed_s > self.note_s:
             name = self.running or "a handler"
-            log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
+            self.note(elapsed_s, f"{name} blocked the server for")
+            if elapsed_s > self.slow_handler_s:
+                log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
         self.step_began = now
 
     async def rest(self) -> None:
