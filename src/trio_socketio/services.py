@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.configuration.checks import unserved
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from trio_socketio.cluster.service import Cluster
+    from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.ops.log import Log
@@ -65,6 +67,9 @@ class ProgramSystem:
         program: the program around it.
         version: of the program.
         node: its name among the nodes of a cluster; None means host:pid.
+
+    Attributes:
+        presence: of the server; None if there is none.
     """
 
     def __init__(
@@ -75,14 +80,19 @@ class ProgramSystem:
         self._version = version
         self._node = node or f"{socket.gethostname()}:{os.getpid()}"
         self._started_at_s = time.time()
+        self.presence: Presence | None = None
 
     def info(self) -> SystemInfo:
+        presence = self.presence
+        left_s = inf if presence is None else presence.statistics().lease_left_s
         return SystemInfo(
             version=self._version,
             node=self._node,
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             state=_STATES.get(self._server.state, "starting"),
+            presence_fault="" if presence is None else presence.fault,
+            lease_left_s=left_s if left_s < inf else None,
         )
 
     async def statistics(self) -> dict[str, Any]:
@@ -102,7 +112,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 14 attributes, one for each service, and what they are made of.
+    It has 15 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -158,7 +168,8 @@ class Services:
             self.identity = auth.service = IdentityService(
                 server, held.configuration.identity, ask, held.identity
             )
-        self.presence = self._create_presence(system.info().node)
+        self._shared: SharedPresence | None = None  # what all nodes keep together
+        self.presence = system.presence = self._create_presence(system.info().node)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -202,20 +213,45 @@ class Services:
         already says that all clients are offline (PRES-65).
         """
         presence = presence_of(self._server)
-        if presence is None and self.identity is not None:
-            presence = Presence(self._server)
-            presence.seat_by_name(self._held.configuration.presence, self.identity.asks_in)
+        asks_in = None
         if presence is None:
-            return None
+            if self.identity is None:
+                return None
+            presence, asks_in = Presence(self._server), self.identity.asks_in
         if not presence.has_own_store:
-            presence.keep_in(self._create_store(), node=node)
+            outage = self._held.configuration.presence.outage
+            presence.keep_in(self._create_store(), node=node, outage=outage)
+        if asks_in is not None:
+            presence.seat_by_name(self._held.configuration.presence, asks_in)
         if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
             log.warning("%s", _PER_NODE)
         return presence
 
     def _create_store(self) -> "PresenceStore":
-        options = self._held.configuration.presence
-        return MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
+        configuration = self._held.configuration
+        options = configuration.presence
+        if self._cluster is None or options.kept_in(has_redis=True) == "memory":
+            return MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
+        from trio_socketio.cluster.shared_presence import SharedPresence
+
+        log.info(
+            "presence is kept in Redis, for all nodes; leases last %g s, and outage is %s",
+            options.lease_s,
+            options.outage,
+        )
+        self._shared = SharedPresence(self._cluster, configuration.redis.prefix, options)
+        return self._shared.store
+
+    def _check_presence(self) -> str:
+        """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
+
+        Before the server starts, and when it stops, check_server says enough.
+        """
+        if self._shared is not None and self._shared.settings.fault:
+            return self._shared.settings.fault
+        if self.presence is None or self._server.state not in ("starting", "serving"):
+            return ""
+        return self.presence.fault
 
     def _create_webhook(self) -> PresenceWebhook | None:
         options, address = self._held.configuration.presence.webhook, self._held.webhook
@@ -264,6 +300,11 @@ class Services:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
             metrics.add(PresenceCollector(self.presence, self._server))
+            health.add(self._check_presence)
+        if self._shared is not None:
+            from trio_socketio.im.presence.redis_metrics import RedisStoreCollector
+
+            metrics.add(RedisStoreCollector(self._shared.store))
         if self._webhook is not None:
             from trio_socketio.im.presence.hook_metrics import WebhookCollector
 
@@ -325,6 +366,9 @@ class Services:
         if self._cluster is not None:  # when operators can see that it waits
             self._systemd.status("waiting for Redis")
             await self._cluster.wait_joined()
+        if self._shared is not None:
+            self._systemd.status("waiting for other settings of Redis")
+            await self._shared.settings.wait_fit()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

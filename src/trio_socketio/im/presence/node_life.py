@@ -41,7 +41,7 @@ _GIVING: Final = frozenset((State.SETTLING, State.LEASED))
 class NodeLife:
     """The incarnations of one node, one after the other. protocol/incarnation.py has the table.
 
-    It has 15 attributes, because tasks, the poller and the seats of every namespace meet here.
+    It has 16 attributes, because tasks, the poller and the seats of every namespace meet here.
 
     Args:
         node: has the claims.
@@ -66,6 +66,7 @@ class NodeLife:
         self.losses = 0
         self.lease: Lease | None = None
         self.state = State.OUT
+        self._store = node.store
         self._clock = clock
         self._fence = Fence()
         self._blocked: Callable[[], str] = str
@@ -93,7 +94,7 @@ class NodeLife:
     @property
     def left_s(self) -> float:
         """For how many seconds the lease counts; 0 without one."""
-        if self.node.store.lease_s == inf:
+        if self._store.lease_s == inf:
             return inf
         return self.lease.left_s if self.lease is not None and self.may_give else 0.0
 
@@ -108,7 +109,7 @@ class NodeLife:
             return f"node {self.node.name}: {self.lease.explain()}"
         if self.lease.failure:
             return f"the presence store does not answer: {self.lease.failure}"
-        return str(getattr(self.node.store, "fault", ""))
+        return str(getattr(self._store, "fault", ""))
 
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
@@ -163,7 +164,7 @@ class NodeLife:
         """Note that the store has refused a boot, because it has no lease."""
         if boot != self.node.boot or self.state not in (*_GIVING, State.ADRIFT):
             return
-        if self.node.store.lease_s < inf and self.lease is not None:
+        if self._store.lease_s < inf and self.lease is not None:
             self.lease.hurry()  # LEASE-11: if the store has lost all leases, this one goes on
         else:
             self._end(FENCED)
@@ -245,15 +246,16 @@ class NodeLife:
         """
         self._fence, self._blocked, self._started = fence, blocked, task_status.started
         fence.use(self.pass_fence)
+        self._store = self.node.store  # which can be chosen until now (PRES-88)
         self._advance(Input.STARTED)
         try:
             while True:
                 lease, before = await self._enroll()
                 async with trio.open_nursery() as nursery:
                     self._scope = nursery.cancel_scope
-                    if self.node.store.lease_s < inf:
+                    if self._store.lease_s < inf:
                         nursery.start_soon(lease.keep, self._note_renewal, self.pass_fence)
-                        nursery.start_soon(Reaper(self.node.store, self.node.insistence).run)
+                        nursery.start_soon(Reaper(self._store, self.node.insistence).run)
                     nursery.start_soon(self._take_orders, lease.boot)
                     nursery.start_soon(self.node.take_releases)
                     nursery.start_soon(self._settle, before)
@@ -262,7 +264,7 @@ class NodeLife:
 
     async def _enroll(self) -> tuple[Lease, list[str]]:
         """Get a lease; return it, and the boots whose claims are to be ended (LEASE-07)."""
-        node, store = self.node, self.node.store
+        node, store = self.node, self._store
         for boot in self._ended:
             await node.insistence.ask("for a new lease", partial(store.retire, boot))
         boot, began_at, failures = draw_boot(), self._clock(), 0
@@ -317,7 +319,7 @@ class NodeLife:
             losses = self.losses
             await node.reasserting.take_all(node.reassert)
             for boot in before:  # behind the claims that were kept, which go on without a gap
-                await reap(self.node.store, boot, node.insistence)
+                await reap(self._store, boot, node.insistence)
                 with suppress(ValueError):
                     self._ended.remove(boot)
             before = ()
@@ -325,7 +327,7 @@ class NodeLife:
                 lost_before = losses
                 boot = node.boot
                 await node.insistence.ask(
-                    "to end the rebuild", partial(self.node.store.end_rebuild, boot)
+                    "to end the rebuild", partial(self._store.end_rebuild, boot)
                 )
             if self.state is State.SETTLING and not node.reasserting and losses == self.losses:
                 self._advance(Input.SETTLED)
@@ -341,7 +343,7 @@ class NodeLife:
         node = self.node
         while True:
             orders = await node.insistence.ask(
-                "for orders", partial(self.node.store.receive_orders, boot)
+                "for orders", partial(self._store.receive_orders, boot)
             )
             told = [(order, node.obey(order)) for order in orders]
             # All at once: else each would wait for the answer, and the client, of the one before.
@@ -361,8 +363,8 @@ class NodeLife:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
             await node.take_queued_releases()
             for boot in filter(None, (*self._ended, node.boot)):
-                await node.insistence.ask("to end the lease", partial(self.node.store.retire, boot))
-                await reap(self.node.store, boot, node.insistence)
+                await node.insistence.ask("to end the lease", partial(self._store.retire, boot))
+                await reap(self._store, boot, node.insistence)
         if scope.cancelled_caught:
             log.warning(
                 "presence: the store has not taken %d releases of node %s within %g s; the claims "
