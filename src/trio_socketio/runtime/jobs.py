@@ -22,6 +22,7 @@ import trio
 from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
 from trio_socketio.runtime.barrier import disown, sole_error, split_failure
 from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.runtime.fence import Fences
 from trio_socketio.runtime.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 21 attributes and 24 methods. Both of its tasks need to know how long each step takes and
+    It has 23 attributes and 25 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -102,6 +103,8 @@ class Workers:
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
         self.note_s = inf  # one that blocks for longer is noted
         self.note: Callable[[float, str], None] = _ignore
+        self.fences = Fences()
+        self.wait_fenced: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint  # see Poller
         self.queue_bound = 0  # how many events of one socket may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
@@ -281,7 +284,16 @@ class Workers:
     async def rest(self) -> None:
         """Let other tasks run, as handlers that never suspend would not, and begin a new slice."""
         await trio.lowlevel.checkpoint()
+        await self.pass_fences()
         self._begin_slice()
+
+    async def pass_fences(self) -> None:
+        """Wait, if a lease may have ended, until nothing is left to handle of what it was for.
+
+        The poller may not have had a turn since then, because tasks run in any order (LEASE-45).
+        """
+        if self.fences.is_passed():
+            await self.wait_fenced()
 
     def _begin_slice(self) -> None:
         self.step_began = perf_counter()
@@ -358,6 +370,8 @@ class Workers:
         while True:
             while self._ready:
                 rested = False
+                if self.fences.at < inf:
+                    await self.pass_fences()
                 try:
                     rested = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.

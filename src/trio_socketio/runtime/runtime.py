@@ -210,6 +210,7 @@ class Runtime:
         """
         jobs.slow_handler_s = self.options.slow_handler_s
         jobs.note_s, jobs.note = self._note_s, self._standstill.note
+        jobs.fences, jobs.wait_fenced = self.poller.fences, self.poller.wait_fenced
         self._pools.append(jobs)
         try:
             async with alone(trio.open_nursery()) as nursery:

@@ -54,6 +54,8 @@ class PresenceScripts:
     Every call carries how far this program has seen the store go. A store that is not so far has
     lost what it had said: the script begins another epoch then, before it does anything else.
 
+    It has 14 attributes: seven are what it knows of the store, the others what it is made of.
+
     Args:
         redis: the connection.
         prefix: begins the names of keys.
