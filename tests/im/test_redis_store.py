@@ -32,7 +32,7 @@ from trio_socketio.protocol.presence_log import CursorExpired, Entries, Generati
 
 CHAT = "/chat"
 TAG = "tsio:{presence#0}:"
-KEYS = ("meta", "leases", "dead", "wrote", "owned", "orders", "inbox")
+KEYS = ("meta", "leases", "dead", "owned", "orders", "inbox")
 
 
 @pytest.fixture(scope="module")
