@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tests.im.inside import Stay
 
 from trio_socketio.im.presence import Entry, parse_cursor
+
+_CLAIMS: Final = frozenset(("online", "moved", "seat_added"))
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Outcome:
         types: the entries of the logs.
         reasons: why seats have ended.
         complaints: whatever is wrong.
+        logged: what the nodes have warned of.
     """
 
     seconds: float = 0.0
@@ -33,6 +36,7 @@ class Outcome:
     types: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = []
@@ -52,7 +56,8 @@ class Outcome:
                 f"their clients: {_tell(self.barriers)}",
             ]
         lines += [f"logs: {dict(self.types)}", f"reasons: {dict(self.reasons)}"]
-        return "\n".join([*lines, *(f"WRONG: {one}" for one in self.complaints)])
+        lines += [f"WRONG: {one}" for one in self.complaints]
+        return "\n".join([*lines, *self.logged])
 
     @property
     def entered(self) -> set[str]:
@@ -114,6 +119,17 @@ def judge_stays(
             outcome.complaints.append(f"{user}: clients were let in in another order than the log")
 
 
+def judge_doubts(outcome: Outcome, entries: Iterable[Entry]) -> None:
+    """Judge clients that were in beside one on long-polling: that one must be older (I7)."""
+    order = {entry.id: number for number, entry in enumerate(entries) if entry.type in _CLAIMS}
+    for told in (outcome.raw, outcome.barriers):
+        for one, polling in told.get("doubts", ()):
+            if one in order and polling in order and order[one] < order[polling]:
+                outcome.complaints.append(
+                    f"{one} did not know that it is out when {polling} was in"
+                )
+
+
 def judge_rounds(outcome: Outcome, entries: Iterable[Entry], namespace: str, count: int) -> None:
     """Judge logins at the same moment: the survivors must be the last of the log.
 
@@ -142,6 +158,6 @@ def _claims_of(entries: Iterable[Entry]) -> dict[str, list[str]]:
     """Return the ids of the clients that got seats, in the order of the log, by user."""
     claims: dict[str, list[str]] = {}
     for entry in entries:
-        if entry.type in ("online", "moved", "seat_added"):
+        if entry.type in _CLAIMS:
             claims.setdefault(entry.user, []).append(entry.id)
     return claims
