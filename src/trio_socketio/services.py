@@ -13,7 +13,7 @@ from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
-from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.legacy import LegacyRecords
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.presence.store import PresenceStore
+    from trio_socketio.im.presence.turns import Turns
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
     from trio_socketio.reloading import Held, Plan
@@ -149,7 +150,10 @@ class Services:
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         self._cluster = self._create_cluster(system.info())
-        auth, legacy = AuthMethods(None), LegacyMethods(None)
+        nodes = None if self._cluster is None else self._cluster.nodes
+        auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
+        if nodes is not None:
+            nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
@@ -160,13 +164,18 @@ class Services:
                 held.tokens,
                 self._refused,
                 [auth, UserMethods(server), self._presence_methods, legacy],
-                None if self._cluster is None else self._cluster.nodes,
+                nodes,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
             ask = None if self._control is None else self._control.backends.authenticate
             self.identity = auth.service = IdentityService(
-                server, held.configuration.identity, ask, held.identity
+                server,
+                held.configuration.identity,
+                ask,
+                held.identity,
+                redis=None if self._cluster is None else self._cluster.redis,
+                prefix=held.configuration.redis.prefix,
             )
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
@@ -175,7 +184,7 @@ class Services:
         self._webhook = self._create_webhook()
         most = held.configuration.presence.legacy_records
         if most and self.presence is not None:
-            legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
+            legacy.records = LegacyRecords(server, self.presence, most)
         self._legacy = legacy.records
         forwarded = held.configuration.forwarded_namespaces()
         for option, name in held.configuration.reported_namespaces():
@@ -220,14 +229,14 @@ class Services:
             presence, asks_in = Presence(self._server), self.identity.asks_in
         if not presence.has_own_store:
             outage = self._held.configuration.presence.outage
-            presence.keep_in(self._create_store(), node=node, outage=outage)
+            presence.keep_in(self._create_store(presence), node=node, outage=outage)
         if asks_in is not None:
             presence.seat_by_name(self._held.configuration.presence, asks_in)
         if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
             log.warning("%s", _PER_NODE)
         return presence
 
-    def _create_store(self) -> "PresenceStore":
+    def _create_store(self, presence: Presence) -> "PresenceStore":
         configuration = self._held.configuration
         options = configuration.presence
         if self._cluster is None or options.kept_in(has_redis=True) == "memory":
@@ -239,8 +248,13 @@ class Services:
             options.lease_s,
             options.outage,
         )
-        self._shared = SharedPresence(self._cluster, configuration.redis.prefix, options)
+        prefix = configuration.redis.prefix
+        self._shared = SharedPresence(self._cluster, prefix, options, presence)
         return self._shared.store
+
+    @property
+    def _turns(self) -> "Turns | None":
+        return None if self._shared is None else self._shared.turns
 
     def _check_presence(self) -> str:
         """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
@@ -263,7 +277,7 @@ class Services:
                 "is asked who it is; set [identity]"
             )
             return None
-        return PresenceWebhook(self.presence.store, options, address)
+        return PresenceWebhook(self.presence.store, options, address, turns=self._turns)
 
     @property
     def runs_control(self) -> bool:
@@ -296,6 +310,7 @@ class Services:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+            health.add(self.identity.check)
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
@@ -348,7 +363,7 @@ class Services:
             await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
-        feed = None if self._control is None else self._presence_methods.open_feed()
+        feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
         if self._legacy is not None:
