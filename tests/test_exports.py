@@ -165,9 +165,9 @@ MEMBERS = {
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
-    "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
-        pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
-        send_volatile sid transport wait_drained waiting_bytes""",
+    "Session": """abort aborted close contain drop handshake is_closed is_open is_writable joined
+        listener lose pause_reading paused protocol reason reschedule resume_reading send
+        send_binary send_text send_volatile sid transport wait_drained waiting_bytes""",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing

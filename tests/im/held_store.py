@@ -97,6 +97,9 @@ class HeldStore:
     async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
         return await self.inner.reassert(request, token)
 
+    async def end_rebuild(self, boot: str) -> None:
+        await self.inner.end_rebuild(boot)
+
     async def retire(self, boot: str) -> None:
         await self.inner.retire(boot)
 

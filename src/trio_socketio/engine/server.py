@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.refusals import RefusalLog
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.engine.sessions import SessionLog
+    from trio_socketio.engine.transport import Transport
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
     from trio_socketio.option_checks import Network
@@ -242,10 +243,18 @@ class EngineServer:
         if self.newcomers is not None:
             self.newcomers.add(session)
 
-    def session_ended(self, session: "Session") -> None:
-        """Forget a session of which nothing is left."""
+    def session_joined(self, session: "Session") -> None:
+        """Take note that a session is no newcomer any more."""
         if self.newcomers is not None:
             self.newcomers.remove(session)
+
+    def session_closed(self, session: "Session", transport: "Transport") -> None:
+        """Log that a session closes."""
+        self.session_log.closed(session, transport)
+
+    def session_ended(self, session: "Session") -> None:
+        """Forget a session of which nothing is left."""
+        self.session_joined(session)
         self.sessions.pop(session.sid, None)
         if not self.sessions:
             self._waiting_ended.unpark_all()

@@ -19,6 +19,7 @@ from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import encode_busy, open_http_connections
 from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.fence import Fence
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime
 from trio_socketio.socketio.client_files import client_routes
@@ -50,6 +51,7 @@ class Mount:
         engines: that one, and those of mounted paths.
         cors: the rules for pages of other origins.
         newcomers: bounds the sessions that have joined nothing.
+        fence: of the lease that the node holds, if it has one.
     """
 
     runtime: Runtime
@@ -58,6 +60,7 @@ class Mount:
     engines: tuple[EngineServer, ...]
     cors: Cors
     newcomers: Newcomers
+    fence: Fence
 
     def apply(self, options: "ServerGroups") -> None:
         """Give their new groups to the owners of options that can be changed (CFG-14)."""
@@ -181,4 +184,5 @@ def open_mount(
         host.counts.http,
         host.counts.websocket,
     )
-    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)
+    fence = Fence(poller.fences)
+    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers, fence)

@@ -43,7 +43,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 24 methods, nearly all of which are those of the interface.
+    It has 25 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -100,6 +100,9 @@ class MemoryStore:
 
     async def wait_lost(self, boot: str) -> None:
         await trio.sleep_forever()  # what is in memory is lost together with its node
+
+    async def end_rebuild(self, boot: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def retire(self, boot: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -48,7 +48,7 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 23 methods, because each transition and each question is one.
+    It has 24 methods, because each transition and each question is one.
     """
 
     @property
@@ -83,6 +83,9 @@ class PresenceStore(Protocol):
 
         The node has to renew its lease at once then.
         """
+
+    async def end_rebuild(self, boot: str) -> None:
+        """Say that every claim of a boot was reasserted, after a renewal has answered REBUILD."""
 
     async def retire(self, boot: str) -> None:
         """End the lease of a node that stops; whatever claims it has left are to be reaped."""

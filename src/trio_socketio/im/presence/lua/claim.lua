@@ -1,0 +1,59 @@
+-- user, boot, node, id, attempt, policy, maximum, takeover, recovers
+local user, boot, policy = ARGV[9], ARGV[10], ARGV[14]
+local request = {boot = boot, node = ARGV[11], id = ARGV[12], attempt = tonumber(ARGV[13])}
+local maximum, takeover, recovers = tonumber(ARGV[15]), ARGV[16], ARGV[17] == '1'
+
+if not is_alive(boot) then -- PRES-21
+  return not_alive(boot)
+end
+local seats = load(user)
+local before = found_before(user, seats, boot, request.attempt)
+if before then -- PRES-16
+  return claimed(before, user, boot)
+end
+local own = {}
+for _, seat in ipairs(seats) do
+  if recovers and seat[4] == request.id then
+    own[#own + 1] = seat
+  end
+end
+local refusal
+if #seats > 0 and #own == 0 then
+  if policy == 'many' then
+    refusal = #seats >= maximum and 'too many sessions' -- PRES-12
+  elseif recovers then
+    refusal = 'seat taken' -- PRES-17
+  elseif policy == 'reject' then
+    refusal = 'already connected' -- PRES-11
+  end
+end
+if refusal then
+  return answer('TAKEN', generation, sequence, refusal)
+end
+
+write()
+local at = milliseconds()
+local ended = {}
+for _, seat in ipairs(policy == 'newest' and seats or own) do -- PRES-10
+  ended[#ended + 1] = seat
+end
+local reason = #own > 0 and 'recovered' or 'replaced'
+local last = ended[#ended]
+local orders = orders_of(user)
+for number, seat in ipairs(ended) do
+  if number < #ended then -- left over from a time when the policy was another one
+    finish(user, seats, seat, reason, at)
+  end
+  order(user, orders, {generation, seat[1]}, seat[2], seat[3], reason)
+end
+save_orders(user, orders)
+if last then
+  take_out(user, seats, last)
+end
+local waits = rebuilding == 1
+for _, one in ipairs(orders) do
+  waits = waits or (one[3] ~= boot and is_alive(one[3]))
+end
+local seat = take(user, seats, request, last, last and reason, takeover == 'fast' and waits, {0, 0}, at) -- PRES-15
+tell_readers()
+return claimed({generation, seat[1]}, user, boot)

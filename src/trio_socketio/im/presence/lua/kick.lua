@@ -1,0 +1,20 @@
+-- user
+local user = ARGV[9]
+local seats = load(user)
+if #seats == 0 then
+  return answer('ABSENT', generation, sequence)
+end
+write()
+local at = milliseconds()
+local orders, tokens, ended = orders_of(user), {}, {}
+for _, seat in ipairs(seats) do
+  ended[#ended + 1] = seat
+end
+for _, seat in ipairs(ended) do
+  finish(user, seats, seat, 'kicked', at)
+  order(user, orders, {generation, seat[1]}, seat[2], seat[3], 'kicked')
+  tokens[#tokens + 1] = seat[1]
+end
+save_orders(user, orders)
+tell_readers()
+return answer('KICKED', generation, sequence, tokens, written)

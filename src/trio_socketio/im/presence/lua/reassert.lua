@@ -1,0 +1,53 @@
+-- user, boot, node, id, attempt, policy, maximum, and the generation and sequence of the token it had
+local user, boot, policy, maximum = ARGV[9], ARGV[10], ARGV[14], tonumber(ARGV[15])
+local request = {boot = boot, node = ARGV[11], id = ARGV[12], attempt = tonumber(ARGV[13])}
+local before = {tonumber(ARGV[16]), tonumber(ARGV[17])}
+
+if not is_alive(boot) then
+  return not_alive(boot)
+end
+local seats = load(user)
+local again = found_before(user, seats, boot, request.attempt)
+if again and again[1] == generation then
+  for _, seat in ipairs(seats) do
+    if seat[1] == again[2] then
+      return claimed(again, user, boot)
+    end
+  end
+end
+if again then -- it was asked before, and others have the seat
+  return answer('STALE', generation, sequence, written)
+end
+
+-- Of two logins the later one wins: by the token that a seat had before, or has.
+local function is_earlier(seat)
+  local first, second = seat[7], seat[8]
+  if first == 0 then
+    first, second = generation, seat[1]
+  end
+  return first < before[1] or (first == before[1] and second <= before[2])
+end
+
+write()
+local at = milliseconds()
+local orders = orders_of(user)
+local last
+for _, seat in ipairs(seats) do
+  local same = before[1] == generation and seat[1] == before[2]
+  if same or (policy ~= 'many' and is_earlier(seat)) then
+    last = seat -- our own under a boot before, or an earlier login
+  end
+end
+if not last and #seats >= (policy == 'many' and maximum or 1) then
+  order(user, orders, before, boot, request.attempt, KEPT_OUT)
+  save_orders(user, orders)
+  return answer('STALE', generation, sequence, written)
+end
+if last then
+  order(user, orders, {generation, last[1]}, last[2], last[3], KEPT_OUT)
+  save_orders(user, orders)
+  take_out(user, seats, last)
+end
+local seat = take(user, seats, request, last, last and 'reasserted', false, before, at)
+tell_readers()
+return claimed({generation, seat[1]}, user, boot)

@@ -1,0 +1,158 @@
+"""The Lua scripts of the presence store on Redis, and how they are called."""
+
+import secrets
+from collections.abc import Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from trio_socketio.errors import RedisCommandError, RedisUnavailable
+from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.redis.commands import Argument
+from trio_socketio.redis.redis import Redis
+
+if TYPE_CHECKING:
+    from trio_socketio.redis.scripts import Script
+
+TAG: Final = "{presence#0}"
+"""All keys have it, so that a Redis Cluster would keep them on one server. 0 is the partition."""
+
+_STORE_KEYS: Final = ("meta", "leases", "dead", "wrote", "owned", "orders", "inbox")
+_NAMESPACE_KEYS: Final = ("head", "users", "names", "log")
+_ABOUT_NODES: Final = (
+    *("enroll", "renew", "rebuilt", "watch", "settle", "fence", "owned", "forget", "inbox"),
+)
+_ABOUT_A_NAMESPACE: Final = (
+    *("claim", "reassert", "release", "kick", "confirm", "awaited", "reap"),
+    *("get", "count", "page", "read"),
+)
+_FOREIGN: Final = "FOREIGN"
+_WHAT_TO_DO: Final = {
+    "OOM": "Redis is out of memory: raise maxmemory, or free some",
+    "READONLY": "Redis takes no writes, as it is a replica: [redis] url has to name the master",
+    "MISCONF": "Redis takes no writes, because it could not save to its disk",
+    "NOREPLICAS": "Redis takes no writes, because too few replicas are connected",
+    "NOPERM": "the user of Redis has too few rights",
+    _FOREIGN: "a key of Redis is not ours: delete it, or set another [redis] prefix",
+}
+
+
+class Answer(NamedTuple):
+    """What a script has returned.
+
+    Args:
+        status: how it has ended.
+        values: what else it returns.
+    """
+
+    status: str
+    values: list[Any]
+
+
+class PresenceScripts:
+    """Runs the scripts, each as one step of Redis, and knows whether the store is the one it was.
+
+    Every call carries how far this program has seen the store go. A store that is not so far has
+    lost what it had said: the script begins another epoch then, before it does anything else.
+
+    Args:
+        redis: the connection.
+        prefix: begins the names of keys.
+        channels: begins the names of channels.
+        max_events: how many entries the log of a namespace keeps at least.
+        changed: called when the epoch is another one.
+
+    Attributes:
+        epoch: of the store; 0 before it was asked.
+        epochs: how many other ones have been seen since the first.
+        fault: why it cannot be used although there is a connection; empty if it can.
+        is_rebuilding: whether claims may be missing that nodes have yet to reassert.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        prefix: str,
+        channels: str,
+        max_events: int,
+        changed: Callable[[], None],
+    ) -> None:
+        self.epoch = 0
+        self.epochs = 0
+        self.fault = ""
+        self.is_rebuilding = False
+        self._channels = channels
+        self._changed = changed
+        self._max_events = max_events
+        self._revision = 0
+        self._generations = 0
+        self._writer = secrets.token_urlsafe(9)
+        self._wrote = 0  # the revision of our last write that was answered
+        self._keys = f"{prefix}:{TAG}:"
+        self._store_keys = [self._keys + name for name in _STORE_KEYS]
+        begin, namespace = _read("begin"), _read("namespace")
+        self._scripts: dict[str, Script] = {
+            name: redis.script(begin + _read(name)) for name in _ABOUT_NODES
+        }
+        for name in _ABOUT_A_NAMESPACE:
+            self._scripts[name] = redis.script(begin + namespace + _read(name))
+
+    async def run(self, name: str, *arguments: Argument) -> Answer:
+        """Run a script about nodes.
+
+        Raises:
+            StoreUnavailable: there is no answer, or Redis refuses it.
+        """
+        return await self._run(name, self._store_keys, arguments)
+
+    async def run_for(self, namespace: str, name: str, *arguments: Argument) -> Answer:
+        """Run a script about a namespace.
+
+        Raises:
+            StoreUnavailable: there is no answer, or Redis refuses it.
+        """
+        place = f"{self._keys}ns:{namespace}:"
+        keys = [*self._store_keys, *(place + name for name in _NAMESPACE_KEYS)]
+        return await self._run(name, keys, (namespace, self._max_events, *arguments))
+
+    async def _run(self, name: str, keys: list[str], arguments: tuple[Argument, ...]) -> Answer:
+        seen = (self.epoch, self._revision, self._generations, self._writer, self._wrote)
+        try:
+            reply = await self._scripts[name].run(keys, [*seen, self._channels, *arguments])
+        except (RedisUnavailable, TimeoutError) as error:
+            raise StoreUnavailable(str(error)) from None
+        except RedisCommandError as error:
+            raise StoreUnavailable(self._note_fault(error)) from None
+        status, epoch, revision, generations, rebuilding, has_written, *values = reply
+        self._note(status, epoch, revision, generations, has_written)
+        self.is_rebuilding = bool(rebuilding)
+        if status == b"LOST":
+            raise StoreUnavailable("Redis has lost who is online, and is being told anew")
+        return Answer(status.decode(), values)
+
+    def _note(
+        self, status: bytes, epoch: int, revision: int, generations: int, has_written: int
+    ) -> None:
+        """Remember how far the store has gone."""
+        if epoch > self.epoch:
+            self.epochs += self.epoch > 0
+            self.epoch, self._revision, self._wrote = epoch, 0, 0
+            self._changed()
+        if epoch == self.epoch:  # not an answer that comes late, from before a loss
+            self._revision = max(self._revision, revision)
+            if has_written:
+                self._wrote = max(self._wrote, revision)
+        self._generations = max(self._generations, generations)
+        if has_written or status == b"RENEWED":  # both need memory, and a master
+            self.fault = ""
+
+    def _note_fault(self, error: RedisCommandError) -> str:
+        """Return why a script was not carried out; remember it if that concerns all of them."""
+        what = _WHAT_TO_DO.get(error.code)
+        told = f"{what} ({error})" if what else f"Redis refuses it: {error}"
+        if f"{self._keys}ns:" not in str(error):
+            self.fault = told
+        return told
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
