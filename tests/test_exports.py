@@ -239,16 +239,18 @@ PRESENCE = {
     "GenerationChanged": "head",
     "KickResult": "confirmed cursor done",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
-    "Presence": """apply end_lost has_seats kick note_reason seat seat_by_name seats_clients_of
-        statistics""",
+    "MemoryStore": """claim confirm count end_rebuild enroll expired get kick lease_s list_users
+        read reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
+        wait_lost written""",
+    "Presence": """apply end_lost fault has_seats kick note_reason seat seat_by_name
+        seats_clients_of statistics""",
     "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
         webhook legacy_records watch check_lingers describe resolve""",
-    "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
-        users""",
-    "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
+    "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
+        lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
+    "PresenceStore": """claim confirm count end_rebuild enroll expired get kick lease_s list_users
+        read reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
+        wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
         retry_max_s secret_file stop_s timeout_s url""",

@@ -19,7 +19,7 @@ from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.presence import Presence
 from trio_socketio.im.presence.metrics import PresenceCollector
 from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
-from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 
 REPLACED = {"reason": "replaced"}

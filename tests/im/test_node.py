@@ -11,10 +11,15 @@ from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.im.presence import Entries, MemoryStore, Presence, PresenceStore
-from trio_socketio.im.presence.node import CLOSE_S, LeaseLost
-from trio_socketio.protocol.claim_life import Input
-from trio_socketio.protocol.presence_claims import ClaimRequest, Fenced
+from trio_socketio.im.presence import (
+    Entries,
+    MemoryStore,
+    Presence,
+    PresenceStore,
+    SeatOptions,
+)
+from trio_socketio.im.presence.node_life import CLOSE_S
+from trio_socketio.protocol.presence_claims import Claimed, ClaimRequest, Fenced
 
 LEASE_S = 9.0
 
@@ -52,22 +57,6 @@ async def test_a_node_renews_its_lease_in_time(mock_clock: MockClock) -> None:
     assert not store._leases.is_alive(boot, trio.current_time())
 
 
-@trio_test
-async def test_a_node_that_has_lost_its_lease_ends_with_a_reason(mock_clock: MockClock) -> None:
-    store = MemoryStore(lease_s=LEASE_S)
-    server, _ = make(store, "a")
-
-    async def end_lease() -> None:
-        await wait_all_tasks_blocked()
-        mock_clock.jump(LEASE_S)  # the node stood still
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(end_lease)
-        with pytest.raises(LeaseLost, match="the lease of node a has ended"):
-            await server.serve(port=0)
-    assert server.state == "idle"
-
-
 @pytest.mark.req("PRES-23", "PRES-24")
 @trio_test
 async def test_a_node_that_starts_again_ends_what_it_had_before(mock_clock: MockClock) -> None:
@@ -89,20 +78,6 @@ async def test_nodes_have_different_names_unless_they_are_given() -> None:
     assert first != second
 
 
-@trio_test
-async def test_a_store_that_refuses_the_node_ends_the_start(monkeypatch: Any) -> None:
-    store = MemoryStore()
-
-    async def enroll(node: str, boot: str) -> Fenced:
-        await trio.lowlevel.checkpoint()
-        return Fenced()
-
-    monkeypatch.setattr(store, "enroll", enroll)
-    server, _ = make(store)
-    with pytest.raises(LeaseLost, match="the store refuses the boot"):
-        await server.serve(port=0)
-
-
 @pytest.mark.req("PRES-52")
 @trio_test
 async def test_a_store_that_is_away_at_the_end_is_given_up_and_the_log_says_so(
@@ -114,7 +89,7 @@ async def test_a_store_that_is_away_at_the_end_is_given_up_and_the_log_says_so(
         await nursery.start(serve, server)
         node = presence._node
         socket: Any = _Socket()
-        held = node.begin_claim(socket, "ann")
+        held = node.begin_claim(socket, "ann", SeatOptions())
         store.hold.add("release before")
         node.release(held, "left")
         await wait_all_tasks_blocked()
@@ -146,7 +121,7 @@ async def test_an_outage_is_told_once(
         await nursery.start(serve, server)
         socket: Any = _Socket()
         store.hold.add("release before")
-        presence._node.release(presence._node.begin_claim(socket, "ann"), "left")
+        presence._node.release(presence._node.begin_claim(socket, "ann", SeatOptions()), "left")
         for _ in range(3):
             await wait_all_tasks_blocked()
             store.let_go(store.held[0], fails=True)
@@ -161,24 +136,6 @@ async def test_an_outage_is_told_once(
     assert "the store answers again, after 3 failures" in caplog.text
 
 
-@trio_test
-async def test_a_release_after_the_end_of_the_lease_is_left_to_others(
-    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = MemoryStore()
-    server, presence = make(store)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, server)
-        socket: Any = _Socket()
-        claim_of_ann = presence._node.begin_claim(socket, "ann")
-        await store.retire(presence._node.boot)
-        presence._node.release(claim_of_ann, "left")
-        await wait_all_tasks_blocked()
-        assert presence.statistics().claims == 0
-        server.stop()
-    assert "<Claim of 'ann' in /chat, RELEASING> is left to others" in caplog.text
-
-
 @pytest.mark.req("PRES-56")
 @trio_test
 async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
@@ -190,14 +147,15 @@ async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
         await nursery.start(serve, server)
         node = presence._node
         socket: Any = _Socket()
-        lost = node.begin_claim(socket, "ann")
-        lost.token = (await claim(store, node.boot)).token
-        lost.move(Input.CLAIMED)
+        lost = node.begin_claim(socket, "ann", SeatOptions())
+        given = await claim(store, node.boot)
+        assert isinstance(given, Claimed)
+        node.note_claimed(lost, given)
         node.linger(lost, "ping timeout", 5, 60)
         await wait_all_tasks_blocked()
         mock_clock.jump(5)
         await wait_all_tasks_blocked()
-        found = await store.read("/chat", lost.token, 5)
+        found = await store.read("/chat", given.token, 5)
         assert isinstance(found, Entries)
         assert [entry.reason for entry in found.entries] == ["ping timeout"]
         server.stop()
@@ -207,7 +165,7 @@ def test_nobody_gets_a_seat_while_the_server_does_not_serve() -> None:
     _, presence = make(MemoryStore())
     socket: Any = _Socket()
     with pytest.raises(LocalProtocolError, match="presence does not run"):
-        presence._node.begin_claim(socket, "ann")
+        presence._node.begin_claim(socket, "ann", SeatOptions())
 
 
 @trio_test

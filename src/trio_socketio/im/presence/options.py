@@ -8,7 +8,7 @@ from trio_socketio.im.presence.hook_options import (
     WatchedRooms,
     check_watched,
 )
-from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.option_checks import OptionGroup, check_groups
 from trio_socketio.protocol.namespace_patterns import is_pattern
 from trio_socketio.protocol.presence_claims import Takeover

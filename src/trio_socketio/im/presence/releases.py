@@ -14,8 +14,8 @@ MAX_BATCH: Final = 64
 class Releases:
     """Releases on their way into the store, those of each user in order.
 
-    The queue is bounded by the claims themselves: each is released once, and none can be made while
-    the store is away (PRES-52).
+    A release that waits for the store is a mark on its claim. So the queue is bounded by the claims
+    themselves: each is released once, and none can be made while the store is away (PRES-52).
     """
 
     __slots__ = ("_awaited", "_last", "_queue")
@@ -41,8 +41,9 @@ class Releases:
         return list(found.values())
 
     def note_taken(self, claim: Claim) -> None:
-        """Note that the store has taken the release of a claim."""
-        del self._queue[claim]
+        """Note that the store has taken the release of a claim, unless it was forgotten."""
+        if self._queue.pop(claim, None) is None:
+            return
         if self._last.get(claim.place) is claim:
             del self._last[claim.place]
         if claim in self._awaited:
@@ -53,10 +54,19 @@ class Releases:
         for claim in tuple(self._queue):
             self.note_taken(claim)
 
+    def holds(self, namespace: str, user: str) -> bool:
+        """Whether there are releases of a user's clients on this node."""
+        return (namespace, user) in self._last
+
+    def wake(self) -> None:
+        """Have those who wait look whether that is still of use."""
+        for claim in tuple(self._awaited):
+            self._awaited.pop(claim).set()
+
     async def wait_taken(self, namespace: str, user: str) -> None:
         """Wait until the store has taken the releases of a user's clients on this node (PRES-51).
 
-        Otherwise a client that has left could keep its successor out.
+        Otherwise a client that has left could keep its successor out. It may return early.
         """
         claim = self._last.get((namespace, user))
         if claim is not None:

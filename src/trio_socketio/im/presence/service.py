@@ -11,12 +11,15 @@ from weakref import WeakKeyDictionary, ref
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import LocalProtocolError, OptionError
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.named_seats import NamedSeats
 from trio_socketio.im.presence.node import Node
+from trio_socketio.im.presence.node_life import NodeLife
 from trio_socketio.im.presence.options import PresenceOptions, check_linger
-from trio_socketio.im.presence.seats import SeatOptions, Seats
+from trio_socketio.im.presence.seat_options import SeatOptions
+from trio_socketio.im.presence.seats import Seats
+from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
@@ -47,6 +50,8 @@ _MORE_S: Final = 10.0  # for a claim, beyond the lease of another node that it m
 class PresenceStatistics:
     """The current numbers of presence, and its totals since the server was made.
 
+    It has 16 attributes, because each is a metric.
+
     Args:
         users: users that have a seat through this server, by namespace.
         events: entries that were written to the log, by type.
@@ -57,6 +62,14 @@ class PresenceStatistics:
         refused: clients that got none.
         replaced: clients that were put out because their user has logged in anew.
         kicked: clients that were put out because their user was kicked.
+        boot: names this incarnation of the node; empty while it has no lease.
+        lease_left_s: how long the lease counts unless it is renewed; infinity where leases do not
+            end, 0 without a lease.
+        is_fenced: whether the lease does not count any more, and there is no other yet.
+        fenced_times: how often that has come about.
+        reasserted: claims that the store had lost, or of an earlier lease, and has taken anew.
+        lost_seats: those that it has not, because of a later login.
+        releases_dropped: releases that have ended with the lease instead.
     """
 
     users: Mapping[str, int]
@@ -68,6 +81,13 @@ class PresenceStatistics:
     refused: int
     replaced: int
     kicked: int
+    boot: str
+    lease_left_s: float
+    is_fenced: bool
+    fenced_times: int
+    reasserted: int
+    lost_seats: int
+    releases_dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +121,35 @@ class Presence:
         store: has the seats, for all nodes. None means a MemoryStore of its own.
         node: the name of this node, the same after each restart and unlike that of any other; None
             means one that is drawn at random.
+        outage: with "strict" the clients that have seats are closed when this node cannot renew its
+            lease, so that no user is ever in twice; with "available" they stay until a later login
+            elsewhere is known.
 
     Raises:
         LocalProtocolError: the server is running already, or has a presence.
+        OptionError: there is no such outage mode.
 
     Attributes:
         store: answers who is online, and has the log.
     """
 
     def __init__(
-        self, server: "Server", store: "PresenceStore | None" = None, *, node: str | None = None
+        self,
+        server: "Server",
+        store: "PresenceStore | None" = None,
+        *,
+        node: str | None = None,
+        outage: Outage = "strict",
     ) -> None:
         if server in _presences:
             raise LocalProtocolError("the server has a presence already: presence_of returns it")
+        if outage not in ("strict", "available"):
+            raise OptionError("outage", f"must be strict or available, not {outage!r}")
         self.store = MemoryStore() if store is None else store
         self._server = server
         name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
         self._node = Node(self.store, name)
+        self._life = NodeLife(self._node, outage)
         self._seats: dict[Namespace | ParentNamespace, Seats] = {}
         self._named: NamedSeats | None = None
         self._options: PresenceOptions | None = None  # of the named seats
@@ -153,7 +185,7 @@ class Presence:
         channel = self._server.of(namespace) if isinstance(namespace, str) else namespace
         if channel in self._seats or self._named is not None:
             raise LocalProtocolError(f"{channel.name} has seats already")
-        seats = self._seats[channel] = Seats(self._node, options)
+        seats = self._seats[channel] = Seats(self._life, options)
         channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=self._timeout_s)])
         channel.observe(seats)
 
@@ -171,7 +203,7 @@ class Presence:
         """
         if self._seats or self._named is not None:
             raise LocalProtocolError("the server has seats already")
-        self._named = named = NamedSeats(self._node, options, asks, self._timeout_s)
+        self._named = named = NamedSeats(self._life, options, asks, self._timeout_s)
         self._options = options
         if named.are_there:
             self._server.add_steps([Step(JoiningState.SEAT, named.take)])
@@ -250,7 +282,7 @@ class Presence:
         Returns:
             How many there were.
         """
-        return self._node.end_lost(user, reason)
+        return self._node.end_lost(reason, user)
 
     def note_reason(self, socket: "Socket", reason: str) -> None:
         """Note why a client is about to be put out, for the log.
@@ -265,18 +297,30 @@ class Presence:
 
     def statistics(self) -> PresenceStatistics:
         """Return what presence does at the moment."""
-        node = self._node
+        node, life, tally = self._node, self._life, self._node.claims.tally
         return PresenceStatistics(
-            users=dict(node.users),
+            users=dict(node.claims.users),
             events=dict(self.store.written),
-            claims=node.claim_count,
+            claims=len(node.claims),
             lingering=len(node.lingering),
             releasing=len(node.releases),
-            claimed=node.tally.claimed,
-            refused=node.tally.refused,
-            replaced=node.tally.replaced,
-            kicked=node.tally.kicked,
+            claimed=tally.claimed,
+            refused=tally.refused,
+            replaced=tally.replaced,
+            kicked=tally.kicked,
+            boot=node.boot,
+            lease_left_s=life.left_s,
+            is_fenced=life.is_fenced,
+            fenced_times=life.fenced_times,
+            reasserted=tally.reasserted,
+            lost_seats=tally.lost_seats,
+            releases_dropped=tally.releases_dropped,
         )
+
+    @property
+    def fault(self) -> str:
+        """Why no client can take a seat now, in plain words; empty if they can."""
+        return self._life.fault
 
     async def _live(self, server: "Server") -> AsyncIterator[None]:
         for channel, seats in self._seats.items():
@@ -286,11 +330,11 @@ class Presence:
             log.info("presence: %s", self._options.describe())
         try:
             async with alone(trio.open_nursery()) as tasks:
-                await tasks.start(self._node.run)
+                await tasks.start(self._life.run, server._fence)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            await self._node.close()  # PRES-60: backends can still read that nobody is online
+            await self._life.close()  # PRES-60: backends can still read that nobody is online
             log.info("presence has ended: the clients of this server are offline")
 
 
