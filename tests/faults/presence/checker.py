@@ -15,8 +15,11 @@ from trio_socketio.protocol.presence_log import Entry
 
 STARTS: Final = ("online", "moved")
 NODE_LOST: Final = "node_lost"
-RESUMES_S: Final = 1.0
-"""The time in which a node that was frozen for too long has to put its clients out."""
+RESUMES_S: Final = 3.0
+"""The time in which a node that was frozen for too long has to put its clients out.
+
+It does so as the first thing it does; the time is for the clients of a busy machine.
+"""
 LATE_S: Final = 5.0
 """How late a client on long-polling may learn that it is out."""
 SHOWN: Final = 5

@@ -25,9 +25,11 @@ from tests.faults.presence.history import Note
 from tests.im.login_clients import Line, Polling, WebSocket
 
 NAMESPACE: Final = "/chat"
-AT_A_TIME: Final = 150
-"""How many clients may be on the way in, so that what is measured is not the queue of logins."""
+AT_A_TIME: Final = 2000
+"""How many clients may be on the way in; those that wait for the end of a lease are among them."""
 COMES_BACK_S: Final = (0.05, 0.4)
+FOR_GOOD: Final = ("told", "session replaced", "kicked", "left", "dropped", "frozen")
+"""Begins the reasons why a client is out that its user does not answer by coming back."""
 QUESTIONS: Final = {
     "here": f'42{NAMESPACE},7["here"]',
     "later": f'42{NAMESPACE},["later"]',
@@ -139,6 +141,13 @@ class User:
         self.name = name
         self.returns = True
         self.clients: list[Client] = []
+        self.queued = 0  # logins that have yet to begin
+
+    def has_newer(self, number: int) -> bool:
+        """Whether the user has logged in again since a client of this number."""
+        return self.queued > 0 or any(
+            client.number > number and client.state != "out" for client in self.clients
+        )
 
     def inside(self) -> list[Client]:
         return [client for client in self.clients if client.state == "in"]
@@ -212,14 +221,9 @@ class Crowd:
 
     def ended(self, client: Client, why: str) -> None:
         """Have its user come back, or not."""
-        user = client.user
-        if why.startswith("told") or not user.returns:
-            return
-        if client in user.clients:
-            user.clients.remove(client)
-        self._numbers += 1
-        at = time.monotonic() + self._dice.uniform(*COMES_BACK_S)
-        heapq.heappush(self._returns, (at, self._numbers, user))
+        if client.user.returns and not why.startswith(FOR_GOOD):
+            at = time.monotonic() + self._dice.uniform(*COMES_BACK_S)
+            heapq.heappush(self._returns, (at, client.number, client.user))
 
     # -- what it is told
 
@@ -233,7 +237,11 @@ class Crowd:
         for number, name in enumerate(told["users"]):
             user = self._users.setdefault(name, User(name))
             user.returns = told.get("returns", True)
-            self._waiting.append((user, ports[number % len(ports)]))
+            self._queue(user, ports[number % len(ports)])
+
+    def _queue(self, user: User, port: int) -> None:
+        user.queued += 1
+        self._waiting.append((user, port))
 
     def _set_ports(self, told: dict[str, Any]) -> None:
         self._ports = told["ports"]
@@ -307,9 +315,9 @@ class Crowd:
     def _go_on(self) -> None:
         now = time.monotonic()
         while self._returns and self._returns[0][0] <= now:
-            _, _, user = heapq.heappop(self._returns)
-            if user.returns and not user.inside():
-                self._waiting.append((user, self._dice.choice(self._ports)))
+            _, number, user = heapq.heappop(self._returns)
+            if user.returns and not user.has_newer(number):
+                self._queue(user, self._dice.choice(self._ports))
         while self.closing and self.closing[0][0] <= now:
             _, client = self.closing.popleft()
             client.transport.close()
@@ -319,6 +327,7 @@ class Crowd:
             if not self._waiting or self._coming >= AT_A_TIME:
                 break
             user, port = self._waiting.popleft()
+            user.queued -= 1
             kind = Polling if self._dice.random() < self._polling else PatientWebSocket
             self._coming += 1
             client = Client(self, user, port, kind)

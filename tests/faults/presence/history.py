@@ -129,6 +129,7 @@ class History:
         notes: of clients.
         marks: of the nemesis.
         log: the entries that were read from the store, in their order.
+        read_at: when each of them was read.
         logs: the entries that each node has sent to a backend, by the name of the node.
         seen: states of the store.
     """
@@ -137,8 +138,31 @@ class History:
     notes: list[Note] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     log: list[Entry] = field(default_factory=list)
+    read_at: list[float] = field(default_factory=list)
     logs: dict[str, list[Entry]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+
+    def tell(self, user: str) -> list[str]:
+        """Tell all that has happened to a user, in the order of time."""
+        lines: list[tuple[float, str]] = []
+        for process in self.processes:
+            lines += [
+                (act.at, f"{process.node} {_show(act)}") for act in process.acts if act.user == user
+            ]
+        lines += [(note.at, f"client {_show(note)}") for note in self.notes if note.user == user]
+        lines += [
+            (at, f"log {_show(entry)}")
+            for at, entry in zip(self.read_at, self.log, strict=True)
+            if entry.user == user
+        ]
+        lines += [(mark.at, f"nemesis {_show(mark)}") for mark in self.marks]
+        return [f"{at:.3f} {line}" for at, line in sorted(lines)]
+
+
+def _show(record: Act | Note | Mark | Entry) -> str:
+    found = msgspec.structs.asdict(record)
+    hidden = ("at", "user", "namespace", "is_strict", "unconfirmed")
+    return " ".join(f"{k}={v}" for k, v in found.items() if v and k not in hidden)
 
 
 def read_acts(path: Path) -> list[Act]:
