@@ -109,9 +109,12 @@ class Held:
 
 
 @contextmanager
-def hold(server: Running, cores: Cores, count: int, most: int) -> Iterator[Held]:
+def hold(
+    server: Running, cores: Cores, count: int, most: int, *options: str | float
+) -> Iterator[Held]:
+    fixed = ("--connections", most, "--target", count, "--limit", 300)
     process = subprocess.Popen(
-        command("idle", server, "--connections", most, "--target", count, "--limit", 300),
+        command("idle", server, *fixed, *options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         preexec_fn=pinned(cores.generator),

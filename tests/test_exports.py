@@ -161,7 +161,7 @@ MEMBERS = {
         timeout user""",
     "ResponseHeaders": "add encode",
     "InheritedEndpoint": "fileno listen tls",
-    "Runtime": "check_thread holding listening running_jobs start_service",
+    "Runtime": "check_thread holding last_blocked listening running_jobs start_service",
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
@@ -223,7 +223,7 @@ CONTROL = {
     "Greeting": "api max_batch max_line_bytes needs_token node server",
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
-    "SystemInfo": "node pid started_at_s state version",
+    "SystemInfo": "lease_left_s node pid presence_fault started_at_s state version",
     "TokenTable": "find grant_of names_of_new_secrets",
     "PresenceBatch": "cursor entries online",
     "PresenceBatches": "",
@@ -242,10 +242,10 @@ PRESENCE = {
     "MemoryStore": """claim confirm count end_rebuild enroll expired get kick lease_s list_users
         read reap reassert receive_orders release renew retire snapshot wait_confirmed wait_for_more
         wait_lost written""",
-    "Presence": """apply end_lost fault has_seats kick note_reason seat seat_by_name
-        seats_clients_of statistics""",
-    "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        webhook legacy_records watch check_lingers describe resolve""",
+    "Presence": """apply end_lost fault has_own_store has_seats keep_in kick note_reason seat
+        seat_by_name seats_clients_of statistics store""",
+    "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
+        store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
     "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
         lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
     "PresenceStore": """claim confirm count end_rebuild enroll expired get kick lease_s list_users

@@ -168,9 +168,6 @@ class HeldStore:
         if self._boots[boot][1] == self.epoch:
             self._end_rebuild(boot)
 
-    async def end_rebuild(self, boot: str) -> None:
-        await self.inner.end_rebuild(boot)
-
     async def retire(self, boot: str) -> None:
         await self.inner.retire(boot)
         self._end_rebuild(boot)

@@ -2,10 +2,19 @@
 
 import time
 from collections.abc import AsyncIterator
+from math import inf
 
 import pytest
 import trio
-from tests.socketio.serving import Record, joined, serving, the_session, the_socket, until
+from tests.socketio.serving import (
+    Record,
+    joined,
+    send_batch,
+    serving,
+    the_session,
+    the_socket,
+    until,
+)
 from tests.wire import ConnectionEnded
 from trio.testing import trio_test
 
@@ -143,7 +152,57 @@ async def test_a_handler_that_blocks_past_the_lease_answers_nobody() -> None:
             with pytest.raises(ConnectionEnded) as ended:
                 await one.receive()
             assert ended.value.code == 1012
-    assert fences[0].at == float("inf")
+    assert fences[0].at == inf
+
+
+@pytest.mark.req("LEASE-45")
+@pytest.mark.parametrize(("concurrent", "suspends"), [(False, False), (False, True), (True, False)])
+@trio_test
+async def test_no_event_is_begun_with_when_a_lease_has_ended(
+    concurrent: bool, suspends: bool
+) -> None:
+    """Also if a worker has its turn before the poller."""
+    server, seen = Server(), Record()
+    fences = hold_lease(server)
+    go_on = trio.Event()
+
+    @server.on("work", concurrent=concurrent)
+    async def work(socket: Socket, number: int) -> None:
+        seen.add(number)
+        if suspends:
+            await go_on.wait()
+        fences[0].at = boottime() - 1.0
+        time.sleep(0.003)  # noqa: ASYNC251 - it stands still, for longer than a slice
+
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        await send_batch(client, [f'2["work",{number}]' for number in range(4)])
+        if suspends:
+            await until(lambda: the_socket(server)._open_events().pending == 4)
+            go_on.set()
+        with pytest.raises(ConnectionEnded) as ended:
+            await client.receive()
+        assert ended.value.code == 1012
+        await until(lambda: server.statistics().events_dropped == 3)
+        assert seen.entries == [0]
+
+
+@pytest.mark.req("LEASE-45")
+@trio_test
+async def test_no_packet_is_decoded_when_a_lease_has_ended() -> None:
+    server, seen = Server(), Record()
+    fences = hold_lease(server)
+    async with serving(server) as port, joined(port, "websocket") as (client, _):
+        intake, participant = server._host.intake, the_socket(server)._participant
+
+        def receive(packet: bytes, weight: int) -> None:
+            seen.add("received")
+
+        assert intake.put_off(participant, receive, bytes(70_000), len)
+        fences[0].at = boottime() - 1.0
+        with pytest.raises(ConnectionEnded):
+            await client.receive()
+        assert seen.entries == []
+        assert server.statistics().input_dropped == 1
 
 
 @trio_test
@@ -157,4 +216,4 @@ async def test_two_servers_on_one_runtime_have_fences_of_their_own() -> None:
         assert runtime.poller.fences.at == early.at
         early.close()
         assert runtime.poller.fences.at == late.at
-    assert runtime.poller.fences.at == float("inf")
+    assert runtime.poller.fences.at == inf

@@ -56,9 +56,8 @@ class Owner(Protocol):
     counts: "EngineCounts"
     packets_dropped: int
     """The number of packets for sessions that were gone or too far behind."""
-
-    def session_joined(self, session: "Session", /) -> None:
-        """Take note that the client has joined a namespace."""
+    session_joined: "Callable[[Session], None]"
+    """Takes note that a client has joined a namespace."""
 
     def session_closed(self, session: "Session", transport: "Transport", /) -> None:
         """Log that a session closes, whose last transport this was."""
@@ -306,7 +305,7 @@ class Session:
                 self._upgrade.sever(_SERVICE_RESTART)
             # LEASE-46, LEASE-51: what is sent from now on is dropped and counted as well.
             self._owner.packets_dropped += self._transport.sever(_SERVICE_RESTART)
-            self._break_off(reason)  # LEASE-50
+            self._break_off(reason)  # LEASE-50, LEASE-53
 
     def _break_off(self, reason: str) -> None:
         if self.is_open:

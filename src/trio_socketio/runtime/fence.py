@@ -76,15 +76,17 @@ class Fences:
 
     Attributes:
         at: the first of their times. The poller reads the clock only if it is finite.
+        changed: called when the time of a fence was set.
         failures: how many exceptions their users have raised. Each was logged.
     """
 
-    __slots__ = ("_clock", "_fences", "at", "failures")
+    __slots__ = ("_clock", "_fences", "at", "changed", "failures")
 
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._fences: list[Fence] = []  # those with a time
         self.at = inf
+        self.changed: Callable[[], None] = _ignore
         self.failures = 0
 
     def arrange(self, fence: Fence) -> None:
@@ -94,6 +96,7 @@ class Fences:
         if fence.at < inf:
             self._fences.append(fence)
         self.at = min((one.at for one in self._fences), default=inf)
+        self.changed()
 
     def is_passed(self) -> bool:
         """Whether nothing may be handled or sent before `look` was called."""
@@ -117,4 +120,4 @@ class Fences:
 
 
 def _ignore() -> None:
-    """Stand in for the user of a fence that has none."""
+    """Stand in for a function that was not given."""

@@ -47,8 +47,6 @@ class Poller(ABC):
         """When this turn should end, on perf_counter's clock."""
         self.late_s = 0.0
         """The total time by which turns overran."""
-        self.slow_turns = 0
-        """The number of turns that took longer than on_slow_turn allows."""
         self.fences = Fences()
         """What ends if the program stands still for too long."""
         self._in_turn = False
@@ -58,12 +56,12 @@ class Poller(ABC):
         self._flusher: trio.lowlevel.Task | None = None
         self._thread: int | None = None  # the thread that drives; None while the poller is idle
         self._slow_turn_s = inf
-        self._log_slow: Callable[[float], None] = _ignore
+        self._tell_slow_turn: Callable[[float], None] = _ignore
 
     def on_slow_turn(self, threshold_s: float, callback: Callable[[float], None]) -> None:
         """Have callback called with the length in seconds of each turn longer than threshold_s."""
         self._slow_turn_s = threshold_s
-        self._log_slow = callback
+        self._tell_slow_turn = callback
 
     @property
     def failures(self) -> int:
@@ -257,8 +255,7 @@ class Poller(ABC):
         if over_s > 0.0:
             self.late_s += over_s
             if over_s > self._slow_turn_s:
-                self.slow_turns += 1
-                self._log_slow(over_s + TURN_S)
+                self._tell_slow_turn(over_s + TURN_S)
 
     def _settle(self) -> bool:
         """Do what the turn has left until it should end, and end it; return whether all is done."""

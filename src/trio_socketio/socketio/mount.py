@@ -77,7 +77,7 @@ class Mount:
                 self.runtime.holding(self.connections, flush_s=stop.flush_s),
                 alone(trio.open_nursery()) as tasks,
             ):
-                tasks.start_soon(host.intake.run)
+                tasks.start_soon(host.intake.run, host.workers.pass_fences)
                 async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):
                     yield
                     await self._close_sessions(host.stopping)
@@ -158,7 +158,8 @@ def open_mount(
         return open_reader(host, namespaces, session)
 
     engine = EngineServer(options.engine, parts, open_socketio)
-    engine.newcomers = newcomers = Newcomers(options.engine, proxies)
+    newcomers = Newcomers(options.engine, proxies)
+    engine.bound_newcomers(newcomers)
     engines = {options.engine.path: engine}
     for path, open_session in paths.items():
         if path.rstrip("/") == options.engine.path.rstrip("/"):  # changed after Server.mount
@@ -167,7 +168,7 @@ def open_mount(
             )
         opens = partial(_open_checked, workers, path, open_session)
         engines[path] = other = EngineServer(options.engine, parts, opens)
-        other.newcomers = newcomers  # until the app says Session.joined
+        other.bound_newcomers(newcomers)  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():
         routes.add_tree(path, target.receive_request)

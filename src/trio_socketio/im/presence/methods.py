@@ -28,6 +28,7 @@ from trio_socketio.im.presence.feed import Feed
 from trio_socketio.im.presence.feed_errors import unreadable
 from trio_socketio.im.presence.service import Presence, presence_of
 from trio_socketio.im.presence.store import MAX_USERS_ASKED, StoreUnavailable
+from trio_socketio.im.presence.turns import Turns
 from trio_socketio.protocol.presence_claims import Page, Seat
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import Entries
@@ -64,11 +65,15 @@ class PresenceMethods:
         self._max_line_bytes = max_line_bytes
         self.feed: Feed | None = None
 
-    def open_feed(self) -> Feed | None:
-        """Make the feed, if the server has a presence; somebody has to run it."""
+    def open_feed(self, turns: Turns | None = None) -> Feed | None:
+        """Make the feed, if the server has a presence; somebody has to run it.
+
+        Args:
+            turns: those of groups; None means that no other node shares them.
+        """
         presence = presence_of(self._server)
         if presence is not None and self.feed is None:
-            self.feed = Feed(presence.store, self._max_line_bytes)
+            self.feed = Feed(presence.store, self._max_line_bytes, turns=turns)
         return self.feed
 
     # -- who is online
@@ -186,11 +191,12 @@ class PresenceMethods:
             namespace: the name of the namespace; a leading slash may be left out.
             cursor: the last entry that the caller has dealt with, or the cursor of presence.count
                 or presence.snapshot; null begins with what happens from now on.
-            group: members of a group, on whatever connection to this server, share the work. One
-                is sent entries; when it leaves, or acknowledges nothing for 30 s while others wait,
-                the next one begins behind the last acknowledgement. That counts, and not cursor,
-                as long as it is known; it is kept for a day after the last member has left, of at
-                most 1,000 groups, and until the server restarts.
+            group: members of a group, on whatever connection to whatever node that shares the
+                store, share the work. One is sent entries; when it leaves, or acknowledges nothing
+                for 30 s while others wait, the next one begins behind the last acknowledgement.
+                That counts, and not cursor, as long as it is known; it is kept for a day after the
+                last member has left, of at most 1,000 groups. With a store in memory it is
+                forgotten when the server restarts.
             credit: how many entries may be sent that are not acknowledged. A reader that does not
                 acknowledge lags, and is told in the end that its cursor has expired.
         """
@@ -207,7 +213,7 @@ class PresenceMethods:
         )
 
     @rpc("presence.ack")
-    def ack(self, caller: Caller, subscription: int, cursor: CursorText) -> Acked:
+    async def ack(self, caller: Caller, subscription: int, cursor: CursorText) -> Acked:
         """Acknowledge all entries up to a cursor, so that others can be sent.
 
         Args:
@@ -217,9 +223,11 @@ class PresenceMethods:
         """
         feed, peer = self._feed_for(caller, "presence.ack")
         try:
-            one = feed.acknowledge(peer, subscription, _cursor("cursor", cursor))
+            one = await feed.acknowledge(peer, subscription, _cursor("cursor", cursor))
         except ValueError as error:
             raise invalid("cursor", str(error)) from None
+        except StoreUnavailable as error:
+            raise _away(error) from None
         if one is None:
             raise not_found("subscription", "subscription of this connection", str(subscription))
         return Acked(cursor=str(one.position), in_flight=one.window.in_flight)

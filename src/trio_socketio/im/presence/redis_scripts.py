@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 TAG: Final = "{presence#0}"
 """All keys have it, so that a Redis Cluster would keep them on one server. 0 is the partition."""
 
-_STORE_KEYS: Final = ("meta", "leases", "dead", "wrote", "owned", "orders", "inbox")
+_STORE_KEYS: Final = ("meta", "leases", "dead", "owned", "orders", "inbox")
 _NAMESPACE_KEYS: Final = ("head", "users", "names", "log")
 _ABOUT_NODES: Final = (
     *("enroll", "renew", "rebuilt", "watch", "settle", "fence", "owned", "forget", "inbox"),
 )
-_ABOUT_A_NAMESPACE: Final = (
-    *("claim", "reassert", "release", "kick", "confirm", "awaited", "reap"),
-    *("get", "count", "page", "read"),
-)
+_CHANGES: Final = ("claim", "reassert", "release", "kick", "confirm", "reap")
+_READS: Final = ("awaited", "count", "read")
+_PRESENTS: Final = ("get", "page")
 _FOREIGN: Final = "FOREIGN"
 _WHAT_TO_DO: Final = {
     "OOM": "Redis is out of memory: raise maxmemory, or free some",
@@ -53,6 +52,8 @@ class PresenceScripts:
 
     Every call carries how far this program has seen the store go. A store that is not so far has
     lost what it had said: the script begins another epoch then, before it does anything else.
+
+    It has 14 attributes: seven are what it knows of the store, the others what it is made of.
 
     Args:
         redis: the connection.
@@ -89,12 +90,17 @@ class PresenceScripts:
         self._wrote = 0  # the revision of our last write that was answered
         self._keys = f"{prefix}:{TAG}:"
         self._store_keys = [self._keys + name for name in _STORE_KEYS]
-        begin, namespace = _read("begin"), _read("namespace")
-        self._scripts: dict[str, Script] = {
-            name: redis.script(begin + _read(name)) for name in _ABOUT_NODES
+        sources = {
+            **dict.fromkeys(_ABOUT_NODES, ("begin",)),
+            **dict.fromkeys(_CHANGES, ("begin", "namespace", "changing")),
+            **dict.fromkeys(_READS, ("begin", "namespace")),
+            **dict.fromkeys(_PRESENTS, ("begin", "namespace", "present")),
+            "kinds": (),
         }
-        for name in _ABOUT_A_NAMESPACE:
-            self._scripts[name] = redis.script(begin + namespace + _read(name))
+        self._scripts: dict[str, Script] = {
+            name: redis.script("".join(map(_read, (*parts, name))))
+            for name, parts in sources.items()
+        }
 
     async def run(self, name: str, *arguments: Argument) -> Answer:
         """Run a script about nodes.
@@ -121,6 +127,8 @@ class PresenceScripts:
         except (RedisUnavailable, TimeoutError) as error:
             raise StoreUnavailable(str(error)) from None
         except RedisCommandError as error:
+            if error.code == "WRONGTYPE" and name != "kinds":
+                await self._run("kinds", keys, ())  # which raises with its name
             raise StoreUnavailable(self._note_fault(error)) from None
         status, epoch, revision, generations, rebuilding, has_written, *values = reply
         self._note(status, epoch, revision, generations, has_written)

@@ -6,10 +6,10 @@ local maximum, takeover, recovers = tonumber(ARGV[15]), ARGV[16], ARGV[17] == '1
 if not is_alive(boot) then -- PRES-21
   return not_alive(boot)
 end
-local seats = load(user)
-local before = found_before(user, seats, boot, request.attempt)
+local seats, orders = load(user), orders_of(user)
+local before = found_before(seats, orders, boot, request.attempt)
 if before then -- PRES-16
-  return claimed(before, user, boot)
+  return claimed(before, orders, boot)
 end
 local own = {}
 for _, seat in ipairs(seats) do
@@ -39,7 +39,6 @@ for _, seat in ipairs(policy == 'newest' and seats or own) do -- PRES-10
 end
 local reason = #own > 0 and 'recovered' or 'replaced'
 local last = ended[#ended]
-local orders = orders_of(user)
 for number, seat in ipairs(ended) do
   if number < #ended then -- left over from a time when the policy was another one
     finish(user, seats, seat, reason, at)
@@ -56,4 +55,4 @@ for _, one in ipairs(orders) do
 end
 local seat = take(user, seats, request, last, last and reason, takeover == 'fast' and waits, {0, 0}, at) -- PRES-15
 tell_readers()
-return claimed({generation, seat[1]}, user, boot)
+return claimed({generation, seat[1]}, orders, boot)

@@ -5,6 +5,7 @@ for number, one in ipairs(orders) do
   if one[1] == token[1] and one[2] == token[2] then
     write()
     table.remove(orders, number)
+    orders.changed = true
     redis.call('ZREM', INBOX, one[6])
     save_orders(user, orders)
     redis.call('PUBLISH', CHANNELS .. 'confirmed', PLACE .. user)

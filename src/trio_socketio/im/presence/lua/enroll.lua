@@ -14,17 +14,17 @@ for number = 1, #leases, 2 do
     fence(leases[number])
   end
 end
-if redis.call('HLEN', WROTE) > MOST_WRITERS then -- most of them are programs that ended long ago
-  local living = {[WRITER] = true}
+if redis.call('HLEN', META) > MOST_WRITERS then -- most of them are programs that ended long ago
+  local living = {[BY] = true}
   for _, value in ipairs(redis.call('HVALS', LEASES)) do
     local _, _, writer = named(value)
-    living[writer] = true
+    living['by:' .. writer] = true
   end
-  for _, writer in ipairs(redis.call('HKEYS', WROTE)) do
-    if not living[writer] then
-      redis.call('HDEL', WROTE, writer)
+  for _, field in ipairs(redis.call('HKEYS', META)) do
+    if string.sub(field, 1, 3) == 'by:' and not living[field] then
+      redis.call('HDEL', META, field)
     end
   end
 end
-redis.call('HSET', LEASES, boot, '1 0 ' .. WRITER .. ' ' .. name)
+redis.call('HSET', LEASES, boot, '1 0 ' .. ARGV[4] .. ' ' .. name)
 return answer('OK', before)

@@ -6,12 +6,12 @@ local before = {tonumber(ARGV[16]), tonumber(ARGV[17])}
 if not is_alive(boot) then
   return not_alive(boot)
 end
-local seats = load(user)
-local again = found_before(user, seats, boot, request.attempt)
+local seats, orders = load(user), orders_of(user)
+local again = found_before(seats, orders, boot, request.attempt)
 if again and again[1] == generation then
   for _, seat in ipairs(seats) do
     if seat[1] == again[2] then
-      return claimed(again, user, boot)
+      return claimed(again, orders, boot)
     end
   end
 end
@@ -30,7 +30,6 @@ end
 
 write()
 local at = milliseconds()
-local orders = orders_of(user)
 local last
 for _, seat in ipairs(seats) do
   local same = before[1] == generation and seat[1] == before[2]
@@ -50,4 +49,4 @@ if last then
 end
 local seat = take(user, seats, request, last, last and 'reasserted', false, before, at)
 tell_readers()
-return claimed({generation, seat[1]}, user, boot)
+return claimed({generation, seat[1]}, orders, boot)

@@ -9,7 +9,7 @@ if own_epoch == epoch then
     return answer('ENDED')
   end
   local counter, flag = named(value)
-  redis.call('HSET', LEASES, boot, text(counter + 1) .. ' ' .. flag .. ' ' .. WRITER .. ' ' .. name)
+  redis.call('HSET', LEASES, boot, text(counter + 1) .. ' ' .. flag .. ' ' .. ARGV[4] .. ' ' .. name)
   return answer('RENEWED')
 end
 if not value then
@@ -25,5 +25,5 @@ end
 write()
 redis.call('HSET', META, 'rebuilding', 1) -- whoever came first may have known nothing of a loss
 rebuilding = 1
-redis.call('HSET', LEASES, boot, '1 1 ' .. WRITER .. ' ' .. name)
+redis.call('HSET', LEASES, boot, '1 1 ' .. ARGV[4] .. ' ' .. name)
 return answer('REBUILD')
