@@ -13,7 +13,7 @@ from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
-from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.legacy import LegacyRecords
@@ -149,7 +149,10 @@ class Services:
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         self._cluster = self._create_cluster(system.info())
-        auth, legacy = AuthMethods(None), LegacyMethods(None)
+        nodes = None if self._cluster is None else self._cluster.nodes
+        auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
+        if nodes is not None:
+            nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
@@ -160,13 +163,18 @@ class Services:
                 held.tokens,
                 self._refused,
                 [auth, UserMethods(server), self._presence_methods, legacy],
-                None if self._cluster is None else self._cluster.nodes,
+                nodes,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
             ask = None if self._control is None else self._control.backends.authenticate
             self.identity = auth.service = IdentityService(
-                server, held.configuration.identity, ask, held.identity
+                server,
+                held.configuration.identity,
+                ask,
+                held.identity,
+                redis=None if self._cluster is None else self._cluster.redis,
+                prefix=held.configuration.redis.prefix,
             )
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)

@@ -76,6 +76,10 @@ class MemoryStore:
         self._desks: dict[str, _Desk] = {}  # by boot
 
     @property
+    def is_shared(self) -> bool:
+        return False
+
+    @property
     def lease_s(self) -> float:
         return self._leases.lease_s
 

@@ -102,6 +102,10 @@ class RedisStore:
         self._epochs: dict[str, int] = {}  # in which boots were enrolled or have rebuilt
 
     @property
+    def is_shared(self) -> bool:
+        return True
+
+    @property
     def lease_s(self) -> float:
         return self._lease_s
 

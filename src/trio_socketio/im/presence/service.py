@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, ref
 import trio
 
 from trio_socketio.errors import LocalProtocolError, OptionError
+from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.named_seats import NamedSeats
 from trio_socketio.im.presence.node import Node
@@ -23,6 +24,7 @@ from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.founding import is_dynamic_name
 from trio_socketio.socketio.parent_namespace import ParentNamespace
 from trio_socketio.socketio.steps import Awaited, Step
 
@@ -99,11 +101,13 @@ class KickResult:
         done: how many clients had a seat.
         cursor: where in the log that was so.
         confirmed: whether all of them are known to be out.
+        nodes: the name of each client's node.
     """
 
     done: int
     cursor: "Cursor"
     confirmed: bool
+    nodes: tuple[str, ...] = ()
 
 
 class Presence:
@@ -277,6 +281,25 @@ class Presence:
             for channel in self._seats
         )
 
+    async def knows(self, namespace: str) -> bool:
+        """Whether clients may take seats in a namespace, here or on another node (FEED-60).
+
+        Raises:
+            StoreUnavailable: only the store can tell, and it has not answered.
+        """
+        return self.has_seats(namespace) or await self.is_elsewhere(namespace)
+
+    async def is_elsewhere(self, namespace: str) -> bool:
+        """Whether clients have had seats in a namespace of this name, as the nodes' store knows.
+
+        Raises:
+            StoreUnavailable: the store has not answered.
+        """
+        if not (self._store.is_shared and is_dynamic_name(namespace)):
+            return False
+        found = await self._store.count(namespace)
+        return bool(found.users or found.cursor.sequence)
+
     def seats_clients_of(self, namespace: "Namespace") -> bool:
         """Whether the clients of a namespace that exists have seats."""
         if self._named is not None:
@@ -311,9 +334,11 @@ class Presence:
         outcome = await self._store.kick(name, user)
         if isinstance(outcome, Absent):
             return KickResult(0, outcome.cursor, True)
-        with trio.move_on_after(timeout_s) as scope:
-            await self._store.wait_confirmed(name, user, outcome.tokens)
-        return KickResult(len(outcome.tokens), outcome.cursor, not scope.cancelled_caught)
+        kicked = outcome
+        with trio.move_on_after(timeout_s) as scope:  # the seats have ended, whatever comes now
+            await insist(lambda: self._store.wait_confirmed(name, user, kicked.tokens))
+        is_confirmed = not scope.cancelled_caught
+        return KickResult(len(kicked.tokens), kicked.cursor, is_confirmed, kicked.nodes)
 
     def end_lost(self, user: str, reason: str) -> int:
         """End the seats of a user's lost clients that this server waits for, in every namespace.

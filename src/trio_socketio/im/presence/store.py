@@ -52,6 +52,10 @@ class PresenceStore(Protocol):
     """
 
     @property
+    def is_shared(self) -> bool:
+        """Whether what is done here is done for other nodes of the cluster, too."""
+
+    @property
     def written(self) -> Mapping[EntryType, int]:
         """How many entries this object has written to the logs since it was made, by type."""
 
