@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.faults.presence.history import Note
-from tests.im.login_clients import Line, Polling, WebSocket
+from tests.faults.presence.history import Note, boottime
+from tests.im.raw_clients import Line, Polling, WebSocket
 
 NAMESPACE: Final = "/chat"
 AT_A_TIME: Final = 2000
@@ -197,7 +197,7 @@ class Crowd:
     def note(self, do: Any, client: Client, why: str = "") -> None:
         """Have something printed at the end of the turn."""
         told = Note(
-            at=time.clock_gettime(time.CLOCK_BOOTTIME),
+            at=boottime(),
             do=do,
             user=client.user.name,
             client=client.number,

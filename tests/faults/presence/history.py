@@ -4,6 +4,7 @@ All of them are processes of one machine, so that the times of all (CLOCK_BOOTTI
 be compared.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         do: "joined" and "left" are told by an observer of the namespace, "handled" by a handler;
             "claim", "reassert" and "release" are questions to the store.
         user: the user.
+        namespace: of a question to the store.
         id: the public id of the client's socket; empty for a release, which does not know it.
         boot: of the node; empty where it does not matter.
         outcome: of a question: the name of the answer's class in lower case, or "unknown" if the
@@ -38,6 +40,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     at: float
     do: Literal["joined", "left", "handled", "claim", "reassert", "release"]
     user: str
+    namespace: str = "/chat"
     id: str = ""
     boot: str = ""
     outcome: str = ""
@@ -165,12 +168,21 @@ def _show(record: Act | Note | Mark | Entry) -> str:
     return " ".join(f"{k}={v}" for k, v in found.items() if v and k not in hidden)
 
 
-def read_acts(path: Path) -> list[Act]:
-    """Read what a process has written; its last line may be cut off, as it may have been killed."""
+def boottime() -> float:
+    """Return the time of this machine that all of them write down."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def read_acts(path: Path, namespace: str) -> list[Act]:
+    """Read what a process has written about a namespace.
+
+    Its last line may be cut off, as it may have been killed.
+    """
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
-    return [_decode_act(line) for line in lines[:-1]]
+    acts = [_decode_act(line) for line in lines[:-1]]
+    return [act for act in acts if act.namespace == namespace]
 
 
 _decode_act = msgspec.json.Decoder(Act).decode

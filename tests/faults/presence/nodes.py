@@ -1,25 +1,76 @@
 """The processes of nodes: started, killed, frozen, and asked whether they are ready."""
 
+import json
+import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import trio
 
-from tests.faults.presence.history import History, Mark, Process, read_acts
-from tests.faults.presence.node_process import NodeSetup
-from tests.interop.server_process import free_port
+from tests.faults.presence.app import ACTS, NAMESPACE
+from tests.faults.presence.history import History, Mark, Process, boottime, read_acts
+from tests.interop.server_process import ROOT, free_port
 
-STARTS_S: Final = 20.0
+STARTS_S: Final = 30.0
 ASKS_S: Final = 2.0
+LOOKS_S: Final = 0.02
 
 
-def boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+class NodeSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node runs.
+
+    Args:
+        name: of the node.
+        redis: the URL.
+        port: where clients reach it.
+        admin_port: where operators do.
+        control: the path of its control socket.
+        lease_s: of the store.
+        outage: what becomes of its clients when the store is away.
+        ping_interval_s: for clients.
+        ping_timeout_s: for clients.
+        max_events: of the log.
+    """
+
+    name: str
+    redis: str
+    port: int
+    admin_port: int
+    control: str
+    lease_s: float = 5.0
+    outage: str = "strict"
+    ping_interval_s: float = 25.0
+    ping_timeout_s: float = 20.0
+    max_events: int = 100_000
+
+    def write(self) -> str:
+        """Return it as a configuration."""
+        tables: dict[str, dict[str, Any]] = {
+            "listen": {"port": self.port},
+            "engine": {
+                "ping_interval_s": self.ping_interval_s,
+                "ping_timeout_s": self.ping_timeout_s,
+                "max_unjoined_sessions": 10_000,
+            },
+            "control": {"listen": [f"unix:{self.control}"]},
+            "admin": {"listen": f"127.0.0.1:{self.admin_port}"},
+            "redis": {"url": self.redis},
+            "cluster": {"node": self.name},
+            "presence": {
+                "lease_s": self.lease_s,
+                "outage": self.outage,
+                "max_events": self.max_events,
+            },
+        }
+        return "".join(
+            f"[{table}]\n" + "".join(f"{key} = {json.dumps(one)}\n" for key, one in its.items())
+            for table, its in tables.items()
+        )
 
 
 class NodeEnded(Exception):
@@ -47,7 +98,6 @@ class Node:
             port=free_port(),
             admin_port=free_port(),
             control=str(folder / f"{name}.sock"),
-            acts="",
             **more,
         )
 
@@ -69,25 +119,27 @@ class Node:
         number = len(self._history.processes) + 1
         self.process = Process(number, self.name, self.port)
         self._history.processes.append(self.process)
-        self.setup = msgspec.structs.replace(
-            self.setup, acts=str(self._folder / f"{number}-{self.name}.acts")
-        )
+        configuration = trio.Path(self._folder / f"{self.name}.toml")
+        await configuration.write_text(self.setup.write(), encoding="utf-8")
+        command = [sys.executable, "-m", "tests.faults.presence.node_process", "serve"]
+        command += ["--config", str(configuration), "--app", "tests.faults.presence.app:create"]
         with self.log.open("ab") as log:
             self._process = await trio.lowlevel.open_process(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.faults.presence.node_process",
-                    msgspec.json.encode(self.setup).decode(),
-                ],
+                command,
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=log,
                 stderr=log,
+                env={**os.environ, ACTS: str(self._path_of(number))},
             )
-        assert self._process.stdout is not None
-        with trio.fail_after(STARTS_S):
-            if not await self._process.stdout.receive_some():
-                raise NodeEnded(f"{self.name}: {self.read_log()[-3000:]}")
+        until = boottime() + STARTS_S
+        while (why := await self.why_not_ready()) != "":
+            if not self.is_up or boottime() > until:
+                raise NodeEnded(f"{self.name} is not ready: {why}: {self.read_log()[-3000:]}")
+            await trio.sleep(LOOKS_S)
+
+    def _path_of(self, number: int) -> Path:
+        return self._folder / f"{number}-{self.name}.acts"
 
     def _send(self, number: signal.Signals) -> float:
         assert self._process is not None
@@ -128,8 +180,7 @@ class Node:
         """Read what each process has written."""
         for process in self._history.processes:
             if process.node == self.name:
-                path = self._folder / f"{process.number}-{self.name}.acts"
-                process.acts[:] = read_acts(path)
+                process.acts[:] = read_acts(self._path_of(process.number), NAMESPACE)
 
     async def why_not_ready(self) -> str | None:
         """Return why it is not ready; empty text if it is, None if it does not answer."""
@@ -139,10 +190,12 @@ class Node:
         status, body = answer
         return "" if status == 200 else body
 
-    async def count(self) -> dict[str, Any]:
-        """Return its numbers; see node_process.Numbers."""
+    async def count(self, metric: str) -> float:
+        """Return a metric, summed over its labels."""
         answer = await self._ask("/metrics")
-        return {} if answer is None else msgspec.json.decode(answer[1])
+        text = answer[1] if answer else ""
+        found = re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
 
     async def _ask(self, path: str) -> tuple[int, str] | None:
         with trio.move_on_after(ASKS_S):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import trio
 
-from tests.faults.presence.nodes import boottime
+from tests.faults.presence.history import boottime
 from tests.faults.presence.of_redis import note_quiet
 from tests.faults.presence.scenarios import scenario
 from tests.faults.presence.world import World

@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from math import inf
 
 import trio
 
 from tests.faults.presence.checker import NODE_LOST, check_lost
-from tests.faults.presence.history import Mark
-from tests.faults.presence.nodes import boottime
+from tests.faults.presence.history import Mark, boottime
 from tests.faults.presence.official import official_servers
 from tests.faults.presence.scenarios import scenario
 from tests.faults.presence.world import World
@@ -28,6 +28,13 @@ async def _kill(world: World, *names: str) -> None:
     for name in names:
         since = await world.nodes[name].kill()
     world.note_time("all right", await world.time_until_right(since, 30), world.lease_s + 1)
+    ended = [
+        at
+        for at, entry in zip(world.history.read_at, world.history.log, strict=True)
+        if entry.reason == NODE_LOST
+    ]
+    last = max(ended, default=inf) - since
+    world.note("the last of them offline", "-", f"{last:.2f} s", is_right=True)
     note_lost(world, away)
 
 

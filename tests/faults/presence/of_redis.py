@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from tests.faults.presence.checker import check_quiet
-from tests.faults.presence.nodes import boottime
+from tests.faults.presence.history import boottime
 from tests.faults.presence.scenarios import scenario
 from tests.faults.presence.world import World
 
@@ -181,8 +181,8 @@ async def starve(world: World) -> None:
     world.note_time("logins elsewhere, which its inbox allows", boottime() - since, RIGHT_S)
 
     async def is_found() -> bool:
-        counts = (await world.nodes["a"].count())["redis"]
-        return bool(counts["probe_failures"] or counts["reconnects"])
+        node = world.nodes["a"]
+        return await node.count("tsio_redis_probe_failures_total") > 0
 
     with trio.move_on_after(30):
         while not await is_found():  # noqa: ASYNC110 - another process does not tell
@@ -230,6 +230,6 @@ async def kill_subscribers(world: World) -> None:
             await trio.sleep(0.1)
         since = boottime()
     world.note_time("all right", await world.time_until_right(since, 20), RIGHT_S)
-    counts = [(await node.count())["redis"] for node in world.nodes.values()]
-    least = min(one["reconnects"] for one in counts)
-    world.note("reconnects of each node", "some", f"{least:,} or more", is_right=least > 0)
+    counts = [await node.count("tsio_redis_reconnects_total") for node in world.nodes.values()]
+    least = min(counts)
+    world.note("reconnects of each node", "some", f"{least:,.0f} or more", is_right=least > 0)

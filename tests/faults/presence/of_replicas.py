@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from tests.faults.presence.nodes import boottime
+from tests.faults.presence.history import boottime
 from tests.faults.presence.of_redis import REBUILT_S
 from tests.faults.presence.scenarios import scenario
 from tests.faults.presence.world import World

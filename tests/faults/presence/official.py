@@ -40,6 +40,7 @@ async def _check(world: World, servers: list[NodeProcess], ours: int, when: str)
     heard = await second.heard()
     before = len(world.crowd.notes)
     await world.crowd.tell("watch", ports=world.ports())
+    await trio.sleep(0.2)  # it is told so by another way than its clients are
     await first.emit(CHAT, "from node", when)
     wanted = sum(user.endswith("0") for user in world.crowd.inside)
     await world.crowd.wait_until(lambda: _got(world, before, when) >= wanted, CALLS_S)

@@ -7,8 +7,8 @@ import msgspec
 import trio
 
 from tests.faults.presence.checker import Fold
-from tests.faults.presence.history import History, Seen
-from tests.faults.presence.nodes import Node, boottime
+from tests.faults.presence.history import History, Seen, boottime
+from tests.faults.presence.nodes import Node
 from trio_socketio.control import follow_presence
 from trio_socketio.im.presence import StoreUnavailable
 from trio_socketio.im.presence.redis_store import RedisStore

@@ -12,8 +12,8 @@ import trio
 
 from tests.faults.presence import checker
 from tests.faults.presence.crowd import Crowd, open_crowd
-from tests.faults.presence.history import History
-from tests.faults.presence.nodes import Node, boottime
+from tests.faults.presence.history import History, boottime
+from tests.faults.presence.nodes import Node
 from tests.faults.presence.reader import Reader, follow
 from tests.faults.relay import Relay, open_relay
 from tests.redis_server import RedisServer, running_redis
