@@ -273,8 +273,10 @@ class RedisStore:
             answer = await self._scripts.run_for(
                 namespace, "awaited", user, int(awaits_rebuild), *parts
             )
-            is_held = awaits_rebuild and self._scripts.is_rebuilding
-            if not (is_held or answer.values[0]):
+            waiting, has_lost = answer.values
+            # With the order, the store has lost whether the old client is out (RSTORE-14).
+            is_held = (awaits_rebuild or has_lost) and self._scripts.is_rebuilding
+            if not (is_held or waiting):
                 return
             await self._wakings.wait(event)
 
