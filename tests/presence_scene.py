@@ -94,9 +94,13 @@ class Scene:
         users: int = found["users"]
         return users
 
+    def control(self, name: str) -> str:
+        """The address of a node's control socket."""
+        return f"unix:{self._folder}/{name}/control.sock"
+
     async def call(self, name: str, method: str, params: Any) -> Any:
         """Call a method of a node."""
-        async with open_control(f"unix:{self._folder}/{name}/control.sock") as control:
+        async with open_control(self.control(name)) as control:
             return await control.call(method, params)
 
     def online(self) -> int:

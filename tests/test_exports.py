@@ -242,7 +242,7 @@ PRESENCE = {
     "MemoryStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
         list_users read reap reassert receive_orders release renew retire snapshot wait_confirmed
         wait_for_more wait_lost written""",
-    "Presence": """apply end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
+    "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
         note_reason seat seat_by_name seats_clients_of statistics store""",
     "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
         store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",

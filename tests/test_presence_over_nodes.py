@@ -24,8 +24,10 @@ from tests.presence_scene import (
     open_scene,
 )
 from tests.redis_server import RedisServer, running_redis
+from tests.socketio.serving import until
 from tests.test_cli_redis import ready
 from tests.wire import ConnectionEnded, open_client
+from trio_socketio.control import follow_presence
 
 CHAT: Final = "/chat"
 REPLACED: Final = ["session/replaced", {"reason": "replaced"}]
@@ -58,6 +60,7 @@ async def test_the_nodes_of_the_guide(tmp_path: Path) -> None:
         async with open_scene(server, tmp_path) as scene:
             await a_user_has_one_seat_on_all_nodes(scene)
             for state in (
+                backends_of_a_group_share_one_log,
                 data_is_lost,
                 memory_is_full,
                 it_is_a_replica,
@@ -83,6 +86,31 @@ async def a_user_has_one_seat_on_all_nodes(scene: Scene) -> None:
     info = await scene.call("a", "system.info", {})
     assert info["presence_fault"] == ""
     assert 0 < info["lease_left_s"] < LEASE_S
+
+
+async def backends_of_a_group_share_one_log(scene: Scene) -> None:
+    """Of two members, on two nodes, one gets everything."""
+    got: dict[str, list[str]] = {name: [] for name in scene.nodes}
+
+    async def follow(
+        name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with follow_presence(CHAT, scene.control(name), group="shop") as batches:
+            async for batch in batches:
+                got[name] += [entry["type"] for entry in batch.entries]
+                if batch.online is not None:
+                    task_status.started()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(follow, "a")
+        nursery.start_soon(follow, "b")
+        for port in scene.port.values():
+            async with open_client(port) as client:
+                await client.connect(CHAT, TOKEN)
+            await scene.wait_online(0)
+        await until(lambda: sum(map(len, got.values())) >= 4)
+        nursery.cancel_scope.cancel()
+    assert got == {"a": ["online", "offline"] * 2, "b": []}
 
 
 async def data_is_lost(scene: Scene) -> None:
@@ -262,3 +290,34 @@ async def open_soon(port: int) -> Any:
             await trio.sleep(0.05)
         else:
             return open_client(port)
+
+
+BLOCKS_IT: Final = """
+import time
+
+@sio.of("/chat").on("block")
+def block(socket):
+    time.sleep(1.5)
+"""
+
+
+@pytest.mark.req("CLUS-14")
+@pytest.mark.time_limit(60)
+@trio_test
+async def test_the_log_names_a_handler_that_has_cost_the_lease(
+    tmp_path: Path, shared_redis: RedisServer
+) -> None:
+    (tmp_path / "app.py").write_text(APP.replace("{store}", "") + BLOCKS_IT)
+    arguments = ("--app", f"{tmp_path}/app.py", "--redis", shared_redis.tcp_url, "--node", "block")
+    variables = {"TRIO_SOCKETIO__PRESENCE__LEASE_S": "1"}
+    async with serving(*arguments, variables=variables) as node:
+        port = await node.wait_port()
+        async with open_client(port) as client:
+            await client.connect(CHAT, {"user": "ann"})
+            await client.emit("block", namespace=CHAT, ack_id=1)
+            with pytest.raises(ConnectionEnded) as ended:
+                await client.receive()  # the acknowledgement is not sent
+            assert ended.value.code == 1012
+        line = await node.wait_logged("its lease was not renewed for")
+        assert "'block'" in line
+        assert await node.end() == 0

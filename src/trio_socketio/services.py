@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.presence.store import PresenceStore
+    from trio_socketio.im.presence.turns import Turns
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
     from trio_socketio.reloading import Held, Plan
@@ -228,14 +229,14 @@ class Services:
             presence, asks_in = Presence(self._server), self.identity.asks_in
         if not presence.has_own_store:
             outage = self._held.configuration.presence.outage
-            presence.keep_in(self._create_store(), node=node, outage=outage)
+            presence.keep_in(self._create_store(presence), node=node, outage=outage)
         if asks_in is not None:
             presence.seat_by_name(self._held.configuration.presence, asks_in)
         if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
             log.warning("%s", _PER_NODE)
         return presence
 
-    def _create_store(self) -> "PresenceStore":
+    def _create_store(self, presence: Presence) -> "PresenceStore":
         configuration = self._held.configuration
         options = configuration.presence
         if self._cluster is None or options.kept_in(has_redis=True) == "memory":
@@ -247,8 +248,13 @@ class Services:
             options.lease_s,
             options.outage,
         )
-        self._shared = SharedPresence(self._cluster, configuration.redis.prefix, options)
+        prefix = configuration.redis.prefix
+        self._shared = SharedPresence(self._cluster, prefix, options, presence)
         return self._shared.store
+
+    @property
+    def _turns(self) -> "Turns | None":
+        return None if self._shared is None else self._shared.turns
 
     def _check_presence(self) -> str:
         """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
@@ -271,7 +277,7 @@ class Services:
                 "is asked who it is; set [identity]"
             )
             return None
-        return PresenceWebhook(self.presence.store, options, address)
+        return PresenceWebhook(self.presence.store, options, address, turns=self._turns)
 
     @property
     def runs_control(self) -> bool:
@@ -356,7 +362,7 @@ class Services:
             await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
-        feed = None if self._control is None else self._presence_methods.open_feed()
+        feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
         if self._legacy is not None:

@@ -1,5 +1,6 @@
 """users.kick from any node, where clients have seats in the store of all nodes or in others."""
 
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -7,13 +8,16 @@ import trio
 from tests.cluster.seated import CHAT, FREE, SeatedNode, seated
 from tests.im.held_store import HeldStore
 from tests.im.shared_store import SharedStore
+from tests.redis_server import RedisServer
 from tests.socketio.serving import until
 from tests.wire import open_client
 from trio.testing import trio_test
 
+from trio_socketio import open_redis
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.errors import ControlError
 from trio_socketio.im.presence import MemoryStore
+from trio_socketio.im.presence.redis_store import RedisStore
 
 KICKED = ["session/replaced", {"reason": "kicked"}]
 
@@ -202,3 +206,34 @@ def _places(found: Any, of: str) -> dict[str, set[tuple[str, str]]]:
         one["user"]: {(client["id"], client["node"]) for client in one[of]}
         for one in found["users"]
     }
+
+
+@pytest.mark.req("CONTROL-99", "CONTROL-102", "FEED-90")
+@trio_test
+async def test_nodes_that_share_a_store_in_redis(shared_redis: RedisServer) -> None:
+    prefix = f"t{token_hex(4)}"
+    async with open_redis(shared_redis.url) as one, open_redis(shared_redis.url) as other:
+        stores = {
+            name: RedisStore(redis, prefix=prefix) for name, redis in (("a", one), ("b", other))
+        }
+        async with seated(stores, {"/own": ["b"]}) as nodes:
+            clients = [await nodes[name].come("ann") for name in "abb"]
+            await nodes["b"].come("bob", "/own")
+            users = {"users": ["ann"], "namespace": CHAT}
+            sockets = await nodes["a"].call("users.get", **users)
+            seats = await nodes["a"].call("presence.get", **users)
+            assert _places(sockets, "sockets") == _places(seats, "seats")
+            found = await kick(nodes["a"], "ann", "eve")
+            assert found == {
+                "done": 3,
+                "missing": {"users": ["eve"]},
+                "nodes": {"a": 1, "b": 2},
+            }
+            for client in clients:
+                assert await client.receive_event(CHAT) == KICKED
+            assert (await nodes["a"].call("presence.count", namespace="/own"))["users"] == 1
+            found = await kick(nodes["a"], "bob", namespace="/own")
+            assert found == {"done": 1, "missing": {}, "nodes": {"a": 0, "b": 1}}
+            with pytest.raises(ControlError) as caught:
+                await kick(nodes["a"], "bob", namespace="/none")
+            assert caught.value.code == Code.NOT_FOUND

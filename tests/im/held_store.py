@@ -208,7 +208,7 @@ class HeldStore:
         book = self.inner._books.open(request.namespace).book
         seats = book.users.get(request.user, ())
         if any((one.boot, one.attempt) == (request.boot, request.attempt) for one in seats):
-            return await self._claim_again(request, token)
+            return self._claim_again(request, token)
         is_many = request.policy == "many"
         same = [one for one in seats if one.token == token]
         later = [one for one in seats if self._name_before(book, one) > token]
@@ -227,16 +227,16 @@ class HeldStore:
             return Stale(book.log.head)
         policy: Any = "many" if is_many else "newest"
         asked = msgspec.structs.replace(request, policy=policy, recovers=bool(same))
-        return await self._claim_again(asked, token)
+        return self._claim_again(asked, token)
 
     def _name_before(self, book: Book, seat: Seat) -> Cursor:
         return self._before.get((book.namespace, seat.token), seat.token)
 
-    async def _claim_again(self, request: ClaimRequest, token: Cursor) -> Claimed | Fenced:
-        outcome = await self.inner.claim(request)
-        assert not isinstance(outcome, Taken)
-        if isinstance(outcome, Fenced):
-            return outcome
+    def _claim_again(self, request: ClaimRequest, token: Cursor) -> Claimed:
+        shelf = self.inner._books.open(request.namespace)
+        outcome = shelf.book.claim(request, self.inner._alive(), 0.0)
+        self.inner._note(shelf)
+        assert isinstance(outcome, Claimed), outcome
         if outcome.token != token:
             self._before.setdefault((request.namespace, outcome.token), token)
         return self._add_waits(outcome)

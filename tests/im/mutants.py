@@ -21,6 +21,8 @@ MEMORY: Final = "im/presence/memory.py"
 CLAIMS: Final = "im/presence/claims.py"
 NODE: Final = "im/presence/node.py"
 SEATS: Final = "im/presence/seats.py"
+LEASE: Final = "im/presence/lease_keeping.py"
+LIFE: Final = "im/presence/node_life.py"
 SERVICE: Final = "im/presence/service.py"
 FEED: Final = "im/presence/feed.py"
 DELIVERIES: Final = "im/presence/deliveries.py"
@@ -30,10 +32,13 @@ LOG_READER: Final = "im/presence/log_reader.py"
 SUBSCRIPTION: Final = "im/presence/subscription.py"
 STORE: Final = "tests/im/test_presence_store.py"
 NODES: Final = "tests/im/test_feed_nodes.py"
+SHARED: Final = "tests/im/test_feed_shared.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
 FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
 SEATING: Final = "tests/im/test_seats.py"
+LEASING: Final = "tests/im/test_leases.py"
+OUTAGES: Final = "tests/im/test_outages.py"
 
 
 @dataclass(frozen=True)
@@ -189,16 +194,22 @@ MISTAKES: Final = (
     ),
     Mistake(
         "a client that enters while the old one is in on another node",
-        SEATS,
-        "        if outcome.awaits and claim.state is State.HELD:\n",
-        "        if False:\n",
+        NODE,
+        "        return not claim.awaits and claim not in self.reasserting\n",
+        "        return True\n",
         SESSIONS,
     ),
     Mistake(
         "a client that enters while the old one is in on the same node",
-        SEATS,
-        "            node.obey(order)\n",
-        "            del order\n",
+        NODE,
+        """        self.claims.note_claimed(claim, outcome.token)
+        claim.awaits = outcome.awaits
+        for order in outcome.orders:
+            self.obey(order)
+""",
+        """        self.claims.note_claimed(claim, outcome.token)
+        claim.awaits = outcome.awaits
+""",
         SESSIONS,
     ),
     Mistake(
@@ -214,6 +225,138 @@ MISTAKES: Final = (
         "                    self.release(claim, claim.left_by)\n",
         "                    del claim\n",
         SESSIONS,
+    ),
+    Mistake(
+        "a lease that counts from the answer to its renewal",
+        LEASE,
+        "            self.renewed_at = sent_at\n",
+        "            self.renewed_at = self._clock()\n",
+        LEASING,
+    ),
+    Mistake(
+        "a lease that counts until its end",
+        LEASE,
+        "self.renewed_at + lease_s - margin(lease_s)",
+        "self.renewed_at + lease_s",
+        LEASING,
+    ),
+    Mistake(
+        "a lease whose end is noticed when the store answers",
+        LEASE,
+        "            nursery.start_soon(self._watch_time, passed)\n",
+        "",
+        LEASING,
+    ),
+    Mistake(
+        "a loss that waits for the next renewal",
+        LEASE,
+        "            nursery.start_soon(self._watch_losses)\n",
+        "",
+        LEASING,
+    ),
+    Mistake(
+        "clients that stay when the lease has ended",
+        LIFE,
+        '            session.abort("service restart")\n',
+        "            del session\n",
+        OUTAGES,
+    ),
+    Mistake(
+        "claims that are not taken anew",
+        NODE,
+        "            self.reasserting.add(claim)\n        return len(held)\n",
+        "            pass\n        return len(held)\n",
+        OUTAGES,
+    ),
+    Mistake(
+        "a claim whose answer a loss has overtaken",
+        SEATS,
+        "        if self._life.losses != losses:",
+        "        if False:",
+        LEASING,
+    ),
+    Mistake(
+        "a release that overtakes the claim being taken anew",
+        NODE,
+        "        await self.reasserting.wait_taken(claim)  #",
+        "        #",
+        LEASING,
+    ),
+    Mistake(
+        "a release by a token that may be an old one",
+        CLAIMS,
+        "token=None if self.is_unsure else self.token",
+        "token=self.token",
+        LEASING,
+    ),
+    Mistake(
+        "an order to an earlier boot that is obeyed",
+        NODE,
+        "        if claim is None or order.boot != self.boot:\n",
+        "        if claim is None:\n",
+        LEASING,
+    ),
+    Mistake(
+        "an order from before a loss that is obeyed",
+        NODE,
+        "            return None  # LEASE-17",
+        "            pass  # LEASE-17",
+        LEASING,
+    ),
+    Mistake(
+        "a seat of a client that was put out while it was taken anew",
+        NODE,
+        "        if claim.state is State.OVER:  # by an order that the store has lost as well\n",
+        "        if False:\n",
+        LEASING,
+    ),
+    Mistake(
+        "a client whose seat a later login has",
+        NODE,
+        """
+                self._evict(claim, REPLACED)
+            return
+""",
+        """
+                pass
+            return
+""",
+        OUTAGES,
+    ),
+    Mistake(
+        "a client that is let in while the lease does not count",
+        SEATS,
+        " or not self._life.may_give:",
+        ":",
+        OUTAGES,
+    ),
+    Mistake(
+        "a claim that waits for an answer to an earlier boot",
+        NODE,
+        "            if claim.is_kept and not all_of_them:\n",
+        "            if not all_of_them and claim.state is not State.RELEASING:\n",
+        OUTAGES,
+    ),
+    Mistake(
+        "a release of a boot that has ended",
+        NODE,
+        "        if self.boot:\n            self.releases.add",
+        "        if True:\n            self.releases.add",
+        OUTAGES,
+    ),
+    Mistake(
+        "a rebuild without an end",
+        LIFE,
+        "partial(self._store.end_rebuild, boot)",
+        "trio.lowlevel.checkpoint",
+        LEASING,
+    ),
+    Mistake(
+        "lost nodes that nobody looks for",
+        LIFE,
+        "nursery.start_soon(Reaper(self._store, self.node.insistence).run)\n",
+        "pass\n",
+        LEASING,
     ),
     Mistake(
         "a group that goes on from what was sent",
@@ -311,7 +454,7 @@ MISTAKES: Final = (
         FEED,
         "group.yields or (was_active and group.others)",
         "False",
-        "tests/im/test_feed_shared.py",
+        SHARED,
     ),
     Mistake(
         "a member that goes on without its turn",
@@ -325,21 +468,39 @@ MISTAKES: Final = (
         GROUPS,
         'if self.turns.boot not in ("", turn.boot):  # FEED-65',
         "if False:",
-        "tests/im/test_feed_shared.py",
+        SHARED,
     ),
     Mistake(
         "members elsewhere that do not learn that they need a snapshot",
         GROUPS,
         "if before is not None and position.losses not in (None, found.losses):",
         "if False:",
-        NODES,
+        SHARED,
     ),
     Mistake(
         "an acknowledgement that is answered before it is stored",
         "im/presence/group.py",
         "        while not self.position.has_reached(cursor):\n",
         "        while False:\n",
-        NODES,
+        SHARED,
+    ),
+    Mistake(
+        "a request of the webhook that counts before it is taken",
+        "im/presence/report.py",
+        """            await self._send([encoded for _, encoded in part], last.cursor)
+            await self._accept(turn, parse_cursor(last.cursor))
+""",
+        """            await self._accept(turn, parse_cursor(last.cursor))
+            await self._send([encoded for _, encoded in part], last.cursor)
+""",
+        "tests/im/test_webhook_nodes.py",
+    ),
+    Mistake(
+        "a request that is not abandoned when the turn is lost",
+        "im/presence/report.py",
+        "                reporting.cancel()\n",
+        "                return\n",
+        "tests/im/test_webhook_nodes.py",
     ),
 )
 

@@ -221,6 +221,30 @@ async def test_members_on_every_node_are_told_that_the_position_is_lost(
         assert a.feed.statistics().groups == 1
 
 
+@pytest.mark.req("FEED-31")
+@trio_test
+async def test_members_are_told_even_if_the_group_has_begun_anew(
+    autojump_clock: MockClock,
+) -> None:
+    store = Restartable()
+    async with two_nodes(store) as (share, crowd, a, b):
+        share.table.tell = lambda place: None  # type: ignore[method-assign]  # b looks later
+        active, waiting = await a.join(), await b.join()
+        await crowd.churn(3)
+        await wait_all_tasks_blocked()
+        await active.ack(2)
+        await trio.sleep(2 * POLL_S)
+        store.restart()
+        await crowd.start()
+        await wait_all_tasks_blocked()
+        assert active.notices[-1]["error"]["code"] == Code.GENERATION_CHANGED
+        again = await a.join(await crowd.head())
+        assert again.is_active, "before the other node has looked"
+        await trio.sleep(2 * POLL_S)
+        assert waiting.notices[-1]["error"]["code"] == Code.GENERATION_CHANGED
+        assert (await b.join()).found.position == await crowd.head()
+
+
 @pytest.mark.req("FEED-67")
 @trio_test
 async def test_a_group_goes_on_when_all_nodes_were_restarted(shared_redis: RedisServer) -> None:

@@ -302,7 +302,7 @@ def test_pauses_grow_until_it_works() -> None:
     assert place.next_pause() < 0.1
 
 
-@pytest.mark.req("FEED-61")
+@pytest.mark.req("FEED-91")
 @BOTH
 @trio_test
 async def test_a_count_says_that_users_may_be_missing(follow: Batches, tmp_path: Path) -> None:

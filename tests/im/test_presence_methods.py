@@ -295,7 +295,7 @@ async def test_a_page_of_a_snapshot_needs_the_log(
         assert error["code"] == Code.STORE_UNAVAILABLE
 
 
-@pytest.mark.req("FEED-60")
+@pytest.mark.req("FEED-90")
 @trio_test
 async def test_a_namespace_that_only_other_nodes_have_is_answered(tmp_path: Path) -> None:
     store = SharedStore()
@@ -320,7 +320,7 @@ async def test_a_namespace_that_only_other_nodes_have_is_answered(tmp_path: Path
     assert "/" + "x" * 255 not in [shelf.book.namespace for shelf in store._books]
 
 
-@pytest.mark.req("FEED-61")
+@pytest.mark.req("FEED-91")
 @trio_test
 async def test_answers_say_that_users_may_be_missing(tmp_path: Path) -> None:
     store = SharedStore()

@@ -310,6 +310,7 @@ class ClusterNodes:
     def _facts(self) -> NodeFacts:
         backends = self._backends()
         presence = presence_of(self._server)
+        shares_presence = presence is not None and presence.store.is_shared
         return NodeFacts(
             name=self.name,
             boot=self._machine.own.boot,
@@ -321,7 +322,8 @@ class ClusterNodes:
             connections=self._server.statistics().sessions,
             backends=backends.events,
             authenticators=backends.authenticate,
-            shares_presence=presence is not None and presence.store.is_shared,
+            shares_presence=shares_presence,
+            lease_s=presence.store.lease_s if presence is not None and shares_presence else None,
         )
 
     def _on_gap(self) -> None:

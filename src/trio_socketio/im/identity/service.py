@@ -63,6 +63,8 @@ class IdentityStatistics:
 class IdentityService:
     """Has the namespaces of a server ask clients who they are. Nothing is started before `run`.
 
+    It has 13 attributes: its parts, and which keys it fetches.
+
     Args:
         server: the server. Its app must not handle the event auth where identity is asked for.
         options: how clients are identified.

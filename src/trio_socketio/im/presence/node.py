@@ -101,8 +101,10 @@ class Node:
             if claim in self.reasserting:
                 await self.reasserting.wait_taken(claim)
                 continue
-            awaits, claim.awaits = claim.awaits, ()
+            awaits = claim.awaits
             await self.store.wait_confirmed(claim.namespace, claim.user, awaits)
+            if claim.awaits is awaits:  # and the store has not lost the claim meanwhile
+                claim.awaits = ()
 
     def release(self, claim: "Claim", reason: str) -> None:
         """Have a claim released, unless others have ended it; called once its client has left."""
@@ -249,7 +251,7 @@ class Node:
                 "to release claims", lambda: self.store.release(ref, claim.ended_by)
             )
             return
-        self.claims.tally.reasserted += 1
+        self.claims.tally.reasserted += outcome.token != token
         claim.awaits = outcome.awaits
         for order in outcome.orders:
             self.obey(order)

@@ -179,6 +179,7 @@ class NodeLife:
         self._why = why
         boot, node.boot = node.boot, ""
         self._advance(Input.ENDED)
+        self._scope.cancel()
         dropped = node.claims.tally.releases_dropped
         sessions = node.end_claims(all_of_them=is_strict)
         for session in sessions:
@@ -193,7 +194,6 @@ class NodeLife:
             len(node.claims),
             node.claims.tally.releases_dropped - dropped,
         )
-        self._scope.cancel()
 
     def _note_renewal(self, renewal: Renewal) -> None:
         assert self.lease is not None
@@ -290,7 +290,7 @@ class NodeLife:
         self._fence.at = self.lease.counts_until
         self._advance(Input.ENROLLED)
         count = node.reassert_held()
-        if failures or self._ended:
+        if store.lease_s < inf:
             log.info(
                 "presence: node %s has a lease after %.1f s, as boot %s; %d claims are taken anew",
                 node.name,

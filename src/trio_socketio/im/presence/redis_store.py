@@ -4,6 +4,7 @@ Each transition is one Lua script, which changes the state and appends to the lo
 `lua/begin.lua` says which keys there are.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -49,6 +50,8 @@ from trio_socketio.runtime.fence import boottime
 if TYPE_CHECKING:
     from trio_socketio.redis.redis import Redis
 
+log = logging.getLogger(__name__)
+
 _PAGE: Final = 1000
 _SNAPSHOTS: Final = 5  # how often a snapshot is begun anew
 _REBUILT: Final = 0  # the sequence of what is awaited while claims may be missing
@@ -60,7 +63,7 @@ class RedisStore:
     It owns no task: it works for those who call it. A node calls `renew` and `expired` again and
     again as long as it lives.
 
-    It has 31 methods, nearly all of which are those of the interface or a part of one.
+    It has 32 methods, nearly all of which are those of the interface or a part of one.
 
     Args:
         redis: the connection.
@@ -175,6 +178,13 @@ class RedisStore:
             if outcome.status == "FENCED":
                 self.fenced += 1
                 ended.append(boot)
+                name = value.split(" ", 3)[3]
+                log.warning(
+                    "presence: node %s is lost: its lease, of boot %s, was not renewed for %g s",
+                    name,
+                    boot,
+                    self._lease_s,
+                )
         if self._scripts.is_rebuilding and self._watch.has_settled(now):
             await self._scripts.run("settle", epoch)
         return ended
@@ -260,23 +270,27 @@ class RedisStore:
         answer = await self._scripts.run_for(namespace, "kick", user)
         if answer.status == "ABSENT":
             return Absent(Cursor(*answer.values))
-        generation, _, ended, _ = answer.values
+        generation, _, ended, nodes, _ = answer.values
         tokens = tuple(Cursor(generation, sequence) for sequence in ended)
-        return Kicked(tokens, self._note_written(answer))
+        return Kicked(tokens, self._note_written(answer), tuple(node.decode() for node in nodes))
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
-        awaits_rebuild = any(token.sequence == _REBUILT for token in tokens)
         parts = [part for token in tokens for part in token]
         name = f"{len(namespace.encode())}:{namespace} {user}"
         while True:
             event = self._wakings.prepare(name)
+            epoch = self._scripts.epoch
+            # What was awaited in an epoch that is over may be out or not: nothing here knows it.
+            awaits_rebuild = any(
+                token.sequence == _REBUILT or token.generation < epoch for token in tokens
+            )
             answer = await self._scripts.run_for(
                 namespace, "awaited", user, int(awaits_rebuild), *parts
             )
-            waiting, has_lost = answer.values
-            # With the order, the store has lost whether the old client is out (RSTORE-14).
-            is_held = (awaits_rebuild or has_lost) and self._scripts.is_rebuilding
-            if not (is_held or waiting):
+            if self._scripts.epoch != epoch:
+                continue
+            is_held = awaits_rebuild and self._scripts.is_rebuilding
+            if not (is_held or answer.values[0]):
                 return
             await self._wakings.wait(event)
 

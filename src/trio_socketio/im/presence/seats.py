@@ -110,6 +110,9 @@ class Seats(Observer):
             wait_s = FAST_S if request.takeover == "fast" else inf
             with claim.open_wait(trio.current_time() + wait_s):
                 await node.wait_clear(claim)
+        is_interrupted = claim.state is State.HELD and not node.is_clear(claim)
+        if is_interrupted and request.takeover == "strict":  # LEASE-12
+            raise StoreUnavailable("the lease did not count any more while others were waited for")
 
     async def _ask(self, claim: Claim, request: ClaimRequest) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled

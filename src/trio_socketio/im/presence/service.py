@@ -121,7 +121,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
@@ -168,6 +168,11 @@ class Presence:
         """Answers who is online, and has the log. Once this was read it stays the same."""
         self._has_own_store = True
         return self._store
+
+    @property
+    def boot(self) -> str:
+        """Names this incarnation of the node in the store; empty while it has no lease."""
+        return self._node.boot
 
     @property
     def has_own_store(self) -> bool:
@@ -282,7 +287,7 @@ class Presence:
         )
 
     async def knows(self, namespace: str) -> bool:
-        """Whether clients may take seats in a namespace, here or on another node (FEED-60).
+        """Whether clients may take seats in a namespace, here or on another node (FEED-90).
 
         Raises:
             StoreUnavailable: only the store can tell, and it has not answered.
@@ -410,9 +415,11 @@ class Presence:
         A store that is away may keep it waiting for any time. A server that is to stop goes on
         without, because it accepts no client any more.
         """
+        assert server._running is not None
+        blocked = server._running.runtime.last_blocked
         async with alone(trio.open_nursery()) as waits:
             waits.start_soon(_cancel_at_stop, server, waits.cancel_scope)
-            await tasks.start(self._life.run, server._fence)
+            await tasks.start(self._life.run, server._fence, blocked)
             waits.cancel_scope.cancel()
 
 

@@ -48,7 +48,7 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 22 methods, because each transition and each question is one.
+    It has 23 methods, because each transition and each question is one.
     """
 
     @property
