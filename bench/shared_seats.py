@@ -90,7 +90,7 @@ def time_until_offline(cores: Cores, _: Pace, __: int) -> dict[str, Answer]:
         with (
             run_server("trio", cores, options=(*options, *control), redis=url),
             run_server("trio", cores, options=options, redis=url, log_name="trio-2") as lost,
-            hold(lost, cores, USERS, USERS, *tokens_of("HS256")),
+            hold(lost, cores, USERS, USERS, *tokens_of("HS256"), loses=True),
         ):
             took_s = trio.run(_kill, lost.pid)
     return {"node-lost": Answer(took_s * 1000, LEASE_S * 1000)}
