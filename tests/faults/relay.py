@@ -13,6 +13,10 @@ _CHUNK: Final = 65536
 class Relay:
     """Passes bytes on between clients and a server on this machine.
 
+    Args:
+        target: the port of the server.
+        speaks_resp: whether the server answers in RESP3, so that messages can be held back.
+
     Attributes:
         port: where it listens.
         target: the port of the server, for connections that are made from now on.
@@ -21,8 +25,9 @@ class Relay:
         starves: whether messages of Redis are held back, while its answers pass.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, speaks_resp: bool = True) -> None:
         self.port = 0
+        self._speaks_resp = speaks_resp
         self.target = target
         self.delay_s = 0.0
         self.is_away = False
@@ -63,7 +68,7 @@ class Relay:
                 ):
                     for source, sink, filters in (
                         (client, server, None),
-                        (server, client, Pushes()),
+                        (server, client, Pushes() if self._speaks_resp else None),
                     ):
                         given, taken = trio.open_memory_channel[tuple[float, bytes]](1000)
                         nursery.start_soon(self._take, source, given, filters)
@@ -145,9 +150,9 @@ def _end_of_value(data: bytearray, at: int) -> int | None:
 
 
 @asynccontextmanager
-async def open_relay(target: int) -> AsyncIterator[Relay]:
-    """Relay to a port of this machine while the block runs."""
-    relay = Relay(target)
+async def open_relay(target: int, *, speaks_resp: bool = True) -> AsyncIterator[Relay]:
+    """Relay to a port of this machine while the block runs; see Relay."""
+    relay = Relay(target, speaks_resp=speaks_resp)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(relay.serve, listener))

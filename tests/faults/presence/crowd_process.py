@@ -27,7 +27,9 @@ from tests.im.raw_clients import Line, Polling, WebSocket
 NAMESPACE: Final = "/chat"
 AT_A_TIME: Final = 2000
 """How many clients may be on the way in; those that wait for the end of a lease are among them."""
-COMES_BACK_S: Final = (0.05, 0.4)
+COMES_BACK_S: Final = 0.2
+"""How long a user takes to come back, about, and twice as long after each failure."""
+COMES_BACK_MAX_S: Final = 2.0
 FOR_GOOD: Final = ("told", "session replaced", "kicked", "left", "dropped", "frozen")
 """Begins the reasons why a client is out that its user does not answer by coming back."""
 QUESTIONS: Final = {
@@ -142,6 +144,7 @@ class User:
         self.returns = True
         self.clients: list[Client] = []
         self.queued = 0  # logins that have yet to begin
+        self.failures = 0  # in a row
 
     def has_newer(self, number: int) -> bool:
         """Whether the user has logged in again since a client of this number."""
@@ -222,7 +225,10 @@ class Crowd:
     def ended(self, client: Client, why: str) -> None:
         """Have its user come back, or not."""
         if client.user.returns and not why.startswith(FOR_GOOD):
-            at = time.monotonic() + self._dice.uniform(*COMES_BACK_S)
+            user = client.user
+            longest_s = min(COMES_BACK_S * 2**user.failures, COMES_BACK_MAX_S)
+            user.failures = user.failures + 1 if client.id == "" else 0
+            at = time.monotonic() + longest_s * self._dice.uniform(0.5, 1.0)
             heapq.heappush(self._returns, (at, client.number, client.user))
 
     # -- what it is told

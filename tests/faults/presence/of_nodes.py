@@ -115,11 +115,12 @@ async def kill_two(world: World) -> None:
 async def cut_off(world: World) -> None:
     node, relay, port = world.nodes["a"], world.relays["a"], world.nodes["a"].port
     await world.crowd.set_ports(world.ports("a"))
+    users = len(world.at("a"))
     relay.is_away = True
     relay.cut()
     since = boottime()
-    closed = await world.time_until(lambda: not world.crowd.at(port), since, 20)
-    world.note_time("its clients are closed", closed, world.lease_s)
+    await world.time_until(lambda: not world.crowd.at(port), since, 20)
+    world.note_closed(users, "a", since, world.lease_s)
     world.note_time("all right", await world.time_until_right(since, 20), world.lease_s + RETURNS_S)
     why = await node.why_not_ready()
     world.note("readyz", "not ready", why or "ready", is_right=bool(why))

@@ -17,7 +17,7 @@ SYNCED_S: Final = 20.0
 
 @scenario("9", "a replica that is behind is promoted", with_relays=True)
 async def promote_stale_replica(world: World) -> None:
-    async with open_relay(world.redis.port) as link:
+    async with open_relay(world.redis.port, speaks_resp=False) as link:
         folder = world.folder / "replica"
         replica = await trio.to_thread.run_sync(_start_replica, folder, link.port)
         try:

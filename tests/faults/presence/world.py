@@ -146,6 +146,15 @@ class World:
         """Write down how often something has happened."""
         self.note(what, f"{wanted:,}", f"{count:,}", is_right=count == wanted)
 
+    def note_closed(self, users: int, name: str, since: float, limit_s: float) -> None:
+        """Write down when a node has put out the last of its clients, as it saw that itself."""
+        node = self.nodes[name]
+        node.read_acts()
+        acts = [act for act in node.process.acts if act.do == "left" and act.at > since]
+        last = sorted(act.at for act in acts)[:users]
+        seconds = last[-1] - since if len(last) == users else None
+        self.note_time(f"the clients of {name} are closed", seconds, limit_s)
+
     # -- waiting
 
     async def fill(self) -> None:
