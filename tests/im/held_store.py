@@ -75,6 +75,10 @@ class HeldStore:
         self._before: dict[tuple[str, Cursor], Cursor] = {}
 
     @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
+
+    @property
     def written(self) -> Mapping[EntryType, int]:
         return self.inner.written
 

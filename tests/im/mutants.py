@@ -25,9 +25,14 @@ LEASE: Final = "im/presence/lease_keeping.py"
 LIFE: Final = "im/presence/node_life.py"
 SERVICE: Final = "im/presence/service.py"
 FEED: Final = "im/presence/feed.py"
+DELIVERIES: Final = "im/presence/deliveries.py"
+GROUPS: Final = "im/presence/groups.py"
+TURNS: Final = "protocol/presence_turns.py"
 LOG_READER: Final = "im/presence/log_reader.py"
 SUBSCRIPTION: Final = "im/presence/subscription.py"
 STORE: Final = "tests/im/test_presence_store.py"
+NODES: Final = "tests/im/test_feed_nodes.py"
+SHARED: Final = "tests/im/test_feed_shared.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
 FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
@@ -356,8 +361,8 @@ MISTAKES: Final = (
     Mistake(
         "a group that goes on from what was sent",
         FEED,
-        "            one.group.acked = one.window.acked\n",
-        "            one.group.acked = one.window.sent\n",
+        "            group.move(one.window.acked)\n",
+        "            group.move(one.window.sent)\n",
         FOLLOWING,
     ),
     Mistake(
@@ -391,13 +396,13 @@ MISTAKES: Final = (
     Mistake(
         "two active members of a group",
         FEED,
-        "        one = member if group is None else group.active\n",
-        "        one = member\n",
+        "        one = group.active\n        if one is None",
+        "        one = own or group.active\n        if one is None",
         FOLLOWING,
     ),
     Mistake(
         "an active member that is never replaced",
-        FEED,
+        DELIVERIES,
         "is_awaited = one.group is not None and one.group.has_others  # FEED-24",
         "is_awaited = False",
         FOLLOWING,
@@ -411,24 +416,91 @@ MISTAKES: Final = (
     ),
     Mistake(
         "a group that is forgotten with its last member",
-        "im/presence/groups.py",
-        "        if group.acked is None:  # there is nothing to remember\n",
-        "        if True:\n",
+        TURNS,
+        "not group.waiting and not group.holder and group.position is None:",
+        "not group.waiting and not group.holder:",
         FOLLOWING,
     ),
     Mistake(
         "a token that is not looked at again",
-        FEED,
+        DELIVERIES,
         "            if not peer.allows(SUBSCRIBE):  # FEED-28\n",
         "            if False:\n",
         FEEDS,
     ),
     Mistake(
         "a peer that does not read and is sent everything",
-        FEED,
+        DELIVERIES,
         "            await peer.wait_room()\n",
         "",
         FEEDS,
+    ),
+    Mistake(
+        "a turn that is two nodes' at once",
+        TURNS,
+        "(group.holder, group.number) == (turn.boot, turn.number)",
+        "group.holder",
+        NODES,
+    ),
+    Mistake(
+        "a turn of a node that is gone, and nobody gets",
+        TURNS,
+        'group.holder not in ("", boot) and alive(group.holder):',
+        'group.holder not in ("", boot):',
+        NODES,
+    ),
+    Mistake(
+        "a turn that is not given to other nodes",
+        FEED,
+        "group.yields or (was_active and group.others)",
+        "False",
+        SHARED,
+    ),
+    Mistake(
+        "a member that goes on without its turn",
+        GROUPS,
+        "        self._deliveries.suspend(group)\n",
+        "",
+        NODES,
+    ),
+    Mistake(
+        "turns that are kept under an old boot",
+        GROUPS,
+        'if self.turns.boot not in ("", turn.boot):  # FEED-65',
+        "if False:",
+        SHARED,
+    ),
+    Mistake(
+        "members elsewhere that do not learn that they need a snapshot",
+        GROUPS,
+        "if before is not None and position.losses not in (None, found.losses):",
+        "if False:",
+        SHARED,
+    ),
+    Mistake(
+        "an acknowledgement that is answered before it is stored",
+        "im/presence/group.py",
+        "        while not self.position.has_reached(cursor):\n",
+        "        while False:\n",
+        SHARED,
+    ),
+    Mistake(
+        "a request of the webhook that counts before it is taken",
+        "im/presence/report.py",
+        """            await self._send([encoded for _, encoded in part], last.cursor)
+            await self._accept(turn, parse_cursor(last.cursor))
+""",
+        """            await self._accept(turn, parse_cursor(last.cursor))
+            await self._send([encoded for _, encoded in part], last.cursor)
+""",
+        "tests/im/test_webhook_nodes.py",
+    ),
+    Mistake(
+        "a request that is not abandoned when the turn is lost",
+        "im/presence/report.py",
+        "                reporting.cancel()\n",
+        "                return\n",
+        "tests/im/test_webhook_nodes.py",
     ),
 )
 

@@ -1,0 +1,198 @@
+"""The interface through which nodes take turns in serving a group, and that within one process."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Final, Protocol
+
+import trio
+
+from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.protocol.presence_turns import (
+    MAX_GROUPS,
+    Busy,
+    Crowded,
+    Gone,
+    Held,
+    Idle,
+    Kept,
+    Lost,
+    Place,
+    TurnBook,
+)
+
+GROUP_AGE_S: Final = 86_400.0
+"""How long the position of a group is kept after its last member has left."""
+POLL_S: Final = 1.0
+"""The time after which a turn is looked at again, though nobody has told of a change."""
+
+
+def _here() -> str:
+    return "here"
+
+
+class Turns(Protocol):
+    """The turns of groups, as one node takes them. TurnBook says what each call does.
+
+    A node asks about a group from one task. It may be told late, or never, that it has lost a turn;
+    but then it can move the position of the group no more (FEED-62).
+
+    Every async method may raise StoreUnavailable. Whether it has done anything is unknown then, and
+    to call it again does no harm.
+    """
+
+    @property
+    def boot(self) -> str:
+        """The incarnation of the node, which holds its turns; empty while it has none."""
+
+    @property
+    def known(self) -> int:
+        """How many groups are known, as far as this node has been told."""
+
+    async def take(self, place: Place, *, is_bounded: bool = True) -> Held | Busy | Crowded | Gone:
+        """Take the turn of a group, or wait for it."""
+
+    async def acknowledge(self, turn: Held, position: Cursor | None = None) -> Kept | Lost:
+        """Move the position of a group, or just ask whether the turn is still held."""
+
+    async def forget(self, turn: Held) -> Kept | Lost:
+        """Give the position of a group up."""
+
+    async def give_back(self, turn: Held, position: Cursor | None, *, waits: bool) -> bool:
+        """Have another boot take the turn; return whether one waits."""
+
+    async def withdraw(self, place: Place) -> None:
+        """Have no turn and wait for none, whatever was answered before."""
+
+    async def wait_changed(self, place: Place) -> None:
+        """Wait until something may have changed since the last call about a group.
+
+        It ends after POLL_S if nobody has told of a change.
+        """
+
+
+class TurnTable:
+    """The turns of one process. Several servers of the process may share it, like their store.
+
+    Args:
+        max_groups: how many groups are known at a time.
+        age_s: how long a group without members is known.
+        alive: whether a boot is there.
+    """
+
+    def __init__(
+        self,
+        max_groups: int = MAX_GROUPS,
+        age_s: float = GROUP_AGE_S,
+        alive: Callable[[str], bool] = bool,
+    ) -> None:
+        self.book = TurnBook(max_groups)
+        self.alive = alive
+        self._idle = Idle(age_s)
+        self._news: dict[Place, set[trio.Event]] = {}
+
+    def drop_old(self) -> None:
+        """Drop the groups that have had no members for too long (FEED-30)."""
+        idle = self.book.idle(self.alive)
+        for place, touched in self._idle.note(idle, trio.current_time()).items():
+            self.book.discard(place, touched, self.alive)
+
+    def watch(self, place: Place) -> trio.Event:
+        """Return an event that is set with the next change of a group."""
+        event = trio.Event()
+        self._news.setdefault(place, set()).add(event)
+        return event
+
+    def ignore(self, place: Place, event: trio.Event) -> None:
+        """Watch no longer."""
+        events = self._news.get(place, set())
+        events.discard(event)
+        if not events:
+            self._news.pop(place, None)
+
+    def tell(self, place: Place) -> None:
+        """Tell those who watch of a change of a group."""
+        for event in self._news.pop(place, ()):
+            event.set()
+
+
+class LocalTurns:
+    """The turns of a server within its process.
+
+    A method changes things after its only checkpoint, so one that is cancelled has changed nothing.
+
+    Args:
+        table: where the turns are; by default no other server shares it.
+        boot: returns what names this server there.
+    """
+
+    def __init__(self, table: TurnTable | None = None, boot: Callable[[], str] = _here) -> None:
+        self._table = TurnTable() if table is None else table
+        self._boot = boot
+        self._numbers = count(1)
+        self._news: dict[Place, trio.Event] = {}
+
+    @property
+    def boot(self) -> str:
+        return self._boot()
+
+    @property
+    def known(self) -> int:
+        self._table.drop_old()
+        return len(self._table.book)
+
+    async def take(self, place: Place, *, is_bounded: bool = True) -> Held | Busy | Crowded | Gone:
+        await trio.lowlevel.checkpoint()
+        table = self._table
+        table.drop_old()
+        number = next(self._numbers)
+        found = table.book.take(place, self.boot, number, table.alive, is_bounded=is_bounded)
+        if isinstance(found, Busy):
+            table.tell(place)  # the holder, that somebody waits
+        self._watch(place)
+        return found
+
+    async def acknowledge(self, turn: Held, position: Cursor | None = None) -> Kept | Lost:
+        await trio.lowlevel.checkpoint()
+        self._watch(turn.place)
+        return self._table.book.acknowledge(turn, position, self._table.alive)
+
+    async def forget(self, turn: Held) -> Kept | Lost:
+        await trio.lowlevel.checkpoint()
+        found = self._table.book.forget(turn, self._table.alive)
+        self._table.tell(turn.place)
+        self._watch(turn.place)
+        return found
+
+    async def give_back(self, turn: Held, position: Cursor | None, *, waits: bool) -> bool:
+        await trio.lowlevel.checkpoint()
+        table, place = self._table, turn.place
+        others = table.book.give_back(turn, position, table.alive, waits=waits)
+        table.drop_old()
+        table.tell(place)
+        if waits:
+            self._watch(place)
+        else:
+            self._ignore(place)
+        return others
+
+    async def withdraw(self, place: Place) -> None:
+        await trio.lowlevel.checkpoint()
+        self._table.book.withdraw(place, self.boot, self._table.alive)
+        self._table.drop_old()
+        self._table.tell(place)
+        self._ignore(place)
+
+    async def wait_changed(self, place: Place) -> None:
+        with trio.move_on_after(POLL_S):
+            await self._watch(place, anew=False).wait()
+
+    def _watch(self, place: Place, *, anew: bool = True) -> trio.Event:
+        found = self._news.get(place)
+        if found is None or (anew and found.is_set()):
+            found = self._news[place] = self._table.watch(place)
+        return found
+
+    def _ignore(self, place: Place) -> None:
+        found = self._news.pop(place, None)
+        if found is not None:
+            self._table.ignore(place, found)
