@@ -223,9 +223,9 @@ CONTROL = {
     "Greeting": "api max_batch max_line_bytes needs_token node server",
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
-    "SystemInfo": "node pid started_at_s state version",
+    "SystemInfo": "lease_left_s node pid presence_fault started_at_s state version",
     "TokenTable": "find grant_of names_of_new_secrets",
-    "PresenceBatch": "cursor entries online",
+    "PresenceBatch": "cursor entries online rebuilding",
     "PresenceBatches": "",
 }
 """The classes of trio_socketio.control, in the same way."""
@@ -237,20 +237,20 @@ PRESENCE = {
     "Entries": "cursor entries head",
     "Entry": """at boot cursor id namespace node prev reason token type unconfirmed user""",
     "GenerationChanged": "head",
-    "KickResult": "confirmed cursor done",
+    "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count end_rebuild enroll expired get kick lease_s
-        list_users read reap reassert receive_orders release renew retire snapshot
-        wait_confirmed wait_for_more wait_lost written""",
-    "Presence": """apply end_lost fault has_seats kick note_reason seat seat_by_name
-        seats_clients_of statistics""",
-    "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        webhook legacy_records watch check_lingers describe resolve""",
+    "MemoryStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
+        list_users read reap reassert receive_orders release renew retire snapshot wait_confirmed
+        wait_for_more wait_lost written""",
+    "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
+        note_reason seat seat_by_name seats_clients_of statistics store""",
+    "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
+        store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
     "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
         lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
-    "PresenceStore": """claim confirm count end_rebuild enroll expired get kick lease_s
-        list_users read reap reassert receive_orders release renew retire snapshot
-        wait_confirmed wait_for_more wait_lost written""",
+    "PresenceStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
+        list_users read reap reassert receive_orders release renew retire snapshot wait_confirmed
+        wait_for_more wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
         retry_max_s secret_file stop_s timeout_s url""",

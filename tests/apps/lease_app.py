@@ -29,7 +29,8 @@ def create(options: ServerOptions) -> Server:
 
     async def renew() -> None:
         while True:
-            sio._fence.at = boottime() + LEASE_S
+            if boottime() < sio._fence.at:  # else it comes too late, and the poller will say so
+                sio._fence.at = boottime() + LEASE_S
             await trio.sleep(LEASE_S / 4)
 
     async def tick() -> None:

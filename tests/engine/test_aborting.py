@@ -201,6 +201,21 @@ async def test_an_answer_that_has_not_left_is_dropped() -> None:
         await check_ended(engine, session)
 
 
+@in_trio
+async def test_an_answer_on_its_way_keeps_no_session_alive() -> None:
+    async with open_engine() as engine:
+        polling = await engine.polling()
+        waiting = await engine.start_get(polling)
+        engine.session.send_text(b"one")
+        transport = engine.session._transport
+        transport.flush()  # type: ignore[attr-defined]
+        carrier = transport._carrier  # type: ignore[attr-defined]
+        assert carrier.on_drained is not None
+        engine.session.lose("transport close")
+        assert carrier.on_drained is None
+        assert split(await waiting.receive()) == ["4one"]
+
+
 @pytest.mark.req("LEASE-47")
 @in_trio
 async def test_a_connection_that_has_brought_its_answer_is_left_alone() -> None:

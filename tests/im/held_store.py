@@ -75,6 +75,10 @@ class HeldStore:
         self._before: dict[tuple[str, Cursor], Cursor] = {}
 
     @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
+
+    @property
     def written(self) -> Mapping[EntryType, int]:
         return self.inner.written
 
@@ -148,6 +152,7 @@ class HeldStore:
         return outcome
 
     async def renew(self, boot: str) -> Renewal:
+        await self._stop("renew before")
         node, epoch = self._boots[boot]
         if epoch == self.epoch:
             return await self.inner.renew(boot)

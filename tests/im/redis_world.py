@@ -60,6 +60,10 @@ class SpreadStore:
         return self.stores[0].written
 
     @property
+    def is_shared(self) -> bool:
+        return self.stores[0].is_shared
+
+    @property
     def lease_s(self) -> float:
         return self.stores[0].lease_s
 

@@ -509,7 +509,7 @@ async def test_there_are_no_subscriptions_over_http(tmp_path: Path) -> None:
         await http.aclose()
 
 
-@pytest.mark.req("FEED-32")
+@pytest.mark.req("FEED-32", "CLUS-13")
 @trio_test
 async def test_a_subscription_outlives_a_store_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -537,6 +537,10 @@ async def test_a_subscription_outlives_a_store_that_is_away(
         await crowd.come("ann", "bob", "carl")
         await until(lambda: failures > 4)
         assert await follower.is_silent()
+        assert where.presence.feed is not None
+        numbers = where.presence.feed.statistics
+        lag_s = numbers().lag_s
+        await until(lambda: numbers().lag_s > lag_s + 0.5)
         store.is_away = False
         await follower.receive_entries(2)
         await follower.ack(follower.notices[-1])
@@ -545,6 +549,9 @@ async def test_a_subscription_outlives_a_store_that_is_away(
         store.is_away = False
         await follower.receive_entries(3)
         assert follower.sequences == [1, 2, 3]
+        await crowd.come("dora")
+        await follower.receive_entries(4)
+        assert numbers().lag_s < 0.5  # as of the last entry, not of the outage
     (line,) = [one.message for one in caplog.records if "wait for the store" in one.message]
     assert "/chat" in line
 
@@ -559,13 +566,15 @@ async def test_the_feed_tells_its_numbers(tmp_path: Path) -> None:
         fast, slow = Follower(raw), Follower(other)
         await fast.subscribe(cursor=begin, group="g")
         await slow.subscribe(cursor=begin, credit=2)
-        assert found.statistics() == feed.FeedStatistics(2, 1, 0, 0, {})
+        assert found.statistics() == feed.FeedStatistics(2, 1, 0, 0.0, 0, {})
         await crowd.churn(10)
         await fast.receive_entries(10)
         await slow.receive_entries(2)
         await fast.ack(fast.notices[-1])
         await raw.call("system.info")
-        assert found.statistics() == feed.FeedStatistics(2, 1, 10, 12, {})
+        numbers = found.statistics()
+        assert 0 <= numbers.lag_s < 2
+        assert numbers == feed.FeedStatistics(2, 1, 10, numbers.lag_s, 12, {})
 
 
 @trio_test

@@ -1,6 +1,7 @@
 """A node's lease, its start and its end, on a server that serves."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -76,6 +77,64 @@ async def test_nodes_have_different_names_unless_they_are_given() -> None:
     store = MemoryStore()
     first, second = (make(store)[1]._node.name for _ in range(2))
     assert first != second
+
+
+@pytest.mark.req("PRES-88")
+@trio_test
+async def test_a_store_may_be_chosen_later(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server)
+    presence.seat("/chat")
+    store = MemoryStore(lease_s=LEASE_S)
+    presence.keep_in(store, node="a")
+    assert presence.has_own_store
+    (step,) = server.of("/chat")._registry.steps.plan
+    assert step.function(None).timeout_s > LEASE_S  # for a client that waits for a lost node
+    with pytest.raises(LocalProtocolError, match="has a store already"):
+        presence.keep_in(MemoryStore(), node="b")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        assert store._leases.is_alive(presence._node.boot, trio.current_time())
+        assert presence._node.name == "a"
+        server.stop()
+
+
+@trio_test
+async def test_a_store_that_is_used_cannot_be_replaced(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server, node="own")
+    presence.seat("/chat")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        with pytest.raises(LocalProtocolError, match="has a store already"):
+            presence.keep_in(MemoryStore(), node="a")
+        server.stop()
+    await wait_all_tasks_blocked()
+    assert not presence.has_own_store
+    assert presence.store is presence.store
+    assert presence.has_own_store
+
+
+@pytest.mark.req("CLUS-03")
+@trio_test
+async def test_a_server_that_waits_for_its_store_can_be_stopped(
+    mock_clock: MockClock, monkeypatch: Any
+) -> None:
+    store = MemoryStore()
+
+    async def enroll(node: str, boot: str) -> Fenced:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(store, "enroll", enroll)
+    server, presence = make(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(server.serve, port=0))
+        await wait_all_tasks_blocked()
+        assert server.state == "starting"
+        server.stop()
+    assert server.state == "idle"
+    assert presence.statistics().claims == 0
 
 
 @pytest.mark.req("PRES-52")

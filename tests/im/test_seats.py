@@ -117,6 +117,43 @@ async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
         assert new.told == [CONNECT]
 
 
+@pytest.mark.req("PRES-89")
+@trio_test
+async def test_confirmations_do_not_wait_for_each_other(mock_clock: MockClock) -> None:
+    async with running() as world:
+        for name in ("ann", "bob", "cy"):
+            await world.come(0, "/newest", name)
+        world.store.hold.add("confirm before")
+        newer = [await world.come(1, "/newest", name) for name in ("ann", "bob", "cy")]
+        assert len(world.store.held) == 1, "the orders about bob and cy came after it was under way"
+        world.store.let_go(world.store.held[0])
+        await world.settle()
+        assert len(world.store.held) == 2
+        world.store.let_go(world.store.held[1])
+        await world.settle()
+        assert sum(one.is_in for one in newer) == 2, "one of them still waits"
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
+async def test_an_old_client_that_takes_nothing_delays_nobody_else(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as world:
+        for name in ("ann", "bob", "cy"):
+            await world.come(0, "/newest", name)
+        stuck = next(one for one in world.sockets("/newest") if one.user == "bob").session
+        world.store.hold.add("confirm before")
+        newer = [await world.come(1, "/newest", name) for name in ("ann", "bob", "cy")]
+        monkeypatch.setattr(Session, "waiting_bytes", property(lambda session: session is stuck))
+        world.store.let_all_go()
+        await world.settle()
+        assert [one.is_in for one in newer] == [True, False, True]
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert newer[1].is_in
+
+
 @pytest.mark.req("PRES-81")
 @trio_test
 async def test_releases_of_different_users_do_not_wait_for_each_other(

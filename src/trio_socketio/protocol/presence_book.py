@@ -181,7 +181,11 @@ class Book:
         for seat in seats:
             self._end(user, seat, KICKED, at)
             self._order(user, seat, KICKED, alive)
-        return Kicked(tuple(seat.token for seat in seats), self.log.head)
+        return Kicked(
+            tuple(seat.token for seat in seats),
+            self.log.head,
+            tuple(seat.node for seat in seats),
+        )
 
     def reap(self, boot: str, limit: int, at: float) -> int:
         """End claims of a boot whose lease has ended for good (PRES-24).

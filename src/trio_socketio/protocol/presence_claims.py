@@ -176,10 +176,12 @@ class Kicked(msgspec.Struct, frozen=True, gc=False):
     Args:
         tokens: of the claims that were ended.
         cursor: of the last entry that says so.
+        nodes: the names of the nodes that had made these claims, in the same order.
     """
 
     tokens: tuple[Cursor, ...]
     cursor: Cursor
+    nodes: tuple[str, ...] = ()
 
 
 class Absent(msgspec.Struct, frozen=True, gc=False):

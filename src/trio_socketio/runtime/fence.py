@@ -45,7 +45,11 @@ class Fence:
 
     @property
     def at(self) -> float:
-        """The time, on the clock of `boottime`; infinity while there is no lease."""
+        """The time, on the clock of `boottime`; infinity while there is no lease.
+
+        A holder that has renewed its lease looks whether the time has come before it sets another,
+        because its task may run before the poller does.
+        """
         return self._at
 
     @at.setter

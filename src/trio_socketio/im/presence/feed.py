@@ -52,6 +52,7 @@ class FeedStatistics:
         subscriptions: how many there are, members of groups that wait included.
         groups: how many groups are known.
         lag: the number of entries that the slowest subscription has not acknowledged.
+        lag_s: how long it takes at most until an entry of a log is read here; see LogReader.
         entries: how many entries were sent, each subscription counted.
         ended: how many subscriptions the server has ended, by reason: cursor_expired,
             generation_changed, ack_timeout, forbidden.
@@ -60,6 +61,7 @@ class FeedStatistics:
     subscriptions: int
     groups: int
     lag: int
+    lag_s: float
     entries: int
     ended: dict[str, int]
 
@@ -110,6 +112,7 @@ class Feed:
             subscriptions=self._count,
             groups=len(self._groups),
             lag=max((one.lag for one in every), default=0),
+            lag_s=max((reader.lag_s for reader, _ in self._readers.values()), default=0.0),
             entries=self._deliveries.entries,
             ended=dict(self._deliveries.ended),
         )

@@ -43,7 +43,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 25 methods, nearly all of which are those of the interface.
+    It has 26 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -74,6 +74,10 @@ class MemoryStore:
         # start of the process.
         self._books = Books(time.time_ns() // 1_000_000, max_events, max_bytes)
         self._desks: dict[str, _Desk] = {}  # by boot
+
+    @property
+    def is_shared(self) -> bool:
+        return False
 
     @property
     def lease_s(self) -> float:

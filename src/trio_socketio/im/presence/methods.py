@@ -86,7 +86,7 @@ class PresenceMethods:
             users: their ids, at most 1,000; an integer stands for its decimal text.
             namespace: the name of the namespace; a leading slash may be left out.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         ids = list(dict.fromkeys(_user("users", user) for user in users))
         try:
             found = await presence.store.get(name, ids)
@@ -101,7 +101,12 @@ class PresenceMethods:
                 {"retryable": False},
             )
         missing = MissingOnline(users=[user for user in ids if user not in found.users])
-        return Online(users=shown, missing=missing, cursor=str(found.cursor))  # FEED-08
+        return Online(  # FEED-08
+            users=shown,
+            missing=missing,
+            cursor=str(found.cursor),
+            rebuilding=found.is_rebuilding,
+        )
 
     @rpc("presence.count")
     async def count(self, namespace: Place = "/") -> OnlineCount:
@@ -110,12 +115,14 @@ class PresenceMethods:
         Args:
             namespace: the name of the namespace; a leading slash may be left out.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         try:
             found = await presence.store.count(name)
         except StoreUnavailable as error:
             raise _away(error) from None
-        return OnlineCount(users=found.users, cursor=str(found.cursor))
+        return OnlineCount(
+            users=found.users, cursor=str(found.cursor), rebuilding=found.is_rebuilding
+        )
 
     @rpc("presence.list")
     async def list_online(
@@ -128,10 +135,12 @@ class PresenceMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many users a page may hold. It holds fewer if they do not fit into a line.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         after = None if after is None else _user("after", after)
         page, shown, following = await self._page(presence, name, after, limit)
-        return OnlinePage(users=shown, next=following, cursor=str(page.cursor))
+        return OnlinePage(
+            users=shown, next=following, cursor=str(page.cursor), rebuilding=page.is_rebuilding
+        )
 
     @rpc("presence.snapshot")
     async def snapshot(
@@ -148,7 +157,7 @@ class PresenceMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many users a page may hold. It holds fewer if they do not fit into a line.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         begin, user = None, None
         if after is not None:
             text, _, rest = after.partition(":")
@@ -167,6 +176,7 @@ class PresenceMethods:
             next=None if following is None else f"{begin}:{following}",
             cursor=str(begin),
             exact_at=str(page.cursor),
+            rebuilding=page.is_rebuilding,
         )
 
     # -- what has changed
@@ -201,7 +211,7 @@ class PresenceMethods:
                 acknowledge lags, and is told in the end that its cursor has expired.
         """
         feed, peer = self._feed_for(caller, "presence.subscribe")
-        _, name = self._find(namespace)
+        _, name = await self._find(namespace)
         begin = None if cursor is None else _cursor("cursor", cursor)
         if group is not None and not group.isprintable():
             raise invalid("group", "expected printable characters")
@@ -245,12 +255,16 @@ class PresenceMethods:
 
     # -- parts
 
-    def _find(self, namespace: str) -> tuple[Presence, str]:
+    async def _find(self, namespace: str) -> tuple[Presence, str]:
         presence = presence_of(self._server)
         if presence is None:
             raise unavailable("this server does not keep who is online: see [presence]")
         name = namespace if namespace.startswith("/") else f"/{namespace}"
-        if not presence.has_seats(name):  # FEED-06
+        try:
+            has_seats = await presence.knows(name)
+        except StoreUnavailable as error:
+            raise _away(error) from None
+        if not has_seats:  # FEED-06
             raise not_found("namespace", "namespace with seats", name)
         return presence, name
 

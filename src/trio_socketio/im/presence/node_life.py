@@ -16,7 +16,7 @@ from trio_socketio.im.presence.lease_keeping import Lease
 from trio_socketio.im.presence.reaping import Reaper, reap
 from trio_socketio.im.presence.store import StoreUnavailable
 from trio_socketio.protocol.incarnation import Input, Outage, State, advance
-from trio_socketio.protocol.presence_claims import Fenced, Renewal
+from trio_socketio.protocol.presence_claims import Fenced, Order, Renewal
 from trio_socketio.runtime.fence import Fence, boottime
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
 
 LEAVES_S: Final = 0.05
-"""How long a confirmation waits for what old clients are sent. It takes less than a millisecond,
-unless one of them does not read, or does not poll at the moment."""
+"""How long a confirmation waits for what the old client is sent. It takes less than a millisecond,
+unless that does not read, or does not poll at the moment."""
 
 FENCED: Final = "the store says that its lease has ended"
 
@@ -246,6 +246,7 @@ class NodeLife:
         """
         self._fence, self._blocked, self._started = fence, blocked, task_status.started
         fence.use(self.pass_fence)
+        self._store = self.node.store  # which can be chosen until now (PRES-88)
         self._advance(Input.STARTED)
         try:
             while True:
@@ -344,10 +345,11 @@ class NodeLife:
             orders = await node.insistence.ask(
                 "for orders", partial(self._store.receive_orders, boot)
             )
-            told = [session for order in orders if (session := node.obey(order)) is not None]
-            await _wait_sent(told)
-            for order in orders:
-                await node.insistence.ask("to confirm", partial(self._store.confirm, order))
+            told = [(order, node.obey(order)) for order in orders]
+            # All at once: else each would wait for the answer, and the client, of the one before.
+            async with trio.open_nursery() as nursery:
+                for order, session in told:
+                    nursery.start_soon(_confirm, node, order, session)
 
     async def close(self) -> None:
         """Release what is left, and give the lease back, when `run` has ended (PRES-60).
@@ -381,16 +383,16 @@ def draw_boot() -> str:
     return secrets.token_urlsafe(15)
 
 
-async def _wait_sent(sessions: "Iterable[Session]") -> None:
-    """Wait until clients were sent that they are out, or LEAVES_S have passed (PRES-80).
+async def _confirm(node: "Node", order: "Order", session: "Session | None") -> None:
+    """Confirm an order once its client was sent that it is out, or LEAVES_S have passed (PRES-80).
 
     A newer client enters on another node as soon as this one has confirmed. Without the wait it
     could be told so before the old one is told, because output is gathered for a moment.
     """
-    with trio.move_on_after(LEAVES_S):
-        for session in sessions:
-            with suppress(SessionClosed):
-                await session.wait_drained()
+    if session is not None:
+        with trio.move_on_after(LEAVES_S), suppress(SessionClosed):
+            await session.wait_drained()
+    await node.insistence.ask("to confirm", partial(node.store.confirm, order))
 
 
 def _ignore() -> None:

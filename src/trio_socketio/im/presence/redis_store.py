@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence.redis_records import (
+    fold,
     read_entry,
     read_order,
     read_owned,
@@ -63,7 +64,7 @@ class RedisStore:
     It owns no task: it works for those who call it. A node calls `renew` and `expired` again and
     again as long as it lives.
 
-    It has 31 methods, nearly all of which are those of the interface or a part of one.
+    It has 32 methods, nearly all of which are those of the interface or a part of one.
 
     Args:
         redis: the connection.
@@ -103,6 +104,10 @@ class RedisStore:
         self._written: Counter[EntryType] = Counter()
         self._names: dict[str, str] = {}  # of the nodes, by boot
         self._epochs: dict[str, int] = {}  # in which boots were enrolled or have rebuilt
+
+    @property
+    def is_shared(self) -> bool:
+        return True
 
     @property
     def lease_s(self) -> float:
@@ -266,9 +271,9 @@ class RedisStore:
         answer = await self._scripts.run_for(namespace, "kick", user)
         if answer.status == "ABSENT":
             return Absent(Cursor(*answer.values))
-        generation, _, ended, _ = answer.values
+        generation, _, ended, nodes, _ = answer.values
         tokens = tuple(Cursor(generation, sequence) for sequence in ended)
-        return Kicked(tokens, self._note_written(answer))
+        return Kicked(tokens, self._note_written(answer), tuple(node.decode() for node in nodes))
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
         parts = [part for token in tokens for part in token]
@@ -354,7 +359,7 @@ class RedisStore:
             if not isinstance(found, list):
                 return None
             for entry, seat in found:
-                _fold(users, entry, seat)
+                fold(users, entry, seat)
             begin = Cursor(begin.generation, begin.sequence + len(found))
         return Present(users, end, self._scripts.is_rebuilding)
 
@@ -435,15 +440,3 @@ def _read_present(answer: Answer) -> tuple[dict[str, tuple[Seat, ...]], Cursor]:
         if value is not None
     }
     return found, Cursor(generation, sequence)
-
-
-def _fold(users: dict[str, tuple[Seat, ...]], entry: Entry, seat: Seat) -> None:
-    """Apply an entry to a state that may have it already; that changes nothing then."""
-    gone = entry.prev if entry.type == "moved" else entry.token
-    kept = [one for one in users.get(entry.user, ()) if str(one.token) not in (gone, entry.token)]
-    if entry.type in ("online", "moved", "seat_added"):
-        kept.append(seat)
-    if kept:
-        users[entry.user] = tuple(sorted(kept, key=lambda one: one.token))
-    else:
-        users.pop(entry.user, None)

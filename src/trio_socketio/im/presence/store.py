@@ -48,8 +48,12 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 22 methods, because each transition and each question is one.
+    It has 23 methods, because each transition and each question is one.
     """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what is done here is done for other nodes of the cluster, too."""
 
     @property
     def written(self) -> Mapping[EntryType, int]:

@@ -6,15 +6,15 @@ if #seats == 0 then
 end
 write()
 local at = milliseconds()
-local orders, tokens, ended = orders_of(user), {}, {}
+local orders, tokens, nodes, ended = orders_of(user), {}, {}, {}
 for _, seat in ipairs(seats) do
   ended[#ended + 1] = seat
 end
 for _, seat in ipairs(ended) do
   finish(user, seats, seat, 'kicked', at)
   order(user, orders, {generation, seat[1]}, seat[2], seat[3], 'kicked')
-  tokens[#tokens + 1] = seat[1]
+  tokens[#tokens + 1], nodes[#nodes + 1] = seat[1], seat[5]
 end
 save_orders(user, orders)
 tell_readers()
-return answer('KICKED', generation, sequence, tokens, written)
+return answer('KICKED', generation, sequence, tokens, nodes, written)
