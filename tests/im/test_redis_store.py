@@ -170,6 +170,45 @@ async def test_a_node_that_knew_nothing_does_not_hide_a_loss(server: RedisServer
 
 @pytest.mark.req("RSTORE-14")
 @trio_test
+async def test_a_claim_waits_for_the_old_client_though_its_order_was_lost(
+    server: RedisServer,
+) -> None:
+    clock = Clock()
+    async with two_stores(server, clock) as (one, other):
+        old = await claim(one, "ann", 1)
+        new = await claim(other, "ann", 2, "b1")
+        assert new.awaits == (old.token,)
+        server.command("FLUSHALL")
+        async with trio.open_nursery() as nursery:
+            entered = trio.Event()
+
+            async def enter() -> None:
+                await other.wait_confirmed(CHAT, "ann", new.awaits)
+                entered.set()
+
+            nursery.start_soon(enter)
+            for _ in range(3):
+                await other.count(CHAT)
+            assert not entered.is_set()  # the old client has heard of nothing
+            assert await one.renew("a1") is await other.renew("b1") is Renewal.REBUILD
+            again = await other.reassert(asking("ann", 2, "b1"), new.token)
+            assert isinstance(again, Claimed)
+            assert isinstance(await one.reassert(asking("ann", 1), old.token), Stale)
+            await one.end_rebuild("a1")
+            await other.end_rebuild("b1")
+            for _ in range(11):
+                await look(other, clock, 1)
+                assert await one.renew("a1") is await other.renew("b1") is Renewal.RENEWED
+            assert not (await other.count(CHAT)).is_rebuilding
+            assert not entered.is_set()
+            (order,) = await one.receive_orders("a1")
+            await one.confirm(order)
+            with trio.fail_after(5):
+                await entered.wait()
+
+
+@pytest.mark.req("RSTORE-14")
+@trio_test
 async def test_strict_claims_wait_until_all_nodes_have_had_a_lease_to_reassert(
     server: RedisServer,
 ) -> None:
