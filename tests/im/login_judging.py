@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.im.inside import Stay
+from tests.im.raw_clients import UNAVAILABLE
 
 from trio_socketio.im.presence import Entry, parse_cursor
+
+UNAVAILABLE_PART: Final = 0.01
+"""The part of logins that may be refused because the machine is too busy."""
 
 _CLAIMS: Final = frozenset(("online", "moved", "seat_added"))
 
@@ -41,13 +45,14 @@ class Outcome:
     def __str__(self) -> str:
         lines = []
         if self.raw:
-            logins = self.raw["logins"] + self.official["logins"]
+            official = self.official
+            logins = self.raw["logins"] + official["logins"]
             lines += [
                 f"{logins:,} logins in {self.seconds:.1f} s, {logins / self.seconds:,.0f}/s",
                 f"raw clients: {_tell(self.raw)}",
-                f"official clients: {self.official['entered']:,} were in, {self.official['kinds']};"
-                f" old ones knew it {self.official['latest_s'] * 1000:.0f} ms after the new ones "
-                "at most",
+                f"official clients: {official['entered']:,} were in, {official['kinds']}; ends: "
+                f"{official['ends']}; old ones knew it {official['latest_s'] * 1000:.0f} ms after "
+                "the new ones at most",
             ]
         if self.barriers:
             rounds = Counter(namespace for namespace, _, _ in self.barriers["rounds"])
@@ -57,7 +62,7 @@ class Outcome:
             ]
         lines += [f"logs: {dict(self.types)}", f"reasons: {dict(self.reasons)}"]
         lines += [f"WRONG: {one}" for one in self.complaints]
-        return "\n".join([*lines, *self.logged])
+        return "\n".join([*lines, *(self.logged if self.complaints else ())])
 
     @property
     def entered(self) -> set[str]:
@@ -76,6 +81,10 @@ def judge_clients(outcome: Outcome) -> None:
     """Take over what the clients complain of."""
     for told in (outcome.raw, outcome.official, outcome.barriers):
         outcome.complaints += told.get("complaints", ())
+    for told in (outcome.raw, outcome.official):
+        unavailable = told.get("ends", {}).get(UNAVAILABLE, 0)
+        if unavailable > told.get("logins", 0) * UNAVAILABLE_PART:
+            outcome.complaints.append(f"{unavailable} clients got no answer of the store in time")
 
 
 def judge_log(outcome: Outcome, entries: Sequence[Entry]) -> None:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 DESCRIPTORS: Final = 10_000
 LEASE_S: Final = 10.0
 LOOKS_S: Final = 0.2
-SLOW_S: Final = 1.0
+SLOW_S: Final = 3.0
 SETTLES_S: Final = 30.0
 OPTIONS: Final = ServerOptions(
     allow_eio3=True, ping_interval_s=5, ping_timeout_s=20, stop_grace_s=1, stop_flush_s=1

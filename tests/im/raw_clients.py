@@ -17,6 +17,8 @@ from typing import Any, Final
 CHAT: Final = "/chat"
 LATE_S: Final = 5.0
 STUCK_S: Final = 20.0
+UNAVAILABLE: Final = "refused: presence unavailable"
+"""Why a client is out if the store has not answered in time, on a machine that is too busy."""
 
 _UPGRADE: Final = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\n"
