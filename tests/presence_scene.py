@@ -13,6 +13,7 @@ import trio
 from tests.cli_process import ServingProcess, serving
 from tests.cluster_guide import Ports
 from tests.redis_server import RedisServer
+from tests.redis_states import PASSWORD, make_user
 from tests.test_cli_services import get
 from trio_socketio.control import open_control
 
@@ -144,12 +145,18 @@ class Scene:
 
 @asynccontextmanager
 async def open_scene(server: RedisServer, folder: Path) -> AsyncIterator[Scene]:
-    """Start the nodes, as the guide says."""
+    """Start the nodes, as the guide says, with the user that the guide about clusters makes."""
     ports = Ports(server.port)
+    make_user(server)
+    (folder / "password").write_text(PASSWORD)
+    variables = {
+        "TRIO_SOCKETIO__REDIS__URL": server.tcp_url.replace("://", "://trio-socketio@"),
+        "TRIO_SOCKETIO__REDIS__PASSWORD_FILE": f"{folder}/password",
+    }
     first, second = block("", "trio-socketio serve").splitlines()
     async with (
-        open_node(first, folder, ports) as a,
-        open_node(second, folder, ports) as b,
+        open_node(first, folder, ports, **variables) as a,
+        open_node(second, folder, ports, **variables) as b,
         trio.open_nursery() as tasks,
     ):
         nodes = {"a": a, "b": b}
@@ -162,7 +169,7 @@ async def open_scene(server: RedisServer, folder: Path) -> AsyncIterator[Scene]:
 
 @asynccontextmanager
 async def open_node(
-    command: str, folder: Path, ports: Ports, table: str = ""
+    command: str, folder: Path, ports: Ports, **variables: str
 ) -> AsyncIterator[ServingProcess]:
     """Start a node.
 
@@ -170,7 +177,7 @@ async def open_node(
         command: of the guide.
         folder: where it runs.
         ports: its own, and that of Redis.
-        table: further options.
+        variables: further ones of the environment; they override the file.
     """
     program, serve, *arguments = shlex.split(ports.put_into(command))
     assert [program, serve] == ["trio-socketio", "serve"]
@@ -183,8 +190,8 @@ async def open_node(
     text = text.replace("/run/chat/control.sock", f"{folder}/{name}/control.sock")
     place = folder / f"of-{name}"
     place.mkdir(exist_ok=True)
-    (place / "im.toml").write_text(f"{text}\n{table}")
-    variables = {"TRIO_SOCKETIO__PRESENCE__LEASE_S": f"{LEASE_S:g}"}
+    (place / "im.toml").write_text(text)
+    variables["TRIO_SOCKETIO__PRESENCE__LEASE_S"] = f"{LEASE_S:g}"
     async with serving(
         *arguments, cwd=place, port=port, limit_s=LIMIT_S, variables=variables
     ) as node:

@@ -48,7 +48,7 @@ def settings() -> list[list[str]]:
     return [line.split() for line in block("redis").splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.req("CLUS-09", "CLUS-14", "CLUS-15", "CLUS-16")
+@pytest.mark.req("CLUS-07", "CLUS-09", "CLUS-14", "CLUS-15", "CLUS-16")
 @pytest.mark.time_limit(90)
 @trio_test
 async def test_the_nodes_of_the_guide(tmp_path: Path) -> None:
@@ -60,6 +60,7 @@ async def test_the_nodes_of_the_guide(tmp_path: Path) -> None:
         async with open_scene(server, tmp_path) as scene:
             await a_user_has_one_seat_on_all_nodes(scene)
             for state in (
+                a_user_is_revoked_on_all_nodes,
                 backends_of_a_group_share_one_log,
                 data_is_lost,
                 memory_is_full,
@@ -86,6 +87,15 @@ async def a_user_has_one_seat_on_all_nodes(scene: Scene) -> None:
     info = await scene.call("a", "system.info", {})
     assert info["presence_fault"] == ""
     assert 0 < info["lease_left_s"] < LEASE_S
+
+
+async def a_user_is_revoked_on_all_nodes(scene: Scene) -> None:
+    async with open_client(scene.port["b"]) as client:
+        await client.connect(CHAT, TOKEN)
+        done = await scene.call("a", "auth.revoke", {"user": "ann"})
+        assert done["done"] == 1
+        await scene.wait_online(0)
+    await scene.call("b", "auth.unrevoke", {"user": "ann"})
 
 
 async def backends_of_a_group_share_one_log(scene: Scene) -> None:

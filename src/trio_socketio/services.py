@@ -184,7 +184,7 @@ class Services:
         self._webhook = self._create_webhook()
         most = held.configuration.presence.legacy_records
         if most and self.presence is not None:
-            legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
+            legacy.records = LegacyRecords(server, self.presence, most)
         self._legacy = legacy.records
         forwarded = held.configuration.forwarded_namespaces()
         for option, name in held.configuration.reported_namespaces():
@@ -310,6 +310,7 @@ class Services:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+            health.add(self.identity.check)
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 

@@ -1,12 +1,14 @@
 """auth.revoke and auth.unrevoke from any node, for all nodes on a real Redis."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tests.cluster.identified_nodes import identified_nodes
+from tests.cluster.identified_nodes import IdentifiedNode, identified_nodes
 from tests.im.identity.identified import ANN, BOB, STATIC, jwt_options
 from tests.im.identity.test_ends import REVOKED, put_out
 from tests.im.identity.tokens import token
@@ -16,6 +18,7 @@ from trio.testing import trio_test
 
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.errors import ControlError
+from trio_socketio.im.identity.revocations import Record, RevokedId
 
 
 @pytest.mark.req("IDENT-81", "IDENT-86")
@@ -96,7 +99,12 @@ async def test_tokens_without_a_date_stay_out_of_all_nodes(shared_redis: RedisSe
         for text in ("here", "left", "asked"):
             assert not await d.lets_in(text)
         assert await d.lets_in("newer")
-        assert await nodes["b"].lets_in("newer"), "what is told again is no new revocation"
+        b = nodes["b"]
+        await b.come("newer")
+        b.shared._miss()
+        await until(lambda: b.shared.is_current)
+        assert b.users == ["ann"], "what is read again is no new revocation"
+        assert await b.lets_in("newer")
 
 
 @pytest.mark.req("IDENT-84")
@@ -169,6 +177,7 @@ async def test_nobody_is_let_in_before_all_is_known(redis_server: RedisServer) -
         assert "cannot be verified" in await b.why_not(BOB)
         assert b.users == ["ann"], "who is in stays in"
         assert b.identity.fault
+        assert not b.identity.check(), "the check of Redis says so"
         redis_server.start()
         for one in (a, b):
             await one.wait_let_in(BOB)
@@ -201,6 +210,42 @@ async def test_without_redis_nothing_is_sure(redis_server: RedisServer) -> None:
         assert not await c.lets_in(ANN)
         fields = redis_server.command("HKEYS", nodes.key)
         assert sorted(fields) == [b"", b"key", b"u:ann", b"u:carl"]
+
+
+@pytest.mark.req("IDENT-83")
+@trio_test
+async def test_redis_does_not_answer(redis_server: RedisServer) -> None:
+    """Whether it has taken the revocation is unknown, until it goes on."""
+    async with identified_nodes(redis_server, "a", "b", tokens=STATIC) as nodes:
+        for name in "ab":
+            await nodes[name].come(ANN)
+        redis_server.freeze()
+        try:
+            with pytest.raises(ControlError, match="has put out 1 client and keeps them out"):
+                await nodes["a"].revoke("ann")
+            assert nodes["b"].users == ["ann"]
+        finally:
+            redis_server.thaw()
+        await until(lambda: not nodes["b"].users)
+        found = await nodes["b"].revoke("ann")
+        assert found["nodes"] == {"a": 0, "b": 0}
+
+
+@pytest.mark.req("IDENT-83")
+@trio_test
+async def test_redis_refuses_to_keep_more(redis_server: RedisServer) -> None:
+    """This node still knows all that others revoke, and lets clients in."""
+    async with identified_nodes(redis_server, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(ControlError, match="OOM") as caught:
+            await a.revoke("ann")
+        assert caught.value.code == Code.STORE_UNAVAILABLE
+        assert not await a.lets_in(ANN)
+        assert await a.lets_in(BOB)
+        assert await b.lets_in(ANN)
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        await b.wait_let_in(ANN, is_in=False)
 
 
 @pytest.mark.req("IDENT-86")
@@ -259,30 +304,69 @@ async def test_a_key_of_another_program_is_left_alone(shared_redis: RedisServer)
             before = shared_redis.command("DUMP", nodes.key)
             node = await nodes.start(f"n{number}", settles=False)
             await trio.sleep(0.1)
-            assert "cannot be read" in node.identity.fault
+            assert "cannot be read" in node.identity.check()
             assert "cannot be verified" in await node.why_not(BOB)
             after = shared_redis.command("DUMP", nodes.key)
             assert number == 3 or after == before
             await nodes.end(node.name)
 
 
-@pytest.mark.req("IDENT-81")
+@pytest.mark.req("IDENT-81", "IDENT-88")
 @trio_test
-async def test_a_message_that_was_missed_is_noticed(shared_redis: RedisServer) -> None:
+async def test_a_change_that_was_missed_is_noticed(shared_redis: RedisServer) -> None:
     async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
         a, b = nodes["a"], nodes["b"]
         await b.come(ANN)
-        receive = b.shared._receive
-        for one in b.redis._subscriptions._channels[
-            f"{nodes.prefix}:revoked".encode()
-        ].subscriptions:
-            one._receive = lambda channel, payload: None
+        with deaf(b):
             found = await a.revoke("ann")
-            assert found["nodes"] == {"a": 0, "b": 1}, "it reads what it has missed"
-            await a.revoke("carl")
-            one._receive = receive
-        await a.call("auth.unrevoke", user="ann")
-        assert await b.lets_in(ANN)
+            assert found["nodes"] == {"a": 0, "b": 1}, "it reads what it is asked about"
+            assert not await b.lets_in(ANN)
+            await a.call("auth.unrevoke", user="ann")
+            assert await b.lets_in(ANN)
+        await b.come(ANN)
+        with deaf(b):
+            await a.shared.add(record("ann"))
+            await trio.sleep(0.05)
+            assert b.users == ["ann"]
+        await a.shared.add(record("carl"))  # whose version is not the next one
+        await until(lambda: not b.users)
+
+
+@contextmanager
+def deaf(node: IdentifiedNode) -> Iterator[None]:
+    """Have a node miss what is published."""
+    channel = node.redis._subscriptions._channels[node.shared._hash.channel.encode()]
+    (subscription,) = channel.subscriptions
+    receive, subscription._receive = subscription._receive, lambda channel, payload: None
+    yield
+    subscription._receive = receive
+
+
+def record(user: str) -> Record:
+    return Record(RevokedId(is_token=False, id=user), time.time(), time.time() + 60.0)
+
+
+@pytest.mark.req("IDENT-86")
+@trio_test
+async def test_the_answer_waits_for_slow_nodes_and_for_what_they_find(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with identified_nodes(shared_redis, "a", "b", ask=say_ann, backend=True) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await b.come("opaque")
+        put_out = b.identity._clients.put_out_revoked
+
+        async def take_long(revoked: Any) -> Any:
+            await trio.sleep(0.3)
+            return await put_out(revoked)
+
+        monkeypatch.setattr(b.identity._clients, "put_out_revoked", take_long)
+        asked = a.nodes.statistics().asked
+        found = await a.revoke("ann")
+        assert found["nodes"] == {"a": 0, "b": 1}
+        assert a.nodes.statistics().asked == asked + 2, "again, about the token that b has found"
+        await a.revoke("ann")
+        assert a.nodes.statistics().asked == asked + 3
 
 
 @pytest.mark.req("IDENT-85")

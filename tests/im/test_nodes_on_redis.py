@@ -1,5 +1,6 @@
 """Servers that share presence on a real Redis, which is wiped, restarted, and stands still."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from trio_socketio import (
     JoiningState,
     Server,
     ServerOptions,
+    Socket,
     Step,
     open_client,
     open_redis,
@@ -32,6 +34,10 @@ LEASE_S = 3.0
 USERS = 30
 RIGHT_S = 10.0
 ONCE = ClientOptions(reconnect=False)
+
+
+def compute(_: Socket) -> None:
+    time.sleep(1.2 * LEASE_S)
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Cluster:
         presence = Presence(server, store, node=name, outage=outage)
         presence.seat(CHAT)
         space.observe(self.inside)
+        space.on("compute")(compute)
         addresses = await stack.enter_async_context(open_server(server))
         self.stores.append(store)
         self.presences.append(presence)
@@ -194,3 +201,22 @@ async def test_a_server_that_starts_again_is_told_anew_who_is_online(
         await cluster.wait_right()
         assert [one.statistics().fenced_times for one in cluster.presences] == [0, 0]
         assert await cluster.entries() == ["online"] * USERS
+
+
+@pytest.mark.alone
+@pytest.mark.req("LEASE-09", "LEASE-10")
+@trio_test
+async def test_a_handler_that_blocks_a_node_for_longer_than_its_lease_is_named(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(redis_server, "strict") as cluster:
+        url = f"http://127.0.0.1:{cluster.ports[0]}"
+        who = {"user": "user 0"}
+        async with open_client(url, namespaces=CHAT, auth=who, options=ONCE) as client:
+            client.emit("compute")
+            await trio.sleep(1.5 * LEASE_S)
+        await cluster.wait_right()
+        assert [one.statistics().fenced_times for one in cluster.presences] == [1, 1]
+    told = [one for one in caplog.messages if "closed with 1012" in one]
+    assert all("stood still" in one for one in told)
+    assert sum("compute" in one for one in told) == 1

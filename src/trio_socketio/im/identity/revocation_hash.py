@@ -14,7 +14,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from trio_socketio.errors import RedisCommandError, RedisUnavailable, TrioSocketIOError
+from trio_socketio.errors import (
+    LocalProtocolError,
+    RedisCommandError,
+    RedisUnavailable,
+    TrioSocketIOError,
+)
 from trio_socketio.im.identity.revocation_scripts import ADD, DROP, LIFT, TAKE_KEY
 from trio_socketio.im.identity.revocations import Record, RevokedId
 
@@ -31,6 +36,7 @@ _FAILURES: Final = (
     TimeoutError,
     msgspec.MsgspecError,  # as of a key of another program
     ValueError,
+    LocalProtocolError,  # it is larger than the queue of the connection
 )
 
 

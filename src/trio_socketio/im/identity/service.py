@@ -203,6 +203,14 @@ class IdentityService:
         shared = self.revoking.shared
         return "" if shared is None or shared.is_current else shared.fault or "Redis is away"
 
+    def check(self) -> str:
+        """Return why nobody can be let in although there is a connection to Redis; see ops.health.
+
+        That there is none is said by another check.
+        """
+        shared = self.revoking.shared
+        return self.fault if shared is not None and shared.is_connected else ""
+
     def use_seats(self, seats: Seats) -> None:
         """Have the seats of users end with their tokens, and say so in the presence log."""
         self._clients.seats = seats

@@ -102,7 +102,12 @@ class SharedRevocations:
     @property
     def is_current(self) -> bool:
         """Whether this node knows all revocations, but for what is on its way (IDENT-82)."""
-        return not self.fault and self._subscription is not None and self._subscription.confirmed
+        return not self.fault and self.is_connected
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis tells this node of changes."""
+        return self._subscription is not None and self._subscription.confirmed
 
     async def wait_current(self) -> None:
         """Wait until this node knows all revocations."""

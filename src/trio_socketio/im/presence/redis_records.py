@@ -148,3 +148,15 @@ def read_owned(member: bytes) -> str:
 
 def _unreadable(what: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{what} in Redis cannot be read, it was not written by us: {error}")
+
+
+def fold(users: dict[str, tuple[Seat, ...]], entry: Entry, seat: Seat) -> None:
+    """Apply an entry to a state that may have it already; that changes nothing then."""
+    gone = entry.prev if entry.type == "moved" else entry.token
+    kept = [one for one in users.get(entry.user, ()) if str(one.token) not in (gone, entry.token)]
+    if entry.type in ("online", "moved", "seat_added"):
+        kept.append(seat)
+    if kept:
+        users[entry.user] = tuple(sorted(kept, key=lambda one: one.token))
+    else:
+        users.pop(entry.user, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence.redis_records import (
+    fold,
     read_entry,
     read_order,
     read_owned,
@@ -358,7 +359,7 @@ class RedisStore:
             if not isinstance(found, list):
                 return None
             for entry, seat in found:
-                _fold(users, entry, seat)
+                fold(users, entry, seat)
             begin = Cursor(begin.generation, begin.sequence + len(found))
         return Present(users, end, self._scripts.is_rebuilding)
 
@@ -439,15 +440,3 @@ def _read_present(answer: Answer) -> tuple[dict[str, tuple[Seat, ...]], Cursor]:
         if value is not None
     }
     return found, Cursor(generation, sequence)
-
-
-def _fold(users: dict[str, tuple[Seat, ...]], entry: Entry, seat: Seat) -> None:
-    """Apply an entry to a state that may have it already; that changes nothing then."""
-    gone = entry.prev if entry.type == "moved" else entry.token
-    kept = [one for one in users.get(entry.user, ()) if str(one.token) not in (gone, entry.token)]
-    if entry.type in ("online", "moved", "seat_added"):
-        kept.append(seat)
-    if kept:
-        users[entry.user] = tuple(sorted(kept, key=lambda one: one.token))
-    else:
-        users.pop(entry.user, None)
