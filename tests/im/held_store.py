@@ -152,6 +152,7 @@ class HeldStore:
         return outcome
 
     async def renew(self, boot: str) -> Renewal:
+        await self._stop("renew before")
         node, epoch = self._boots[boot]
         if epoch == self.epoch:
             return await self.inner.renew(boot)

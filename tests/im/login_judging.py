@@ -3,11 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tests.im.inside import Stay
+from tests.im.raw_clients import UNAVAILABLE
 
 from trio_socketio.im.presence import Entry, parse_cursor
+
+UNAVAILABLE_PART: Final = 0.01
+"""The part of logins that may be refused because the machine is too busy."""
+
+_CLAIMS: Final = frozenset(("online", "moved", "seat_added"))
 
 
 @dataclass
@@ -23,6 +29,7 @@ class Outcome:
         types: the entries of the logs.
         reasons: why seats have ended.
         complaints: whatever is wrong.
+        logged: what the nodes have warned of.
     """
 
     seconds: float = 0.0
@@ -33,17 +40,19 @@ class Outcome:
     types: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = []
         if self.raw:
-            logins = self.raw["logins"] + self.official["logins"]
+            official = self.official
+            logins = self.raw["logins"] + official["logins"]
             lines += [
                 f"{logins:,} logins in {self.seconds:.1f} s, {logins / self.seconds:,.0f}/s",
                 f"raw clients: {_tell(self.raw)}",
-                f"official clients: {self.official['entered']:,} were in, {self.official['kinds']};"
-                f" old ones knew it {self.official['latest_s'] * 1000:.0f} ms after the new ones "
-                "at most",
+                f"official clients: {official['entered']:,} were in, {official['kinds']}; ends: "
+                f"{official['ends']}; old ones knew it {official['latest_s'] * 1000:.0f} ms after "
+                "the new ones at most",
             ]
         if self.barriers:
             rounds = Counter(namespace for namespace, _, _ in self.barriers["rounds"])
@@ -52,7 +61,8 @@ class Outcome:
                 f"their clients: {_tell(self.barriers)}",
             ]
         lines += [f"logs: {dict(self.types)}", f"reasons: {dict(self.reasons)}"]
-        return "\n".join([*lines, *(f"WRONG: {one}" for one in self.complaints)])
+        lines += [f"WRONG: {one}" for one in self.complaints]
+        return "\n".join([*lines, *(self.logged if self.complaints else ())])
 
     @property
     def entered(self) -> set[str]:
@@ -71,6 +81,10 @@ def judge_clients(outcome: Outcome) -> None:
     """Take over what the clients complain of."""
     for told in (outcome.raw, outcome.official, outcome.barriers):
         outcome.complaints += told.get("complaints", ())
+    for told in (outcome.raw, outcome.official):
+        unavailable = told.get("ends", {}).get(UNAVAILABLE, 0)
+        if unavailable > told.get("logins", 0) * UNAVAILABLE_PART:
+            outcome.complaints.append(f"{unavailable} clients got no answer of the store in time")
 
 
 def judge_log(outcome: Outcome, entries: Sequence[Entry]) -> None:
@@ -114,6 +128,17 @@ def judge_stays(
             outcome.complaints.append(f"{user}: clients were let in in another order than the log")
 
 
+def judge_doubts(outcome: Outcome, entries: Iterable[Entry]) -> None:
+    """Judge clients that were in beside one on long-polling: that one must be older (I7)."""
+    order = {entry.id: number for number, entry in enumerate(entries) if entry.type in _CLAIMS}
+    for told in (outcome.raw, outcome.barriers):
+        for one, polling in told.get("doubts", ()):
+            if one in order and polling in order and order[one] < order[polling]:
+                outcome.complaints.append(
+                    f"{one} did not know that it is out when {polling} was in"
+                )
+
+
 def judge_rounds(outcome: Outcome, entries: Iterable[Entry], namespace: str, count: int) -> None:
     """Judge logins at the same moment: the survivors must be the last of the log.
 
@@ -142,6 +167,6 @@ def _claims_of(entries: Iterable[Entry]) -> dict[str, list[str]]:
     """Return the ids of the clients that got seats, in the order of the log, by user."""
     claims: dict[str, list[str]] = {}
     for entry in entries:
-        if entry.type in ("online", "moved", "seat_added"):
+        if entry.type in _CLAIMS:
             claims.setdefault(entry.user, []).append(entry.id)
     return claims

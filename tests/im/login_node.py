@@ -7,6 +7,7 @@ REPORT what it has seen; it prints another line then. It ends with its standard 
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -32,9 +33,12 @@ from trio_socketio import (
 from trio_socketio.im.presence import Entry, MemoryStore, Presence, PresenceStore
 from trio_socketio.im.presence.redis_store import RedisStore
 
+log = logging.getLogger(__name__)
+
 DESCRIPTORS: Final = 10_000
 LEASE_S: Final = 10.0
 LOOKS_S: Final = 0.2
+SLOW_S: Final = 3.0
 SETTLES_S: Final = 30.0
 OPTIONS: Final = ServerOptions(
     allow_eio3=True, ping_interval_s=5, ping_timeout_s=20, stop_grace_s=1, stop_flush_s=1
@@ -78,9 +82,14 @@ class LoginNode:
     async def follow(self) -> None:
         """Compare the logs with the state again and again, as they grow (I1 to I4, I8)."""
         while True:
+            began = trio.current_time()
             for reader in self.readers.values():
                 await reader.follow()
+            ended = trio.current_time()
             await trio.sleep(LOOKS_S)
+            late_s = trio.current_time() - ended - LOOKS_S
+            if ended - began > SLOW_S or late_s > SLOW_S:
+                log.warning("reading took %.1f s; %.1f s late", ended - began, late_s)
 
     async def settle(self) -> None:
         """Wait until nobody is in on this node, and nobody is online anywhere."""
@@ -147,4 +156,5 @@ def tell(line: str) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
     trio.run(main, sys.argv[1], sys.argv[2], trio.Path(sys.argv[3]))

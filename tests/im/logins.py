@@ -20,7 +20,7 @@ import trio
 from tests.crowd import need_descriptors
 from tests.im.inside import Inside
 from tests.im.login_drivers import drive_logins
-from tests.im.login_judging import Outcome, judge_clients, judge_log, judge_stays
+from tests.im.login_judging import Outcome, judge_clients, judge_doubts, judge_log, judge_stays
 from tests.im.login_node import LOOKS_S, OPTIONS, SETTLES_S, identify
 from tests.im.node_logins import run_over_nodes
 from tests.im.presence_reader import Reader
@@ -81,6 +81,7 @@ async def _judge(outcome: Outcome, reader: Reader, inside: Inside) -> None:
         complaints.append(f"left behind: {list(inside.by_user)[:3]}, {list(reader.users)[:3]}")
     judge_log(outcome, reader.entries)
     judge_stays(outcome, reader.entries, inside.stays)
+    judge_doubts(outcome, reader.entries)
     if not outcome.entered.issubset(stay.id for stay in inside.stays):
         complaints.append("clients were let in of which the servers know nothing")
 

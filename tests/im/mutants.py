@@ -321,14 +321,14 @@ MISTAKES: Final = (
                 pass
             return
 """,
-        OUTAGES,
+        LEASING,
     ),
     Mistake(
         "a client that is let in while the lease does not count",
         SEATS,
         " or not self._life.may_give:",
         ":",
-        OUTAGES,
+        LEASING,
     ),
     Mistake(
         "a claim that waits for an answer to an earlier boot",

@@ -16,6 +16,7 @@ from tests.im.login_drivers import drive_barriers, drive_logins
 from tests.im.login_judging import (
     Outcome,
     judge_clients,
+    judge_doubts,
     judge_log,
     judge_rounds,
     judge_stays,
@@ -26,6 +27,8 @@ from tests.redis_server import running_redis
 
 STARTS_S: Final = 30.0
 ENDS_S: Final = 30.0
+SHOWN: Final = 30
+"""How many lines of the log of each node are shown."""
 
 
 class NodeProcess:
@@ -78,6 +81,10 @@ class NodeProcess:
             await self._hear()
         return msgspec.msgpack.decode(self._report.read_bytes(), type=dict[str, Seen])
 
+    def read_log(self) -> list[str]:
+        """Return the lines of its log: warnings and errors."""
+        return self._log.read_text().splitlines()
+
     async def end(self) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
@@ -115,6 +122,8 @@ async def run_over_nodes(
             seen = await _read_all(nodes)
             for node in nodes:
                 await node.end()
+        for node in nodes:
+            outcome.logged += [f"{node.name}: {line}" for line in node.read_log()[:SHOWN]]
     _judge(outcome, seen)
     return outcome
 
@@ -144,6 +153,7 @@ def _judge(outcome: Outcome, seen: Sequence[dict[str, Seen]]) -> None:
         unknown.difference_update(stay.id for stay in stays)
         judge_log(outcome, log)
         judge_stays(outcome, log, stays, rule.most)
+        judge_doubts(outcome, log)
         judge_rounds(outcome, log, namespace, rule.most if rule.refusal else AT_ONCE)
     if unknown:
         complaints.append(f"nodes know nothing of {len(unknown)} clients that were let in")

@@ -17,6 +17,8 @@ from typing import Any, Final
 CHAT: Final = "/chat"
 LATE_S: Final = 5.0
 STUCK_S: Final = 20.0
+UNAVAILABLE: Final = "refused: presence unavailable"
+"""Why a client is out if the store has not answered in time, on a machine that is too busy."""
 
 _UPGRADE: Final = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -35,6 +37,8 @@ class Crowd:
         ends: how many clients are out, by why.
         late: how many learned later than their successors were in that they are out.
         latest_s: by how much, at most.
+        doubts: ids of clients that were in at once with one on long-polling, and the ids of those:
+            these must be older.
         moved_at: when somebody was let in last, or refused.
     """
 
@@ -46,6 +50,7 @@ class Crowd:
         self.ends: dict[str, int] = {}
         self.late = 0
         self.latest_s = 0.0
+        self.doubts: set[tuple[str, str]] = set()
         self.moved_at = time.monotonic()
 
     def complain(self, what: str) -> None:
@@ -76,7 +81,7 @@ class Crowd:
         return list(clients)
 
     def find_inside(self, clients: Sequence["Client"], most: int = 1) -> list["Client"]:
-        """Return the clients of a user that are in, oldest first; complain of one too many."""
+        """Return the clients of a user that are in; complain of one too many."""
         inside = [client for client in clients if client.state == "in"]
         # What is read last may be older than what was read first; so read once more.
         for _ in range(len(clients) + 1):
@@ -85,13 +90,18 @@ class Crowd:
             for client in clients:
                 client.read()
             inside = [client for client in clients if client.state == "in"]
-        inside.sort(key=lambda client: client.entered_at)
-        newest = inside[-most:]
-        for client in inside[:-most]:
-            if not client.outlived_at:
-                client.outlived_at = time.monotonic()
-                if client.transport.is_strict:
-                    self.complain(f"{client} was in with {newest}")
+        now = time.monotonic() if len(inside) > most else 0.0
+        strict = [client for client in inside if client.transport.is_strict]
+        if len(strict) > most:
+            self.complain(f"all these are in at once: {strict}")
+        for client in inside:
+            if client.transport.is_strict:
+                continue
+            client.outlived_at = client.outlived_at or now if now else 0.0
+            # It was let in before the others, and learns late that it is out; or it is the newest.
+            # The log tells, but not which of them was read first.
+            if now and most == 1:
+                self.doubts.update((one.id, client.id) for one in strict)
         return inside
 
     def end(self, clients: Sequence["Client"]) -> None:
@@ -109,6 +119,7 @@ class Crowd:
             "ends": self.ends,
             "late": self.late,
             "latest_s": self.latest_s,
+            "doubts": list(self.doubts),
             "complaints": self.complaints[:5] + self.complaints[-5:],
         }
         return json.dumps(result | more) + "\n"
@@ -311,8 +322,7 @@ class Client:
         self.state = "coming"
         self.why = ""
         self.has_opened = False
-        self.entered_at = 0.0
-        self.outlived_at = 0.0  # when another one was let in while it did not know that it is out
+        self.outlived_at = 0.0  # since when it has been in beside others; of long-polling alone
         self.was_asked = False  # since it is out
         self._crowd = crowd
         self._told = ""
@@ -323,7 +333,8 @@ class Client:
             self.connect()
 
     def __repr__(self) -> str:
-        return f"<{self.user} {self.id} at {self.port} {self.state} {self.why}>"
+        kind = type(self.transport).__name__
+        return f"<{self.user} {self.id} {kind} at {self.port} {self.state} {self.why}>"
 
     def connect(self) -> None:
         """Ask to be let in."""
@@ -345,7 +356,7 @@ class Client:
         elif kind == "40":
             assert self.state == "coming", self
             self.id = json.loads(rest)["sid"]
-            self.state, self.entered_at = "in", time.monotonic()
+            self.state = "in"
             self.transport.send(self._question)
             self._crowd.note_entered(self)
         elif kind == "44":

@@ -87,6 +87,30 @@ async def test_a_lease_counts_from_when_its_renewal_was_sent(mock_clock: MockClo
         assert presence.statistics().lease_left_s == pytest.approx(before - 4)
 
 
+@pytest.mark.req("LEASE-01")
+@trio_test
+async def test_the_time_that_a_renewal_takes_does_not_count(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        world.store.hold.add("renew before")
+        await wait(world, mock_clock, 6)  # it was sent after 3.5 s
+        world.store.let_all_go()
+        await world.settle()
+        assert world.presences[0].statistics().lease_left_s == pytest.approx(FENCE_S - 2.5)
+
+
+@pytest.mark.req("LEASE-10")
+@trio_test
+async def test_the_end_is_noticed_while_a_renewal_hangs(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        ann = await world.come(0, HERE, "ann")
+        await wait(world, mock_clock, 4)
+        world.lines[0].cut(is_silent=True)
+        await wait(world, mock_clock, world.presences[0].statistics().lease_left_s - 0.1)
+        assert not ann.wire.closed
+        await wait(world, mock_clock, 0.1)
+        assert ann.wire.closed
+
+
 @pytest.mark.req("LEASE-02")
 @trio_test
 async def test_a_lease_is_renewed_three_times_in_its_length(mock_clock: MockClock) -> None:
@@ -301,6 +325,24 @@ async def test_those_who_wait_for_a_seat_are_refused_at_the_fence(
 @pytest.mark.req("LEASE-12")
 @pytest.mark.parametrize("outage", ["strict", "available"])
 @trio_test
+async def test_a_fast_takeover_does_not_enter_without_a_lease(
+    outage: str, mock_clock: MockClock
+) -> None:
+    async with running(outage=outage, takeover="fast") as world:
+        await world.come(1, HERE, "ann")
+        world.store.hold.add("orders after")
+        new = await world.come(0, HERE, "ann")
+        assert new.told == []
+        await world.act(world.presences[0]._life.pass_fence)
+        assert new.told == [UNAVAILABLE]
+        world.store.let_all_go()
+        await wait(world, mock_clock, 5)
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-12")
+@pytest.mark.parametrize("outage", ["strict", "available"])
+@trio_test
 async def test_a_claim_is_refused_within_two_seconds(outage: str, mock_clock: MockClock) -> None:
     async with running(count=1, outage=outage) as world:
         world.lines[0].cut(is_silent=True)
@@ -411,6 +453,7 @@ async def test_a_later_login_elsewhere_wins_when_the_store_is_back(mock_clock: M
         assert there.is_in
         await world.leave(dan)
         assert ann.is_in, "as the mode says"
+        world.store.hold.add("orders after")  # the answer alone says that ann is out
         world.lines[0].mend()
         await wait(world, mock_clock, 1)
         assert ann.told == [CONNECT, ("event", "session/replaced", {"reason": "replaced"}), GONE]

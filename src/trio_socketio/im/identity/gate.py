@@ -43,7 +43,7 @@ _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _WELCOME: Final = {"errcode": 0, "errmsg": "ok"}
 ABANDONED: Final = "abandoned"
 """The result of an attempt whose client has left, or was put out, before it was decided."""
-KNOWING_S: Final = 3.0
+KNOWING_S: Final = 1.5
 """How long a client waits while this node reads what others have revoked."""
 _SPARE_S: Final = 2.0
 """A verifier keeps to its deadline; the step as a whole ends this much later at the latest."""
@@ -140,8 +140,10 @@ class Gate(Observer):
     ) -> None:
         """Identify a client once this node knows all revocations, as it does in a moment."""
         assert self._shared is not None
-        with trio.move_on_after(KNOWING_S):
+        with trio.move_on_after(KNOWING_S) as scope:
             await self._shared.wait_current()
+        if scope.cancelled_caught:
+            raise self._turn_away(joining, Decision("none", Refusal(UNAVAILABLE)))
         found = chain.verify_now(attempt)
         if isinstance(found, Decision):
             self._decide(joining, found, None)
