@@ -147,6 +147,7 @@ class HeldStore:
         return self.inner.lease_s
 
     async def enroll(self, node: str, boot: str) -> tuple[str, ...] | Fenced:
+        await self._stop("enroll before")
         outcome = await self.inner.enroll(node, boot)
         self._boots[boot] = node, self.epoch
         return outcome

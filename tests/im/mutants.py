@@ -335,14 +335,14 @@ MISTAKES: Final = (
         NODE,
         "            if claim.is_kept and not all_of_them:\n",
         "            if not all_of_them and claim.state is not State.RELEASING:\n",
-        OUTAGES,
+        LEASING,
     ),
     Mistake(
         "a release of a boot that has ended",
         NODE,
         "        if self.boot:\n            self.releases.add",
         "        if True:\n            self.releases.add",
-        OUTAGES,
+        LEASING,
     ),
     Mistake(
         "a rebuild without an end",

@@ -58,6 +58,14 @@ def live(world: SeatWorld, namespace: str = HERE) -> dict[str, list[str]]:
     return found
 
 
+async def end_lease(world: SeatWorld) -> None:
+    """Others have taken the first node for dead, and it learns of that."""
+    world.store.end_lease(world.presences[0].statistics().boot)
+    lease = world.presences[0]._life.lease
+    assert lease is not None
+    await world.act(lease.hurry)
+
+
 async def check_rest(world: SeatWorld, namespace: str = HERE) -> None:
     assert await world.seats(namespace) == live(world, namespace), "I6"
 
@@ -384,20 +392,12 @@ async def test_a_late_answer_to_an_earlier_boot_gives_no_seat(
         world.store.hold.add("claim after")
         ann = await world.come(0, HERE, "ann")
         boot = world.presences[0].statistics().boot
-        world.store.end_lease(boot)
-        (held,) = world.store.held
-        for _ in range(10):  # renewals say that it has ended
-            mock_clock.jump(0.1)
-            await world.settle()
-        mock_clock.jump(LEASE_S / 3)
-        await wait_all_tasks_blocked()
-        world.store.hold.clear()
-        if held in world.store.held:
-            world.store.let_go(held)
+        await end_lease(world)
+        assert world.presences[0].statistics().boot not in ("", boot)
+        world.store.let_all_go()
         await world.settle()
         assert ann.told == [UNAVAILABLE]
         await wait(world, mock_clock, 2)
-        assert world.presences[0].statistics().boot not in ("", boot)
         assert world.presences[0].statistics().claims == 0
         await check_rest(world)
         assert (await world.come(0, HERE, "ann")).is_in
@@ -474,17 +474,30 @@ async def test_kept_claims_go_on_without_a_gap(mock_clock: MockClock) -> None:
     async with running(count=1, outage="available") as world:
         ann = await world.come(0, HERE, "ann")
         gone = await world.come(0, HERE, "bob")
-        boot = world.presences[0].statistics().boot
         world.store.hold.add("release before")
         await world.leave(gone)
-        world.store.end_lease(boot)
-        lease = world.presences[0]._life.lease
-        assert lease is not None
-        await world.act(lease.hurry)
+        await end_lease(world)
         world.store.let_all_go()
         await world.settle()
         assert ann.is_in
         assert world.types(HERE) == ["online", "online", "moved", "offline"]
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-19")
+@trio_test
+async def test_one_that_leaves_between_two_leases_has_nothing_to_release(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1, outage="available") as world:
+        ann = await world.come(0, HERE, "ann")
+        world.store.hold.add("enroll before")
+        await end_lease(world)
+        await world.leave(ann)
+        found = world.presences[0].statistics()
+        assert (found.claims, found.releasing, found.releases_dropped) == (0, 0, 1)
+        world.store.let_all_go()
+        await world.settle()
         await check_rest(world)
 
 

@@ -80,7 +80,7 @@ class Lease:
             away_s = now - self._failing_since
             return f"{since}: the store has not answered for {away_s:.1f} s ({self.failure})"
         if self._tried_at > self.renewed_at:
-            return f"{since}: there is no answer to what was sent {now - self._tried_at:.1f} s ago"
+            return f"{since}: the store has not answered for {now - self._tried_at:.1f} s"
         return f"{since}: the program stood still"
 
     def hurry(self) -> None:
