@@ -17,7 +17,10 @@ from tests.socketio.serving import until
 from trio.testing import trio_test
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.methods import rpc
 from trio_socketio.errors import ControlError
+from trio_socketio.im.identity import methods
+from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.revocations import Record, RevokedId
 
 
@@ -261,6 +264,46 @@ async def test_a_node_that_does_not_answer_is_named(shared_redis: RedisServer) -
         assert lifted == {"done": True, "missing": {"nodes": ["b"]}}
 
 
+@pytest.mark.req("IDENT-86")
+@trio_test
+async def test_what_other_nodes_may_answer(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "ANSWER_S", 0.1)
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        with monkeypatch.context() as patch:
+            patch.setattr(b.identity.revoking, "settle", wait_for_ever)
+            found = await a.revoke("ann")
+            assert "has not heard of it yet" in found["failed"]["b"]
+            lifted = await a.call("auth.unrevoke", user="ann")
+            assert "has not heard of it yet" in lifted["failed"]["b"]
+        served = b.nodes._exchange.calls.dispatcher.methods
+        del served["node.revoked"]
+        found = await a.revoke("ann")
+        assert "there is no method 'node.revoked'" in found["failed"]["b"]
+        b.nodes.serve(OtherVersion())
+        found = await a.revoke("ann")
+        assert "cannot be read" in found["failed"]["b"]
+        del served["node.revoked"]
+        b.nodes.serve(NodeRevocations(AuthMethods(None)))  # it asks nobody who they are
+        found = await a.revoke("ann")
+        assert (found["nodes"], "failed" in found) == ({"a": 0, "b": 0}, False)
+
+
+async def wait_for_ever(*_: object) -> None:
+    await trio.sleep_forever()
+
+
+class OtherVersion:
+    """A node that answers something else."""
+
+    @rpc("node.revoked")
+    def revoked(self, version: int, at_s: float, user: str) -> list[int]:
+        """Answer."""
+        return [version]
+
+
 @pytest.mark.req("IDENT-87")
 @trio_test
 async def test_the_bound_is_that_of_all_nodes(shared_redis: RedisServer) -> None:
@@ -308,6 +351,8 @@ async def test_a_key_of_another_program_is_left_alone(shared_redis: RedisServer)
             assert "cannot be verified" in await node.why_not(BOB)
             after = shared_redis.command("DUMP", nodes.key)
             assert number == 3 or after == before
+            shared_redis.command("DEL", nodes.key)
+            await node.wait_let_in(BOB)
             await nodes.end(node.name)
 
 
@@ -340,6 +385,123 @@ def deaf(node: IdentifiedNode) -> Iterator[None]:
     receive, subscription._receive = subscription._receive, lambda channel, payload: None
     yield
     subscription._receive = receive
+
+
+@pytest.mark.req("IDENT-81", "IDENT-88")
+@trio_test
+async def test_what_changes_while_a_node_reads(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page that it has read is older than what it is told."""
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await a.revoke("ann")
+        await b.come(BOB)
+        scan = b.shared._hash.scan
+
+        async def read_slowly(cursor: bytes) -> Any:
+            page = await scan(cursor)
+            await a.shared.lift(RevokedId(is_token=False, id="ann"))
+            await a.shared.add(record("bob"))
+            await until(lambda: not b.users)
+            return page
+
+        monkeypatch.setattr(b.shared._hash, "scan", read_slowly)
+        b.shared._miss()
+        assert await b.lets_in(ANN)
+        assert not await b.lets_in(BOB)
+        monkeypatch.setattr(b.shared._hash, "scan", scan)
+        with deaf(b):
+            await a.shared.add(record("carl"))
+            found = await a.revoke("dora")
+        assert found["nodes"] == {"a": 0, "b": 0}
+
+
+@pytest.mark.req("IDENT-81")
+@trio_test
+async def test_a_change_is_missed_while_a_node_reads(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it reads once more."""
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        scan, reads = b.shared._hash.scan, list[bytes]()
+
+        async def read_slowly(cursor: bytes) -> Any:
+            page = await scan(cursor)
+            if not reads:
+                with deaf(b):
+                    await a.shared.add(record("ann"))
+                    await trio.sleep(0.05)
+                await a.shared.add(record("carl"))
+                await trio.sleep(0.05)
+            reads.append(cursor)
+            return page
+
+        monkeypatch.setattr(b.shared._hash, "scan", read_slowly)
+        b.shared._miss()
+        assert not await b.lets_in(ANN)
+        assert len(reads) == 2
+
+
+@pytest.mark.req("IDENT-81")
+@trio_test
+async def test_a_message_of_another_program_is_survived(
+    shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with identified_nodes(shared_redis, "a", tokens=STATIC) as nodes:
+        a = nodes["a"]
+        await a.revoke("ann")
+        for payload in (b"", b"\x93", b"{}", b"\x93\xa1e\x01\xa1x", b"\x93\xa1e\x09\xa3u:b"):
+            shared_redis.command("PUBLISH", a.shared._hash.channel, payload)
+            await trio.sleep(0.05)
+            await until(lambda: a.shared.is_current)
+        assert not await a.lets_in(ANN)
+        assert await a.lets_in(BOB)
+        assert len([one for one in caplog.messages if "others have revoked is read" in one]) == 4
+
+
+@pytest.mark.req("IDENT-41", "IDENT-83")
+@trio_test
+async def test_what_finds_no_room_is_kept_here_alone(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_socketio.im.identity.shared_revocations.MAX_SAVED", 1)
+    monkeypatch.setattr("trio_socketio.im.identity.revoking.MAX_COUNTS", 1)
+    options = {"tokens": STATIC, "max_revocations": 2}
+    async with identified_nodes(redis_server, "a", "b", **options) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        redis_server.stop()
+        await until(lambda: not (a.shared.is_current or b.shared.is_current))
+        for node, users in ((a, ("ann", "carl")), (b, ("bob", "dora"))):
+            for user in users:
+                with pytest.raises(ControlError, match="keeps them out"):
+                    await node.revoke(user)
+            with pytest.raises(ControlError, match="max_revocations"):
+                await node.revoke("eve")
+        redis_server.start()
+        await until(lambda: len([1 for one in caplog.messages if "node alone" in one]) == 2)
+        await until(lambda: a.shared.is_current and b.shared.is_current)
+        for node, token in ((a, ANN), (b, BOB)):
+            assert not await node.lets_in(token)
+        fields = redis_server.command("HKEYS", nodes.key)
+        assert len(fields) == 4
+
+
+@pytest.mark.req("IDENT-89")
+@trio_test
+async def test_another_key_for_the_names_of_tokens_is_told(
+    shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node that did not know the key has drawn another one before those that knew it."""
+    async with identified_nodes(shared_redis, "a", ask=say_ann, backend=True) as nodes:
+        a = nodes["a"]
+        shared_redis.command("DEL", nodes.key)
+        shared_redis.command("HSET", nodes.key, "", "other 1 0", "key", "x" * 32)
+        a.shared._miss()
+        assert await a.lets_in("opaque")
+        assert a.identity._names.key == b"x" * 32
+        assert any("the key that names tokens" in one for one in caplog.messages)
 
 
 def record(user: str) -> Record:

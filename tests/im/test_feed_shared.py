@@ -184,6 +184,32 @@ async def test_who_has_lost_its_turn_is_refused(autojump_clock: MockClock) -> No
             await a.join()
 
 
+@pytest.mark.req("FEED-62")
+@trio_test
+async def test_who_has_lost_its_turn_is_refused_even_while_it_leaves(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_nodes() as (share, crowd, a, b):
+        share.table.tell = lambda place: None  # type: ignore[method-assign]  # a looks later
+        frozen, other = await a.join(), await b.join()
+        await crowd.churn(3)
+        await trio.sleep(2.5 * POLL_S)
+        await share.end("a1")
+        b.feed._groups._by_place[CHAT, "g"].poke()
+        await wait_all_tasks_blocked()
+        assert (frozen.is_active, other.is_active) == (True, True), "it does not know yet"
+
+        async def ack() -> None:
+            with pytest.raises(ValueError, match="another member of the group is active"):
+                await frozen.ack(3)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ack)
+            await trio.lowlevel.checkpoint()
+            frozen.peer.end()
+        assert other.found.position.sequence == 0
+
+
 @trio_test
 async def test_an_acknowledgement_is_answered_when_it_is_stored(autojump_clock: MockClock) -> None:
     async with two_nodes() as (share, crowd, a, b):

@@ -15,12 +15,12 @@ from tests.im.turns_world import FaultyTurns
 from tests.redis_server import RedisServer
 from trio.testing import trio_test
 
-from trio_socketio import Server, open_redis
+from trio_socketio import Redis, Server, open_redis
 from trio_socketio.im.presence import Presence
 from trio_socketio.im.presence.redis_store import RedisStore
 from trio_socketio.im.presence.redis_turns import RedisTurns
 
-EVENTS: Final = 8_000
+EVENTS: Final = 5_000
 LIMIT_S: Final = 55.0
 
 
@@ -31,7 +31,12 @@ class Running:
         folder: for the control socket, the same after a restart.
         redis: has the store.
         name: of the node.
+
+    Attributes:
+        where: what it serves, once it has started.
     """
+
+    where: Controlled
 
     def __init__(self, folder: Path, redis: RedisServer, name: str) -> None:
         self.folder = folder / name
@@ -47,23 +52,23 @@ class Running:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._scope, self._ended = trio.CancelScope(), trio.Event()
         try:
-            with self._scope:
-                async with self._serve():
-                    self.starts += 1
-                    task_status.started()
-                    await trio.sleep_forever()
+            async with open_redis(self._redis.url) as redis:  # the end of a node needs it
+                with self._scope:
+                    async with self._serve(redis) as self.where:
+                        self.starts += 1
+                        task_status.started()
+                        await trio.sleep_forever()
         finally:
             self._ended.set()
 
     @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[Controlled]:
-        async with open_redis(self._redis.url) as redis:
-            server = Server()
-            presence = Presence(server, RedisStore(redis, lease_s=100), node=self._name)
-            presence.seat(CHAT)
-            self._turns = FaultyTurns(RedisTurns(redis, lambda: presence._node.boot))
-            async with controlled(self.folder, server, turns=self._turns) as where:
-                yield where
+    async def _serve(self, redis: Redis) -> AsyncIterator[Controlled]:
+        server = Server()
+        presence = Presence(server, RedisStore(redis, lease_s=100), node=self._name)
+        presence.seat(CHAT)
+        self._turns = FaultyTurns(RedisTurns(redis, lambda: presence._node.boot))
+        async with controlled(self.folder, server, turns=self._turns) as where:
+            yield where
 
     async def restart(self, nursery: trio.Nursery) -> None:
         """End without giving any turn back, and begin again under another boot."""

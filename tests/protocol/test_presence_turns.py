@@ -210,3 +210,21 @@ def test_one_boot_at_most_can_move_a_position(steps: list[tuple[str, int]]) -> N
             alive.discard(boot)
         else:
             alive.add(boot)
+
+
+def test_a_boot_that_is_gone_is_not_waited_for() -> None:
+    book = TurnBook()
+    turn = hold(book, "a")
+    book.take(G, "b", 1, everybody)
+    assert book.take(G, "a", 2, "a".__eq__) == Held(G, "a", 2, None, 0, False)
+    assert book.acknowledge(turn, None, everybody) == Lost()
+
+
+def test_a_group_that_was_taken_anew_is_younger() -> None:
+    book = TurnBook()
+    hold(book, "a")
+    before = book.idle(nobody)
+    assert isinstance(book.take(G, "b", 1, "b".__eq__), Held)
+    assert book.idle(nobody)[G] > before[G]
+    book.discard(G, before[G], nobody)
+    assert len(book) == 1

@@ -1,6 +1,6 @@
 """Users and tokens that were revoked. They are kept until no token can be valid any more."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
 from typing import Final, NamedTuple
@@ -177,9 +177,9 @@ class Revocations:
             return None
         return Record(what, found.at_s, found.until_s, found.undated)
 
-    def ids(self) -> list[RevokedId]:
-        """Return all that are kept; some may be over."""
-        return [RevokedId(is_token, key) for _, is_token, key in self._ends]
+    def ids(self) -> Iterator[RevokedId]:
+        """Return all that are kept at this moment; some may be over."""
+        return (RevokedId(is_token, key) for _, is_token, key in tuple(self._ends))
 
     def _keep_out(self, user: str, token_ids: frozenset[str]) -> None:
         before = self._users[user]

@@ -14,6 +14,7 @@ revocation.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 import trio
@@ -275,7 +276,7 @@ class Revoking:
             news, self._news = self._news, {}
             asked = self._asked
             counts = await self._clients.put_out_revoked(news)
-            for one in news.items():
+            for one in islice(reversed(news.items()), MAX_COUNTS):  # nobody asks about more
                 self._counts[one] = self._counts.get(one, 0) + counts[one[0]]
                 if len(self._counts) > MAX_COUNTS:
                     self._counts.popitem(last=False)

@@ -261,7 +261,9 @@ class SharedRevocations:
         except RevocationsUnavailable as error:
             if not self._is_refused:  # not again at every try
                 log.error(
-                    "%d revocations are kept by this node alone: %s", len(self._unsaved), error
+                    "Redis takes no revocations; %d are kept by this node alone: %s",
+                    len(self._unsaved),
+                    error,
                 )
             self._is_refused = True
             return False
@@ -306,8 +308,6 @@ class SharedRevocations:
 
     def _count(self, change: Change) -> None:
         """Note the version of a change, which is the next one if none was missed."""
-        if self._epoch is None and change.version == 1:
-            self._epoch = change.epoch
         if change.epoch == self._epoch and change.version == self.version + 1:
             self.version += 1
         else:

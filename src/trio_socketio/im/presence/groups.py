@@ -166,18 +166,20 @@ class Groups(Generic[Member]):
                 return
             position.is_lost, position.losses = False, forgotten.losses
             position.note_stored(None)
-        if group.yields or not group.members:
+        acked, news = position.acked, position.news
+        leaves = group.yields or not group.members
+        if news is not None or not leaves:  # before it leaves, so that it is known whether it was
+            found = await self.turns.acknowledge(turn, news)
+            if isinstance(found, Lost):
+                self._lose(group)
+                return
+            position.note_stored(acked)
+            self._note_others(group, found)
+            group.answers.tell()
+        if leaves:
             await self._give_back(group, turn)
-            return
-        acked = position.acked
-        found = await self.turns.acknowledge(turn, position.news)
-        if isinstance(found, Lost):
-            self._lose(group)
-            return
-        position.note_stored(acked)
-        self._note_others(group, found)
-        group.answers.tell()
-        await group.pause(self.turns)
+        else:
+            await group.pause(self.turns)
 
     def _note_others(self, group: Group[Member], found: Kept) -> None:
         if found.has_others != group.others:
@@ -186,11 +188,9 @@ class Groups(Generic[Member]):
 
     async def _give_back(self, group: Group[Member], turn: Held) -> None:
         group.yields = True  # members that come meanwhile wait for the next turn
-        waits, news = bool(group.members), group.position.news
-        others = await self.turns.give_back(turn, news, waits=waits)
+        waits = bool(group.members)
+        others = await self.turns.give_back(turn, None, waits=waits)
         group.turn, group.waits, group.yields = None, waits, False
-        if news is not None:
-            group.position.note_stored(news)
         group.answers.tell()
         if others and waits:
             await group.pause(self.turns)  # the others come first (FEED-63)
