@@ -97,13 +97,15 @@ async def open_crowd(notes: list[Note], seed: int = 1) -> AsyncIterator[Crowd]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        async with trio.open_nursery() as nursery:
+        async with process.stdin, process.stdout, trio.open_nursery() as nursery:
             crowd = Crowd(process, notes)
             nursery.start_soon(crowd.read)
             yield crowd
             nursery.cancel_scope.cancel()
     finally:
+        process.kill()
         with trio.CancelScope(shield=True):
-            process.kill()
             await process.wait()

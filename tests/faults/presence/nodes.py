@@ -168,10 +168,12 @@ class Node:
         self._send(signal.SIGCONT)
         return at
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End it, without a mark."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self._process.kill()
+            with trio.CancelScope(shield=True):
+                await self._process.wait()
 
     def read_log(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""

@@ -157,11 +157,11 @@ async def block(world: World) -> None:
     world.history.marks.append(Mark(ends, "thawed", number))
     await trio.sleep(max(0.0, ends - boottime()))
     world.note_time("all right when it ends", await world.time_until_right(ends, 20), RETURNS_S)
-    named = re.search(r".*handler of 'block'.*", node.read_log())
+    named = re.search(r"its lease was not renewed .*of 'block'", node.read_log())
     world.note(
         "the log names the handler",
         "yes",
-        named[0][:300] if named else "no",
+        named[0] if named else "no",
         is_right=named is not None,
     )
     dead = {entry.boot for entry in world.history.log if entry.reason == NODE_LOST}

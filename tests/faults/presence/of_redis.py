@@ -136,9 +136,17 @@ async def flush_all(world: World) -> None:
 
 
 async def _rebuild(world: World, since: float) -> None:
-    right = await world.time_until(lambda: world.reader.resets > 0 and world.is_right(), since, 30)
-    world.note_time(f"all {len(world.wanted):,} rebuilt", right, REBUILT_S)
-    world.note_count("generations that have begun", world.reader.resets, 1)
+    reader = world.reader
+
+    def is_complete() -> bool:
+        return reader.resets > 0 and reader.fold.owners.keys() == world.wanted
+
+    rebuilt = await world.time_until(is_complete, since, 30)
+    world.note_time(f"all {len(world.wanted):,} online again", rebuilt, REBUILT_S)
+    # A login that was under way enters when each node has had a lease to say who is there.
+    right = await world.time_until_right(since, 30)
+    world.note_time("all right", right, max(REBUILT_S, world.lease_s + 1))
+    world.note_count("generations that have begun", reader.resets, 1)
     note_quiet(world)
 
 

@@ -302,7 +302,7 @@ async def open_world(
             for name in nodes
         }
         for node in all_nodes.values():
-            stack.callback(node.close)
+            stack.push_async_callback(node.close)
         url = f"redis://127.0.0.1:{relays['reader'].port}" if relays else server.url
         connection = await stack.enter_async_context(open_redis(url))
         reader = Reader(history, RedisStore(connection, lease_s=size.lease_s))
