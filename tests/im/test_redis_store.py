@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ import trio
 from tests.redis_server import RedisServer, running_redis
 from trio.testing import trio_test
 
-from trio_socketio import Redis, RedisOptions, open_redis
+from trio_socketio import Redis, RedisOptions, Server, open_redis
 from trio_socketio.errors import OptionError
+from trio_socketio.im.presence import KickResult, Presence, redis_wakings
 from trio_socketio.im.presence import redis_store as module
-from trio_socketio.im.presence import redis_wakings
+from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.redis_store import RedisStore
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.presence_claims import (
     Claimed,
     ClaimRef,
@@ -117,7 +119,7 @@ async def test_a_server_that_was_wiped_is_noticed_by_the_first_call(
         if how == "read":
             assert (await one.count(CHAT)).users == 0
         elif how == "claim":
-            with pytest.raises(StoreUnavailable, match="has lost who is online"):  # RSTORE-13
+            with pytest.raises(StoreUnavailable, match="has lost presence data"):  # RSTORE-13
                 await one.claim(asking("bob", 2))
         elif how == "renew":
             assert await one.renew("a1") is Renewal.REBUILD
@@ -581,6 +583,7 @@ async def test_messages_wake_those_who_wait(
                 await trio.sleep(0.1)
                 (order,) = await one.receive_orders("a1")
                 await one.confirm(order)
+                await other.wait_confirmed(CHAT, "ann", new.awaits)
                 server.command("FLUSHALL")
                 await one.count(CHAT)
 
@@ -634,3 +637,251 @@ async def test_a_taken_seat_is_named(server: RedisServer) -> None:
         assert outcome.reason == "already connected"
         assert one.written == {"online": 1}
         assert other.written == {}
+
+
+# -- what comes late, or at the wrong moment
+
+
+@pytest.mark.req("RSTORE-50")
+@trio_test
+async def test_what_a_lost_connection_brings_late_is_not_done(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        late = SimpleNamespace(connections=1)
+        one._scripts._redis = SimpleNamespace(connections=2)  # type: ignore[assignment] # as much
+        assert (await one.count(CHAT)).users == 0
+        await claim(other, "ann", 1, "b1")
+        one._scripts._redis = late  # type: ignore[assignment] # as is asked of it
+        for call in (
+            partial(one.claim, asking("ann", 1)),
+            partial(one.kick, CHAT, "ann"),
+            partial(one.reassert, asking("ann", 1), Cursor(1, 1)),
+        ):
+            with pytest.raises(StoreUnavailable, match="lost before this was carried out"):
+                await call()
+        assert await seats(other) == {"ann": ["id-1"]}
+        one._scripts._redis = SimpleNamespace(connections=3)  # type: ignore[assignment]
+        await claim(one, "ann", 2)
+
+
+@pytest.mark.req("RSTORE-52")
+@trio_test
+async def test_what_was_read_and_then_lost_is_noticed_though_as_much_was_written_since(
+    redis_server: RedisServer,
+) -> None:
+    async with (
+        open_redis(redis_server.url) as one,
+        open_redis(redis_server.url) as other,
+        open_redis(redis_server.url) as third,
+    ):
+        reader, writer, gone = (RedisStore(redis) for redis in (one, other, third))
+        await reader.enroll("a", "a1")
+        await writer.enroll("b", "b1")
+        await gone.enroll("c", "c1")
+        await claim(writer, "base", 1, "b1")
+        redis_server.command("SAVE")
+        for number in range(3):
+            await claim(gone, f"lost {number}", number, "c1")
+        read = await reader.snapshot(CHAT)
+        assert len(read.users) == 4
+        redis_server.stop()
+        redis_server.start()
+        await insist(partial(writer.count, CHAT))
+        for number in range(3):
+            await claim(writer, f"new {number}", 10 + number, "b1")
+        found = await insist(partial(reader.read, CHAT, read.cursor, 10))
+        assert isinstance(found, GenerationChanged)
+        assert reader.generation_changes == 1
+        assert await writer.renew("b1") is Renewal.REBUILD
+
+
+@pytest.mark.req("RSTORE-53")
+@trio_test
+async def test_a_restart_that_loses_nothing_changes_nothing(redis_server: RedisServer) -> None:
+    async with open_redis(redis_server.url) as redis:
+        store = RedisStore(redis)
+        await store.enroll("a", "a1")
+        for number in range(3):
+            await claim(store, f"user {number}", number)
+            redis_server.command("SAVE")
+            redis_server.stop()
+            redis_server.start()
+            assert await insist(partial(store.renew, "a1")) is Renewal.RENEWED
+        assert store.generation_changes == 0
+        assert len(await seats(store)) == 3
+
+
+@pytest.mark.req("RSTORE-51")
+@trio_test
+async def test_the_end_of_an_earlier_rebuild_does_not_end_this_one(server: RedisServer) -> None:
+    async with two_stores(server) as (one, _):
+        server.command("FLUSHALL")
+        assert await one.renew("a1") is Renewal.REBUILD
+        earlier = one._epochs["a1"]
+        server.command("FLUSHALL")
+        assert await one.renew("a1") is Renewal.REBUILD
+        await one._scripts.run("rebuilt", "a1", earlier)
+        assert server.command("HGET", TAG + "leases", "a1") == b"1 1 a"
+        await one.end_rebuild("a1")
+        assert server.command("HGET", TAG + "leases", "a1") == b"1 0 a"
+
+
+@pytest.mark.req("RSTORE-35")
+@trio_test
+async def test_all_nodes_have_the_same_lease(server: RedisServer) -> None:
+    clock = Clock()
+    async with two_stores(server, clock) as (one, _), open_redis(server.url) as redis:
+        third = RedisStore(redis, lease_s=30, clock=clock)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="lease_s = 10, and this one 30: give all"):
+                await third.enroll("c", "c1")
+        assert await one.renew("a1") is Renewal.RENEWED
+        while clock.now < 140:  # the others have died
+            clock.now += 1
+            try:
+                assert await third.enroll("c", "c1") == ()
+                break
+            except StoreUnavailable:
+                assert clock.now < 135
+        assert await one.renew("a1") is Renewal.ENDED
+
+
+@pytest.mark.req("RSTORE-36")
+@trio_test
+async def test_no_lease_ends_while_none_can_be_renewed(server: RedisServer) -> None:
+    clock = Clock()
+    async with two_stores(server, clock) as (one, other):
+        await claim(one, "ann", 1)
+        await look(other, clock, 2)
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            for _ in range(40):
+                clock.now += 0.5
+                with pytest.raises(StoreUnavailable, match="out of memory"):
+                    await other.expired()
+        finally:
+            server.command("CONFIG", "SET", "maxmemory", "0")
+        await look(other, clock, 1)
+        assert await one.renew("a1") is Renewal.RENEWED
+        assert await other.renew("b1") is Renewal.RENEWED
+
+
+@pytest.mark.req("RSTORE-20")
+@pytest.mark.parametrize("value", ["bar", b"\xff"])
+@trio_test
+async def test_a_lease_of_others_is_refused(server: RedisServer, value: str | bytes) -> None:
+    async with two_stores(server) as (one, _):
+        server.command("HSET", TAG + "leases", "foo", value)
+        with pytest.raises(StoreUnavailable, match="leases has a field of others"):
+            await one.expired()
+        assert "leases" in one.fault
+        assert server.command("HGET", TAG + "leases", "foo") is not None
+
+
+@pytest.mark.req("RSTORE-24")
+@trio_test
+async def test_a_namespace_that_cannot_be_used_holds_up_no_other_one(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        for number in range(6):
+            await claim(one, f"user {number}", number, namespace=f"/{number % 3}")
+        server.command("SET", f"{TAG}ns:/1:users", "theirs")
+        await one.retire("a1")
+        with pytest.raises(NamespaceUnusable, match="ns:/1:users"):
+            await other.reap("a1")
+        assert (await other.count("/0")).users == (await other.count("/2")).users == 0
+        assert await other.expired() == ["a1"]
+        server.command("DEL", f"{TAG}ns:/1:users")
+        assert await other.reap("a1") == 0
+        assert await other.expired() == []
+
+
+@trio_test
+async def test_nothing_is_kept_of_those_who_have_waited(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        for number in range(20):
+            await claim(one, f"user {number}", number)
+            new = await claim(other, f"user {number}", number, "b1")
+            for order in await one.receive_orders("a1"):
+                await one.confirm(order)
+            await other.wait_confirmed(CHAT, f"user {number}", new.awaits)
+        assert not one._wakings._watches
+        assert not other._wakings._watches
+
+
+@pytest.mark.req("RSTORE-15")
+@trio_test
+async def test_lost_seats_of_one_user_all_come_back(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        many: dict[str, Any] = {"policy": "many", "maximum": 2}
+        first = (await claim(one, "ann", 1, **many)).token
+        second = (await claim(other, "ann", 1, "b1", **many)).token
+        server.command("FLUSHALL")
+        assert await one.renew("a1") is await other.renew("b1") is Renewal.REBUILD
+        for store, request, token in (
+            (other, asking("ann", 1, "b1", **many), second),
+            (one, asking("ann", 1, **many), first),
+        ):
+            assert isinstance(await store.reassert(request, token), Claimed)
+        held = (await one.get(CHAT, ["ann"])).users["ann"]
+        assert sorted(seat.boot for seat in held) == ["a1", "b1"]
+
+
+@pytest.mark.req("RSTORE-16")
+@trio_test
+async def test_a_reassertion_whose_answer_was_lost_is_made_under_another_boot(
+    server: RedisServer,
+) -> None:
+    async with two_stores(server) as (one, _):
+        old = (await claim(one, "ann", 1)).token
+        server.command("FLUSHALL")
+        assert await one.renew("a1") is Renewal.REBUILD
+        await one.reassert(asking("ann", 1), old)  # its answer is lost, and then the lease
+        await one.retire("a1")
+        await one.enroll("a", "a2")
+        assert isinstance(await one.reassert(asking("ann", 1, "a2"), old), Claimed)
+        assert await one.reap("a1") == 0
+        assert [seat.boot for seat in (await one.get(CHAT, ["ann"])).users["ann"]] == ["a2"]
+
+
+@pytest.mark.req("PRES-25")
+@trio_test
+async def test_the_end_of_a_boot_forgets_its_own_orders_alone(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other), open_redis(server.url) as redis:
+        third = RedisStore(redis)
+        await third.enroll("c", "c1")
+        await claim(one, "ann", 1)
+        await claim(other, "ann", 1, "b1")
+        new = await claim(third, "ann", 1, "c1")
+        assert len(new.awaits) == 2
+        await one.retire("a1")
+        assert await third.reap("a1") == 0
+        again = await third.claim(asking("ann", 1, "c1"))
+        assert isinstance(again, Claimed)
+        assert len(again.awaits) == 1
+        (order,) = await other.receive_orders("b1")
+        assert order.user == "ann"
+
+
+@pytest.mark.req("PRES-91")
+@trio_test
+async def test_a_kick_that_was_lost_is_not_confirmed(server: RedisServer) -> None:
+    clock, results = Clock(), list[KickResult]()
+    async with two_stores(server, clock) as (one, other), trio.open_nursery() as nursery:
+        old = (await claim(one, "ann", 1)).token
+
+        async def kick() -> None:
+            results.append(await Presence(Server(), other).kick("ann", CHAT, timeout_s=20))
+
+        nursery.start_soon(kick)
+        await one.receive_orders("a1")
+        server.command("FLUSHALL")
+        for store, boot in ((one, "a1"), (other, "b1")):
+            assert await store.renew(boot) is Renewal.REBUILD
+        assert isinstance(await one.reassert(asking("ann", 1), old), Claimed)
+        await one.end_rebuild("a1")
+        await other.end_rebuild("b1")
+        for _ in range(4):
+            await look(other, clock, 3)
+            assert await one.renew("a1") is await other.renew("b1") is Renewal.RENEWED
+    (result,) = results
+    assert result.done == 1
+    assert not result.confirmed

@@ -1,11 +1,12 @@
 """Seats, entries and orders as the presence store keeps them in Redis: arrays in MessagePack."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from trio_socketio.im.presence.store import StoreUnavailable
-from trio_socketio.protocol.presence_claims import Order, Seat
+from trio_socketio.protocol.presence_claims import Claimed, ClaimRequest, Order, Seat
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import Entry, EntryType
 
@@ -130,6 +131,42 @@ def read_order(member: bytes) -> Order:
         token=Cursor(found.generation, found.sequence),
         reason=found.reason,
     )
+
+
+def read_claimed(request: ClaimRequest, values: Sequence[Any]) -> Claimed:
+    """Read what a script has answered to a claim that was made."""
+    _, generation, sequence, mine, awaits, _ = values
+    orders = (
+        Order(
+            namespace=request.namespace,
+            user=request.user,
+            boot=request.boot,
+            attempt=attempt,
+            token=Cursor(first, second),
+            reason=reason.decode(),
+        )
+        for first, second, attempt, reason in mine
+    )
+    return Claimed(
+        token=Cursor(generation, sequence),
+        orders=tuple(orders),
+        awaits=tuple(Cursor(first, second) for first, second in awaits),
+    )
+
+
+def read_present(values: Sequence[Any]) -> tuple[dict[str, tuple[Seat, ...]], Cursor]:
+    """Read what a script has answered that tells who is online, and where in the log.
+
+    Raises:
+        StoreUnavailable: the seats were not written by this program.
+    """
+    generation, sequence, users, found = values
+    seats = {
+        user.decode(): read_seats(generation, value)
+        for user, value in zip(users, found, strict=True)
+        if value is not None
+    }
+    return seats, Cursor(generation, sequence)
 
 
 def read_owned(member: bytes) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trio_socketio.errors import RedisCommandError, RedisUnavailable
+from trio_socketio.errors import LocalProtocolError, RedisCommandError, RedisUnavailable
 from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.redis.commands import Argument
 from trio_socketio.redis.redis import Redis
@@ -31,7 +31,7 @@ _WHAT_TO_DO: Final = {
     "MISCONF": "Redis takes no writes, because it could not save to its disk",
     "NOREPLICAS": "Redis takes no writes, because too few replicas are connected",
     "NOPERM": "the user of Redis has too few rights",
-    _FOREIGN: "a key of Redis is not ours: delete it, or set another [redis] prefix",
+    _FOREIGN: "a key of Redis is not ours: look at it, and delete it or set another [redis] prefix",
 }
 
 
@@ -40,10 +40,14 @@ class Answer(NamedTuple):
 
     Args:
         status: how it has ended.
+        epoch: of the store at that moment.
+        is_rebuilding: whether claims may be missing that nodes have yet to reassert.
         values: what else it returns.
     """
 
     status: str
+    epoch: int
+    is_rebuilding: bool
     values: list[Any]
 
 
@@ -53,7 +57,7 @@ class PresenceScripts:
     Every call carries how far this program has seen the store go. A store that is not so far has
     lost what it had said: the script begins another epoch then, before it does anything else.
 
-    It has 14 attributes: seven are what it knows of the store, the others what it is made of.
+    It has 16 attributes: eight are what it knows of the store, the others what it is made of.
 
     Args:
         redis: the connection.
@@ -82,8 +86,10 @@ class PresenceScripts:
         self.fault = ""
         self.is_rebuilding = False
         self._channels = channels
+        self._redis = redis
         self._changed = changed
         self._max_events = max_events
+        self._era = 0  # the processes of Redis that have had this epoch
         self._revision = 0
         self._generations = 0
         self._writer = secrets.token_urlsafe(9)
@@ -121,35 +127,53 @@ class PresenceScripts:
         return await self._run(name, keys, (namespace, self._max_events, *arguments))
 
     async def _run(self, name: str, keys: list[str], arguments: tuple[Argument, ...]) -> Answer:
-        seen = (self.epoch, self._revision, self._generations, self._writer, self._wrote)
-        try:
-            reply = await self._scripts[name].run(keys, [*seen, self._channels, *arguments])
-        except (RedisUnavailable, TimeoutError) as error:
-            raise StoreUnavailable(str(error)) from None
-        except RedisCommandError as error:
-            if error.code == "WRONGTYPE" and name != "kinds":
-                await self._run("kinds", keys, ())  # which raises with its name
-            raise self._explain(error) from None
-        status, epoch, revision, generations, rebuilding, has_written, *values = reply
-        self._note(status, epoch, revision, generations, has_written)
+        reply = await self._execute(name, keys, arguments)
+        status, epoch, era, revision, generations, rebuilding, has_written, *values = reply
+        if status == b"OVERTAKEN":
+            raise StoreUnavailable("the connection was lost before this was carried out")
+        self._note(status, epoch, era, revision, has_written)
+        self._generations = max(self._generations, generations)
         self.is_rebuilding = bool(rebuilding)
         if status == b"LOST":
-            raise StoreUnavailable("Redis has lost who is online, and is being told anew")
-        return Answer(status.decode(), values)
+            raise StoreUnavailable("Redis has lost presence data; the nodes are restoring it")
+        return Answer(status.decode(), epoch, bool(rebuilding), values)
 
-    def _note(
-        self, status: bytes, epoch: int, revision: int, generations: int, has_written: int
-    ) -> None:
+    async def _execute(
+        self, name: str, keys: list[str], arguments: tuple[Argument, ...]
+    ) -> list[Any]:
+        seen = (self.epoch, self._era, self._revision, self._generations)
+        own = (self._writer, self._wrote, self._redis.connections)
+        try:
+            reply: list[Any] = await self._scripts[name].run(
+                keys, [*seen, *own, self._channels, *arguments]
+            )
+        except (RedisUnavailable, TimeoutError, LocalProtocolError) as error:
+            raise StoreUnavailable(str(error)) from None
+        except RedisCommandError as error:
+            if error.code == "WRONGTYPE":
+                await self._find_foreign(keys)
+            raise self._explain(error) from None
+        return reply
+
+    async def _find_foreign(self, keys: list[str]) -> None:
+        """Raise an error that names the key which is of another kind than ours, if it still is."""
+        try:
+            await self._scripts["kinds"].run(keys)
+        except RedisCommandError as error:
+            raise self._explain(error) from None
+        except (RedisUnavailable, TimeoutError) as error:
+            raise StoreUnavailable(str(error)) from None
+
+    def _note(self, status: bytes, epoch: int, era: int, revision: int, has_written: int) -> None:
         """Remember how far the store has gone."""
         if epoch > self.epoch:
             self.epochs += self.epoch > 0
-            self.epoch, self._revision, self._wrote = epoch, 0, 0
+            self.epoch, self._era, self._revision, self._wrote = epoch, 0, 0, 0
             self._changed()
         if epoch == self.epoch:  # not an answer that comes late, from before a loss
-            self._revision = max(self._revision, revision)
+            self._era, self._revision = max((self._era, self._revision), (era, revision))
             if has_written:
                 self._wrote = max(self._wrote, revision)
-        self._generations = max(self._generations, generations)
         if has_written or status == b"RENEWED":  # both need memory, and a master
             self.fault = ""
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Final
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence.redis_records import (
     fold,
+    read_claimed,
     read_entry,
     read_order,
     read_owned,
-    read_seats,
+    read_present,
 )
 from trio_socketio.im.presence.redis_scripts import Answer, PresenceScripts
 from trio_socketio.im.presence.redis_wakings import Wakings
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.lease_watch import LeaseWatch
 from trio_socketio.protocol.presence_claims import (
     Absent,
@@ -55,7 +56,7 @@ log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 _SNAPSHOTS: Final = 5  # how often a snapshot is begun anew
-_REBUILT: Final = 0  # the sequence of what is awaited while claims may be missing
+_REBUILT: Final = 0  # as the sequence of an awaited token: the end of the rebuild
 
 
 class RedisStore:
@@ -138,26 +139,34 @@ class RedisStore:
         self._wakings.subscribe(f"boot:{boot}", boot)
         self._wakings.subscribe("confirmed")
         self._wakings.subscribe("epoch", "epoch")
-        answer = await self._scripts.run("enroll", node, boot)
+        answer = await self._scripts.run("enroll", node, boot, round(self._lease_s * 1000))
         if answer.status == "FENCED":
             return Fenced()
-        self._names[boot], self._epochs[boot] = node, self._scripts.epoch
+        if answer.status == "LEASE":
+            await self.expired()  # they may all be dead
+            raise StoreUnavailable(
+                f"the other nodes have lease_s = {int(answer.values[0]) / 1000:g}, and this one "
+                f"{self._lease_s:g}: give all the same"
+            )
+        self._names[boot], self._epochs[boot] = node, answer.epoch
         return tuple(before.decode() for before in answer.values[0])
 
     async def renew(self, boot: str) -> Renewal:
         name, epoch = self._names.get(boot, "?"), self._epochs.get(boot, 0)
         answer = await self._scripts.run("renew", boot, name, epoch)
         if answer.status == "REBUILD":
-            self._epochs[boot] = self._scripts.epoch
+            self._epochs[boot] = answer.epoch
         return Renewal[answer.status]
 
     async def wait_lost(self, boot: str) -> None:
-        while self._epochs.get(boot, self._scripts.epoch) == self._scripts.epoch:
-            await self._wakings.prepare("epoch").wait()
-            await self._scripts.run("watch")  # any answer tells the epoch
+        with self._wakings.watching("epoch") as watch:
+            while self._epochs.get(boot, self._scripts.epoch) == self._scripts.epoch:
+                await watch.wait()
+                watch.begin()
+                await self._scripts.run("inbox", boot)  # any answer tells the epoch
 
     async def end_rebuild(self, boot: str) -> None:
-        await self._scripts.run("rebuilt", boot)
+        await self._scripts.run("rebuilt", boot, self._epochs.get(boot, 0))
 
     async def retire(self, boot: str) -> None:
         await self._scripts.run("fence", boot, "")
@@ -169,39 +178,45 @@ class RedisStore:
         now = self._clock()
         found, dead = answer.values
         leases = {
-            boot.decode(): value.decode()
+            boot.decode(errors="replace"): value.decode(errors="replace")
             for boot, value in zip(found[::2], found[1::2], strict=True)
         }
-        ended = [boot.decode() for boot in dead]
-        epoch = self._scripts.epoch
-        for boot, value in self._watch.note(leases, epoch, asked_at, now):
+        ended = [boot.decode(errors="replace") for boot in dead]
+        for boot, value in self._watch.note(leases, answer.epoch, asked_at, now):
             outcome = await self._scripts.run("fence", boot, value)
             if outcome.status == "FENCED":
                 self.fenced += 1
                 ended.append(boot)
-                name = value.split(" ", 3)[3]
+                name = value.split(" ", 2)[2]
                 log.warning(
                     "presence: node %s is lost: its lease, of boot %s, was not renewed for %g s",
                     name,
                     boot,
                     self._lease_s,
                 )
-        if self._scripts.is_rebuilding and self._watch.has_settled(now):
-            await self._scripts.run("settle", epoch)
+        if answer.is_rebuilding and self._watch.has_settled(now):
+            await self._scripts.run("settle", answer.epoch)
         return ended
 
     async def reap(self, boot: str, limit: int = 500) -> int | None:
-        ended = 0
+        ended, behind, unusable = 0, "", None
         while ended < limit:
-            answer = await self._scripts.run("owned", boot)
+            answer = await self._scripts.run("owned", boot, behind)
             if answer.status == "ALIVE":
                 return None
             (members,) = answer.values
+            if not members and unusable is not None:
+                self.reaped += ended
+                raise unusable
             if not members:
                 await self._scripts.run("forget", boot)
                 break
             namespace = read_owned(members[0])
-            answer = await self._scripts.run_for(namespace, "reap", boot, limit - ended)
+            try:
+                answer = await self._scripts.run_for(namespace, "reap", boot, limit - ended)
+            except NamespaceUnusable as error:  # RSTORE-24: the others first
+                unusable, behind = error, f"{len(namespace.encode())}:{namespace} "
+                continue
             if answer.status == "ALIVE":
                 return None
             ended += answer.values[0]
@@ -278,32 +293,34 @@ class RedisStore:
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
         parts = [part for token in tokens for part in token]
         name = f"{len(namespace.encode())}:{namespace} {user}"
-        while True:
-            event = self._wakings.prepare(name)
-            epoch = self._scripts.epoch
-            # What was awaited in an epoch that is over may be out or not: nothing here knows it.
-            awaits_rebuild = any(
-                token.sequence == _REBUILT or token.generation < epoch for token in tokens
-            )
-            answer = await self._scripts.run_for(
-                namespace, "awaited", user, int(awaits_rebuild), *parts
-            )
-            if self._scripts.epoch != epoch:
-                continue
-            is_held = awaits_rebuild and self._scripts.is_rebuilding
-            if not (is_held or answer.values[0]):
-                return
-            await self._wakings.wait(event)
+        with self._wakings.watching(name) as watch:
+            while True:
+                watch.begin()
+                epoch = self._scripts.epoch
+                # What was awaited in an epoch that is over may be out or not: nothing here knows.
+                awaits_rebuild = any(
+                    token.sequence == _REBUILT or token.generation < epoch for token in tokens
+                )
+                answer = await self._scripts.run_for(
+                    namespace, "awaited", user, int(awaits_rebuild), *parts
+                )
+                if self._scripts.epoch != epoch:
+                    continue
+                is_held = awaits_rebuild and answer.is_rebuilding
+                if not (is_held or answer.values[0]):
+                    return
+                await watch.wait_to_look()
 
     # -- what a node is told
 
     async def receive_orders(self, boot: str) -> list[Order]:
-        while True:
-            event = self._wakings.prepare(boot)
-            answer = await self._scripts.run("inbox", boot)
-            if answer.values[0]:
-                return [read_order(member) for member in answer.values[0]]
-            await self._wakings.wait(event)
+        with self._wakings.watching(boot) as watch:
+            while True:
+                watch.begin()
+                answer = await self._scripts.run("inbox", boot)
+                if answer.values[0]:
+                    return [read_order(member) for member in answer.values[0]]
+                await watch.wait_to_look()
 
     async def confirm(self, order: Order) -> None:
         await self._scripts.run_for(order.namespace, "confirm", order.user, *order.token)
@@ -312,22 +329,22 @@ class RedisStore:
 
     async def get(self, namespace: str, users: Iterable[str]) -> Present:
         answer = await self._scripts.run_for(namespace, "get", *users)
-        found, cursor = _read_present(answer)
-        return Present(found, cursor, self._scripts.is_rebuilding)
+        found, cursor = read_present(answer.values)
+        return Present(found, cursor, answer.is_rebuilding)
 
     async def count(self, namespace: str) -> Count:
         answer = await self._scripts.run_for(namespace, "count")
         generation, sequence, users = answer.values
-        return Count(users, Cursor(generation, sequence), self._scripts.is_rebuilding)
+        return Count(users, Cursor(generation, sequence), answer.is_rebuilding)
 
     async def list_users(self, namespace: str, after: str | None, limit: int) -> Page:
         begin = "-" if after is None else f"({after}"
         answer = await self._scripts.run_for(namespace, "page", begin, limit + 1)
-        found, cursor = _read_present(answer)
+        found, cursor = read_present(answer.values)
         names = list(found)[:limit]
         following = names[-1] if len(found) > limit else None
         shown = {user: found[user] for user in names}
-        return Page(shown, following, cursor, self._scripts.is_rebuilding)
+        return Page(shown, following, cursor, answer.is_rebuilding)
 
     async def snapshot(self, namespace: str) -> Present:
         for _ in range(_SNAPSHOTS):
@@ -391,34 +408,19 @@ class RedisStore:
     async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
         name = f"log:{namespace}"
         self._wakings.follow(name)
-        while True:
-            event = self._wakings.prepare(name)
-            head = (await self.count(namespace)).cursor
-            if head != cursor:
-                return
-            await self._wakings.wait(event)
+        with self._wakings.watching(name) as watch:
+            while True:
+                watch.begin()
+                head = (await self.count(namespace)).cursor
+                if head != cursor:
+                    return
+                await watch.wait_to_look()
 
     # -- parts
 
     def _claimed(self, request: ClaimRequest, answer: Answer) -> Claimed:
-        _, generation, sequence, mine, awaits, _ = answer.values
         self._note_written(answer)
-        orders = (
-            Order(
-                namespace=request.namespace,
-                user=request.user,
-                boot=request.boot,
-                attempt=attempt,
-                token=Cursor(first, second),
-                reason=reason.decode(),
-            )
-            for first, second, attempt, reason in mine
-        )
-        return Claimed(
-            token=Cursor(generation, sequence),
-            orders=tuple(orders),
-            awaits=tuple(Cursor(first, second) for first, second in awaits),
-        )
+        return read_claimed(request, answer.values)
 
     def _note_written(self, answer: Answer) -> Cursor:
         """Count the entries that a script has written; return the cursor of the last one."""
@@ -430,13 +432,3 @@ class RedisStore:
         self._names.pop(boot, None)
         self._epochs.pop(boot, None)
         self._wakings.unsubscribe(f"boot:{boot}")
-
-
-def _read_present(answer: Answer) -> tuple[dict[str, tuple[Seat, ...]], Cursor]:
-    generation, sequence, users, values = answer.values
-    found = {
-        user.decode(): read_seats(generation, value)
-        for user, value in zip(users, values, strict=True)
-        if value is not None
-    }
-    return found, Cursor(generation, sequence)

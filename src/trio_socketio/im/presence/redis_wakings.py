@@ -1,11 +1,14 @@
 """Those who wait for something in Redis, and the messages that wake them."""
 
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio_socketio.redis.redis import Redis
     from trio_socketio.redis.subscriptions import Subscription
 
@@ -17,8 +20,35 @@ MAX_FOLLOWED: Final = 1000
 _ALL: Final = b"*"
 
 
+class Watch:
+    """One task that looks at something, waits, and looks again."""
+
+    __slots__ = ("_woken",)
+
+    def __init__(self) -> None:
+        self._woken = trio.Event()
+
+    def wake(self) -> None:
+        """Have it look again."""
+        self._woken.set()
+
+    def begin(self) -> None:
+        """Note that it is about to look: a message that comes from now on ends the next wait."""
+        if self._woken.is_set():
+            self._woken = trio.Event()
+
+    async def wait(self) -> None:
+        """Wait for a message."""
+        await self._woken.wait()
+
+    async def wait_to_look(self) -> None:
+        """Wait until it is time to look again: for LOOK_S at most, as messages can be lost."""
+        with trio.move_on_after(LOOK_S):
+            await self._woken.wait()
+
+
 class Wakings:
-    """Wakes those who wait. They look by themselves every LOOK_S, as messages may be lost.
+    """Wakes those who wait for something.
 
     Args:
         redis: the connection.
@@ -28,30 +58,33 @@ class Wakings:
     def __init__(self, redis: "Redis", channels: str) -> None:
         self._redis = redis
         self._channels = channels
-        self._events: dict[str, trio.Event] = {}
+        self._watches: dict[str, set[Watch]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._followed: OrderedDict[str, Subscription] = OrderedDict()
 
     # -- waiting
 
-    def prepare(self, name: str) -> trio.Event:
-        """Return what to wait for; called before looking, so that nothing is missed in between."""
-        return self._events.setdefault(name, trio.Event())
-
-    async def wait(self, event: trio.Event) -> None:
-        """Wait until it is time to look again."""
-        with trio.move_on_after(LOOK_S):
-            await event.wait()
+    @contextmanager
+    def watching(self, name: str) -> "Iterator[Watch]":
+        """Be woken under a name while the block runs."""
+        watch = Watch()
+        self._watches.setdefault(name, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[name]
+            watches.remove(watch)
+            if not watches:
+                del self._watches[name]
 
     def wake(self, name: str) -> None:
-        """Wake those who wait for a name."""
-        event = self._events.pop(name, None)
-        if event is not None:
-            event.set()
+        """Wake those who wait under a name."""
+        for watch in self._watches.get(name, ()):
+            watch.wake()
 
     def wake_all(self) -> None:
         """Wake everybody."""
-        for name in tuple(self._events):
+        for name in self._watches:
             self.wake(name)
 
     # -- messages

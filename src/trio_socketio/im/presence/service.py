@@ -342,7 +342,9 @@ class Presence:
         kicked = outcome
         with trio.move_on_after(timeout_s) as scope:  # the seats have ended, whatever comes now
             await insist(lambda: self._store.wait_confirmed(name, user, kicked.tokens))
-        is_confirmed = not scope.cancelled_caught
+            log_now = (await insist(lambda: self._store.count(name))).cursor.generation
+        # A store that has lost claims since then may have lost the kick with them (PRES-91).
+        is_confirmed = not scope.cancelled_caught and log_now == kicked.cursor.generation
         return KickResult(len(kicked.tokens), kicked.cursor, is_confirmed, kicked.nodes)
 
     def end_lost(self, user: str, reason: str) -> int:

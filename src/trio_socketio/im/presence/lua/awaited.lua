@@ -1,7 +1,8 @@
--- user, whether all orders count, then the generations and sequences of claims
-local user, all = ARGV[9], ARGV[10] == '1'
+-- user, 1 to wait for every order of the user and not only for these, then the generations and
+-- sequences of claims
+local user, all = ARGV[11], ARGV[12] == '1'
 local wanted = {}
-for number = 11, #ARGV, 2 do
+for number = 13, #ARGV, 2 do
   wanted[ARGV[number] .. '-' .. ARGV[number + 1]] = true
 end
 local waiting = 0

@@ -3,14 +3,17 @@
 --
 -- KEYS: meta, leases, dead, owned, orders, inbox, and for scripts about one namespace
 --       its head, users, names and log.
--- ARGV: the highest epoch, revision and generation that the caller has seen; the name of the caller,
---       and the revision of its own last write that was answered; the prefix of channels; then, for
---       scripts about one namespace, its name and the bound of its log; then what the script takes.
+-- ARGV: the highest epoch, era, revision and generation that the caller has seen; the name of the
+--       caller, the revision of its own last write that was answered, and the number of its
+--       connection; the prefix of channels; then, for scripts about one namespace, its name and the
+--       bound of its log; then what the script takes.
 --
 -- meta    epoch, revision (of the last write), generations (the last one given to a log), format,
 --         rebuilding (present while nodes may still have claims that this epoch does not know),
---         by:WRITER (the revision of its last write)
--- leases  boot -> "COUNTER REBUILDING WRITER NAME"; a boot that is here is alive
+--         run (of the process of Redis), era (how many such processes there have been),
+--         end:ERA (the last revision of that era), lease (of all nodes, in milliseconds),
+--         by:WRITER ("REVISION CONNECTION": of its last write, and the last one that it has used)
+-- leases  boot -> "COUNTER REBUILDING NAME"; a boot that is here is alive
 -- dead    boots that are not, with score 0 as long as they may have claims or orders left
 -- owned   "BOOT\0NAMESPACE'S LENGTH:NAMESPACE SEQUENCE USER" for every seat
 -- orders  "NAMESPACE'S LENGTH:NAMESPACE USER" -> whom nodes have yet to put out
@@ -20,7 +23,7 @@
 local META, LEASES, DEAD, OWNED, ORDERS, INBOX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local HEAD, USERS, NAMES, LOG = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local FORMAT = 'tsio-presence-1'
-local BY, CHANNELS = 'by:' .. ARGV[4], ARGV[6]
+local BY, CHANNELS = 'by:' .. ARGV[5], ARGV[8]
 
 local function text(number)
   return string.format('%.0f', number)
@@ -44,54 +47,85 @@ local function milliseconds()
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
-local found = redis.call('HMGET', META, 'epoch', 'revision', 'generations', 'rebuilding', 'format', BY)
+local found = redis.call('HMGET', META, 'epoch', 'revision', 'generations', 'rebuilding', 'format', 'era', BY)
 local epoch, revision, generations = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
-local rebuilding = found[4] and 1 or 0
-local seen = {tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])}
-local wrote = tonumber(ARGV[5])
+local rebuilding, era = found[4] and 1 or 0, tonumber(found[6])
+local seen = {epoch = tonumber(ARGV[1]), era = tonumber(ARGV[2]), revision = tonumber(ARGV[3])}
+local wrote, connection = tonumber(ARGV[6]), tonumber(ARGV[7])
 
-if epoch and not (revision and generations and found[5] == FORMAT) then
+if epoch and not (revision and generations and era and found[5] == FORMAT) then
   return refuse(META, 'is not that of a presence store')
 end
 if not epoch and redis.call('EXISTS', unpack(KEYS, 1, 6)) > 0 then
   return refuse_one(1, 6)
 end
 
--- A store that does not have what somebody was told has lost it, and perhaps more (RSTORE-10).
-local lost = not epoch
-  or seen[1] > epoch
-  or (seen[1] == epoch
-    and (seen[2] > revision or wrote > tonumber(found[6] or 0)))
-if lost then
-  local last = math.max(epoch or 0, generations or 0, seen[1], seen[3])
-  local knew = (epoch or 0) + seen[1] > 0
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+-- A connection that was lost may still bring what was sent over it, when its program has gone on over
+-- the next one. It comes too late, and nothing is done (RSTORE-50).
+local by_revision, by_connection = string.match(found[7] or '', '^(%d+) (%d+)$')
+by_revision, by_connection = tonumber(by_revision or 0), tonumber(by_connection or -1)
+if connection < by_connection then
+  return {'OVERTAKEN', epoch, era, revision, generations, rebuilding, 0}
+end
+if epoch and connection > by_connection then
+  local run = run_id()
+  if run ~= redis.call('HGET', META, 'run') then -- it was started anew, or another one took its place
+    redis.call('HSET', META, 'end:' .. text(era), text(revision), 'era', text(era + 1), 'run', run)
+    era = era + 1
+  end
+  redis.call('HSET', META, BY, text(by_revision) .. ' ' .. text(connection))
+end
+
+-- Whether somebody was told of a write that the store does not have: one behind the last of its own
+-- process, or behind where the process of that time has ended as far as this one knows (RSTORE-10).
+local function has_lost()
+  if seen.epoch ~= epoch then
+    return seen.epoch > epoch
+  elseif seen.era == era then
+    return seen.revision > revision or wrote > by_revision
+  elseif seen.era > era then
+    return true
+  end
+  local last = tonumber(redis.call('HGET', META, 'end:' .. text(seen.era)) or -1)
+  return seen.revision > last or wrote > by_revision
+end
+
+if not epoch or has_lost() then
+  local last = math.max(epoch or 0, generations or 0, seen.epoch, tonumber(ARGV[4]))
+  local knew = (epoch or 0) + seen.epoch > 0
   epoch = math.max(milliseconds(), last + 1)
-  revision, generations, rebuilding = 0, epoch, knew and 1 or 0
+  era, revision, generations, rebuilding = 1, 0, epoch, knew and 1 or 0
   -- Commands that need memory come first, here and everywhere: without memory, nothing is changed.
-  redis.call('HSET', META, 'epoch', text(epoch), 'revision', 0, 'generations', text(epoch), 'format', FORMAT)
+  redis.call('HSET', META, 'epoch', text(epoch), 'era', 1, 'revision', 0, 'generations', text(epoch),
+    'format', FORMAT, 'run', run_id())
   for _, name in ipairs(redis.call('HKEYS', META)) do
-    if string.sub(name, 1, 3) == 'by:' then
+    if string.match(name, '^by:') or string.match(name, '^end:') then
       redis.call('HDEL', META, name)
     end
   end
+  redis.call('HSET', META, BY, '0 ' .. text(connection))
   if knew then
     redis.call('HSET', META, 'rebuilding', 1)
   end
-  redis.call('DEL', LEASES, OWNED, ORDERS, INBOX)
+  redis.call('UNLINK', LEASES, OWNED, ORDERS, INBOX)
   redis.call('PUBLISH', CHANNELS .. 'epoch', text(epoch))
 end
 
 local has_written = 0
 
 local function answer(status, ...)
-  return {status, epoch, revision, generations, rebuilding, has_written, ...}
+  return {status, epoch, era, revision, generations, rebuilding, has_written, ...}
 end
 
 -- Begins a change. It comes before all other changes of a script, so that one which finds no memory,
 -- or may not write, changes nothing.
 local function write()
   revision = revision + 1
-  redis.call('HSET', META, 'revision', text(revision), BY, text(revision))
+  redis.call('HSET', META, 'revision', text(revision), BY, text(revision) .. ' ' .. text(connection))
   has_written = 1
 end
 
@@ -112,7 +146,8 @@ local function fence(boot)
   redis.call('PUBLISH', CHANNELS .. 'confirmed', '*')
 end
 
-local function named(value)
-  local counter, flag, writer, name = string.match(value, '^(%d+) (%d) (%S+) (.*)$')
-  return tonumber(counter), tonumber(flag), writer, name
+-- Read a lease; nothing if it is not one.
+local function read_lease(value)
+  local counter, flag, name = string.match(value, '^(%d+) (%d) (.*)$')
+  return tonumber(counter), tonumber(flag), name
 end

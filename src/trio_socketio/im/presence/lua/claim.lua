@@ -1,7 +1,7 @@
 -- user, boot, node, id, attempt, policy, maximum, takeover, recovers
-local user, boot, policy = ARGV[9], ARGV[10], ARGV[14]
-local request = {boot = boot, node = ARGV[11], id = ARGV[12], attempt = tonumber(ARGV[13])}
-local maximum, takeover, recovers = tonumber(ARGV[15]), ARGV[16], ARGV[17] == '1'
+local user, boot, policy = ARGV[11], ARGV[12], ARGV[16]
+local request = {boot = boot, node = ARGV[13], id = ARGV[14], attempt = tonumber(ARGV[15])}
+local maximum, takeover, recovers = tonumber(ARGV[17]), ARGV[18], ARGV[19] == '1'
 
 if not is_alive(boot) then -- PRES-21
   return not_alive(boot)

@@ -1,5 +1,5 @@
 -- user, and the generation and sequence of the claim whose client is out
-local user, token = ARGV[9], {tonumber(ARGV[10]), tonumber(ARGV[11])}
+local user, token = ARGV[11], {tonumber(ARGV[12]), tonumber(ARGV[13])}
 local orders = orders_of(user)
 for number, one in ipairs(orders) do
   if one[1] == token[1] and one[2] == token[2] then

@@ -1,30 +1,26 @@
--- name, boot
-local name, boot = ARGV[7], ARGV[8]
-local MOST_WRITERS = 10000
+-- name, boot, lease in milliseconds
+local name, boot, lease = ARGV[9], ARGV[10], ARGV[11]
 if redis.call('ZSCORE', DEAD, boot) then -- PRES-22
   return answer('FENCED')
 end
 write()
-local before = {}
+local before, others = {}, 0
 local leases = redis.call('HGETALL', LEASES)
 for number = 1, #leases, 2 do
-  local _, _, _, other = named(leases[number + 1])
-  if other == name and leases[number] ~= boot then -- PRES-23
-    before[#before + 1] = leases[number]
-    fence(leases[number])
-  end
-end
-if redis.call('HLEN', META) > MOST_WRITERS then -- most of them are programs that ended long ago
-  local living = {[BY] = true}
-  for _, value in ipairs(redis.call('HVALS', LEASES)) do
-    local _, _, writer = named(value)
-    living['by:' .. writer] = true
-  end
-  for _, field in ipairs(redis.call('HKEYS', META)) do
-    if string.sub(field, 1, 3) == 'by:' and not living[field] then
-      redis.call('HDEL', META, field)
+  local _, _, other = read_lease(leases[number + 1])
+  if leases[number] ~= boot then
+    if other == name then -- PRES-23
+      before[#before + 1] = leases[number]
+      fence(leases[number])
+    else
+      others = others + 1
     end
   end
 end
-redis.call('HSET', LEASES, boot, '1 0 ' .. ARGV[4] .. ' ' .. name)
+local common = redis.call('HGET', META, 'lease')
+if others > 0 and common and common ~= lease then -- RSTORE-35
+  return answer('LEASE', common)
+end
+redis.call('HSET', META, 'lease', lease)
+redis.call('HSET', LEASES, boot, '1 0 ' .. name)
 return answer('OK', before)

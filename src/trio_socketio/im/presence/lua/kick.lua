@@ -1,5 +1,5 @@
 -- user
-local user = ARGV[9]
+local user = ARGV[11]
 local seats = load(user)
 if #seats == 0 then
   return answer('ABSENT', generation, sequence)

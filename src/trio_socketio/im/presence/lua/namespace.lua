@@ -1,6 +1,6 @@
 -- What scripts about one namespace begin with, behind begin.lua.
 
-local NAMESPACE, MAX_EVENTS = ARGV[7], ARGV[8]
+local NAMESPACE, MAX_EVENTS = ARGV[9], ARGV[10]
 local IDLE_MS = 86400000 -- for how long the log of a namespace without users is kept
 
 local head = redis.call('HMGET', HEAD, 'epoch', 'generation', 'sequence')
@@ -12,7 +12,7 @@ if tonumber(head[1]) ~= epoch then -- it is new, or of an epoch that is over
   generations = redis.call('HINCRBY', META, 'generations', 1)
   generation, sequence = generations, 0
   redis.call('HSET', HEAD, 'epoch', text(epoch), 'generation', text(generation), 'sequence', 0)
-  redis.call('DEL', USERS, NAMES, LOG)
+  redis.call('UNLINK', USERS, NAMES, LOG)
   redis.call('PEXPIRE', HEAD, IDLE_MS)
 end
 

@@ -1,5 +1,5 @@
 -- the generation and sequence of a cursor; how many entries
-local from, behind, limit = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
+local from, behind, limit = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
 if from ~= generation or behind > sequence then -- PRES-32
   return answer('CHANGED', generation, sequence)
 end

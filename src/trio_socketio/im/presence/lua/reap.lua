@@ -1,5 +1,5 @@
 -- boot, limit: end claims of a dead one in this namespace
-local boot, limit = ARGV[9], ARGV[10]
+local boot, limit = ARGV[11], ARGV[12]
 if is_alive(boot) then
   return answer('ALIVE')
 end

@@ -1,7 +1,7 @@
 -- user, boot, node, id, attempt, policy, maximum, and the generation and sequence of the token it had
-local user, boot, policy, maximum = ARGV[9], ARGV[10], ARGV[14], tonumber(ARGV[15])
-local request = {boot = boot, node = ARGV[11], id = ARGV[12], attempt = tonumber(ARGV[13])}
-local before = {tonumber(ARGV[16]), tonumber(ARGV[17])}
+local user, boot, policy, maximum = ARGV[11], ARGV[12], ARGV[16], tonumber(ARGV[17])
+local request = {boot = boot, node = ARGV[13], id = ARGV[14], attempt = tonumber(ARGV[15])}
+local before = {tonumber(ARGV[18]), tonumber(ARGV[19])}
 
 if not is_alive(boot) then
   return not_alive(boot)

@@ -1,6 +1,6 @@
 -- user, boot, attempt, the generation and sequence of the token (0 if it is not known), reason
-local user, boot, attempt = ARGV[9], ARGV[10], tonumber(ARGV[11])
-local token, reason = {tonumber(ARGV[12]), tonumber(ARGV[13])}, ARGV[14]
+local user, boot, attempt = ARGV[11], ARGV[12], tonumber(ARGV[13])
+local token, reason = {tonumber(ARGV[14]), tonumber(ARGV[15])}, ARGV[16]
 
 if not is_alive(boot) then -- PRES-21
   return not_alive(boot)

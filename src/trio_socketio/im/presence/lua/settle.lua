@@ -1,7 +1,7 @@
 -- an epoch for which somebody has seen a whole lease pass
-if rebuilding == 1 and tonumber(ARGV[7]) == epoch then
+if rebuilding == 1 and tonumber(ARGV[9]) == epoch then
   for _, value in ipairs(redis.call('HVALS', LEASES)) do
-    local _, flag = named(value)
+    local _, flag = read_lease(value)
     if flag == 1 then -- it is at it
       return answer('OK')
     end
