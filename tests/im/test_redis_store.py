@@ -18,7 +18,7 @@ from trio_socketio.im.presence import KickResult, Presence, redis_wakings
 from trio_socketio.im.presence import redis_store as module
 from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.redis_store import RedisStore
-from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
+from trio_socketio.im.presence.store import CLAIM_S, NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.presence_claims import (
     Claimed,
     ClaimRef,
@@ -34,7 +34,7 @@ from trio_socketio.protocol.presence_log import CursorExpired, Entries, Generati
 
 CHAT = "/chat"
 TAG = "tsio:{presence#0}:"
-KEYS = ("meta", "leases", "dead", "owned", "orders", "inbox")
+KEYS = ("meta", "leases", "dead", "owned", "orders", "inbox", "kicked")
 
 
 @pytest.fixture(scope="module")
@@ -453,7 +453,14 @@ def test_no_clock_of_the_server_judges_anything() -> None:
         assert text.count("'TIME'") == (script.name == "begin.lua")
         for line in text.splitlines():
             if "milliseconds()" in line and "function" not in line:
-                told = ("local at", "epoch = math.max", "finish(", "local now", "local at, count")
+                told = (
+                    "local at",
+                    "epoch = math.max",
+                    "finish(",
+                    "local now",
+                    "deadline",
+                    "return answer",
+                )
                 assert any(one in line for one in told), (script.name, line)
 
 
@@ -885,3 +892,48 @@ async def test_a_kick_that_was_lost_is_not_confirmed(server: RedisServer) -> Non
     (result,) = results
     assert result.done == 1
     assert not result.confirmed
+
+
+@pytest.mark.req("RSTORE-54")
+@pytest.mark.parametrize("is_dead", [False, True])
+@trio_test
+async def test_a_kicked_client_does_not_come_back_with_its_node(
+    server: RedisServer, *, is_dead: bool
+) -> None:
+    async with two_stores(server) as (one, other):
+        old = (await claim(one, "ann", 1)).token
+        if is_dead:
+            await one.retire("a1")
+        assert isinstance(await other.kick(CHAT, "ann"), Kicked)
+        await one.retire("a1")
+        assert await other.reap("a1") == 0
+        await one.enroll("a", "a2")
+        assert isinstance(await one.reassert(asking("ann", 1, "a2"), old), Stale)
+        (order,) = await one.receive_orders("a2")
+        assert order.reason == "kicked"
+        assert await seats(one) == {}
+        await claim(other, "ann", 2, "b1")  # a new login is another matter
+        assert await seats(one) == {"ann": ["id-2"]}
+
+
+@pytest.mark.req("RSTORE-55")
+@trio_test
+async def test_a_claim_that_comes_too_late_is_not_made(redis_server: RedisServer) -> None:
+    async with open_redis(redis_server.url) as redis, open_redis(redis_server.url) as another:
+        store, other = RedisStore(redis), RedisStore(another)
+        await store.enroll("a", "a1")
+        await other.enroll("b", "b1")
+        await claim(store, "bob", 1)  # so that the script is there
+        await claim(other, "ann", 1, "b1")
+        await store.expired()
+        redis_server.freeze()
+        try:
+            with trio.move_on_after(0.1) as given_up:
+                await store.claim(asking("ann", 2))
+            assert given_up.cancelled_caught
+            await trio.sleep(CLAIM_S)
+        finally:
+            redis_server.thaw()
+        assert await seats(other) == {"ann": ["id-1"], "bob": ["id-1"]}
+        await claim(store, "ann", 3)
+        assert await seats(other) == {"ann": ["id-3"], "bob": ["id-1"]}

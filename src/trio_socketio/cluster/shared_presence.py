@@ -1,6 +1,5 @@
 """What a node keeps in Redis together with all others, beside messages: who is online."""
 
-import logging
 from typing import TYPE_CHECKING
 
 from trio_socketio.im.presence.redis_settings import RedisSettings
@@ -14,17 +13,12 @@ if TYPE_CHECKING:
     from trio_socketio.im.presence.service import Presence
     from trio_socketio.protocol.presence_claims import Fenced
 
-log = logging.getLogger(__name__)
-
 
 class NamedStore(RedisStore):
     """Gives this node no lease as long as another one has its name (CLUS-17).
 
     A lease ends the one that the node of this name had before. A node that stood still, and whose
     name was taken meanwhile, would end that of its successor, which would do the same in turn.
-
-    It also tells if another node goes by leases of another length (CLUS-18). One of the two would
-    end leases that still count, so that users could be in twice.
 
     Args:
         cluster: knows whether the name is this node's.
@@ -37,32 +31,12 @@ class NamedStore(RedisStore):
             cluster.redis, prefix=prefix, lease_s=options.lease_s, max_events=options.max_events
         )
         self._cluster = cluster
-        self._discord = ""
-
-    @property
-    def fault(self) -> str:
-        return super().fault or self._discord
 
     async def enroll(self, node: str, boot: str) -> "tuple[str, ...] | Fenced":
         fault = self._cluster.nodes.fault
         if fault:
             raise StoreUnavailable(fault)
         return await super().enroll(node, boot)
-
-    async def expired(self) -> list[str]:
-        before, self._discord = self._discord, self._find_discord()
-        if self._discord and not before:
-            log.error("presence: %s", self._discord)
-        return await super().expired()
-
-    def _find_discord(self) -> str:
-        for other in self._cluster.nodes.others():
-            if other.lease_s not in (None, self.lease_s):
-                return (
-                    f"the node {other.name!r} has [presence] lease_s = {other.lease_s:g}, and this "
-                    f"one {self.lease_s:g}: stop all nodes, and give all of them the same"
-                )
-        return ""
 
 
 class SharedPresence:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TAG: Final = "{presence#0}"
 """All keys have it, so that a Redis Cluster would keep them on one server. 0 is the partition."""
 
-_STORE_KEYS: Final = ("meta", "leases", "dead", "owned", "orders", "inbox")
+_STORE_KEYS: Final = ("meta", "leases", "dead", "owned", "orders", "inbox", "kicked")
 _NAMESPACE_KEYS: Final = ("head", "users", "names", "log")
 _ABOUT_NODES: Final = (
     *("enroll", "renew", "rebuilt", "watch", "settle", "fence", "owned", "forget", "inbox"),
@@ -136,6 +136,8 @@ class PresenceScripts:
         self.is_rebuilding = bool(rebuilding)
         if status == b"LOST":
             raise StoreUnavailable("Redis has lost presence data; the nodes are restoring it")
+        if status == b"LATE":
+            raise StoreUnavailable("it came to Redis too late, and was not done")
         return Answer(status.decode(), epoch, bool(rebuilding), values)
 
     async def _execute(

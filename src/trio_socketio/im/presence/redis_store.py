@@ -20,7 +20,7 @@ from trio_socketio.im.presence.redis_records import (
 )
 from trio_socketio.im.presence.redis_scripts import Answer, PresenceScripts
 from trio_socketio.im.presence.redis_wakings import Wakings
-from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
+from trio_socketio.im.presence.store import CLAIM_S, NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.lease_watch import LeaseWatch
 from trio_socketio.protocol.presence_claims import (
     Absent,
@@ -102,6 +102,8 @@ class RedisStore:
         self._wakings = Wakings(redis, channels)
         self._scripts = PresenceScripts(redis, prefix, channels, max_events, self._wakings.wake_all)
         self._watch = LeaseWatch(lease_s)
+        self._time_ms = 0  # of the server, as it was last told
+        self._time_at = 0.0  # when that was
         self._written: Counter[EntryType] = Counter()
         self._names: dict[str, str] = {}  # of the nodes, by boot
         self._epochs: dict[str, int] = {}  # in which boots were enrolled or have rebuilt
@@ -176,7 +178,8 @@ class RedisStore:
         asked_at = self._clock()
         answer = await self._scripts.run("watch")
         now = self._clock()
-        found, dead = answer.values
+        found, dead, self._time_ms = answer.values
+        self._time_at = now
         leases = {
             boot.decode(errors="replace"): value.decode(errors="replace")
             for boot, value in zip(found[::2], found[1::2], strict=True)
@@ -239,6 +242,7 @@ class RedisStore:
             request.maximum,
             request.takeover,
             int(request.recovers),
+            self._server_time_ms(CLAIM_S),
         )
         if answer.status == "FENCED":
             return Fenced()
@@ -421,6 +425,15 @@ class RedisStore:
     def _claimed(self, request: ClaimRequest, answer: Answer) -> Claimed:
         self._note_written(answer)
         return read_claimed(request, answer.values)
+
+    def _server_time_ms(self, from_now_s: float) -> int:
+        """Return what the clock of the server will show, or a little less; 0 if that is not known.
+
+        A clock that jumps makes claims fail, or late ones succeed, until it is told anew.
+        """
+        if not self._time_ms:
+            return 0
+        return self._time_ms + int((self._clock() - self._time_at + from_now_s) * 1000)
 
     def _note_written(self, answer: Answer) -> Cursor:
         """Count the entries that a script has written; return the cursor of the last one."""

@@ -7,7 +7,7 @@ import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.presence.claims import LEASE_ENDED, Claim
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import CLAIM_S, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
 
-STORE_S: Final = 1.5
+STORE_S: Final = CLAIM_S
 """The time in which the store has to answer a claim. After it, the outcome is unknown, and the
 client is refused: within two seconds of its CONNECT, whatever has become of the store."""
 

@@ -1,7 +1,7 @@
 """The interface of a presence store. In any store, each transition is one step."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.protocol.presence_claims import (
@@ -28,6 +28,8 @@ from trio_socketio.protocol.presence_log import (
     GenerationChanged,
 )
 
+CLAIM_S: Final = 1.5
+"""The time in which a store that is reached over a network makes a claim, or does not make it."""
 MAX_USERS_ASKED: int = 1000
 """The number of users that one `get` may name."""
 

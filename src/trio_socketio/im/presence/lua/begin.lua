@@ -1,7 +1,7 @@
 -- What every script of the presence store begins with. Nothing here uses a clock to judge anything:
 -- TIME only dates entries of the log, and begins an epoch with a number that was never used.
 --
--- KEYS: meta, leases, dead, owned, orders, inbox, and for scripts about one namespace
+-- KEYS: meta, leases, dead, owned, orders, inbox, kicked, and for scripts about one namespace
 --       its head, users, names and log.
 -- ARGV: the highest epoch, era, revision and generation that the caller has seen; the name of the
 --       caller, the revision of its own last write that was answered, and the number of its
@@ -18,10 +18,12 @@
 -- owned   "BOOT\0NAMESPACE'S LENGTH:NAMESPACE SEQUENCE USER" for every seat
 -- orders  "NAMESPACE'S LENGTH:NAMESPACE USER" -> whom nodes have yet to put out
 -- inbox   the same orders, by boot and in the order in which they were given
+-- kicked  "NAMESPACE'S LENGTH:NAMESPACE USER" -> the token of a claim that was ended by a kick which
+--         its node has not confirmed; kept for a day
 -- head    epoch, generation, sequence (of the last entry); users: user -> seats; names: the users
 
 local META, LEASES, DEAD, OWNED, ORDERS, INBOX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local HEAD, USERS, NAMES, LOG = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local KICKED, HEAD, USERS, NAMES, LOG = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local FORMAT = 'tsio-presence-1'
 local BY, CHANNELS = 'by:' .. ARGV[5], ARGV[8]
 
@@ -56,8 +58,8 @@ local wrote, connection = tonumber(ARGV[6]), tonumber(ARGV[7])
 if epoch and not (revision and generations and era and found[5] == FORMAT) then
   return refuse(META, 'is not that of a presence store')
 end
-if not epoch and redis.call('EXISTS', unpack(KEYS, 1, 6)) > 0 then
-  return refuse_one(1, 6)
+if not epoch and redis.call('EXISTS', unpack(KEYS, 1, 7)) > 0 then
+  return refuse_one(1, 7)
 end
 
 local function run_id()
@@ -150,4 +152,11 @@ end
 local function read_lease(value)
   local counter, flag, name = string.match(value, '^(%d+) (%d) (.*)$')
   return tonumber(counter), tonumber(flag), name
+end
+
+-- Remember that a claim was ended by a kick, though its node cannot confirm it: that may keep the
+-- client nevertheless, and ask for the seat again when it is back (RSTORE-54).
+local function note_kicked(field, first, second)
+  redis.call('HSET', KICKED, field, text(first) .. '-' .. text(second))
+  redis.call('PEXPIRE', KICKED, 86400000)
 end

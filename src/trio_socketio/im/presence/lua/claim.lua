@@ -1,8 +1,14 @@
--- user, boot, node, id, attempt, policy, maximum, takeover, recovers
+-- user, boot, node, id, attempt, policy, maximum, takeover, recovers, and until when Redis may take it,
+-- in milliseconds of its own clock (0: whenever)
 local user, boot, policy = ARGV[11], ARGV[12], ARGV[16]
 local request = {boot = boot, node = ARGV[13], id = ARGV[14], attempt = tonumber(ARGV[15])}
 local maximum, takeover, recovers = tonumber(ARGV[17]), ARGV[18], ARGV[19] == '1'
 
+-- It has come when its node waited no more: its client was refused, and may be in elsewhere by now.
+local deadline = tonumber(ARGV[20])
+if deadline > 0 and milliseconds() > deadline then -- RSTORE-55
+  return answer('LATE')
+end
 if not is_alive(boot) then -- PRES-21
   return not_alive(boot)
 end

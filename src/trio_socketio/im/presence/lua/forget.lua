@@ -17,6 +17,8 @@ for _, member in ipairs(members) do
   for _, one in ipairs(value and cmsgpack.unpack(value) or {}) do
     if one[6] ~= member then
       orders[#orders + 1] = one
+    elseif one[5] == 'kicked' then
+      note_kicked(field, one[1], one[2])
     end
   end
   if #orders > 0 then

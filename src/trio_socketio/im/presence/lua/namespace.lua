@@ -6,7 +6,7 @@ local IDLE_MS = 86400000 -- for how long the log of a namespace without users is
 local head = redis.call('HMGET', HEAD, 'epoch', 'generation', 'sequence')
 local generation, sequence = tonumber(head[2]), tonumber(head[3])
 if not head[1] and redis.call('EXISTS', HEAD, USERS, NAMES, LOG) > 0 then
-  return refuse_one(7, 10)
+  return refuse_one(8, 11)
 end
 if tonumber(head[1]) ~= epoch then -- it is new, or of an epoch that is over
   generations = redis.call('HINCRBY', META, 'generations', 1)

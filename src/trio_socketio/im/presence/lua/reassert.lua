@@ -28,6 +28,10 @@ local function is_earlier(seat)
   return first < before[1] or (first == before[1] and second <= before[2])
 end
 
+local first, second = string.match(redis.call('HGET', KICKED, PLACE .. user) or '', '^(%d+)-(%d+)$')
+first, second = tonumber(first or 0), tonumber(second or 0)
+local was_kicked = before[1] < first or (before[1] == first and before[2] <= second) -- RSTORE-54
+
 write()
 local at = milliseconds()
 local last
@@ -37,8 +41,8 @@ for _, seat in ipairs(seats) do
     last = seat -- our own under a boot before, or an earlier login
   end
 end
-if not last and #seats >= (policy == 'many' and maximum or 1) then
-  order(user, orders, before, boot, request.attempt, KEPT_OUT)
+if was_kicked or (not last and #seats >= (policy == 'many' and maximum or 1)) then
+  order(user, orders, before, boot, request.attempt, was_kicked and 'kicked' or KEPT_OUT)
   save_orders(user, orders)
   return answer('STALE', generation, sequence, written)
 end

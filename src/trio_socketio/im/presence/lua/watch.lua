@@ -7,4 +7,4 @@ for number = 2, #leases, 2 do
   end
 end
 redis.call('HSET', META, 'watched', 1)
-return answer('OK', leases, redis.call('ZRANGEBYSCORE', DEAD, 0, 0, 'LIMIT', 0, 100))
+return answer('OK', leases, redis.call('ZRANGEBYSCORE', DEAD, 0, 0, 'LIMIT', 0, 100), milliseconds())
