@@ -135,8 +135,8 @@ QUESTIONS = (
         "shared-seats/claims",
         "connects with a JWT that claim a seat in Redis",
         "in memory",
-        0.5,
-        0.7,
+        0.4,
+        0.6,
     ),
     Question(
         "shared-seats/takeovers",

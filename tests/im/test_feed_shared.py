@@ -199,13 +199,16 @@ async def test_who_has_lost_its_turn_is_refused_even_while_it_leaves(
         await wait_all_tasks_blocked()
         assert (frozen.is_active, other.is_active) == (True, True), "it does not know yet"
 
+        began = trio.Event()
+
         async def ack() -> None:
+            began.set()
             with pytest.raises(ValueError, match="another member of the group is active"):
                 await frozen.ack(3)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ack)
-            await trio.lowlevel.checkpoint()
+            await began.wait()
             frozen.peer.end()
         assert other.found.position.sequence == 0
 

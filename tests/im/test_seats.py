@@ -104,6 +104,37 @@ async def test_the_old_client_is_told_before_another_node_lets_the_new_one_in(
 
 @pytest.mark.req("PRES-80")
 @trio_test
+async def test_the_old_client_is_told_first_also_by_a_node_that_is_late(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    async def send() -> None:
+        for _ in range(5):  # the poller sends to others before
+            await trio.lowlevel.checkpoint()
+        done.append("sent")
+
+    async def be_late(_: Session) -> None:
+        nursery.start_soon(send)
+        mock_clock.jump(2 * LEAVES_S)  # this turn took so long
+        await trio.sleep_forever()
+
+    async with running() as world, trio.open_nursery() as nursery:
+        confirm = world.store.confirm
+
+        async def look_first(order: Any) -> None:
+            done.append("confirmed")
+            await confirm(order)
+
+        monkeypatch.setattr(Session, "wait_drained", be_late)
+        monkeypatch.setattr(world.store, "confirm", look_first)
+        await world.come(0, "/newest", "ann")
+        await world.come(1, "/newest", "ann")
+        assert done == ["sent", "confirmed"]
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
 async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

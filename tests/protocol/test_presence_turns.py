@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_turns import (
+    MAX_GROUPS,
     Busy,
     Crowded,
     Gone,
@@ -218,6 +219,15 @@ def test_a_boot_that_is_gone_is_not_waited_for() -> None:
     book.take(G, "b", 1, everybody)
     assert book.take(G, "a", 2, "a".__eq__) == Held(G, "a", 2, None, 0, False)
     assert book.acknowledge(turn, None, everybody) == Lost()
+
+
+def test_a_turn_is_not_given_to_a_boot_that_is_gone() -> None:
+    book = TurnBook()
+    turn = hold(book, "a")
+    book.take(G, "b", 1, everybody)
+    assert not book.give_back(turn, None, "a".__eq__, waits=False)
+    assert len(book) == 0
+    assert MAX_GROUPS == 1000
 
 
 def test_a_group_that_was_taken_anew_is_younger() -> None:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trio_socketio.errors import RedisCommandError, RedisUnavailable
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.redis.commands import Argument
 from trio_socketio.redis.redis import Redis
 
@@ -129,7 +129,7 @@ class PresenceScripts:
         except RedisCommandError as error:
             if error.code == "WRONGTYPE" and name != "kinds":
                 await self._run("kinds", keys, ())  # which raises with its name
-            raise StoreUnavailable(self._note_fault(error)) from None
+            raise self._explain(error) from None
         status, epoch, revision, generations, rebuilding, has_written, *values = reply
         self._note(status, epoch, revision, generations, has_written)
         self.is_rebuilding = bool(rebuilding)
@@ -153,13 +153,14 @@ class PresenceScripts:
         if has_written or status == b"RENEWED":  # both need memory, and a master
             self.fault = ""
 
-    def _note_fault(self, error: RedisCommandError) -> str:
-        """Return why a script was not carried out; remember it if that concerns all of them."""
+    def _explain(self, error: RedisCommandError) -> StoreUnavailable:
+        """Say why a script was not carried out; remember it if that concerns all of them."""
         what = _WHAT_TO_DO.get(error.code)
         told = f"{what} ({error})" if what else f"Redis refuses it: {error}"
-        if f"{self._keys}ns:" not in str(error):
-            self.fault = told
-        return told
+        if f"{self._keys}ns:" in str(error):
+            return NamespaceUnusable(told)
+        self.fault = told
+        return StoreUnavailable(told)
 
 
 def _read(name: str) -> str:

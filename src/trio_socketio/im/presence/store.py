@@ -36,6 +36,13 @@ class StoreUnavailable(TrioSocketIOError):
     """The store has not answered. Whether it has done what it was asked is unknown."""
 
 
+class NamespaceUnusable(StoreUnavailable):
+    """Records of one namespace cannot be used, because others have written them.
+
+    Whoever waits for this namespace must not hold up what concerns other ones.
+    """
+
+
 class PresenceStore(Protocol):
     """Keeps who is online, and the log of it, for all nodes.
 
