@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.presence import checker
 from tests.faults.presence.history import Act, History, Mark, Note, Process, Seen
+from tests.faults.presence.sessions import check_end
 from trio_socketio.protocol.presence_cursor import parse_cursor
 from trio_socketio.protocol.presence_log import Entry, EntryType
 
@@ -131,7 +132,7 @@ def test_a_right_history_is_not_complained_of() -> None:
     history = right()
     assert checker.check(history) == []
     end = history.seen[-1]
-    assert checker.check_end(end, history.processes, history.marks, history.notes) == []
+    assert check_end(end, history.processes, history.marks, history.notes) == []
     assert checker.check_lost(history.log, ["bob"]) == []
 
 
@@ -283,7 +284,7 @@ def test_the_end_has_to_be_right(spoil: Callable[[History], None]) -> None:
     history = right()
     spoil(history)
     end = history.seen[-1]
-    found = checker.check_end(end, history.processes, history.marks, history.notes)
+    found = check_end(end, history.processes, history.marks, history.notes)
     assert found
     assert all("I6" in one for one in found)
 
@@ -293,7 +294,7 @@ def test_clients_of_a_node_that_was_killed_need_no_end() -> None:
     history.processes.append(Process(3, "c", 3003, [joined(8.0, "eve", "E1")]))
     history.marks.append(Mark(9.0, "killed", 3))
     end = history.seen[-1]
-    assert checker.check_end(end, history.processes, history.marks, history.notes) == []
+    assert check_end(end, history.processes, history.marks, history.notes) == []
     assert checker.check(history) == []
 
 

@@ -9,6 +9,7 @@ import trio
 
 from tests.faults.presence.checker import NODE_LOST, check_lost
 from tests.faults.presence.history import Mark, boottime
+from tests.faults.presence.of_redis import is_ready
 from tests.faults.presence.official import official_servers
 from tests.faults.presence.scenarios import scenario
 from tests.faults.presence.world import World
@@ -67,8 +68,10 @@ async def restart(world: World) -> None:
     world.wanted -= set(away)
     await world.crowd.tell("stay away", users=away)
     await world.nodes["a"].kill()
+    started_at = boottime()
     await world.nodes["a"].start()
     since = boottime()
+    world.note("ready after its start", "-", f"{since - started_at:.2f} s", is_right=True)
     world.note_time("old incarnation gone", await world.time_until_right(since, 20), 1.0)
     note_lost(world, away)
 
@@ -126,7 +129,7 @@ async def cut_off(world: World) -> None:
     world.note("readyz", "not ready", why or "ready", is_right=bool(why))
     await trio.sleep(max(0.0, since + 4 * world.lease_s - boottime()))
     relay.is_away = False
-    back, _ = await world.time_until_ready("a", lambda why: why == "", boottime(), 20)
+    back, _ = await world.time_until_ready("a", is_ready, boottime(), 20)
     world.note_time("ready again", back, RETURNS_S)
     await world.enter(world.users[:50], [port])
 

@@ -59,6 +59,11 @@ def count_outs(world: World, since: int) -> int:
     return sum(note.do == "out" for note in world.crowd.notes[since:])
 
 
+def is_ready(why: str | None) -> bool:
+    """Whether /readyz says that a node is ready."""
+    return why == ""
+
+
 async def _log_in_in_vain(world: World, name: str, count: int) -> None:
     """Have strangers log in, and see how soon they are told that they cannot."""
     crowd = world.crowd
@@ -80,9 +85,12 @@ async def stand_still_available(world: World) -> None:
     await trio.sleep(max(0.0, began + 2 * world.lease_s - boottime()))
     world.redis.thaw()
     since = boottime()
-    world.note_time("all right when it is back", await world.time_until_right(since, 20), RIGHT_S)
-    note_quiet(world)
     world.note_count("clients that were closed", count_outs(world, notes))
+    ready = [(await world.time_until_ready(name, is_ready, since, 20))[0] for name in world.nodes]
+    world.note_time("all nodes are ready", None if None in ready else ready[-1], RIGHT_S)
+    await world.enter(world.users[:20])
+    world.note_time("all right, new logins too", await world.time_until_right(since, 20), RIGHT_S)
+    note_quiet(world)
 
 
 @scenario("6b", "Redis stands still for two leases, outage = strict")
@@ -168,15 +176,19 @@ async def flush_scripts(world: World) -> None:
 async def half_open(world: World) -> None:
     relay = world.relays["a"]
     await world.crowd.set_ports(world.ports("a"))
+    users = world.at("a")
     relay.hold()
     since = boottime()
     detected, why = await world.time_until_ready("a", bool, since, 20)
     world.note_time("readyz says so", detected, 5.0)
     world.note("readyz", "a reason", why or "", is_right=bool(why))
+    await world.time_until(lambda: not world.at("a"), since, 20)
+    world.note_closed(len(users), "a", since, world.lease_s)
     right = await world.time_until_right(since, 30)
     world.note_time("all right", right, world.lease_s + RIGHT_S)
+    await trio.sleep(max(0.0, since + 2 * world.lease_s - boottime()))
     relay.go_on()
-    back, _ = await world.time_until_ready("a", lambda why: why == "", boottime(), 20)
+    back, _ = await world.time_until_ready("a", is_ready, boottime(), 20)
     world.note_time("ready again", back, RIGHT_S)
 
 
@@ -224,9 +236,10 @@ async def run_out_of_memory(world: World) -> None:
     world.note_time("not ready", noticed, world.lease_s)
     world.note("readyz", "memory", why or "", is_right="memory" in (why or "").lower())
     await _log_in_in_vain(world, "refused", 20)
+    await trio.sleep(max(0.0, since + 2 * world.lease_s - boottime()))
     world.redis.command("CONFIG", "SET", "maxmemory", "0")
     since = boottime()
-    ready, _ = await world.time_until_ready("a", lambda why: why == "", since, 20)
+    ready, _ = await world.time_until_ready("a", is_ready, since, 20)
     world.note_time("ready again", ready, RIGHT_S)
     world.note_time("all right", await world.time_until_right(since, 30), REBUILT_S)
 
@@ -238,7 +251,8 @@ async def kill_subscribers(world: World) -> None:
             world.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
             await trio.sleep(0.1)
         since = boottime()
-    world.note_time("all right", await world.time_until_right(since, 20), RIGHT_S)
+    # Pauses before connecting again have grown to 2 s, and those before logging in again as well.
+    world.note_time("all right", await world.time_until_right(since, 20), REBUILT_S)
     counts = [await node.count("tsio_redis_reconnects_total") for node in world.nodes.values()]
     least = min(counts)
     world.note("reconnects of each node", "some", f"{least:,.0f} or more", is_right=least > 0)

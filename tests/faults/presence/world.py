@@ -15,6 +15,7 @@ from tests.faults.presence.crowd import Crowd, open_crowd
 from tests.faults.presence.history import History, boottime
 from tests.faults.presence.nodes import Node
 from tests.faults.presence.reader import Reader, follow
+from tests.faults.presence.sessions import check_end
 from tests.faults.relay import Relay, open_relay
 from tests.redis_server import RedisServer, running_redis
 from trio_socketio import open_redis
@@ -235,7 +236,7 @@ class World:
         self.read_acts()
         history = self.history
         self.complaints += checker.check(history)
-        self.complaints += checker.check_end(state, history.processes, history.marks, history.notes)
+        self.complaints += check_end(state, history.processes, history.marks, history.notes)
         self.complaints += self.reader.complaints
         if self.wanted != set(state.users or ()):
             lost = sorted(self.wanted - set(state.users or ()))
