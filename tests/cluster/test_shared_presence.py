@@ -1,6 +1,6 @@
 """The store of a node: it has no lease under a name that is another node's."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from tests.redis_server import RedisServer
@@ -12,19 +12,8 @@ from trio_socketio.im.presence import PresenceOptions, StoreUnavailable
 from trio_socketio.protocol.presence_claims import Renewal
 
 
-class _Node(NamedTuple):
-    name: str
-    lease_s: float | None
-
-
 class _Nodes:
     fault = ""
-
-    def __init__(self) -> None:
-        self.all = [_Node("b", 5.0), _Node("c", None)]
-
-    def others(self) -> list[_Node]:
-        return self.all
 
 
 class _Cluster:
@@ -51,23 +40,3 @@ async def test_a_node_without_its_name_does_not_end_the_lease_of_the_one_that_ha
             await late.enroll("a", "3")
         assert await store.renew("2") is Renewal.RENEWED
         assert await late.renew("1") is Renewal.ENDED
-
-
-@pytest.mark.req("CLUS-18")
-@trio_test
-async def test_nodes_with_leases_of_different_lengths_are_told_once(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_redis(redis_server.url) as redis:
-        cluster: Any = _Cluster(redis)
-        store = NamedStore(cluster, "tsio", PresenceOptions(lease_s=5.0))
-        await store.expired()
-        assert store.fault == ""
-        cluster.nodes.all.append(_Node("d", 10.0))
-        for _ in range(3):
-            await store.expired()
-        assert store.fault.startswith("the node 'd' has [presence] lease_s = 10, and this one 5:")
-        assert caplog.text.count("the node 'd' has") == 1
-        cluster.nodes.all.pop()
-        await store.expired()
-        assert store.fault == ""

@@ -310,7 +310,6 @@ class ClusterNodes:
     def _facts(self) -> NodeFacts:
         backends = self._backends()
         presence = presence_of(self._server)
-        shares_presence = presence is not None and presence.store.is_shared
         return NodeFacts(
             name=self.name,
             boot=self._machine.own.boot,
@@ -322,8 +321,7 @@ class ClusterNodes:
             connections=self._server.statistics().sessions,
             backends=backends.events,
             authenticators=backends.authenticate,
-            shares_presence=shares_presence,
-            lease_s=presence.store.lease_s if presence is not None and shares_presence else None,
+            shares_presence=presence is not None and presence.store.is_shared,
         )
 
     def _on_gap(self) -> None:

@@ -50,7 +50,6 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         backends: the namespaces whose events a backend on this node handles.
         authenticators: the namespaces whose clients a backend on this node identifies.
         shares_presence: whether its seats are in a store that other nodes have, too.
-        lease_s: how long leases last in that store, as the node is configured.
     """
 
     name: NodeName
@@ -64,7 +63,6 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backends: _Namespaces = ()
     authenticators: _Namespaces = ()
     shares_presence: bool = False
-    lease_s: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):
