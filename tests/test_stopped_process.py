@@ -1,4 +1,4 @@
-"""A server process that is stopped for longer than its lease, then goes on."""
+"""A server process that is stopped for longer than its lease, and then goes on."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""An app that holds a lease of its own, and cuts its clients off when that may have ended.
+"""An app that holds a lease of its own, and aborts its sessions when the lease may have ended.
 
 Run by the tests as `trio-socketio serve --app tests/apps/lease_app.py:create`.
 """

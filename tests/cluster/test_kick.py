@@ -1,4 +1,4 @@
-"""users.kick from any node, where clients have seats in the store of all nodes or in others."""
+"""users.kick from any node, for nodes that share a presence store and nodes that do not."""
 
 from secrets import token_hex
 from typing import Any

@@ -1,4 +1,4 @@
-"""The store of a node: it has no lease under a name that is another node's."""
+"""The store of a node gives no lease under a name that another node has."""
 
 from typing import Any
 

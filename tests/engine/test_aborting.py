@@ -1,4 +1,4 @@
-"""Sessions that are cut off: nothing of what waits is sent, and their clients come back."""
+"""Aborted sessions: nothing that is queued is sent, and their clients reconnect."""
 
 import socket
 from typing import Any

@@ -1,4 +1,4 @@
-"""The checker of presence finds every kind of violation in a history that somebody has made up."""
+"""The checker of presence finds every kind of violation in invented histories."""
 
 from collections.abc import Callable
 from dataclasses import replace

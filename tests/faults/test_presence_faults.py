@@ -1,4 +1,4 @@
-"""Faults of nodes and of Redis, in short; the whole length, and the other ones: `make faults`."""
+"""Short forms of some faults of nodes and Redis; `make faults` plays all, at full length."""
 
 import pytest
 from trio.testing import trio_test

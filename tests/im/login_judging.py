@@ -1,4 +1,4 @@
-"""What a run of logins has shown, and whether it is as it must be."""
+"""Judges the results of a run of logins."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A store in memory for several servers of a test, which is to them what Redis is to nodes."""
+"""A store in memory that several servers of a test share, as nodes share a Redis."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Those who follow the log of a store that has lost everything, on two nodes of a real Redis."""
+"""Readers of the log after a real Redis has lost everything, on two nodes."""
 
 from pathlib import Path
 from typing import Any

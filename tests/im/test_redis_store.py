@@ -1,4 +1,4 @@
-"""The presence store on a real Redis: what it promises beyond what every store does."""
+"""The presence store on a real Redis: what it promises beyond the contract of every store."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""One node at a time serves a group, and the position of the group is nobody's to lose."""
+"""One node at a time serves a group, and no node can lose the position of the group."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The webhook where several nodes share a store: one of them posts, in order over all changes."""
+"""The webhook of nodes that share a store: one posts at a time, and the order is kept."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Official clients whose sessions are cut off: they come back by themselves."""
+"""Official clients whose sessions were aborted reconnect by themselves."""
 
 import json
 import shutil

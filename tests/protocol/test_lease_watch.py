@@ -1,4 +1,4 @@
-"""A watcher judges leases by its own clock, and by nothing that it has not seen itself."""
+"""A watcher judges leases only by its own clock and its own observations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The turns of groups, as one book says what each step does."""
+"""The book of turns: what each step does."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is said about a program that stood still: no more than it can know."""
+"""The explanation of a standstill says no more than the program can know."""
 
 import re
 import time

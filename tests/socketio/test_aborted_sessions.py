@@ -1,4 +1,4 @@
-"""The sockets of sessions that are cut off, and a lease that ends while a server serves."""
+"""The sockets of aborted sessions, and a lease that ends while a server serves."""
 
 import time
 from collections.abc import AsyncIterator

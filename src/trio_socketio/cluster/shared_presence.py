@@ -1,4 +1,4 @@
-"""What a node keeps in Redis together with all others, beside messages: who is online."""
+"""The presence that a node shares with all others through Redis: the store and the turns."""
 
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class NamedStore(RedisStore):
-    """Gives this node no lease as long as another one has its name (CLUS-17).
+    """A store that gives this node no lease while another node has its name (CLUS-17).
 
-    A lease ends the one that the node of this name had before. A node that stood still, and whose
-    name was taken meanwhile, would end that of its successor, which would do the same in turn.
+    A new lease ends the previous one of the same name. If a node stood still and its name was taken
+    in the meantime, it would end the lease of its successor, which would then do the same to it.
 
     Args:
-        cluster: knows whether the name is this node's.
+        cluster: knows whether this node has its name.
         prefix: begins the names of keys and channels.
         options: of the store.
     """
@@ -40,19 +40,18 @@ class NamedStore(RedisStore):
 
 
 class SharedPresence:
-    """The store of a node, the turns of groups beside it, and whether Redis is fit for them.
+    """The presence store of a node, the turns of groups, and a check of the settings of Redis.
 
     Args:
         cluster: has the connection.
         prefix: begins the names of keys and channels.
         options: of the store.
-        presence: takes part in the turns under its boots; it gets the store.
+        presence: its boots hold the turns, and it is given the store.
 
     Attributes:
-        settings: of Redis.
-        store: has the seats of all nodes.
-        turns: of the groups of backends, whichever nodes they are connected to, and of the nodes in
-            posting to the webhook.
+        settings: those of Redis.
+        store: the seats of all nodes.
+        turns: which node serves a group of backends, and which one posts to the webhook.
     """
 
     def __init__(

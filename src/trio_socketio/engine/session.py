@@ -42,9 +42,9 @@ MAX_PAUSE_S: Final = 30.0
 
 
 RESTART: Final = "service restart"
-"""The reason of a session that this node may not go on with."""
+"""The reason of a session that this node may no longer serve."""
 
-_SERVICE_RESTART: Final = 1012  # WebSocket close code: the client should come back
+_SERVICE_RESTART: Final = 1012  # WebSocket close code: the client should reconnect
 
 
 class Owner(Protocol):
@@ -57,10 +57,10 @@ class Owner(Protocol):
     packets_dropped: int
     """The number of packets for sessions that were gone or too far behind."""
     session_joined: "Callable[[Session], None]"
-    """Takes note that a client has joined a namespace."""
+    """Notes that a client has joined a namespace."""
 
     def session_closed(self, session: "Session", transport: "Transport", /) -> None:
-        """Log that a session closes, whose last transport this was."""
+        """Log that a session closes, and which transport was its last one."""
 
     def session_ended(self, session: "Session", /) -> None:
         """Forget a session of which nothing is left."""
@@ -290,20 +290,20 @@ class Session:
             self._break_off(reason)
 
     def abort(self, reason: str = RESTART) -> None:
-        """End it at once, since this node may not act for the client any more. Only marks it.
+        """End the session at once, because this node may no longer act for the client.
 
-        Nothing is sent of what waits, and no event is handled that waits for its handler. Official
-        clients connect again, to a node that may serve them.
+        This only marks the session. Queued output is not sent, and events that wait for their
+        handlers are not handled. Official clients reconnect, to a node that may serve them.
 
         Args:
-            reason: what the listener is told.
+            reason: the reason that the listener is given.
         """
         self._owner.poller.check_thread()
         if not self.is_closed:
             self.aborted = True
             if self._upgrade is not None:
                 self._upgrade.sever(_SERVICE_RESTART)
-            # LEASE-46, LEASE-51: what is sent from now on is dropped and counted as well.
+            # LEASE-46, LEASE-51: whatever is sent from now on is dropped and counted as well.
             self._owner.packets_dropped += self._transport.sever(_SERVICE_RESTART)
             self._break_off(reason)  # LEASE-50, LEASE-53
 

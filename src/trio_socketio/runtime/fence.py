@@ -1,10 +1,10 @@
-"""Notices that a lease has ended unseen, before the program goes on as if it still held it.
+"""Notices that a lease has ended, before the program goes on as if it still held it.
 
-A process can stand still for longer than its lease lasts: it was stopped, its machine was asleep,
-or a handler has blocked. By then others may have taken over what it had. So the poller looks at the
-clock before it handles or sends anything more, and has the holder of the lease give up first. Only
-a process that stands still between that look and the action itself can still be late; what it does
-then is what it was about to do when it stopped.
+A process can stand still for longer than its lease lasts, because it was stopped, its machine was
+asleep, or a handler has blocked it. By then others may have taken over its work. So the poller
+reads the clock before it handles or sends anything more, and has the holder of the lease give up
+first. A process that is stopped between reading the clock and the action itself still completes
+that action, and nothing else.
 """
 
 import logging
@@ -17,23 +17,23 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
-"""When a user that has failed is called again: as long as it has not given up, two nodes may hold
-what its lease was for."""
+"""The time after which a holder that has failed is called again. As long as it has not given up,
+two nodes may hold what the lease was for."""
 
-# LEASE-55: CLOCK_MONOTONIC stands still while the machine is suspended, but others go on.
+# LEASE-55: CLOCK_MONOTONIC stands still while the machine is suspended; other machines go on.
 boottime: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
-"""Returns the seconds since the machine has started, those in which it slept included."""
+"""Returns the seconds since the machine was started, including those in which it slept."""
 
 
 class Fence:
-    """The time from which the holder of a lease may not rely on it any more.
+    """The time from which the holder of a lease may no longer rely on it.
 
     Args:
-        fences: those that the poller looks at.
+        fences: the fences that the poller watches.
     """
 
     __slots__ = ("_at", "_fences", "_passed")
@@ -47,8 +47,8 @@ class Fence:
     def at(self) -> float:
         """The time, on the clock of `boottime`; infinity while there is no lease.
 
-        A holder that has renewed its lease looks whether the time has come before it sets another,
-        because its task may run before the poller does.
+        A holder that has renewed its lease must check whether the old time has passed before it
+        sets a new one, because its task may run before the poller does.
         """
         return self._at
 
@@ -60,28 +60,28 @@ class Fence:
     def use(self, passed: Callable[[], None]) -> None:
         """Have a plain function called when the time has come.
 
-        It is called once, before anything more is handled or sent, and after that `at` is infinity
-        until it is set again. Whatever the function marks for closing ends before anything more of
-        it is handled or sent. One that raises is called again after RETRY_S.
+        It is called once, before anything more is handled or sent; `at` is then infinity until it
+        is set again. A session that the function marks for closing ends before anything more of it
+        is handled or sent. If the function raises, it is called again after RETRY_S.
         """
         self._passed = passed
 
     def close(self) -> None:
-        """Forget the user."""
+        """Forget the function and the time."""
         self._passed = _ignore
         self.at = inf
 
 
 class Fences:
-    """The fences of a program, as its poller sees them.
+    """All fences of a program, for its poller.
 
     Args:
         clock: in seconds; see `boottime`.
 
     Attributes:
-        at: the first of their times. The poller reads the clock only if it is finite.
+        at: the earliest of their times. The poller reads the clock only if it is finite.
         changed: called when the time of a fence was set.
-        failures: how many exceptions their users have raised. Each was logged.
+        failures: how many exceptions the functions have raised. Each was logged.
     """
 
     __slots__ = ("_clock", "_fences", "at", "changed", "failures")
@@ -94,7 +94,7 @@ class Fences:
         self.failures = 0
 
     def arrange(self, fence: Fence) -> None:
-        """Take note that the time of a fence has changed."""
+        """Note that the time of a fence has changed."""
         if fence in self._fences:
             self._fences.remove(fence)
         if fence.at < inf:
@@ -103,11 +103,11 @@ class Fences:
         self.changed()
 
     def is_passed(self) -> bool:
-        """Whether nothing may be handled or sent before `look` was called."""
+        """Whether `look` has to be called before anything is handled or sent."""
         return self.at < inf and self._clock() >= self.at
 
     def look(self) -> bool:
-        """Call the user of each fence whose time has come. Returns whether there was one."""
+        """Call the function of each fence whose time has come; return whether there was one."""
         now = self._clock()
         if now < self.at:
             return False
@@ -124,4 +124,4 @@ class Fences:
 
 
 def _ignore() -> None:
-    """Stand in for a function that was not given."""
+    """Do nothing: the default of a callback."""

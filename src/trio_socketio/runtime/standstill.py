@@ -1,9 +1,9 @@
-"""Finds out why the program stood still, for whoever has lost a lease by that.
+"""Finds out why the program stood still, to explain the loss of a lease.
 
 A lease is lost because a function blocked the only thread, or because the process did not run: it
 was stopped, or its machine was suspended. From inside, a handler that waits without using the
-processor looks like a process that was stopped while it called that handler. What is said here is
-no more than what can be known.
+processor looks the same as a process that was stopped while it called that handler. The explanation
+says no more than what can be known.
 """
 
 import time
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from trio_socketio.runtime.deadlines import Deadlines, Entry
 
 PULSE_S: Final = 1.0
-"""How often the program looks at its clocks while there is a lease to lose."""
+"""How often the program reads its clocks while it holds a lease."""
 STILL_S: Final = 0.5
 """A pulse that comes later than this shows that the program stood still."""
 NOTE_S: Final = 0.1
-"""A step that takes longer is remembered, also if it is not slow enough for the log."""
+"""A step that takes longer is remembered, even if it is not slow enough for the log."""
 
-_MOSTLY: Final = 0.8  # a function that computes is interrupted now and then too
+_MOSTLY: Final = 0.8  # a function that computes all the time is interrupted now and then
 
 
 class Clocks:
-    """The clocks that tell apart why time has passed. Each returns seconds."""
+    """The clocks whose differences show how time was spent. Each returns seconds."""
 
     __slots__ = ()
 
@@ -47,13 +47,14 @@ class Clocks:
 
 
 class Standstill:
-    """Looks at the clocks once a second while a fence is in use; costs nothing otherwise.
+    """Reads the clocks once a second while a fence is in use; costs nothing otherwise.
 
     Args:
         fences: of the program.
-        deadlines: of the program. It expires like anything else there.
-        forget: called at each pulse, so that what ran before it is not taken for what runs after.
-        clocks: see Clocks.
+        deadlines: those of the program, which call `expire` at each pulse.
+        forget: called at each pulse, so that a step from before it is not blamed for a standstill
+            after it.
+        clocks: the clocks to read.
     """
 
     __slots__ = (
@@ -94,14 +95,14 @@ class Standstill:
         """Remember a step that took long.
 
         Args:
-            elapsed_s: how long.
-            what: the words before its duration, such as "the handler f of 'e' took".
+            elapsed_s: its duration.
+            what: the words in front of the duration, such as "the handler f of 'e' took".
         """
         if elapsed_s > self._slow_s:
             self._slow_s, self._what = elapsed_s, what
 
     def describe(self) -> str:
-        """Say why the program stood still since the leases were renewed; empty if it did not."""
+        """Say why the program stood still since its leases were renewed; empty if it did not."""
         if self.deadline_entry is not None:
             self._look()
         return self._told
@@ -113,12 +114,12 @@ class Standstill:
         return self._due_at if self._fences.at < inf else inf
 
     def expire(self, now: float) -> None:
-        """Look at the clocks."""
+        """Read the clocks, and begin the next pulse."""
         self._look()
         self._begin()
 
     def _follow(self) -> None:
-        """Begin if a fence is in use now, and forget what has done no harm."""
+        """Begin if a fence is in use now, and forget a standstill that has cost no lease."""
         at = self._fences.at
         if at < inf:
             if self.deadline_entry is None:
@@ -136,7 +137,7 @@ class Standstill:
         self._forget()
 
     def _look(self) -> None:
-        """See whether the pulse is late, and why."""
+        """Find out whether the pulse is late, and why."""
         clocks = self._clocks
         passed_s = clocks.total() - self._total
         still_s = passed_s - PULSE_S

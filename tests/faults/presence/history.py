@@ -1,4 +1,4 @@
-"""What was written down during a run: by nodes, by clients, by readers of the log, by the nemesis.
+"""The history of a run, as recorded by nodes, clients, readers of the log and the nemesis.
 
 All of them are processes of one machine, so that the times of all (CLOCK_BOOTTIME, in seconds) can
 be compared.

@@ -1,4 +1,4 @@
-"""Two official servers of Node that share the Redis with our nodes, and are not upset by them."""
+"""Two official Node servers that share the Redis with our nodes, undisturbed."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

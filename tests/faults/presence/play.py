@@ -1,4 +1,4 @@
-"""Plays scenarios, and tells what was measured."""
+"""Plays scenarios, and reports what was measured."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Reads the log, as the store has it and as each node sends it, and asks what is so meanwhile."""
+"""Reads the log from the store and from each node, and asks the nodes who is online."""
 
 from contextlib import suppress
 from typing import Any, Final

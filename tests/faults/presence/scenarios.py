@@ -1,4 +1,4 @@
-"""The scenarios, as they are played: each in a world of its own."""
+"""The scenarios, each played in a world of its own."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A cluster with its Redis, its users and its readers, and the waiting until all is right again."""
+"""A cluster with its Redis, users and readers, and the wait until it has recovered."""
 
 import tempfile
 from collections import Counter

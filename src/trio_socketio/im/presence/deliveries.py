@@ -1,4 +1,4 @@
-"""Sends entries of the log to the subscriptions that may be sent some."""
+"""Sends entries of the log to subscriptions that are active."""
 
 from collections import Counter
 from math import inf
@@ -20,34 +20,34 @@ from trio_socketio.protocol.presence_log import CursorExpired, GenerationChanged
 from trio_socketio.protocol.subscription_life import Input, State
 
 SUBSCRIBE: Final = "presence.subscribe"
-"""The method that a token has to allow for as long as its peer is sent entries."""
+"""The method that the token of a peer has to allow as long as the peer is sent entries."""
 
 HEAD_BYTES: Final = 256
-"""What a notification has besides its entries, at most."""
+"""The most bytes that a notification has besides its entries."""
 _HEAD: Final = b'{"jsonrpc":"2.0","method":"backend.presence","params":{"subscription":'
 
 
 class Ends(Protocol):
-    """What becomes of a subscription that cannot be sent entries any more."""
+    """Ends subscriptions that can no longer be sent entries."""
 
     def end(self, one: Subscription, error: ControlError) -> None:
         """End a subscription, and tell its peer why."""
 
     def give_up(self, one: Subscription, found: CursorExpired | GenerationChanged) -> None:
-        """Note that a member cannot go on from where its group is."""
+        """Note that a member cannot go on from the position of its group."""
 
 
 class Deliveries:
-    """The subscriptions that are sent entries, each by a task.
+    """Sends entries to subscriptions, with one task for each.
 
     Args:
-        ends: what becomes of those that end.
-        ack_timeout_s: how long an active member may acknowledge nothing new, while others wait.
+        ends: ends subscriptions.
+        ack_timeout_s: how long an active member may acknowledge nothing new while others wait.
 
     Attributes:
         ack_timeout_s: see above.
         ended: how many subscriptions the server has ended, by reason.
-        entries: how many entries were sent, each subscription counted.
+        entries: how many entries were sent, summed over all subscriptions.
     """
 
     def __init__(self, ends: Ends, ack_timeout_s: float) -> None:
@@ -57,7 +57,7 @@ class Deliveries:
         self._ends = ends
 
     def start(self, one: Subscription, begin: Cursor, nursery: trio.Nursery) -> None:
-        """Send a subscription that waits what stands behind a cursor, from now on.
+        """Begin to send a waiting subscription the entries behind a cursor.
 
         Args:
             one: the subscription.
@@ -70,26 +70,26 @@ class Deliveries:
         nursery.start_soon(self._deliver, one, one.scope)
 
     def watch(self, one: Subscription) -> None:
-        """Set the time for the next acknowledgement of an active member."""
+        """Set the deadline for the next acknowledgement of an active member."""
         if one.state is State.RUNNING:
             is_awaited = one.group is not None and one.group.has_others  # FEED-24
             one.scope.deadline = one.window.next_ack_by(self.ack_timeout_s) if is_awaited else inf
 
     def watch_others(self, group: Group[Subscription]) -> None:
-        """Do so because members on other nodes have come or gone."""
+        """Set that deadline again, because members on other nodes have come or gone."""
         if group.others and len(group.members) == 1:
             self.wait_anew(group)
         elif group.active is not None:
             self.watch(group.active)
 
     def wait_anew(self, group: Group[Subscription]) -> None:
-        """Begin the time for an acknowledgement now: nobody has waited before."""
+        """Begin the time for an acknowledgement now, because nobody waited until now."""
         if group.active is not None:
             group.active.window.wait_anew(trio.current_time())
             self.watch(group.active)
 
     def suspend(self, group: Group[Subscription]) -> None:
-        """Send the active member of a group nothing more, until it has the turn again."""
+        """Send the active member of a group nothing until it has the turn again."""
         one = group.active
         if one is not None and one.state is State.RUNNING:
             one.move(Input.SUSPEND)
@@ -101,7 +101,7 @@ class Deliveries:
         Args:
             one: the subscription.
             entries: a JSON array.
-            cursor: of the last of them, or where the subscription is.
+            cursor: that of the last entry, or where the subscription is if there is none.
         """
         one.peer.notify(
             b'%b%d,"entries":%b,"cursor":"%b"}}'
@@ -109,7 +109,7 @@ class Deliveries:
         )
 
     def count_end(self, found: CursorExpired | GenerationChanged) -> None:
-        """Count a subscription that ends because its log cannot be read."""
+        """Count a subscription that ends because its log cannot be read from its position."""
         expired = isinstance(found, CursorExpired)
         self.ended["cursor_expired" if expired else "generation_changed"] += 1
 
@@ -130,11 +130,11 @@ class Deliveries:
     async def _deliver_entries(
         self, one: Subscription, scope: trio.CancelScope
     ) -> ControlError | None:
-        """Deliver as long as that is possible; return why it is not, or None if it has ended."""
+        """Deliver until that is impossible and return why, or until the delivery is cancelled."""
         reader, peer, window = one.reader, one.peer, one.window
         while True:
             await trio.lowlevel.checkpoint()
-            if reader.tail == window.sent:  # it is up to date, and asks no store
+            if reader.tail == window.sent:  # up to date: the store need not be asked
                 await reader.wait(window.sent)
             room = await window.wait_credit()  # FEED-13
             await peer.wait_room()
@@ -145,7 +145,7 @@ class Deliveries:
                 return _not_allowed(peer)
             try:
                 found = await reader.read(window.sent, room)
-            except StoreUnavailable:  # the reader logs it, once for all
+            except StoreUnavailable:  # the reader logs this once for all subscriptions
                 await trio.sleep(RETRY_S)
                 continue
             if _is_over(scope):
@@ -165,7 +165,7 @@ class Deliveries:
 
 
 def _is_over(scope: trio.CancelScope) -> bool:
-    """Whether a delivery has ended: a task that waited may have been woken before that."""
+    """Whether a delivery was cancelled, perhaps after its task was woken."""
     return scope.cancel_called
 
 

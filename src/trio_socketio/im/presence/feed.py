@@ -52,7 +52,7 @@ class FeedStatistics:
         subscriptions: how many there are, members of groups that wait included.
         groups: how many groups are known.
         lag: the number of entries that the slowest subscription has not acknowledged.
-        lag_s: how long it takes at most until an entry of a log is read here; see LogReader.
+        lag_s: the longest time until an entry of a log is read here; see LogReader.
         entries: how many entries were sent, each subscription counted.
         ended: how many subscriptions the server has ended, by reason: cursor_expired,
             generation_changed, ack_timeout, forbidden.
@@ -73,7 +73,7 @@ class Feed:
         store: has the logs.
         max_line_bytes: the longest line that peers take.
         ack_timeout_s: see ACK_TIMEOUT_S.
-        turns: those of groups; None means that this feed shares its groups with no other.
+        turns: the turns of groups; None means that this feed shares its groups with no other.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class Feed:
         else:
             one.begin = (await self._store.count(namespace)).cursor
         if cursor is not None or (group is not None and group.acked is not None):
-            # Not what the reader has kept: it may be of a log that is no more.
+            # Ask the store, because the reader may have kept entries of a log that is gone.
             found = await self._store.read(namespace, one.begin, 1)
             if not isinstance(found, Entries):
                 if group is not None and group.acked == one.begin:
@@ -260,11 +260,11 @@ class Feed:
     # -- delivery
 
     def run_next(self, group: Group[Subscription], own: Subscription | None = None) -> None:
-        """Start the first member of a group, if the turn is this node's.
+        """Start the first member of a group, if this node has the turn.
 
         Args:
             group: the group.
-            own: a member that is told by its own call.
+            own: a member that learns of it from the answer of its own call.
         """
         one = group.active
         if one is None or group.turn is None or group.yields or one.state is State.BEGINNING:
@@ -308,7 +308,7 @@ class Feed:
             self.end(one)
 
     def end(self, one: Subscription, error: ControlError | None = None) -> None:
-        """End a subscription; with an error, its peer is told."""
+        """End a subscription; if there is an error, send it to the peer."""
         if one.state is State.OVER:
             return
         position, was_active = one.position, one.state is State.RUNNING

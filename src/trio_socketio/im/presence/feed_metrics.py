@@ -40,8 +40,8 @@ class FeedCollector(Collector):
         )
         yield gauge(
             "presence_lag_seconds",
-            "How long it takes until an entry of the presence log is read here, or has taken since "
-            "the store ceased to answer.",
+            "How long it takes until an entry of the presence log is read here; it grows while the "
+            "store does not answer.",
             found.lag_s,
         )
         yield counter("presence_entries_sent", "Entries sent to subscriptions.", found.entries)

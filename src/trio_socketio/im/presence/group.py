@@ -1,4 +1,4 @@
-"""A group of backends, as far as its members are connected to this node."""
+"""The part of a group of backends that is connected to this node."""
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,11 +20,11 @@ class Position:
     """Where a group is, and how much of that is stored.
 
     Attributes:
-        acked: what its active members have acknowledged. None if it is not known, so that the next
-            member says where to begin.
-        is_lost: whether acked was given up, and that is not stored yet.
-        losses: how often it was given up, as far as is known; None before anything is known.
-        stored: what is known to be stored of acked.
+        acked: the last cursor that an active member has acknowledged. None if it is not known; then
+            the next member says where to begin.
+        is_lost: whether acked was given up, and the store does not know this yet.
+        losses: how often the position was given up, as far as this node knows; None if it does not.
+        stored: the last value of acked that is known to be stored.
     """
 
     __slots__ = ("_reached", "acked", "is_lost", "losses", "stored")
@@ -38,23 +38,23 @@ class Position:
 
     @property
     def news(self) -> "Cursor | None":
-        """What is to be stored."""
+        """The position that is still to be stored, if there is one."""
         return None if self.acked == self.stored else self.acked
 
     def note_stored(self, cursor: "Cursor | None") -> None:
-        """Note what is stored."""
+        """Note the position that is stored."""
         self.stored = cursor
         if cursor is not None:
             self._reached = cursor
 
     def has_reached(self, cursor: "Cursor") -> bool:
-        """Whether an acknowledgement was stored, even if it was given up since then."""
+        """Whether an acknowledgement was stored, even if the position was given up since then."""
         reached = self._reached
         return reached is not None and reached.generation == cursor.generation and reached >= cursor
 
 
 class Answers:
-    """What members wait for: that something is known of their group, or stored.
+    """Wakes members that wait until something about their group is known, or stored.
 
     Attributes:
         failures: how often the store has not answered.
@@ -72,12 +72,12 @@ class Answers:
         self._come = trio.Event()
 
     def tell(self) -> None:
-        """Have those who wait look again."""
+        """Wake all who wait, to look again."""
         self._come.set()
         self._come = trio.Event()
 
     def refuse(self, error: ControlError) -> None:
-        """Refuse those who wait until something is known."""
+        """Refuse all who wait in `wait_known`."""
         self._refusal = error
         self._refusals += 1
         self.tell()
@@ -89,25 +89,25 @@ class Answers:
         self.refuse(store_unavailable(f"the presence store is not available: {error}"))
 
     async def wait_known(self) -> None:
-        """Wait until something is known.
+        """Wait until it is known who has the turn, and where the group is.
 
         Raises:
-            ControlError: that cannot be found out.
+            ControlError: this cannot be found out.
         """
         refusals = self._refusals
         while not self.is_known:
             await self._come.wait()
             error = self._refusal
-            if error is not None and self._refusals != refusals:  # one for each who waits
+            if error is not None and self._refusals != refusals:  # each raises its own exception
                 raise ControlError(error.code, error.message, error.data)
 
     async def wait(self, failures: int) -> None:
-        """Wait for anything.
+        """Wait until anything has changed.
 
         Args:
-            failures: as they were before.
+            failures: their number when the caller began to wait.
         Raises:
-            StoreUnavailable: there was another one.
+            StoreUnavailable: the store has failed since then.
         """
         if self.failures != failures:
             raise StoreUnavailable(self._fault)
@@ -121,13 +121,13 @@ class Group(Generic[Member]):
         place: the name of the namespace, and that of the group.
 
     Attributes:
-        answers: what members wait for.
-        members: the active one stands first, and then those that wait, the oldest first.
+        answers: wakes members that wait.
+        members: the active member first, and then those that wait, the oldest first.
         others: whether members on other nodes wait.
         place: see above.
         position: where the group is.
-        turn: of this node; None while another node has it, or it is not known who has.
-        waits: whether the store may have been told that this node waits for the turn, or has it.
+        turn: the turn of this node; None while another node has it, or it is not known which.
+        waits: whether the store may believe that this node waits for the turn, or has it.
         yields: whether the turn goes to another node before the next member here is active.
     """
 
@@ -158,12 +158,12 @@ class Group(Generic[Member]):
 
     @property
     def acked(self) -> "Cursor | None":
-        """Where the group is; None if it is not known, so that the next member says that."""
+        """The position of the group; None if the next member has to say where to begin."""
         return self.position.acked
 
     @property
     def active(self) -> Member | None:
-        """The member that is sent entries, or will be when the turn is this node's."""
+        """The member that is sent entries, or will be once this node has the turn."""
         return next(iter(self.members), None)
 
     @property
@@ -174,13 +174,13 @@ class Group(Generic[Member]):
     # -- the task of the group
 
     def poke(self) -> None:
-        """Have the task look at what has changed here."""
+        """Have the task look at what has changed on this node."""
         self._is_poked = True
         if self._scope is not None:
             self._scope.cancel()
 
     def look(self) -> None:
-        """Note that the task looks."""
+        """Note that the task is looking."""
         self._is_poked = False
 
     async def pause(self, turns: "Turns") -> None:
@@ -193,7 +193,7 @@ class Group(Generic[Member]):
     # -- what members do
 
     def move(self, cursor: "Cursor | None") -> None:
-        """Note where the group is; None gives that up."""
+        """Note a new position of the group; None gives the position up."""
         if cursor != self.position.acked:
             self.position.acked = cursor
             self.position.is_lost = self.position.is_lost or cursor is None
@@ -203,7 +203,7 @@ class Group(Generic[Member]):
         """Wait until it is known who has the turn, and where the group is.
 
         Raises:
-            ControlError: that cannot be found out.
+            ControlError: this cannot be found out.
         """
         if self.turn is None or self.yields:  # what was known may be out of date
             self.answers.is_known = False
@@ -211,7 +211,7 @@ class Group(Generic[Member]):
         await self.answers.wait_known()
 
     async def begin_at(self, cursor: "Cursor") -> None:
-        """Have a group that is nowhere yet begin at a cursor, and wait until that is stored.
+        """Have a group without a position begin at a cursor, and wait until that is stored.
 
         Raises:
             StoreUnavailable: the store has not answered.
@@ -221,7 +221,7 @@ class Group(Generic[Member]):
             await self.wait_stored(cursor)
 
     async def wait_stored(self, cursor: "Cursor") -> bool:
-        """Wait until an acknowledgement is stored; return whether it is, or the turn was lost.
+        """Wait until an acknowledgement is stored; return False if the turn was lost.
 
         Raises:
             StoreUnavailable: the store has not answered. It will be asked again.

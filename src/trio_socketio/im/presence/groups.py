@@ -1,8 +1,8 @@
 """Groups of backends that share the work of a subscription: one works, the others stand by.
 
 Members may be connected to several nodes. Each node has a queue of its own members, and one task
-for each group, which takes the turn of the group from the other nodes, keeps the position of the
-group, and gives the turn back (see turns.py).
+for each group. The task takes the turn of the group, keeps the position of the group while it has
+the turn, and gives the turn back (see turns.py).
 """
 
 import logging
@@ -25,40 +25,40 @@ log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
 """The time between two attempts to reach a store that is not available."""
 END_S: Final = 1.0
-"""The time for which the end tries to give turns back."""
+"""How long a feed that ends tries to give its turns back."""
 
 
 class Feed(Protocol[Member]):
-    """What groups ask of the feed whose members they have."""
+    """What groups need of the feed that has their members."""
 
     def run_next(self, group: Group[Member]) -> None:
-        """Begin with the member that comes next, as the turn is this node's."""
+        """Start the next member, because this node has the turn."""
 
     async def check_lost(self, group: Group[Member], position: "Cursor") -> bool:
-        """End the members that wait, if the log cannot be read from a position any more.
+        """End the waiting members if the log can no longer be read from a position.
 
         Returns:
-            Whether it cannot.
+            Whether they were ended.
         """
 
 
 class Deliveries(Protocol[Member]):
-    """What groups ask of that which sends entries to active members."""
+    """What groups need of the part that sends entries to active members."""
 
     def suspend(self, group: Group[Member]) -> None:
-        """Send the active member nothing more, as the turn is lost: it waits again."""
+        """Send the active member nothing more, because the turn is lost: the member waits again."""
 
     def watch_others(self, group: Group[Member]) -> None:
-        """Look again whether the active member has to acknowledge something in time."""
+        """Decide again whether the active member has to acknowledge in time."""
 
 
 class Groups(Generic[Member]):
     """The groups that have members on this node, by namespace and name.
 
     Args:
-        turns: takes their turns.
-        feed: has the members.
-        deliveries: sends entries to those that are active.
+        turns: the turns of the groups.
+        feed: the feed that has the members.
+        deliveries: sends entries to active members.
 
     Attributes:
         turns: see above.
@@ -79,7 +79,7 @@ class Groups(Generic[Member]):
 
         Args:
             place: the name of the namespace, and that of the group.
-            member: comes once.
+            member: has not joined before.
             start: starts a task.
         """
         group = self._by_place.get(place)
@@ -146,7 +146,7 @@ class Groups(Generic[Member]):
             before = None if await self._feed.check_lost(group, before) else before
         position.losses = found.losses
         position.note_stored(found.position)
-        # A store that has lost the position of the group gets the last one that is known here.
+        # If the store has lost the position of the group, it is given the last one known here.
         position.acked = before if found.position is None else found.position
 
     def _make_known(self, group: Group[Member]) -> None:
@@ -154,9 +154,9 @@ class Groups(Generic[Member]):
         group.answers.tell()
 
     async def _keep(self, group: Group[Member], turn: Held) -> None:
-        """Store how far the group is, and look whether the turn is to be given to others."""
+        """Store the position of the group, and give the turn back if it is to go to others."""
         position = group.position
-        if self.turns.boot not in ("", turn.boot):  # FEED-65: nobody knows the old boot
+        if self.turns.boot not in ("", turn.boot):  # FEED-65: the old boot is dead
             self._lose(group)
             return
         if position.is_lost:
@@ -168,7 +168,7 @@ class Groups(Generic[Member]):
             position.note_stored(None)
         acked, news = position.acked, position.news
         leaves = group.yields or not group.members
-        if news is not None or not leaves:  # before it leaves, so that it is known whether it was
+        if news is not None or not leaves:  # stored before leaving, so that a loss is noticed
             found = await self.turns.acknowledge(turn, news)
             if isinstance(found, Lost):
                 self._lose(group)
@@ -187,7 +187,7 @@ class Groups(Generic[Member]):
             self._deliveries.watch_others(group)
 
     async def _give_back(self, group: Group[Member], turn: Held) -> None:
-        group.yields = True  # members that come meanwhile wait for the next turn
+        group.yields = True  # members that join now wait for the next turn
         waits = bool(group.members)
         others = await self.turns.give_back(turn, None, waits=waits)
         group.turn, group.waits, group.yields = None, waits, False
@@ -196,7 +196,7 @@ class Groups(Generic[Member]):
             await group.pause(self.turns)  # the others come first (FEED-63)
 
     def _lose(self, group: Group[Member]) -> None:
-        """Note that the turn is lost: members go on as waiting ones (FEED-62)."""
+        """Note that the turn is lost, so that members wait again (FEED-62)."""
         log.warning(
             "presence: the group %r of %s has lost its turn on this node; its member waits again",
             group.place[1],
@@ -221,7 +221,7 @@ class Groups(Generic[Member]):
             log.info("presence: groups of subscriptions go on")
 
     async def _end(self, group: Group[Member]) -> None:
-        """Let other nodes go on at once, as the feed ends; they would find out by themselves."""
+        """Let other nodes go on at once when the feed ends; otherwise they notice only later."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + END_S):
             try:
                 if group.turn is None:

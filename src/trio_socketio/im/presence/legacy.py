@@ -7,8 +7,8 @@ that has moved is the disconnect of the old client, and then the connect of the 
 The log knows no addresses of clients. So a step of joining notes the address of each client of this
 server before it can have a seat; clients of other servers have none.
 
-Nodes that share a store make the same records of the same log, apart from that, and from those that
-one has and another does not, because it has come to the log later, or has had a gap.
+Otherwise, nodes that share a store make the same records from the log. A node may lack some that
+another one has, because it began to read the log later, or has had a gap.
 """
 
 import logging
@@ -44,7 +44,7 @@ MAX_ADDRESSES: Final = 100_000
 """How many clients' addresses are remembered, those with a seat included."""
 
 READ_S: Final = 5.0
-"""How long a page waits until the log was read, which takes a while after a start."""
+"""How long a page waits until the log was read, which takes time after a start."""
 
 _PAGE: Final = 500
 
@@ -80,15 +80,15 @@ class LegacyRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Records:
     """The records of one namespace, the latest of them.
 
-    Each has a position, which every node that shares the log gives it as well: the generation, and
-    twice the sequence of the entry that it is made of, plus one for a connect (HOOK-25).
+    Each record has a position, which is the same on every node that shares the log: the generation,
+    and twice the sequence of the entry that it was made from, plus one for a connect (HOOK-25).
 
     Args:
         most: how many are kept.
 
     Attributes:
-        newest: the position up to which the log was read; None before.
-        oldest: a page may begin behind this one, or a later one; None before.
+        newest: the position up to which the log was read; None if it was not read yet.
+        oldest: the first position behind which a page may begin; None if the log was not read yet.
     """
 
     def __init__(self, most: int) -> None:
@@ -99,7 +99,7 @@ class Records:
         self._moved = trio.Event()
 
     def begin_at(self, cursor: Cursor) -> None:
-        """Note that the log is read from a cursor on."""
+        """Note that the log is read from a cursor onwards."""
         self.newest = position_behind(cursor)
         if self.oldest is None:
             self.oldest = self.newest
@@ -111,20 +111,20 @@ class Records:
             self.oldest, _ = self._kept.popleft()
 
     def note_read(self, cursor: Cursor) -> None:
-        """Note up to where the log was read."""
+        """Note how far the log was read."""
         self.newest = position_behind(cursor)
         self._moved.set()
         self._moved = trio.Event()
 
     async def wait_read(self, head: Cursor) -> None:
-        """Wait until the log was read up to a cursor, or is another one."""
+        """Wait until the log was read up to a cursor, or has another generation."""
         while self.newest is None or (
             self.newest.generation <= head.generation and self.newest < position_behind(head)
         ):
             await self._moved.wait()
 
     def page(self, after: Cursor, limit: int) -> tuple[list[LegacyRecord], Cursor]:
-        """Return those behind a position, which is oldest at least, and where the next begins."""
+        """Return records behind a position, at least `oldest`, and where the next page begins."""
         begin = bisect_right(self._kept, after, key=itemgetter(0))
         found = list(islice(self._kept, begin, begin + limit))
         if begin + limit < len(self._kept):
@@ -134,7 +134,7 @@ class Records:
 
 
 def position_behind(cursor: Cursor) -> Cursor:
-    """Return the position of the last record that an entry can have."""
+    """Return the position of the last record that can be made from an entry."""
     return Cursor(cursor.generation, 2 * cursor.sequence + 1)
 
 
@@ -164,7 +164,7 @@ class LegacyRecords:
         """Return the records of a namespace up to now, and how many users are online now.
 
         Raises:
-            StoreUnavailable: the store does not answer, or the log was not read yet.
+            StoreUnavailable: the store does not answer, or the log could not be read yet.
         """
         found = await self._presence.store.count(namespace)
         is_used = namespace in self._records or found.cursor.sequence > 0
@@ -198,7 +198,7 @@ class LegacyRecords:
         self._use(joining.name)
 
     def _use(self, namespace: str) -> Records | None:
-        """Follow a namespace, if that is not done yet; return its records if it has some."""
+        """Follow a namespace, unless that is done already; return its records if it has some."""
         if namespace not in self._records and self._nursery is not None:
             if len(self._records) < MAX_NAMESPACES:
                 self._records[namespace] = Records(self._most)

@@ -17,10 +17,10 @@ class LegacyPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Args:
         records: the oldest first.
-        next: the value of after for those that follow, also if there are none yet; any node that
-            shares the store takes it.
+        next: the value of after for the records that follow, even if there are none yet. It can be
+            given to any node that shares the store.
         rebuilding: true while the store may lack claims that it has lost, so that clients who are
-            online are told to connect once more.
+            already online may be recorded as connecting once more.
     """
 
     records: list[LegacyRecord]
@@ -44,8 +44,8 @@ class LegacyMethods:
     ) -> LegacyPage:
         """List the on/off records of the original contract: who has come and gone, in order.
 
-        With a store in memory, a restart begins them anew. Exact counts need presence itself; these
-        are for programs that read such records already.
+        With a store in memory, the records begin again at each restart. They are for programs that
+        read such records already; for exact counts, use presence itself.
 
         Args:
             namespace: the namespace of the clients; a leading slash may be left out.

@@ -1,4 +1,4 @@
-"""Whether a Redis is set up to keep presence, as far as it tells."""
+"""Checks whether the settings of a Redis allow it to keep presence."""
 
 import logging
 from typing import TYPE_CHECKING, Final
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
-"""The time between two looks at settings that are not right yet."""
+"""How often settings that are wrong are read again, in seconds."""
 
 
 class RedisSettings:
-    """Looks at the settings of Redis when a program starts.
+    """Checks the settings of Redis when a program starts.
 
-    A Redis that throws keys away when memory is short would lose single users without anybody
-    noticing, so no client is let in until that has been changed. What only costs more after an
-    outage is told in the log.
+    A Redis that evicts keys when its memory is short could lose single users, or the head of a
+    namespace, without anybody noticing. No client is let in until that has been changed. A
+    setting that only makes an outage more expensive is mentioned in the log.
 
     Args:
         redis: the connection.
@@ -39,7 +39,7 @@ class RedisSettings:
         while True:
             try:
                 found = await self._read()
-            except (RedisUnavailable, TimeoutError):  # which is told elsewhere
+            except (RedisUnavailable, TimeoutError):  # the connection itself logs this
                 await trio.sleep(LOOK_S)
                 continue
             except RedisCommandError as error:
@@ -53,12 +53,12 @@ class RedisSettings:
             await trio.sleep(LOOK_S)
         if found.get("aof_enabled") == "0":
             log.info(
-                "presence: Redis writes nothing to its disk at once (appendonly is no); whenever "
-                "it is restarted, the nodes have to tell it anew who is online"
+                "presence: Redis keeps no append-only file (appendonly is no); whenever it is "
+                "restarted, the nodes have to tell it anew who is online"
             )
 
     async def _read(self) -> dict[str, str]:
-        """Ask for the sections of INFO that matter.
+        """Read the sections of INFO that matter.
 
         Raises:
             RedisCommandError: the user may not ask.
@@ -74,8 +74,10 @@ class RedisSettings:
 
 
 def _find_fault(found: dict[str, str]) -> str:
-    policy = found.get("maxmemory_policy", "")
-    if policy.startswith("allkeys-"):
+    # The volatile policies are no better: the head and the log of a namespace without users have an
+    # expiry, and a log that has lost its head is refused as the key of somebody else.
+    policy = found.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
         return (
             f"Redis may throw away who is online when its memory is short (maxmemory-policy is "
             f"{policy}): set it to noeviction"

@@ -1,16 +1,16 @@
-"""Reports the log of one namespace to a URL, while this node has the turn of that.
+"""Reports the log of one namespace to a URL, while this node has the turn to do so.
 
-The turn says which node reports, and keeps the cursor of the last request that was accepted. A node
-that has lost its turn finds out within a second, or when it wants to move that cursor, and abandons
-the request that is under way. Until then two nodes may send. So a receiver may get
+The turn decides which node reports, and keeps the cursor of the last request that was accepted. A
+node that has lost its turn notices within a second, or when it tries to move that cursor, and
+abandons the request that is under way. Until then two nodes may send. So a receiver may get
 
-- the last request before the change again, cut differently;
-- a request of the old node late, among those of the new one. Its entries are those of the log, and
-  begin at most one behind what the receiver has. Its gap or snapshot is older than what the new one
-  has sent, or the same.
+- the last request before the change again, divided differently;
+- a late request of the old node, among those of the new one. Its entries are those of the log, and
+  the first of them comes no later than the next one that the receiver needs. Its gap or snapshot is
+  as old as what the new node has sent, or older.
 
-In all cases its records have cursors that are lower than, or equal to, what the receiver has taken,
-or follow upon it. So whoever leaves out records of lower cursors, and entries of the same one, has
+In all cases the cursors of these records are not above what the receiver has taken, or they come
+next. So a receiver that ignores records with lower cursors, and entries with the same cursor, gets
 the log in order and without a gap, whatever comes late (HOOK-13).
 """
 
@@ -45,7 +45,7 @@ T = TypeVar("T")
 GapReason = Literal["started", "cursor_expired", "generation_changed"]
 
 WEBHOOK: Final = "\nwebhook"
-"""The name of the turn. Backends cannot call a group so, because it is not printable."""
+"""The name of the turn. It is not printable, so that no group of backends can have it."""
 
 
 class Report:
@@ -55,13 +55,13 @@ class Report:
         store: has the log.
         namespace: its name.
         courier: delivers requests.
-        options: how much one may hold.
-        turns: say which node reports.
+        options: among them, how much a request may hold.
+        turns: decide which node reports.
 
     Attributes:
         gaps: how often there was a gap, by reason.
         namespace: see above.
-        oldest_at: when the oldest entry was written that is being delivered; 0 if there is none.
+        oldest_at: when the oldest entry of those being delivered was written; 0 if there is none.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Report:
 
     @property
     def lag(self) -> int:
-        """How many entries were not taken yet, as far as is known; 0 while another node reports."""
+        """How many entries were not taken yet, as far as known; 0 while another node reports."""
         if self._head is None or self._cursor is None:
             return 0
         if self._head.generation != self._cursor.generation:
@@ -137,7 +137,7 @@ class Report:
                 reporting.cancel()
 
     async def _move(self, turn: Held, cursor: Cursor | None) -> bool:
-        """Note what was accepted; return whether the turn is still this node's."""
+        """Store the cursor of what was accepted; return whether this node still has the turn."""
         if self._turns.boot not in ("", turn.boot):
             return False
         moved = await insist(partial(self._turns.acknowledge, turn, cursor))
@@ -151,7 +151,7 @@ class Report:
     # -- what is sent
 
     async def _report(self, turn: Held) -> None:
-        """Report until the end, and what is left then."""
+        """Report until the end, including what is left then."""
         self._cursor = cursor = turn.position
         if cursor is None:
             cursor = await self._send_snapshot(turn, "started")
@@ -186,7 +186,7 @@ class Report:
         return found.cursor
 
     def _split(self, items: Iterable[T]) -> Iterator[list[tuple[T, bytes]]]:
-        """Encode what is to be sent, and cut it into requests, by number and bytes (HOOK-04)."""
+        """Encode items, and divide them into requests by number and bytes (HOOK-04)."""
         taken: list[tuple[T, bytes]] = []
         size = 0
         for item in items:
@@ -203,9 +203,9 @@ class Report:
     # -- snapshots
 
     async def _send_snapshot(self, turn: Held, reason: GapReason) -> Cursor:
-        """Tell of a gap, and who is online now; return where to go on (HOOK-06)."""
+        """Send a gap and who is online now; return where to go on (HOOK-06)."""
         if self._cursor is not None:
-            # A receiver that has a part of a snapshot cannot go on from before it.
+            # A receiver that has taken a part of a snapshot cannot go on from before that snapshot.
             await insist(partial(self._turns.forget, turn))
         present = await insist(partial(self._store.snapshot, self.namespace))
         self._tell(reason, present)

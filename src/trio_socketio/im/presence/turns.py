@@ -1,4 +1,4 @@
-"""The interface through which nodes take turns in serving a group, and that within one process."""
+"""Turns: the interface by which nodes serve a group in turn, and the turns of one process."""
 
 from collections.abc import Callable
 from itertools import count
@@ -23,7 +23,7 @@ from trio_socketio.protocol.presence_turns import (
 GROUP_AGE_S: Final = 86_400.0
 """How long the position of a group is kept after its last member has left."""
 POLL_S: Final = 1.0
-"""The time after which a turn is looked at again, though nobody has told of a change."""
+"""The time after which a turn is looked at again, even if no change was reported."""
 
 
 def _here() -> str:
@@ -31,52 +31,52 @@ def _here() -> str:
 
 
 class Turns(Protocol):
-    """The turns of groups, as one node takes them. TurnBook says what each call does.
+    """The turns of groups, for one node. TurnBook says what each call does.
 
-    A node asks about a group from one task. It may be told late, or never, that it has lost a turn;
-    but then it can move the position of the group no more (FEED-62).
+    A node asks about a group from one task only. It may learn late, or never, that it has lost a
+    turn; but then it can no longer move the position of the group (FEED-62).
 
-    Every async method may raise StoreUnavailable. Whether it has done anything is unknown then, and
-    to call it again does no harm.
+    Every async method may raise StoreUnavailable. It is then unknown whether the call has changed
+    anything, and calling it again does no harm.
     """
 
     @property
     def boot(self) -> str:
-        """The incarnation of the node, which holds its turns; empty while it has none."""
+        """The boot of the node, which holds its turns; empty while the node has none."""
 
     @property
     def known(self) -> int:
-        """How many groups are known, as far as this node has been told."""
+        """How many groups there are, as far as this node knows."""
 
     async def take(self, place: Place, *, is_bounded: bool = True) -> Held | Busy | Crowded | Gone:
         """Take the turn of a group, or wait for it."""
 
     async def acknowledge(self, turn: Held, position: Cursor | None = None) -> Kept | Lost:
-        """Move the position of a group, or just ask whether the turn is still held."""
+        """Move the position of a group, or only ask whether the turn is still held."""
 
     async def forget(self, turn: Held) -> Kept | Lost:
-        """Give the position of a group up."""
+        """Give up the position of a group."""
 
     async def give_back(self, turn: Held, position: Cursor | None, *, waits: bool) -> bool:
-        """Have another boot take the turn; return whether one waits."""
+        """Give the turn back; return whether another boot waits for it."""
 
     async def withdraw(self, place: Place) -> None:
-        """Have no turn and wait for none, whatever was answered before."""
+        """Neither have the turn nor wait for it, whatever was answered before."""
 
     async def wait_changed(self, place: Place) -> None:
         """Wait until something may have changed since the last call about a group.
 
-        It ends after POLL_S if nobody has told of a change.
+        It returns after POLL_S if no change was reported.
         """
 
 
 class TurnTable:
-    """The turns of one process. Several servers of the process may share it, like their store.
+    """The turns within one process. Several servers of it may share them, as they share a store.
 
     Args:
-        max_groups: how many groups are known at a time.
-        age_s: how long a group without members is known.
-        alive: whether a boot is there.
+        max_groups: how many groups are kept at most.
+        age_s: how long a group without members is kept.
+        alive: returns whether a boot still exists.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class TurnTable:
         return event
 
     def ignore(self, place: Place, event: trio.Event) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         events = self._news.get(place, set())
         events.discard(event)
         if not events:
             self._news.pop(place, None)
 
     def tell(self, place: Place) -> None:
-        """Tell those who watch of a change of a group."""
+        """Tell all who watch a group that it has changed."""
         for event in self._news.pop(place, ()):
             event.set()
 
@@ -118,11 +118,11 @@ class TurnTable:
 class LocalTurns:
     """The turns of a server within its process.
 
-    A method changes things after its only checkpoint, so one that is cancelled has changed nothing.
+    Each method changes things only after its one checkpoint: a cancelled call has changed nothing.
 
     Args:
-        table: where the turns are; by default no other server shares it.
-        boot: returns what names this server there.
+        table: keeps the turns; by default no other server shares it.
+        boot: returns the name of this server in the table.
     """
 
     def __init__(self, table: TurnTable | None = None, boot: Callable[[], str] = _here) -> None:
@@ -147,7 +147,7 @@ class LocalTurns:
         number = next(self._numbers)
         found = table.book.take(place, self.boot, number, table.alive, is_bounded=is_bounded)
         if isinstance(found, Busy):
-            table.tell(place)  # the holder, that somebody waits
+            table.tell(place)  # so that the holder learns that somebody waits
         self._watch(place)
         return found
 

@@ -1,17 +1,18 @@
 """Tells the clients of a room who comes and goes: users, not sockets.
 
-A change is told after WINDOW_S, together with all others of the time. Whoever has come and gone
-within it, or gone and come, has not changed anything: a takeover is not told. In a room with more
-users than a bound nobody is told, because everybody would be told of everybody: with n users that
-come back at once, n times n messages. When it has fewer again, clients have to ask who is there.
+Changes are reported after WINDOW_S, all those of the window together. A user who has come and gone
+within it, or gone and come, is not reported: so a takeover is not. In a room with more users than a
+bound nobody is told anything, because n users that come back at once would cost n times n messages.
+When the room has fewer users again, clients have to ask who is there.
 
-Each node counts users by its own sockets, and what it tells reaches the clients of the room on all
-nodes, if the namespace has an adapter for that. Before a node tells that a user has left, it asks
-the other nodes whether the user is in the room there, so that nobody is told who has just moved, or
-has another client. So the last node that a user leaves tells it, whatever the order. Nobody asks
-when a user comes: one with clients on two nodes is told as joined by both, which changes nothing
-for whoever keeps a set of users. A node that is lost tells nothing; its users are left over until
-clients ask for the list. Whether they are right is for presence to say: it has leases.
+Each node counts users by its own sockets, and its reports reach the clients of the room on all
+nodes, if the namespace has an adapter for that. Before a node reports that a user has left, it asks
+the other nodes whether the user is in the room there, so that a user who has only moved, or has
+another client, is not reported. Whatever the order, the last node that the user leaves reports it.
+Nodes do not ask when a user comes: a user with clients on two nodes is reported as joined by both,
+which changes nothing for a client that keeps a set of users. A lost node reports nothing, so its
+users remain in that set until the client asks for the list. Presence has no such gap, because it
+has leases.
 """
 
 import logging
@@ -40,7 +41,7 @@ LIST_EVENT: Final = "presence/list"
 
 WINDOW_S: Final = 0.1
 ASK_S: Final = 1.0
-"""The time that other nodes have to say who is in a room."""
+"""How long other nodes have to say who is in a room, in seconds."""
 MAX_USERS: Final = 100
 """The users of a room in which clients are told, by default."""
 
@@ -176,7 +177,7 @@ class WatchedNamespace:
         return sorted(users)
 
     async def find_users(self, room: str) -> set[str]:
-        """Return the users who are in a room on any node, as far as nodes answer within ASK_S."""
+        """Return the users in a room on all nodes that answer within ASK_S."""
         try:
             found = await self._space.in_(room).timeout(ASK_S).fetch_sockets()
         except AckTimeout as error:
