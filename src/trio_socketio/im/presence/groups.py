@@ -39,6 +39,8 @@ class Feed(Protocol[Member]):
 
         Returns:
             Whether it cannot.
+        Raises:
+            StoreUnavailable: that cannot be found out now.
         """
 
 
