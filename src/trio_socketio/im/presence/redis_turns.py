@@ -135,7 +135,10 @@ class RedisTurns:
         """Begin to listen for news of a group, before the call that they would make out of date."""
         if self._subscription is None:  # it lasts as long as the connection
             self._subscription = self._redis.subscribe(self._channel, self._note)
-        self._news[_name(place)] = trio.Event()
+        name = _name(place)
+        news = self._news.get(name)
+        if news is None or news.is_set():  # another task may be waiting for it
+            self._news[name] = trio.Event()
 
     def _note(self, _: bytes, told: bytes) -> None:
         boot, _, name = told.partition(b" ")
