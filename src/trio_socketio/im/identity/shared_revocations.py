@@ -59,7 +59,8 @@ class Listener(Protocol):
 class SharedRevocations:
     """The revocations of all nodes, as one of them sees them.
 
-    It has 16 attributes: the connection, and how far it has read and written.
+    It has 16 attributes and 21 methods: the connection, how far it has read and written, and what
+    callers, messages and its task do about that.
 
     Args:
         redis: the connection.

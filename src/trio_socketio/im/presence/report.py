@@ -51,6 +51,8 @@ WEBHOOK: Final = "\nwebhook"
 class Report:
     """The report about one namespace.
 
+    It has 13 attributes: what it is made of, how far it is, and how its waits are ended.
+
     Args:
         store: has the log.
         namespace: its name.
