@@ -26,6 +26,7 @@ from trio_socketio.errors import (
 )
 from trio_socketio.im.identity.revocation_scripts import ADD, DROP, LIFT, TAKE_KEY
 from trio_socketio.im.identity.revocations import Record, RevokedId
+from trio_socketio.redis.key_names import name_key
 
 KEPT_ON_S: Final = 3600.0
 """How long a revocation that is over stays in Redis: by so much the clocks of nodes may differ."""
@@ -181,7 +182,7 @@ class RevocationHash:
         self, redis: RevocationRedis, bound: int, clock: Callable[[], float], prefix: str
     ) -> None:
         self.channel = f"{prefix}:revoked"
-        self._key = f"{prefix}:{{presence#0}}:revoked"
+        self._key = name_key(prefix, "revoked")
         self._redis = redis
         self._bound = bound
         self._clock = clock

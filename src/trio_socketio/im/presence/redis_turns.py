@@ -22,6 +22,7 @@ from trio_socketio.protocol.presence_turns import (
     Lost,
     Place,
 )
+from trio_socketio.redis.key_names import name_key
 
 if TYPE_CHECKING:
     from trio_socketio.redis.redis import Redis
@@ -57,7 +58,7 @@ class RedisTurns:
         self._redis = redis
         self._boot = boot
         self._max_groups = max_groups
-        self._keys = (f"{prefix}:{{presence#0}}:groups", f"{prefix}:{{presence#0}}:leases")
+        self._keys = (name_key(prefix, "groups"), name_key(prefix, "leases"))
         self._channel = f"{prefix}:presence:groups"
         self._scripts = {name: redis.script(_load(name)) for name in _SCRIPTS}
         self._numbers = count(1)
