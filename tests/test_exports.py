@@ -148,7 +148,7 @@ MEMBERS = {
         server_max_window_bits server_no_context_takeover threshold_bytes""",
     "ProtocolError": "",
     "ReceivedEvent": "answer arguments has_offset name wants_answer",
-    "Redis": """connected execute fault publish run script statistics subscribe
+    "Redis": """connected connections execute fault publish run script statistics subscribe
         wait_connected""",
     "RedisCommandError": "code",
     "RedisPubSub": "statistics",

@@ -60,7 +60,7 @@ async def test_a_token_is_revoked_and_lifted_on_all(
         assert await nodes["b"].call("auth.unrevoke", token_id="one") == {"done": False}
         for name in "ab":
             assert await nodes[name].lets_in(one)
-        assert shared_redis.command("HGET", nodes.key, "").split()[2] == b"0"
+        assert shared_redis.command("HGET", nodes.key, "").split()[2] == b"1", "which is lifted"
 
 
 @pytest.mark.req("IDENT-82")
@@ -458,7 +458,7 @@ async def test_a_message_of_another_program_is_survived(
             await until(lambda: a.shared.is_current)
         assert not await a.lets_in(ANN)
         assert await a.lets_in(BOB)
-        assert len([one for one in caplog.messages if "others have revoked is read" in one]) == 4
+        assert len([one for one in caplog.messages if "others have revoked is read" in one]) == 5
 
 
 @pytest.mark.req("IDENT-41", "IDENT-83")
@@ -486,6 +486,10 @@ async def test_what_finds_no_room_is_kept_here_alone(
             assert not await node.lets_in(token)
         fields = redis_server.command("HKEYS", nodes.key)
         assert len(fields) == 4
+        for node, token in ((a, ANN), (b, BOB)):
+            node.shared._miss()
+            await until(lambda: a.shared.is_current and b.shared.is_current)
+            assert not await node.lets_in(token), "what the hash lacks was not lifted"
 
 
 @pytest.mark.req("IDENT-89")
@@ -549,6 +553,128 @@ async def test_what_redis_has_lost_is_put_back(shared_redis: RedisServer) -> Non
             for name in "ab":
                 assert not await nodes[name].lets_in(ANN)
                 assert not await nodes[name].lets_in(BOB)
+
+
+@pytest.mark.req("IDENT-85", "IDENT-91")
+@trio_test
+async def test_what_redis_has_lost_is_not_taken_for_lifted(shared_redis: RedisServer) -> None:
+    """The version does not tell, if another change was made instead of the one that was lost."""
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await a.revoke("bob")
+        old = shared_redis.command("DUMP", nodes.key)
+        await a.revoke("ann")
+        version = a.shared.version
+        shared_redis.command("RESTORE", nodes.key, 0, old, "REPLACE")
+        added = await b.shared.add(record("carl"))
+        assert added is not None
+        assert added.version == version
+        await until(lambda: has_both(shared_redis, nodes.key))
+        for node in (a, b):
+            await until(lambda node=node: node.shared.is_current)  # type: ignore[misc]
+            assert not await node.lets_in(ANN)
+        assert not await (await nodes.start("c")).lets_in(ANN)
+
+
+@pytest.mark.req("IDENT-92")
+@trio_test
+async def test_a_lift_that_arrives_late_lifts_nothing_else(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await a.revoke("ann")
+        late = LateScript()
+        with monkeypatch.context() as patch:
+            lift = b.shared._hash._lift
+            patch.setattr(b.shared._hash, "_lift", late)
+            with pytest.raises(ControlError, match="unknown whether the revocation was lifted"):
+                await b.call("auth.unrevoke", user="ann")
+        await a.revoke("ann")
+        await lift.run(*late.given)
+        assert shared_redis.command("HGET", nodes.key, "").split()[2] == b"1"
+        for node in (a, b):
+            await node.shared.wait_version(3)
+            assert not await node.lets_in(ANN)
+        assert await b.call("auth.unrevoke", user="ann") == {"done": True}
+        await lift.run(*late.given)
+        for node in (a, b):
+            assert await node.lets_in(ANN)
+
+
+class LateScript:
+    """A script that reaches Redis after its caller has given up."""
+
+    given: tuple[Any, Any]
+
+    async def run(self, keys: Any = (), arguments: Any = ()) -> Any:
+        self.given = keys, arguments
+        await trio.lowlevel.checkpoint()
+        raise TimeoutError
+
+
+@pytest.mark.req("IDENT-88", "IDENT-91")
+@trio_test
+async def test_what_was_lifted_stays_lifted(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that knows an old revocation changes nothing; one that is made anew counts."""
+    async with identified_nodes(shared_redis, tokens=STATIC) as nodes:
+        a = await nodes.start("a", clock=lambda: time.time() + 3.0)
+        b = await nodes.start("b")
+        await a.revoke("ann", for_s=1000.0)
+        old = b.identity.revoking.find(RevokedId(is_token=False, id="ann"))
+        assert old is not None
+        assert await b.call("auth.unrevoke", user="ann") == {"done": True}
+        b.identity.revoking.learn([old])
+        b.shared.save(old)
+        await b.shared.wait_saved(old.what)
+        for node in (a, b):
+            assert await node.lets_in(ANN)
+        with monkeypatch.context() as patch:  # as if it was lifted between two steps of the call
+            patch.setattr(b.shared._hash, "revoke", b.shared._hash.add)
+            assert (await b.revoke("ann"))["done"] == 0
+            assert await a.lets_in(ANN)
+        await b.revoke("ann", for_s=10.0)
+        for node in (a, b):
+            assert not await node.lets_in(ANN), "whose clock is behind"
+        b.shared._hash._clock = lambda: time.time() + 4000.0
+        await b.shared._hash.sweep(whole=True)
+        assert shared_redis.command("HEXISTS", nodes.key, "u:ann"), "as long as the old one"
+        b.shared._hash._clock = lambda: time.time() + 5000.0
+        await b.shared._hash.sweep(whole=True)
+        assert not shared_redis.command("HEXISTS", nodes.key, "u:ann")
+
+
+@pytest.mark.req("IDENT-86")
+@trio_test
+async def test_two_revocations_at_once_are_counted(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was first is told how many clients were put out, though both were put out at once."""
+    async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await b.come(ANN)
+        put_out = b.identity._clients.put_out_revoked
+        goes_on, found = trio.Event(), dict[float, Any]()
+
+        async def wait_before(revoked: Any) -> Any:
+            await goes_on.wait()
+            return await put_out(revoked)
+
+        async def revoke(node: IdentifiedNode) -> None:
+            answer = await node.revoke("ann")
+            found[answer["until_s"]] = answer
+
+        monkeypatch.setattr(b.identity._clients, "put_out_revoked", wait_before)
+        await a.revoke("carl")  # which is being dealt with when the others come
+        async with trio.open_nursery() as nursery:
+            before = a.shared.version
+            for number in (1, 2):
+                nursery.start_soon(revoke, a)
+                await until(lambda number=number: b.shared.version == before + number)  # type: ignore[misc]
+            goes_on.set()
+        assert [found[until_s]["done"] for until_s in sorted(found)] == [1, 0]
 
 
 def has_both(redis: RedisServer, key: str) -> bool:

@@ -274,6 +274,46 @@ async def test_members_are_told_even_if_the_group_has_begun_anew(
         assert (await b.join()).found.position == await crowd.head()
 
 
+@pytest.mark.req("FEED-31", "FEED-69")
+@trio_test
+async def test_who_subscribes_is_refused_while_the_log_cannot_be_read(
+    autojump_clock: MockClock,
+) -> None:
+    """A node says nothing of a group before it knows whether its position is lost."""
+    store = Unreadable()
+    async with two_nodes(store) as (share, crowd, a, b):
+        share.table.tell = lambda place: None  # type: ignore[method-assign]  # b looks later
+        active, waiting = await a.join(), await b.join()
+        await crowd.churn(3)
+        await wait_all_tasks_blocked()
+        await active.ack(2)
+        await trio.sleep(2 * POLL_S)
+        store.restart()
+        await crowd.start()
+        await wait_all_tasks_blocked()
+        await a.join(await crowd.head())
+        store.is_away = True
+        with trio.fail_after(5), pytest.raises(ControlError, match="the log is away") as caught:
+            await b.join()
+        assert caught.value.code == Code.STORE_UNAVAILABLE
+        assert waiting.notices == []
+        store.is_away = False
+        await trio.sleep(2 * POLL_S)
+        assert waiting.notices[-1]["error"]["code"] == Code.GENERATION_CHANGED
+
+
+class Unreadable(Restartable):
+    """A store whose logs cannot be read while the test says so."""
+
+    is_away = False
+
+    async def read(self, namespace: str, cursor: Cursor, limit: int) -> Any:
+        if self.is_away:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("the log is away")
+        return await super().read(namespace, cursor, limit)
+
+
 @pytest.mark.req("FEED-67")
 @trio_test
 async def test_a_group_goes_on_when_all_nodes_were_restarted(shared_redis: RedisServer) -> None:

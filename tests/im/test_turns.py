@@ -242,6 +242,18 @@ async def test_nodes_are_told_of_changes(kind: str, shared_redis: RedisServer) -
         with trio.move_on_after(0.1) as scope:
             await a.wait_changed(PLACE)
         assert scope.cancelled_caught
+        # While one task waits, another one may ask.
+        turn = await hold(b)
+        await trio.sleep(0.05)
+        await b.acknowledge(turn)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.wait_changed, PLACE)
+            await trio.testing.wait_all_tasks_blocked()
+            await b.acknowledge(turn)
+            await a.withdraw(PLACE)
+            await a.take(PLACE)
+        assert trio.current_time() - began < POLL_S
 
 
 @pytest.mark.req("FEED-64")

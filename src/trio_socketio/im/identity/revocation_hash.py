@@ -1,11 +1,15 @@
 """The hash in Redis that has the revocations of all nodes, and what is published when it changes.
 
 The field of a user begins with ``u:`` and that of a token with ``t:``; the value is MessagePack:
-when it was revoked, until when, and the ids of tokens without a date. The field without a name has
-the epoch, which is drawn when the hash is made, the version, which rises with every change, and how
-many revocations there are, each token without a date being another. The field ``key`` has the key
-of TokenNames, so that a token without a name has the same one on all nodes. Whoever can read it can
-find out by trying which token a digest is of; but nobody should read it who is not a node.
+when it was revoked, until when, the ids of tokens without a date, and, of what was lifted, when it
+had been revoked and until when. What was lifted stays until it would have been over, so that what
+the hash lacks was lost, and never lifted.
+
+The field without a name has the epoch, which is drawn when the hash is made, the version, which
+rises with every change, and how many revocations there are, each token without a date being
+another. The field ``key`` has the key of TokenNames, so that a token without a name has the same
+one on all nodes. Whoever can read it can find out by trying which token a digest is of; but nobody
+should read it who is not a node.
 """
 
 from collections.abc import Callable
@@ -22,11 +26,13 @@ from trio_socketio.errors import (
 )
 from trio_socketio.im.identity.revocation_scripts import ADD, DROP, LIFT, TAKE_KEY
 from trio_socketio.im.identity.revocations import Record, RevokedId
+from trio_socketio.redis.key_names import name_key
 
 KEPT_ON_S: Final = 3600.0
 """How long a revocation that is over stays in Redis: by so much the clocks of nodes may differ."""
 
 _PAGE: Final = 500
+_LATER_S: Final = 1e-6
 _HEAD: Final = b""
 _KEY_FIELD: Final = "key"
 _OTHERS: Final = (_HEAD, _KEY_FIELD.encode())
@@ -87,15 +93,30 @@ class RevocationRedis(Protocol):
         """Return a script that can be carried out."""
 
 
+class Entry(NamedTuple):
+    """What the hash has of a user or token.
+
+    Args:
+        what: the user or token.
+        record: of the revocation that is in force; None if there is none.
+        lifted_at_s: when the revocation was made that was lifted last, as were all that are older;
+            0 if none was.
+    """
+
+    what: RevokedId
+    record: Record | None
+    lifted_at_s: float
+
+
 class Added(NamedTuple):
     """A revocation that was added.
 
     Args:
-        record: of it, together with what was there before.
+        entry: what there is now. It has no record if the revocation was lifted meanwhile.
         version: of the last change at that moment.
     """
 
-    record: Record
+    entry: Entry
     version: int
 
 
@@ -117,27 +138,27 @@ class Change(NamedTuple):
     Args:
         epoch: of the hash.
         version: of the change.
-        what: has changed.
-        record: of the revocation; None if it was lifted.
+        entry: has changed.
     """
 
     epoch: str
     version: int
-    what: RevokedId
-    record: Record | None
+    entry: Entry
 
 
 class _Value(msgspec.Struct, array_like=True, frozen=True):
     at_s: float
     until_s: float
     undated: tuple[str, ...]
+    lifted_at_s: float
+    lifted_until_s: float
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True):
     epoch: str
     version: int
     field: str
-    value: _Value | None = None
+    value: _Value
 
 
 _decode_value: Final = msgspec.msgpack.Decoder(_Value).decode
@@ -161,7 +182,7 @@ class RevocationHash:
         self, redis: RevocationRedis, bound: int, clock: Callable[[], float], prefix: str
     ) -> None:
         self.channel = f"{prefix}:revoked"
-        self._key = f"{prefix}:{{presence#0}}:revoked"
+        self._key = name_key(prefix, "revoked")
         self._redis = redis
         self._bound = bound
         self._clock = clock
@@ -171,8 +192,14 @@ class RevocationHash:
         self._take_key = redis.script(TAKE_KEY)
         self._swept = b"0"  # how far the search for what is over has come
 
+    async def revoke(self, record: Record) -> Added | None:
+        """Keep a revocation that is made now, so later than all that were lifted; see add."""
+        lifted_at_s = (await self._find(record.what)).lifted_at_s
+        # The clock of the node that has made the older one may be ahead.
+        return await self.add(record._replace(at_s=max(record.at_s, lifted_at_s + _LATER_S)))
+
     async def add(self, record: Record) -> Added | None:
-        """Keep a revocation, together with what is known of it there.
+        """Keep a revocation, together with what is known of it there, unless it was lifted.
 
         Returns:
             What is kept now. None if there was no room: then nothing has changed (IDENT-41).
@@ -187,18 +214,32 @@ class RevocationHash:
         if not answer[0]:
             return None
         _, _, version, value = answer
-        return Added(_record(record.what, _read(value)), version)
+        return Added(_entry(record.what, _read(value)), version)
 
-    async def lift(self, what: RevokedId) -> tuple[bool, int]:
-        """Lift a revocation.
+    async def lift(self, what: RevokedId, known: Record | None) -> tuple[bool, int]:
+        """Lift the revocation that is in force now, but none that is made later (IDENT-92).
 
+        Args:
+            what: the user or token.
+            known: what this node knows of it, which Redis may have lost.
         Returns:
             Whether there was one, and the version of the change.
         Raises:
             RevocationsUnavailable: it is unknown whether it is lifted.
         """
-        found, _, version = await self._run(self._lift, what)
-        return bool(found), version
+        # The script may reach Redis long after this call was given up, on an old connection.
+        entry = await self._find(what)
+        lifted = [
+            one for one in (entry.record, known) if one is not None and one.at_s > entry.lifted_at_s
+        ]
+        at_s = max((one.at_s for one in lifted), default=0.0)
+        until_s = max((one.until_s for one in lifted), default=0.0)
+        _, version = await self._run(self._lift, what, repr(at_s), repr(until_s))
+        return bool(lifted), version
+
+    async def _find(self, what: RevokedId) -> Entry:
+        raw = await self._execute("HGET", self._key, _field(what))
+        return Entry(what, None, 0.0) if raw is None else _entry(what, _read(raw))
 
     async def share_key(self, own: bytes) -> tuple[Head, bytes]:
         """Return the key that names tokens on all nodes, which is this one if there is none.
@@ -224,18 +265,18 @@ class RevocationHash:
         except ValueError:
             raise RevocationsUnavailable(f"{self._key} is not a hash of revocations") from None
 
-    async def scan(self, cursor: bytes) -> tuple[bytes, list[Record]]:
-        """Return some of the revocations; see HSCAN of Redis.
+    async def scan(self, cursor: bytes) -> tuple[bytes, list[Entry]]:
+        """Return some of what the hash has; see HSCAN of Redis.
 
         Args:
             cursor: from the call before; ``0`` for the first.
         Returns:
-            The next cursor, ``0`` if this was the last page, and the revocations.
+            The next cursor, ``0`` if this was the last page, and what was found.
         Raises:
             RevocationsUnavailable: Redis has not answered, or something else is kept there.
         """
         following, fields = await self._page(cursor)
-        return following, [_record(what, value) for what, value, _ in fields]
+        return following, [_entry(what, value) for what, value, _ in fields]
 
     async def sweep(self, *, whole: bool = False) -> None:
         """Remove revocations that are over: those in a slice of the hash, or all.
@@ -248,7 +289,7 @@ class RevocationHash:
             self._swept, fields = await self._page(self._swept)
             ended_s = self._clock() - KEPT_ON_S
             for what, value, raw in fields:
-                if value.until_s <= ended_s:
+                if max(value.until_s, value.lifted_until_s) <= ended_s:
                     await self._run(self._drop, what, raw)
             if not whole or self._swept == b"0":
                 return
@@ -262,7 +303,7 @@ class RevocationHash:
 
     async def _run(self, script: Script, what: RevokedId | str, *arguments: Any) -> Any:
         if not isinstance(what, str):
-            what = f"{'t' if what.is_token else 'u'}:{what.id}"
+            what = _field(what)
         try:
             given = (what, self.channel, token_urlsafe(6), *arguments)
             return await script.run([self._key], given)
@@ -286,8 +327,7 @@ def read_message(payload: bytes) -> Change:
         epoch, version, field, value = msgspec.structs.astuple(_decode_message(payload))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RevocationsUnavailable(f"a message cannot be read: {error}") from None
-    what = read_field(field)
-    return Change(epoch, version, what, None if value is None else _record(what, value))
+    return Change(epoch, version, _entry(read_field(field), value))
 
 
 def read_field(field: bytes | str) -> RevokedId:
@@ -310,5 +350,12 @@ def _read(raw: bytes) -> _Value:
         raise RevocationsUnavailable(f"a revocation cannot be read: {error}") from None
 
 
-def _record(what: RevokedId, value: _Value) -> Record:
-    return Record(what, value.at_s, value.until_s, frozenset(value.undated))
+def _field(what: RevokedId) -> str:
+    return f"{'t' if what.is_token else 'u'}:{what.id}"
+
+
+def _entry(what: RevokedId, value: _Value) -> Entry:
+    record = None
+    if value.at_s > value.lifted_at_s:
+        record = Record(what, value.at_s, value.until_s, frozenset(value.undated))
+    return Entry(what, record, value.lifted_at_s)

@@ -2,6 +2,9 @@
 
 All of them have the key of the hash, and as their first arguments a field, the channel on which
 changes are published, and an epoch for the case that there is no hash.
+
+None of them takes a revocation out before it is over. A lift leaves the time up to which it has
+lifted (IDENT-91), so that nobody has to conclude from what is missing that it was lifted.
 """
 
 from typing import Final
@@ -25,13 +28,8 @@ local function write(value, more)
   count = count + more
   if value then
     version = version + 1
-    if value == '' then
-      redis.call('HDEL', key, field)
-    else
-      redis.call('HSET', key, field, cmsgpack.pack(value))
-    end
-    local told = value == '' and {epoch, version, field} or {epoch, version, field, value}
-    redis.call('PUBLISH', channel, cmsgpack.pack(told))
+    redis.call('HSET', key, field, cmsgpack.pack(value))
+    redis.call('PUBLISH', channel, cmsgpack.pack({epoch, version, field, value}))
   end
   redis.call('HSET', key, '', string.format('%s %d %d', epoch, version, count))
 end
@@ -51,19 +49,26 @@ return {epoch, version, raw}
 """
 )
 
+_READ: Final = """
+-- at, until, and the tokens without a date: 0, 0 and none if no revocation is in force;
+-- the time up to which revocations were lifted, and until when one of them would have lasted
+local kept = raw and cmsgpack.unpack(raw) or {0, 0, {}, 0, 0}
+local at, till = tonumber(ARGV[4]), tonumber(ARGV[5])
+"""
+
 ADD: Final = (
     _BEGIN
+    + _READ
     + """
--- at, until, the bound, and tokens without a date
-local before = raw and cmsgpack.unpack(raw)
-local at, till, bound = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local undated, known, needed, changed = {}, {}, 1, true
-if before then
-  needed, changed = 0, at > before[1] or till > before[2]
-  at, till = math.max(at, before[1]), math.max(till, before[2])
-  for _, id in ipairs(before[3]) do
-    undated[#undated + 1], known[id] = id, true
-  end
+-- the bound, and tokens without a date
+if at <= kept[4] then  -- it was lifted meanwhile
+  return {1, epoch, version, cmsgpack.pack(kept)}
+end
+local bound, undated, known = tonumber(ARGV[6]), {}, {}
+local needed, changed = raw and 0 or 1, at > kept[1] or till > kept[2]
+at, till = math.max(at, kept[1]), math.max(till, kept[2])
+for _, id in ipairs(kept[3]) do
+  undated[#undated + 1], known[id] = id, true
 end
 for i = 7, #ARGV do
   if not known[ARGV[i]] then
@@ -75,19 +80,27 @@ if needed > 0 and count + needed > bound then
   return {0, epoch, version}
 end
 if changed then
-  write({at, till, undated}, needed)
+  write({at, till, undated, kept[4], kept[5]}, needed)
 end
-return {1, epoch, version, cmsgpack.pack({at, till, undated})}
+return {1, epoch, version, cmsgpack.pack({at, till, undated, kept[4], kept[5]})}
 """
 )
 
 LIFT: Final = (
     _BEGIN
+    + _READ
     + """
-if raw then
-  write('', -1 - #cmsgpack.unpack(raw)[3])
+-- of the revocation that is to be lifted: a later one stays (IDENT-92)
+if at > kept[4] then
+  local more = raw and 0 or 1
+  if kept[1] <= at then
+    more, till = more - #kept[3], math.max(till, kept[2])
+    kept[1], kept[2], kept[3] = 0, 0, {}
+  end
+  kept[4], kept[5] = at, math.max(till, kept[5])
+  write(kept, more)
 end
-return {raw and 1 or 0, epoch, version}
+return {epoch, version}
 """
 )
 

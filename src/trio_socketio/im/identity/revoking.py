@@ -117,7 +117,8 @@ class Revoking:
         self._clock = clock
         # How many clients were put out here, by what was revoked and when.
         self._counts: OrderedDict[tuple[RevokedId, float], int] = OrderedDict()
-        self._news: dict[RevokedId, float] = {}  # whose clients have yet to be put out, and when
+        # Whose clients have yet to be put out, and when that was revoked, in this order.
+        self._news: dict[tuple[RevokedId, float], None] = {}
         self._asked = self._done = 0  # numbers of news, and those of them that are dealt with
         self._has_news = trio.Event()
         self._progress = trio.Event()
@@ -156,10 +157,12 @@ class Revoking:
             return await self.revoke_alone(what, for_s, str(error))
         if added is None:
             return None
-        kept, version = added
-        if not await self._wait_told(version):
+        (_, kept, _), version = added
+        if not await self._wait_told(version) and kept is not None:
             self.learn([kept])
         await self._wait_done()
+        if kept is None:  # another call has lifted it before Redis has taken it
+            return RevocationResult(0, until_s, now, version)
         done = self._counts.get((what, kept.at_s), 0)
         return RevocationResult(done, kept.until_s, kept.at_s, version)
 
@@ -180,7 +183,7 @@ class Revoking:
         result = await self._revoke_here(what, for_s)
         if result is None:
             return None
-        self._share(what.id, is_token=what.is_token)
+        self._share(what.id, is_token=what.is_token, is_new=True)
         raise RevokedHereAlone(result, reason)
 
     async def _revoke_here(self, what: RevokedId, for_s: float | None) -> RevocationResult | None:
@@ -230,15 +233,21 @@ class Revoking:
             is_new = before is None or record.at_s > before.at_s
             own = self._undated(record.what) if is_new else frozenset()
             if self._revocations.note(record._replace(undated=record.undated | own)):
-                self._news[record.what] = record.at_s
+                self._news[record.what, record.at_s] = None
                 self._asked += 1
                 self._has_news.set()
                 if own - record.undated:  # IDENT-84: other nodes have to know them, too
                     self._share(record.what.id)
 
-    def forget(self, what: RevokedId) -> None:
-        """Note that a revocation was lifted."""
-        self._lift(what)
+    def forget(self, what: RevokedId, at_s: float) -> None:
+        """Note that what was revoked up to a time was lifted."""
+        found = self._revocations.find(what)
+        if found is not None and found.at_s <= at_s:
+            self._lift(what)
+
+    def find(self, what: RevokedId) -> Record | None:
+        """Return what this node keeps of a user or token."""
+        return self._revocations.find(what)
 
     def kept(self) -> Iterator[Record]:
         """Return all revocations that this node keeps."""
@@ -263,11 +272,11 @@ class Revoking:
     def _undated(self, what: RevokedId) -> frozenset[str]:
         return frozenset() if what.is_token else self._clients.undated_tokens(what.id)
 
-    def _share(self, name: str, *, is_token: bool = False) -> None:
+    def _share(self, name: str, *, is_token: bool = False, is_new: bool = False) -> None:
         """Have the other nodes told what this one keeps of a user or token."""
         record = self._revocations.find(RevokedId(is_token, name))
         if record is not None and self.shared is not None:
-            self.shared.save(record)
+            self.shared.save(record, is_new=is_new)
 
     async def _put_out(self) -> None:
         while True:
@@ -275,9 +284,11 @@ class Revoking:
             self._has_news = trio.Event()
             news, self._news = self._news, {}
             asked = self._asked
-            counts = await self._clients.put_out_revoked(news)
-            for one in islice(reversed(news.items()), MAX_COUNTS):  # nobody asks about more
-                self._counts[one] = self._counts.get(one, 0) + counts[one[0]]
+            counts = await self._clients.put_out_revoked({what for what, _ in news})
+            # The clients count for the first of several revocations of a user (IDENT-86).
+            done = {one: counts.pop(one[0], 0) for one in news}
+            for one in islice(reversed(done), MAX_COUNTS):  # nobody asks about more
+                self._counts[one] = self._counts.get(one, 0) + done[one]
                 if len(self._counts) > MAX_COUNTS:
                     self._counts.popitem(last=False)
             self._done = asked

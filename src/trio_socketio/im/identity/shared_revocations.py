@@ -2,8 +2,8 @@
 
 Every change is published in the step that makes it. A node that hears all versions in order knows
 all revocations. If it has missed one, was away, or has just started, it reads the hash, and until
-then it lets nobody in. If the epoch of the hash is another one or its version has fallen, Redis has
-lost what it had, and the nodes put back what they know.
+then it lets nobody in. The hash also says what was lifted. So whatever a node knows and the hash
+lacks was lost by Redis, and the node puts it back.
 """
 
 import logging
@@ -17,6 +17,7 @@ from trio_socketio.errors import RedisCommandError, RedisUnavailable
 from trio_socketio.im.identity.revocation_hash import (
     Added,
     Change,
+    Entry,
     Head,
     RevocationHash,
     RevocationRedis,
@@ -45,8 +46,11 @@ class Listener(Protocol):
     def learn(self, records: Iterable[Record]) -> None:
         """Take in revocations; some may be known."""
 
-    def forget(self, what: RevokedId) -> None:
-        """Lift a revocation."""
+    def forget(self, what: RevokedId, at_s: float) -> None:
+        """Lift what was revoked up to a time."""
+
+    def find(self, what: RevokedId) -> Record | None:
+        """Return what this node keeps of a user or token."""
 
     def kept(self) -> Iterable[Record]:
         """Return all revocations that this node keeps."""
@@ -55,7 +59,8 @@ class Listener(Protocol):
 class SharedRevocations:
     """The revocations of all nodes, as one of them sees them.
 
-    It has 15 attributes: the connection, and how far it has read and written.
+    It has 16 attributes and 21 methods: the connection, how far it has read and written, and what
+    callers, messages and its task do about that.
 
     Args:
         redis: the connection.
@@ -88,6 +93,7 @@ class SharedRevocations:
         self._heard: list[Change] | None = None  # while the hash is read
         self._has_missed = False  # since that was begun
         self._unsaved: dict[RevokedId, Record] = {}
+        self._new: set[RevokedId] = set()  # those of them that Redis cannot have had
         self._saved: OrderedDict[RevokedId, int] = OrderedDict()  # the versions of what was
         self._is_refused = False  # that Redis refuses changes was told
         self._hurry = trio.Event()  # there is something to do before the next look
@@ -123,14 +129,14 @@ class SharedRevocations:
     # -- changing them
 
     async def add(self, record: Record) -> Added | None:
-        """Keep a revocation, for all nodes, together with what they know of it.
+        """Keep a revocation that is made now, for all nodes, with what they know of it.
 
         Returns:
             What is kept now. None if there was no room: then nothing has changed (IDENT-41).
         Raises:
             RevocationsUnavailable: it is unknown whether it is kept.
         """
-        return await self._hash.add(record)
+        return await self._hash.revoke(record)
 
     async def lift(self, what: RevokedId) -> tuple[bool, int]:
         """Lift a revocation, for all nodes.
@@ -140,13 +146,24 @@ class SharedRevocations:
         Raises:
             RevocationsUnavailable: it is unknown whether it is lifted.
         """
-        found, version = await self._hash.lift(what)
-        unsaved = self._unsaved.pop(what, None)
-        return found or unsaved is not None, version
+        assert self._listener is not None
+        known = self._listener.find(what)
+        found, version = await self._hash.lift(what, known)
+        if known is not None and self._unsaved.get(what, known).at_s <= known.at_s:
+            self._unsaved.pop(what, None)
+            self._new.discard(what)
+        return found, version
 
-    def save(self, record: Record) -> None:
-        """Have a revocation kept as soon as Redis takes it. `run` sees to that."""
+    def save(self, record: Record, *, is_new: bool = False) -> None:
+        """Have a revocation kept as soon as Redis takes it. `run` sees to that.
+
+        Args:
+            record: of it.
+            is_new: whether it is made now, so that nobody can have lifted it.
+        """
         self._unsaved[record.what] = record
+        if is_new:
+            self._new.add(record.what)
         self._hurry.set()
 
     async def wait_saved(self, what: RevokedId) -> int:
@@ -196,42 +213,38 @@ class SharedRevocations:
             raise RevocationsUnavailable(str(error)) from None
         before = self.version
         head = await self._hash.read_head()
-        if head is None:
-            was_lost, is_behind = self._epoch is not None, False
-        else:
-            was_lost = self._epoch not in (None, head.epoch) or head.version < before
-            is_behind = self._epoch is None or head.version > self.version
-        if self.fault or was_lost or is_behind:
-            await self._read(was_lost=was_lost)
+        # Messages may have told of that version meanwhile.
+        is_known = head is not None and before <= head.version <= self.version
+        if self.fault or not is_known or head is None or head.epoch != self._epoch:
+            await self._read()
 
-    async def _read(self, *, was_lost: bool) -> None:
+    async def _read(self) -> None:
         """Read all revocations; what others change meanwhile is told by messages."""
         assert self._listener is not None
-        found: dict[RevokedId, Record] = {}
+        found: dict[RevokedId, Entry] = {}
         self._heard = heard = list[Change]()
         self._has_missed = False
         try:
             head = await self._share_key()
             cursor = b""
             while cursor != b"0":
-                cursor, records = await self._hash.scan(cursor or b"0")
-                told = {one.what for one in heard}
-                records = [record for record in records if record.what not in told]
-                found.update((record.what, record) for record in records)
-                self._listener.learn(records)
+                cursor, entries = await self._hash.scan(cursor or b"0")
+                told = {one.entry.what for one in heard}
+                for entry in entries:
+                    if entry.what not in told:
+                        found[entry.what] = entry
+                        self._take_in(entry)
         finally:
             self._heard = None
         self._epoch, self.version = head
         for one in heard:
             if one.epoch != self._epoch or one.version > self.version:
                 self._count(one)
-        told = {one.what for one in heard}
+        found.update((one.entry.what, one.entry) for one in heard)
         for looked_at, record in enumerate(self._listener.kept(), start=1):
             theirs = found.get(record.what)
-            if was_lost and (theirs is None or _has_more(record, theirs)):  # IDENT-85
-                self.save(record)
-            elif not (theirs or record.what in told or record.what in self._unsaved):
-                self._listener.forget(record.what)
+            if theirs is None or theirs.record is None or _has_more(record, theirs.record):
+                self.save(record)  # IDENT-85
             if looked_at % _SLICE == 0:
                 await trio.lowlevel.checkpoint()
         if not self._has_missed:
@@ -271,25 +284,28 @@ class SharedRevocations:
         return True
 
     async def _save(self, record: Record) -> None:
-        added = await self._hash.add(record)
+        is_new = record.what in self._new
+        added = await (self._hash.revoke if is_new else self._hash.add)(record)
         if added is None:
             log.error(
                 "max_revocations of [identity] are kept already: %s is revoked on this node alone",
                 "a token" if record.what.is_token else f"the user {record.what.id!r}",
             )
         else:
+            if added.entry.record is None:
+                self._take_in(added.entry)  # it was lifted meanwhile
             self._saved[record.what] = added.version
             self._saved.move_to_end(record.what)
             if len(self._saved) > MAX_SAVED:
                 self._saved.popitem(last=False)
         if self._unsaved.get(record.what) is record:  # otherwise there is more of it by now
             del self._unsaved[record.what]
+            self._new.discard(record.what)
         self._tell()
 
     # -- messages
 
     def _receive(self, channel: bytes, payload: bytes) -> None:
-        assert self._listener is not None
         try:
             change = read_message(payload)
         except RevocationsUnavailable as error:
@@ -300,11 +316,15 @@ class SharedRevocations:
             self._count(change)
         else:
             self._heard.append(change)
-        if change.record is None:
-            self._listener.forget(change.what)
-        else:
-            self._listener.learn([change.record])
+        self._take_in(change.entry)
         self._tell()
+
+    def _take_in(self, entry: Entry) -> None:
+        assert self._listener is not None
+        if entry.lifted_at_s:
+            self._listener.forget(entry.what, entry.lifted_at_s)
+        if entry.record is not None:
+            self._listener.learn([entry.record])
 
     def _count(self, change: Change) -> None:
         """Note the version of a change, which is the next one if none was missed."""

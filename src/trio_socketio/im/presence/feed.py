@@ -24,7 +24,6 @@ from trio_socketio.im.presence.deliveries import HEAD_BYTES, Deliveries
 from trio_socketio.im.presence.feed_errors import describe, unreadable
 from trio_socketio.im.presence.group import Group
 from trio_socketio.im.presence.groups import Groups
-from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.log_reader import BATCH_BYTES, LogReader
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
 from trio_socketio.im.presence.subscription import Subscription
@@ -287,8 +286,12 @@ class Feed:
         self._end_waiting(one.group, one.window.sent, found)
 
     async def check_lost(self, group: Group[Subscription], position: Cursor) -> bool:
-        """End the members that wait, if the log cannot be read from a position any more."""
-        found = await insist(partial(self._store.read, group.place[0], position, 1))
+        """End the members that wait, if the log cannot be read from a position any more.
+
+        Raises:
+            StoreUnavailable: that cannot be found out now (FEED-69).
+        """
+        found = await self._store.read(group.place[0], position, 1)
         if isinstance(found, Entries):
             return False
         self._end_waiting(group, position, found)

@@ -38,7 +38,9 @@ class Feed(Protocol[Member]):
         """End the waiting members if the log can no longer be read from a position.
 
         Returns:
-            Whether they were ended.
+            Whether it cannot.
+        Raises:
+            StoreUnavailable: that cannot be found out now.
         """
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from trio_socketio.errors import LocalProtocolError, RedisCommandError, RedisUnavailable
 from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.redis.commands import Argument
+from trio_socketio.redis.key_names import name_key
 from trio_socketio.redis.redis import Redis
 
 if TYPE_CHECKING:
     from trio_socketio.redis.scripts import Script
-
-TAG: Final = "{presence#0}"
-"""All keys have it, so that a Redis Cluster would keep them on one server. 0 is the partition."""
 
 _STORE_KEYS: Final = ("meta", "leases", "dead", "owned", "orders", "inbox", "kicked")
 _NAMESPACE_KEYS: Final = ("head", "users", "names", "log")
@@ -94,7 +92,7 @@ class PresenceScripts:
         self._generations = 0
         self._writer = secrets.token_urlsafe(9)
         self._wrote = 0  # the revision of our last write that was answered
-        self._keys = f"{prefix}:{TAG}:"
+        self._keys = name_key(prefix)
         self._store_keys = [self._keys + name for name in _STORE_KEYS]
         sources = {
             **dict.fromkeys(_ABOUT_NODES, ("begin",)),

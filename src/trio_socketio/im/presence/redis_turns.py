@@ -22,6 +22,7 @@ from trio_socketio.protocol.presence_turns import (
     Lost,
     Place,
 )
+from trio_socketio.redis.key_names import name_key
 
 if TYPE_CHECKING:
     from trio_socketio.redis.redis import Redis
@@ -57,7 +58,7 @@ class RedisTurns:
         self._redis = redis
         self._boot = boot
         self._max_groups = max_groups
-        self._keys = (f"{prefix}:{{presence#0}}:groups", f"{prefix}:{{presence#0}}:leases")
+        self._keys = (name_key(prefix, "groups"), name_key(prefix, "leases"))
         self._channel = f"{prefix}:presence:groups"
         self._scripts = {name: redis.script(_load(name)) for name in _SCRIPTS}
         self._numbers = count(1)
@@ -135,7 +136,10 @@ class RedisTurns:
         """Begin to listen for news of a group, before the call that they would make out of date."""
         if self._subscription is None:  # it lasts as long as the connection
             self._subscription = self._redis.subscribe(self._channel, self._note)
-        self._news[_name(place)] = trio.Event()
+        name = _name(place)
+        news = self._news.get(name)
+        if news is None or news.is_set():  # another task may be waiting for it
+            self._news[name] = trio.Event()
 
     def _note(self, _: bytes, told: bytes) -> None:
         boot, _, name = told.partition(b" ")

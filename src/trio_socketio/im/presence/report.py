@@ -51,6 +51,8 @@ WEBHOOK: Final = "\nwebhook"
 class Report:
     """The report about one namespace.
 
+    It has 13 attributes: what it is made of, how far it is, and how its waits are ended.
+
     Args:
         store: has the log.
         namespace: its name.
@@ -84,6 +86,7 @@ class Report:
         self._head: Cursor | None = None
         self._is_ending = False
         self._wait: trio.CancelScope | None = None
+        self._reporting = trio.CancelScope()
 
     @property
     def lag(self) -> int:
@@ -116,7 +119,8 @@ class Report:
                 continue
             is_done = False
             async with alone(trio.open_nursery()) as nursery:
-                nursery.start_soon(self._keep_turn, turn, nursery.cancel_scope)
+                self._reporting = nursery.cancel_scope
+                nursery.start_soon(self._keep_turn, turn)
                 await self._report(turn)
                 is_done = True
                 nursery.cancel_scope.cancel()
@@ -128,25 +132,25 @@ class Report:
 
     # -- the turn
 
-    async def _keep_turn(self, turn: Held, reporting: trio.CancelScope) -> None:
-        """Abandon the report when the turn is lost (HOOK-12)."""
+    async def _keep_turn(self, turn: Held) -> None:
         while True:
             await insist(partial(self._turns.wait_changed, self._place))
-            if not await self._move(turn, None):
-                log.warning("presence of %s: another node reports to the webhook", self.namespace)
-                reporting.cancel()
+            await self._move(turn, None)
 
-    async def _move(self, turn: Held, cursor: Cursor | None) -> bool:
-        """Store the cursor of what was accepted; return whether this node still has the turn."""
-        if self._turns.boot not in ("", turn.boot):
-            return False
-        moved = await insist(partial(self._turns.acknowledge, turn, cursor))
-        return not isinstance(moved, Lost)
+    async def _move(self, turn: Held, cursor: Cursor | None) -> None:
+        """Note what was accepted. Abandon the report if the turn is lost (HOOK-12)."""
+        if self._turns.boot in ("", turn.boot):
+            moved = await insist(partial(self._turns.acknowledge, turn, cursor))
+            if not isinstance(moved, Lost):
+                return
+        if not self._reporting.cancel_called:
+            log.warning("presence of %s: another node reports to the webhook", self.namespace)
+            self._reporting.cancel()
+        await trio.sleep_forever()
 
     async def _accept(self, turn: Held, cursor: Cursor) -> None:
         self._cursor = cursor
-        if not await self._move(turn, cursor):
-            await trio.sleep_forever()  # until the report is abandoned
+        await self._move(turn, cursor)
 
     # -- what is sent
 

@@ -33,8 +33,8 @@ def _here() -> str:
 class Turns(Protocol):
     """The turns of groups, for one node. TurnBook says what each call does.
 
-    A node asks about a group from one task only. It may learn late, or never, that it has lost a
-    turn; but then it can no longer move the position of the group (FEED-62).
+    Several tasks of a node may ask about a group. The node may be told late, or never, that it has
+    lost a turn; but then it can move the position of the group no more (FEED-62).
 
     Every async method may raise StoreUnavailable. It is then unknown whether the call has changed
     anything, and calling it again does no harm.
@@ -64,7 +64,7 @@ class Turns(Protocol):
         """Neither have the turn nor wait for it, whatever was answered before."""
 
     async def wait_changed(self, place: Place) -> None:
-        """Wait until something may have changed since the last call about a group.
+        """Wait until something may have changed since the last call about a group, of any task.
 
         It returns after POLL_S if no change was reported.
         """
