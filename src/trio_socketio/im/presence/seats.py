@@ -7,7 +7,7 @@ import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.presence.claims import LEASE_ENDED, Claim
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import (
@@ -84,6 +84,9 @@ class Seats(Observer):
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         try:
             await self._claim(claim)
+        except NamespaceUnusable as error:  # LEASE-32
+            node.unusable.note(claim.namespace, error)
+            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
         except StoreUnavailable as error:
             raise _refused(UNAVAILABLE, SERVER_ERROR) from error
         finally:
