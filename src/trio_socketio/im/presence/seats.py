@@ -17,6 +17,7 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
 )
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
+from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Seats(Observer):
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
         if not await self._life.wait_turn(socket.namespace.name, user):  # LEASE-12
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+            raise _unavailable()
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
@@ -86,13 +87,13 @@ class Seats(Observer):
             await self._claim(claim)
         except NamespaceUnusable as error:  # LEASE-32
             node.unusable.note(claim.namespace, error)
-            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
+            raise _unavailable() from error
         except StoreUnavailable as error:
-            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
+            raise _unavailable() from error
         finally:
             claim.leave_step()
         if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+            raise _unavailable()
         if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
             raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
 
@@ -105,7 +106,7 @@ class Seats(Observer):
             if isinstance(outcome, Taken):
                 raise _refused(outcome.reason)
             self._life.note_fenced(request.boot)
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+            raise _unavailable()
         node.note_claimed(claim, outcome)
         if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
             self._life.reassert_later(claim)
@@ -164,6 +165,10 @@ class Seats(Observer):
             self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
             self._node.release(claim, claim.left_by or reason)
+
+
+def _unavailable() -> ConnectRefused:
+    return NotNow(UNAVAILABLE, {"errcode": SERVER_ERROR, "errmsg": UNAVAILABLE})
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:
