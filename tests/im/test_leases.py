@@ -11,6 +11,7 @@ from tests.im.held_store import HeldStore, Line
 from tests.im.seat_world import LINGER_S, SeatWorld
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
+from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.im.presence.lease_keeping import margin
@@ -319,10 +320,11 @@ async def test_those_who_wait_for_a_seat_are_refused_at_the_fence(
         await world.leave(gone)
         behind = await world.come(0, HERE, "bob")  # for the release of the one before
         await wait(world, mock_clock, FENCE_S - 0.5)
-        assert waits.told == behind.told == []
+        assert waits.told == []
+        assert not waits.wire.closed
+        assert behind.is_cut_off, "before that"
         await wait(world, mock_clock, 0.6)
         assert waits.is_cut_off
-        assert behind.is_cut_off
         assert first.wire.closed is False
         world.store.let_all_go()
         world.lines[0].mend()
@@ -367,6 +369,46 @@ async def test_a_claim_is_refused_within_two_seconds(outage: str, mock_clock: Mo
         await wait(world, mock_clock, 6)
         assert (await world.come(0, HERE, "ann")).is_in
         await check_rest(world)
+
+
+@pytest.mark.req("LEASE-33")
+@trio_test
+async def test_one_that_waits_for_a_release_is_refused_within_two_seconds_too(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        gone = await world.come(0, HERE, "ann")
+        world.lines[0].cut(is_silent=True)
+        await world.leave(gone)
+        ann = await world.come(0, HERE, "ann")
+        await wait(world, mock_clock, STORE_S)
+        assert ann.is_cut_off
+        world.lines[0].mend()
+        await wait(world, mock_clock, 6)
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-10")
+@trio_test
+async def test_a_session_that_cannot_be_aborted_keeps_nobody_else_in(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(count=1) as world:
+        come = [await world.come(0, HERE, name) for name in ("ann", "bob", "cyd")]
+        abort, calls = Session.abort, []
+
+        def fail_once(session: Session, reason: str = "") -> None:
+            calls.append(session)
+            if len(calls) == 1:
+                raise ValueError("as the test wants it")
+            abort(session, reason)
+
+        monkeypatch.setattr(Session, "abort", fail_once)
+        await end_lease(world)
+        assert sum(one.wire.closed for one in come) == 2
+        assert world.presences[0].statistics().claims == 0
+        monkeypatch.undo()
+    assert "this is a defect" in caplog.text
 
 
 @pytest.mark.req("LEASE-10")

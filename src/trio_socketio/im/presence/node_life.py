@@ -191,8 +191,14 @@ class NodeLife:
         self._scope.cancel()
         dropped = node.claims.tally.releases_dropped
         sessions = node.end_claims(all_of_them=is_strict)
+        failures: list[Exception] = []
         for session in sessions:
-            session.abort("service restart")
+            try:
+                session.abort("service restart")
+            except Exception as error:  # the others are put out all the same
+                failures.append(error)
+        for failure in failures:
+            log.error("presence: a client was not put out: this is a defect", exc_info=failure)
         log.error(
             "presence: node %s, boot %s: %s; %d clients are closed with 1012, %d keep their seats, "
             "%d releases end with the lease; it enrolls anew as soon as the store answers",

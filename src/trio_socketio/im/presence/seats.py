@@ -70,7 +70,11 @@ class Seats(Observer):
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
-        if not await self._life.wait_turn(socket.namespace.name, user):  # LEASE-12
+        deadline = trio.current_time() + STORE_S  # of the turn and the claim together (LEASE-33)
+        is_turn = False
+        with trio.move_on_at(deadline):
+            is_turn = await self._life.wait_turn(socket.namespace.name, user)
+        if not is_turn:  # LEASE-12
             raise _unavailable()
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
@@ -84,7 +88,7 @@ class Seats(Observer):
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         try:
-            await self._claim(claim)
+            await self._claim(claim, deadline)
         except NamespaceUnusable as error:  # LEASE-32
             node.unusable.note(claim.namespace, error)
             raise _unavailable() from error
@@ -97,10 +101,10 @@ class Seats(Observer):
         if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
             raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
 
-    async def _claim(self, claim: Claim) -> None:
+    async def _claim(self, claim: Claim, deadline: float) -> None:
         node, losses = self._node, self._life.losses
         request = claim.request(node.name, node.boot)
-        outcome = await self._ask(claim, request)
+        outcome = await self._ask(claim, request, deadline)
         if not isinstance(outcome, Claimed):
             node.note_refused(claim)
             if isinstance(outcome, Taken):
@@ -118,11 +122,15 @@ class Seats(Observer):
         if is_interrupted and request.takeover == "strict":  # LEASE-12
             raise StoreUnavailable("the lease did not count any more while others were waited for")
 
-    async def _ask(self, claim: Claim, request: ClaimRequest) -> "Claimed | Taken | Fenced":
+    async def _ask(
+        self, claim: Claim, request: ClaimRequest, deadline: float
+    ) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled
         # this, its token would be lost.
-        with claim.open_wait(trio.current_time() + STORE_S, shield=True):
+        with claim.open_wait(deadline, shield=True):
             return await self._node.store.claim(request)
+        if trio.current_time() < deadline:
+            raise StoreUnavailable("the lease did not count any more while a claim was asked for")
         raise StoreUnavailable(f"no answer to a claim within {STORE_S} s")
 
     def _undo(
