@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from trio_socketio.im.presence.memory import MemoryStore
-from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, PresenceStore, StoreUnavailable
 from trio_socketio.protocol.presence_book import Book
 from trio_socketio.protocol.presence_claims import (
     REPLACED,
@@ -59,6 +59,7 @@ class HeldStore:
         hold: what is held, such as "claim before" or "release after".
         held: the calls that are held now, oldest first.
         epoch: how often it has lost everything.
+        unusable: the namespaces whose records cannot be used.
     """
 
     def __init__(self, inner: MemoryStore) -> None:
@@ -66,6 +67,7 @@ class HeldStore:
         self.hold: set[str] = set()
         self.held: list[Held] = []
         self.epoch = 0
+        self.unusable: set[str] = set()
         self._wiped = trio.Event()
         self._wiped_at = 0.0
         self._boots: dict[str, tuple[str, int]] = {}  # the node, and the epoch that it knows
@@ -104,6 +106,10 @@ class HeldStore:
                     self.held.remove(held)
             if held.fails:
                 raise StoreUnavailable(f"as the test wants it: {at}")
+
+    def _check(self, namespace: str) -> None:
+        if namespace in self.unusable:
+            raise NamespaceUnusable(f"as the test wants it: {namespace}")
 
     # -- what a test does to it
 
@@ -185,12 +191,21 @@ class HeldStore:
         return await self.inner.expired()
 
     async def reap(self, boot: str, limit: int = 500) -> int | None:
-        return await self.inner.reap(boot, limit)
+        books = [shelf.book for shelf in self.inner._books]
+        unusable = [book for book in books if book.namespace in self.unusable]
+        owned = [(book, book._owned.pop(boot)) for book in unusable if boot in book._owned]
+        ended = await self.inner.reap(boot, limit)
+        for book, seats in owned:
+            book._owned[boot] = seats
+            if not ended:
+                self._check(book.namespace)
+        return ended
 
     # -- claims
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await self._stop("claim before")
+        self._check(request.namespace)
         outcome = await self.inner.claim(request)
         if isinstance(outcome, Claimed):
             outcome = self._add_waits(outcome)
@@ -205,6 +220,7 @@ class HeldStore:
 
     async def _reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
         await trio.lowlevel.checkpoint()
+        self._check(request.namespace)
         if not self.inner._leases.is_alive(request.boot, trio.current_time()):
             return Fenced()
         book = self.inner._books.open(request.namespace).book
@@ -252,6 +268,7 @@ class HeldStore:
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await self._stop("release before")
+        self._check(ref.namespace)
         outcome = await self.inner.release(ref, reason)
         await self._stop("release after")
         return outcome
@@ -285,12 +302,14 @@ class HeldStore:
 
     async def confirm(self, order: Order) -> None:
         await self._stop("confirm before")
+        self._check(order.namespace)
         await self.inner.confirm(order)
         await self._stop("confirm after")
 
     # -- reading
 
     async def get(self, namespace: str, users: Iterable[str]) -> Present:
+        self._check(namespace)
         return await self.inner.get(namespace, users)
 
     async def count(self, namespace: str) -> Count:

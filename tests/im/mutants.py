@@ -354,7 +354,7 @@ MISTAKES: Final = (
     Mistake(
         "lost nodes that nobody looks for",
         LIFE,
-        "nursery.start_soon(Reaper(self._store, self.node.insistence).run)\n",
+        "nursery.start_soon(reaper.run)\n",
         "pass\n",
         LEASING,
     ),

@@ -53,6 +53,11 @@ class Visitor:
         return bool(answers) and answers[-1] == "connect" and not self.wire.closed
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether it was hung up on before it was told anything."""
+        return self.wire.closed and not self.told
+
+    @property
     def pid(self) -> str:
         told = self.wire.told.get(self.namespace)
         return told[-1]["pid"] if told and "pid" in told[-1] else ""

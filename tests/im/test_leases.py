@@ -11,6 +11,7 @@ from tests.im.held_store import HeldStore, Line
 from tests.im.seat_world import LINGER_S, SeatWorld
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
+from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.im.presence.lease_keeping import margin
@@ -25,7 +26,6 @@ STEP_S = 0.5
 HERE = "/newest"
 CONNECT = ("connect",)
 GONE = ("disconnect",)
-UNAVAILABLE = ("error", "presence unavailable")
 
 
 @asynccontextmanager
@@ -213,7 +213,7 @@ async def test_a_node_without_a_lease_puts_everybody_out_and_begins_anew(
         assert "has no lease" in presence.fault
         assert "the line is cut" in presence.fault
         late = await world.come(0, HERE, "dan")
-        assert late.told == [UNAVAILABLE]
+        assert late.is_cut_off
         await wait(world, mock_clock, 5)
         assert set(await world.seats(HERE)) == {"cyd"}, "the other node has ended them"
         assert world.reasons(HERE).count("node_lost") == 2
@@ -320,9 +320,11 @@ async def test_those_who_wait_for_a_seat_are_refused_at_the_fence(
         await world.leave(gone)
         behind = await world.come(0, HERE, "bob")  # for the release of the one before
         await wait(world, mock_clock, FENCE_S - 0.5)
-        assert waits.told == behind.told == []
+        assert waits.told == []
+        assert not waits.wire.closed
+        assert behind.is_cut_off, "before that"
         await wait(world, mock_clock, 0.6)
-        assert waits.told == behind.told == [UNAVAILABLE]
+        assert waits.is_cut_off
         assert first.wire.closed is False
         world.store.let_all_go()
         world.lines[0].mend()
@@ -342,7 +344,7 @@ async def test_a_fast_takeover_does_not_enter_without_a_lease(
         new = await world.come(0, HERE, "ann")
         assert new.told == []
         await world.act(world.presences[0]._life.pass_fence)
-        assert new.told == [UNAVAILABLE]
+        assert new.is_cut_off
         world.store.let_all_go()
         await wait(world, mock_clock, 5)
         await check_rest(world)
@@ -357,16 +359,56 @@ async def test_a_claim_is_refused_within_two_seconds(outage: str, mock_clock: Mo
         ann = await world.come(0, HERE, "ann")
         await wait(world, mock_clock, STORE_S)
         assert STORE_S < 2
-        assert ann.told == [UNAVAILABLE]
+        assert ann.is_cut_off
         await wait(world, mock_clock, LEASE_S)
         asked = world.lines[0].asked["claim"]
         late = await world.come(0, HERE, "ann")
-        assert late.told == [UNAVAILABLE], "without a wait"
+        assert late.is_cut_off, "without a wait"
         assert world.lines[0].asked["claim"] == asked
         world.lines[0].mend()
         await wait(world, mock_clock, 6)
         assert (await world.come(0, HERE, "ann")).is_in
         await check_rest(world)
+
+
+@pytest.mark.req("LEASE-33")
+@trio_test
+async def test_one_that_waits_for_a_release_is_refused_within_two_seconds_too(
+    mock_clock: MockClock,
+) -> None:
+    async with running(count=1) as world:
+        gone = await world.come(0, HERE, "ann")
+        world.lines[0].cut(is_silent=True)
+        await world.leave(gone)
+        ann = await world.come(0, HERE, "ann")
+        await wait(world, mock_clock, STORE_S)
+        assert ann.is_cut_off
+        world.lines[0].mend()
+        await wait(world, mock_clock, 6)
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-10")
+@trio_test
+async def test_a_session_that_cannot_be_aborted_keeps_nobody_else_in(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(count=1) as world:
+        come = [await world.come(0, HERE, name) for name in ("ann", "bob", "cyd")]
+        abort, calls = Session.abort, []
+
+        def fail_once(session: Session, reason: str = "") -> None:
+            calls.append(session)
+            if len(calls) == 1:
+                raise ValueError("as the test wants it")
+            abort(session, reason)
+
+        monkeypatch.setattr(Session, "abort", fail_once)
+        await end_lease(world)
+        assert sum(one.wire.closed for one in come) == 2
+        assert world.presences[0].statistics().claims == 0
+        monkeypatch.undo()
+    assert "this is a defect" in caplog.text
 
 
 @pytest.mark.req("LEASE-10")
@@ -396,7 +438,7 @@ async def test_a_late_answer_to_an_earlier_boot_gives_no_seat(
         assert world.presences[0].statistics().boot not in ("", boot)
         world.store.let_all_go()
         await world.settle()
-        assert ann.told == [UNAVAILABLE]
+        assert ann.is_cut_off
         await wait(world, mock_clock, 2)
         assert world.presences[0].statistics().claims == 0
         await check_rest(world)
@@ -423,7 +465,7 @@ async def test_clients_stay_in_an_outage_and_nobody_goes_offline(
         found = world.presences[0].statistics()
         assert (found.is_fenced, found.fenced_times, found.lease_left_s) == (True, 1, 0)
         assert "was not renewed" in world.presences[0].fault
-        assert (await world.come(0, HERE, "cyd")).told == [UNAVAILABLE]
+        assert (await world.come(0, HERE, "cyd")).is_cut_off
         await world.leave(bob)
         world.store.lengthen_leases()
         for line in world.lines:

@@ -31,6 +31,7 @@ from trio_socketio.im.identity.revocations import Revocations
 from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.socketio.credentials import AuthenticationTimedOut, Credentials
 from trio_socketio.socketio.joining import Joining
+from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.steps import Awaited
@@ -143,7 +144,7 @@ class Gate(Observer):
         with trio.move_on_after(KNOWING_S) as scope:
             await self._shared.wait_current()
         if scope.cancelled_caught:
-            raise self._turn_away(joining, Decision("none", Refusal(UNAVAILABLE)))
+            raise self._turn_away(joining, Decision("none", Refusal(UNAVAILABLE)), NotNow)
         found = chain.verify_now(attempt)
         if isinstance(found, Decision):
             self._decide(joining, found, None)
@@ -224,7 +225,8 @@ class Gate(Observer):
         if self._is_revoked(verdict):
             raise self._turn_away(joining, Decision(decision.method, Refusal(REVOKED)))
         if not self._knows_all:  # IDENT-82
-            raise self._turn_away(joining, Decision(decision.method, Refusal(UNAVAILABLE)))
+            decision = Decision(decision.method, Refusal(UNAVAILABLE))
+            raise self._turn_away(joining, decision, NotNow)
         try:
             joining.identify(verdict.user)
         except ConnectRefused as error:  # JOIN-34
@@ -241,8 +243,13 @@ class Gate(Observer):
         self._revocations.keep_out(identity)
         return True
 
-    def _turn_away(self, joining: Joining, decision: Decision) -> ConnectRefused:
-        """Count a refusal, and return the error that tells the client."""
+    def _turn_away(
+        self,
+        joining: Joining,
+        decision: Decision,
+        kind: type[ConnectRefused] = ConnectRefused,
+    ) -> ConnectRefused:
+        """Count a refusal, and return the error that tells the client, of the kind given."""
         refusal = decision.verdict
         assert isinstance(refusal, Refusal)
         assert joining.socket is not None
@@ -252,7 +259,7 @@ class Gate(Observer):
             self._strangers.hang_up_later(client, self.options.auth_timeout_s)
         errcode = refusal.reason.errcode
         data = {"errcode": errcode, "errmsg": refusal.message}
-        return ConnectRefused(refusal.message, data)  # IDENT-31
+        return kind(refusal.message, data)  # IDENT-31
 
     # -- the event of a client that has joined
 

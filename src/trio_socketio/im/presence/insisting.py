@@ -18,9 +18,14 @@ RETRY_S: Final = 0.5
 
 
 class Insistence:
-    """Asks one store. An outage is told once for each kind of request, however many there are."""
+    """Asks one store. An outage is told once for each kind of request, however many there are.
 
-    def __init__(self) -> None:
+    Args:
+        passes_on: failures for which it does not ask again.
+    """
+
+    def __init__(self, *passes_on: type[StoreUnavailable]) -> None:
+        self._passes_on = passes_on
         self._failures: Counter[str] = Counter()  # in a row, by what was asked
 
     async def ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -29,10 +34,14 @@ class Insistence:
         Args:
             what: is asked of it, as in "to release claims", for the log.
             call: calls it once.
+        Raises:
+            StoreUnavailable: one of the failures that are passed on.
         """
         while True:
             try:
                 answer = await call()
+            except self._passes_on:
+                raise
             except StoreUnavailable as error:
                 if not self._failures[what]:  # LEASE-04: not again at every try
                     log.warning(

@@ -9,8 +9,10 @@ from trio_socketio.errors import LocalProtocolError
 from trio_socketio.im.presence.held_claims import HeldClaims
 from trio_socketio.im.presence.insisting import Insistence
 from trio_socketio.im.presence.lingering import Lingering
+from trio_socketio.im.presence.put_aside import PutAside
 from trio_socketio.im.presence.reasserting import Reasserting
 from trio_socketio.im.presence.releases import Releases
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.presence_claims import (
     KICKED,
@@ -39,6 +41,8 @@ AGAIN_S: Final = 0.05
 class Node:
     """The claims of one server, and what it asks of the store for them.
 
+    It has 23 methods, because that is what can happen to a claim.
+
     Args:
         store: has the seats.
         name: of the node.
@@ -54,6 +58,7 @@ class Node:
         reasserting: claims that the store may not know any more.
         releases: claims whose clients have left. One task takes them to the store.
         store: see above.
+        unusable: namespaces whose records the store cannot use.
     """
 
     def __init__(self, store: "PresenceStore", name: str) -> None:
@@ -61,10 +66,11 @@ class Node:
         self.name = name
         self.boot = ""
         self.claims = HeldClaims()
-        self.insistence = Insistence()
+        self.insistence = Insistence(NamespaceUnusable)
         self.lingering = Lingering()
         self.releases = Releases()
         self.reasserting = Reasserting()
+        self.unusable = PutAside("the namespace")
         self.on_fenced: Callable[[str], None] = _ignore
         self._changed = trio.Event()  # there is a release, or another claim lingers
 
@@ -93,11 +99,18 @@ class Node:
 
     def is_clear(self, claim: "Claim") -> bool:
         """Whether nothing keeps a client from entering, as far as this node knows."""
-        return not claim.awaits and claim not in self.reasserting
+        is_taken = claim not in self.reasserting and not self.reasserting.is_aside(claim)
+        return is_taken and not claim.awaits
 
     async def wait_clear(self, claim: "Claim") -> None:
-        """Wait until others are known to be out, and the store to have the claim (PRES-55)."""
+        """Wait until others are known to be out, and the store to have the claim (PRES-55).
+
+        Raises:
+            StoreUnavailable: that cannot be known.
+        """
         while claim.state is State.HELD and not self.is_clear(claim):
+            if self.reasserting.is_aside(claim):
+                raise StoreUnavailable(f"the records of {claim.namespace} cannot be used")
             if claim in self.reasserting:
                 await self.reasserting.wait_taken(claim)
                 continue
@@ -221,9 +234,21 @@ class Node:
         return len(held)
 
     async def reassert(self, claim: "Claim") -> None:
-        """Ask the store for a seat that it has given before."""
+        """Ask the store for a seat that it has given before, or put the claim aside (LEASE-32)."""
+        try:
+            if claim.namespace in self.unusable:
+                self.reasserting.put_aside(claim)
+            else:
+                await self._reassert(claim)
+        except NamespaceUnusable as error:
+            self.unusable.note(claim.namespace, error)
+            self.reasserting.put_aside(claim)
+
+    async def _reassert(self, claim: "Claim") -> None:
         boot, token = self.boot, claim.token
         if not claim.holds_seat or not boot or token is None:
+            if claim.is_unsure and claim.state is State.OVER:
+                await self._release_again(claim, boot)
             return  # its client has left since; the release is stale then
         claim.is_unsure = True
         outcome = await self.insistence.ask(
@@ -242,19 +267,38 @@ class Node:
                 self._evict(claim, REPLACED)
             return
         claim.token = outcome.token
-        claim.is_unsure = False
         if boot != self.boot:
+            claim.is_unsure = False
             return
         if claim.state is State.OVER:  # by an order that the store has lost as well
-            ref = claim.refer(boot)
-            await self.insistence.ask(
-                "to release claims", lambda: self.store.release(ref, claim.ended_by)
-            )
+            await self._release_again(claim, boot)
             return
+        claim.is_unsure = False
         self.claims.tally.reasserted += outcome.token != token
         claim.awaits = outcome.awaits
         for order in outcome.orders:
             self.obey(order)
+
+    async def _release_again(self, claim: "Claim", boot: str) -> None:
+        """Release a claim that is over, and that the store may have taken anew all the same."""
+        if boot:  # otherwise it has ended with the lease
+            ref = claim.refer(boot)
+            await self.insistence.ask(
+                "to release claims", lambda: self.store.release(ref, claim.ended_by)
+            )
+        claim.is_unsure = False
+
+    # -- namespaces whose records cannot be used
+
+    def bring_back(self, namespace: str) -> None:
+        """Queue again what was put aside of a namespace; claims first, as releases wait for them.
+
+        Whoever calls this sees to it that the claims are taken anew.
+        """
+        self.unusable.put_on_trial(namespace)
+        self.reasserting.bring_back(namespace)
+        self.releases.bring_back(namespace)
+        self._changed.set()
 
     # -- releases
 
@@ -272,8 +316,7 @@ class Node:
 
     async def take_queued_releases(self) -> None:
         """Release what is queued, several at once: else each would wait for the one before."""
-        while self.releases:
-            batch = self.releases.next_batch()
+        while batch := self.releases.next_batch(self.unusable):
             if len(batch) == 1:
                 await self._take_release(*batch[0])
                 continue
@@ -284,9 +327,13 @@ class Node:
     async def _take_release(self, claim: "Claim", reason: str) -> None:
         boot = self.boot
         await self.reasserting.wait_taken(claim)  # LEASE-16: else it could be made after its end
-        outcome = await self.insistence.ask(
-            "to release claims", lambda: self.store.release(claim.refer(boot), reason)
-        )
+        try:
+            outcome = await self.insistence.ask(
+                "to release claims", lambda: self.store.release(claim.refer(boot), reason)
+            )
+        except NamespaceUnusable as error:  # from here on it is put aside (LEASE-32)
+            self.unusable.note(claim.namespace, error)
+            return
         if isinstance(outcome, Fenced):
             self.on_fenced(boot)
         if claim.state is State.RELEASING:

@@ -13,8 +13,10 @@ import trio
 from trio_socketio.errors import SessionClosed
 from trio_socketio.im.presence.insisting import RETRY_S
 from trio_socketio.im.presence.lease_keeping import Lease
+from trio_socketio.im.presence.put_aside import PutAside
 from trio_socketio.im.presence.reaping import Reaper, reap
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
+from trio_socketio.im.presence.unusable import try_unusable
 from trio_socketio.protocol.incarnation import Input, Outage, State, advance
 from trio_socketio.protocol.presence_claims import Fenced, Order, Renewal
 from trio_socketio.runtime.fence import Fence, boottime
@@ -33,6 +35,9 @@ LEAVES_S: Final = 0.05
 """How long a confirmation waits for what the old client is sent. It takes less than a millisecond,
 unless that does not read, or does not poll at the moment."""
 
+AGAIN_S: Final = 0.1
+"""The wait before orders are asked for again of which some cannot be confirmed."""
+
 _PASSES: Final = 10  # of the scheduler
 
 FENCED: Final = "the store says that its lease has ended"
@@ -43,7 +48,7 @@ _GIVING: Final = frozenset((State.SETTLING, State.LEASED))
 class NodeLife:
     """The incarnations of one node, one after the other. protocol/incarnation.py has the table.
 
-    It has 16 attributes, because tasks, the poller and the seats of every namespace meet here.
+    It has 17 attributes, because tasks, the poller and the seats of every namespace meet here.
 
     Args:
         node: has the claims.
@@ -78,6 +83,7 @@ class NodeLife:
         self._settled = trio.Event()  # set when SETTLING is left
         self._unsettled = trio.Event()  # set when there is something to be settled
         self._ended: list[str] = []  # boots of this node whose claims may not have been reaped
+        self._unreaped = PutAside("of the lost node with the boot")
         node.on_fenced = self.note_fenced
 
     # -- what is so
@@ -111,7 +117,8 @@ class NodeLife:
             return f"node {self.node.name}: {self.lease.explain()}"
         if self.lease.failure:
             return f"the presence store does not answer: {self.lease.failure}"
-        return str(getattr(self._store, "fault", ""))
+        fault = str(getattr(self._store, "fault", ""))
+        return fault or self.node.unusable.fault or self._unreaped.fault
 
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
@@ -184,8 +191,14 @@ class NodeLife:
         self._scope.cancel()
         dropped = node.claims.tally.releases_dropped
         sessions = node.end_claims(all_of_them=is_strict)
+        failures: list[Exception] = []
         for session in sessions:
-            session.abort("service restart")
+            try:
+                session.abort("service restart")
+            except Exception as error:  # the others are put out all the same
+                failures.append(error)
+        for failure in failures:
+            log.error("presence: a client was not put out: this is a defect", exc_info=failure)
         log.error(
             "presence: node %s, boot %s: %s; %d clients are closed with 1012, %d keep their seats, "
             "%d releases end with the lease; it enrolls anew as soon as the store answers",
@@ -257,9 +270,11 @@ class NodeLife:
                     self._scope = nursery.cancel_scope
                     if self._store.lease_s < inf:
                         nursery.start_soon(lease.keep, self._note_renewal, self.pass_fence)
-                        nursery.start_soon(Reaper(self._store, self.node.insistence).run)
+                        reaper = Reaper(self._store, self.node.insistence, self._unreaped)
+                        nursery.start_soon(reaper.run)
                     nursery.start_soon(self._take_orders, lease.boot)
                     nursery.start_soon(self.node.take_releases)
+                    nursery.start_soon(try_unusable, self.node, lambda: self._unsettled.set())
                     nursery.start_soon(self._settle, before)
         finally:
             fence.close()
@@ -321,7 +336,10 @@ class NodeLife:
             losses = self.losses
             await node.reasserting.take_all(node.reassert)
             for boot in before:  # behind the claims that were kept, which go on without a gap
-                await reap(self._store, boot, node.insistence)
+                try:
+                    await reap(self._store, boot, node.insistence)
+                except NamespaceUnusable as error:  # the reaper, who finds it, goes on with it
+                    self._unreaped.note(boot, error)
                 with suppress(ValueError):
                     self._ended.remove(boot)
             before = ()
@@ -351,7 +369,10 @@ class NodeLife:
             # All at once: else each would wait for the answer, and the client, of the one before.
             async with trio.open_nursery() as nursery:
                 for order, session in told:
-                    nursery.start_soon(_confirm, node, order, session)
+                    if order.namespace not in node.unusable:
+                        nursery.start_soon(_confirm, node, order, session)
+            if any(order.namespace in node.unusable for order in orders):
+                await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
 
     async def close(self) -> None:
         """Release what is left, and give the lease back, when `run` has ended (PRES-60).
@@ -366,7 +387,8 @@ class NodeLife:
             await node.take_queued_releases()
             for boot in filter(None, (*self._ended, node.boot)):
                 await node.insistence.ask("to end the lease", partial(self._store.retire, boot))
-                await reap(self._store, boot, node.insistence)
+                with suppress(NamespaceUnusable):  # the other nodes go on with it
+                    await reap(self._store, boot, node.insistence)
         if scope.cancelled_caught:
             log.warning(
                 "presence: the store has not taken %d releases of node %s within %g s; the claims "
@@ -398,7 +420,10 @@ async def _confirm(node: "Node", order: "Order", session: "Session | None") -> N
             # On a busy machine the time can pass before the poller has had its turn to send.
             for _ in range(_PASSES):
                 await trio.lowlevel.checkpoint()
-    await node.insistence.ask("to confirm", partial(node.store.confirm, order))
+    try:
+        await node.insistence.ask("to confirm", partial(node.store.confirm, order))
+    except NamespaceUnusable as error:  # it is received, and confirmed, again (LEASE-32)
+        node.unusable.note(order.namespace, error)
 
 
 def _ignore() -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_socketio.im.presence.insisting import Insistence
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.im.presence.put_aside import PutAside
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.store import PresenceStore
@@ -24,6 +25,8 @@ async def reap(store: "PresenceStore", boot: str, insistence: Insistence) -> int
 
     Returns:
         How many were ended from here.
+    Raises:
+        NamespaceUnusable: some cannot be ended, but all others were.
     """
     count = 0
     while ended := await insistence.ask("to end claims of lost nodes", lambda: store.reap(boot)):
@@ -37,11 +40,13 @@ class Reaper:
     Args:
         store: has the leases and the claims.
         insistence: asks it.
+        aside: boots that have claims which cannot be ended.
     """
 
-    def __init__(self, store: "PresenceStore", insistence: Insistence) -> None:
+    def __init__(self, store: "PresenceStore", insistence: Insistence, aside: PutAside) -> None:
         self._store = store
         self._insistence = insistence
+        self._aside = aside
         self._lost: dict[str, None] = {}  # boots, in the order in which they were found
         self._found = trio.Event()
 
@@ -49,6 +54,7 @@ class Reaper:
         """Do both at the same time, as the store counts on being asked without a break."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
+            nursery.start_soon(self._try_again)
             while True:
                 self._found = trio.Event()
                 while self._lost:
@@ -65,12 +71,25 @@ class Reaper:
                 lost = await self._store.expired()
             except StoreUnavailable:  # the renewals, which fail too, say why
                 continue
-            self._lost.update(dict.fromkeys(lost))
-            if lost:
+            # The store names those that were put aside as long as they have claims.
+            self._lost.update(dict.fromkeys(one for one in lost if one not in self._aside))
+            if self._lost:
                 self._found.set()
 
+    async def _try_again(self) -> None:
+        while True:
+            for boot in await self._aside.wait_due():
+                if boot in self._aside:
+                    self._aside.put_on_trial(boot)
+                else:
+                    self._aside.forget(boot)
+
     async def _end(self, boot: str) -> None:
-        ended = await reap(self._store, boot, self._insistence)  # LEASE-21
+        try:
+            ended = await reap(self._store, boot, self._insistence)  # LEASE-21
+        except NamespaceUnusable as error:
+            self._aside.note(boot, error)
+            return
         if ended:
             log.warning(
                 "presence: a node is lost: the lease of boot %s has ended, and %d seats of its "

@@ -13,11 +13,15 @@ MAX_AT_ONCE: Final = 64
 
 
 class Reasserting:
-    """Claims that the store may not know. Each is taken once at a time."""
+    """Claims that the store may not know. Each is taken once at a time.
 
-    __slots__ = ("_awaited", "_queue", "_under_way")
+    Those that were put aside, because the store cannot take them, are not among them.
+    """
+
+    __slots__ = ("_aside", "_awaited", "_queue", "_under_way")
 
     def __init__(self) -> None:
+        self._aside: dict[str, dict[Claim, None]] = {}  # by namespace
         self._queue: dict[Claim, None] = {}
         self._under_way: set[Claim] = set()
         self._awaited: dict[Claim, trio.Event] = {}
@@ -31,10 +35,24 @@ class Reasserting:
     def add(self, claim: Claim) -> None:
         """Have a claim taken anew; once more if it is under way just now."""
         self._queue[claim] = None
+        self._aside.get(claim.namespace, {}).pop(claim, None)
+
+    def put_aside(self, claim: Claim) -> None:
+        """Take a claim no more until `bring_back`: the store cannot use its namespace."""
+        self._aside.setdefault(claim.namespace, {})[claim] = None
+
+    def is_aside(self, claim: Claim) -> bool:
+        """Whether a claim was put aside."""
+        return claim in self._aside.get(claim.namespace, ())
+
+    def bring_back(self, namespace: str) -> None:
+        """Have those of a namespace taken anew that were put aside."""
+        self._queue.update(self._aside.pop(namespace, {}))
 
     def clear(self) -> None:
         """Take none of them."""
         self._queue.clear()
+        self._aside.clear()
         for claim in tuple(self._awaited):
             self._wake(claim)
 

@@ -7,7 +7,7 @@ import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.presence.claims import LEASE_ENDED, Claim
-from trio_socketio.im.presence.store import CLAIM_S, StoreUnavailable
+from trio_socketio.im.presence.store import CLAIM_S, NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import (
@@ -17,6 +17,7 @@ from trio_socketio.protocol.presence_claims import (
     Taken,
 )
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
+from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
 
 if TYPE_CHECKING:
@@ -69,8 +70,12 @@ class Seats(Observer):
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
-        if not await self._life.wait_turn(socket.namespace.name, user):  # LEASE-12
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+        deadline = trio.current_time() + STORE_S  # of the turn and the claim together (LEASE-33)
+        is_turn = False
+        with trio.move_on_at(deadline):
+            is_turn = await self._life.wait_turn(socket.namespace.name, user)
+        if not is_turn:  # LEASE-12
+            raise _unavailable()
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
@@ -83,26 +88,29 @@ class Seats(Observer):
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         try:
-            await self._claim(claim)
+            await self._claim(claim, deadline)
+        except NamespaceUnusable as error:  # LEASE-32
+            node.unusable.note(claim.namespace, error)
+            raise _unavailable() from error
         except StoreUnavailable as error:
-            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
+            raise _unavailable() from error
         finally:
             claim.leave_step()
         if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+            raise _unavailable()
         if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
             raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
 
-    async def _claim(self, claim: Claim) -> None:
+    async def _claim(self, claim: Claim, deadline: float) -> None:
         node, losses = self._node, self._life.losses
         request = claim.request(node.name, node.boot)
-        outcome = await self._ask(claim, request)
+        outcome = await self._ask(claim, request, deadline)
         if not isinstance(outcome, Claimed):
             node.note_refused(claim)
             if isinstance(outcome, Taken):
                 raise _refused(outcome.reason)
             self._life.note_fenced(request.boot)
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
+            raise _unavailable()
         node.note_claimed(claim, outcome)
         if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
             self._life.reassert_later(claim)
@@ -114,11 +122,15 @@ class Seats(Observer):
         if is_interrupted and request.takeover == "strict":  # LEASE-12
             raise StoreUnavailable("the lease did not count any more while others were waited for")
 
-    async def _ask(self, claim: Claim, request: ClaimRequest) -> "Claimed | Taken | Fenced":
+    async def _ask(
+        self, claim: Claim, request: ClaimRequest, deadline: float
+    ) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled
         # this, its token would be lost.
-        with claim.open_wait(trio.current_time() + STORE_S, shield=True):
+        with claim.open_wait(deadline, shield=True):
             return await self._node.store.claim(request)
+        if trio.current_time() < deadline:
+            raise StoreUnavailable("the lease did not count any more while a claim was asked for")
         raise StoreUnavailable(f"no answer to a claim within {STORE_S} s")
 
     def _undo(
@@ -161,6 +173,10 @@ class Seats(Observer):
             self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
             self._node.release(claim, claim.left_by or reason)
+
+
+def _unavailable() -> ConnectRefused:
+    return NotNow(UNAVAILABLE, {"errcode": SERVER_ERROR, "errmsg": UNAVAILABLE})
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:
