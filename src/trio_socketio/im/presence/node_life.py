@@ -117,8 +117,7 @@ class NodeLife:
             return f"node {self.node.name}: {self.lease.explain()}"
         if self.lease.failure:
             return f"the presence store does not answer: {self.lease.failure}"
-        fault = str(getattr(self._store, "fault", ""))
-        return fault or self.node.unusable.fault or self._unreaped.fault
+        return self._store.fault or self.node.unusable.fault or self._unreaped.fault
 
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
