@@ -84,6 +84,10 @@ class HeldStore:
     def written(self) -> Mapping[EntryType, int]:
         return self.inner.written
 
+    @property
+    def fault(self) -> str:
+        return self.inner.fault
+
     def let_go(self, held: Held, *, fails: bool = False) -> None:
         self.held.remove(held)
         held.fails = fails

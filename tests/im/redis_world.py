@@ -60,6 +60,10 @@ class SpreadStore:
         return self.stores[0].written
 
     @property
+    def fault(self) -> str:
+        return self.stores[0].fault
+
+    @property
     def is_shared(self) -> bool:
         return self.stores[0].is_shared
 

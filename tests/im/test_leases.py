@@ -777,6 +777,21 @@ async def test_a_store_that_refuses_a_boot_is_asked_with_another(
     assert sum("gets no lease" in one for one in caplog.messages) == 1
 
 
+@pytest.mark.req("LEASE-06")
+@trio_test
+async def test_an_enrolment_that_is_answered_too_late_is_no_lease(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        world.store.hold.add("enroll before")
+        await end_lease(world)
+        before = world.presences[0].statistics().fenced_times
+        mock_clock.jump(FENCE_S + 0.5)
+        world.store.let_all_go()
+        await wait(world, mock_clock, 2)
+        assert world.presences[0].statistics().fenced_times == before
+        assert (await world.come(0, HERE, "ann")).is_in
+        await check_rest(world)
+
+
 @pytest.mark.req("LEASE-07")
 @trio_test
 async def test_an_enrolment_of_unknown_outcome_counts_from_its_renewal(

@@ -157,6 +157,8 @@ async def test_a_store_that_is_away_at_the_end_is_given_up_and_the_log_says_so(
         assert "has not taken" not in caplog.text
         mock_clock.jump(CLOSE_S)
     assert "the store has not taken 1 releases of node a within 5 s" in caplog.text
+    assert "the clients of this server are offline" not in caplog.text
+    assert "clients of this server are offline later" in caplog.text
     assert presence.statistics().claims == 0
 
 

@@ -8,7 +8,7 @@
                        |                      | +--RENEWED-- ADRIFT <-+-- PASSED
                        +----------ENDED-------+----------------+------+
 
-    OUT is where STOPPED leads from everywhere. SETTLING may also be ADRIFT by PASSED.
+    SETTLING --PASSED--> ADRIFT, too. OUT is where STOPPED leads from everywhere.
 
 The store gives each incarnation, which is named by its boot, a lease. Clients get seats in LEASED
 alone. In SETTLING the node takes its claims anew, because the store has lost them or the lease is a

@@ -43,7 +43,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 26 methods, nearly all of which are those of the interface.
+    It has 27 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -86,6 +86,10 @@ class MemoryStore:
     @property
     def written(self) -> Mapping[EntryType, int]:
         return self._books.written
+
+    @property
+    def fault(self) -> str:
+        return ""
 
     # -- the leases of nodes
 

@@ -117,8 +117,7 @@ class NodeLife:
             return f"node {self.node.name}: {self.lease.explain()}"
         if self.lease.failure:
             return f"the presence store does not answer: {self.lease.failure}"
-        fault = str(getattr(self._store, "fault", ""))
-        return fault or self.node.unusable.fault or self._unreaped.fault
+        return self._store.fault or self.node.unusable.fault or self._unreaped.fault
 
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
@@ -295,8 +294,10 @@ class NodeLife:
                     is_unsure and await store.renew(boot) is not Renewal.RENEWED
                 ):
                     why, boot, is_unsure = "the store refuses the boot", draw_boot(), False
-                else:
+                elif self._clock() < Lease(store, boot, sent_at, self._clock).counts_until:
                     break
+                else:  # LEASE-06
+                    why, is_unsure = "the store has answered too late", True
             except StoreUnavailable as error:
                 why, is_unsure = str(error), True
             self._note_no_lease(failures, why)
@@ -374,10 +375,13 @@ class NodeLife:
             if any(order.namespace in node.unusable for order in orders):
                 await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
         """Release what is left, and give the lease back, when `run` has ended (PRES-60).
 
         It takes at most CLOSE_S, also if it is cancelled, and if the store is away (LEASE-31).
+
+        Returns:
+            Whether the store has taken all of that.
         """
         node = self.node
         self._advance(Input.STOPPED)
@@ -397,9 +401,11 @@ class NodeLife:
                 node.name,
                 CLOSE_S,
             )
+        is_done = not scope.cancelled_caught and not node.releases
         self._ended.clear()
         self.lease = None
         node.clear()
+        return is_done
 
 
 def draw_boot() -> str:

@@ -408,8 +408,11 @@ class Presence:
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            await self._life.close()  # PRES-60: backends can still read that nobody is online
-            log.info("presence has ended: the clients of this server are offline")
+            # PRES-60: backends can still read that nobody is online
+            if await self._life.close():
+                log.info("presence has ended: the clients of this server are offline")
+            else:
+                log.warning("presence has ended: clients of this server are offline later")
 
     async def _start(self, server: "Server", tasks: trio.Nursery) -> None:
         """Wait until this node has its lease, or the server is told to stop (CLUS-03).

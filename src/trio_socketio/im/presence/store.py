@@ -57,7 +57,7 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 23 methods, because each transition and each question is one.
+    It has 24 methods, because each transition and each question is one.
     """
 
     @property
@@ -67,6 +67,10 @@ class PresenceStore(Protocol):
     @property
     def written(self) -> Mapping[EntryType, int]:
         """How many entries this object has written to the logs since it was made, by type."""
+
+    @property
+    def fault(self) -> str:
+        """Why it can do nothing although there is a connection; empty if it can."""
 
     # -- the leases of nodes
 
