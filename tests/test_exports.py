@@ -239,18 +239,18 @@ PRESENCE = {
     "GenerationChanged": "head",
     "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
-        list_users read reap reassert receive_orders release renew retire snapshot wait_confirmed
-        wait_for_more wait_lost written""",
+    "MemoryStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
+        lease_s list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
     "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
         note_reason seat seat_by_name seats_clients_of statistics store""",
     "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
         store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
     "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
         lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
-    "PresenceStore": """claim confirm count end_rebuild enroll expired get is_shared kick lease_s
-        list_users read reap reassert receive_orders release renew retire snapshot wait_confirmed
-        wait_for_more wait_lost written""",
+    "PresenceStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
+        lease_s list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
         retry_max_s secret_file stop_s timeout_s url""",

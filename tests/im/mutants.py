@@ -195,7 +195,7 @@ MISTAKES: Final = (
     Mistake(
         "a client that enters while the old one is in on another node",
         NODE,
-        "        return not claim.awaits and claim not in self.reasserting\n",
+        "        return is_taken and not claim.awaits\n",
         "        return True\n",
         SESSIONS,
     ),
@@ -498,8 +498,8 @@ MISTAKES: Final = (
     Mistake(
         "a request that is not abandoned when the turn is lost",
         "im/presence/report.py",
-        "                reporting.cancel()\n",
-        "                return\n",
+        "            self._reporting.cancel()\n",
+        "            return\n",
         "tests/im/test_webhook_nodes.py",
     ),
 )

@@ -31,6 +31,7 @@ async def begin_anew(follower: Follower, crowd: Crowd) -> dict[str, set[str]]:
     return {one["user"]: {seat["token"] for seat in one["seats"]} for one in page["users"]}
 
 
+@pytest.mark.alone
 @pytest.mark.req("FEED-18", "FEED-31", "HOOK-07", "HOOK-14")
 @trio_test
 async def test_all_begin_anew_and_miss_nothing(tmp_path: Path, redis_server: RedisServer) -> None:

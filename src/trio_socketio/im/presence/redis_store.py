@@ -65,7 +65,7 @@ class RedisStore:
     It owns no task: it works for those who call it. A node calls `renew` and `expired` again and
     again as long as it lives.
 
-    It has 32 methods, nearly all of which are those of the interface or a part of one.
+    It has 33 methods, nearly all of which are those of the interface or a part of one.
 
     Args:
         redis: the connection.
