@@ -190,7 +190,13 @@ class HeldStore:
 
     async def expired(self) -> list[str]:
         if trio.current_time() >= self._wiped_at + self.lease_s:
-            self._rebuilding.clear()  # whoever has not renewed has put its clients out
+            # Whoever has not renewed has put its clients out; others may still be at it.
+            alive, now = self.inner._leases.is_alive, trio.current_time()
+            self._rebuilding = {
+                boot
+                for boot in self._rebuilding
+                if self._boots[boot][1] == self.epoch and alive(boot, now)
+            }
             self._end_rebuild("")
         return await self.inner.expired()
 

@@ -395,5 +395,5 @@ class FeedMachine(RuleBasedStateMachine):
 def test_no_entry_is_missed_whatever_members_do() -> None:
     run_state_machine_as_test(
         FeedMachine,
-        settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=100, stateful_step_count=40, deadline=None),
     )

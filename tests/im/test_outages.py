@@ -122,5 +122,5 @@ class OutageMachine(SessionMachine):
 @pytest.mark.req("PRES-46", "PRES-47", "LEASE-10", "LEASE-14")
 @pytest.mark.time_limit(300)
 def test_sessions_while_nodes_lose_the_store() -> None:
-    run = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    run = settings(max_examples=30, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(OutageMachine, settings=run)

@@ -18,5 +18,5 @@ def test_no_loss_lets_a_user_in_twice(redis_server: RedisServer) -> None:
         pass
 
     Machine.open_world = staticmethod(open_world)
-    run = settings(max_examples=25, stateful_step_count=40, deadline=None)
+    run = settings(max_examples=12, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(Machine, settings=run)

@@ -90,12 +90,13 @@ async def test_all_begin_anew_and_miss_nothing(tmp_path: Path, redis_server: Red
             assert set(receiver.users) == set(crowd.online)
             # The turn is lost with the store, and with it what was posted last.
             assert receiver.gaps[0] == "started"
-            assert len(receiver.gaps) == 2
+            assert 2 <= len(receiver.gaps) <= 3
             snapshots = [
                 record
                 for asked in receiving.asked
                 for record in asked.json["records"]
                 if record["type"] == "snapshot"
             ]
-            assert ["rebuilding" in record for record in snapshots] == [False, True]
+            is_rebuilding = ["rebuilding" in record for record in snapshots]
+            assert is_rebuilding in ([False, True], [False, True, True])  # whoever posts it first
             nursery.cancel_scope.cancel()

@@ -142,7 +142,7 @@ class World:
 def test_the_receiver_has_the_state_whatever_nodes_do(tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("hook")
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), max_size=25))
     def check(steps: list[tuple[str, int]]) -> None:
         trio.run(World(folder).run, steps, clock=MockClock(autojump_threshold=0))
