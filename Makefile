@@ -35,10 +35,11 @@ unit: $(READY) $(NODE_READY)
 soak: $(READY) ## games of joining and leaving against a plain model, a thousand; SOAK=N: 40 times N
 	TRIO_SOCKETIO_SOAK=$(SOAK) $(BIN)/python -m pytest tests/socketio/test_joining_model.py $(ARGS)
 
-logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, about 3 minutes; ARGS='USERS LOGINS SEED'
+logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, on two servers and on three nodes, 10 minutes; ARGS='USERS LOGINS SEED'
 	$(BIN)/python -m tests.im.logins $(ARGS)
+	$(BIN)/python -m tests.im.logins --nodes 3 --rounds 1000 $(ARGS)
 
-faults: $(READY) ## what happens to two nodes when their Redis fails, about 2 minutes
+faults: $(READY) $(NODE_READY) ## nodes, Redis and clients fail in every way, about 14 minutes; ARGS='presence 1 9': some of it
 	$(BIN)/python -m tests.faults $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH

@@ -109,11 +109,25 @@ class Held:
 
 
 @contextmanager
-def hold(server: Running, cores: Cores, count: int, most: int) -> Iterator[Held]:
+def hold(
+    server: Running, cores: Cores, count: int, most: int, *options: str | float, loses: bool = False
+) -> Iterator[Held]:
+    """Keep idle connections open for a block.
+
+    Args:
+        server: to which they are.
+        cores: that are free.
+        count: how many there are at first.
+        most: how many there may be.
+        options: further ones of the load generator.
+        loses: whether they are to be lost, so that nothing has to be told about it.
+    """
+    fixed = ("--connections", most, "--target", count, "--limit", 300)
     process = subprocess.Popen(
-        command("idle", server, "--connections", most, "--target", count, "--limit", 300),
+        command("idle", server, *fixed, *options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if loses else None,
         preexec_fn=pinned(cores.generator),
     )
     try:

@@ -32,7 +32,7 @@ from bench.servers import Running, run_server
 from bench.throughput import Pace
 
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
-USERS = 256
+USERS = 1000
 VALID_S = 86_400
 SECRET = "a secret of the bench that is as long as HS256 demands, and longer"
 
@@ -91,17 +91,23 @@ def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer
     return {"seated": side_by_side(messages, configured("HS256", "newest"), number)}
 
 
-def configured(algorithm: str, policy: str) -> tuple[str, ...]:
-    """Write a configuration that asks for JWTs; return the options of the server that has it."""
-    path = _folder() / f"{algorithm}-{policy}.toml"
-    path.write_text(
-        _CONFIGURATION.format(key=_sign(algorithm)[0], algorithm=algorithm, policy=policy)
-    )
+def configured(algorithm: str, policy: str, **presence: str | float) -> tuple[str, ...]:
+    """Write a configuration that asks for JWTs; return the options of the server that has it.
+
+    Args:
+        algorithm: of the JWTs.
+        policy: of the seats.
+        presence: more options of [presence].
+    """
+    name = "-".join([algorithm, policy, *map(str, presence.values())])
+    path = _folder() / f"{name}.toml"
+    text = _CONFIGURATION.format(key=_sign(algorithm)[0], algorithm=algorithm, policy=policy)
+    path.write_text(text + "".join(f"{key} = {value!r}\n" for key, value in presence.items()))
     return ("--config", str(path))
 
 
 def tokens_of(algorithm: str) -> tuple[str, ...]:
-    """Return the options of the load generator for tokens of as many users as connections."""
+    """Return the options of the load generator for tokens of USERS users."""
     return ("--tokens", str(_sign(algorithm)[1]))
 
 

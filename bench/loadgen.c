@@ -4,7 +4,8 @@
  *   loadgen WORKLOAD --port P [options]        prints one JSON line for every value of --in-flight
  *
  *   connects   upgrade, open, namespace connect, close; --connections at a time
- *   takeovers  the same, but a client stays until its user has logged in anew; needs --tokens
+ *   takeovers  the same, but a client stays until its user has logged in anew; needs --tokens;
+ *              with --second-port, every other login of a user is to that port
  *   idle       holds --connections (a number on stdin raises that) until stdin closes
  *   echo, ack  every connection keeps K events in flight; with --window W, W in all, in rotation
  *   binary     echo with one attachment
@@ -1297,7 +1298,8 @@ static void parse(int count, char **arguments) {
   if (want.workload == TAKEOVERS && (!want.tokens || want.connections % 2)) usage();
   bool fits = (want.workload == CONTROL) == (want.control != NULL) && want.port > 0 && want.port < 65536 &&
               want.second_port >= 0 && want.second_port < 65536 &&
-              (!want.second_port || want.workload == BROADCAST) && want.connections > 0 && want.phases > 0 &&
+              (!want.second_port || want.workload == BROADCAST || want.workload == TAKEOVERS) &&
+              want.connections > 0 && want.phases > 0 &&
               want.connections < 100000 && want.bytes >= SEQUENCE + WHO + ROOM &&
               want.bytes <= 65536 && want.rooms > 0 && want.rooms < 1000000 &&
               want.room_size > 0 && want.senders > 0 && want.senders <= want.connections &&

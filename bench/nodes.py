@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -69,16 +69,23 @@ class SharedRedis:
 
 
 @contextmanager
-def run_nodes(name: str, cores: Cores, redis: SharedRedis) -> Iterator[Running]:
+def run_nodes(
+    name: str, cores: Cores, redis: SharedRedis, options: Sequence[str] = ()
+) -> Iterator[Running]:
     """Two nodes on the server's core, until the block ends; what one publishes the other hears.
 
+    Args:
+        name: of the server.
+        cores: that are free.
+        redis: that they share.
+        options: of the command line of both.
     Raises:
         ServerFailedError: one of them, or Redis, does not start.
     """
     url = redis.start().url
     with (
-        run_server(name, cores, redis=url) as first,
-        run_server(name, cores, redis=url, log_name=f"{name}-2") as second,
+        run_server(name, cores, redis=url, options=options) as first,
+        run_server(name, cores, redis=url, options=options, log_name=f"{name}-2") as second,
     ):
         _wait_heard(redis, name)
         yield replace(first, second=second)

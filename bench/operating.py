@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench import adapter, identity, publishing
+from bench import adapter, identity, publishing, shared_seats
 from bench.generator import LoadFailedError, Measurement
 from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
 from bench.machine import BENCH, BUILD, ROOT, Cores
@@ -129,6 +129,37 @@ QUESTIONS = (
     ),
     Question(
         "seated", "seated", "echo 64 B, 16 in flight, of users with seats", "strangers", 0.95, 0.98
+    ),
+    Question(
+        "shared-seats/claims",
+        "shared-seats/claims",
+        "connects with a JWT that claim a seat in Redis",
+        "in memory",
+        0.4,
+        0.6,
+    ),
+    Question(
+        "shared-seats/takeovers",
+        "shared-seats/takeovers",
+        "connects that take a seat over from another node",
+        "claims in Redis",
+    ),
+    Question(
+        "shared-seated",
+        "shared-seated",
+        "echo 64 B, 16 in flight, of users with seats in Redis",
+        "in memory",
+        0.97,
+        0.99,
+    ),
+    Question(
+        "node-lost",
+        "node-lost",
+        "kill -9 of a node to the last of 1,000 offline entries (ms)",
+        "its lease",
+        1 + 1 / shared_seats.LEASE_S,
+        1.1,
+        less_is_better=True,
     ),
 )
 PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
@@ -302,7 +333,10 @@ _SERVERS_AND_WINDOWS = {
     "seats": (2, 3),
     "publish-redis": (1, 3),
     "unconcerned": (2, 1),
-    **dict.fromkeys(("session-lines", "watched", "seated"), (2, 2)),
+    "shared-seats/claims": (2, 2),
+    "shared-seats/takeovers": (2, 2),
+    "node-lost": (1, 4),
+    **dict.fromkeys(("session-lines", "watched", "seated", "shared-seated"), (2, 2)),
     **dict.fromkeys((f"adapter-local/{workload}" for workload in adapter.LOCAL), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
 }
@@ -314,6 +348,10 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "presence": _presence,
     "seats": identity.claims_and_takeovers,
     "seated": identity.messages_of_users,
+    "shared-seats/claims": shared_seats.claims,
+    "shared-seats/takeovers": shared_seats.takeovers,
+    "shared-seated": shared_seats.messages_of_users,
+    "node-lost": shared_seats.time_until_offline,
     "publish-redis": publishing.publish,
     "unconcerned": adapter.messages_of_no_concern,
     **{f"adapter-local/{workload}": adapter.local(workload) for workload in adapter.LOCAL},

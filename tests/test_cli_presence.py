@@ -234,7 +234,7 @@ async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:
         "    return sio\n"
     )
     app = f'[app]\nspec = "{tmp_path}/app.py:create"'
-    for table in ('policy = "newest"', "max_events = 9", 'namespaces = [{ name = "/chat" }]'):
+    for table in ('policy = "newest"', "linger_s = 9.0", 'namespaces = [{ name = "/chat" }]'):
         ended = run_cli("serve", "--config", str(write(tmp_path, app, f"[presence]\n{table}")))
         assert ended.returncode == 2
         assert "[presence] " + table.partition(" ")[0] + " and the app contradict" in ended.stderr
@@ -252,6 +252,57 @@ async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:
         assert await server.end() == 0
 
 
+@pytest.mark.req("PRES-63")
+def test_the_store_of_an_app_is_its_own(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from trio_socketio import Server\n"
+        "from trio_socketio.im.presence import MemoryStore, Presence\n"
+        "sio = Server()\n"
+        "Presence(sio, MemoryStore()).seat('/chat')\n"
+    )
+    app = f'[app]\nspec = "{tmp_path}/app.py"'
+    for table in ('store = "memory"', "max_events = 9", "lease_s = 9.0", 'outage = "available"'):
+        ended = run_cli("serve", "--config", str(write(tmp_path, app, f"[presence]\n{table}")))
+        assert ended.returncode == 2
+        told = "and the app contradict each other, because the app has a Presence(server) with a"
+        assert f"[presence] {table.partition(' ')[0]} {told} store" in ended.stderr
+
+
+@pytest.mark.req("PRES-88")
+@trio_test
+async def test_a_presence_without_a_store_is_kept_as_the_configuration_says(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "import logging\n"
+        "from trio_socketio import Server\n"
+        "from trio_socketio.im.presence import Presence\n"
+        "sio = Server()\n"
+        "presence = Presence(sio)\n"
+        "presence.seat('/chat', policy='many', maximum=9)\n"
+        "@sio.of('/chat').on('ask')\n"
+        "async def ask(socket):\n"
+        "    store = presence.store\n"
+        "    present = await store.snapshot('/chat')\n"
+        "    begin = type(present.cursor)(present.cursor.generation, 0)\n"
+        "    first = await store.read('/chat', begin, 1)\n"
+        "    return [present.users['ann'][0].node, type(first).__name__]\n"
+    )
+    tables = (
+        f'[app]\nspec = "{tmp_path}/app.py"',
+        "[presence]\nmax_events = 1",
+        '[cluster]\nnode = "a"',
+    )
+    async with serving("--config", str(write(tmp_path, *tables))) as server:
+        port = await server.wait_port()
+        async with open_client(port) as one, open_client(port) as two:
+            await one.connect("/chat", {"token": "token-of-ann"})
+            await two.connect("/chat", {"token": "token-of-ann"})
+            await one.emit("ask", namespace="/chat", ack_id=1)
+            assert await one.receive() == ('3/chat,1[["a","CursorExpired"]]', [])
+        assert await server.end() == 0
+
+
 @pytest.mark.parametrize(
     ("table", "told"),
     [
@@ -266,6 +317,51 @@ async def test_the_seats_of_an_app_are_its_own(tmp_path: Path) -> None:
 def test_check_config_tells_what_is_wrong(tmp_path: Path, table: str, told: str) -> None:
     ended = run_cli("check-config", str(write(tmp_path, f"[presence]\n{table}")))
     assert told in ended.stdout + ended.stderr
+
+
+@pytest.mark.req("CFG-34")
+def test_presence_cannot_be_kept_in_a_redis_that_is_not_there(tmp_path: Path) -> None:
+    ended = run_cli("check-config", str(write(tmp_path, '[presence]\nstore = "redis"')))
+    assert ended.returncode == 2
+    assert "[presence] store is redis, but there is none: set [redis] url, or" in ended.stderr
+    redis = '[redis]\nurl = "redis://127.0.0.1"'
+    assert run_cli("check-config", str(write(tmp_path, redis))).returncode == 0
+
+
+@pytest.mark.req("CFG-35")
+@pytest.mark.parametrize(
+    ("redis", "table", "told"),
+    [
+        ("", "lease_s = 5.0", "lease_s has no effect without [redis] url"),
+        ("", 'outage = "available"', "outage has no effect without [redis] url"),
+        ("url", "max_bytes = 9", "max_bytes has no effect: presence is kept in Redis, where"),
+        ("url", "lease_s = 5.0", None),
+        ("url", "lease_s = 10.0\nmax_bytes = 67108864", None),
+        ("url", 'store = "memory"\nmax_bytes = 9', None),
+        (
+            "url",
+            'store = "memory"\nlease_s = 5.0',
+            "lease_s has no effect beside [presence] store = memory: nodes have leases only if",
+        ),
+        (
+            "url",
+            'store = "memory"\noutage = "available"',
+            "outage has no effect beside [presence] store = memory: the memory of a node",
+        ),
+    ],
+)
+def test_options_of_another_store_have_no_effect(
+    tmp_path: Path, redis: str, table: str, told: str | None
+) -> None:
+    tables = (f'[control]\nlisten = ["unix:{tmp_path}/run/c.sock"]', f"[presence]\n{table}")
+    server = (f'[redis]\n{redis} = "redis://127.0.0.1"',) if redis else ()
+    ended = run_cli("check-config", str(write(tmp_path, *tables, *server)))
+    assert ended.returncode == 0
+    if told is None:
+        assert ended.stderr == ""
+    else:
+        assert f"[presence] {told}" in ended.stderr
+        assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.req("PRES-66")

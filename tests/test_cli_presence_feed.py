@@ -41,6 +41,7 @@ async def test_a_backend_follows_real_clients(tmp_path: Path) -> None:
                         assert "tsio_presence_subscriptions 1.0" in metrics
                         assert "tsio_presence_entries_sent_total 1.0" in metrics
                         assert "tsio_presence_lag_entries 1.0" in metrics
+                        assert "tsio_presence_lag_seconds 0." in metrics
                         assert "tsio_presence_groups 0.0" in metrics
                     (offline,) = (await anext(batches)).entries
                     assert (offline["type"], offline["token"]) == ("offline", online["token"])

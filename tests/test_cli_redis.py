@@ -109,6 +109,7 @@ async def test_a_node_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> Non
     conf = tmp_path / "conf.toml"
     await trio.Path(conf).write_text(
         '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n'
+        '[presence]\nstore = "memory"\n'
     )
     async with serving("--redis", url, "--config", str(conf)) as node:
         await node.wait_logged("cannot connect")

@@ -9,6 +9,7 @@ from tests.cli_process import run_cli, serving
 from tests.http.answering import answering
 from tests.im.hook_receiver import SECRET, Receiver
 from tests.im.test_presence_webhook import until
+from tests.redis_server import RedisServer
 from tests.test_cli_services import free_port, get
 from tests.wire import open_client
 
@@ -82,3 +83,32 @@ async def test_a_webhook_without_identity_has_no_effect_and_the_log_says_so(
         assert await server.end() == 0
     (line,) = [line for line in server.log if "webhook has no effect" in line]
     assert "set [identity]" in line
+
+
+@pytest.mark.req("CLUS-09")
+@pytest.mark.time_limit(60)
+@trio_test
+async def test_nodes_take_turns_in_telling_it(tmp_path: Path, redis_server: RedisServer) -> None:
+    secret, conf = tmp_path / "secret", tmp_path / "conf.toml"
+    secret.write_text(SECRET)
+    async with answering("") as receiving:
+        text = IDENTITY + HOOK.format(url=receiving.url, secret=secret)
+        conf.write_text(f'{text}\n[redis]\nurl = "{redis_server.tcp_url}"\n')
+        at = ("--config", str(conf))
+        async with serving(*at, "--node", "a") as a, serving(*at, "--node", "b") as b:
+            ports = [await a.wait_port(), await b.wait_port()]
+            async with open_client(ports[0]) as ann, open_client(ports[1]) as bob:
+                await ann.connect("/chat", {"token": "token-of-ann"})
+                await until(lambda: any(b'"ann"' in one.body for one in receiving.asked))
+                assert await a.end() == 0
+                await bob.connect("/chat", {"token": "token-of-bob"})
+                await until(lambda: b'"bob"' in receiving.asked[-1].body)
+            assert await b.end() == 0
+        receiver = Receiver()
+        for asked in receiving.asked:
+            receiver.take(asked)
+    assert receiver.users == {}
+    told = [(entry["type"], entry["user"]) for entry in receiver.entries]
+    # That ann is online may have been said by the snapshot.
+    assert told[-3:] == [("offline", "ann"), ("online", "bob"), ("offline", "bob")]
+    assert receiver.gaps == ["started"]

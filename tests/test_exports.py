@@ -148,7 +148,7 @@ MEMBERS = {
         server_max_window_bits server_no_context_takeover threshold_bytes""",
     "ProtocolError": "",
     "ReceivedEvent": "answer arguments has_offset name wants_answer",
-    "Redis": """connected execute fault publish run script statistics subscribe
+    "Redis": """connected connections execute fault publish run script statistics subscribe
         wait_connected""",
     "RedisCommandError": "code",
     "RedisPubSub": "statistics",
@@ -161,13 +161,13 @@ MEMBERS = {
         timeout user""",
     "ResponseHeaders": "add encode",
     "InheritedEndpoint": "fileno listen tls",
-    "Runtime": "check_thread holding listening running_jobs start_service",
+    "Runtime": "check_thread holding last_blocked listening running_jobs start_service",
     "SavedSession": "blind changes confirmed data ends_at id namespace pid received rooms user",
     "Server": f"""{CHANNEL} apply lifespan mount mounted of options remove serve state statistics
         stop wait_closing wait_stopping""",
-    "Session": """close contain drop handshake is_closed is_open is_writable joined listener lose
-        pause_reading paused protocol reason reschedule resume_reading send send_binary send_text
-        send_volatile sid transport wait_drained waiting_bytes""",
+    "Session": """abort aborted close contain drop handshake is_closed is_open is_writable joined
+        listener lose pause_reading paused protocol reason reschedule resume_reading send
+        send_binary send_text send_volatile sid transport wait_drained waiting_bytes""",
     "SessionClosed": "",
     "Socket": f"""{FLAGGED} connected data disconnect handshake id join leave listeners_any
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
@@ -223,9 +223,9 @@ CONTROL = {
     "Greeting": "api max_batch max_line_bytes needs_token node server",
     "Reloaded": "changed needs_restart",
     "System": "drain info reload statistics",
-    "SystemInfo": "node pid started_at_s state version",
+    "SystemInfo": "lease_left_s node pid presence_fault started_at_s state version",
     "TokenTable": "find grant_of names_of_new_secrets",
-    "PresenceBatch": "cursor entries online",
+    "PresenceBatch": "cursor entries online rebuilding",
     "PresenceBatches": "",
 }
 """The classes of trio_socketio.control, in the same way."""
@@ -237,18 +237,20 @@ PRESENCE = {
     "Entries": "cursor entries head",
     "Entry": """at boot cursor id namespace node prev reason token type unconfirmed user""",
     "GenerationChanged": "head",
-    "KickResult": "confirmed cursor done",
+    "KickResult": "confirmed cursor done nodes",
     "NamespaceSeats": "linger_s maximum name policy takeover",
-    "MemoryStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
-    "Presence": """apply end_lost has_seats kick note_reason seat seat_by_name seats_clients_of
-        statistics""",
-    "PresenceOptions": """linger_s max_bytes max_events maximum namespaces policy takeover
-        webhook legacy_records watch check_lingers describe resolve""",
-    "PresenceStatistics": """claimed claims events kicked lingering refused releasing replaced
-        users""",
-    "PresenceStore": """claim confirm count enroll expired get kick lease_s list_users read reap
-        receive_orders release renew retire snapshot wait_confirmed wait_for_more written""",
+    "MemoryStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
+        lease_s list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
+    "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
+        note_reason seat seat_by_name seats_clients_of statistics store""",
+    "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
+        store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
+    "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
+        lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
+    "PresenceStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
+        lease_s list_users read reap reassert receive_orders release renew retire snapshot
+        wait_confirmed wait_for_more wait_lost written""",
     "PresenceWebhook": "end run statistics",
     "PresenceWebhookOptions": """batch_bytes batch_entries ca_file namespaces retry_first_s
         retry_max_s secret_file stop_s timeout_s url""",

@@ -142,6 +142,7 @@ ONLY: Final = {
         "http",
         "engine",
         "socketio",
+        "redis",
         "control",
     },
     "cluster": {

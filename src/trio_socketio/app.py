@@ -33,11 +33,13 @@ class App(NamedTuple):
         server: its server, with the options that were given.
         own: the options that the app sets itself, which hold unless they are given.
         gives_seats: whether it has made a presence.
+        gives_store: whether that has a store already.
     """
 
     server: Server
     own: ServerOptions
     gives_seats: bool = False
+    gives_store: bool = False
 
 
 def load_app(
@@ -77,7 +79,8 @@ def load_app(
     # A function may ignore the options that it was given, so they are set here again. The server
     # reads them only when it begins to serve.
     made.options = replace(made.options, **given)
-    return App(made, own, presence_of(made) is not None)
+    presence = presence_of(made)
+    return App(made, own, presence is not None, presence is not None and presence.has_own_store)
 
 
 def _create_bare(options: ServerOptions, namespaces: Iterable[str]) -> Server:

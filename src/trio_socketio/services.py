@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.configuration.checks import unserved
@@ -12,7 +13,7 @@ from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
-from trio_socketio.im.identity.methods import AuthMethods
+from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
 from trio_socketio.im.presence.legacy import LegacyRecords
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from trio_socketio.cluster.service import Cluster
+    from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
+    from trio_socketio.im.presence.store import PresenceStore
+    from trio_socketio.im.presence.turns import Turns
     from trio_socketio.ops.log import Log
     from trio_socketio.ops.systemd import Inherited, Systemd
     from trio_socketio.reloading import Held, Plan
@@ -41,9 +45,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PER_NODE: Final = (
-    "users are per node: somebody may be logged in on each node, presence counts the users of this "
-    "one, and auth.revoke puts out those of this one; send every user to the same node if that "
-    "matters"
+    "users are per node, because presence is kept in its memory: somebody may be logged in on each "
+    "node, and presence counts the users of this one; send every user to the same node if that "
+    "matters, or have presence kept in Redis ([presence] store; an app does so by making its "
+    "Presence without a store)"
 )
 _STATES: Final[dict[str, State]] = {"serving": "serving", "stopping": "draining"}
 
@@ -63,6 +68,9 @@ class ProgramSystem:
         program: the program around it.
         version: of the program.
         node: its name among the nodes of a cluster; None means host:pid.
+
+    Attributes:
+        presence: of the server; None if there is none.
     """
 
     def __init__(
@@ -73,14 +81,19 @@ class ProgramSystem:
         self._version = version
         self._node = node or f"{socket.gethostname()}:{os.getpid()}"
         self._started_at_s = time.time()
+        self.presence: Presence | None = None
 
     def info(self) -> SystemInfo:
+        presence = self.presence
+        left_s = inf if presence is None else presence.statistics().lease_left_s
         return SystemInfo(
             version=self._version,
             node=self._node,
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             state=_STATES.get(self._server.state, "starting"),
+            presence_fault="" if presence is None else presence.fault,
+            lease_left_s=left_s if left_s < inf else None,
         )
 
     async def statistics(self) -> dict[str, Any]:
@@ -100,7 +113,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 14 attributes, one for each service, and what they are made of.
+    It has 15 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -137,7 +150,10 @@ class Services:
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
         self._cluster = self._create_cluster(system.info())
-        auth, legacy = AuthMethods(None), LegacyMethods(None)
+        nodes = None if self._cluster is None else self._cluster.nodes
+        auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
+        if nodes is not None:
+            nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
@@ -148,28 +164,27 @@ class Services:
                 held.tokens,
                 self._refused,
                 [auth, UserMethods(server), self._presence_methods, legacy],
-                None if self._cluster is None else self._cluster.nodes,
+                nodes,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
             ask = None if self._control is None else self._control.backends.authenticate
             self.identity = auth.service = IdentityService(
-                server, held.configuration.identity, ask, held.identity
+                server,
+                held.configuration.identity,
+                ask,
+                held.identity,
+                redis=None if self._cluster is None else self._cluster.redis,
+                prefix=held.configuration.redis.prefix,
             )
-        self.presence = presence_of(server)
-        if self.presence is None and self.identity is not None:
-            # It is left before the lifespans of the app and before every service: when these end,
-            # the log already says that all clients are offline (PRES-65).
-            options = held.configuration.presence
-            store = MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
-            self.presence = Presence(server, store, node=system.info().node)
-            self.presence.seat_by_name(options, self.identity.asks_in)
+        self._shared: SharedPresence | None = None  # what all nodes keep together
+        self.presence = system.presence = self._create_presence(system.info().node)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
         most = held.configuration.presence.legacy_records
         if most and self.presence is not None:
-            legacy.records = LegacyRecords(server, self.presence, most, time.time_ns() // 1_000_000)
+            legacy.records = LegacyRecords(server, self.presence, most)
         self._legacy = legacy.records
         forwarded = held.configuration.forwarded_namespaces()
         for option, name in held.configuration.reported_namespaces():
@@ -191,9 +206,6 @@ class Services:
             return None
         from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
 
-        if self._held.identity is not None:  # CLUS-08
-            log.warning("%s", _PER_NODE)
-
         return Cluster(
             self._server,
             configuration.redis,
@@ -202,6 +214,58 @@ class Services:
             version=info.version,
             max_answer_bytes=configuration.control.max_line_bytes,
         )
+
+    def _create_presence(self, node: str) -> Presence | None:
+        """Return the presence of the app, or one with the seats of the configuration.
+
+        It is left before the lifespans of the app and before every service: when these end, the log
+        already says that all clients are offline (PRES-65).
+        """
+        presence = presence_of(self._server)
+        asks_in = None
+        if presence is None:
+            if self.identity is None:
+                return None
+            presence, asks_in = Presence(self._server), self.identity.asks_in
+        if not presence.has_own_store:
+            outage = self._held.configuration.presence.outage
+            presence.keep_in(self._create_store(presence), node=node, outage=outage)
+        if asks_in is not None:
+            presence.seat_by_name(self._held.configuration.presence, asks_in)
+        if self._cluster is not None and isinstance(presence.store, MemoryStore):  # CLUS-08
+            log.warning("%s", _PER_NODE)
+        return presence
+
+    def _create_store(self, presence: Presence) -> "PresenceStore":
+        configuration = self._held.configuration
+        options = configuration.presence
+        if self._cluster is None or options.kept_in(has_redis=True) == "memory":
+            return MemoryStore(max_events=options.max_events, max_bytes=options.max_bytes)
+        from trio_socketio.cluster.shared_presence import SharedPresence
+
+        log.info(
+            "presence is kept in Redis, for all nodes; leases last %g s, and outage is %s",
+            options.lease_s,
+            options.outage,
+        )
+        prefix = configuration.redis.prefix
+        self._shared = SharedPresence(self._cluster, prefix, options, presence)
+        return self._shared.store
+
+    @property
+    def _turns(self) -> "Turns | None":
+        return None if self._shared is None else self._shared.turns
+
+    def _check_presence(self) -> str:
+        """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
+
+        Before the server starts, and when it stops, check_server says enough.
+        """
+        if self._shared is not None and self._shared.settings.fault:
+            return self._shared.settings.fault
+        if self.presence is None or self._server.state not in ("starting", "serving"):
+            return ""
+        return self.presence.fault
 
     def _create_webhook(self) -> PresenceWebhook | None:
         options, address = self._held.configuration.presence.webhook, self._held.webhook
@@ -213,7 +277,7 @@ class Services:
                 "is asked who it is; set [identity]"
             )
             return None
-        return PresenceWebhook(self.presence.store, options, address)
+        return PresenceWebhook(self.presence.store, options, address, turns=self._turns)
 
     @property
     def runs_control(self) -> bool:
@@ -246,10 +310,16 @@ class Services:
             from trio_socketio.im.identity.metrics import IdentityCollector
 
             metrics.add(IdentityCollector(self.identity))
+            health.add(self.identity.check)
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
             metrics.add(PresenceCollector(self.presence, self._server))
+            health.add(self._check_presence)
+        if self._shared is not None:
+            from trio_socketio.im.presence.redis_metrics import RedisStoreCollector
+
+            metrics.add(RedisStoreCollector(self._shared.store))
         if self._webhook is not None:
             from trio_socketio.im.presence.hook_metrics import WebhookCollector
 
@@ -293,7 +363,7 @@ class Services:
             await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
-        feed = None if self._control is None else self._presence_methods.open_feed()
+        feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
         if self._legacy is not None:
@@ -311,6 +381,9 @@ class Services:
         if self._cluster is not None:  # when operators can see that it waits
             self._systemd.status("waiting for Redis")
             await self._cluster.wait_joined()
+        if self._shared is not None:
+            self._systemd.status("waiting for other settings of Redis")
+            await self._shared.settings.wait_fit()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

@@ -22,7 +22,7 @@ from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control.tokens import TokenTable
 from trio_socketio.descriptors import fit_descriptors
 from trio_socketio.errors import ConfigurationError, OptionError
-from trio_socketio.im.presence.options import SEAT_OPTIONS
+from trio_socketio.im.presence.options import SEAT_OPTIONS, STORE_OPTIONS
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.systemd import Systemd, inherited_listeners
 from trio_socketio.reloading import READ_S, Held, Plan, plan, put_into, read_files
@@ -239,17 +239,24 @@ class Program:
             raise
 
     def _check_presence(self, loaded: Loaded) -> None:
-        """Refuse options for seats beside those that the app gives (PRES-63).
+        """Refuse options for seats, or their store, beside those that the app gives (PRES-63).
 
         Raises:
             ConfigurationError: it names the first such option.
         """
         for place, setting in loaded.settings.items():
-            if self._app.gives_seats and place[0] == "presence" and place[1] in SEAT_OPTIONS:
-                raise ConfigurationError(
-                    f"{setting.where} and the app contradict each other, because the app has made "
-                    "a Presence(server) of its own: leave out one of them"
-                )
+            if place[0] != "presence":
+                continue
+            if self._app.gives_seats and place[1] in SEAT_OPTIONS:
+                done = "has made a Presence(server) of its own"
+            elif self._app.gives_store and place[1] in STORE_OPTIONS:
+                done = "has a Presence(server) with a store of its own"
+            else:
+                continue
+            raise ConfigurationError(
+                f"{setting.where} and the app contradict each other, because the app {done}: "
+                "leave out one of them"
+            )
 
     def _plan(self) -> Plan:
         runs_control = self._services is not None and self._services.runs_control

@@ -19,6 +19,7 @@ from trio_socketio.control.options import BackendOptions, ControlOptions, Forwar
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.tokens import LOCAL, Grant
 from trio_socketio.errors import ControlError
+from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 
 MAX_LINE_BYTES = 1 << 20
@@ -89,8 +90,8 @@ class Cluster:
         nodes = ClusterNodes(redis, server, name, version="0.1.0")
         backends = BackendOptions(forward=(ForwardedEvents(),), deadline_s=5.0)
         control = ControlOptions(backends=backends, max_line_bytes=MAX_LINE_BYTES, **options)
-        users = [UserMethods(server)]
-        service = ControlService(server, FakeSystem(), control, further=users, nodes=nodes)
+        further = [UserMethods(server), PresenceMethods(server)]
+        service = ControlService(server, FakeSystem(), control, further=further, nodes=nodes)
         return Node(name, redis, server, nodes, service)
 
     async def start(self, name: str, **options: Any) -> Node:

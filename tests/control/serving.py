@@ -26,6 +26,7 @@ from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
+from trio_socketio.im.presence.turns import Turns
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
@@ -116,6 +117,7 @@ async def controlled(
     *,
     system: FakeSystem | None = None,
     identity: IdentityOptions | None = None,
+    turns: Turns | None = None,
     **options: Any,
 ) -> AsyncIterator[Controlled]:
     """Serve on a port and on a Unix socket in the folder while the block runs."""
@@ -134,7 +136,7 @@ async def controlled(
         server.mounted(runtime) as connections,
         runtime.listening(connections, TcpEndpoint(port=0)) as ports,
     ):
-        feed = presence.open_feed()
+        feed = presence.open_feed(turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
         addresses = await runtime.start_service("control", partial(service.run, runtime))

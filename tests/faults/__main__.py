@@ -1,4 +1,9 @@
-"""``python -m tests.faults [--short]``: plays the faults of Redis, and prints what was seen."""
+"""``python -m tests.faults [bus | presence] [--short] [SCENARIO...]``: plays faults.
+
+``bus`` is what happens to messages when Redis fails, and ``presence`` what happens to who is online
+when nodes, Redis or the way to it fail. Without either word both are played. What was measured is
+printed; the exit code is 1 if anything was wrong.
+"""
 
 import sys
 import tempfile
@@ -7,6 +12,7 @@ from pathlib import Path
 import trio
 
 from tests.faults.bus import LOCAL_S, MAX_QUEUE_BYTES, RIGHT_S, SHORT, WHOLE, Report, play
+from tests.faults.presence import play as presence
 
 
 def table(report: Report) -> str:
@@ -31,13 +37,22 @@ def table(report: Report) -> str:
     return "\n".join([*lines, *(f"FAULT: {fault}" for fault in report.faults)])
 
 
-def main() -> int:
-    length = SHORT if "--short" in sys.argv[1:] else WHOLE
+def play_bus(arguments: list[str]) -> bool:
+    """Play the faults of the bus; return whether all was right."""
+    length = SHORT if "--short" in arguments else WHOLE
     with tempfile.TemporaryDirectory() as folder:
         report = trio.run(play, length, Path(folder))
     sys.stdout.write(f"{table(report)}\n")
-    return bool(report.faults)
+    return not report.faults
+
+
+def main(arguments: list[str]) -> int:
+    which, *rest = arguments if arguments[:1] in (["bus"], ["presence"]) else ["", *arguments]
+    is_right = which == "presence" or play_bus(rest)
+    if which != "bus":
+        is_right = presence.main(rest) and is_right
+    return not is_right
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,13 +1,23 @@
-"""A presence store between which and its callers a test can stand: calls are held, answers lost."""
+"""A presence store between which and its callers a test can stand.
 
-from collections.abc import Iterable, Mapping, Sequence
+Calls are held and answers lost. It loses all that it has, and ends leases. `Line` is the way of one
+node to it, which can be cut.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
-from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
+from trio_socketio.im.presence.memory import MemoryStore
+from trio_socketio.im.presence.store import NamespaceUnusable, PresenceStore, StoreUnavailable
+from trio_socketio.protocol.presence_book import Book
 from trio_socketio.protocol.presence_claims import (
+    REPLACED,
     Absent,
     Claimed,
     ClaimRef,
@@ -19,6 +29,8 @@ from trio_socketio.protocol.presence_claims import (
     Page,
     Present,
     Released,
+    Renewal,
+    Seat,
     Stale,
     Taken,
 )
@@ -41,21 +53,40 @@ class Held:
 
 
 class HeldStore:
-    """Passes everything on to a store.
+    """Passes everything on to a store, and loses claims like one in Redis.
 
     Attributes:
         hold: what is held, such as "claim before" or "release after".
         held: the calls that are held now, oldest first.
+        epoch: how often it has lost everything.
+        unusable: the namespaces whose records cannot be used.
     """
 
-    def __init__(self, inner: PresenceStore) -> None:
+    def __init__(self, inner: MemoryStore) -> None:
         self.inner = inner
         self.hold: set[str] = set()
         self.held: list[Held] = []
+        self.epoch = 0
+        self.unusable: set[str] = set()
+        self._wiped = trio.Event()
+        self._wiped_at = 0.0
+        self._boots: dict[str, tuple[str, int]] = {}  # the node, and the epoch that it knows
+        self._rebuilding: set[str] = set()  # boots that may have claims of the epoch before
+        self._rebuilt = trio.Event()
+        # The tokens that reasserted claims had before, by namespace and token.
+        self._before: dict[tuple[str, Cursor], Cursor] = {}
+
+    @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
 
     @property
     def written(self) -> Mapping[EntryType, int]:
         return self.inner.written
+
+    @property
+    def fault(self) -> str:
+        return self.inner.fault
 
     def let_go(self, held: Held, *, fails: bool = False) -> None:
         self.held.remove(held)
@@ -80,33 +111,174 @@ class HeldStore:
             if held.fails:
                 raise StoreUnavailable(f"as the test wants it: {at}")
 
+    def _check(self, namespace: str) -> None:
+        if namespace in self.unusable:
+            raise NamespaceUnusable(f"as the test wants it: {namespace}")
+
+    # -- what a test does to it
+
+    def wipe(self) -> None:
+        """Lose everything, leases and orders included."""
+        books, leases = self.inner._books, self.inner._leases
+        alive = [one for one in self._boots if leases.is_alive(one, trio.current_time())]
+        self.inner = MemoryStore(lease_s=self.inner.lease_s)
+        # No generation is used twice, as the highest one that anybody has seen is told to a store.
+        self.inner._books._generation = max(self.inner._books._generation, books._generation + 1)
+        self.epoch += 1
+        self._before.clear()
+        self._wiped_at = trio.current_time()
+        self._rebuilding = set(alive)
+        self._rebuilt.set()
+        self._rebuilt = trio.Event()
+        self._end_rebuild("")
+        wiped, self._wiped = self._wiped, trio.Event()
+        wiped.set()
+
+    def end_lease(self, boot: str) -> None:
+        """Fence a boot, as a node does that takes another one for dead."""
+        self.inner._leases.end(boot, trio.current_time())
+        self.inner._books.end_waits()
+
+    def lengthen_leases(self) -> None:
+        """No lease ends because of the time in which nobody could reach the store."""
+        for lease in self.inner._leases._by_boot.values():
+            if not lease.is_dead:
+                lease.ends_at = trio.current_time() + self.inner.lease_s
+
+    def _end_rebuild(self, boot: str) -> None:
+        self._rebuilding.discard(boot)
+        if not self._rebuilding:
+            self._rebuilt.set()
+
+    # -- the leases of nodes
+
     @property
     def lease_s(self) -> float:
         return self.inner.lease_s
 
     async def enroll(self, node: str, boot: str) -> tuple[str, ...] | Fenced:
-        return await self.inner.enroll(node, boot)
+        await self._stop("enroll before")
+        outcome = await self.inner.enroll(node, boot)
+        self._boots[boot] = node, self.epoch
+        return outcome
 
-    async def renew(self, boot: str) -> bool:
-        return await self.inner.renew(boot)
+    async def renew(self, boot: str) -> Renewal:
+        await self._stop("renew before")
+        node, epoch = self._boots[boot]
+        if epoch == self.epoch:
+            return await self.inner.renew(boot)
+        leases, now = self.inner._leases, trio.current_time()
+        if any(one.node == node and not one.is_dead for one in leases._by_boot.values()):
+            leases.end(boot, now)  # its node was started anew meanwhile
+            return Renewal.ENDED
+        await self.inner.enroll(node, boot)
+        self._boots[boot] = node, self.epoch
+        return Renewal.REBUILD
+
+    async def wait_lost(self, boot: str) -> None:
+        while self._boots[boot][1] == self.epoch:
+            await self._wiped.wait()
+
+    async def end_rebuild(self, boot: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._boots[boot][1] == self.epoch:
+            self._end_rebuild(boot)
 
     async def retire(self, boot: str) -> None:
         await self.inner.retire(boot)
+        self._end_rebuild(boot)
 
     async def expired(self) -> list[str]:
+        if trio.current_time() >= self._wiped_at + self.lease_s:
+            # Whoever has not renewed has put its clients out; others may still be at it.
+            alive, now = self.inner._leases.is_alive, trio.current_time()
+            self._rebuilding = {
+                boot
+                for boot in self._rebuilding
+                if self._boots[boot][1] == self.epoch and alive(boot, now)
+            }
+            self._end_rebuild("")
         return await self.inner.expired()
 
     async def reap(self, boot: str, limit: int = 500) -> int | None:
-        return await self.inner.reap(boot, limit)
+        books = [shelf.book for shelf in self.inner._books]
+        unusable = [book for book in books if book.namespace in self.unusable]
+        owned = [(book, book._owned.pop(boot)) for book in unusable if boot in book._owned]
+        ended = await self.inner.reap(boot, limit)
+        for book, seats in owned:
+            book._owned[boot] = seats
+            if not ended:
+                self._check(book.namespace)
+        return ended
+
+    # -- claims
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         await self._stop("claim before")
+        self._check(request.namespace)
         outcome = await self.inner.claim(request)
+        if isinstance(outcome, Claimed):
+            outcome = self._add_waits(outcome)
         await self._stop("claim after")
         return outcome
 
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        await self._stop("reassert before")
+        outcome = await self._reassert(request, token)
+        await self._stop("reassert after")
+        return outcome
+
+    async def _reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        await trio.lowlevel.checkpoint()
+        self._check(request.namespace)
+        if not self.inner._leases.is_alive(request.boot, trio.current_time()):
+            return Fenced()
+        book = self.inner._books.open(request.namespace).book
+        seats = book.users.get(request.user, ())
+        if any((one.boot, one.attempt) == (request.boot, request.attempt) for one in seats):
+            return self._claim_again(request, token)
+        is_many = request.policy == "many"
+        same = [one for one in seats if one.token == token]
+        later = [one for one in seats if self._name_before(book, one) > token]
+        is_full = len(seats) >= request.maximum
+        if (is_many and is_full and not same) or (later and not is_many):
+            order = Order(
+                namespace=request.namespace,
+                user=request.user,
+                boot=request.boot,
+                attempt=request.attempt,
+                token=token,
+                reason=REPLACED,
+            )
+            book.orders.give(order)
+            self.inner._note(self.inner._books.open(request.namespace))
+            return Stale(book.log.head)
+        policy: Any = "many" if is_many else "newest"
+        asked = msgspec.structs.replace(request, policy=policy, recovers=bool(same))
+        return self._claim_again(asked, token)
+
+    def _name_before(self, book: Book, seat: Seat) -> Cursor:
+        return self._before.get((book.namespace, seat.token), seat.token)
+
+    def _claim_again(self, request: ClaimRequest, token: Cursor) -> Claimed:
+        shelf = self.inner._books.open(request.namespace)
+        outcome = shelf.book.claim(request, self.inner._alive(), 0.0)
+        self.inner._note(shelf)
+        assert isinstance(outcome, Claimed), outcome
+        if outcome.token != token:
+            self._before.setdefault((request.namespace, outcome.token), token)
+        return self._add_waits(outcome)
+
+    def _add_waits(self, claimed: Claimed) -> Claimed:
+        """Have a new client wait while clients may be in that are not known again yet."""
+        if self._rebuilt.is_set() or not self._rebuilding:
+            return claimed
+        missing = Cursor(claimed.token.generation, 0)
+        return msgspec.structs.replace(claimed, awaits=(*claimed.awaits, missing))
+
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await self._stop("release before")
+        self._check(ref.namespace)
         outcome = await self.inner.release(ref, reason)
         await self._stop("release after")
         return outcome
@@ -116,20 +288,38 @@ class HeldStore:
         return await self.inner.kick(namespace, user)
 
     async def wait_confirmed(self, namespace: str, user: str, tokens: Sequence[Cursor]) -> None:
-        await self.inner.wait_confirmed(namespace, user, tokens)
+        inner = self.inner
+        book = inner._books.open(namespace).book
+        if any(token.generation != book.log.head.generation for token in tokens):
+            raise StoreUnavailable("it has lost what is waited for")
+        if any(not token.sequence for token in tokens):
+            await self._rebuilt.wait()
+            tokens = [order.token for order in book.orders.of_user(user)]
+        await inner.wait_confirmed(namespace, user, tokens)
         await self._stop("wait after")
+        if inner is not self.inner:
+            raise StoreUnavailable("it has lost what was waited for")
+
+    # -- what a node is told
 
     async def receive_orders(self, boot: str) -> list[Order]:
-        orders = await self.inner.receive_orders(boot)
-        await self._stop("orders after")
-        return orders
+        while True:
+            inner = self.inner  # another one after a wipe
+            if found := await call_until(self._wiped, inner.receive_orders, boot):
+                await self._stop("orders after")
+                orders: list[Order] = found[0]
+                return orders
 
     async def confirm(self, order: Order) -> None:
         await self._stop("confirm before")
+        self._check(order.namespace)
         await self.inner.confirm(order)
         await self._stop("confirm after")
 
+    # -- reading
+
     async def get(self, namespace: str, users: Iterable[str]) -> Present:
+        self._check(namespace)
         return await self.inner.get(namespace, users)
 
     async def count(self, namespace: str) -> Count:
@@ -148,6 +338,71 @@ class HeldStore:
 
     async def wait_for_more(self, namespace: str, cursor: Cursor) -> None:
         await self.inner.wait_for_more(namespace, cursor)
+
+
+async def call_until(event: trio.Event, method: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Return what an async method returns, or nothing if the event came first."""
+    found: list[Any] = []
+    failures: list[StoreUnavailable] = []
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(give_up)
+        try:
+            found.append(await method(*arguments))
+        except StoreUnavailable as error:
+            failures.append(error)
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    return found
+
+
+class Line:
+    """The way of one node to a store: it has the store's methods, while it is not cut.
+
+    Attributes:
+        asked: how often each method was called.
+        is_cut: whether no call arrives, and no answer.
+        is_silent: whether a call that cannot be answered hangs instead of failing.
+    """
+
+    def __init__(self, store: PresenceStore) -> None:
+        self._store = store
+        self.asked: Counter[str] = Counter()
+        self.is_cut = False
+        self.is_silent = False
+        self._changed = trio.Event()
+
+    def cut(self, *, is_silent: bool = False) -> None:
+        self.is_silent = is_silent
+        self._change(is_cut=True)
+
+    def mend(self) -> None:
+        self._change(is_cut=False)
+
+    def _change(self, *, is_cut: bool) -> None:
+        self.is_cut = is_cut
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return partial(self._call, name, found) if callable(found) else found
+
+    async def _call(self, name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+        self.asked[name] += 1
+        await trio.lowlevel.checkpoint()
+        if not self.is_cut:
+            found = await call_until(self._changed, method, *arguments)
+            if found and not self.is_cut:
+                return found[0]
+        while self.is_cut and self.is_silent:
+            await self._changed.wait()
+        raise StoreUnavailable("the line is cut")
 
 
 HOLDS: tuple[Any, ...] = (

@@ -23,7 +23,7 @@ class Receiver:
         users: the tokens of the seats of each user.
         entries: those that were new, in order.
         gaps: the reasons.
-        repeated: entries that had come before.
+        repeated: records that were left out, because they had come before or came too late.
     """
 
     def __init__(self, namespace: str = "/chat") -> None:
@@ -32,37 +32,44 @@ class Receiver:
         self.gaps: list[str] = []
         self.repeated = 0
         self._namespace = namespace
-        self._at: Position | None = None  # None while a snapshot is incomplete
+        self._at: Position = (0, 0)  # the highest cursor that was taken
+        self._is_complete = True  # otherwise a snapshot is under way
 
     def take(self, asked: Asked) -> None:
         assert asked.method == "POST"
         assert asked.headers["content-type"] == "application/json"
         check_signature(asked)
-        if asked.json["namespace"] != self._namespace:
-            return
-        for record in asked.json["records"]:
-            self._take(record)
-        told = asked.json["cursor"]
-        assert (None if told is None else position(told)) == self._at
+        self.take_body(asked.json)
 
-    def _take(self, record: dict[str, Any]) -> None:
+    def take_body(self, body: dict[str, Any]) -> None:
+        if body["namespace"] != self._namespace:
+            return
+        for record in body["records"]:
+            at = position(record["cursor"])
+            if at < self._at or (at == self._at and self._is_complete):
+                self.repeated += 1
+            else:
+                self._take(record, at)
+        told = body["cursor"]
+        assert told is None or position(told) <= self._at
+
+    def _take(self, record: dict[str, Any], at: Position) -> None:
         if record["type"] == "gap":
+            if at == self._at:
+                return  # of the snapshot that is under way
             self.gaps.append(record["reason"])
             self.users.clear()
-            self._at = None
+            self._at, self._is_complete = at, False
         elif record["type"] == "snapshot":
+            assert at == self._at, "a snapshot without a gap"
             for one in record["users"]:
                 self.users[one["user"]] = {seat["token"] for seat in one["seats"]}
-            self._at = position(record["cursor"]) if record["last"] else None
+            self._is_complete = record["last"]
         else:
-            self._take_entry(record)
+            self._take_entry(record, at)
 
-    def _take_entry(self, entry: dict[str, Any]) -> None:
-        at = position(entry["cursor"])
-        assert self._at is not None, "an entry within a snapshot"
-        if at <= self._at:
-            self.repeated += 1
-            return
+    def _take_entry(self, entry: dict[str, Any], at: Position) -> None:
+        assert self._is_complete, "an entry within a snapshot"
         assert at == (self._at[0], self._at[1] + 1), "an entry is missing, and nobody has said so"
         assert entry["namespace"] == self._namespace
         self._at = at

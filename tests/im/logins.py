@@ -5,118 +5,48 @@ each while the client before is in, or leaves, or breaks its connection, or come
 moment. Meanwhile the log is read through the interface of the store, and compared with the state at
 the same cursors; observers of the servers note who is in. Without arguments it is 1,000 users with
 50 logins each. Exits 1 if anything is wrong.
+
+With ``--nodes 3`` the servers are processes of their own that share a Redis, and each reads the
+log. ``--rounds 1000`` adds as many rounds for each policy, in which a user logs in on all nodes at
+the same moment.
 """
 
-import json
-import shutil
+import argparse
 import sys
-import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import trio
 from tests.crowd import need_descriptors
+from tests.im.inside import Inside
+from tests.im.login_drivers import drive_logins
+from tests.im.login_judging import Outcome, judge_clients, judge_doubts, judge_log, judge_stays
+from tests.im.login_node import LOOKS_S, OPTIONS, SETTLES_S, identify
+from tests.im.node_logins import run_over_nodes
 from tests.im.presence_reader import Reader
-from tests.interop.drivers import HERE, ClientsMissing
-from tests.interop.server_process import ROOT
+from tests.im.raw_clients import CHAT
 
-from trio_socketio import Joining, JoiningState, Observer, Server, ServerOptions, Socket, Step
+from trio_socketio import JoiningState, Server, Step
 from trio_socketio.im.presence import MemoryStore, Presence
-from trio_socketio.protocol.presence_cursor import parse_cursor
 from trio_socketio.socketio.open_server import open_server
 
-NAMESPACE: Final = "/chat"
-NODE_PART: Final = 10
-"""One of so many users has official clients."""
-LOOKS_S: Final = 0.2
-SETTLES_S: Final = 30.0
-
-
-class Inside(Observer):
-    """Notes which sockets of each user are in, on all servers."""
-
-    def __init__(self) -> None:
-        self.by_user: dict[str, set[Socket]] = {}
-        self.joined_ids: dict[str, list[str]] = {}
-        self.complaints: list[str] = []
-
-    def joined(self, socket: Socket) -> None:
-        assert socket.user is not None
-        inside = self.by_user.setdefault(socket.user, set())
-        if inside:  # I7
-            self.complaints.append(f"{socket.user}: two clients are in, {socket.public_id} second")
-        inside.add(socket)
-        self.joined_ids.setdefault(socket.user, []).append(socket.public_id)
-
-    def left(self, socket: Socket, reason: str, recoverable: bool) -> None:
-        assert socket.user is not None
-        inside = self.by_user[socket.user]
-        inside.remove(socket)
-        if not inside:
-            del self.by_user[socket.user]
-
-    def answer(self, socket: Socket) -> None:
-        """The handler of "here"."""
-        if socket not in self.by_user.get(socket.user or "", ()):
-            self.complaints.append(f"{socket.user}: an event was handled of a client that is out")
-
-
-@dataclass
-class Outcome:
-    """What a run has shown.
-
-    Args:
-        seconds: that it took.
-        raw: what the raw clients have told.
-        node: what the official clients have told.
-        types: the entries of the log.
-        reasons: why seats have ended.
-        complaints: whatever is wrong.
-    """
-
-    seconds: float = 0.0
-    raw: dict[str, Any] = field(default_factory=dict)
-    node: dict[str, Any] = field(default_factory=dict)
-    types: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    complaints: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        logins = self.raw["logins"] + self.node["logins"]
-        lines = [
-            f"{logins:,} logins in {self.seconds:.1f} s, {logins / self.seconds:,.0f}/s",
-            f"log: {dict(self.types)}",
-            f"reasons: {dict(self.reasons)}",
-            f"raw clients: {len(self.raw['entered']):,} were in; ends: {self.raw['ends']}; "
-            f"{self.raw['late']:,} on long-polling learned later that they are out, by "
-            f"{self.raw['latest_s'] * 1000:.0f} ms at most",
-            f"official clients: {self.node['entered']:,} were in, {self.node['kinds']}; old ones "
-            f"knew it {self.node['latest_s'] * 1000:.0f} ms after the new ones at most",
-        ]
-        return "\n".join([*lines, *(f"WRONG: {one}" for one in self.complaints)])
+DEFAULTS: Final = (1000, 50, 1)
 
 
 async def run_logins(users: int, logins: int, seed: int = 1) -> Outcome:
-    """Log users in, and return what that has shown."""
+    """Log users in on two servers of this process, and return what that has shown."""
     need_descriptors(users * 8 + 500)
     outcome = Outcome()
     store, inside = MemoryStore(), Inside()
-    reader = Reader(store, NAMESPACE, page=500)
-    began = time.monotonic()
+    reader = Reader(store, CHAT, page=500)
     one, other = _create(store, inside), _create(store, inside)
     async with (
         open_server(one) as here,
         open_server(other) as there,
         trio.open_nursery() as nursery,
     ):
-        ports = [here[0][1], there[0][1]]
         nursery.start_soon(_follow, reader)
-        async with trio.open_nursery() as clients:
-            of_node = max(1, users // NODE_PART)
-            clients.start_soon(_drive_raw, outcome, ports, users - of_node, logins, seed)
-            clients.start_soon(_drive_node, outcome, ports, of_node, logins, seed)
-        outcome.seconds = time.monotonic() - began
+        await drive_logins(outcome, [here[0][1], there[0][1]], users, logins, seed)
         with trio.move_on_after(SETTLES_S):
             while inside.by_user or reader.users:  # noqa: ASYNC110 - nothing tells of both
                 await trio.sleep(0.02)
@@ -126,19 +56,11 @@ async def run_logins(users: int, logins: int, seed: int = 1) -> Outcome:
 
 
 def _create(store: MemoryStore, inside: Inside) -> Server:
-    server = Server(
-        ServerOptions(
-            allow_eio3=True, ping_interval_s=5, ping_timeout_s=20, stop_grace_s=1, stop_flush_s=1
-        )
-    )
-    chat = server.of(NAMESPACE)
-
-    def identify(joining: Joining) -> None:
-        joining.identify(joining.auth["user"])
-
+    server = Server(OPTIONS)
+    chat = server.of(CHAT)
     chat.add_steps([Step(JoiningState.AUTHENTICATING, identify)])
     chat.on("here")(inside.answer)
-    Presence(server, store).seat(NAMESPACE)
+    Presence(server, store).seat(CHAT)
     chat.observe(inside)
     return server
 
@@ -151,69 +73,31 @@ async def _follow(reader: Reader) -> None:
 
 
 async def _judge(outcome: Outcome, reader: Reader, inside: Inside) -> None:
+    judge_clients(outcome)
     complaints = outcome.complaints
-    complaints += inside.complaints + outcome.raw["complaints"] + outcome.node["complaints"]
+    complaints += inside.complaints
     await reader.follow()
     if inside.by_user or reader.users:  # I6
         complaints.append(f"left behind: {list(inside.by_user)[:3]}, {list(reader.users)[:3]}")
-    entries = reader.entries
-    outcome.types = Counter(entry.type for entry in entries)
-    outcome.reasons = Counter(entry.reason for entry in entries if entry.reason is not None)
-    cursors = [parse_cursor(entry.cursor) for entry in entries]
-    if any(cursor.sequence != number for number, cursor in enumerate(cursors, 1)):
-        complaints.append("an entry is twice in the log, or missing")
-    claimed: dict[str, list[str]] = {}
-    state: dict[str, str] = {}
-    for entry in entries:
-        if entry.type != "offline":
-            claimed.setdefault(entry.user, []).append(entry.id)
-        wanted = (
-            ("online",) if state.get(entry.user, "offline") == "offline" else ("moved", "offline")
-        )
-        if entry.type not in wanted:  # I3
-            complaints.append(f"{entry.user}: {entry.type} after {state.get(entry.user)}")
-        state[entry.user] = entry.type
-    for user, ids in inside.joined_ids.items():
-        in_order = iter(claimed.get(user, ()))
-        if not all(one in in_order for one in ids):
-            complaints.append(f"{user}: clients were let in in another order than the log has")
-    joined = {one for ids in inside.joined_ids.values() for one in ids}
-    if not joined.issuperset(outcome.raw["entered"]):
+    judge_log(outcome, reader.entries)
+    judge_stays(outcome, reader.entries, inside.stays)
+    judge_doubts(outcome, reader.entries)
+    if not outcome.entered.issubset(stay.id for stay in inside.stays):
         complaints.append("clients were let in of which the servers know nothing")
 
 
-async def _drive_raw(
-    outcome: Outcome, ports: list[int], users: int, logins: int, seed: int
-) -> None:
-    command = [sys.executable, "-m", "tests.im.login_clients", ",".join(map(str, ports))]
-    outcome.raw = await _run([*command, str(users), str(logins), str(seed)])
-
-
-async def _drive_node(
-    outcome: Outcome, ports: list[int], users: int, logins: int, seed: int
-) -> None:
-    node = shutil.which("node")
-    if node is None:
-        raise ClientsMissing("node is missing: it runs the official clients; install Node 18+")
-    urls = ",".join(f"http://127.0.0.1:{port}" for port in ports)
-    command = [node, str(HERE / "logins.mjs"), urls]
-    outcome.node = await _run([*command, str(users), str(logins), str(seed)])
-
-
-async def _run(command: list[str]) -> dict[str, Any]:
-    process = await trio.run_process(
-        command, cwd=ROOT, capture_stdout=True, capture_stderr=True, check=False
-    )
-    if process.returncode:
-        said = process.stderr.decode(errors="replace")[-4000:]
-        raise RuntimeError(f"{command[:3]} ended with {process.returncode}\n{said}")
-    result: dict[str, Any] = json.loads(process.stdout)
-    return result
-
-
 def main() -> None:
-    users, logins, seed = [*map(int, sys.argv[1:]), *(1000, 50, 1)[len(sys.argv) - 1 :]]
-    outcome = trio.run(run_logins, users, logins, seed)
+    parser = argparse.ArgumentParser(prog="python -m tests.im.logins")
+    for name, default in zip(("users", "logins", "seed"), DEFAULTS, strict=True):
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    parser.add_argument("--nodes", type=int, default=0, help="processes that share a Redis")
+    parser.add_argument("--rounds", type=int, default=0, help="of logins at the same moment")
+    asked = parser.parse_args()
+    numbers = asked.users, asked.logins, asked.seed
+    if asked.nodes:
+        outcome = trio.run(partial(run_over_nodes, asked.nodes, *numbers, rounds=asked.rounds))
+    else:
+        outcome = trio.run(run_logins, *numbers)
     print(outcome)  # noqa: T201 - what the command is for
     sys.exit(bool(outcome.complaints))
 

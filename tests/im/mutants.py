@@ -21,15 +21,24 @@ MEMORY: Final = "im/presence/memory.py"
 CLAIMS: Final = "im/presence/claims.py"
 NODE: Final = "im/presence/node.py"
 SEATS: Final = "im/presence/seats.py"
+LEASE: Final = "im/presence/lease_keeping.py"
+LIFE: Final = "im/presence/node_life.py"
 SERVICE: Final = "im/presence/service.py"
 FEED: Final = "im/presence/feed.py"
+DELIVERIES: Final = "im/presence/deliveries.py"
+GROUPS: Final = "im/presence/groups.py"
+TURNS: Final = "protocol/presence_turns.py"
 LOG_READER: Final = "im/presence/log_reader.py"
 SUBSCRIPTION: Final = "im/presence/subscription.py"
 STORE: Final = "tests/im/test_presence_store.py"
+NODES: Final = "tests/im/test_feed_nodes.py"
+SHARED: Final = "tests/im/test_feed_shared.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
 FEEDS: Final = "tests/im/test_feed.py"
 SESSIONS: Final = "tests/im/test_sessions.py"
 SEATING: Final = "tests/im/test_seats.py"
+LEASING: Final = "tests/im/test_leases.py"
+OUTAGES: Final = "tests/im/test_outages.py"
 
 
 @dataclass(frozen=True)
@@ -185,16 +194,22 @@ MISTAKES: Final = (
     ),
     Mistake(
         "a client that enters while the old one is in on another node",
-        SEATS,
-        "        if outcome.awaits and claim.state is State.HELD:\n",
-        "        if False:\n",
+        NODE,
+        "        return is_taken and not claim.awaits\n",
+        "        return True\n",
         SESSIONS,
     ),
     Mistake(
         "a client that enters while the old one is in on the same node",
-        SEATS,
-        "            node.obey(order)\n",
-        "            del order\n",
+        NODE,
+        """        self.claims.note_claimed(claim, outcome.token)
+        claim.awaits = outcome.awaits
+        for order in outcome.orders:
+            self.obey(order)
+""",
+        """        self.claims.note_claimed(claim, outcome.token)
+        claim.awaits = outcome.awaits
+""",
         SESSIONS,
     ),
     Mistake(
@@ -212,10 +227,142 @@ MISTAKES: Final = (
         SESSIONS,
     ),
     Mistake(
+        "a lease that counts from the answer to its renewal",
+        LEASE,
+        "            self.renewed_at = sent_at\n",
+        "            self.renewed_at = self._clock()\n",
+        LEASING,
+    ),
+    Mistake(
+        "a lease that counts until its end",
+        LEASE,
+        "self.renewed_at + lease_s - margin(lease_s)",
+        "self.renewed_at + lease_s",
+        LEASING,
+    ),
+    Mistake(
+        "a lease whose end is noticed when the store answers",
+        LEASE,
+        "            nursery.start_soon(self._watch_time, passed)\n",
+        "",
+        LEASING,
+    ),
+    Mistake(
+        "a loss that waits for the next renewal",
+        LEASE,
+        "            nursery.start_soon(self._watch_losses)\n",
+        "",
+        LEASING,
+    ),
+    Mistake(
+        "clients that stay when the lease has ended",
+        LIFE,
+        '            session.abort("service restart")\n',
+        "            del session\n",
+        OUTAGES,
+    ),
+    Mistake(
+        "claims that are not taken anew",
+        NODE,
+        "            self.reasserting.add(claim)\n        return len(held)\n",
+        "            pass\n        return len(held)\n",
+        OUTAGES,
+    ),
+    Mistake(
+        "a claim whose answer a loss has overtaken",
+        SEATS,
+        "        if self._life.losses != losses:",
+        "        if False:",
+        LEASING,
+    ),
+    Mistake(
+        "a release that overtakes the claim being taken anew",
+        NODE,
+        "        await self.reasserting.wait_taken(claim)  #",
+        "        #",
+        LEASING,
+    ),
+    Mistake(
+        "a release by a token that may be an old one",
+        CLAIMS,
+        "token=None if self.is_unsure else self.token",
+        "token=self.token",
+        LEASING,
+    ),
+    Mistake(
+        "an order to an earlier boot that is obeyed",
+        NODE,
+        "        if claim is None or order.boot != self.boot:\n",
+        "        if claim is None:\n",
+        LEASING,
+    ),
+    Mistake(
+        "an order from before a loss that is obeyed",
+        NODE,
+        "            return None  # LEASE-17",
+        "            pass  # LEASE-17",
+        LEASING,
+    ),
+    Mistake(
+        "a seat of a client that was put out while it was taken anew",
+        NODE,
+        "        if claim.state is State.OVER:  # by an order that the store has lost as well\n",
+        "        if False:\n",
+        LEASING,
+    ),
+    Mistake(
+        "a client whose seat a later login has",
+        NODE,
+        """
+                self._evict(claim, REPLACED)
+            return
+""",
+        """
+                pass
+            return
+""",
+        LEASING,
+    ),
+    Mistake(
+        "a client that is let in while the lease does not count",
+        SEATS,
+        " or not self._life.may_give:",
+        ":",
+        LEASING,
+    ),
+    Mistake(
+        "a claim that waits for an answer to an earlier boot",
+        NODE,
+        "            if claim.is_kept and not all_of_them:\n",
+        "            if not all_of_them and claim.state is not State.RELEASING:\n",
+        LEASING,
+    ),
+    Mistake(
+        "a release of a boot that has ended",
+        NODE,
+        "        if self.boot:\n            self.releases.add",
+        "        if True:\n            self.releases.add",
+        LEASING,
+    ),
+    Mistake(
+        "a rebuild without an end",
+        LIFE,
+        "partial(self._store.end_rebuild, boot)",
+        "trio.lowlevel.checkpoint",
+        LEASING,
+    ),
+    Mistake(
+        "lost nodes that nobody looks for",
+        LIFE,
+        "nursery.start_soon(reaper.run)\n",
+        "pass\n",
+        LEASING,
+    ),
+    Mistake(
         "a group that goes on from what was sent",
         FEED,
-        "            one.group.acked = one.window.acked\n",
-        "            one.group.acked = one.window.sent\n",
+        "            group.move(one.window.acked)\n",
+        "            group.move(one.window.sent)\n",
         FOLLOWING,
     ),
     Mistake(
@@ -249,13 +396,13 @@ MISTAKES: Final = (
     Mistake(
         "two active members of a group",
         FEED,
-        "        one = member if group is None else group.active\n",
-        "        one = member\n",
+        "        one = group.active\n        if one is None",
+        "        one = own or group.active\n        if one is None",
         FOLLOWING,
     ),
     Mistake(
         "an active member that is never replaced",
-        FEED,
+        DELIVERIES,
         "is_awaited = one.group is not None and one.group.has_others  # FEED-24",
         "is_awaited = False",
         FOLLOWING,
@@ -269,24 +416,91 @@ MISTAKES: Final = (
     ),
     Mistake(
         "a group that is forgotten with its last member",
-        "im/presence/groups.py",
-        "        if group.acked is None:  # there is nothing to remember\n",
-        "        if True:\n",
+        TURNS,
+        "not group.waiting and not group.holder and group.position is None:",
+        "not group.waiting and not group.holder:",
         FOLLOWING,
     ),
     Mistake(
         "a token that is not looked at again",
-        FEED,
+        DELIVERIES,
         "            if not peer.allows(SUBSCRIBE):  # FEED-28\n",
         "            if False:\n",
         FEEDS,
     ),
     Mistake(
         "a peer that does not read and is sent everything",
-        FEED,
+        DELIVERIES,
         "            await peer.wait_room()\n",
         "",
         FEEDS,
+    ),
+    Mistake(
+        "a turn that is two nodes' at once",
+        TURNS,
+        "(group.holder, group.number) == (turn.boot, turn.number)",
+        "group.holder",
+        NODES,
+    ),
+    Mistake(
+        "a turn of a node that is gone, and nobody gets",
+        TURNS,
+        'group.holder not in ("", boot) and alive(group.holder):',
+        'group.holder not in ("", boot):',
+        NODES,
+    ),
+    Mistake(
+        "a turn that is not given to other nodes",
+        FEED,
+        "group.yields or (was_active and group.others)",
+        "False",
+        SHARED,
+    ),
+    Mistake(
+        "a member that goes on without its turn",
+        GROUPS,
+        "        self._deliveries.suspend(group)\n",
+        "",
+        NODES,
+    ),
+    Mistake(
+        "turns that are kept under an old boot",
+        GROUPS,
+        'if self.turns.boot not in ("", turn.boot):  # FEED-65',
+        "if False:",
+        SHARED,
+    ),
+    Mistake(
+        "members elsewhere that do not learn that they need a snapshot",
+        GROUPS,
+        "if before is not None and position.losses not in (None, found.losses):",
+        "if False:",
+        SHARED,
+    ),
+    Mistake(
+        "an acknowledgement that is answered before it is stored",
+        "im/presence/group.py",
+        "        while not self.position.has_reached(cursor):\n",
+        "        while False:\n",
+        SHARED,
+    ),
+    Mistake(
+        "a request of the webhook that counts before it is taken",
+        "im/presence/report.py",
+        """            await self._send([encoded for _, encoded in part], last.cursor)
+            await self._accept(turn, parse_cursor(last.cursor))
+""",
+        """            await self._accept(turn, parse_cursor(last.cursor))
+            await self._send([encoded for _, encoded in part], last.cursor)
+""",
+        "tests/im/test_webhook_nodes.py",
+    ),
+    Mistake(
+        "a request that is not abandoned when the turn is lost",
+        "im/presence/report.py",
+        "            self._reporting.cancel()\n",
+        "            return\n",
+        "tests/im/test_webhook_nodes.py",
     ),
 )
 

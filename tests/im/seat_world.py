@@ -4,11 +4,12 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import pytest
 import trio
-from tests.im.held_store import HeldStore
+from tests.im.held_store import HeldStore, Line
 from tests.im.presence_reader import Reader
 from tests.im.store_world import MAXIMUM, NAMESPACES
 from tests.socketio.joining_world import STILL_S, Defects, Wire
@@ -17,6 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_socketio import Joining, JoiningState, Server, ServerOptions, Socket, Step
 from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.runtime import jobs, poller
+from trio_socketio.runtime.fence import Fences
 
 AWAY_S = 60.0
 LINGER_S = 20.0
@@ -51,6 +53,11 @@ class Visitor:
         return bool(answers) and answers[-1] == "connect" and not self.wire.closed
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether it was hung up on before it was told anything."""
+        return self.wire.closed and not self.told
+
+    @property
     def pid(self) -> str:
         told = self.wire.told.get(self.namespace)
         return told[-1]["pid"] if told and "pid" in told[-1] else ""
@@ -63,17 +70,28 @@ class SeatWorld:
         takeover: of all namespaces.
         linger_s: of all namespaces.
         count: how many servers there are.
+        lease_s: of all nodes. If it is finite, each has a line to the store of its own.
+        outage: see Presence.
     """
 
-    def __init__(self, *, takeover: Any = "strict", linger_s: float = 0.0, count: int = 2) -> None:
-        self.store = HeldStore(MemoryStore())
+    def __init__(
+        self,
+        *,
+        takeover: Any = "strict",
+        linger_s: float = 0.0,
+        count: int = 2,
+        lease_s: float = inf,
+        outage: Any = "strict",
+    ) -> None:
+        self.store = HeldStore(MemoryStore(lease_s=lease_s))
+        self.lines = [Line(self.store) for _ in range(count)] if lease_s < inf else []
         self.readers = {name: Reader(self.store.inner, name) for name in NAMESPACES}
         self.visitors: list[Visitor] = []
         self.defects = Defects()
         self.servers: list[Server] = []
         self.presences: list[Presence] = []
         self._serving: list[trio.CancelScope] = []
-        for _ in range(count):
+        for number in range(count):
             server = Server(
                 ServerOptions(
                     ping_interval_s=STILL_S,
@@ -88,10 +106,13 @@ class SeatWorld:
                 )
             )
             self.servers.append(server)
-            self.presences.append(self._furnish(server, takeover, linger_s))
+            store: Any = self.lines[number] if self.lines else self.store
+            presence = Presence(server, store, node=f"node {number}", outage=outage)
+            presence._life._clock = trio.current_time
+            self._furnish(server, presence, takeover, linger_s)
+            self.presences.append(presence)
 
-    def _furnish(self, server: Server, takeover: Any, linger_s: float) -> Presence:
-        presence = Presence(server, self.store)
+    def _furnish(self, server: Server, presence: Presence, takeover: Any, linger_s: float) -> None:
         for name in NAMESPACES:
             policy: Any = NAMESPACES[name]
             maximum = MAXIMUM if policy == "many" else 1
@@ -102,7 +123,6 @@ class SeatWorld:
             )
             space.add_steps([Step(JoiningState.SEAT, self._come_late)])
             space.on("busy")(self._be_busy)
-        return presence
 
     async def _come_late(self, joining: Joining) -> None:
         if joining.auth.get("late"):
@@ -122,6 +142,7 @@ class SeatWorld:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(poller, "TURN_S", STILL_S)  # a batch is read in one turn
             patch.setattr(jobs, "_SLICE_S", STILL_S)
+            patch.setattr(Fences.__init__, "__defaults__", (trio.current_time,))
             async with trio.open_nursery() as nursery:
                 for server in self.servers:
                     await nursery.start(self._serve, server)
@@ -135,6 +156,8 @@ class SeatWorld:
     async def stop(self) -> None:
         """Cancel the servers: what they hold is released all the same."""
         self.store.let_all_go()
+        for line in self.lines:
+            line.mend()
         for visitor in self.visitors:
             visitor.gate.set()
             visitor.busy.set()
@@ -153,6 +176,12 @@ class SeatWorld:
                 visitor.wire.read()
         for reader in self.readers.values():
             await reader.follow()
+
+    async def wipe(self) -> None:
+        """The store loses everything."""
+        self.store.wipe()
+        self.readers = {name: Reader(self.store.inner, name) for name in NAMESPACES}
+        await self.settle()
 
     # -- clients
 

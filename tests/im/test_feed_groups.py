@@ -15,8 +15,7 @@ from trio.testing import trio_test
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control import TokenTable
 from trio_socketio.im.presence import MemoryStore
-from trio_socketio.im.presence.groups import Groups
-from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.im.presence.turns import LocalTurns, TurnTable
 
 
 @asynccontextmanager
@@ -111,7 +110,7 @@ async def test_the_position_of_a_group_goes_before_a_cursor(tmp_path: Path) -> N
 async def test_an_active_member_that_acknowledges_nothing_is_replaced(tmp_path: Path) -> None:
     async with crowded(tmp_path) as (where, crowd), members(where, 2) as (one, two):
         assert where.presence.feed is not None
-        where.presence.feed._ack_timeout_s = 0.3
+        where.presence.feed._deliveries.ack_timeout_s = 0.3
         begin = str(await crowd.head())
         await one.subscribe(cursor=begin, group="g")
         await crowd.churn(4)
@@ -234,7 +233,7 @@ async def test_a_member_without_its_token_is_passed_over(tmp_path: Path) -> None
 async def test_there_are_so_many_groups(tmp_path: Path) -> None:
     async with crowded(tmp_path) as (where, crowd), members(where, 2) as (one, two):
         assert where.presence.feed is not None
-        where.presence.feed._groups = Groups(trio.current_time, max_groups=2)
+        where.presence.feed._groups.turns = LocalTurns(TurnTable(max_groups=2))
         await one.subscribe(group="a")
         await two.subscribe(group="b")
         error = await one.raw.fail("presence.subscribe", namespace=CHAT, group="c")
@@ -246,38 +245,3 @@ async def test_there_are_so_many_groups(tmp_path: Path) -> None:
         await two.raw.call("presence.unsubscribe", subscription=2)
         await one.subscribe(group="c")
         assert where.presence.feed.statistics().groups == 2
-
-
-@pytest.mark.req("FEED-27")
-@pytest.mark.req("FEED-30")
-def test_positions_are_kept_for_a_while() -> None:
-    clock = [0.0]
-    groups = Groups[str](lambda: clock[0], max_groups=3, age_s=10)
-    found = []
-    for number, name in enumerate("abc"):
-        group = groups.join(("/", name), "x")
-        assert group is not None
-        group.acked = Cursor(1, number)
-        found.append(group)
-    assert groups.join(("/", "d"), "x") is None
-    assert groups.join(("/", "b"), "y") is found[1]
-    assert list(found[1].members) == ["x", "y"]
-    for group in (found[1], found[0]):
-        groups.leave(group, "x")
-        clock[0] += 1
-    assert list(found[1].members) == ["y"]
-    groups.leave(found[1], "y")
-    # The one that was left first makes room.
-    assert groups.join(("/", "d"), "x") is not None
-    assert groups.join(("/", "b"), "z") is found[1]
-    groups.leave(found[1], "z")
-    assert len(groups) == 3
-    clock[0] += 9.9
-    assert len(groups) == 3
-    clock[0] += 0.2
-    assert len(groups) == 2
-    # Where nothing is known, there is nothing to keep.
-    other = groups.join(("/other", "b"), "x")
-    assert other is not None
-    groups.leave(other, "x")
-    assert len(groups) == 2

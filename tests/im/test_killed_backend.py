@@ -86,17 +86,19 @@ async def count_up(folder: Path, crowd: Crowd) -> None:
             await trio.sleep(0.02)
 
 
-async def check(folder: Path, crowd: Crowd, begin: Cursor, backends: list[Backend]) -> None:
+async def check(
+    folder: Path, crowd: Crowd, begin: Cursor, backends: list[Backend], events: int = EVENTS
+) -> None:
     """None was missed, none is there twice once doubles are left out, and the count is right."""
     online, cursor = read_state(folder)
     assert online == len(crowd.online) == (await crowd.store.count(CHAT)).users
-    assert cursor == (begin.generation, begin.sequence + EVENTS)
+    assert cursor == (begin.generation, begin.sequence + events)
     seen = [backend.seen() for backend in backends]
     whole = sorted({one for journal in seen for one in journal})
     first = begin.sequence + 1
-    assert [one.sequence for one in whole] == list(range(first, first + EVENTS))
+    assert [one.sequence for one in whole] == list(range(first, first + events))
     # What comes again was in flight when somebody was killed, and nothing else is.
-    doubles = sum(map(len, seen)) - EVENTS
+    doubles = sum(map(len, seen)) - events
     starts = sum(backend.starts for backend in backends)
     assert doubles <= 1000 * (starts - 1)
 

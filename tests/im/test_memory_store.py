@@ -12,7 +12,14 @@ from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import books
 from trio_socketio.im.presence.memory import MemoryStore
-from trio_socketio.protocol.presence_claims import Claimed, ClaimRef, ClaimRequest, Fenced, Order
+from trio_socketio.protocol.presence_claims import (
+    Claimed,
+    ClaimRef,
+    ClaimRequest,
+    Fenced,
+    Order,
+    Renewal,
+)
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
 
@@ -270,7 +277,7 @@ async def test_or_by_the_end_of_its_lease(how: str, mock_clock: MockClock) -> No
     await claim(store, "ann", 1)
     new = await claim(store, "ann", 2, node="b", boot="b1")
     mock_clock.jump(5)
-    assert await store.renew("b1")
+    assert await store.renew("b1") is Renewal.RENEWED
     async with awaiting(store, new) as done:
         if how == "time":
             mock_clock.jump(5)
@@ -330,7 +337,7 @@ async def test_reaping_goes_through_all_namespaces_in_slices() -> None:
     assert await store.reap("a1", 2) is None
     await store.retire("a1")
     assert await store.expired() == ["a1"]
-    assert not await store.renew("a1")
+    assert await store.renew("a1") is Renewal.ENDED
     assert [await store.reap("a1", 2) for _ in range(4)] == [2, 2, 1, 0]
     assert await store.expired() == []
     assert isinstance(await store.enroll("a", "a1"), Fenced)

@@ -19,7 +19,7 @@ from trio_socketio.im.identity.options import IdentityOptions, NamespaceIdentity
 from trio_socketio.im.presence import Presence
 from trio_socketio.im.presence.metrics import PresenceCollector
 from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
-from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 
 REPLACED = {"reason": "replaced"}
@@ -184,6 +184,10 @@ def test_seats_are_given_in_one_way() -> None:
         ({"linger_s": -1.0}, "linger_s: must be zero or more"),
         ({"linger_s": float("inf")}, "linger_s: must be seconds"),
         ({"max_events": 0}, "max_events: must be above zero"),
+        ({"store": "disk"}, "store: expected redis or memory, not 'disk'"),
+        ({"outage": "open"}, "outage: expected strict or available, not 'open'"),
+        ({"lease_s": 0.5}, "lease_s: must be 1 to 300, not 0.5"),
+        ({"lease_s": 301}, "lease_s: must be 1 to 300, not 301"),
         ({"namespaces": ("/chat",)}, "namespaces: expected a list of NamespaceSeats"),
         ({"namespaces": (NamespaceSeats(name="/a"),) * 2}, "two of them are named '/a'"),
         (
@@ -209,6 +213,12 @@ def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> N
 def test_a_name_of_no_namespace(name: str) -> None:
     with pytest.raises(OptionError, match="expected the name of a namespace"):
         NamespaceSeats(name=name)
+
+
+def test_presence_is_kept_in_redis_if_there_is_one() -> None:
+    assert PresenceOptions().kept_in(has_redis=True) == "redis"
+    assert PresenceOptions().kept_in(has_redis=False) == "memory"
+    assert PresenceOptions(store="memory").kept_in(has_redis=True) == "memory"
 
 
 def test_what_is_left_out_is_as_for_all_others() -> None:

@@ -1,6 +1,7 @@
 """A node's lease, its start and its end, on a server that serves."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import Server, ServerOptions
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.im.presence import Entries, MemoryStore, Presence, PresenceStore
-from trio_socketio.im.presence.node import CLOSE_S, LeaseLost
-from trio_socketio.protocol.claim_life import Input
-from trio_socketio.protocol.presence_claims import ClaimRequest, Fenced
+from trio_socketio.im.presence import (
+    Entries,
+    MemoryStore,
+    Presence,
+    PresenceStore,
+    SeatOptions,
+)
+from trio_socketio.im.presence.node_life import CLOSE_S
+from trio_socketio.protocol.presence_claims import Claimed, ClaimRequest, Fenced
 
 LEASE_S = 9.0
 
@@ -52,22 +58,6 @@ async def test_a_node_renews_its_lease_in_time(mock_clock: MockClock) -> None:
     assert not store._leases.is_alive(boot, trio.current_time())
 
 
-@trio_test
-async def test_a_node_that_has_lost_its_lease_ends_with_a_reason(mock_clock: MockClock) -> None:
-    store = MemoryStore(lease_s=LEASE_S)
-    server, _ = make(store, "a")
-
-    async def end_lease() -> None:
-        await wait_all_tasks_blocked()
-        mock_clock.jump(LEASE_S)  # the node stood still
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(end_lease)
-        with pytest.raises(LeaseLost, match="the lease of node a has ended"):
-            await server.serve(port=0)
-    assert server.state == "idle"
-
-
 @pytest.mark.req("PRES-23", "PRES-24")
 @trio_test
 async def test_a_node_that_starts_again_ends_what_it_had_before(mock_clock: MockClock) -> None:
@@ -89,18 +79,62 @@ async def test_nodes_have_different_names_unless_they_are_given() -> None:
     assert first != second
 
 
+@pytest.mark.req("PRES-88")
 @trio_test
-async def test_a_store_that_refuses_the_node_ends_the_start(monkeypatch: Any) -> None:
+async def test_a_store_may_be_chosen_later(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server)
+    presence.seat("/chat")
+    store = MemoryStore(lease_s=LEASE_S)
+    presence.keep_in(store, node="a")
+    assert presence.has_own_store
+    (step,) = server.of("/chat")._registry.steps.plan
+    assert step.function(None).timeout_s > LEASE_S  # for a client that waits for a lost node
+    with pytest.raises(LocalProtocolError, match="has a store already"):
+        presence.keep_in(MemoryStore(), node="b")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        assert store._leases.is_alive(presence._node.boot, trio.current_time())
+        assert presence._node.name == "a"
+        server.stop()
+
+
+@trio_test
+async def test_a_store_that_is_used_cannot_be_replaced(mock_clock: MockClock) -> None:
+    server = Server(ServerOptions(ping_interval_s=STILL_S, ping_timeout_s=STILL_S))
+    presence = Presence(server, node="own")
+    presence.seat("/chat")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, server)
+        with pytest.raises(LocalProtocolError, match="has a store already"):
+            presence.keep_in(MemoryStore(), node="a")
+        server.stop()
+    await wait_all_tasks_blocked()
+    assert not presence.has_own_store
+    assert presence.store is presence.store
+    assert presence.has_own_store
+
+
+@pytest.mark.req("CLUS-03")
+@trio_test
+async def test_a_server_that_waits_for_its_store_can_be_stopped(
+    mock_clock: MockClock, monkeypatch: Any
+) -> None:
     store = MemoryStore()
 
     async def enroll(node: str, boot: str) -> Fenced:
-        await trio.lowlevel.checkpoint()
-        return Fenced()
+        await trio.sleep_forever()
+        raise AssertionError
 
     monkeypatch.setattr(store, "enroll", enroll)
-    server, _ = make(store)
-    with pytest.raises(LeaseLost, match="the store refuses the boot"):
-        await server.serve(port=0)
+    server, presence = make(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(server.serve, port=0))
+        await wait_all_tasks_blocked()
+        assert server.state == "starting"
+        server.stop()
+    assert server.state == "idle"
+    assert presence.statistics().claims == 0
 
 
 @pytest.mark.req("PRES-52")
@@ -114,7 +148,7 @@ async def test_a_store_that_is_away_at_the_end_is_given_up_and_the_log_says_so(
         await nursery.start(serve, server)
         node = presence._node
         socket: Any = _Socket()
-        held = node.begin_claim(socket, "ann")
+        held = node.begin_claim(socket, "ann", SeatOptions())
         store.hold.add("release before")
         node.release(held, "left")
         await wait_all_tasks_blocked()
@@ -123,6 +157,8 @@ async def test_a_store_that_is_away_at_the_end_is_given_up_and_the_log_says_so(
         assert "has not taken" not in caplog.text
         mock_clock.jump(CLOSE_S)
     assert "the store has not taken 1 releases of node a within 5 s" in caplog.text
+    assert "the clients of this server are offline" not in caplog.text
+    assert "clients of this server are offline later" in caplog.text
     assert presence.statistics().claims == 0
 
 
@@ -146,7 +182,7 @@ async def test_an_outage_is_told_once(
         await nursery.start(serve, server)
         socket: Any = _Socket()
         store.hold.add("release before")
-        presence._node.release(presence._node.begin_claim(socket, "ann"), "left")
+        presence._node.release(presence._node.begin_claim(socket, "ann", SeatOptions()), "left")
         for _ in range(3):
             await wait_all_tasks_blocked()
             store.let_go(store.held[0], fails=True)
@@ -161,24 +197,6 @@ async def test_an_outage_is_told_once(
     assert "the store answers again, after 3 failures" in caplog.text
 
 
-@trio_test
-async def test_a_release_after_the_end_of_the_lease_is_left_to_others(
-    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = MemoryStore()
-    server, presence = make(store)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, server)
-        socket: Any = _Socket()
-        claim_of_ann = presence._node.begin_claim(socket, "ann")
-        await store.retire(presence._node.boot)
-        presence._node.release(claim_of_ann, "left")
-        await wait_all_tasks_blocked()
-        assert presence.statistics().claims == 0
-        server.stop()
-    assert "<Claim of 'ann' in /chat, RELEASING> is left to others" in caplog.text
-
-
 @pytest.mark.req("PRES-56")
 @trio_test
 async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
@@ -190,14 +208,15 @@ async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
         await nursery.start(serve, server)
         node = presence._node
         socket: Any = _Socket()
-        lost = node.begin_claim(socket, "ann")
-        lost.token = (await claim(store, node.boot)).token
-        lost.move(Input.CLAIMED)
+        lost = node.begin_claim(socket, "ann", SeatOptions())
+        given = await claim(store, node.boot)
+        assert isinstance(given, Claimed)
+        node.note_claimed(lost, given)
         node.linger(lost, "ping timeout", 5, 60)
         await wait_all_tasks_blocked()
         mock_clock.jump(5)
         await wait_all_tasks_blocked()
-        found = await store.read("/chat", lost.token, 5)
+        found = await store.read("/chat", given.token, 5)
         assert isinstance(found, Entries)
         assert [entry.reason for entry in found.entries] == ["ping timeout"]
         server.stop()
@@ -207,7 +226,7 @@ def test_nobody_gets_a_seat_while_the_server_does_not_serve() -> None:
     _, presence = make(MemoryStore())
     socket: Any = _Socket()
     with pytest.raises(LocalProtocolError, match="presence does not run"):
-        presence._node.begin_claim(socket, "ann")
+        presence._node.begin_claim(socket, "ann", SeatOptions())
 
 
 @trio_test

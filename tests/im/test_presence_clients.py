@@ -10,6 +10,7 @@ import pytest
 import trio
 from tests.control.serving import SECRET, controlled, peer
 from tests.im.feed_world import CHAT, Restartable, crowded
+from tests.im.shared_store import SharedStore
 from tests.im.test_feed import tokens
 from tests.socketio.serving import until
 from trio.testing import trio_test
@@ -299,3 +300,17 @@ def test_pauses_grow_until_it_works() -> None:
     assert 15 <= waits[-1] <= 30
     drive(place, {"subscription": 3, "cursor": "5-0"})
     assert place.next_pause() < 0.1
+
+
+@pytest.mark.req("FEED-91")
+@BOTH
+@trio_test
+async def test_a_count_says_that_users_may_be_missing(follow: Batches, tmp_path: Path) -> None:
+    store = SharedStore()
+    store.is_rebuilding = True
+    with trio.fail_after(10):
+        async with crowded(tmp_path, store) as (where, crowd), follow(where.address) as take:
+            first = await take()
+            assert (first.online, first.rebuilding) == (0, True)
+            await crowd.come("ann")
+            assert not (await take()).rebuilding

@@ -101,7 +101,9 @@ async def test_it_counts_on_a_server_with_the_configuration_of_the_guide(
         assert await server.end() == 0
 
 
-@pytest.mark.parametrize("reason", [*ENDS, KICKED, NODE_LOST, NOT_JOINED, RECOVERED, REPLACED])
+@pytest.mark.parametrize(
+    "reason", [*ENDS, KICKED, NODE_LOST, NOT_JOINED, RECOVERED, REPLACED, "reasserted"]
+)
 def test_the_reasons_of_the_server_are_in_the_guide(reason: str) -> None:
     assert f"`{reason}`" in GUIDE.read_text(encoding="utf-8")
 

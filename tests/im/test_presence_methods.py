@@ -8,6 +8,7 @@ import pytest
 import trio
 from tests.control.serving import RawPeer, controlled, peer
 from tests.im.feed_world import CHAT, Crowd, Follower, crowded, fold
+from tests.im.shared_store import SharedStore
 from trio.testing import trio_test
 
 from trio_socketio import Server
@@ -292,3 +293,44 @@ async def test_a_page_of_a_snapshot_needs_the_log(
         monkeypatch.setattr(crowd.store, "read", fail)
         error = await raw.fail("presence.snapshot", namespace=CHAT, after=page["next"])
         assert error["code"] == Code.STORE_UNAVAILABLE
+
+
+@pytest.mark.req("FEED-90")
+@trio_test
+async def test_a_namespace_that_only_other_nodes_have_is_answered(tmp_path: Path) -> None:
+    store = SharedStore()
+    async with crowded(tmp_path, store) as (where, _), peer(where) as raw:
+        for name in ("/other", "/none"):
+            error = await raw.fail("presence.count", namespace=name)
+            assert error["code"] == Code.NOT_FOUND
+        elsewhere = Crowd(store, "/other")
+        await elsewhere.come("ann")
+        assert (await raw.call("presence.count", namespace="other"))["users"] == 1
+        shown = await raw.call("presence.get", namespace="/other", users=["ann"])
+        assert [one["user"] for one in shown["users"]] == ["ann"]
+        await elsewhere.go("ann")
+        assert (await raw.call("presence.count", namespace="/other"))["users"] == 0
+        store.is_away = True
+        for name in ("/other", "/none"):
+            error = await raw.fail("presence.list", namespace=name)
+            assert error["code"] == Code.STORE_UNAVAILABLE
+        store.is_away = False
+        for name in ("/none", "/" + "x" * 255, "/a,b"):
+            assert (await raw.fail("presence.list", namespace=name))["code"] == Code.NOT_FOUND
+    assert "/" + "x" * 255 not in [shelf.book.namespace for shelf in store._books]
+
+
+@pytest.mark.req("FEED-91")
+@trio_test
+async def test_answers_say_that_users_may_be_missing(tmp_path: Path) -> None:
+    store = SharedStore()
+    async with crowded(tmp_path, store) as (where, crowd), peer(where) as raw:
+        await crowd.come("ann")
+        for method in (*METHODS, "presence.get"):
+            users = {"users": ["ann"]} if method == "presence.get" else {}
+            store.is_rebuilding = True
+            found = await raw.call(method, namespace=CHAT, **users)
+            assert found["rebuilding"] is True
+            store.is_rebuilding = False
+            found = await raw.call(method, namespace=CHAT, **users)
+            assert "rebuilding" not in found

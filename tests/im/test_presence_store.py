@@ -5,7 +5,9 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.im.mutants import MISTAKES, Mistake, read_module
 from tests.im.presence_machine import PresenceMachine
-from tests.im.store_world import MemoryWorld
+from tests.im.redis_world import RedisWorld
+from tests.im.store_world import MemoryWorld, StoreWorld
+from tests.redis_server import RedisServer
 
 
 class MemoryMachine(PresenceMachine):
@@ -18,8 +20,22 @@ class MemoryMachine(PresenceMachine):
 @pytest.mark.time_limit(240)
 @pytest.mark.parametrize("machine", [MemoryMachine])
 def test_a_store_against_the_model(machine: type[PresenceMachine]) -> None:
-    run = settings(max_examples=100, stateful_step_count=40, deadline=None)
+    run = settings(max_examples=60, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(machine, settings=run)
+
+
+@pytest.mark.time_limit(240)
+def test_the_store_on_redis_against_the_model(redis_server: RedisServer) -> None:
+    def open_world() -> StoreWorld:
+        return RedisWorld(redis_server)
+
+    class RedisMachine(PresenceMachine):
+        pass
+
+    RedisMachine.open_world = staticmethod(open_world)
+
+    run = settings(max_examples=15, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(RedisMachine, settings=run)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)

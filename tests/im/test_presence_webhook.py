@@ -25,7 +25,7 @@ from trio_socketio.protocol.presence_claims import Count
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import GenerationChanged
 
-LOGGERS = ("trio_socketio.im.presence.courier", "trio_socketio.im.presence.webhook")
+LOGGERS = tuple(f"trio_socketio.im.presence.{name}" for name in ("courier", "report", "webhook"))
 
 
 def options(folder: Path, address: str, **changes: Any) -> PresenceWebhookOptions:

@@ -1,23 +1,41 @@
 """Clients of a room are told which users come and go."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+from tests.redis_server import RedisServer
 from tests.wire import SocketIOClient, open_client
 from trio.testing import trio_test
 
-from trio_socketio import Joining, JoiningState, Server, ServerOptions, Socket, Step
+from trio_socketio import (
+    AckTimeout,
+    Adapter,
+    Joining,
+    JoiningState,
+    Namespace,
+    RedisPubSub,
+    Server,
+    ServerOptions,
+    Socket,
+    SocketDetails,
+    Step,
+    Target,
+    open_redis,
+)
+from trio_socketio.adapters.redis_pubsub import RedisAdapter
 from trio_socketio.errors import LocalProtocolError, OptionError
 from trio_socketio.im.presence.watchers import WINDOW_S, RoomWatchers
 from trio_socketio.socketio.open_server import open_server
 
 
 @asynccontextmanager
-async def watching(max_users: int = 100) -> AsyncIterator[int]:
-    server = Server(ServerOptions())
+async def watching(
+    max_users: int = 100, adapter: Callable[[Namespace], Adapter] = Adapter
+) -> AsyncIterator[int]:
+    server = Server(ServerOptions(), adapter=adapter)
     chat = server.of("/chat")
 
     def identify(joining: Joining) -> None:
@@ -94,6 +112,65 @@ async def test_users_and_not_sockets_are_told() -> None:
                 await again.ask("join", "t1")
                 assert await ann.seen() == [], "gone and come within the window"
             assert await ann.seen() == [told("left", "bob")]
+
+
+@asynccontextmanager
+async def two_nodes(redis: RedisServer) -> AsyncIterator[tuple[int, int]]:
+    """The ports of two nodes."""
+    async with (
+        open_redis(redis.url) as one,
+        open_redis(redis.url) as other,
+        watching(adapter=RedisPubSub(one, request_timeout_s=1)) as here,
+        watching(adapter=RedisPubSub(other, request_timeout_s=1)) as there,
+    ):
+        yield here, there
+
+
+@pytest.mark.req("HOOK-34", "HOOK-35")
+@trio_test
+async def test_rooms_are_those_of_all_nodes(shared_redis: RedisServer) -> None:
+    async with (
+        two_nodes(shared_redis) as (here, there),
+        member(here, "ann", "t1") as ann,
+        member(there, "cy", "t1") as cy,
+    ):
+        await ann.seen()
+        await cy.seen()
+        async with member(here, "bob", "t1") as bob:
+            for one in (ann, cy):
+                assert await one.seen() == [told("joined", "bob")]
+            for one in (ann, cy, bob):
+                assert (await one.ask("presence/list", "t1"))[0] == '[["ann","bob","cy"]]'
+            async with member(there, "bob", "t1"):  # on both nodes
+                for one in (ann, cy):
+                    assert await one.seen() == [told("joined", "bob")]
+                await bob.ask("leave", "t1")
+                for one in (ann, cy):
+                    assert await one.seen() == [], "it is in the room elsewhere"
+                assert (await ann.ask("presence/list", "t1"))[0] == '[["ann","bob","cy"]]'
+            for one in (ann, cy):
+                assert await one.seen() == [told("left", "bob")]
+
+
+@pytest.mark.req("HOOK-34")
+@trio_test
+async def test_a_node_that_does_not_answer_holds_nobody_up(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: RedisAdapter, target: Target) -> list[SocketDetails]:
+        found = await Adapter.fetch_sockets(self, target)
+        raise AckTimeout("the test says so", [(one.id, one) for one in found])
+
+    async with (
+        two_nodes(shared_redis) as (here, there),
+        member(here, "ann", "t1") as ann,
+        member(there, "cy", "t1"),
+    ):
+        await ann.seen()
+        monkeypatch.setattr(RedisAdapter, "fetch_sockets", fail)
+        async with member(here, "bob", "t1"):
+            await ann.seen()
+        assert await ann.seen() == [told("left", "bob")]
 
 
 @pytest.mark.req("HOOK-32")

@@ -25,7 +25,7 @@ from trio_socketio import (
 from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
-from trio_socketio.im.presence.node import LEAVES_S
+from trio_socketio.im.presence.node_life import LEAVES_S
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})
@@ -104,6 +104,37 @@ async def test_the_old_client_is_told_before_another_node_lets_the_new_one_in(
 
 @pytest.mark.req("PRES-80")
 @trio_test
+async def test_the_old_client_is_told_first_also_by_a_node_that_is_late(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    async def send() -> None:
+        for _ in range(5):  # the poller sends to others before
+            await trio.lowlevel.checkpoint()
+        done.append("sent")
+
+    async def be_late(_: Session) -> None:
+        nursery.start_soon(send)
+        mock_clock.jump(2 * LEAVES_S)  # this turn took so long
+        await trio.sleep_forever()
+
+    async with running() as world, trio.open_nursery() as nursery:
+        confirm = world.store.confirm
+
+        async def look_first(order: Any) -> None:
+            done.append("confirmed")
+            await confirm(order)
+
+        monkeypatch.setattr(Session, "wait_drained", be_late)
+        monkeypatch.setattr(world.store, "confirm", look_first)
+        await world.come(0, "/newest", "ann")
+        await world.come(1, "/newest", "ann")
+        assert done == ["sent", "confirmed"]
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
 async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +146,43 @@ async def test_an_old_client_that_takes_nothing_delays_the_new_one_only_briefly(
         mock_clock.jump(LEAVES_S)
         await world.settle()
         assert new.told == [CONNECT]
+
+
+@pytest.mark.req("PRES-89")
+@trio_test
+async def test_confirmations_do_not_wait_for_each_other(mock_clock: MockClock) -> None:
+    async with running() as world:
+        for name in ("ann", "bob", "cy"):
+            await world.come(0, "/newest", name)
+        world.store.hold.add("confirm before")
+        newer = [await world.come(1, "/newest", name) for name in ("ann", "bob", "cy")]
+        assert len(world.store.held) == 1, "the orders about bob and cy came after it was under way"
+        world.store.let_go(world.store.held[0])
+        await world.settle()
+        assert len(world.store.held) == 2
+        world.store.let_go(world.store.held[1])
+        await world.settle()
+        assert sum(one.is_in for one in newer) == 2, "one of them still waits"
+
+
+@pytest.mark.req("PRES-80")
+@trio_test
+async def test_an_old_client_that_takes_nothing_delays_nobody_else(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as world:
+        for name in ("ann", "bob", "cy"):
+            await world.come(0, "/newest", name)
+        stuck = next(one for one in world.sockets("/newest") if one.user == "bob").session
+        world.store.hold.add("confirm before")
+        newer = [await world.come(1, "/newest", name) for name in ("ann", "bob", "cy")]
+        monkeypatch.setattr(Session, "waiting_bytes", property(lambda session: session is stuck))
+        world.store.let_all_go()
+        await world.settle()
+        assert [one.is_in for one in newer] == [True, False, True]
+        mock_clock.jump(LEAVES_S)
+        await world.settle()
+        assert newer[1].is_in
 
 
 @pytest.mark.req("PRES-81")
@@ -353,7 +421,7 @@ async def test_a_claim_whose_answer_was_lost_is_undone(held: str, mock_clock: Mo
         client = await world.come(0, "/newest", "ann")
         world.store.let_go(world.store.held[0], fails=True)
         await world.settle()
-        assert client.told == [error("presence unavailable")]
+        assert client.is_cut_off
         assert await world.seats("/newest") == {}
         assert world.types("/newest") == ["online", "offline"][: 2 if held == "claim after" else 0]
 
@@ -366,7 +434,7 @@ async def test_a_store_that_hangs_refuses_in_time(mock_clock: MockClock) -> None
         client = await world.come(0, "/newest", "ann")
         mock_clock.jump(3)
         await world.settle()
-        assert client.told == [error("presence unavailable")]
+        assert client.is_cut_off
         assert await world.seats("/newest") == {}
 
 
@@ -376,7 +444,7 @@ async def test_a_node_without_a_lease_gives_no_seats(mock_clock: MockClock) -> N
     async with running() as world:
         await world.store.retire(world.presences[0]._node.boot)
         client = await world.come(0, "/newest", "ann")
-        assert client.told == [error("presence unavailable")]
+        assert client.is_cut_off
         assert (await world.come(1, "/newest", "ann")).is_in
 
 

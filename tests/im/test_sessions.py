@@ -101,6 +101,19 @@ class SessionMachine(RuleBasedStateMachine):
         at: str,
         seconds: float,
     ) -> None:
+        self._act(what, pick, server, user, late, busy, at, seconds)
+
+    def _act(
+        self,
+        what: str,
+        pick: int,
+        server: int,
+        user: str,
+        late: bool,
+        busy: bool,
+        at: str,
+        seconds: float,
+    ) -> None:
         world, store = self.world, self.world.store
         sockets, here, inside = world.sockets(self.here), self.those(), self.those(is_in=True)
         lost = [one for one in world.visitors if one.is_gone and one.pid and not one.came_back]

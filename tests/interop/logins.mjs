@@ -9,6 +9,8 @@ import { report } from "./report.mjs";
 import { once, TRANSPORTS } from "./sockets.mjs";
 
 const LATE_MS = 5_000;
+const AT_A_TIME = 20;
+const UNAVAILABLE = "presence unavailable";
 const [urls, users, logins, seed] = [
   process.argv[2].split(","),
   ...process.argv.slice(3).map(Number),
@@ -26,6 +28,7 @@ const choose = (list) => list[Math.floor(chance() * list.length)];
 
 const complaints = [];
 const kinds = {};
+const ends = {};
 let entered = 0;
 let latestMs = 0;
 
@@ -99,9 +102,13 @@ async function live(user) {
     try {
       await connected(login);
     } catch (error) {
-      complaints.push(`${user} ${login.kind}: ${error.message}`);
+      if (error.message.includes(UNAVAILABLE)) {
+        ends[`refused: ${UNAVAILABLE}`] = (ends[`refused: ${UNAVAILABLE}`] ?? 0) + 1;
+      } else {
+        complaints.push(`${user} ${login.kind}: ${error.message}`);
+      }
     }
-    if (wasIn) await replaced(old, user);
+    if (wasIn && login.socket.connected) await replaced(old, user);
     if (older) hangUp(older); // long after its user has logged in anew
     [old, older] = [login, old];
   }
@@ -109,11 +116,18 @@ async function live(user) {
   for (const login of [old, older]) if (login) await closed(login);
 }
 
-await Promise.all(Array.from({ length: users }, (_, number) => live(`node${number}`)));
+/** One user after the other; there are AT_A_TIME such lanes. */
+async function lane() {
+  while (next < users) await live(`node${next++}`);
+}
+
+let next = 0;
+await Promise.all(Array.from({ length: AT_A_TIME }, lane));
 report({
   logins: users * logins,
   entered,
   kinds,
+  ends,
   latest_s: latestMs / 1000,
   complaints: complaints.slice(0, 20),
 });

@@ -14,6 +14,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.exchange import HttpReceiver
 from trio_socketio.http.request import Request
 from trio_socketio.net.connection import DRAIN_S
+from trio_socketio.net.frames import FrameReceiver
 from trio_socketio.net.tls import TlsConnection, create_context
 
 HOST = "example.org"
@@ -83,6 +84,28 @@ class TestTransfer:
                     await client.send_all(b"ping %d" % number)
                     assert await read(client, 6) == b"ping %d" % number
             assert end.connection.secure
+            assert net.poller.failures == 0
+
+    @pytest.mark.req("LEASE-46")
+    @trio_test
+    async def test_a_websocket_that_is_cut_off_is_sent_a_close_alone(
+        self, certificates: Certificates
+    ) -> None:
+        async with open_net() as net:
+            end = TlsEnd(net, certificates)
+
+            def cut_off(_: bytes) -> None:
+                frames = FrameReceiver(end.connection, 1000, print, print, print)
+                end.connection.write(b"gathered")
+                assert frames.sever(1012) == 1
+
+            end.received.on_data = lambda _: end.connection.write(b"hello")
+            async with end.client() as client:
+                await client.send_all(b"ping")
+                assert await read(client, 5) == b"hello"
+                end.received.on_data = cut_off
+                await client.send_all(b"go")
+                assert await read(client, 100) == b"\x88\x02\x03\xf4"
             assert net.poller.failures == 0
 
     @pytest.mark.req("BND-11")

@@ -22,6 +22,8 @@ from trio_socketio.protocol.claim_life import TRANSITIONS, Input, State, advance
         ([Input.CLAIMED, Input.EVICTED, Input.LEFT], State.OVER),
         ([Input.CLAIMED, Input.ENTERED, Input.EVICTED, Input.LOST], State.OVER),
         ([Input.CLAIMED, Input.ENTERED, Input.LOST], State.LINGERING),
+        ([Input.FENCED, Input.CLAIMED, Input.LEFT], State.OVER),
+        ([Input.FENCED, Input.REFUSED, Input.LEFT], State.OVER),
     ],
 )
 def test_a_claim_comes_this_far(events: list[Input], state: State) -> None:
@@ -49,3 +51,8 @@ def test_a_claim_is_released_at_most_once_and_its_end_is_for_good(events: list[I
 @pytest.mark.parametrize("state", [one for one in State if one is not State.RELEASING])
 def test_others_may_end_a_claim_in_any_state(state: State) -> None:
     assert advance(state, Input.EVICTED) is State.OVER
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_end_of_a_lease_ends_a_claim_in_any_state(state: State) -> None:
+    assert advance(state, Input.FENCED) is State.OVER

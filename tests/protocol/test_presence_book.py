@@ -316,7 +316,7 @@ def test_a_kick_ends_all_claims_of_the_user() -> None:
     desk = Desk("many", 2)
     tokens = (desk.claim("ann", "a").token, desk.claim("ann", "b").token)
     desk.claim("bob")
-    assert desk.kick("ann") == Kicked(tokens, Cursor(7, 5))
+    assert desk.kick("ann") == Kicked(tokens, Cursor(7, 5), ("a", "b"))
     assert desk.types()[3:] == ["seat_removed", "offline"]
     assert [entry.reason for entry in desk.book.log._entries.values()][3:] == ["kicked"] * 2
     assert desk.book.log._entries[5].at == 12.0

@@ -22,3 +22,10 @@ def test_it_can_end_everywhere_and_goes_on_nowhere_then() -> None:
         *State,
     } - {State.OVER}
     assert not any(state is State.OVER for state, _ in TRANSITIONS)
+
+
+def test_whoever_loses_its_turn_waits_for_the_next_one() -> None:
+    state = State.RUNNING
+    for event, following in ((Input.SUSPEND, State.WAITING), (Input.START, State.RUNNING)):
+        state = advance(state, event)
+        assert state is following

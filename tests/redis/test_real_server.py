@@ -25,6 +25,8 @@ from trio_socketio import (
     RedisUnavailable,
     open_redis,
 )
+from trio_socketio.redis.scripts import Script
+from trio_socketio.redis.statistics import Counts
 
 COUNT_UP: Final = "return redis.call('INCR', KEYS[1]) + tonumber(ARGV[1])"
 
@@ -66,6 +68,23 @@ async def test_a_script_is_sent_once_and_after_a_flush(shared_redis: RedisServer
             with pytest.raises(RedisCommandError, match="MINE my fault"):
                 await fails.run()
         assert redis.statistics().script_loads == 4
+
+
+@pytest.mark.req("REDIS-33")
+@trio_test
+async def test_a_script_that_is_forgotten_at_any_moment_is_carried_out(
+    shared_redis: RedisServer,
+) -> None:
+    async with open_redis(shared_redis.url) as redis:
+        shared_redis.command("DEL", "n")
+
+        async def execute(*arguments: Any, timeout_s: float | None = None) -> Any:
+            if arguments[0] == "EVALSHA":
+                shared_redis.command("SCRIPT", "FLUSH")
+            return await redis.execute(*arguments, timeout_s=timeout_s)
+
+        script = Script(COUNT_UP, execute, Counts())
+        assert [await script.run(["n"], [10]) for _ in range(3)] == [11, 12, 13]
 
 
 @pytest.mark.req("REDIS-25")

@@ -7,6 +7,7 @@ import pytest
 
 from trio_socketio.net.driving import Pollable
 from trio_socketio.runtime.agenda import Agenda
+from trio_socketio.runtime.fence import Fences
 
 
 class Item:
@@ -47,7 +48,8 @@ class Book:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.agenda = Agenda(self._unregister)
+        self.fences = Fences()
+        self.agenda = Agenda(self._unregister, self.fences)
 
     def _unregister(self, connection: Pollable) -> None:
         assert isinstance(connection, Item)

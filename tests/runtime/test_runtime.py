@@ -373,7 +373,7 @@ async def test_no_handler_is_blamed_for_a_slow_turn_where_there_is_none(
         runtime.listening(connections, TcpEndpoint(port=0)) as addresses,
         open_client(addresses[0][1]) as client,
     ):
-        runtime._log_slow_turn(0.117)
+        runtime._note_slow_turn(0.117)
         await client.connect()
         await ask(client, "auth")
     first, *others = [line for line in caplog.messages if line.startswith("a turn took")]

@@ -267,6 +267,7 @@ REASONS = {
     "forced close": True,
     "ping timeout": True,
     "server shutting down": True,
+    "service restart": True,
     "forced server close": True,
     "client namespace disconnect": False,
     "server namespace disconnect": False,

@@ -40,6 +40,7 @@ from trio_socketio.control.nodes import Answers, BackendNamespaces, NodeInfo
 from trio_socketio.control.rooms import RoomMethods
 from trio_socketio.control.sockets import SocketMethods
 from trio_socketio.errors import ConfigurationError, TrioSocketIOError
+from trio_socketio.im.presence.service import presence_of
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, Settled, State
 from trio_socketio.protocol.node_roster import Gone, Joined
@@ -308,6 +309,7 @@ class ClusterNodes:
 
     def _facts(self) -> NodeFacts:
         backends = self._backends()
+        presence = presence_of(self._server)
         return NodeFacts(
             name=self.name,
             boot=self._machine.own.boot,
@@ -319,6 +321,7 @@ class ClusterNodes:
             connections=self._server.statistics().sessions,
             backends=backends.events,
             authenticators=backends.authenticate,
+            shares_presence=presence is not None and presence.store.is_shared,
         )
 
     def _on_gap(self) -> None:

@@ -49,6 +49,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         connections: how many sessions it has.
         backends: the namespaces whose events a backend on this node handles.
         authenticators: the namespaces whose clients a backend on this node identifies.
+        shares_presence: whether its seats are in a store that other nodes have, too.
     """
 
     name: NodeName
@@ -61,6 +62,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     connections: Annotated[int, Meta(ge=0)]
     backends: _Namespaces = ()
     authenticators: _Namespaces = ()
+    shares_presence: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):

@@ -46,7 +46,7 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
             ("identity", "tokens"),
         )
         for name in (
-            "policy", "maximum", "takeover", "namespaces", "max_events", "max_bytes",
+            "policy", "maximum", "takeover", "namespaces",
         )
     },
     **{
@@ -54,8 +54,9 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
             ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
             ("identity", "tokens"), ("app", "spec"),  # which may have a Presence of its own
         )
-        for name in ("webhook", "legacy_records")
+        for name in ("webhook", "legacy_records", "store", "max_events", "max_bytes")
     },
+    **{("presence", name): (_REDIS,) for name in ("lease_s", "outage")},
     ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.
@@ -117,11 +118,22 @@ def find_contradictions(
                     f"{where}: {one.name} can have no seats, because [identity] namespaces gives "
                     "it no methods, so that nobody is asked there who it is"
                 )
+    yield from _faults_of_store(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
             f"{eio3.where} and {parser.beside(eio3)} contradict each other: clients 1.x and 2.x "
             "speak JSON only, so the parser must be json"
+        )
+
+
+def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error if presence is to be kept in a Redis that is not there (CFG-34)."""
+    if configuration.presence.store == "redis" and configuration.redis.url is None:
+        where = settings["presence", "store"].where
+        yield (
+            f"{where} is redis, but there is none: set {_named_like(where, _REDIS, '--redis')}, or "
+            "leave it out"
         )
 
 
@@ -228,12 +240,34 @@ def find_idle(
             continue
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
+    yield from _idle_options_of_store(configuration, settings)
     has_logic = configuration.app.spec is not None or _has_control(configuration, inherited)
     if configuration.identity.asks and not has_logic:  # PRES-66
         yield (
             "nothing handles what clients send, and nobody can send them anything, because there "
             "is neither an app nor a control socket: set [app] spec or [control] listen"
         )
+
+
+def _idle_options_of_store(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield a warning for each option of the store of presence that the chosen one has no use for.
+
+    Without Redis, the options that need it were told already.
+    """
+    presence = configuration.presence
+    if configuration.redis.url is None:
+        return
+    for name, kept, why in (
+        ("lease_s", "memory", "nodes have leases only if presence is kept in redis"),
+        ("outage", "memory", "the memory of a node is never away"),
+        ("max_bytes", "redis", "presence is kept in Redis, where max_events alone bounds the log"),
+    ):
+        setting = settings.get(("presence", name))
+        is_default = getattr(presence, name) == getattr(TABLES["presence"](), name)
+        if setting is not None and presence.kept_in(has_redis=True) == kept and not is_default:
+            beside = settings.get(("presence", "store"))
+            because = "" if beside is None else f" beside {beside.beside(setting)} = {kept}"
+            yield f"{setting.where} has no effect{because}: {why}"
 
 
 def find_unserved(configuration: Configuration) -> Iterator[str]:

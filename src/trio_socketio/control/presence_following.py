@@ -41,11 +41,14 @@ class PresenceBatch:
             on from there after a restart.
         online: None, unless the log could not be followed from the cursor: then the number of users
             that are online at this one. What was folded before is to be thrown away.
+        rebuilding: whether online lacks users whose nodes have yet to say so, because the store has
+            lost them. They come as entries.
     """
 
     entries: list[Entry]
     cursor: str
     online: int | None = None
+    rebuilding: bool = False
 
 
 class Call(NamedTuple):
@@ -105,7 +108,9 @@ class Place:
             try:
                 if self.cursor is None:  # FEED-41
                     count = yield Call("presence.count", {"namespace": self._namespace})
-                    yield PresenceBatch([], count["cursor"], count["users"])
+                    yield PresenceBatch(
+                        [], count["cursor"], count["users"], count.get("rebuilding", False)
+                    )
                     self.cursor = count["cursor"]
                 yield from self._subscribe()
             except ControlError as error:

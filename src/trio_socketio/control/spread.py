@@ -1,13 +1,16 @@
 """How a method is called on all nodes of a cluster, and how their results become one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from trio_socketio.control.pages import Page
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.server import Server
 
 Result = TypeVar("Result", bound=msgspec.Struct)
 Absent = TypeVar("Absent", bound="MissingNodes")
@@ -65,6 +68,7 @@ class Parts:
         missing: the names of nodes that have not answered.
         failed: why nodes have refused, by name.
         given: the arguments of the call.
+        spared: the names of nodes that were not asked, because the call was made for them, too.
         unknown: how many nodes of other programs there are; None if that is not known.
         max_bytes: the longest answer.
     """
@@ -74,11 +78,13 @@ class Parts:
     missing: list[str]
     failed: dict[str, str]
     given: Mapping[str, Any]
+    spared: Sequence[str] = ()
     unknown: int | None = 0
     max_bytes: int = 1 << 20
 
 
 Merge = Callable[[Parts], Any]
+IsForSharers = Callable[["Server", Mapping[str, Any]], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,8 @@ class Spread:
         left_out: arguments of the call that the question does not have.
         added: arguments of the question that the call does not have.
         stops_at_first: whether the call concerns one client, and one node that has it is enough.
+        is_for_sharers: says of a call, by its arguments, whether this node makes it for all nodes
+            that share its presence store. Then only the others are asked.
     """
 
     merge: Merge
@@ -103,6 +111,7 @@ class Spread:
     left_out: tuple[str, ...] = ()
     added: Mapping[str, Any] = field(default_factory=dict)
     stops_at_first: bool = False
+    is_for_sharers: IsForSharers | None = None
 
 
 _ABOUT_NODES: Final = frozenset(("nodes", "failed", "missing"))

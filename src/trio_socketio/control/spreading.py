@@ -4,7 +4,7 @@ The call is made on this node first, and is sent to the others in the same step,
 of one peer take effect everywhere in the order in which they came.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -66,11 +66,16 @@ class Spreading:
             raise unavailable(
                 f"other nodes cannot be asked, so nothing was done here either: {self._nodes.fault}"
             )
+        spared: list[str] = []
+        to: list[str] | None = None
+        if spread.is_for_sharers is not None and await spread.is_for_sharers(self._server, given):
+            spared = [one.name for one in self._nodes.others() if one.shares_presence]
+            to = [one.name for one in self._nodes.others() if not one.shares_presence]
         results: dict[str, Any] = {}
         fault: ControlError | None = None
         told = {**method.tell(given, spread.left_out), **spread.added}
         # Prepared first: a call that cannot be sent to the others has no effect here either.
-        with self._nodes.question(method.name, told) as question:
+        with self._nodes.question(method.name, told, to) as question:
             try:
                 results[self._nodes.name] = await _run(method, given, caller, question.send)
             except ControlError as error:
@@ -87,7 +92,8 @@ class Spreading:
         results |= found
         if not results:
             raise _absent(fault, answers.missing, failed)
-        return spread.merge(self._parts(given, results, {}, answers.missing, failed))
+        parts = self._parts(given, results, {}, answers.missing, failed, spared=spared)
+        return spread.merge(parts)
 
     async def _make_once(
         self, method: Method, spread: Spread, given: dict[str, Any], caller: Caller
@@ -154,6 +160,7 @@ class Spreading:
         missing: list[str] | None = None,
         failed: dict[str, str] | None = None,
         unknown: int | None = 0,
+        spared: Sequence[str] = (),
     ) -> Parts:
         return Parts(
             results,
@@ -161,6 +168,7 @@ class Spreading:
             missing or [],
             failed or {},
             given,
+            spared,
             unknown,
             self._max_answer_bytes,
         )

@@ -21,6 +21,9 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
         pid: of the process.
         started_at_s: when it was started, seconds since 1970.
         state: starting, serving or draining.
+        presence_fault: why no client can get a seat now; empty if they can, or need none.
+        lease_left_s: for how long the lease of this node in presence counts, unless it is renewed;
+            null where leases do not end.
     """
 
     version: str
@@ -28,6 +31,8 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at_s: float
     state: State
+    presence_fault: str = ""
+    lease_left_s: float | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,6 +157,11 @@ class Inbox:
         if post is not None:
             BAD_REQUEST.answer(post, self._admission.headers(post))
 
+    def take_post(self) -> "Request | None":
+        """Return the POST that is not answered, if there is one, and drop what it has brought."""
+        post, self._post, self._packets = self._post, None, None
+        return post
+
     def _abort(self) -> None:
         """Lose the session: its POST was cut off before the answer (EIO4-24, EIO4-113)."""
         self._post = self._packets = None

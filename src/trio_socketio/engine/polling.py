@@ -37,8 +37,8 @@ class Owner(engine_session.Owner, Protocol):
 class PollingTransport:
     """Carries a session until an upgrade replaces it.
 
-    It has 30 methods, because Transport alone has 17. `Inbox` receives the POSTs, and `Output`
-    holds the packets that wait for a GET.
+    It has 13 attributes and 32 methods, because Transport alone has 18 methods. `Inbox` receives
+    the POSTs, and `Output` holds the packets that wait for a GET.
 
     Args:
         owner: the engine.
@@ -60,6 +60,7 @@ class PollingTransport:
         "_carrier",
         "_encoding",
         "_get",
+        "_is_leaving",
         "_leaving_bytes",
         "_output",
         "_owner",
@@ -84,6 +85,7 @@ class PollingTransport:
         self._output = Output(owner.limits.output_bound_bytes)
         self._get: Request | None = None
         self._carrier: Connection | None = None  # the one that took the last answer to a GET
+        self._is_leaving = False  # whether the kernel has not been given all of that answer
         self._encoding: Request | None = None  # a GET whose answer is being compressed
         self._queued = False
         self._slow_at = inf
@@ -180,7 +182,8 @@ class PollingTransport:
         if get is None:
             return
         self._owner.counts.polling.packets_out += len(packets)
-        self._carrier = get.connection
+        self._carrier = carrier = get.connection
+        carrier.on_drained, self._is_leaving = self._note_left, True
         headers, body = self._payloads.encode(packets)
         self.traffic.packets_out += len(packets)
         self.traffic.bytes_out += len(body)
@@ -192,6 +195,9 @@ class PollingTransport:
         ):
             own = self._owner.admission.packet_headers(get)
             get.respond(200, [*headers, NO_STORE, *own], body)  # EIO4-15
+
+    def _note_left(self) -> None:
+        self._is_leaving = False
 
     def _compress(
         self,
@@ -302,6 +308,17 @@ class PollingTransport:
         """Answer a waiting GET with the close packet (EIO4-37, EIO4-112)."""
         self._finish([CLOSE])
 
+    def sever(self, code: int) -> int:
+        """Hang up on a GET that waits, or whose answer has not left, and on a POST."""
+        for request in (self._get, self._encoding, self.inbox.take_post()):
+            if request is not None:  # LEASE-47
+                request.on_abort = None
+                request.connection.lose("transport close")
+        self._get = self._encoding = None
+        if self._is_leaving and self._carrier is not None:
+            self._carrier.lose("transport close")
+        return 0
+
     def retire(self) -> list[Outgoing]:
         """Release the GET, and hand over what waits: a WebSocket takes over, and sends it."""
         self.release()
@@ -310,4 +327,6 @@ class PollingTransport:
     def discard(self) -> int:
         """Refuse an unfinished POST, and drop what waits."""
         self.inbox.refuse()
+        if self._is_leaving and self._carrier is not None:
+            self._carrier.on_drained = None  # the two refer to each other: a cycle
         return len(self._take())

@@ -30,6 +30,8 @@ from trio_socketio.engine.polling import PollingTransport
 from trio_socketio.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_socketio.engine.admission import Admission
     from trio_socketio.engine.counts import EngineCounts
     from trio_socketio.engine.hooks import Engine, HookWorkers
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from trio_socketio.engine.refusals import RefusalLog
     from trio_socketio.engine.session import OpenSession, Session
     from trio_socketio.engine.sessions import SessionLog
+    from trio_socketio.engine.transport import Transport
     from trio_socketio.http.cors import Cors
     from trio_socketio.http.request import Request
     from trio_socketio.option_checks import Network
@@ -80,7 +83,7 @@ class EngineParts(NamedTuple):
 class EngineServer:
     """Engine.IO at one path (EIO4-01).
 
-    It has 17 attributes, because its parts and the floor above meet here: twelve of them are
+    It has 18 attributes, because its parts and the floor above meet here: twelve of them are
     parts, or are shared by parts.
 
     Args:
@@ -93,6 +96,7 @@ class EngineServer:
             join.
         node: the 4 characters that every sid starts with.
         packets_dropped: the number of packets for sessions that were gone or too far behind.
+        session_joined: called when the client of a session has joined something.
         sessions: by sid.
     """
 
@@ -114,6 +118,7 @@ class EngineServer:
         self.ids = RandomText()
         self.sessions: dict[str, Session] = {}
         self.newcomers: Newcomers | None = None
+        self.session_joined: Callable[[Session], None] = _ignore
         self.packets_dropped = 0
         self.compression: Compression | None = None
         if options.http_compression is not None:
@@ -242,10 +247,18 @@ class EngineServer:
         if self.newcomers is not None:
             self.newcomers.add(session)
 
+    def bound_newcomers(self, newcomers: "Newcomers") -> None:
+        """Have the sessions bounded that have joined nothing."""
+        self.newcomers = newcomers
+        self.session_joined = newcomers.remove
+
+    def session_closed(self, session: "Session", transport: "Transport") -> None:
+        """Log that a session closes."""
+        self.session_log.closed(session, transport)
+
     def session_ended(self, session: "Session") -> None:
         """Forget a session of which nothing is left."""
-        if self.newcomers is not None:
-            self.newcomers.remove(session)
+        self.session_joined(session)
         self.sessions.pop(session.sid, None)
         if not self.sessions:
             self._waiting_ended.unpark_all()
@@ -288,6 +301,10 @@ class EngineServer:
         self._opening.is_closed = True
         for session in list(self.sessions.values()):
             session.close(reason, code=code)
+
+
+def _ignore(_: "Session") -> None:
+    """Stand in for what counts newcomers, where there is nothing to join."""
 
 
 def new_node_name() -> str:

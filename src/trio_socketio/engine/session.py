@@ -41,18 +41,10 @@ MAX_PAUSE_S: Final = 30.0
 """How long reading may pause before the session is given up; no pong is expected meanwhile."""
 
 
-class Newcomers(Protocol):
-    """The sessions whose clients have not joined a namespace; see engine/newcomers.py."""
+RESTART: Final = "service restart"
+"""The reason of a session that this node may no longer serve."""
 
-    def remove(self, session: "Session", /) -> None:
-        """The session's client has joined."""
-
-
-class EndLog(Protocol):
-    """Logs the end of sessions; see engine/sessions.py."""
-
-    def closed(self, session: "Session", transport: "Transport", /) -> None:
-        """Log that the session has ended; the transport is its last one."""
+_SERVICE_RESTART: Final = 1012  # WebSocket close code: the client should reconnect
 
 
 class Owner(Protocol):
@@ -64,14 +56,11 @@ class Owner(Protocol):
     counts: "EngineCounts"
     packets_dropped: int
     """The number of packets for sessions that were gone or too far behind."""
+    session_joined: "Callable[[Session], None]"
+    """Notes that a client has joined a namespace."""
 
-    @property
-    def newcomers(self) -> "Newcomers | None":
-        """Counts the sessions that have joined nothing; None where there is nothing to join."""
-
-    @property
-    def session_log(self) -> EndLog:
-        """Logs the session."""
+    def session_closed(self, session: "Session", transport: "Transport", /) -> None:
+        """Log that a session closes, and which transport was its last one."""
 
     def session_ended(self, session: "Session", /) -> None:
         """Forget a session of which nothing is left."""
@@ -96,6 +85,7 @@ class Session:
         protocol: the revision of Engine.IO that the client speaks, 4 or 3.
         listener: takes what arrives, and is told of the end.
         reason: why the session ended; empty while it is open.
+        aborted: whether `abort` has ended it.
     """
 
     __slots__ = (
@@ -107,6 +97,7 @@ class Session:
         "_owner",
         "_transport",
         "_upgrade",
+        "aborted",
         "handshake",
         "listener",
         "protocol",
@@ -130,6 +121,7 @@ class Session:
         self.protocol = protocol
         self.listener: Listener = NOBODY
         self.reason = ""
+        self.aborted = False
         self._life = SessionMachine()
         self._liveness = Liveness(self, heartbeat)
         self._direct: Connection | None = None  # see Transport.direct; None once it is not open
@@ -230,8 +222,7 @@ class Session:
 
     def joined(self) -> None:
         """Tell that the client has joined a namespace: the session is no newcomer any more."""
-        if self._owner.newcomers is not None:
-            self._owner.newcomers.remove(self)
+        self._owner.session_joined(self)
 
     def contain(self, error: BaseException) -> None:
         """End the session because of an exception, with the reason that fits."""
@@ -294,9 +285,29 @@ class Session:
 
     def lose(self, reason: str) -> None:
         """End it at once: the client is gone, silent, or broke the protocol. Only marks it."""
-        if self.is_closed:
-            return
-        self._transport.abort()
+        if not self.is_closed:
+            self._transport.abort()
+            self._break_off(reason)
+
+    def abort(self, reason: str = RESTART) -> None:
+        """End the session at once, because this node may no longer act for the client.
+
+        This only marks the session. Queued output is not sent, and events that wait for their
+        handlers are not handled. Official clients reconnect, to a node that may serve them.
+
+        Args:
+            reason: the reason that the listener is given.
+        """
+        self._owner.poller.check_thread()
+        if not self.is_closed:
+            self.aborted = True
+            if self._upgrade is not None:
+                self._upgrade.sever(_SERVICE_RESTART)
+            # LEASE-46, LEASE-51: whatever is sent from now on is dropped and counted as well.
+            self._owner.packets_dropped += self._transport.sever(_SERVICE_RESTART)
+            self._break_off(reason)  # LEASE-50, LEASE-53
+
+    def _break_off(self, reason: str) -> None:
         if self.is_open:
             self._mark(Input.PEER_LOST, reason)
             self._forget()
@@ -314,7 +325,7 @@ class Session:
         self._owner.poller.defer(partial(self._tell, self._transport))
 
     def _tell(self, transport: "Transport") -> None:
-        self._owner.session_log.closed(self, transport)
+        self._owner.session_closed(self, transport)
         listener, self.listener = self.listener, NOBODY
         listener.session_closed(self.reason)
 

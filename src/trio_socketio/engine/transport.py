@@ -87,6 +87,15 @@ class Transport(Protocol):
     def abort(self) -> None:
         """End at once: the client is gone or broke the protocol."""
 
+    def sever(self, code: int) -> int:
+        """End at once, and send nothing of what waits: the client has to come back.
+
+        Args:
+            code: of the WebSocket close frame.
+        Returns:
+            How many packets were dropped, without those that `discard` is going to drop.
+        """
+
     def discard(self) -> int:
         """Drop what waits, since the session has ended. Returns how many packets those were."""
 
@@ -109,6 +118,13 @@ class Upgrade(Protocol):
 
     def close(self, code: int) -> None:
         """Close the WebSocket, now or when it has taken over, since the session is to end.
+
+        Args:
+            code: of the close frame.
+        """
+
+    def sever(self, code: int) -> None:
+        """Close the WebSocket at once, whatever its client expects, since the session is cut off.
 
         Args:
             code: of the close frame.
@@ -184,6 +200,10 @@ class Ended:
 
     def abort(self) -> None:
         """Do nothing."""
+
+    def sever(self, code: int) -> int:
+        """Return 0: nothing waits."""
+        return 0
 
     def discard(self) -> int:
         """Return 0: nothing waits."""

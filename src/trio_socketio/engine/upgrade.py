@@ -92,6 +92,11 @@ class Candidate:
         if self._machine.state is State.CANDIDATE:
             self._websocket.close(code)
 
+    def sever(self, code: int) -> None:
+        """Close the WebSocket at once; one that has taken over is the session's transport."""
+        if self._machine.state is not State.UPGRADED:  # LEASE-52
+            self._websocket.sever(code)
+
     def discard(self) -> None:
         """Close the WebSocket, or refuse a POST that was being received when it took over."""
         if self._machine.state is State.UPGRADED:

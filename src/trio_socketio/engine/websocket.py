@@ -126,6 +126,10 @@ class WebSocketTransport:
         """Send the close frame too: it is harmless if the client is gone."""
         self.frames.close(1000)
 
+    def sever(self, code: int) -> int:
+        """Send the close frame in the place of everything else."""
+        return self.frames.sever(code)
+
     def discard(self) -> int:
         """Return 0: the connection sends what it has, then the close frame."""
         return 0

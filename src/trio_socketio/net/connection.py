@@ -17,10 +17,8 @@ from trio_socketio.net.receiver import NOBODY, Receiver
 from trio_socketio.net.tcp import count_unconfirmed, set_user_timeout
 from trio_socketio.net.traffic import Traffic
 from trio_socketio.protocol.connection import (
-    ABORT,
     BLOCKED,
     CLOSED,
-    FINISH,
     FINISHING,
     HELD,
     IDLE,
@@ -28,19 +26,17 @@ from trio_socketio.protocol.connection import (
     ON,
     OPEN,
     OVER,
-    PART,
     PARTING,
     PAUSED,
     QUEUED,
-    SENT,
     SHUT,
+    Input,
+    Reading,
     advance,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from trio_socketio.protocol.connection import Input, Reading
 
 READ_BYTES: Final = 65536
 DRAIN_S: Final = 1.0
@@ -52,7 +48,7 @@ EARLY_FLUSH_BYTES: Final = 1 << 18
 class Connection:
     """A non-blocking stream socket.
 
-    It has 17 attributes and 38 methods, because three others drive it: the poller, the timetable,
+    It has 17 attributes and 39 methods, because three others drive it: the poller, the timetable,
     and what reads from it and writes to it. What concerns slow peers only is in `Backlog`. The
     output of a turn is not a part of its own: every message would take one more call.
 
@@ -199,7 +195,7 @@ class Connection:
         """Read again after hold_reading or pause_reading."""
         self._set_reading(ON)
 
-    def _set_reading(self, reading: "Reading") -> None:
+    def _set_reading(self, reading: Reading) -> None:
         before = self.reading
         if before is not OFF:
             self.reading = reading
@@ -232,10 +228,7 @@ class Connection:
         return len(self._out) - self._apart, self._out_bytes
 
     def write(self, data: bytes) -> None:
-        """Add to the output, which is sent at the end of the turn.
-
-        Does nothing once our direction is closed. Never raises in trio's thread.
-        """
+        """Have data sent at the end of the turn, unless our direction is closed. Never raises."""
         if self._output is not QUEUED:
             if self._output is IDLE:
                 self.owner.poller.mark_dirty(self)  # first, because it raises in another thread
@@ -257,10 +250,19 @@ class Connection:
             self._apart -= 1
 
     def _flush_early(self) -> None:
+        if self.owner.poller.is_fenced():  # LEASE-43: it may have to be dropped
+            return
         try:
             self.flush()  # if the kernel refuses some, the bounds apply to the next write already
         except Exception as error:
             self.fail(error)
+
+    def drop_output(self) -> int:
+        """Drop what the kernel was not given yet. Returns how many packets that were."""
+        dropped = len(self._out) - self._apart
+        self._out.clear()
+        self._out_bytes = self._apart = 0
+        return dropped
 
     def flush(self) -> None:
         if self._output is not QUEUED:  # it was flushed earlier in this turn
@@ -297,10 +299,9 @@ class Connection:
             on_drained()
 
     def _wait_for_peer(self, unsent: memoryview, *, progress: bool) -> None:
-        backlog = self.backlog
-        if backlog is None:
-            owner = self.owner
-            backlog = self.backlog = Backlog(owner.output_bound_bytes, owner.slow_client_s)
+        owner = self.owner
+        backlog = self.backlog or Backlog(owner.output_bound_bytes, owner.slow_client_s)
+        self.backlog = backlog
         backlog.unsent = unsent
         backlog.is_taking(self.leaving_bytes)  # remembers how much that is
         self._output = BLOCKED
@@ -399,7 +400,7 @@ class Connection:
         """
         if self.life is not OPEN:
             return
-        self.life = advance(self.life, PART if heard_all else FINISH)
+        self.life = advance(self.life, Input.PART if heard_all else Input.FINISH)
         self.set_receiver(NOBODY)
         self.set_deadline(trio.current_time() + self.owner.slow_client_s)
         if not (heard_all and self.reading is PAUSED):  # it would read the end, and lose the output
@@ -410,30 +411,28 @@ class Connection:
     def _shut_down(self) -> None:
         """Close our direction, because all output was sent."""
         if self.life is PARTING:
-            self._close(SENT)
+            self._close(Input.SENT)
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.abort()
             return
-        self.life = advance(self.life, SENT)
+        self.life = advance(self.life, Input.SENT)
         self._output = SHUT
         self.set_deadline(min(self._deadline, trio.current_time() + DRAIN_S))
 
     def abort(self) -> None:
         """Close the connection, and drop its output. The receiver is not told."""
         if not self.closed:
-            self._close(ABORT)
+            self._close(Input.ABORT)
 
-    def _close(self, event: "Input") -> None:
+    def _close(self, event: Input) -> None:
         self.life = advance(self.life, event)
         self._receiver = NOBODY
         self._receive, self.on_end = NOBODY.receive_data, None
-        self.reading = OFF
-        self._output = SHUT
-        self._out.clear()
-        self._out_bytes = self._apart = 0
+        self.reading, self._output = OFF, SHUT
+        self.drop_output()
         self._deadline = inf
         if self.backlog is not None:
             self.backlog.take()

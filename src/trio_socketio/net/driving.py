@@ -65,6 +65,9 @@ class Poller(Protocol):
     def close_later(self, connection: Pollable) -> None:
         """Have connection.release called when this turn's batch is done."""
 
+    def is_fenced(self) -> bool:
+        """Whether nothing may be sent before the turn ends; see runtime/fence.py."""
+
 
 class Expiring(Protocol):
     """Something with a deadline that may move."""

@@ -208,13 +208,37 @@ class FrameReceiver:
 
         Nothing more is handed over, and on_lost is not called.
         """
+        if self._on_lost is not None:
+            self._fall_silent()
+            self._send_close(code)
+            self._connection.finish()
+
+    def sever(self, code: int) -> int:
+        """Drop all output, send a close frame in its place, and finish the connection.
+
+        Nothing more is handed over, and on_lost is not called.
+
+        Returns:
+            How many packets were dropped, without those that the kernel has refused.
+        """
         if self._on_lost is None:
-            return
+            return 0
+        self._fall_silent()
+        connection = self._connection
+        dropped = connection.drop_output()
+        # Behind a part of a frame, or without the answer that switches to WebSocket, which may have
+        # been dropped as well, the peer would not know a close frame as such.
+        if connection.is_blocked or not connection.traffic.bytes_out:
+            connection.abort()  # LEASE-49
+        else:
+            self._send_close(code)
+            connection.finish()
+        return dropped
+
+    def _fall_silent(self) -> None:
         self._on_lost = None
         self._stopped = True
         self._rest = None
-        self._send_close(code)
-        self._connection.finish()
 
     def _cut(self, data: bytes) -> None:
         """Handle the whole frames in data, and keep what is left."""

@@ -8,9 +8,13 @@
       | +------LEFT------+-------LEFT-------+-------LEFT-------+--> RELEASING --SETTLED--> OVER
       +-----REFUSED, EVICTED----+---EVICTED-+------EVICTED-----+-------------------------> OVER
 
+    FENCED leads to OVER from everywhere.
+
 In ASKING the store has not answered; if it never does, the claim may have been made all the same,
 so it has to be released. A claim is EVICTED when others have ended it in the store: nothing is left
-to be released then. LINGERING holds the seat of a client that was lost and may come back.
+to be released then. It is FENCED when the lease of its node has ended: the store ends it, and its
+client is put out, or was not let in yet. LINGERING holds the seat of a client that was lost and may
+come back.
 """
 
 from enum import auto
@@ -41,6 +45,7 @@ class Input(Name):
     LEFT = auto()
     EVICTED = auto()
     SETTLED = auto()
+    FENCED = auto()
 
 
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
@@ -61,9 +66,11 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.RELEASING, Input.SETTLED): State.OVER,
     # Others were faster: the answer, or the end of the client, comes too late to change anything.
     (State.OVER, Input.CLAIMED): State.OVER,
+    (State.OVER, Input.REFUSED): State.OVER,
     (State.OVER, Input.LOST): State.OVER,
     (State.OVER, Input.LEFT): State.OVER,
     (State.OVER, Input.EVICTED): State.OVER,
+    **{(state, Input.FENCED): State.OVER for state in State},
 }
 
 

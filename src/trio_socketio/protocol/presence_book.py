@@ -131,6 +131,23 @@ class Book:
         )
         return claimed
 
+    def reassert(
+        self, request: ClaimRequest, token: Cursor, alive: Alive
+    ) -> Claimed | Stale | Fenced:
+        """Confirm a seat that a client has, as this store loses none.
+
+        Args:
+            request: of the client.
+            token: of its claim.
+            alive: whether a boot holds a lease now.
+        """
+        if not alive(request.boot):
+            return Fenced()
+        for seat in self.users.get(request.user, _NONE):
+            if seat.token == token and seat.boot == request.boot:
+                return self._claimed(token, request, alive)
+        return Stale(self.log.head)
+
     def release(
         self, ref: ClaimRef, reason: str, alive: Alive, at: float
     ) -> Released | Stale | Fenced:
@@ -164,7 +181,11 @@ class Book:
         for seat in seats:
             self._end(user, seat, KICKED, at)
             self._order(user, seat, KICKED, alive)
-        return Kicked(tuple(seat.token for seat in seats), self.log.head)
+        return Kicked(
+            tuple(seat.token for seat in seats),
+            self.log.head,
+            tuple(seat.node for seat in seats),
+        )
 
     def reap(self, boot: str, limit: int, at: float) -> int:
         """End claims of a boot whose lease has ended for good (PRES-24).

@@ -1,10 +1,12 @@
 """The requests to a presence store, and its answers."""
 
+from enum import auto
 from typing import Final, Literal
 
 import msgspec
 
 from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.protocol.tables import Name
 
 Policy = Literal["newest", "reject", "many"]
 """The winner when a user logs in again: the new client, the old one, or both."""
@@ -20,6 +22,14 @@ KICKED: Final = "kicked"
 NODE_LOST: Final = "node_lost"
 RECOVERED: Final = "recovered"
 REPLACED: Final = "replaced"
+
+
+class Renewal(Name):
+    """The result of asking for a longer lease."""
+
+    RENEWED = auto()
+    REBUILD = auto()  # the store has lost claims, and the node has to reassert all that it has
+    ENDED = auto()  # for good: the node has to enroll under another boot
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -166,10 +176,12 @@ class Kicked(msgspec.Struct, frozen=True, gc=False):
     Args:
         tokens: of the claims that were ended.
         cursor: of the last entry that says so.
+        nodes: the names of the nodes that had made these claims, in the same order.
     """
 
     tokens: tuple[Cursor, ...]
     cursor: Cursor
+    nodes: tuple[str, ...] = ()
 
 
 class Absent(msgspec.Struct, frozen=True, gc=False):
@@ -188,10 +200,12 @@ class Present(msgspec.Struct, frozen=True, gc=False):
     Args:
         users: the seats of each user, oldest first; users without a seat are left out.
         cursor: where in the log this was so.
+        is_rebuilding: whether the store has lost claims, and some may not have been reasserted yet.
     """
 
     users: dict[str, tuple[Seat, ...]]
     cursor: Cursor
+    is_rebuilding: bool = False
 
 
 class Count(msgspec.Struct, frozen=True, gc=False):
@@ -200,10 +214,12 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     Args:
         users: the number of users, each counted once.
         cursor: where in the log this was so.
+        is_rebuilding: see Present.
     """
 
     users: int
     cursor: Cursor
+    is_rebuilding: bool = False
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
@@ -213,8 +229,10 @@ class Page(msgspec.Struct, frozen=True, gc=False):
         users: the seats of each.
         next: what to give as after for the next page; None if this is the last one.
         cursor: where in the log this was so; each page has its own.
+        is_rebuilding: see Present.
     """
 
     users: dict[str, tuple[Seat, ...]]
     next: str | None
     cursor: Cursor
+    is_rebuilding: bool = False

@@ -3,11 +3,13 @@
 ::
 
     BEGINNING --FOUND--> WAITING --START--> RUNNING
-        |                   |                  |
-        +-------END---------+-------END--------+----> OVER
+        |                   |  ^              |  |
+        |                   |  +---SUSPEND----+  |
+        +-------END---------+-------END----------+----> OVER
 
 In BEGINNING it is being found out where in the log it begins. In WAITING another member of its
-group is sent the entries; one that stands alone only passes through.
+group is sent the entries; one that stands alone only passes through. SUSPEND is that the node has
+lost the turn of the group.
 """
 
 from enum import auto
@@ -31,12 +33,14 @@ class Input(Name):
 
     FOUND = auto()
     START = auto()
+    SUSPEND = auto()
     END = auto()
 
 
 TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     (State.BEGINNING, Input.FOUND): State.WAITING,
     (State.WAITING, Input.START): State.RUNNING,
+    (State.RUNNING, Input.SUSPEND): State.WAITING,
     (State.BEGINNING, Input.END): State.OVER,
     (State.WAITING, Input.END): State.OVER,
     (State.RUNNING, Input.END): State.OVER,

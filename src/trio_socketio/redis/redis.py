@@ -72,6 +72,11 @@ class Redis:
         return pipeline is not None and not pipeline.is_lost
 
     @property
+    def connections(self) -> int:
+        """How many connections have been made; what is sent now goes over the last one."""
+        return self._counts.connections
+
+    @property
     def fault(self) -> str | None:
         """Why there is no connection, in words; None if there is one, or none was tried yet."""
         return self._link.fault

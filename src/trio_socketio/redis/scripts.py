@@ -52,4 +52,13 @@ class Script:
                 raise
         self._counts.script_loads += 1
         await self._execute("SCRIPT", "LOAD", self._source, timeout_s=timeout_s)
+        try:
+            return await self._execute(*call, timeout_s=timeout_s)
+        except RedisCommandError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        # It was forgotten again meanwhile. EVAL cannot meet that, but sends the source with each of
+        # the calls that wait, so it is not the first choice.
+        self._counts.script_loads += 1
+        call = ("EVAL", self._source, len(keys), *keys, *arguments)
         return await self._execute(*call, timeout_s=timeout_s)

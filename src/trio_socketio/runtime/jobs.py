@@ -22,6 +22,7 @@ import trio
 from trio_socketio.errors import EventRefused, LocalProtocolError, SessionClosed
 from trio_socketio.runtime.barrier import disown, sole_error, split_failure
 from trio_socketio.runtime.failures import FailureLog
+from trio_socketio.runtime.fence import Fences
 from trio_socketio.runtime.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ def _is_own_end(error: BaseException, socket_id: str) -> bool:
     return isinstance(error, ExceptionGroup) and all(
         _is_own_end(one, socket_id) for one in error.exceptions
     )
+
+
+def _ignore(_: float, __: str) -> None:
+    """Stand in for what notes slow steps."""
 
 
 class Callee(Protocol):
@@ -85,7 +90,7 @@ class EventJob(Job, Protocol):
 class Workers:
     """The tasks in which async handlers run, and the barrier around every call of user code.
 
-    It has 19 attributes and 24 methods. Both of its tasks need to know how long each step takes and
+    It has 23 attributes and 25 methods. Both of its tasks need to know how long each step takes and
     which handler is running, and a call from one part to another would be paid at every step of
     every handler.
     """
@@ -96,6 +101,10 @@ class Workers:
         self.timings = Timings()
         self.events_dropped = 0  # how many events were waiting when the server stopped
         self.slow_handler_s = inf  # a handler that blocks for longer is logged
+        self.note_s = inf  # one that blocks for longer is noted
+        self.note: Callable[[float, str], None] = _ignore
+        self.fences = Fences()
+        self.wait_fenced: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint  # see Poller
         self.queue_bound = 0  # how many events of one socket may wait or run
         self._ready: deque[Job] = deque()
         self._idle: list[trio.lowlevel.Task] = []
@@ -265,15 +274,26 @@ class Workers:
     def end_step(self, now: float) -> None:
         """Log the last step if it was slow. Another begins now."""
         elapsed_s = now - self.step_began
-        if elapsed_s > self.slow_handler_s:
+        if elapsed_s > self.note_s:
             name = self.running or "a handler"
-            log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
+            self.note(elapsed_s, f"{name} blocked the server for")
+            if elapsed_s > self.slow_handler_s:
+                log.warning("%s blocked the server for %.0f ms", name, elapsed_s * 1000)
         self.step_began = now
 
     async def rest(self) -> None:
         """Let other tasks run, as handlers that never suspend would not, and begin a new slice."""
         await trio.lowlevel.checkpoint()
+        await self.pass_fences()
         self._begin_slice()
+
+    async def pass_fences(self) -> None:
+        """Wait, if a lease may have ended, until nothing is left to handle of what it was for.
+
+        The poller may not have had a turn since then, because tasks run in any order (LEASE-45).
+        """
+        if self.fences.is_passed():
+            await self.wait_fenced()
 
     def _begin_slice(self) -> None:
         self.step_began = perf_counter()
@@ -350,6 +370,8 @@ class Workers:
         while True:
             while self._ready:
                 rested = False
+                if self.fences.at < inf:
+                    await self.pass_fences()
                 try:
                     rested = await self._ready.popleft().run(self)
                 # A job contains what user code raises itself, so the defect is ours.

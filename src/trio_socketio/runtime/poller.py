@@ -12,6 +12,7 @@ never raised here, because connections are called under trio's protection from K
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from threading import get_ident
 from time import perf_counter
 from typing import Final
@@ -22,6 +23,7 @@ from trio.lowlevel import checkpoint, current_statistics, enable_ki_protection
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.net.driving import Flushable, Pollable, Resumable
 from trio_socketio.runtime.agenda import Agenda
+from trio_socketio.runtime.fence import Fences
 
 TURN_S: Final = 0.001
 GATHER_S: Final = 0.0005
@@ -35,9 +37,9 @@ _SEND_S: Final = 8e-6  # about how long it takes to send to one connection
 class Poller(ABC):
     """The base of both pollers: gathered output, deferred calls, and closing in two steps.
 
-    It has 28 methods, because eight tell its two kinds apart, and ten are for connections and for
-    the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and belong
-    to the one task that does so.
+    It has 30 methods, because eight tell its two kinds apart, and twelve are for connections and
+    for the runtime. What a turn has to do is in `Agenda`; the others begin and end turns, and
+    belong to the one task that does so.
     """
 
     def __init__(self) -> None:
@@ -45,26 +47,26 @@ class Poller(ABC):
         """When this turn should end, on perf_counter's clock."""
         self.late_s = 0.0
         """The total time by which turns overran."""
-        self.slow_turns = 0
-        """The number of turns that took longer than on_slow_turn allows."""
+        self.fences = Fences()
+        """What ends if the program stands still for too long."""
         self._in_turn = False
-        self._agenda = Agenda(self.unregister)
+        self._agenda = Agenda(self.unregister, self.fences)
         self._dirty = self._agenda.dirty  # at hand, because mark_dirty is called for every output
         self._gathered: list[Flushable] = []  # marked dirty outside a turn
         self._flusher: trio.lowlevel.Task | None = None
         self._thread: int | None = None  # the thread that drives; None while the poller is idle
-        self._slow_turn_s = float("inf")
-        self._log_slow: Callable[[float], None] = _ignore
+        self._slow_turn_s = inf
+        self._tell_slow_turn: Callable[[float], None] = _ignore
 
     def on_slow_turn(self, threshold_s: float, callback: Callable[[float], None]) -> None:
         """Have callback called with the length in seconds of each turn longer than threshold_s."""
         self._slow_turn_s = threshold_s
-        self._log_slow = callback
+        self._tell_slow_turn = callback
 
     @property
     def failures(self) -> int:
         """How many exceptions were contained here. Each was logged, and shows a defect."""
-        return self._agenda.failures
+        return self._agenda.failures + self.fences.failures
 
     def check_thread(self) -> None:
         """Refuse a call from another thread, before anything has changed.
@@ -149,6 +151,15 @@ class Poller(ABC):
         self.defer(settled.set)
         await settled.wait()
 
+    def is_fenced(self) -> bool:
+        """Whether a fence was passed whose user was not called yet."""
+        return self.fences.is_passed()
+
+    async def wait_fenced(self) -> None:
+        """Wait until the users of passed fences were called, and what they have ended has ended."""
+        await self.wait_settled()  # a turn begins with the calls
+        await self.wait_settled()  # and the next one with what they have deferred, at the latest
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drive connections while the block runs; those still open at its end are released."""
@@ -213,6 +224,8 @@ class Poller(ABC):
 
     def _begin_turn(self) -> None:
         self._in_turn = True
+        if self.fences.at < inf:  # LEASE-40: otherwise the clock need not be read
+            self.fences.look()
         self.turn_ends = perf_counter() + TURN_S
 
     async def _finish_turn(self) -> None:
@@ -242,8 +255,7 @@ class Poller(ABC):
         if over_s > 0.0:
             self.late_s += over_s
             if over_s > self._slow_turn_s:
-                self.slow_turns += 1
-                self._log_slow(over_s + TURN_S)
+                self._tell_slow_turn(over_s + TURN_S)
 
     def _settle(self) -> bool:
         """Do what the turn has left until it should end, and end it; return whether all is done."""
@@ -259,7 +271,7 @@ class Poller(ABC):
     def _settle_all(self) -> None:
         self._in_turn = True
         self._take_gathered()
-        while not self._agenda.settle(float("inf")):
+        while not self._agenda.settle(inf):
             pass
 
 

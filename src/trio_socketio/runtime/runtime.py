@@ -29,8 +29,9 @@ from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.runtime.listeners import accept_forever
 from trio_socketio.runtime.options import RuntimeOptions
-from trio_socketio.runtime.poller import Poller
+from trio_socketio.runtime.poller import TURN_S, Poller
 from trio_socketio.runtime.readiness import create_poller
+from trio_socketio.runtime.standstill import NOTE_S, Standstill
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Runtime:
         poller: drives every connection of the program.
         deadlines: watches every deadline of the program.
         options: the options that the runtime was opened with.
+        slow_turns: the number of turns that took longer than slow_handler_s.
     """
 
     def __init__(
@@ -81,27 +83,55 @@ class Runtime:
         self._running: list[_Running] = []  # services, in the order of their start
         self._thread = get_ident()
         self._pools: list[Workers] = []
-        self.poller.on_slow_turn(options.slow_handler_s, self._log_slow_turn)
+        self._standstill = Standstill(poller.fences, deadlines, self._forget_last)
+        self.slow_turns = 0
+        self._note_s = min(NOTE_S, options.slow_handler_s)
+        poller.on_slow_turn(self._note_s, self._note_slow_turn)
 
-    def _log_slow_turn(self, elapsed_s: float) -> None:
-        """Log that a turn of the poller took long, with the handlers that were called last.
+    def last_blocked(self) -> str:
+        """Say in words why the program stood still since its leases were last renewed.
+
+        They name the handler, if one was called then, and for how long. It is known only while a
+        lease is held, until right after it was lost.
+
+        Returns:
+            What can be known from inside; empty if the program did not stand still.
+        """
+        return self._standstill.describe()
+
+    def _forget_last(self) -> None:
+        for pool in self._pools:
+            pool.running = None
+
+    def _note_slow_turn(self, elapsed_s: float) -> None:
+        """Take note that a turn of the poller took long, with the handlers that were called last.
 
         Several servers share the poller, and any of them may have called the one that blocked.
         """
         running = [pool.running for pool in self._pools]
         last = [str(handler) for handler in running if handler and not handler.is_private]
-        if not last:  # as where many clients log in at once, and there is no app
+        names = " or ".join(last)  # none, as where many clients log in at once, and there is no app
+        if names:
+            self._standstill.note(elapsed_s, f"{names} was called last in a turn that took")
+        else:
+            self._standstill.note(
+                elapsed_s, "no handler of the app was called last in a turn that took"
+            )
+        if elapsed_s - TURN_S <= self.options.slow_handler_s:
+            return
+        self.slow_turns += 1
+        if names:
+            log.warning(
+                "a turn took %.0f ms; the last call was to %s: if that took so long, move its work "
+                "to a thread",
+                elapsed_s * 1000,
+                names,
+            )
+        else:
             log.warning(
                 "a turn took %.0f ms, and the last call was not to a handler of the app",
                 elapsed_s * 1000,
             )
-            return
-        log.warning(
-            "a turn took %.0f ms; the last call was to %s: if that took so long, move its work to "
-            "a thread",
-            elapsed_s * 1000,
-            " or ".join(last),
-        )
 
     def check_thread(self) -> None:
         """Refuse a call from another thread, before anything has changed.
@@ -179,6 +209,8 @@ class Runtime:
             grace_s: how long jobs may go on after the block, before they are cancelled.
         """
         jobs.slow_handler_s = self.options.slow_handler_s
+        jobs.note_s, jobs.note = self._note_s, self._standstill.note
+        jobs.fences, jobs.wait_fenced = self.poller.fences, self.poller.wait_fenced
         self._pools.append(jobs)
         try:
             async with alone(trio.open_nursery()) as nursery:

@@ -284,7 +284,7 @@ class Events:
         suspended = False
         handled = 0  # the weight of the events that were handled and are still counted
         eased_at = workers.queue_bound // 2
-        timings = workers.timings
+        timings, fences = workers.timings, workers.fences
         # Quick calls of one handler in a row are added to its timing together: it takes as long to
         # add one up as to add up all.
         in_row: Handler | None = None
@@ -340,12 +340,15 @@ class Events:
                     if handled > _HANDLED_BYTES:
                         self._give_back(arguments[0], handled)
                         handled = 0
-                if not suspended:
+                if suspended:
+                    rests = fences.is_passed()  # LEASE-45
+                else:
                     workers.step_began = ended
-                    if ended > workers.slice_ends and queue:
-                        yield from workers.rest()
-                        row_began += workers.step_began - ended
-                        began = workers.step_began
+                    rests = ended > workers.slice_ends
+                if rests and queue:
+                    yield from workers.rest()
+                    row_began += workers.step_began - ended
+                    began = workers.step_began
         except BaseException:  # cancelled, at the end of stop_grace_s: what waits is counted
             workers.give_up(self)
             raise
@@ -401,7 +404,10 @@ class _ConcurrentEvent:
         self._weight = weight
 
     def run(self, workers: "Workers") -> "Awaitable[bool]":
-        """Handle the event."""
+        """Handle the event, unless its session was aborted meanwhile (LEASE-48)."""
+        if self._arguments[0].session.aborted:
+            workers.give_up(self)
+            return self._events.handle(workers, deque())
         handler = self._events.intercepted(self._handler)
         event = (handler, self._arguments, self._ack_id, self._weight)
         return self._events.handle(workers, deque([event]))

@@ -18,7 +18,7 @@ turn.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from types import NoneType
@@ -348,9 +348,14 @@ class Intake:
             self._release(holder, put_off)
             self.dropped += 1
 
-    async def run(self) -> None:
-        """Decode what was put off, and read on what was stalled, until cancelled."""
+    async def run(self, pass_fences: Callable[[], Awaitable[None]]) -> None:
+        """Decode what was put off, and read on what was stalled, until cancelled.
+
+        Args:
+            pass_fences: see Workers.
+        """
         while True:
+            await pass_fences()  # LEASE-45
             began = perf_counter()
             took_up = self._take_up()
             if self._stalled and self.held < self._bound * 3 // 4:

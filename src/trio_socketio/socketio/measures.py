@@ -90,7 +90,7 @@ class Measures:
         joining: clients that are joining a namespace.
         packets_dropped, handler_failures, events_dropped, input_held, input_dropped, defects: as in
             Statistics.
-        late_s, slow_turns: of the poller.
+        late_s, slow_turns: of the runtime.
     """
 
     counts: EngineCounts
@@ -173,7 +173,7 @@ class Measuring:
             input_dropped=host.intake.dropped,
             defects=poller.failures if poller else 0,
             late_s=poller.late_s if poller else 0.0,
-            slow_turns=poller.slow_turns if poller else 0,
+            slow_turns=mount.runtime.slow_turns if mount else 0,
         )
 
 

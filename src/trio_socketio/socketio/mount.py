@@ -19,6 +19,7 @@ from trio_socketio.http.cors import Cors
 from trio_socketio.http.routes import Routes
 from trio_socketio.http.server import encode_busy, open_http_connections
 from trio_socketio.runtime.connections import Connections
+from trio_socketio.runtime.fence import Fence
 from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.runtime import Runtime
 from trio_socketio.socketio.client_files import client_routes
@@ -50,6 +51,7 @@ class Mount:
         engines: that one, and those of mounted paths.
         cors: the rules for pages of other origins.
         newcomers: bounds the sessions that have joined nothing.
+        fence: of the lease that the node holds, if it has one.
     """
 
     runtime: Runtime
@@ -58,6 +60,7 @@ class Mount:
     engines: tuple[EngineServer, ...]
     cors: Cors
     newcomers: Newcomers
+    fence: Fence
 
     def apply(self, options: "ServerGroups") -> None:
         """Give their new groups to the owners of options that can be changed (CFG-14)."""
@@ -74,7 +77,7 @@ class Mount:
                 self.runtime.holding(self.connections, flush_s=stop.flush_s),
                 alone(trio.open_nursery()) as tasks,
             ):
-                tasks.start_soon(host.intake.run)
+                tasks.start_soon(host.intake.run, host.workers.pass_fences)
                 async with self.runtime.running_jobs(host.workers, grace_s=stop.grace_s):
                     yield
                     await self._close_sessions(host.stopping)
@@ -155,7 +158,8 @@ def open_mount(
         return open_reader(host, namespaces, session)
 
     engine = EngineServer(options.engine, parts, open_socketio)
-    engine.newcomers = newcomers = Newcomers(options.engine, proxies)
+    newcomers = Newcomers(options.engine, proxies)
+    engine.bound_newcomers(newcomers)
     engines = {options.engine.path: engine}
     for path, open_session in paths.items():
         if path.rstrip("/") == options.engine.path.rstrip("/"):  # changed after Server.mount
@@ -164,7 +168,7 @@ def open_mount(
             )
         opens = partial(_open_checked, workers, path, open_session)
         engines[path] = other = EngineServer(options.engine, parts, opens)
-        other.newcomers = newcomers  # until the app says Session.joined
+        other.bound_newcomers(newcomers)  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
     for path, target in engines.items():
         routes.add_tree(path, target.receive_request)
@@ -181,4 +185,5 @@ def open_mount(
         host.counts.http,
         host.counts.websocket,
     )
-    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers)
+    fence = Fence(poller.fences)
+    return Mount(runtime, connections, engine, tuple(engines.values()), cors, newcomers, fence)

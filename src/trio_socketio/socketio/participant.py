@@ -166,6 +166,9 @@ class Participant:
         sockets = (*self.sockets.values(), *(self._history.leaving if self._history else ()))
         waiting = [one._events for one in sockets if one._events is not None]
         self.host.intake.discard(self, waiting)
+        if self.session.aborted:  # LEASE-48
+            for events in waiting:
+                events.drop_waiting()
         for joining in tuple((self._joinings or {}).values()):
             joining._abandon(reason)
         for socket in tuple(self.sockets.values()):

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_socketio.codec.socket_packet import Packet, PacketType
 from trio_socketio.engine.ids import shorten_sid
 from trio_socketio.engine.sessions import shorten
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import ConnectRefused, LocalProtocolError
 from trio_socketio.socketio.credentials import ERROR_EVENT, describe_refusal
 
 if TYPE_CHECKING:
-    from trio_socketio.errors import ConnectRefused
     from trio_socketio.socketio.credentials import Credentials
     from trio_socketio.socketio.entrance import Candidate
     from trio_socketio.socketio.socket import Socket
@@ -30,6 +29,10 @@ _ADVICE: Final = {
     "Timed out": "the lines before this one say which step took too long ([engine] hook_timeout_s)",
 }
 """The explanations that the log adds to our own messages."""
+
+
+class NotNow(ConnectRefused):
+    """A client cannot join just now, because the store that decides on it is away for a while."""
 
 
 def tell_refused(client: "Candidate", name: str, message: object) -> None:
@@ -77,13 +80,14 @@ def turn_away(
     name: str,
     socket: "Socket | None",
     credentials: "Credentials | None",
-    error: "ConnectRefused",
+    error: ConnectRefused,
     errcode: int,
 ) -> None:
     """Tell a client that it may not join.
 
     A client whose CONNECT is still unanswered keeps its session, and may join other namespaces
-    (SIO4-05). One that was accepted, and is identified nowhere, is hung up on (JOIN-24).
+    (SIO4-05). One that was accepted, and is identified nowhere, is hung up on (JOIN-24); so is one
+    that cannot join just now, and is nowhere else (JOIN-39).
 
     Args:
         client: the refused client.
@@ -94,6 +98,8 @@ def turn_away(
         errcode: for a client that was accepted, unless the error's data has one.
     """
     tell_refused(client, name, error.message)
+    if isinstance(error, NotNow) and hang_up_for_now(client):
+        return
     if socket is None or not socket._is_reachable:
         _answer_connect(client, name, error)
         return
@@ -115,7 +121,26 @@ def hang_up_on_stranger(client: "Candidate") -> None:
         client.disconnect_all()
 
 
-def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> None:
+def hang_up_for_now(client: "Candidate") -> bool:
+    """Hang up on a client that may come again, unless it is in another namespace (JOIN-39).
+
+    Official clients connect again by themselves after that, but not after a CONNECT_ERROR.
+
+    Returns:
+        Whether it was hung up on.
+    """
+    # Clients of revision 4 are in "/" unasked. They show only by a user that they want to be there.
+    inside = (
+        one.namespace.name != "/" or one.user is not None or client.revision.tells_credentials
+        for one in client.sockets.values()
+    )
+    if any(inside):
+        return False
+    client.session.abort()
+    return True
+
+
+def _answer_connect(client: "Candidate", name: str, error: ConnectRefused) -> None:
     """Answer with a CONNECT_ERROR, without what cannot be sent."""
     told = {"message": error.message}  # SIO5-07
     if error.data is not None:
@@ -131,7 +156,7 @@ def _answer_connect(client: "Candidate", name: str, error: "ConnectRefused") -> 
 
 
 def _turn_accepted_away(
-    socket: "Socket", credentials: "Credentials", error: "ConnectRefused", errcode: int
+    socket: "Socket", credentials: "Credentials", error: ConnectRefused, errcode: int
 ) -> None:
     """Tell a client whose CONNECT was answered already that its credentials are refused."""
     told = describe_refusal(error, errcode)  # JOIN-23

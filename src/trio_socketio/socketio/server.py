@@ -17,6 +17,7 @@ from trio_socketio.errors import ConfigurationError, LocalProtocolError
 from trio_socketio.option_checks import check_path, check_seconds
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import Endpoint, TcpEndpoint, UnixEndpoint, bind
+from trio_socketio.runtime.fence import Fence
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 from trio_socketio.signatures import check_function
 from trio_socketio.socketio.adapter import Adapter
@@ -247,6 +248,12 @@ class Server(Channel):
             recoveries_refused=recovery.refused if recovery else 0,
         )
 
+    @property
+    def _fence(self) -> Fence:
+        """The fence of this server, for one lifespan that holds a lease for it."""
+        assert self._running is not None, "the server does not serve"
+        return self._running.fence
+
     # -- serving
 
     @property
@@ -378,6 +385,8 @@ class Server(Channel):
                 dropped_before = self._workers.events_dropped
         finally:
             self._calls.abandon()
+            if self._running is not None:
+                self._running.fence.close()
             self._running = None
             self.engine._set_running(None)
             self._workers.thread = None

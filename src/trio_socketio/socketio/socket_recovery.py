@@ -19,6 +19,7 @@ RECOVERABLE: Final = frozenset(
         "forced close",
         "ping timeout",
         "server shutting down",
+        "service restart",  # of our own, see Session.abort
         "forced server close",
     )
 )

@@ -17,6 +17,7 @@ from tests.wire_v3 import WebSocketEngineV3
 from trio_socketio import Server, ServerOptions, TcpEndpoint
 from trio_socketio.im.identity.backend_verifier import AskBackend
 from trio_socketio.im.identity.options import IdentityOptions, JwtKey, JwtOptions, StaticToken
+from trio_socketio.im.identity.revocations import RevokedId
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.runtime.runtime import Runtime, open_runtime
 
@@ -60,9 +61,12 @@ class Identified:
         finally:
             await client.aclose()
 
-    async def revoke(self, **named: Any) -> int | None:
+    async def revoke(
+        self, user: str | None = None, token_id: str | None = None, for_s: float | None = None
+    ) -> int | None:
         """Revoke, and return how many clients were put out; None if there was no room."""
-        result = await self.service.revoke(**named)
+        what = RevokedId(token_id is not None, user or token_id or "")
+        result = await self.service.revoking.revoke(what, for_s)
         return None if result is None else result.done
 
     def results(self) -> dict[tuple[str, str], int]:

@@ -20,7 +20,7 @@ from trio_socketio import Joining, JoiningState, Server, Step
 from trio_socketio.im.identity import clients
 from trio_socketio.im.identity.clients import Clients
 from trio_socketio.im.identity.identity import Identity
-from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.revocations import Revocations, RevokedId
 from trio_socketio.im.identity.strangers import Strangers
 
 EXPIRED = {"errcode": 3, "errmsg": "the token has expired"}
@@ -270,7 +270,7 @@ async def test_a_revocation_puts_out_no_newer_token() -> None:
         now += 60.0
         await client.connect("/chat", {"token": "newer"})
         # This is how a client looks that comes while many others are being put out.
-        assert await here.service._clients.put_out_revoked("ann", None) == 0
+        assert not await here.service._clients.put_out_revoked([RevokedId(False, "ann")])
         assert here.service.statistics().identified == 1
 
 
@@ -292,6 +292,7 @@ async def test_a_client_that_leaves_while_others_are_put_out_is_not_counted() ->
     ]
     added = [clients.add(joining, Identity(user="ann"), None) for joining in joinings]
     revocations.add(user="ann")
+    ann = RevokedId(False, "ann")
 
     async def leave() -> None:
         added[-1].joining = None
@@ -299,7 +300,7 @@ async def test_a_client_that_leaves_while_others_are_put_out_is_not_counted() ->
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leave)
-        assert await clients.put_out_revoked("ann", None) == 599
+        assert (await clients.put_out_revoked([ann]))[ann] == 599
     assert len(refusals) == 599
 
 

@@ -20,7 +20,7 @@ from trio.testing import trio_test
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions, StaticToken
-from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.revocations import Revocations, RevokedId
 
 
 async def say_ann(namespace: str, question: Any, timeout_s: float) -> bytes:
@@ -218,5 +218,5 @@ async def test_what_was_revoked_without_a_date_is_lifted_too() -> None:
         assert await here.revoke(user="ann") == 1
         assert await closes(client)
         assert not await comes_in(here, "opaque")
-        assert here.service.unrevoke(user="ann")
+        assert (await here.service.revoking.unrevoke(RevokedId(False, "ann"))).done
         assert await comes_in(here, "opaque")

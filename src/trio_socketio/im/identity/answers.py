@@ -1,7 +1,5 @@
 """What a webhook or a backend answers when it is asked who a client is."""
 
-import secrets
-from hmac import digest
 from math import inf
 from typing import Any, Final
 
@@ -21,6 +19,7 @@ from trio_socketio.im.identity.identity import (
     Verdict,
     read_token_id,
 )
+from trio_socketio.im.identity.token_names import TokenNames
 from trio_socketio.protocol.user_ids import parse_user_id
 
 MAX_AUTH_BYTES: Final = 8192
@@ -28,9 +27,6 @@ _NUMBER_BYTES: Final = 24
 _MAX_DETAIL: Final = 200
 CLOCK_LEEWAY_S: Final = 5.0
 """By how much the clock of a webhook or a backend may differ from ours."""
-
-# Drawn at each start, so that nobody who sees a digest can find out by trying which token it is of.
-_KEY: Final = secrets.token_bytes(32)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +66,16 @@ def ask_for(attempt: Attempt) -> Authentication | Refusal:
     )
 
 
-def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict, str]:
+def read_answer(
+    answer: bytes, attempt: Attempt, now_s: float, names: TokenNames
+) -> tuple[Verdict, str]:
     """Read an answer.
 
+    Args:
+        answer: as it was sent.
+        attempt: that it is about.
+        now_s: seconds since 1970.
+        names: names the token if the answer does not.
     Returns:
         The verdict, and what is wrong with the answer; empty if it is in order.
     """
@@ -99,7 +102,7 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
         return Refusal(EXPIRED), ""
     identity = Identity(
         user=user,
-        token_id=_name(attempt.token) if found.token_id is None else found.token_id,
+        token_id=names.name(attempt.token) if found.token_id is None else found.token_id,
         # Whoever was asked just now knows of every revocation before, and has decided.
         issued_at_s=attempt.asked_at_s if found.issued_at_s is None else found.issued_at_s,
         leeway_s=0.0 if found.issued_at_s is None else CLOCK_LEEWAY_S,
@@ -113,11 +116,6 @@ def read_answer(answer: bytes, attempt: Attempt, now_s: float) -> tuple[Verdict,
 def is_refusal(verdict: Verdict) -> bool:
     """Whether an answer has said that the client is refused."""
     return isinstance(verdict, Refusal) and verdict.reason is REFUSED
-
-
-def _name(token: str) -> str:
-    """Name a token, so that it can be told when it comes again (IDENT-76)."""
-    return "digest:" + digest(_KEY, token.encode(), "sha256").hex()
 
 
 def _is_small(auth: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from trio_socketio.im.identity.identity import (
     Refusal,
     Verdict,
 )
+from trio_socketio.im.identity.token_names import TokenNames
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class BackendVerifier:
         ask: calls the backend. It is set later, because files are read, and verifiers made, before
             there is a control service.
         lines: says which failures are logged. The service has one that it flushes.
+        names: names tokens. The service has one for all.
     """
 
     method = "backend"
@@ -57,6 +59,7 @@ class BackendVerifier:
         self.ask: AskBackend = _no_backend
         self._deadline_s = deadline_s
         self._clock = clock
+        self.names = TokenNames()
         self.lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
@@ -72,7 +75,7 @@ class BackendVerifier:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 return Refusal(REFUSED)
             return self._fail(str(error))  # IDENT-28
-        verdict, wrong = read_answer(answer, attempt, self._clock())
+        verdict, wrong = read_answer(answer, attempt, self._clock(), self.names)
         return self._fail(wrong) if wrong else verdict
 
     def _fail(self, failure: str) -> Refusal:

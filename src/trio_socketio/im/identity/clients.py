@@ -1,7 +1,7 @@
 """The clients that are identified: when their tokens end, and how a revocation finds them."""
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -10,7 +10,7 @@ import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.identity.identity import EXPIRED, REVOKED, Identity, Reason
-from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.revocations import Revocations, RevokedId
 from trio_socketio.im.identity.strangers import MAX_REFUSALS, Strangers
 from trio_socketio.socketio.credentials import ERROR_EVENT, Credentials
 from trio_socketio.socketio.joining import Joining
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trio_socketio.net.driving import Timetable
 
 _SLICE: Final = 256
+_USERS_SLICE: Final = 16  # of users all of whose lost clients are looked for
 MAX_LEFT: Final = 10_000
 """How many tokens are remembered of clients that have left, or have another token by now."""
 LOOK_S: Final = 30.0
@@ -105,6 +106,7 @@ class Clients:
         # The ids of tokens that do not say when they were issued, and their users. A client that
         # has left, perhaps because its connection was lost, may come back. The oldest first.
         self._left: OrderedDict[str, str] = OrderedDict()
+        self._left_by_user: dict[str, set[str]] = {}
         self.seats: Seats | None = None
         self.put_out = {EXPIRED.label: 0, REVOKED.label: 0}
 
@@ -166,13 +168,24 @@ class Clients:
 
     def _remember(self, identity: Identity) -> None:
         """Remember a token that a client has had, if its age is not known."""
-        if identity.token_id is not None and not identity.is_dated:
-            self._left[identity.token_id] = identity.user
-            self._left.move_to_end(identity.token_id)
-            if len(self._left) > MAX_LEFT:
-                self._left.popitem(last=False)
+        token_id = identity.token_id
+        if token_id is None or identity.is_dated:
+            return
+        self._forget_left(token_id)
+        self._left[token_id] = identity.user
+        self._left_by_user.setdefault(identity.user, set()).add(token_id)
+        if len(self._left) > MAX_LEFT:
+            self._forget_left(next(iter(self._left)))
 
-    def undated_tokens(self, user: str) -> set[str]:
+    def _forget_left(self, token_id: str) -> None:
+        user = self._left.pop(token_id, None)
+        if user is not None:
+            tokens = self._left_by_user[user]
+            tokens.discard(token_id)
+            if not tokens:
+                del self._left_by_user[user]
+
+    def undated_tokens(self, user: str) -> frozenset[str]:
         """Return the ids of a user's tokens that do not say when they were issued (IDENT-76).
 
         They are those of clients that are here, and of clients that have left, as far as these are
@@ -180,8 +193,7 @@ class Clients:
         """
         here = (client.identity for client in self._by_user.get(user, ()))
         found = {one.token_id for one in here if one.token_id is not None and not one.is_dated}
-        found.update(token_id for token_id, whose in self._left.items() if whose == user)
-        return found
+        return frozenset(found).union(self._left_by_user.get(user, ()))
 
     # -- ends
 
@@ -216,31 +228,40 @@ class Clients:
             client.ends_at = inf
             self._put_out(client, EXPIRED)
 
-    async def put_out_revoked(self, user: str | None, token_id: str | None) -> int:
-        """Put out the clients of a user, or those that have come with a token (IDENT-39).
+    async def put_out_revoked(self, revoked: Collection[RevokedId]) -> Counter[RevokedId]:
+        """Put out the clients of users, or those that have come with tokens (IDENT-39).
 
         Lost clients of a user are not waited for any longer (PRES-86).
 
         Other tasks run meanwhile. Whoever comes meanwhile finds that the token was revoked.
 
+        Args:
+            revoked: the users and tokens.
         Returns:
-            How many there were, those that are still joining and lost ones included.
+            How many there were of each, those that are still joining and lost ones included.
         """
-        if token_id is None:
-            clients = tuple(self._by_user.get(user or "", ()))
-        else:
-            clients = tuple(self._by_socket.values())
-        count = 0
-        if user is not None and self.seats is not None:
-            count = self.seats.end_lost(user, REVOKED.label)
+        counts: Counter[RevokedId] = Counter()
+        clients: list[IdentifiedClient] = []
+        for looked_at, what in enumerate(revoked, start=1):
+            if looked_at % _USERS_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            if not what.is_token:
+                clients.extend(self._by_user.get(what.id, ()))
+                if self.seats is not None:
+                    counts[what] += self.seats.end_lost(what.id, REVOKED.label)
+        if any(what.is_token for what in revoked):
+            clients = list(self._by_socket.values())
         for looked_at, client in enumerate(clients, start=1):
             if looked_at % _SLICE == 0:
                 await trio.lowlevel.checkpoint()
-            is_meant = user == client.identity.user or token_id == client.identity.token_id
-            if is_meant and client.is_there and self._revocations.covers(client.identity):
+            identity = client.identity
+            what = RevokedId(False, identity.user)
+            if what not in revoked:
+                what = RevokedId(True, identity.token_id or "")
+            if what in revoked and client.is_there and self._revocations.covers(identity):
                 self._put_out(client, REVOKED)
-                count += 1
-        return count
+                counts[what] += 1
+        return counts
 
     def _put_out(self, client: IdentifiedClient, reason: Reason) -> None:
         self.put_out[reason.label] += 1

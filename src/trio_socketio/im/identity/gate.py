@@ -7,7 +7,9 @@ connected, and has to send the token as an event.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import trio
 
 from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.identity.chain import Chain, Decision, Policies
@@ -29,6 +31,7 @@ from trio_socketio.im.identity.revocations import Revocations
 from trio_socketio.im.identity.strangers import Strangers
 from trio_socketio.socketio.credentials import AuthenticationTimedOut, Credentials
 from trio_socketio.socketio.joining import Joining
+from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.steps import Awaited
@@ -41,8 +44,21 @@ _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _WELCOME: Final = {"errcode": 0, "errmsg": "ok"}
 ABANDONED: Final = "abandoned"
 """The result of an attempt whose client has left, or was put out, before it was decided."""
+KNOWING_S: Final = 1.5
+"""How long a client waits while this node reads what others have revoked."""
 _SPARE_S: Final = 2.0
 """A verifier keeps to its deadline; the step as a whole ends this much later at the latest."""
+
+
+class Knowing(Protocol):
+    """Whether this node knows all revocations; see SharedRevocations."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it knows them all."""
+
+    async def wait_current(self) -> None:
+        """Wait until it knows them all."""
 
 
 class Gate(Observer):
@@ -55,6 +71,7 @@ class Gate(Observer):
         strangers: those that were refused.
         revocations: of users and tokens.
         clock: seconds since 1970.
+        shared: whether this node knows what others have revoked; None if they share nothing.
 
     Attributes:
         options: may be replaced at any time.
@@ -70,7 +87,9 @@ class Gate(Observer):
         strangers: Strangers,
         revocations: Revocations,
         clock: Callable[[], float],
+        shared: Knowing | None = None,
     ) -> None:
+        self._shared = shared
         self.options = options
         self.policies = policies
         self._clients = clients
@@ -102,6 +121,9 @@ class Gate(Observer):
         attempt = self._attempt(joining.name, joining.socket, token, joining.auth)
         if isinstance(attempt, Refusal):
             raise self._turn_away(joining, Decision("none", attempt))
+        if not self._knows_all:
+            wait_s = KNOWING_S + self.options.deadline_s + _SPARE_S
+            return Awaited(self._identify_when_all_is_known, (joining, attempt, chain), wait_s)
         found = chain.verify_now(attempt)
         if isinstance(found, Decision):
             self._decide(joining, found, None)
@@ -109,6 +131,25 @@ class Gate(Observer):
         return Awaited(
             self._decide_later, (joining, attempt, found, None), self.options.deadline_s + _SPARE_S
         )
+
+    @property
+    def _knows_all(self) -> bool:
+        return self._shared is None or self._shared.is_current
+
+    async def _identify_when_all_is_known(
+        self, joining: Joining, attempt: Attempt, chain: Chain
+    ) -> None:
+        """Identify a client once this node knows all revocations, as it does in a moment."""
+        assert self._shared is not None
+        with trio.move_on_after(KNOWING_S) as scope:
+            await self._shared.wait_current()
+        if scope.cancelled_caught:
+            raise self._turn_away(joining, Decision("none", Refusal(UNAVAILABLE)), NotNow)
+        found = chain.verify_now(attempt)
+        if isinstance(found, Decision):
+            self._decide(joining, found, None)
+        else:
+            await self._decide_later(joining, attempt, found, None)
 
     async def _identify_by_event(self, joining: Joining, chain: Chain) -> None:
         socket = joining.socket
@@ -183,6 +224,9 @@ class Gate(Observer):
             raise self._turn_away(joining, decision)
         if self._is_revoked(verdict):
             raise self._turn_away(joining, Decision(decision.method, Refusal(REVOKED)))
+        if not self._knows_all:  # IDENT-82
+            decision = Decision(decision.method, Refusal(UNAVAILABLE))
+            raise self._turn_away(joining, decision, NotNow)
         try:
             joining.identify(verdict.user)
         except ConnectRefused as error:  # JOIN-34
@@ -199,8 +243,13 @@ class Gate(Observer):
         self._revocations.keep_out(identity)
         return True
 
-    def _turn_away(self, joining: Joining, decision: Decision) -> ConnectRefused:
-        """Count a refusal, and return the error that tells the client."""
+    def _turn_away(
+        self,
+        joining: Joining,
+        decision: Decision,
+        kind: type[ConnectRefused] = ConnectRefused,
+    ) -> ConnectRefused:
+        """Count a refusal, and return the error that tells the client, of the kind given."""
         refusal = decision.verdict
         assert isinstance(refusal, Refusal)
         assert joining.socket is not None
@@ -210,7 +259,7 @@ class Gate(Observer):
             self._strangers.hang_up_later(client, self.options.auth_timeout_s)
         errcode = refusal.reason.errcode
         data = {"errcode": errcode, "errmsg": refusal.message}
-        return ConnectRefused(refusal.message, data)  # IDENT-31
+        return kind(refusal.message, data)  # IDENT-31
 
     # -- the event of a client that has joined
 
@@ -233,6 +282,8 @@ class Gate(Observer):
                 verdict = Refusal(OTHER_USER)
             elif self._is_revoked(verdict):
                 verdict = Refusal(REVOKED)
+            elif not self._knows_all:
+                verdict = Refusal(UNAVAILABLE)
             else:
                 self.tally[decision.method, "refreshed"] += 1
                 self._clients.refresh(client, verdict)

@@ -25,6 +25,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         leeway_s: by how much the clock that issued it may differ from ours.
         is_dated: whether issued_at_s is a time of the token itself. Otherwise it is the time at
             which the client came, and says nothing about how old the token is.
+        is_of_our_clock: whether issued_at_s is when this node has first read the token.
         expires_at_s: when it ends; infinity if it does not.
         claims: what else the token says, as far as the options keep it.
     """
@@ -34,6 +35,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     issued_at_s: float = -inf
     leeway_s: float = 0.0
     is_dated: bool = True
+    is_of_our_clock: bool = False
     expires_at_s: float = inf
     claims: Mapping[str, Any] = {}
 

@@ -1,7 +1,8 @@
 """Users and tokens that were revoked. They are kept until no token can be valid any more."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
+from math import inf
 from typing import Final, NamedTuple
 
 from trio_socketio.im.identity.identity import Identity
@@ -16,10 +17,40 @@ class Revocation(NamedTuple):
     Args:
         at_s: when it was made; a user's tokens that were issued later are not concerned.
         until_s: until when it is kept.
+        noted_s: when this node has learned of it.
         undated: the ids of tokens of the user that do not say when they were issued, and are
             concerned nevertheless.
     """
 
+    at_s: float
+    until_s: float
+    noted_s: float
+    undated: frozenset[str] = frozenset()
+
+
+class RevokedId(NamedTuple):
+    """What was revoked.
+
+    Args:
+        is_token: whether it is a token; otherwise it is a user.
+        id: of the token or user.
+    """
+
+    is_token: bool
+    id: str
+
+
+class Record(NamedTuple):
+    """A revocation as nodes tell one another of it.
+
+    Args:
+        what: was revoked.
+        at_s: when, by the clock of the node that was asked to.
+        until_s: see Revocation.
+        undated: see Revocation.
+    """
+
+    what: RevokedId
     at_s: float
     until_s: float
     undated: frozenset[str] = frozenset()
@@ -35,10 +66,12 @@ class Revocations:
 
     Attributes:
         kept_s: may be changed at any time, for revocations that are made later.
+        on_kept_out: called with a user of whom another token was found that is to stay out.
     """
 
     def __init__(self, kept_s: float, bound: int, clock: Callable[[], float]) -> None:
         self.kept_s = kept_s
+        self.on_kept_out: Callable[[str], None] | None = None
         self._bound = bound
         self._clock = clock
         self._users: dict[str, Revocation] = {}
@@ -82,8 +115,8 @@ class Revocations:
         if needed and len(self) + self._undated + needed > self._bound:
             return None
         for kept, _, key in named:
-            before = kept.get(key, Revocation(now, until_s))
-            kept[key] = Revocation(now, max(until_s, before.until_s), before.undated)
+            before = kept.get(key, Revocation(now, until_s, now))
+            kept[key] = Revocation(now, max(until_s, before.until_s), now, before.undated)
         for is_token, key in new:
             heappush(self._ends, (until_s, is_token, key))
         if user is not None and more:
@@ -100,7 +133,53 @@ class Revocations:
             identity: is covered.
         """
         if identity.token_id is not None and not identity.is_dated and identity.user in self._users:
+            before = self._undated
             self._keep_out(identity.user, frozenset((identity.token_id,)))
+            if self.on_kept_out is not None and self._undated > before:
+                self.on_kept_out(identity.user)
+
+    def note(self, record: Record) -> bool:
+        """Learn of a revocation that was made elsewhere (IDENT-81).
+
+        It is kept also if there is no room: whoever has made it has found some.
+
+        Args:
+            record: of it. What is known already of the same user or token stays.
+        Returns:
+            Whether it was news.
+        """
+        now = self._clock()
+        self._forget(now)
+        if record.until_s <= now:
+            return False
+        is_token, key = record.what
+        kept = self._tokens if is_token else self._users
+        before = kept.get(key)
+        if before is None:
+            heappush(self._ends, (record.until_s, is_token, key))
+            before = Revocation(-inf, record.until_s, now)
+        is_newer = record.at_s > before.at_s
+        kept[key] = Revocation(
+            max(record.at_s, before.at_s),
+            max(record.until_s, before.until_s),
+            now if is_newer else before.noted_s,
+            before.undated,
+        )
+        more = record.undated - before.undated
+        if more:
+            self._keep_out(key, more)
+        return is_newer or bool(more) or record.until_s > before.until_s
+
+    def find(self, what: RevokedId) -> Record | None:
+        """Return what other nodes have to know of a revocation; None if there is none."""
+        found = (self._tokens if what.is_token else self._users).get(what.id)
+        if found is None or found.until_s <= self._clock():
+            return None
+        return Record(what, found.at_s, found.until_s, found.undated)
+
+    def ids(self) -> Iterator[RevokedId]:
+        """Return all that are kept at this moment; some may be over."""
+        return (RevokedId(is_token, key) for _, is_token, key in tuple(self._ends))
 
     def _keep_out(self, user: str, token_ids: frozenset[str]) -> None:
         before = self._users[user]
@@ -156,6 +235,10 @@ class Revocations:
         if found is None or found.until_s <= now:
             return False
         # The clock of the issuer may be ahead (IDENT-63). Times within tokens are whole seconds, so
-        # one that was issued in the second of the revocation counts as older.
-        is_older = identity.issued_at_s - identity.leeway_s <= found.at_s
+        # one that was issued in the second of the revocation counts as older. A time of our own
+        # clock is not compared with that of another node, but says whether the token was there
+        # before this node learned of the revocation (IDENT-84).
+        is_of_our_clock = identity.is_of_our_clock or not identity.is_dated
+        revoked_at_s = found.noted_s if is_of_our_clock else found.at_s
+        is_older = identity.issued_at_s - identity.leeway_s <= revoked_at_s
         return is_older or token_id in found.undated

@@ -15,8 +15,12 @@ from trio_socketio.im.identity.clients import Clients, Seats
 from trio_socketio.im.identity.gate import AUTH_EVENT, Gate
 from trio_socketio.im.identity.identity import Identity
 from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.revocation_hash import RevocationRedis
 from trio_socketio.im.identity.revocations import Revocations
+from trio_socketio.im.identity.revoking import Revoking
+from trio_socketio.im.identity.shared_revocations import SharedRevocations
 from trio_socketio.im.identity.strangers import Strangers
+from trio_socketio.im.identity.token_names import TokenNames
 from trio_socketio.im.identity.verifiers import Prepared, prepare
 from trio_socketio.protocol.joining import State
 from trio_socketio.runtime.groups import alone
@@ -56,21 +60,10 @@ class IdentityStatistics:
     fetches_failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationResult:
-    """The outcome of a revocation.
-
-    Args:
-        done: how many clients were put out.
-        until_s: until when they are kept out, seconds since 1970.
-    """
-
-    done: int
-    until_s: float
-
-
 class IdentityService:
     """Has the namespaces of a server ask clients who they are. Nothing is started before `run`.
+
+    It has 13 attributes: its parts, and which keys it fetches.
 
     Args:
         server: the server. Its app must not handle the event auth where identity is asked for.
@@ -78,6 +71,12 @@ class IdentityService:
         ask_backend: calls a backend, if the options say so.
         prepared: the options, with the files that they name; None reads these now.
         clock: seconds since 1970.
+        redis: by which nodes share their revocations; None keeps those of this node here.
+        prefix: begins the names of keys and channels there.
+
+    Attributes:
+        revoking: revokes users and tokens.
+
     Raises:
         ConfigurationError: a file cannot be used, or the app handles the event auth.
     """
@@ -89,6 +88,8 @@ class IdentityService:
         ask_backend: AskBackend | None = None,
         prepared: Prepared | None = None,
         clock: Callable[[], float] = time.time,
+        redis: RevocationRedis | None = None,
+        prefix: str = "tsio",
     ) -> None:
         if options.backend and ask_backend is None:
             raise ConfigurationError(
@@ -97,10 +98,16 @@ class IdentityService:
         self._ask_backend = ask_backend
         self._prepared = prepare(options, clock) if prepared is None else prepared
         self._lines = SampledLog(log, logging.WARNING, REFUSALS)
+        self._names = TokenNames()
         self._hand_out()
         self._revocations = Revocations(_kept_s(options), options.max_revocations, clock)
         self._strangers = Strangers()
         self._clients = Clients(self._revocations, self._strangers, options.expiry_grace_s, clock)
+        shared = None
+        if redis is not None:
+            bound = options.max_revocations
+            shared = SharedRevocations(redis, bound, clock, self._names, prefix)
+        self.revoking = Revoking(self._revocations, self._clients, clock, shared)
         self._gate = Gate(
             options,
             self._prepared.policies,
@@ -108,6 +115,7 @@ class IdentityService:
             self._strangers,
             self._revocations,
             clock,
+            shared,
         )
         self._is_taken = False  # that the app handles the event auth was told
         self._nursery: trio.Nursery | None = None
@@ -151,8 +159,10 @@ class IdentityService:
         if backend is not None and self._ask_backend is not None:
             backend.ask = self._ask_backend
             backend.lines = self._lines
+            backend.names = self._names
         if webhook is not None:
             webhook.lines = self._lines
+            webhook.names = self._names
 
     def apply(self, prepared: Prepared) -> None:
         """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in."""
@@ -187,6 +197,20 @@ class IdentityService:
             fetches_failed=failures + (remote.failures if remote else 0),
         )
 
+    @property
+    def fault(self) -> str:
+        """Why nobody can be let in, in a few words; empty if clients can."""
+        shared = self.revoking.shared
+        return "" if shared is None or shared.is_current else shared.fault or "Redis is away"
+
+    def check(self) -> str:
+        """Return why nobody can be let in although there is a connection to Redis; see ops.health.
+
+        That there is none is said by another check.
+        """
+        shared = self.revoking.shared
+        return self.fault if shared is not None and shared.is_connected else ""
+
     def use_seats(self, seats: Seats) -> None:
         """Have the seats of users end with their tokens, and say so in the presence log."""
         self._clients.seats = seats
@@ -199,37 +223,6 @@ class IdentityService:
         """Return who the client of a socket is, with the claims that the options keep."""
         client = self._clients.find(socket)
         return None if client is None else client.identity
-
-    async def revoke(
-        self, *, user: str | None = None, token_id: str | None = None, for_s: float | None = None
-    ) -> RevocationResult | None:
-        """Put out a user's clients, or those that have come with a token, and keep them out.
-
-        Args:
-            user: whose tokens are revoked that were issued until now, as far as their issuer's
-                clock can be trusted.
-            token_id: of the token that is revoked.
-            for_s: how long the revocation is kept; None means until no token can be valid any more.
-        Returns:
-            What that has done; None if no further revocation can be kept.
-        """
-        undated = () if user is None else self._clients.undated_tokens(user)
-        until_s = self._revocations.add(user=user, token_id=token_id, for_s=for_s, undated=undated)
-        if until_s is None:
-            return None
-        done = await self._clients.put_out_revoked(user, token_id)
-        return RevocationResult(done, until_s)
-
-    def unrevoke(self, *, user: str | None = None, token_id: str | None = None) -> bool:
-        """Lift the revocation of a user or of a token (IDENT-78).
-
-        Args:
-            user: the id of the user.
-            token_id: the id of the token.
-        Returns:
-            Whether there was one.
-        """
-        return self._revocations.lift(user=user, token_id=token_id)
 
     # -- the service
 
@@ -247,6 +240,7 @@ class IdentityService:
         try:
             async with alone(trio.open_nursery()) as self._nursery:
                 self._start_fetching(self._nursery)
+                self._nursery.start_soon(self.revoking.run)
                 if self._prepared.remote is not None:
                     # Clients come only after this, so the first ones find the keys.
                     with trio.move_on_after(self._prepared.options.deadline_s):

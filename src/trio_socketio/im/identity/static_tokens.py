@@ -56,7 +56,9 @@ class StaticTokens:
             digest = _digest(_read(token))
             old = before._identities.get(digest) if before is not None else None
             issued_at_s = old.issued_at_s if old is not None and old.user == user else now_s
-            named = Identity(user=user, token_id=token_id, issued_at_s=issued_at_s)
+            named = Identity(
+                user=user, token_id=token_id, issued_at_s=issued_at_s, is_of_our_clock=True
+            )
             other = self._identities.setdefault(digest, named).user
             if other != user:
                 raise ConfigurationError(

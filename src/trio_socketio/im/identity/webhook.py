@@ -30,6 +30,7 @@ from trio_socketio.im.identity.identity import (
     Verdict,
 )
 from trio_socketio.im.identity.options import WebhookOptions
+from trio_socketio.im.identity.token_names import TokenNames
 from trio_socketio.protocol.circuit_breaker import CircuitBreaker, State
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
@@ -56,6 +57,7 @@ class Webhook:
 
     Attributes:
         lines: says which failures are logged. The service has one that it flushes.
+        names: names tokens. The service has one for all.
     """
 
     method = "webhook"
@@ -74,6 +76,7 @@ class Webhook:
         self._clock = clock
         self._breaker = CircuitBreaker(options.max_failures, options.open_s)
         self._in_flight = 0
+        self.names = TokenNames()
         self.lines = SampledLog(log, logging.WARNING, REFUSALS)
 
     def verify_now(self, attempt: Attempt) -> Verdict | Later | None:
@@ -121,7 +124,7 @@ class Webhook:
         """Return the verdict of an answer (IDENT-24)."""
         if response.status not in (_OK, *_REFUSING):
             return self._fail(f"it answered {response.status}")
-        verdict, wrong = read_answer(response.body, attempt, self._clock())
+        verdict, wrong = read_answer(response.body, attempt, self._clock(), self.names)
         if response.status in _REFUSING and not is_refusal(verdict):  # IDENT-80
             return self._fail(
                 f"it answered {response.status} without a reason in 'refused': perhaps it has "

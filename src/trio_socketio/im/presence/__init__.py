@@ -3,7 +3,7 @@
 from trio_socketio.im.presence.hook_options import PresenceWebhookOptions
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.options import NamespaceSeats, PresenceOptions
-from trio_socketio.im.presence.seats import SeatOptions
+from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.im.presence.service import (
     KickResult,
     Presence,

@@ -1,6 +1,17 @@
 """The answers of the methods presence.*, as the control socket describes them."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+Rebuilding = Annotated[
+    bool,
+    Meta(
+        description="whether the store has lost claims and users may be missing whose nodes have "
+        "yet to say that they are online; left out if not."
+    ),
+]
 
 
 class ShownSeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +54,7 @@ class MissingOnline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     users: list[str] = []
 
 
-class Online(msgspec.Struct, frozen=True, kw_only=True):
+class Online(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The users of a call that are online.
 
     Args:
@@ -55,9 +66,10 @@ class Online(msgspec.Struct, frozen=True, kw_only=True):
     users: list[OnlineUser]
     missing: MissingOnline
     cursor: str
+    rebuilding: Rebuilding = False
 
 
-class OnlineCount(msgspec.Struct, frozen=True, kw_only=True):
+class OnlineCount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many are online.
 
     Args:
@@ -68,9 +80,10 @@ class OnlineCount(msgspec.Struct, frozen=True, kw_only=True):
 
     users: int
     cursor: str
+    rebuilding: Rebuilding = False
 
 
-class OnlinePage(msgspec.Struct, frozen=True, kw_only=True):
+class OnlinePage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Some of the users that are online.
 
     Args:
@@ -82,9 +95,10 @@ class OnlinePage(msgspec.Struct, frozen=True, kw_only=True):
     users: list[OnlineUser]
     next: str | None
     cursor: str
+    rebuilding: Rebuilding = False
 
 
-class SnapshotPage(msgspec.Struct, frozen=True, kw_only=True):
+class SnapshotPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a snapshot, which is exact once the log was followed up to a cursor.
 
     Args:
@@ -102,6 +116,7 @@ class SnapshotPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
     cursor: str
     exact_at: str
+    rebuilding: Rebuilding = False
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,40 +6,34 @@ after a reconnection some may come again, always with the same cursors and token
 
 A group of subscriptions to one namespace shares one cursor, that of the last acknowledgement. One
 member is sent entries. When it leaves, or lets ACK_TIMEOUT_S pass while others wait, the next one
-begins behind that cursor.
+begins behind that cursor. The members may be connected to several nodes; see groups.py.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from math import inf
 from typing import Final
 
 import trio
 
-from trio_socketio.codec.json_rpc import Code, encode_request
+from trio_socketio.codec.json_rpc import encode_request
 from trio_socketio.control.caller import BackendPeer
-from trio_socketio.control.failures import (
-    overloaded,
-    store_unavailable,
-    timed_out,
-    unauthorized,
-    unavailable,
-)
+from trio_socketio.control.failures import overloaded, store_unavailable, unavailable
 from trio_socketio.errors import ControlError
+from trio_socketio.im.presence.deliveries import HEAD_BYTES, Deliveries
 from trio_socketio.im.presence.feed_errors import describe, unreadable
+from trio_socketio.im.presence.group import Group
 from trio_socketio.im.presence.groups import Groups
-from trio_socketio.im.presence.log_reader import BATCH_BYTES, RETRY_S, Batch, LogReader
+from trio_socketio.im.presence.log_reader import BATCH_BYTES, LogReader
 from trio_socketio.im.presence.store import PresenceStore, StoreUnavailable
 from trio_socketio.im.presence.subscription import Subscription
+from trio_socketio.im.presence.turns import LocalTurns, Turns
 from trio_socketio.protocol.presence_cursor import Cursor
 from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
+from trio_socketio.protocol.presence_turns import Place
 from trio_socketio.protocol.subscription_life import Input, State
 from trio_socketio.runtime.groups import alone
 
-SUBSCRIBE: Final = "presence.subscribe"
-"""The method that a token has to allow for as long as its peer is sent entries."""
 NOTICE: Final = "backend.presence"
 MAX_OF_PEER: Final = 16
 """The number of subscriptions that a peer may have."""
@@ -47,9 +41,6 @@ MAX_SUBSCRIPTIONS: Final = 1000
 """The number of subscriptions that all peers may have together."""
 ACK_TIMEOUT_S: Final = 30.0
 """The time for which an active member may acknowledge nothing new, while others wait."""
-
-_HEAD: Final = b'{"jsonrpc":"2.0","method":"backend.presence","params":{"subscription":'
-_HEAD_BYTES: Final = 256  # what a notification has besides its entries, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +51,7 @@ class FeedStatistics:
         subscriptions: how many there are, members of groups that wait included.
         groups: how many groups are known.
         lag: the number of entries that the slowest subscription has not acknowledged.
+        lag_s: the longest time until an entry of a log is read here; see LogReader.
         entries: how many entries were sent, each subscription counted.
         ended: how many subscriptions the server has ended, by reason: cursor_expired,
             generation_changed, ack_timeout, forbidden.
@@ -68,6 +60,7 @@ class FeedStatistics:
     subscriptions: int
     groups: int
     lag: int
+    lag_s: float
     entries: int
     ended: dict[str, int]
 
@@ -79,6 +72,7 @@ class Feed:
         store: has the logs.
         max_line_bytes: the longest line that peers take.
         ack_timeout_s: see ACK_TIMEOUT_S.
+        turns: the turns of groups; None means that this feed shares its groups with no other.
     """
 
     def __init__(
@@ -86,19 +80,20 @@ class Feed:
         store: PresenceStore,
         max_line_bytes: int = 1 << 20,
         ack_timeout_s: float = ACK_TIMEOUT_S,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
-        self._max_bytes = min(BATCH_BYTES, max(max_line_bytes - _HEAD_BYTES, 1))
-        self._ack_timeout_s = ack_timeout_s
+        self._max_bytes = min(BATCH_BYTES, max(max_line_bytes - HEAD_BYTES, 1))
+        self._deliveries = Deliveries(self, ack_timeout_s)
         self._numbers = count(1)
         self._turn = trio.Lock()  # to encode a batch
         self._by_peer: dict[BackendPeer, dict[int, Subscription]] = {}
         self._readers: dict[str, tuple[LogReader, trio.CancelScope]] = {}
-        self._groups = Groups[Subscription](trio.current_time)
+        self._groups = Groups[Subscription](
+            LocalTurns() if turns is None else turns, self, self._deliveries
+        )
         self._nursery: trio.Nursery | None = None
         self._count = 0
-        self._entries = 0
-        self._ended = Counter[str]()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until cancelled: a service for Runtime.start_service."""
@@ -116,8 +111,9 @@ class Feed:
             subscriptions=self._count,
             groups=len(self._groups),
             lag=max((one.lag for one in every), default=0),
-            entries=self._entries,
-            ended=dict(self._ended),
+            lag_s=max((reader.lag_s for reader, _ in self._readers.values()), default=0.0),
+            entries=self._deliveries.entries,
+            ended=dict(self._deliveries.ended),
         )
 
     # -- what peers ask for
@@ -151,33 +147,35 @@ class Feed:
         self._count += 1
         try:
             if group is not None:
-                one.group = self._groups.join((namespace, group), one)
-                if one.group is None:  # FEED-27
-                    raise overloaded("too many groups of subscriptions have members", 60_000)
-                active = one.group.active
-                if active is not None and len(one.group.members) == 2:
-                    # Nobody waited before, so its time for an acknowledgement begins now.
-                    active.window.wait_anew(trio.current_time())
+                await self._join(one, (namespace, group))
             await self._find_begin(one, namespace, cursor)
         except StoreUnavailable as error:
-            self._end(one)
+            self.end(one)
             raise store_unavailable(f"the presence store is not available: {error}") from None
         except BaseException:
-            self._end(one)
+            self.end(one)
             raise
         if one.state is State.OVER:
             raise unavailable("the connection has ended")
+        assert self._nursery is not None
         one.move(Input.FOUND)
-        self._run_next(one)
+        if one.group is None:
+            self._deliveries.start(one, one.begin, self._nursery)
+        else:
+            self.run_next(one.group, one)
         return one
 
-    def acknowledge(self, peer: BackendPeer, number: int, cursor: Cursor) -> Subscription | None:
+    async def acknowledge(
+        self, peer: BackendPeer, number: int, cursor: Cursor
+    ) -> Subscription | None:
         """Note that a peer has dealt with all entries up to a cursor.
 
         Returns:
             The subscription; None if the peer has none of this number.
         Raises:
-            ValueError: the cursor is ahead of what was sent, or of another log.
+            ValueError: the cursor is ahead of what was sent, or of another log, or the turn of the
+                group is lost.
+            StoreUnavailable: it is not known whether the acknowledgement is stored.
         """
         one = self._by_peer.get(peer, {}).get(number)
         if one is None:
@@ -188,16 +186,19 @@ class Feed:
         if cursor.generation != sent.generation or cursor > sent:  # FEED-16
             raise ValueError(f"the last entry that was sent is {sent}")
         one.window.acknowledge(cursor, trio.current_time())
-        if one.group is not None:
-            one.group.acked = one.window.acked
-        self._watch(one)
+        self._deliveries.watch(one)
+        group = one.group
+        if group is not None:
+            group.move(one.window.acked)
+            if not await group.wait_stored(cursor):  # FEED-62
+                raise ValueError("another member of the group is active, and goes on from before")
         return one
 
     def unsubscribe(self, peer: BackendPeer, number: int) -> bool:
         """End a subscription; return whether there was one."""
         one = self._by_peer.get(peer, {}).get(number)
         if one is not None:
-            self._end(one)
+            self.end(one)
         return one is not None
 
     # -- the beginning
@@ -227,128 +228,93 @@ class Feed:
         with scope:
             await reader.follow()
 
+    async def _join(self, one: Subscription, place: Place) -> None:
+        assert self._nursery is not None
+        group = one.group = self._groups.join(place, one, self._nursery.start_soon)
+        if len(group.members) == 2 and not group.others:
+            self._deliveries.wait_anew(group)
+        await group.wait_known()
+
     async def _find_begin(self, one: Subscription, namespace: str, cursor: Cursor | None) -> None:
         group = one.group
         if group is not None and group.acked is not None:  # FEED-21
             one.begin = group.acked
-            if group.active is not one:
+            if group.turn is None or group.active is not one:
                 return  # the active member finds out whether that can be read from
         elif cursor is not None:
             one.begin = cursor
         else:
             one.begin = (await self._store.count(namespace)).cursor
-            return
-        # Not what the reader has kept: it may be of a log that is no more.
-        found = await self._store.read(namespace, one.begin, 1)
-        if not isinstance(found, Entries):
-            if group is not None and group.acked == one.begin:
-                group.acked = None  # the next member says where to begin
-            self._count_end(found)
-            raise unreadable(one.begin, found)
+        if cursor is not None or (group is not None and group.acked is not None):
+            # Ask the store, because the reader may have kept entries of a log that is gone.
+            found = await self._store.read(namespace, one.begin, 1)
+            if not isinstance(found, Entries):
+                if group is not None and group.acked == one.begin:
+                    group.move(None)
+                self._deliveries.count_end(found)
+                raise unreadable(one.begin, found)
+        if group is not None and group.active is one and group.acked is None:
+            await group.begin_at(one.begin)
 
     # -- delivery
 
-    def _run_next(self, member: Subscription) -> None:
-        """Start a subscription, if it stands alone; else the first member of its group."""
-        group = member.group
-        one = member if group is None else group.active
-        if one is None or one.state is State.BEGINNING:
+    def run_next(self, group: Group[Subscription], own: Subscription | None = None) -> None:
+        """Start the first member of a group, if this node has the turn.
+
+        Args:
+            group: the group.
+            own: a member that learns of it from the answer of its own call.
+        """
+        one = group.active
+        if one is None or group.turn is None or group.yields or one.state is State.BEGINNING:
             return
+        assert self._nursery is not None
         if one.state is State.WAITING:
-            assert self._nursery is not None
-            begin = one.begin
-            if group is not None:
-                begin = group.acked = one.begin if group.acked is None else group.acked
-            one.window.begin_at(begin)
-            one.move(Input.START)
-            if one is not member:  # FEED-23
-                self._send(one, b"[]", begin)
-            self._nursery.start_soon(self._deliver, one)
-        self._watch(one)
-
-    def _watch(self, one: Subscription) -> None:
-        """Set the time for the next acknowledgement of an active member."""
-        is_awaited = one.group is not None and one.group.has_others  # FEED-24
-        one.scope.deadline = one.window.next_ack_by(self._ack_timeout_s) if is_awaited else inf
-
-    async def _deliver(self, one: Subscription) -> None:
-        error: ControlError | None = None
-        with one.scope:
-            error = await self._deliver_entries(one)
-        if one.state is State.OVER:
-            return
-        if error is None:  # its time is over
-            self._ended["ack_timeout"] += 1
-            error = timed_out(
-                f"nothing was acknowledged for {self._ack_timeout_s:g} s, and others of the group "
-                "wait: subscribe again"
-            )
-        self._end(one, error)
-
-    async def _deliver_entries(self, one: Subscription) -> ControlError | None:
-        """Deliver as long as that is possible; return why it is not, or None if it has ended."""
-        reader, peer, window = one.reader, one.peer, one.window
-        while True:
-            await trio.lowlevel.checkpoint()
-            if reader.tail == window.sent:  # it is up to date, and asks no store
-                await reader.wait(window.sent)
-            room = await window.wait_credit()  # FEED-13
-            await peer.wait_room()
-            if one.has_ended():  # it was woken before it was cancelled
-                return None
-            if not peer.allows(SUBSCRIBE):  # FEED-28
-                self._ended["forbidden"] += 1
-                return _not_allowed(peer)
-            try:
-                found = await reader.read(window.sent, room)
-            except StoreUnavailable:  # the reader logs it, once for all
-                await trio.sleep(RETRY_S)
-                continue
-            if one.has_ended():
-                return None
-            if not isinstance(found, Batch):
-                self._count_end(found)
-                if one.group is not None:
-                    self._give_up(one, found)
-                return unreadable(window.sent, found)
-            if not found.entries:
-                await reader.wait(window.sent)
-                continue
-            window.note_sent(found.cursor, trio.current_time())
-            self._entries += found.entries
-            self._send(one, found.text, found.cursor)
-            self._watch(one)
-
-    def _send(self, one: Subscription, entries: bytes, cursor: Cursor) -> None:
-        one.peer.notify(
-            b'%b%d,"entries":%b,"cursor":"%b"}}'
-            % (_HEAD, one.number, entries, str(cursor).encode())
-        )
+            begin = one.begin if group.acked is None else group.acked
+            group.move(begin)
+            self._deliveries.start(one, begin, self._nursery)
+            if one is not own:  # FEED-23
+                self._deliveries.send(one, b"[]", begin)
+        self._deliveries.watch(one)
 
     # -- the end
 
-    def _give_up(self, one: Subscription, found: CursorExpired | GenerationChanged) -> None:
+    def give_up(self, one: Subscription, found: CursorExpired | GenerationChanged) -> None:
         """End the other members of a group whose position is lost: all need a snapshot."""
         assert one.group is not None
-        one.group.acked = None
-        for member in tuple(one.group.members):
-            if member is not one and member.state is State.WAITING:
-                self._count_end(found)
-                self._end(member, unreadable(one.window.sent, found))
+        one.group.move(None)
+        self._end_waiting(one.group, one.window.sent, found)
 
-    def _count_end(self, found: CursorExpired | GenerationChanged) -> None:
-        expired = isinstance(found, CursorExpired)
-        self._ended["cursor_expired" if expired else "generation_changed"] += 1
+    async def check_lost(self, group: Group[Subscription], position: Cursor) -> bool:
+        """End the members that wait, if the log cannot be read from a position any more.
+
+        Raises:
+            StoreUnavailable: that cannot be found out now (FEED-69).
+        """
+        found = await self._store.read(group.place[0], position, 1)
+        if isinstance(found, Entries):
+            return False
+        self._end_waiting(group, position, found)
+        return True
+
+    def _end_waiting(
+        self, group: Group[Subscription], position: Cursor, found: CursorExpired | GenerationChanged
+    ) -> None:
+        for member in tuple(group.members):
+            if member.state is State.WAITING:
+                self._deliveries.count_end(found)
+                self.end(member, unreadable(position, found))
 
     def _forget(self, peer: BackendPeer) -> None:
         """End all subscriptions of a peer that has gone."""
         for one in tuple(self._by_peer.pop(peer, {}).values()):
-            self._end(one)
+            self.end(one)
 
-    def _end(self, one: Subscription, error: ControlError | None = None) -> None:
+    def end(self, one: Subscription, error: ControlError | None = None) -> None:
+        """End a subscription; if there is an error, send it to the peer."""
         if one.state is State.OVER:
             return
-        position = one.position
+        position, was_active = one.position, one.state is State.RUNNING
         one.move(Input.END)
         one.scope.cancel()
         self._count -= 1
@@ -364,19 +330,16 @@ class Feed:
                 "error": describe(error),
             }
             one.peer.notify(encode_request(NOTICE, told, None))
-        if one.group is not None:
-            self._groups.leave(one.group, one)
+        group = one.group
+        if group is not None:
+            # Members on other nodes come first, if there are any (FEED-63).
+            group.yields = group.yields or (was_active and group.others)
+            self._groups.leave(group, one)
             if self._nursery is not None:
-                self._run_next(one)  # FEED-22
+                self.run_next(group)  # FEED-22
 
     def _drop_reader(self, reader: LogReader) -> None:
         for namespace, (other, scope) in tuple(self._readers.items()):
             if other is reader:
                 scope.cancel()
                 del self._readers[namespace]
-
-
-def _not_allowed(peer: BackendPeer) -> ControlError:
-    if not peer.allows("auth"):
-        return unauthorized("the token is not valid any more")
-    return ControlError(Code.FORBIDDEN, f"the token does not allow {SUBSCRIBE} any more")

@@ -38,6 +38,12 @@ class FeedCollector(Collector):
             "Entries that the slowest subscription has not acknowledged.",
             found.lag,
         )
+        yield gauge(
+            "presence_lag_seconds",
+            "How long it takes until an entry of the presence log is read here; it grows while the "
+            "store does not answer.",
+            found.lag_s,
+        )
         yield counter("presence_entries_sent", "Entries sent to subscriptions.", found.entries)
         yield counter(
             "presence_subscriptions_ended",

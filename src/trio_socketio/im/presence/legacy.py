@@ -6,26 +6,33 @@ that has moved is the disconnect of the old client, and then the connect of the 
 
 The log knows no addresses of clients. So a step of joining notes the address of each client of this
 server before it can have a seat; clients of other servers have none.
+
+Otherwise, nodes that share a store make the same records from the log. A node may lack some that
+another one has, because it began to read the log later, or has had a gap.
 """
 
 import logging
+from bisect import bisect_right
 from collections import deque
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import trio
 
 from trio_socketio.im.presence.insisting import insist
+from trio_socketio.im.presence.store import StoreUnavailable
 from trio_socketio.protocol.joining import State
-from trio_socketio.protocol.presence_cursor import Cursor
-from trio_socketio.protocol.presence_log import Entries, Entry
+from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
+from trio_socketio.protocol.presence_log import CursorExpired, Entries, Entry
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.service import Presence
+    from trio_socketio.protocol.presence_claims import Count
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.server import Server
 
@@ -35,6 +42,9 @@ MAX_NAMESPACES: Final = 1000
 """How many namespaces have records; clients may make names up."""
 MAX_ADDRESSES: Final = 100_000
 """How many clients' addresses are remembered, those with a seat included."""
+
+READ_S: Final = 5.0
+"""How long a page waits until the log was read, which takes time after a start."""
 
 _PAGE: Final = 500
 
@@ -70,34 +80,62 @@ class LegacyRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Records:
     """The records of one namespace, the latest of them.
 
+    Each record has a position, which is the same on every node that shares the log: the generation,
+    and twice the sequence of the entry that it was made from, plus one for a connect (HOOK-25).
+
     Args:
         most: how many are kept.
 
     Attributes:
-        oldest: the number of the oldest one that is kept; the first of all is 1.
+        newest: the position up to which the log was read; None if it was not read yet.
+        oldest: the first position behind which a page may begin; None if the log was not read yet.
     """
 
     def __init__(self, most: int) -> None:
-        self.oldest = 1
-        self._kept: deque[LegacyRecord] = deque()
+        self.newest: Cursor | None = None
+        self.oldest: Cursor | None = None
+        self._kept: deque[tuple[Cursor, LegacyRecord]] = deque()
         self._most = most
+        self._moved = trio.Event()
 
-    @property
-    def newest(self) -> int:
-        """The number of the newest one."""
-        return self.oldest + len(self._kept) - 1
+    def begin_at(self, cursor: Cursor) -> None:
+        """Note that the log is read from a cursor onwards."""
+        self.newest = position_behind(cursor)
+        if self.oldest is None:
+            self.oldest = self.newest
 
-    def add(self, record: LegacyRecord) -> None:
+    def add(self, at: Cursor, record: LegacyRecord) -> None:
         """Keep another one; the oldest goes if there are too many (HOOK-21)."""
-        self._kept.append(record)
+        self._kept.append((at, record))
         if len(self._kept) > self._most:
-            self._kept.popleft()
-            self.oldest += 1
+            self.oldest, _ = self._kept.popleft()
 
-    def page(self, after: int, limit: int) -> list[LegacyRecord]:
-        """Return those behind a number, which is oldest - 1 at least."""
-        begin = after + 1 - self.oldest
-        return list(islice(self._kept, begin, begin + limit))
+    def note_read(self, cursor: Cursor) -> None:
+        """Note how far the log was read."""
+        self.newest = position_behind(cursor)
+        self._moved.set()
+        self._moved = trio.Event()
+
+    async def wait_read(self, head: Cursor) -> None:
+        """Wait until the log was read up to a cursor, or has another generation."""
+        while self.newest is None or (
+            self.newest.generation <= head.generation and self.newest < position_behind(head)
+        ):
+            await self._moved.wait()
+
+    def page(self, after: Cursor, limit: int) -> tuple[list[LegacyRecord], Cursor]:
+        """Return records behind a position, at least `oldest`, and where the next page begins."""
+        begin = bisect_right(self._kept, after, key=itemgetter(0))
+        found = list(islice(self._kept, begin, begin + limit))
+        if begin + limit < len(self._kept):
+            return [record for _, record in found], found[-1][0]
+        end = after if self.newest is None else max(after, self.newest)
+        return [record for _, record in found], end
+
+
+def position_behind(cursor: Cursor) -> Cursor:
+    """Return the position of the last record that can be made from an entry."""
+    return Cursor(cursor.generation, 2 * cursor.sequence + 1)
 
 
 class LegacyRecords:
@@ -107,28 +145,38 @@ class LegacyRecords:
         server: the server. Its clients are identified by steps that were added before.
         presence: of the server.
         most: how many records each namespace keeps.
-        began: see below.
-
-    Attributes:
-        began: names these records; others begin with each start of the program.
     """
 
-    def __init__(self, server: "Server", presence: "Presence", most: int, began: int) -> None:
-        self.began = began
+    def __init__(self, server: "Server", presence: "Presence", most: int) -> None:
         self._presence = presence
         self._most = most
         self._records: dict[str, Records] = {}
         self._addresses: dict[str, str] = {}  # by the public id of the socket, oldest first
         self._nursery: trio.Nursery | None = None
+        self._has_told = False  # that there are too many namespaces
         server.add_steps([Step(State.AUTHENTICATING, self._note)])
 
     def covers(self, namespace: str) -> bool:
         """Whether the clients of a namespace have records, if there are any clients."""
         return self._presence.has_seats(namespace)
 
-    def find(self, namespace: str) -> Records | None:
-        """Return the records of a namespace; None if nobody has ever had a seat there."""
-        return self._records.get(namespace)
+    async def open(self, namespace: str) -> "tuple[Records, Count]":
+        """Return the records of a namespace up to now, and how many users are online now.
+
+        Raises:
+            StoreUnavailable: the store does not answer, or the log could not be read yet.
+        """
+        found = await self._presence.store.count(namespace)
+        is_used = namespace in self._records or found.cursor.sequence > 0
+        records = self._use(namespace) if is_used else None
+        if records is None:
+            records = Records(self._most)
+            records.begin_at(found.cursor)
+        with trio.move_on_after(READ_S):
+            await records.wait_read(found.cursor)
+        if records.newest is None:
+            raise StoreUnavailable("the log was not read yet")
+        return records, found
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the logs until cancelled: a service."""
@@ -147,58 +195,75 @@ class LegacyRecords:
         if len(self._addresses) >= MAX_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
         self._addresses[socket.public_id] = socket.session.handshake.address
-        if joining.name not in self._records and self._nursery is not None:
+        self._use(joining.name)
+
+    def _use(self, namespace: str) -> Records | None:
+        """Follow a namespace, unless that is done already; return its records if it has some."""
+        if namespace not in self._records and self._nursery is not None:
             if len(self._records) < MAX_NAMESPACES:
-                self._records[joining.name] = Records(self._most)
-                self._nursery.start_soon(self._follow, joining.name)
-            elif len(self._records) == MAX_NAMESPACES:
+                self._records[namespace] = Records(self._most)
+                self._nursery.start_soon(self._follow, namespace)
+            elif not self._has_told:
+                self._has_told = True
                 log.warning(
-                    "presence: %d namespaces have on/off records, and %s gets none",
+                    "presence: %d namespaces have on/off records, and %s gets none; others that "
+                    "get none are not named",
                     MAX_NAMESPACES,
-                    joining.name,
+                    namespace,
                 )
+        return self._records.get(namespace)
 
     async def _follow(self, namespace: str) -> None:
-        """Turn the log into records, from its first entry on."""
+        """Turn the log into records, from the oldest entry that it has."""
         store, records = self._presence.store, self._records[namespace]
         begin = (await insist(partial(store.count, namespace))).cursor
-        cursor: Cursor | None = Cursor(begin.generation, 0)
+        cursor = Cursor(begin.generation, 0)
         seats: dict[str, str] = {}  # the id of the socket, by the token of its claim
         while True:
-            if cursor is None:
-                present = await insist(partial(store.snapshot, namespace))
-                cursor = present.cursor
-                seats = {
-                    str(seat.token): seat.id for found in present.users.values() for seat in found
-                }
             found = await insist(partial(store.read, namespace, cursor, _PAGE))
-            if not isinstance(found, Entries):
+            if isinstance(found, Entries):
+                if records.newest is None:
+                    records.begin_at(cursor)
+                for entry in found.entries:
+                    self._record(records, seats, entry)
+                records.note_read(found.cursor)
+                cursor = found.cursor
+                if not found.entries:
+                    await insist(partial(store.wait_for_more, namespace, cursor))
+                continue
+            if records.newest is not None:
                 log.warning(
                     "presence: the on/off records of %s have a gap behind %s: the log was not kept "
                     "for long enough, or is another one",
                     namespace,
                     cursor,
                 )
-                cursor = None
-                continue
-            for entry in found.entries:
-                self._record(records, seats, entry)
-            cursor = found.cursor
-            if not found.entries:
-                await insist(partial(store.wait_for_more, namespace, cursor))
+            if isinstance(found, CursorExpired):
+                cursor = found.oldest
+                present = await insist(partial(store.snapshot, namespace))
+                seats = {
+                    str(seat.token): seat.id for found in present.users.values() for seat in found
+                }
+            else:
+                cursor = Cursor(found.head.generation, 0)
+                seats = {}
 
     def _record(self, records: Records, seats: dict[str, str], entry: Entry) -> None:
         """Add what an entry of the log says (HOOK-20)."""
+        at = parse_cursor(entry.cursor)
+        at = Cursor(at.generation, 2 * at.sequence)
         has_come = entry.type in ("online", "moved", "seat_added")
         if entry.type == "moved" or not has_come:
-            gone = seats.pop(entry.prev or entry.token, None)
-            if gone is not None:  # otherwise it was in a gap
-                records.add(_make(entry, "disconnect", gone, self._addresses.get(gone)))
+            known = seats.pop(entry.prev or entry.token, None)
+            gone = known if has_come else entry.id
+            if gone is not None:  # otherwise its seat is from before the log
+                records.add(at, _make(entry, "disconnect", gone, self._addresses.get(gone)))
                 if not has_come or gone != entry.id:  # a recovered client keeps its id
                     self._addresses.pop(gone, None)
         if has_come:
             seats[entry.token] = entry.id
-            records.add(_make(entry, "connect", entry.id, self._addresses.get(entry.id)))
+            came = Cursor(at.generation, at.sequence + 1)
+            records.add(came, _make(entry, "connect", entry.id, self._addresses.get(entry.id)))
 
 
 def _make(

@@ -1,9 +1,11 @@
 """The log of one namespace, as all subscriptions to it read it."""
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -67,6 +69,8 @@ class LogReader:
     """
 
     __slots__ = (
+        "_away_since",
+        "_delay_s",
         "_kept",
         "_kept_bytes",
         "_max_bytes",
@@ -92,12 +96,22 @@ class LogReader:
         self._kept_bytes = 0
         self._turn = trio.Lock() if turn is None else turn
         self._more = trio.lowlevel.ParkingLot()
+        self._delay_s = 0.0  # how old the entry was that was read last, when it was read
+        self._away_since = inf  # when the store ceased to answer, on trio's clock
         self.subscriptions = 0
         self.tail: Cursor | None = None
 
+    @property
+    def lag_s(self) -> float:
+        """How long it takes until an entry is read, in seconds, or has taken if it is not.
+
+        The time of an entry is that of the node or store that has written it, whose clock may
+        differ from the one here.
+        """
+        return max(self._delay_s, trio.current_time() - self._away_since)
+
     async def follow(self) -> None:
         """Wake those who wait whenever there are new entries, until cancelled."""
-        is_away = False
         while True:
             try:
                 if self.tail is None:
@@ -106,15 +120,15 @@ class LogReader:
                 await self._store.wait_for_more(self._namespace, self.tail)
                 found = await self.read(self.tail, BATCH_ENTRIES)
             except StoreUnavailable as error:
-                if not is_away:
-                    is_away = True
+                if self._away_since == inf:
+                    self._away_since = trio.current_time()
                     log.warning(
                         "subscriptions to %s wait for the store: %s", self._namespace, error
                     )
                 await trio.sleep(RETRY_S)
                 continue
-            if is_away:
-                is_away = False
+            if self._away_since < inf:
+                self._away_since = inf
                 log.info("subscriptions to %s go on", self._namespace)
             if isinstance(found, Batch):
                 self.tail = found.cursor
@@ -143,6 +157,8 @@ class LogReader:
         found = await self._store.read(self._namespace, cursor, min(limit, BATCH_ENTRIES))
         if not isinstance(found, Entries):
             return found
+        if found.entries and cursor == self.tail:
+            self._delay_s = max(0.0, time.time() - found.entries[-1].at)
         async with self._turn:  # FEED-36
             # Another one may have encoded the same meanwhile.
             batch = self._find_kept(cursor, limit) or self._encode(found)

@@ -22,6 +22,7 @@ from trio_socketio.protocol.presence_claims import (
     Page,
     Present,
     Released,
+    Renewal,
     Stale,
     Taken,
 )
@@ -42,7 +43,7 @@ class MemoryStore:
     that the generation has changed. A method that changes something does so after its only
     checkpoint, so one that is cancelled has changed nothing.
 
-    It has 22 methods, nearly all of which are those of the interface.
+    It has 27 methods, nearly all of which are those of the interface.
 
     Args:
         max_events: how many entries all logs together keep.
@@ -75,12 +76,20 @@ class MemoryStore:
         self._desks: dict[str, _Desk] = {}  # by boot
 
     @property
+    def is_shared(self) -> bool:
+        return False
+
+    @property
     def lease_s(self) -> float:
         return self._leases.lease_s
 
     @property
     def written(self) -> Mapping[EntryType, int]:
         return self._books.written
+
+    @property
+    def fault(self) -> str:
+        return ""
 
     # -- the leases of nodes
 
@@ -92,9 +101,16 @@ class MemoryStore:
         self._books.end_waits()
         return before
 
-    async def renew(self, boot: str) -> bool:
+    async def renew(self, boot: str) -> Renewal:
         await trio.lowlevel.checkpoint()
-        return self._leases.renew(boot, trio.current_time())
+        is_alive = self._leases.renew(boot, trio.current_time())
+        return Renewal.RENEWED if is_alive else Renewal.ENDED
+
+    async def wait_lost(self, boot: str) -> None:
+        await trio.sleep_forever()  # what is in memory is lost together with its node
+
+    async def end_rebuild(self, boot: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def retire(self, boot: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -129,6 +145,10 @@ class MemoryStore:
         outcome = shelf.book.claim(request, self._alive(), time.time())
         self._note(shelf)
         return outcome
+
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        await trio.lowlevel.checkpoint()
+        return self._books.open(request.namespace).book.reassert(request, token, self._alive())
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         await trio.lowlevel.checkpoint()

@@ -28,6 +28,7 @@ from trio_socketio.im.presence.feed import Feed
 from trio_socketio.im.presence.feed_errors import unreadable
 from trio_socketio.im.presence.service import Presence, presence_of
 from trio_socketio.im.presence.store import MAX_USERS_ASKED, StoreUnavailable
+from trio_socketio.im.presence.turns import Turns
 from trio_socketio.protocol.presence_claims import Page, Seat
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import Entries
@@ -64,11 +65,15 @@ class PresenceMethods:
         self._max_line_bytes = max_line_bytes
         self.feed: Feed | None = None
 
-    def open_feed(self) -> Feed | None:
-        """Make the feed, if the server has a presence; somebody has to run it."""
+    def open_feed(self, turns: Turns | None = None) -> Feed | None:
+        """Make the feed, if the server has a presence; somebody has to run it.
+
+        Args:
+            turns: those of groups; None means that no other node shares them.
+        """
         presence = presence_of(self._server)
         if presence is not None and self.feed is None:
-            self.feed = Feed(presence.store, self._max_line_bytes)
+            self.feed = Feed(presence.store, self._max_line_bytes, turns=turns)
         return self.feed
 
     # -- who is online
@@ -81,7 +86,7 @@ class PresenceMethods:
             users: their ids, at most 1,000; an integer stands for its decimal text.
             namespace: the name of the namespace; a leading slash may be left out.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         ids = list(dict.fromkeys(_user("users", user) for user in users))
         try:
             found = await presence.store.get(name, ids)
@@ -96,7 +101,12 @@ class PresenceMethods:
                 {"retryable": False},
             )
         missing = MissingOnline(users=[user for user in ids if user not in found.users])
-        return Online(users=shown, missing=missing, cursor=str(found.cursor))  # FEED-08
+        return Online(  # FEED-08
+            users=shown,
+            missing=missing,
+            cursor=str(found.cursor),
+            rebuilding=found.is_rebuilding,
+        )
 
     @rpc("presence.count")
     async def count(self, namespace: Place = "/") -> OnlineCount:
@@ -105,12 +115,14 @@ class PresenceMethods:
         Args:
             namespace: the name of the namespace; a leading slash may be left out.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         try:
             found = await presence.store.count(name)
         except StoreUnavailable as error:
             raise _away(error) from None
-        return OnlineCount(users=found.users, cursor=str(found.cursor))
+        return OnlineCount(
+            users=found.users, cursor=str(found.cursor), rebuilding=found.is_rebuilding
+        )
 
     @rpc("presence.list")
     async def list_online(
@@ -123,10 +135,12 @@ class PresenceMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many users a page may hold. It holds fewer if they do not fit into a line.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         after = None if after is None else _user("after", after)
         page, shown, following = await self._page(presence, name, after, limit)
-        return OnlinePage(users=shown, next=following, cursor=str(page.cursor))
+        return OnlinePage(
+            users=shown, next=following, cursor=str(page.cursor), rebuilding=page.is_rebuilding
+        )
 
     @rpc("presence.snapshot")
     async def snapshot(
@@ -143,7 +157,7 @@ class PresenceMethods:
             after: the value of next from the previous page; null for the first page.
             limit: how many users a page may hold. It holds fewer if they do not fit into a line.
         """
-        presence, name = self._find(namespace)
+        presence, name = await self._find(namespace)
         begin, user = None, None
         if after is not None:
             text, _, rest = after.partition(":")
@@ -162,6 +176,7 @@ class PresenceMethods:
             next=None if following is None else f"{begin}:{following}",
             cursor=str(begin),
             exact_at=str(page.cursor),
+            rebuilding=page.is_rebuilding,
         )
 
     # -- what has changed
@@ -186,16 +201,17 @@ class PresenceMethods:
             namespace: the name of the namespace; a leading slash may be left out.
             cursor: the last entry that the caller has dealt with, or the cursor of presence.count
                 or presence.snapshot; null begins with what happens from now on.
-            group: members of a group, on whatever connection to this server, share the work. One
-                is sent entries; when it leaves, or acknowledges nothing for 30 s while others wait,
-                the next one begins behind the last acknowledgement. That counts, and not cursor,
-                as long as it is known; it is kept for a day after the last member has left, of at
-                most 1,000 groups, and until the server restarts.
+            group: members of a group, on whatever connection to whatever node that shares the
+                store, share the work. One is sent entries; when it leaves, or acknowledges nothing
+                for 30 s while others wait, the next one begins behind the last acknowledgement.
+                That counts, and not cursor, as long as it is known; it is kept for a day after the
+                last member has left, of at most 1,000 groups. With a store in memory it is
+                forgotten when the server restarts.
             credit: how many entries may be sent that are not acknowledged. A reader that does not
                 acknowledge lags, and is told in the end that its cursor has expired.
         """
         feed, peer = self._feed_for(caller, "presence.subscribe")
-        _, name = self._find(namespace)
+        _, name = await self._find(namespace)
         begin = None if cursor is None else _cursor("cursor", cursor)
         if group is not None and not group.isprintable():
             raise invalid("group", "expected printable characters")
@@ -207,7 +223,7 @@ class PresenceMethods:
         )
 
     @rpc("presence.ack")
-    def ack(self, caller: Caller, subscription: int, cursor: CursorText) -> Acked:
+    async def ack(self, caller: Caller, subscription: int, cursor: CursorText) -> Acked:
         """Acknowledge all entries up to a cursor, so that others can be sent.
 
         Args:
@@ -217,9 +233,11 @@ class PresenceMethods:
         """
         feed, peer = self._feed_for(caller, "presence.ack")
         try:
-            one = feed.acknowledge(peer, subscription, _cursor("cursor", cursor))
+            one = await feed.acknowledge(peer, subscription, _cursor("cursor", cursor))
         except ValueError as error:
             raise invalid("cursor", str(error)) from None
+        except StoreUnavailable as error:
+            raise _away(error) from None
         if one is None:
             raise not_found("subscription", "subscription of this connection", str(subscription))
         return Acked(cursor=str(one.position), in_flight=one.window.in_flight)
@@ -237,12 +255,16 @@ class PresenceMethods:
 
     # -- parts
 
-    def _find(self, namespace: str) -> tuple[Presence, str]:
+    async def _find(self, namespace: str) -> tuple[Presence, str]:
         presence = presence_of(self._server)
         if presence is None:
             raise unavailable("this server does not keep who is online: see [presence]")
         name = namespace if namespace.startswith("/") else f"/{namespace}"
-        if not presence.has_seats(name):  # FEED-06
+        try:
+            has_seats = await presence.knows(name)
+        except StoreUnavailable as error:
+            raise _away(error) from None
+        if not has_seats:  # FEED-06
             raise not_found("namespace", "namespace with seats", name)
         return presence, name
 

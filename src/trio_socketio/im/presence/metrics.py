@@ -5,6 +5,7 @@ It is imported only where there is an admin port, because it needs prometheus-cl
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.metrics_core import Metric
@@ -48,6 +49,32 @@ class PresenceCollector(Collector):
             ("kicked", "Clients that were put out because their user was kicked.", found.kicked),
         ):
             yield counter(f"presence_{name}", meaning, number)
+        if found.lease_left_s < inf:  # where leases end
+            yield gauge(
+                "presence_lease_left_seconds",
+                "For how long the lease of this server counts, unless it is renewed.",
+                found.lease_left_s,
+            )
+            for name, meaning, number in (
+                ("fences", "Leases of this server that have ceased to count.", found.fenced_times),
+                (
+                    "reasserted",
+                    "Seats that were taken anew, after the store had lost them or a lease had "
+                    "ended.",
+                    found.reasserted,
+                ),
+                (
+                    "lost_seats",
+                    "Clients that were put out then, because their users were in elsewhere.",
+                    found.lost_seats,
+                ),
+                (
+                    "releases_dropped",
+                    "Seats whose clients had left, and that ended with a lease instead.",
+                    found.releases_dropped,
+                ),
+            ):
+                yield counter(f"presence_{name}", meaning, number)
         yield gauge("presence_lingering", "Lost clients whose seats are held.", found.lingering)
         yield gauge(
             "presence_releasing",

@@ -9,7 +9,7 @@ from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.steps import Awaited
 
 if TYPE_CHECKING:
-    from trio_socketio.im.presence.node import Node
+    from trio_socketio.im.presence.node_life import NodeLife
     from trio_socketio.im.presence.options import PresenceOptions
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
@@ -22,7 +22,7 @@ class NamedSeats(Observer):
     later have their seats from their first client on.
 
     Args:
-        node: makes the claims.
+        life: of the node that makes the claims.
         options: see PresenceOptions.
         asks: whether the clients of a namespace are identified. The others have no seats.
         timeout_s: how long a client may wait for its seat.
@@ -30,14 +30,14 @@ class NamedSeats(Observer):
 
     def __init__(
         self,
-        node: "Node",
+        life: "NodeLife",
         options: "PresenceOptions",
         asks: Callable[[str], bool],
         timeout_s: float | None,
     ) -> None:
         def furnish(name: str | None) -> Seats | None:
             chosen = options.resolve(name)
-            return None if chosen is None else Seats(node, chosen)
+            return None if chosen is None else Seats(life, chosen)
 
         self._asks = asks
         self._timeout_s = timeout_s

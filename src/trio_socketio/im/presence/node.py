@@ -1,133 +1,137 @@
-"""This node's part in presence: its lease, its claims, and whom it is ordered to put out."""
+"""This node's part in presence: its claims, from one lease to the next."""
 
 import logging
-import secrets
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from itertools import count
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError, SessionClosed, TrioSocketIOError
-from trio_socketio.im.presence.claims import Claim
-from trio_socketio.im.presence.insisting import insist
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.im.presence.held_claims import HeldClaims
+from trio_socketio.im.presence.insisting import Insistence
 from trio_socketio.im.presence.lingering import Lingering
+from trio_socketio.im.presence.put_aside import PutAside
+from trio_socketio.im.presence.reasserting import Reasserting
 from trio_socketio.im.presence.releases import Releases
-from trio_socketio.im.presence.store import PresenceStore
+from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
-from trio_socketio.protocol.presence_claims import KICKED, REPLACED, Fenced, Order
+from trio_socketio.protocol.presence_claims import (
+    KICKED,
+    REPLACED,
+    Claimed,
+    Fenced,
+    Order,
+    Stale,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from trio_socketio.engine.session import Session
-    from trio_socketio.protocol.presence_cursor import Cursor
+    from trio_socketio.im.presence.claims import Claim
+    from trio_socketio.im.presence.seat_options import SeatOptions
+    from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
 
-CLOSE_S: Final = 5.0
-"""The time that the last releases get when the node stops."""
-
-LEAVES_S: Final = 0.05
-"""How long a confirmation waits for what old clients are sent. It takes less than a millisecond,
-unless one of them does not read, or does not poll at the moment."""
-
-
-class LeaseLost(TrioSocketIOError):
-    """The lease of this node has ended: others may hold the seats of its clients."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts the outcomes of claims; see PresenceStatistics."""
-
-    claimed: int = 0
-    refused: int = 0
-    replaced: int = 0
-    kicked: int = 0
+AGAIN_S: Final = 0.05
+"""The wait before a claim is reasserted that the store has refused for want of a lease."""
 
 
 class Node:
-    """The claims of one server, while it serves.
+    """The claims of one server, and what it asks of the store for them.
+
+    It has 23 methods, because that is what can happen to a claim.
 
     Args:
         store: has the seats.
         name: of the node.
 
     Attributes:
-        boot: names this incarnation; empty while it does not run.
+        boot: names this incarnation; empty while it has no lease. Whatever awaits something of the
+            store compares it afterwards, as answers to an earlier boot count no more.
+        claims: those that are not over.
+        insistence: asks the store.
         lingering: claims whose clients were lost and may come back.
         name: see above.
+        on_fenced: called with a boot when the store says that its lease has ended.
+        reasserting: claims that the store may not know any more.
         releases: claims whose clients have left. One task takes them to the store.
         store: see above.
-        tally: what has become of claims.
-        users: how many users have a seat through this node, by namespace.
+        unusable: namespaces whose records the store cannot use.
     """
 
-    def __init__(self, store: PresenceStore, name: str) -> None:
+    def __init__(self, store: "PresenceStore", name: str) -> None:
         self.store = store
         self.name = name
         self.boot = ""
-        self.tally = Tally()
+        self.claims = HeldClaims()
+        self.insistence = Insistence(NamespaceUnusable)
         self.lingering = Lingering()
         self.releases = Releases()
-        self._claims: dict[int, Claim] = {}  # by attempt, until they are over
-        self._seats: Counter[tuple[str, str]] = Counter()  # by namespace and user
-        self.users: Counter[str] = Counter()
-        self._attempts = count(1)
+        self.reasserting = Reasserting()
+        self.unusable = PutAside("the namespace")
+        self.on_fenced: Callable[[str], None] = _ignore
         self._changed = trio.Event()  # there is a release, or another claim lingers
-
-    @property
-    def claim_count(self) -> int:
-        """The number of claims."""
-        return len(self._claims)
 
     # -- claims
 
-    def begin_claim(self, socket: "Socket", user: str) -> Claim:
+    def begin_claim(
+        self, socket: "Socket", user: str, options: "SeatOptions", *, recovers: bool = False
+    ) -> "Claim":
         """Return a claim that the store is about to be asked for."""
         if not self.boot:
             raise LocalProtocolError("presence does not run: the server does not serve")
-        claim = Claim(socket, user, next(self._attempts))
-        self._claims[claim.attempt] = claim
-        return claim
+        return self.claims.add(socket, user, options, recovers=recovers)
 
-    def note_claimed(self, claim: Claim, token: "Cursor") -> None:
-        """Note that the store has given a seat.
-
-        Args:
-            claim: of the client.
-            token: of the claim.
-        """
-        self.tally.claimed += 1
-        claim.token = token
-        claim.move(Input.CLAIMED)
-        if claim.state is State.OVER:  # others have ended it meanwhile
-            return
-        if not self._seats[claim.place]:
-            self.users[claim.namespace] += 1
-        self._seats[claim.place] += 1
-
-    def note_refused(self, claim: Claim) -> None:
+    def note_refused(self, claim: "Claim") -> None:
         """Note that the store has refused a claim."""
-        self.tally.refused += 1
+        self.claims.tally.refused += 1
         claim.move(Input.REFUSED)
-        self._forget_if_over(claim)
+        self.claims.forget_if_over(claim)
 
-    def release(self, claim: Claim, reason: str) -> None:
+    def note_claimed(self, claim: "Claim", outcome: Claimed) -> None:
+        """Note that the store has given a seat; older clients here are out (PRES-55)."""
+        self.claims.note_claimed(claim, outcome.token)
+        claim.awaits = outcome.awaits
+        for order in outcome.orders:
+            self.obey(order)
+
+    def is_clear(self, claim: "Claim") -> bool:
+        """Whether nothing keeps a client from entering, as far as this node knows."""
+        is_taken = claim not in self.reasserting and not self.reasserting.is_aside(claim)
+        return is_taken and not claim.awaits
+
+    async def wait_clear(self, claim: "Claim") -> None:
+        """Wait until others are known to be out, and the store to have the claim (PRES-55).
+
+        Raises:
+            StoreUnavailable: that cannot be known.
+        """
+        while claim.state is State.HELD and not self.is_clear(claim):
+            if self.reasserting.is_aside(claim):
+                raise StoreUnavailable(f"the records of {claim.namespace} cannot be used")
+            if claim in self.reasserting:
+                await self.reasserting.wait_taken(claim)
+                continue
+            awaits = claim.awaits
+            await self.store.wait_confirmed(claim.namespace, claim.user, awaits)
+            if claim.awaits is awaits:  # and the store has not lost the claim meanwhile
+                claim.awaits = ()
+
+    def release(self, claim: "Claim", reason: str) -> None:
         """Have a claim released, unless others have ended it; called once its client has left."""
         claim.move(Input.LEFT)
         claim.socket = None
-        if claim.state is State.RELEASING:
+        if claim.state is not State.RELEASING:
+            return
+        if self.boot:
             self.releases.add(claim, reason)
             self._changed.set()
+        else:  # what is left of the last lease ends with it
+            self._drop_release(claim)
 
-    def linger(self, claim: Claim, reason: str, until: float, saved_until: float) -> None:
+    def linger(self, claim: "Claim", reason: str, until: float, saved_until: float) -> None:
         """Hold the seat of a client that was lost (PRES-56).
 
         Args:
@@ -143,16 +147,20 @@ class Node:
             self.lingering.add(claim)
             self._changed.set()
 
-    def end_lost(self, user: str, reason: str) -> int:
-        """End the claims of a user's lost clients that are waited for (PRES-86).
+    def end_lost(self, reason: str, user: str | None = None) -> int:
+        """End the claims of lost clients that are waited for (PRES-86).
 
         Args:
-            user: the user.
             reason: for the log.
+            user: whose; None means everybody.
         Returns:
             How many there were.
         """
-        lost = [one for one in self.lingering if one.user == user and one.state is State.LINGERING]
+        lost = [
+            one
+            for one in self.lingering
+            if user in (None, one.user) and one.state is State.LINGERING
+        ]
         for claim in lost:
             self.lingering.forget(claim)
             self.release(claim, reason)
@@ -164,140 +172,188 @@ class Node:
         Returns:
             Its session, which has not been sent yet what the client is told.
         """
-        claim = self._claims.get(order.attempt)
-        if claim is None:
+        claim = self.claims.find(order.attempt)
+        if claim is None or order.boot != self.boot:
             return None
+        if not claim.is_unsure and claim.token not in (None, order.token):
+            return None  # LEASE-17: it has been reasserted since, so it may be here still
+        return self._evict(claim, order.reason)
+
+    def _evict(self, claim: "Claim", reason: str) -> "Session | None":
         socket = claim.socket
         was_lingering = claim.state is State.LINGERING
-        claim.evict(order.reason)
+        claim.evict(reason)
         if claim.state is State.OVER:
-            self.tally.kicked += order.reason == KICKED
-            self.tally.replaced += order.reason == REPLACED
-        if was_lingering and order.reason == KICKED:
+            self.claims.tally.kicked += reason == KICKED
+            self.claims.tally.replaced += reason == REPLACED
+        if was_lingering and reason == KICKED:
             claim.until = claim.saved_until  # PRES-58: its client is refused when it comes back
         elif was_lingering:
             self.lingering.forget(claim)
-        self._forget_if_over(claim)
+        self.claims.forget_if_over(claim)
         return None if socket is None else socket.session
 
-    def _forget_if_over(self, claim: Claim) -> None:
-        if claim.state is not State.OVER or self._claims.pop(claim.attempt, None) is None:
-            return
-        if claim.token is None:  # it was never counted
-            return
-        self._seats[claim.place] -= 1
-        if not self._seats[claim.place]:
-            del self._seats[claim.place]
-            self.users[claim.namespace] -= 1
-            if not self.users[claim.namespace]:
-                del self.users[claim.namespace]
+    # -- the end of a lease
 
-    # -- running
+    def end_claims(self, *, all_of_them: bool) -> "set[Session]":
+        """End the claims of a boot, as its lease has ended (LEASE-10, LEASE-11).
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Hold a lease, release claims and obey orders, until cancelled. A service.
-
-        Raises:
-            LeaseLost: the lease has ended, as seen by the store.
+        Args:
+            all_of_them: also those of clients that are in, and of lost ones.
+        Returns:
+            The sessions to be closed.
         """
-        self.boot = secrets.token_urlsafe(15)  # 20 characters
-        before = await self.store.enroll(self.name, self.boot)
-        if isinstance(before, Fenced):
-            raise LeaseLost(f"node {self.name}: the store refuses the boot {self.boot}")
-        for boot in before:
-            await self._reap(boot)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._take_orders)
-            nursery.start_soon(self._take_releases)
-            if self.store.lease_s < inf:
-                nursery.start_soon(self._keep_lease)
-            task_status.started()
-
-    async def close(self) -> None:
-        """Release what is left, and give the lease back, when `run` has ended (PRES-60).
-
-        It takes at most CLOSE_S, also if it is cancelled.
-        """
-        for claim in tuple(self.lingering):
-            if claim.state is State.LINGERING:
-                self.release(claim, "server shutting down")
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
-            while self.releases:
-                await self._take_batch()
-            await insist(lambda: self.store.retire(self.boot))
-            await self._reap(self.boot)
-        if scope.cancelled_caught:
-            log.warning(
-                "presence: the store has not taken %d releases of node %s within %g s; the claims "
-                "end with its lease",
-                len(self.releases),
-                self.name,
-                CLOSE_S,
-            )
-        self.boot = ""
-        self._claims.clear()
-        self._seats.clear()
-        self.users.clear()
-        self.lingering.clear()
+        sessions = set()
+        for claim in self.claims:
+            if claim.is_kept and not all_of_them:
+                continue
+            if claim.state is State.RELEASING:
+                self.claims.tally.releases_dropped += 1
+            self.lingering.forget(claim)
+            session = claim.fence()
+            if session is not None:
+                sessions.add(session)
+            self.claims.forget_if_over(claim)
         self.releases.clear()
+        self.reasserting.clear()
+        return sessions
 
-    async def _reap(self, boot: str) -> None:
-        ended: int | None = 1
-        while ended:  # slice by slice
-            ended = await insist(lambda: self.store.reap(boot))
+    def interrupt_joinings(self) -> None:
+        """Have those who wait for a seat wait no longer."""
+        for claim in self.claims:
+            claim.interrupt()
+        self.releases.wake()
 
-    async def _keep_lease(self) -> None:
-        while True:
-            await trio.sleep(self.store.lease_s / 3)
-            if not await insist(lambda: self.store.renew(self.boot)):
-                raise LeaseLost(f"the lease of node {self.name} has ended")
+    # -- claims that the store may have lost
 
-    async def _take_orders(self) -> None:
-        while True:
-            orders = await insist(lambda: self.store.receive_orders(self.boot))
-            told = [session for order in orders if (session := self.obey(order)) is not None]
-            await _wait_sent(told)
-            for order in orders:
-                await insist(partial(self.store.confirm, order))
+    def reassert_held(self) -> int:
+        """Have all claims that hold seats taken anew; return how many there are (LEASE-14)."""
+        held = [claim for claim in self.claims if claim.holds_seat]
+        for claim in held:
+            self.reasserting.add(claim)
+        return len(held)
 
-    async def _take_releases(self) -> None:
+    async def reassert(self, claim: "Claim") -> None:
+        """Ask the store for a seat that it has given before, or put the claim aside (LEASE-32)."""
+        try:
+            if claim.namespace in self.unusable:
+                self.reasserting.put_aside(claim)
+            else:
+                await self._reassert(claim)
+        except NamespaceUnusable as error:
+            self.unusable.note(claim.namespace, error)
+            self.reasserting.put_aside(claim)
+
+    async def _reassert(self, claim: "Claim") -> None:
+        boot, token = self.boot, claim.token
+        if not claim.holds_seat or not boot or token is None:
+            if claim.is_unsure and claim.state is State.OVER:
+                await self._release_again(claim, boot)
+            return  # its client has left since; the release is stale then
+        claim.is_unsure = True
+        outcome = await self.insistence.ask(
+            "to take claims anew",
+            lambda: self.store.reassert(claim.request(self.name, boot), token),
+        )
+        if isinstance(outcome, Fenced):  # or the store has lost even more, and with it the lease
+            self.on_fenced(boot)
+            await trio.sleep(AGAIN_S)
+            self.reasserting.add(claim)
+            return
+        if isinstance(outcome, Stale):  # LEASE-18: a later login has the seat
+            claim.is_unsure = False
+            self.claims.tally.lost_seats += claim.holds_seat
+            if claim.state is not State.OVER:
+                self._evict(claim, REPLACED)
+            return
+        claim.token = outcome.token
+        if boot != self.boot:
+            claim.is_unsure = False
+            return
+        if claim.state is State.OVER:  # by an order that the store has lost as well
+            await self._release_again(claim, boot)
+            return
+        claim.is_unsure = False
+        self.claims.tally.reasserted += outcome.token != token
+        claim.awaits = outcome.awaits
+        for order in outcome.orders:
+            self.obey(order)
+
+    async def _release_again(self, claim: "Claim", boot: str) -> None:
+        """Release a claim that is over, and that the store may have taken anew all the same."""
+        if boot:  # otherwise it has ended with the lease
+            ref = claim.refer(boot)
+            await self.insistence.ask(
+                "to release claims", lambda: self.store.release(ref, claim.ended_by)
+            )
+        claim.is_unsure = False
+
+    # -- namespaces whose records cannot be used
+
+    def bring_back(self, namespace: str) -> None:
+        """Queue again what was put aside of a namespace; claims first, as releases wait for them.
+
+        Whoever calls this sees to it that the claims are taken anew.
+        """
+        self.unusable.put_on_trial(namespace)
+        self.reasserting.bring_back(namespace)
+        self.releases.bring_back(namespace)
+        self._changed.set()
+
+    # -- releases
+
+    async def take_releases(self) -> None:
+        """Take releases to the store, and end the time of lost clients, until cancelled."""
         while True:
             self._changed = trio.Event()
             for claim in self.lingering.end_due(trio.current_time()):  # PRES-56
                 if claim.state is State.LINGERING:
                     self.release(claim, claim.left_by)
-            while self.releases:
-                await self._take_batch()
+            await self.take_queued_releases()
             if not self._changed.is_set():
                 with trio.move_on_at(self.lingering.next_end()):
                     await self._changed.wait()
 
-    async def _take_batch(self) -> None:
-        """Release several claims at once: one after the other, each would wait for an answer."""
-        batch = self.releases.next_batch()
-        if len(batch) == 1:
-            await self._take_release(*batch[0])
+    async def take_queued_releases(self) -> None:
+        """Release what is queued, several at once: else each would wait for the one before."""
+        while batch := self.releases.next_batch(self.unusable):
+            if len(batch) == 1:
+                await self._take_release(*batch[0])
+                continue
+            async with trio.open_nursery() as nursery:
+                for claim, reason in batch:
+                    nursery.start_soon(self._take_release, claim, reason)
+
+    async def _take_release(self, claim: "Claim", reason: str) -> None:
+        boot = self.boot
+        await self.reasserting.wait_taken(claim)  # LEASE-16: else it could be made after its end
+        try:
+            outcome = await self.insistence.ask(
+                "to release claims", lambda: self.store.release(claim.refer(boot), reason)
+            )
+        except NamespaceUnusable as error:  # from here on it is put aside (LEASE-32)
+            self.unusable.note(claim.namespace, error)
             return
-        async with trio.open_nursery() as nursery:
-            for claim, reason in batch:
-                nursery.start_soon(self._take_release, claim, reason)
-
-    async def _take_release(self, claim: Claim, reason: str) -> None:
-        outcome = await insist(lambda: self.store.release(claim.refer(self.boot), reason))
         if isinstance(outcome, Fenced):
-            log.warning("presence: %r is left to others, as the lease has ended", claim)
-        self.releases.note_taken(claim)
+            self.on_fenced(boot)
+        if claim.state is State.RELEASING:
+            self.releases.note_taken(claim)
+            claim.move(Input.SETTLED)
+            self.claims.forget_if_over(claim)
+
+    def _drop_release(self, claim: "Claim") -> None:
+        self.claims.tally.releases_dropped += 1
         claim.move(Input.SETTLED)
-        self._forget_if_over(claim)
+        self.claims.forget_if_over(claim)
+
+    def clear(self) -> None:
+        """Forget everything: the server has stopped."""
+        self.boot = ""
+        self.claims.clear()
+        self.lingering.clear()
+        self.releases.clear()
+        self.reasserting.clear()
 
 
-async def _wait_sent(sessions: "Iterable[Session]") -> None:
-    """Wait until clients were sent that they are out, or LEAVES_S have passed (PRES-80).
-
-    A newer client enters on another node as soon as this one has confirmed. Without the wait it
-    could be told so before the old one is told, because output is gathered for a moment.
-    """
-    with trio.move_on_after(LEAVES_S):
-        for session in sessions:
-            with suppress(SessionClosed):
-                await session.wait_drained()
+def _ignore(boot: str) -> None:
+    """Stand in for a function that was not given yet."""

@@ -1,4 +1,4 @@
-"""The options of presence: which users have seats, and how much of the log is kept."""
+"""The options of presence: which users have seats, where that is kept, and how much of the log."""
 
 from typing import Final, Literal, get_args
 
@@ -8,8 +8,9 @@ from trio_socketio.im.presence.hook_options import (
     WatchedRooms,
     check_watched,
 )
-from trio_socketio.im.presence.seats import SeatOptions
-from trio_socketio.option_checks import OptionGroup, check_groups
+from trio_socketio.im.presence.seat_options import SeatOptions
+from trio_socketio.option_checks import OptionGroup, check_groups, check_range
+from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.namespace_patterns import is_pattern
 from trio_socketio.protocol.presence_claims import Takeover
 from trio_socketio.socketio.options import ServerOptions
@@ -17,11 +18,14 @@ from trio_socketio.socketio.options import ServerOptions
 Seating = Literal["newest", "reject", "many", "none"]
 """The policies of seats, and "none" for no seats at all."""
 
-SEAT_OPTIONS: Final = frozenset(
-    ("policy", "maximum", "takeover", "linger_s", "namespaces", "max_events", "max_bytes")
-)
+Kept = Literal["redis", "memory"]
+"""Where presence is kept."""
+
+SEAT_OPTIONS: Final = frozenset(("policy", "maximum", "takeover", "linger_s", "namespaces"))
 """The options that an app takes over with a Presence of its own."""
 
+STORE_OPTIONS: Final = frozenset(("store", "lease_s", "outage", "max_events", "max_bytes"))
+"""The options that an app takes over with a Presence to which it has given a store."""
 
 _TOLD: Final = {
     "newest": "a user has one seat, which the newest client takes",
@@ -75,6 +79,8 @@ def check_linger(what: str, linger_s: float, options: ServerOptions) -> None:
 class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
     """Who is online: every user has a seat in each namespace that asks for identity.
 
+    It has 13 attributes, because they are all options of a table of the configuration file.
+
     Args:
         policy: who wins when a user logs in again: the "newest" client, the old one ("reject"), or
             "many" at once. With "none" there are no seats, so nobody is known to be online.
@@ -85,8 +91,19 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
             offline. It needs [recovery].
         namespaces: what is different in single namespaces. What is left out there (or false) is as
             for all others.
-        max_events: how many entries the log keeps in memory, all namespaces together.
-        max_bytes: about how many bytes they may take.
+        store: where it is kept who is online: in "redis" for all nodes together, or in the "memory"
+            of each node, which then knows of its own clients alone. None means redis if there is a
+            url in [redis], and memory if not.
+        lease_s: how long the lease of a node lasts in Redis, 1 to 300 seconds. If a node is lost,
+            its users are offline, and their seats free, about so much later. All nodes need the
+            same.
+        outage: what happens when a node cannot renew its lease because Redis is away: with "strict"
+            it closes the connections of all clients that have a seat, so that nobody is ever logged
+            in twice; with "available" they stay and nobody can log in, and whoever has logged in on
+            another node meanwhile takes their place when Redis is back.
+        max_events: how many entries the log keeps: in memory all namespaces together, in Redis each
+            of them.
+        max_bytes: about how many bytes the log may take in memory.
         webhook: a URL to which the log is posted; None if there is none.
         legacy_records: how many on/off records of the original contract each namespace keeps for
             presence.legacy_list on the control socket; 0 means none.
@@ -102,6 +119,9 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
     takeover: Takeover = "strict"
     linger_s: float = 0.0
     namespaces: tuple[NamespaceSeats, ...] = ()
+    store: Kept | None = None
+    lease_s: float = 10.0
+    outage: Outage = "strict"
     max_events: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
     webhook: PresenceWebhookOptions | None = None
@@ -114,6 +134,11 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
             raise OptionError(
                 "policy", f"expected newest, reject, many or none, not {self.policy!r}"
             )
+        if self.store not in (None, *get_args(Kept)):
+            raise OptionError("store", f"expected redis or memory, not {self.store!r}")
+        if self.outage not in get_args(Outage):
+            raise OptionError("outage", f"expected strict or available, not {self.outage!r}")
+        check_range(self, "lease_s", 1, 300)
         check_groups("namespaces", self.namespaces, NamespaceSeats)
         check_watched(self.watch)
         names = [one.name for one in self.namespaces]
@@ -125,6 +150,14 @@ class PresenceOptions(OptionGroup, frozen=True, kw_only=True):
         uses_maximum = "many" in (self.policy, *(one.policy for one in self.namespaces))
         if self.maximum is not None and not uses_maximum:
             raise OptionError("maximum", "has no effect without the policy many")
+
+    def kept_in(self, has_redis: bool) -> Kept:
+        """Return where it is kept who is online.
+
+        Args:
+            has_redis: whether there is a url in [redis].
+        """
+        return self.store or ("redis" if has_redis else "memory")
 
     def resolve(self, name: str | None) -> SeatOptions | None:
         """Return the rules by which seats are given; None if there are no seats.

@@ -3,33 +3,33 @@
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
 
-from trio_socketio.errors import ConnectRefused, OptionError
-from trio_socketio.im.presence.claims import Claim
-from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.errors import ConnectRefused
+from trio_socketio.im.presence.claims import LEASE_ENDED, Claim
+from trio_socketio.im.presence.store import CLAIM_S, NamespaceUnusable, StoreUnavailable
 from trio_socketio.protocol.claim_life import Input, State
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import (
     KICKED,
     Claimed,
     ClaimRequest,
-    Policy,
     Taken,
-    Takeover,
 )
 from trio_socketio.socketio.credentials import NOT_AUTHENTICATED, SERVER_ERROR
+from trio_socketio.socketio.refusing import NotNow
 from trio_socketio.socketio.registrar import Observer
 
 if TYPE_CHECKING:
-    from trio_socketio.im.presence.node import Node
+    from trio_socketio.im.presence.node_life import NodeLife
+    from trio_socketio.im.presence.seat_options import SeatOptions
     from trio_socketio.protocol.presence_claims import Fenced
     from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.socket import Socket
 
-STORE_S: Final = 3.0
-"""The time in which the store has to answer a claim. After it, the outcome is unknown."""
+STORE_S: Final = CLAIM_S
+"""The time in which the store has to answer a claim. After it, the outcome is unknown, and the
+client is refused: within two seconds of its CONNECT, whatever has become of the store."""
 
 FAST_S: Final = 1.0
 """The time for which a fast takeover waits for the node of the old client."""
@@ -43,54 +43,18 @@ UNAVAILABLE: Final = "presence unavailable"
 _UNDEFINED: Final = -1  # the errcode of the contract for what has no code of its own
 
 
-class SeatOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules by which seats are given in a namespace.
-
-    Args:
-        policy: who wins when a user logs in again: the "newest" client, the old one ("reject"), or
-            "many" at once.
-        maximum: how many seats a user may have with "many".
-        takeover: "strict" lets a new client enter when the node of the old one has confirmed that
-            it is out, or is lost; "fast" waits for that no longer than a second.
-        linger_s: how long the seat of a lost client is held, so that it can come back without going
-            offline. It needs state_recovery.
-
-    Raises:
-        OptionError: a value cannot be used.
-    """
-
-    policy: Policy = "newest"
-    maximum: int = 1
-    takeover: Takeover = "strict"
-    linger_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.policy not in ("newest", "reject", "many"):
-            raise OptionError("policy", f"must be newest, reject or many, not {self.policy!r}")
-        if type(self.maximum) is not int or self.maximum < 1:
-            raise OptionError("maximum", f"must be a whole number above 0, not {self.maximum!r}")
-        if self.maximum != 1 and self.policy != "many":
-            raise OptionError(
-                "maximum", f"has no effect with the policy {self.policy!r}: it is for 'many'"
-            )
-        if self.takeover not in ("strict", "fast"):
-            raise OptionError("takeover", f"must be strict or fast, not {self.takeover!r}")
-        is_number = type(self.linger_s) in (int, float)
-        if not is_number or not 0 <= self.linger_s < inf:
-            raise OptionError("linger_s", f"must be seconds, 0 or more, not {self.linger_s!r}")
-
-
 class Seats(Observer):
     """Gives the clients of one namespace, or of all children of a parent, their seats.
 
     Args:
-        node: makes the claims.
+        life: of the node that makes the claims.
         options: see SeatOptions.
     """
 
-    def __init__(self, node: "Node", options: SeatOptions) -> None:
+    def __init__(self, life: "NodeLife", options: "SeatOptions") -> None:
         self.options = options
-        self._node = node
+        self._life = life
+        self._node = life.node
         self._claims: dict[Socket, Claim] = {}
 
     # -- joining
@@ -106,60 +70,67 @@ class Seats(Observer):
         user = socket.user
         if user is None:  # PRES-59
             raise _refused("not authenticated", NOT_AUTHENTICATED)
-        await node.releases.wait_taken(socket.namespace.name, user)
+        deadline = trio.current_time() + STORE_S  # of the turn and the claim together (LEASE-33)
+        is_turn = False
+        with trio.move_on_at(deadline):
+            is_turn = await self._life.wait_turn(socket.namespace.name, user)
+        if not is_turn:  # LEASE-12
+            raise _unavailable()
         recovers = socket.recovered
         lost = node.lingering.find(socket.namespace.name, socket.public_id) if recovers else None
         if lost is not None and lost.ended_by == KICKED:
             raise _refused(KICKED)  # PRES-58
-        claim = self._claims[socket] = node.begin_claim(socket, user)
+        claim = node.begin_claim(socket, user, self.options, recovers=recovers)
+        self._claims[socket] = claim
 
         def undo() -> None:
             self._undo(claim, socket, lost, joining.state)
 
         joining.undo(undo)  # before the store is asked, as its answer may be lost
         try:
-            await self._claim(claim, recovers=recovers)
+            await self._claim(claim, deadline)
+        except NamespaceUnusable as error:  # LEASE-32
+            node.unusable.note(claim.namespace, error)
+            raise _unavailable() from error
         except StoreUnavailable as error:
-            raise _refused(UNAVAILABLE, SERVER_ERROR) from error
+            raise _unavailable() from error
         finally:
             claim.leave_step()
+        if claim.ended_by == LEASE_ENDED or not self._life.may_give:  # LEASE-12
+            raise _unavailable()
         if claim.state is State.OVER:  # PRES-54: others have ended the claim meanwhile
             raise _refused(KICKED if claim.ended_by == KICKED else "session replaced")
 
-    async def _claim(self, claim: Claim, *, recovers: bool) -> None:
-        node = self._node
-        request = ClaimRequest(
-            namespace=claim.namespace,
-            user=claim.user,
-            id=claim.id,
-            node=node.name,
-            boot=node.boot,
-            attempt=claim.attempt,
-            policy=self.options.policy,
-            maximum=self.options.maximum,
-            takeover=self.options.takeover,
-            recovers=recovers,
-        )
-        outcome = await self._ask(request)
+    async def _claim(self, claim: Claim, deadline: float) -> None:
+        node, losses = self._node, self._life.losses
+        request = claim.request(node.name, node.boot)
+        outcome = await self._ask(claim, request, deadline)
         if not isinstance(outcome, Claimed):
             node.note_refused(claim)
             if isinstance(outcome, Taken):
                 raise _refused(outcome.reason)
-            raise _refused(UNAVAILABLE, SERVER_ERROR)
-        node.note_claimed(claim, outcome.token)
-        for order in outcome.orders:  # PRES-55: older clients on this node are out from now on
-            node.obey(order)
-        if outcome.awaits and claim.state is State.HELD:
-            wait_s = FAST_S if self.options.takeover == "fast" else inf
+            self._life.note_fenced(request.boot)
+            raise _unavailable()
+        node.note_claimed(claim, outcome)
+        if self._life.losses != losses:  # LEASE-15: what the store has answered may be lost
+            self._life.reassert_later(claim)
+        if not node.is_clear(claim):
+            wait_s = FAST_S if request.takeover == "fast" else inf
             with claim.open_wait(trio.current_time() + wait_s):
-                await node.store.wait_confirmed(claim.namespace, claim.user, outcome.awaits)
+                await node.wait_clear(claim)
+        is_interrupted = claim.state is State.HELD and not node.is_clear(claim)
+        if is_interrupted and request.takeover == "strict":  # LEASE-12
+            raise StoreUnavailable("the lease did not count any more while others were waited for")
 
-    async def _ask(self, request: ClaimRequest) -> "Claimed | Taken | Fenced":
+    async def _ask(
+        self, claim: Claim, request: ClaimRequest, deadline: float
+    ) -> "Claimed | Taken | Fenced":
         # Shielded, because a claim is made once it is asked for: if a client that leaves cancelled
         # this, its token would be lost.
-        ends = trio.current_time() + STORE_S
-        with trio.CancelScope(shield=True, deadline=ends):
+        with claim.open_wait(deadline, shield=True):
             return await self._node.store.claim(request)
+        if trio.current_time() < deadline:
+            raise StoreUnavailable("the lease did not count any more while a claim was asked for")
         raise StoreUnavailable(f"no answer to a claim within {STORE_S} s")
 
     def _undo(
@@ -202,6 +173,10 @@ class Seats(Observer):
             self._node.linger(claim, reason, now + self.options.linger_s, saved_until)
         else:
             self._node.release(claim, claim.left_by or reason)
+
+
+def _unavailable() -> ConnectRefused:
+    return NotNow(UNAVAILABLE, {"errcode": SERVER_ERROR, "errmsg": UNAVAILABLE})
 
 
 def _refused(message: str, errcode: int = _UNDEFINED) -> ConnectRefused:

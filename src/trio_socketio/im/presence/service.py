@@ -6,27 +6,33 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import LocalProtocolError, OptionError
+from trio_socketio.im.presence.insisting import insist
 from trio_socketio.im.presence.memory import MemoryStore
 from trio_socketio.im.presence.named_seats import NamedSeats
 from trio_socketio.im.presence.node import Node
+from trio_socketio.im.presence.node_life import NodeLife
 from trio_socketio.im.presence.options import PresenceOptions, check_linger
-from trio_socketio.im.presence.seats import SeatOptions, Seats
+from trio_socketio.im.presence.seat_options import SeatOptions
+from trio_socketio.im.presence.seats import Seats
+from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.joining import State as JoiningState
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
+from trio_socketio.socketio.founding import is_dynamic_name
 from trio_socketio.socketio.parent_namespace import ParentNamespace
-from trio_socketio.socketio.steps import Step
+from trio_socketio.socketio.steps import Awaited, Step
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.store import PresenceStore
     from trio_socketio.protocol.presence_cursor import Cursor
     from trio_socketio.protocol.presence_log import EntryType
+    from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
@@ -47,6 +53,8 @@ _MORE_S: Final = 10.0  # for a claim, beyond the lease of another node that it m
 class PresenceStatistics:
     """The current numbers of presence, and its totals since the server was made.
 
+    It has 16 attributes, because each is a metric.
+
     Args:
         users: users that have a seat through this server, by namespace.
         events: entries that were written to the log, by type.
@@ -57,6 +65,14 @@ class PresenceStatistics:
         refused: clients that got none.
         replaced: clients that were put out because their user has logged in anew.
         kicked: clients that were put out because their user was kicked.
+        boot: names this incarnation of the node; empty while it has no lease.
+        lease_left_s: how long the lease counts unless it is renewed; infinity where leases do not
+            end, 0 without a lease.
+        is_fenced: whether the lease does not count any more, and there is no other yet.
+        fenced_times: how often that has come about.
+        reasserted: claims that the store had lost, or of an earlier lease, and has taken anew.
+        lost_seats: those that it has not, because of a later login.
+        releases_dropped: releases that have ended with the lease instead.
     """
 
     users: Mapping[str, int]
@@ -68,6 +84,13 @@ class PresenceStatistics:
     refused: int
     replaced: int
     kicked: int
+    boot: str
+    lease_left_s: float
+    is_fenced: bool
+    fenced_times: int
+    reasserted: int
+    lost_seats: int
+    releases_dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +101,13 @@ class KickResult:
         done: how many clients had a seat.
         cursor: where in the log that was so.
         confirmed: whether all of them are known to be out.
+        nodes: the name of each client's node.
     """
 
     done: int
     cursor: "Cursor"
     confirmed: bool
+    nodes: tuple[str, ...] = ()
 
 
 class Presence:
@@ -96,33 +121,86 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
+    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
+
     Args:
         server: serves the namespaces.
-        store: has the seats, for all nodes. None means a MemoryStore of its own.
+        store: has the seats, for all nodes. None means that the program which serves the server may
+            give it one, as ``trio-socketio serve`` does; otherwise it is a MemoryStore of its own.
         node: the name of this node, the same after each restart and unlike that of any other; None
             means one that is drawn at random.
+        outage: with "strict" the clients that have seats are closed when this node cannot renew its
+            lease, so that no user is ever in twice; with "available" they stay until a later login
+            elsewhere is known.
 
     Raises:
         LocalProtocolError: the server is running already, or has a presence.
-
-    Attributes:
-        store: answers who is online, and has the log.
+        OptionError: there is no such outage mode.
     """
 
     def __init__(
-        self, server: "Server", store: "PresenceStore | None" = None, *, node: str | None = None
+        self,
+        server: "Server",
+        store: "PresenceStore | None" = None,
+        *,
+        node: str | None = None,
+        outage: Outage = "strict",
     ) -> None:
         if server in _presences:
             raise LocalProtocolError("the server has a presence already: presence_of returns it")
-        self.store = MemoryStore() if store is None else store
+        if outage not in get_args(Outage):
+            raise OptionError("outage", f"must be strict or available, not {outage!r}")
+        self._store = MemoryStore() if store is None else store
+        self._has_own_store = store is not None
+        self._has_own_name = node is not None
         self._server = server
         name = f"{socket.gethostname()}:{secrets.token_hex(4)}" if node is None else node
-        self._node = Node(self.store, name)
+        self._node = Node(self._store, name)
+        self._life = NodeLife(self._node, outage)
         self._seats: dict[Namespace | ParentNamespace, Seats] = {}
         self._named: NamedSeats | None = None
         self._options: PresenceOptions | None = None  # of the named seats
         server.lifespan(self._live)
         _presences[server] = ref(self)
+
+    @property
+    def store(self) -> "PresenceStore":
+        """Answers who is online, and has the log. Once this was read it stays the same."""
+        self._has_own_store = True
+        return self._store
+
+    @property
+    def boot(self) -> str:
+        """Names this incarnation of the node in the store; empty while it has no lease."""
+        return self._node.boot
+
+    @property
+    def has_own_store(self) -> bool:
+        """Whether it keeps the store that it has: it was given it, or somebody uses it already."""
+        return self._has_own_store
+
+    def keep_in(
+        self, store: "PresenceStore", *, node: str | None = None, outage: Outage = "strict"
+    ) -> None:
+        """Have the seats kept in another store (PRES-88).
+
+        A program does this for the presence of an app that has chosen no store, before the server
+        serves, and before it calls `seat_by_name`.
+
+        Args:
+            store: has the seats from now on.
+            node: the name of this node, unless it was given one.
+            outage: "strict" or "available".
+        Raises:
+            LocalProtocolError: it has a store of its own, or the server serves already.
+        """
+        if self._has_own_store or self._node.boot:
+            raise LocalProtocolError("presence has a store already, which is in use")
+        self._store = self._node.store = store
+        self._has_own_store = True
+        self._life.outage = outage
+        if node is not None and not self._has_own_name:
+            self._node.name = node
 
     def seat(
         self,
@@ -153,8 +231,13 @@ class Presence:
         channel = self._server.of(namespace) if isinstance(namespace, str) else namespace
         if channel in self._seats or self._named is not None:
             raise LocalProtocolError(f"{channel.name} has seats already")
-        seats = self._seats[channel] = Seats(self._node, options)
-        channel.add_steps([Step(JoiningState.SEAT, seats.take, timeout_s=self._timeout_s)])
+        seats = self._seats[channel] = Seats(self._life, options)
+
+        def take(joining: "Joining") -> Awaited:
+            # How long that may take, the store says, which may be chosen later (PRES-88).
+            return Awaited(seats.take, (joining,), self._timeout_s)
+
+        channel.add_steps([Step(JoiningState.SEAT, take)])
         channel.observe(seats)
 
     def seat_by_name(self, options: PresenceOptions, asks: Callable[[str], bool]) -> None:
@@ -171,7 +254,7 @@ class Presence:
         """
         if self._seats or self._named is not None:
             raise LocalProtocolError("the server has seats already")
-        self._named = named = NamedSeats(self._node, options, asks, self._timeout_s)
+        self._named = named = NamedSeats(self._life, options, asks, self._timeout_s)
         self._options = options
         if named.are_there:
             self._server.add_steps([Step(JoiningState.SEAT, named.take)])
@@ -185,7 +268,7 @@ class Presence:
 
     @property
     def _timeout_s(self) -> float | None:
-        lease_s = self.store.lease_s
+        lease_s = self._store.lease_s
         return None if lease_s == inf else lease_s + _MORE_S
 
     def has_seats(self, namespace: str) -> bool:
@@ -202,6 +285,25 @@ class Presence:
             else channel.name == namespace
             for channel in self._seats
         )
+
+    async def knows(self, namespace: str) -> bool:
+        """Whether clients may take seats in a namespace, here or on another node (FEED-90).
+
+        Raises:
+            StoreUnavailable: only the store can tell, and it has not answered.
+        """
+        return self.has_seats(namespace) or await self.is_elsewhere(namespace)
+
+    async def is_elsewhere(self, namespace: str) -> bool:
+        """Whether clients have had seats in a namespace of this name, as the nodes' store knows.
+
+        Raises:
+            StoreUnavailable: the store has not answered.
+        """
+        if not (self._store.is_shared and is_dynamic_name(namespace)):
+            return False
+        found = await self._store.count(namespace)
+        return bool(found.users or found.cursor.sequence)
 
     def seats_clients_of(self, namespace: "Namespace") -> bool:
         """Whether the clients of a namespace that exists have seats."""
@@ -234,12 +336,16 @@ class Presence:
             StoreUnavailable: it is unknown whether the user was kicked.
         """
         name = namespace if namespace.startswith("/") else f"/{namespace}"
-        outcome = await self.store.kick(name, user)
+        outcome = await self._store.kick(name, user)
         if isinstance(outcome, Absent):
             return KickResult(0, outcome.cursor, True)
-        with trio.move_on_after(timeout_s) as scope:
-            await self.store.wait_confirmed(name, user, outcome.tokens)
-        return KickResult(len(outcome.tokens), outcome.cursor, not scope.cancelled_caught)
+        kicked = outcome
+        with trio.move_on_after(timeout_s) as scope:  # the seats have ended, whatever comes now
+            await insist(lambda: self._store.wait_confirmed(name, user, kicked.tokens))
+            log_now = (await insist(lambda: self._store.count(name))).cursor.generation
+        # A store that has lost claims since then may have lost the kick with them (PRES-91).
+        is_confirmed = not scope.cancelled_caught and log_now == kicked.cursor.generation
+        return KickResult(len(kicked.tokens), kicked.cursor, is_confirmed, kicked.nodes)
 
     def end_lost(self, user: str, reason: str) -> int:
         """End the seats of a user's lost clients that this server waits for, in every namespace.
@@ -250,7 +356,7 @@ class Presence:
         Returns:
             How many there were.
         """
-        return self._node.end_lost(user, reason)
+        return self._node.end_lost(reason, user)
 
     def note_reason(self, socket: "Socket", reason: str) -> None:
         """Note why a client is about to be put out, for the log.
@@ -265,18 +371,30 @@ class Presence:
 
     def statistics(self) -> PresenceStatistics:
         """Return what presence does at the moment."""
-        node = self._node
+        node, life, tally = self._node, self._life, self._node.claims.tally
         return PresenceStatistics(
-            users=dict(node.users),
-            events=dict(self.store.written),
-            claims=node.claim_count,
+            users=dict(node.claims.users),
+            events=dict(self._store.written),
+            claims=len(node.claims),
             lingering=len(node.lingering),
             releasing=len(node.releases),
-            claimed=node.tally.claimed,
-            refused=node.tally.refused,
-            replaced=node.tally.replaced,
-            kicked=node.tally.kicked,
+            claimed=tally.claimed,
+            refused=tally.refused,
+            replaced=tally.replaced,
+            kicked=tally.kicked,
+            boot=node.boot,
+            lease_left_s=life.left_s,
+            is_fenced=life.is_fenced,
+            fenced_times=life.fenced_times,
+            reasserted=tally.reasserted,
+            lost_seats=tally.lost_seats,
+            releases_dropped=tally.releases_dropped,
         )
+
+    @property
+    def fault(self) -> str:
+        """Why no client can take a seat now, in plain words; empty if they can."""
+        return self._life.fault
 
     async def _live(self, server: "Server") -> AsyncIterator[None]:
         for channel, seats in self._seats.items():
@@ -286,12 +404,33 @@ class Presence:
             log.info("presence: %s", self._options.describe())
         try:
             async with alone(trio.open_nursery()) as tasks:
-                await tasks.start(self._node.run)
+                await self._start(server, tasks)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            await self._node.close()  # PRES-60: backends can still read that nobody is online
-            log.info("presence has ended: the clients of this server are offline")
+            # PRES-60: backends can still read that nobody is online
+            if await self._life.close():
+                log.info("presence has ended: the clients of this server are offline")
+            else:
+                log.warning("presence has ended: clients of this server are offline later")
+
+    async def _start(self, server: "Server", tasks: trio.Nursery) -> None:
+        """Wait until this node has its lease, or the server is told to stop (CLUS-03).
+
+        A store that is away may keep it waiting for any time. A server that is to stop goes on
+        without, because it accepts no client any more.
+        """
+        assert server._running is not None
+        blocked = server._running.runtime.last_blocked
+        async with alone(trio.open_nursery()) as waits:
+            waits.start_soon(_cancel_at_stop, server, waits.cancel_scope)
+            await tasks.start(self._life.run, server._fence, blocked)
+            waits.cancel_scope.cancel()
+
+
+async def _cancel_at_stop(server: "Server", scope: trio.CancelScope) -> None:
+    await server.wait_stopping()
+    scope.cancel()
 
 
 def presence_of(server: "Server") -> Presence | None:

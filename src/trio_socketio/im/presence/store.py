@@ -1,7 +1,7 @@
 """The interface of a presence store. In any store, each transition is one step."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from trio_socketio.errors import TrioSocketIOError
 from trio_socketio.protocol.presence_claims import (
@@ -16,6 +16,7 @@ from trio_socketio.protocol.presence_claims import (
     Page,
     Present,
     Released,
+    Renewal,
     Stale,
     Taken,
 )
@@ -27,12 +28,21 @@ from trio_socketio.protocol.presence_log import (
     GenerationChanged,
 )
 
+CLAIM_S: Final = 1.5
+"""The time in which a store that is reached over a network makes a claim, or does not make it."""
 MAX_USERS_ASKED: int = 1000
 """The number of users that one `get` may name."""
 
 
 class StoreUnavailable(TrioSocketIOError):
     """The store has not answered. Whether it has done what it was asked is unknown."""
+
+
+class NamespaceUnusable(StoreUnavailable):
+    """Records of one namespace cannot be used, because others have written them.
+
+    Whoever waits for this namespace must not hold up what concerns other ones.
+    """
 
 
 class PresenceStore(Protocol):
@@ -47,12 +57,20 @@ class PresenceStore(Protocol):
 
     Every async method may raise StoreUnavailable.
 
-    It has 21 methods, because each transition and each question is one.
+    It has 24 methods, because each transition and each question is one.
     """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what is done here is done for other nodes of the cluster, too."""
 
     @property
     def written(self) -> Mapping[EntryType, int]:
         """How many entries this object has written to the logs since it was made, by type."""
+
+    @property
+    def fault(self) -> str:
+        """Why it can do nothing although there is a connection; empty if it can."""
 
     # -- the leases of nodes
 
@@ -70,8 +88,21 @@ class PresenceStore(Protocol):
             Earlier boots of the same node, whose leases have ended by this: reap them.
         """
 
-    async def renew(self, boot: str) -> bool:
-        """Lengthen a lease. False: it has ended, and the node has to close its clients."""
+    async def renew(self, boot: str) -> Renewal:
+        """Lengthen a lease, for lease_s from the moment of the call.
+
+        With REBUILD the boot has a lease, but the store knows of no claim of its node any more, and
+        each one has to be reasserted. With ENDED the node has to put its clients out.
+        """
+
+    async def wait_lost(self, boot: str) -> None:
+        """Wait until the store has lost claims since the boot was enrolled or last renewed.
+
+        The node has to renew its lease at once then.
+        """
+
+    async def end_rebuild(self, boot: str) -> None:
+        """Say that every claim of a boot was reasserted, after a renewal has answered REBUILD."""
 
     async def retire(self, boot: str) -> None:
         """End the lease of a node that stops; whatever claims it has left are to be reaped."""
@@ -90,6 +121,20 @@ class PresenceStore(Protocol):
 
     async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
         """Ask for a seat for a client."""
+
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed | Stale | Fenced:
+        """Ask for a seat that a client had before the store lost it.
+
+        The later login wins: a claim that was made since then, or one with a higher token that was
+        reasserted before.
+
+        Args:
+            request: as it was made before.
+            token: that it had. The answer brings another one.
+        Returns:
+            Stale: another client of the user has the seat. The node puts this one out at once; it
+            also gets an order to do so, which it confirms.
+        """
 
     async def release(self, ref: ClaimRef, reason: str) -> Released | Stale | Fenced:
         """End a claim of the node's own, whose client has left.

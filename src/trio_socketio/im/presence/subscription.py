@@ -10,7 +10,7 @@ from trio_socketio.protocol.subscription_life import Input, State, advance
 
 if TYPE_CHECKING:
     from trio_socketio.control.caller import BackendPeer
-    from trio_socketio.im.presence.groups import Group
+    from trio_socketio.im.presence.group import Group
     from trio_socketio.im.presence.log_reader import LogReader
 
 
@@ -87,7 +87,7 @@ class Subscription:
         number: see above.
         peer: see above.
         reader: see above.
-        scope: of its delivery; its deadline is that of the next acknowledgement.
+        scope: of its present delivery; its deadline is that of the next acknowledgement.
         state: changed by `move` alone.
         window: what is in flight.
     """
@@ -110,10 +110,6 @@ class Subscription:
     def move(self, event: Input) -> None:
         """Apply an input of the table."""
         self.state = advance(self.state, event)
-
-    def has_ended(self) -> bool:
-        """Whether it has ended; a task that waited has to look again."""
-        return self.state is State.OVER
 
     @property
     def position(self) -> Cursor:

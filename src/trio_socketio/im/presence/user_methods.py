@@ -5,15 +5,17 @@ online is what the methods presence.* tell.
 """
 
 import logging
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import trio
 from msgspec import Meta
 
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.control.failures import store_unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, cut_page
 from trio_socketio.control.sockets import SocketInfo, label, show_all
@@ -23,7 +25,7 @@ from trio_socketio.control.spread import (
     OverNodes,
     Parts,
     Spread,
-    merge_done,
+    join_lists,
     merge_missing,
     merge_pages,
 )
@@ -103,11 +105,14 @@ class KickedUsers(OverNodes, frozen=True, kw_only=True, omit_defaults=True):
         unconfirmed: users whose seats have ended while their clients are not known to be out yet,
             because their node has not answered in time; left out if there are none.
         missing: the names in the call that do not exist.
+        rebuilding: whether the store has lost claims, so that clients may have stayed whose nodes
+            have yet to say that they are there; call again. Left out if not.
     """
 
     done: int
     unconfirmed: list[str] = msgspec.field(default_factory=list)
     missing: MissingUsers
+    rebuilding: bool = False
 
 
 def label_user(user: UserInfo, node: str) -> UserInfo:
@@ -134,6 +139,34 @@ def merge_users(parts: Parts) -> FoundUsers:
         nodes={node: len(one.users) for node, one in parts.results.items()},
         failed=parts.failed,
     )
+
+
+def merge_kicked(parts: Parts) -> KickedUsers:
+    """Add up what the nodes have done. One that shares its store has done it for others, too."""
+    results: dict[str, KickedUsers] = dict(parts.results)
+    counts = Counter(dict.fromkeys(parts.spared, 0))
+    for node, one in results.items():
+        counts.update(one.nodes or {node: one.done})
+        counts.setdefault(node, 0)
+    return KickedUsers(
+        done=sum(one.done for one in results.values()),
+        unconfirmed=join_lists(one.unconfirmed for one in results.values()),
+        missing=merge_missing([one.missing for one in results.values()], parts.missing),
+        rebuilding=any(one.rebuilding for one in results.values()),
+        nodes=dict(sorted(counts.items())),
+        failed=parts.failed,
+    )
+
+
+async def _ends_seats_of_all(server: Server, given: Mapping[str, Any]) -> bool:
+    """Whether a kick ends the seats on all nodes that share the store of this one (CONTROL-99)."""
+    presence = presence_of(server)
+    if presence is None or not presence.store.is_shared:
+        return False
+    try:
+        return await _has_seats(server, presence, _full_name(given["namespace"]))
+    except StoreUnavailable as error:
+        raise store_unavailable(f"nobody was kicked: {error}") from None
 
 
 class UserMethods:
@@ -188,7 +221,7 @@ class UserMethods:
         shown = [await _show(place, user) for user in page]
         return UserPage(users=[one for one in shown if one.sockets], total=total, next=following)
 
-    @rpc("users.kick", Spread(merge_done))
+    @rpc("users.kick", Spread(merge_kicked, is_for_sharers=_ends_seats_of_all))
     async def kick(
         self,
         users: Users,
@@ -206,20 +239,16 @@ class UserMethods:
             timeout_s: how long to wait for other nodes that have clients of these users.
         """
         ids = read_users(users)
-        name = namespace if namespace.startswith("/") else f"/{namespace}"
-        presence, place = presence_of(self._server), self._server.namespaces.get(name)
-        has_seats = presence is not None and (
-            # Lost clients may have seats in a namespace that has ended because it was empty.
-            is_dynamic_name(name) and presence.has_seats(name)
-            if place is None
-            else presence.seats_clients_of(place)
-        )
-        if presence is not None and has_seats:
-            kicked = await _kick_from_seats(presence, name, ids, timeout_s)
-            if not kicked.done:
-                find_namespace(self._server, namespace)  # raises if the name is wrong
-        else:
-            kicked = _put_out(find_namespace(self._server, namespace), ids)
+        presence, name = presence_of(self._server), _full_name(namespace)
+        try:
+            if presence is not None and await _has_seats(self._server, presence, name):
+                kicked = await _kick_from_seats(presence, name, ids, timeout_s)
+                if not (kicked.done or await presence.is_elsewhere(name)):
+                    find_namespace(self._server, namespace)  # raises if the name is wrong
+            else:
+                kicked = _put_out(find_namespace(self._server, namespace), ids)
+        except StoreUnavailable as error:
+            raise store_unavailable(f"nobody was kicked: {error}") from None
         if kicked.done:
             _log_kick(name, ids, kicked)
         return kicked
@@ -227,6 +256,23 @@ class UserMethods:
 
 async def _show(place: Namespace, user: str) -> UserInfo:
     return UserInfo(user=user, sockets=await show_all(find_user(place, user)))
+
+
+def _full_name(namespace: str) -> str:
+    return namespace if namespace.startswith("/") else f"/{namespace}"
+
+
+async def _has_seats(server: Server, presence: Presence, name: str) -> bool:
+    """Whether clients of a namespace have seats, on this node or in the store of all.
+
+    Raises:
+        StoreUnavailable: only the store can tell, and it has not answered.
+    """
+    place = server.namespaces.get(name)
+    if place is not None:
+        return presence.seats_clients_of(place)
+    # Lost clients may have seats in a namespace that has ended because it was empty.
+    return is_dynamic_name(name) and await presence.knows(name)
 
 
 async def _kick_from_seats(
@@ -250,6 +296,7 @@ async def _kick_from_seats(
             nursery.start_soon(partial(kick, user))
     found = {user: result for user, result in results.items() if result is not None}
     done = sum(result.done for result in found.values())
+    nodes = Counter(node for result in found.values() for node in result.nodes)
     if len(found) < len(results):
         unknown = [user for user, result in results.items() if result is None]
         raise ControlError(
@@ -262,7 +309,22 @@ async def _kick_from_seats(
         done=done,
         unconfirmed=[user for user in users if not found[user].confirmed],
         missing=MissingUsers(users=[user for user in users if not found[user].done]),
+        rebuilding=await _is_rebuilding(presence, namespace),
+        nodes=dict(sorted(nodes.items())) if presence.store.is_shared else {},
     )
+
+
+async def _is_rebuilding(presence: Presence, namespace: str) -> bool:
+    """Whether a kick may have missed seats that the store has lost.
+
+    It is asked after the kick: a loss that came before the kick is rebuilt for a whole lease.
+    """
+    if not presence.store.is_shared:
+        return False
+    try:
+        return (await presence.store.count(namespace)).is_rebuilding
+    except StoreUnavailable:
+        return True
 
 
 def _put_out(place: Namespace, users: Iterable[str]) -> KickedUsers:

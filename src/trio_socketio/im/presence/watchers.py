@@ -1,23 +1,29 @@
 """Tells the clients of a room who comes and goes: users, not sockets.
 
-A change is told after WINDOW_S, together with all others of the time. Whoever has come and gone
-within it, or gone and come, has not changed anything: a takeover is not told. In a room with more
-users than a bound nobody is told, because everybody would be told of everybody: with n users that
-come back at once, n times n messages. When it has fewer again, clients have to ask who is there.
+Changes are reported after WINDOW_S, all those of the window together. A user who has come and gone
+within it, or gone and come, is not reported: so a takeover is not. In a room with more users than a
+bound nobody is told anything, because n users that come back at once would cost n times n messages.
+When the room has fewer users again, clients have to ask who is there.
 
-Users are counted by the sockets of this server.
+Each node counts users by its own sockets, and its reports reach the clients of the room on all
+nodes, if the namespace has an adapter for that. Before a node reports that a user has left, it asks
+the other nodes whether the user is in the room there, so that a user who has only moved, or has
+another client, is not reported. Whatever the order, the last node that the user leaves reports it.
+Nodes do not ask when a user comes: a user with clients on two nodes is reported as joined by both,
+which changes nothing for a client that keeps a set of users. A lost node reports nothing, so its
+users remain in that set until the client asks for the list. Presence has no such gap, because it
+has leases.
 """
 
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError, OptionError
+from trio_socketio.errors import AckTimeout, LocalProtocolError, OptionError
 from trio_socketio.protocol.user_ids import is_reserved_room
 from trio_socketio.runtime.groups import alone
 
@@ -34,6 +40,8 @@ LIST_EVENT: Final = "presence/list"
 """Asks, with the name of a room, for the users who are in it; a client may ask of its own rooms."""
 
 WINDOW_S: Final = 0.1
+ASK_S: Final = 1.0
+"""How long other nodes have to say who is in a room, in seconds."""
 MAX_USERS: Final = 100
 """The users of a room in which clients are told, by default."""
 
@@ -92,9 +100,24 @@ class RoomWatchers:
             await trio.sleep(WINDOW_S)
             self._changed = trio.Event()
             for watched in self._watched.values():
-                for tell in watched.take_changes():
-                    tell()
-                    await trio.lowlevel.checkpoint()  # each is a broadcast
+                await self._tell(watched)
+
+    async def _tell(self, watched: "WatchedNamespace") -> None:
+        changes = watched.take_changes()
+        asked = {room for room, _, kind in changes if kind == "left"}
+        elsewhere: dict[str, set[str]] = {}
+
+        async def ask(room: str) -> None:
+            elsewhere[room] = await watched.find_users(room)
+
+        async with alone(trio.open_nursery()) as tasks:
+            for room in asked:
+                tasks.start_soon(ask, room)
+        for room, user, kind in changes:
+            if kind == "left" and user in elsewhere[room]:
+                continue  # HOOK-34
+            watched.tell(room, user, kind)
+            await trio.lowlevel.checkpoint()  # each is a broadcast
 
 
 class WatchedNamespace:
@@ -143,21 +166,31 @@ class WatchedNamespace:
         if not users:
             del self._users[room]
 
-    def list_users(self, socket: "Socket", *arguments: Any) -> list[str] | None:
+    async def list_users(self, socket: "Socket", *arguments: Any) -> list[str] | None:
         """Answer a client that asks who is in one of its rooms: the handler of LIST_EVENT."""
         room = arguments[0] if arguments else None
         if type(room) is not str or room not in socket.rooms or not self._is_watched(room):
             return None
-        users = self._users.get(room)
-        if users is None or len(users) > self._max_users:
+        users = await self.find_users(room)  # HOOK-35
+        if not users or len(users) > self._max_users:
             return None
         return sorted(users)
 
-    def take_changes(self) -> "list[partial[None]]":
-        """Return functions that tell what has changed since this was called last."""
+    async def find_users(self, room: str) -> set[str]:
+        """Return the users in a room on all nodes that answer within ASK_S."""
+        try:
+            found = await self._space.in_(room).timeout(ASK_S).fetch_sockets()
+        except AckTimeout as error:
+            users = {details.user for details in error.responses}
+        else:
+            users = {one.user for one in found}
+        return {user for user in users if user is not None}
+
+    def take_changes(self) -> list[tuple[str, str, str]]:
+        """Return room, user and kind of what has changed since this was called last."""
         changes, self._changes = self._changes, {}
         return [
-            partial(self._tell, room, user, kind)
+            (room, user, kind)
             for room, of_room in changes.items()
             if self._may_be_told(room)
             for user, kind in of_room.items()
@@ -188,5 +221,6 @@ class WatchedNamespace:
             )
         return False
 
-    def _tell(self, room: str, user: str, kind: str) -> None:
+    def tell(self, room: str, user: str, kind: str) -> None:
+        """Tell the clients of a room, on all nodes."""
         self._space.to(room).emit(ROOM_EVENT, {"room": room, "type": kind, "user": user})

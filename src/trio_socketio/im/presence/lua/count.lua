@@ -1,0 +1,1 @@
+return answer('OK', generation, sequence, redis.call('HLEN', USERS))
