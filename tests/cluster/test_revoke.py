@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,8 @@ async def test_redis_refuses_to_keep_more(redis_server: RedisServer) -> None:
 async def test_a_node_that_does_not_answer_is_named(shared_redis: RedisServer) -> None:
     async with identified_nodes(shared_redis, "a", "b", tokens=STATIC) as nodes:
         await nodes["a"].come(ANN)
-        nodes["b"].nodes._channel.send = lambda to, message: True  # type: ignore[method-assign]
+        channel: Any = nodes["b"].nodes._channel
+        channel.send = lambda to, message: True  # it is lost on its way
         found = await nodes["a"].revoke("ann")
         assert (found["done"], found["nodes"]) == (1, {"a": 1})
         assert found["missing"] == {"nodes": ["b"]}
@@ -571,7 +573,7 @@ async def test_what_redis_has_lost_is_not_taken_for_lifted(shared_redis: RedisSe
         assert added.version == version
         await until(lambda: has_both(shared_redis, nodes.key))
         for node in (a, b):
-            await until(lambda node=node: node.shared.is_current)  # type: ignore[misc]
+            await until(partial(_is_current, node))
             assert not await node.lets_in(ANN)
         assert not await (await nodes.start("c")).lets_in(ANN)
 
@@ -672,9 +674,17 @@ async def test_two_revocations_at_once_are_counted(
             before = a.shared.version
             for number in (1, 2):
                 nursery.start_soon(revoke, a)
-                await until(lambda number=number: b.shared.version == before + number)  # type: ignore[misc]
+                await until(partial(_has_version, b, before + number))
             goes_on.set()
         assert [found[until_s]["done"] for until_s in sorted(found)] == [1, 0]
+
+
+def _is_current(node: IdentifiedNode) -> bool:
+    return node.shared.is_current
+
+
+def _has_version(node: IdentifiedNode, version: int) -> bool:
+    return node.shared.version == version
 
 
 def has_both(redis: RedisServer, key: str) -> bool:

@@ -81,7 +81,8 @@ async def test_no_close_follows_a_part_of_a_frame() -> None:
     async with open_engine() as engine:
         websocket = await engine.websocket()
         session = engine.session
-        connection = session._transport._connection  # type: ignore[attr-defined]
+        transport: Any = session._transport
+        connection = transport._connection
         connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         session.send_text(b"x" * 8_000_000)
         await settle()
@@ -207,9 +208,9 @@ async def test_an_answer_on_its_way_keeps_no_session_alive() -> None:
         polling = await engine.polling()
         waiting = await engine.start_get(polling)
         engine.session.send_text(b"one")
-        transport = engine.session._transport
-        transport.flush()  # type: ignore[attr-defined]
-        carrier = transport._carrier  # type: ignore[attr-defined]
+        transport: Any = engine.session._transport
+        transport.flush()
+        carrier = transport._carrier
         assert carrier.on_drained is not None
         engine.session.lose("transport close")
         assert carrier.on_drained is None
@@ -230,7 +231,8 @@ async def test_a_connection_that_has_brought_its_answer_is_left_alone() -> None:
         await waiting.send("GET", other.target)
         await settle()
         engine.session.send_text(b"for the other")
-        engine.session._transport.flush()  # type: ignore[attr-defined]
+        transport: Any = engine.session._transport
+        transport.flush()
         session.abort()
         assert split(await waiting.receive()) == ["4for the other"]
         await check_ended(engine, session)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -145,9 +146,9 @@ def change_entry(number: int, **changes: object) -> Callable[[History], None]:
     return change
 
 
-def change_state(**changes: object) -> Callable[[History], None]:
+def change_state(**changes: Any) -> Callable[[History], None]:
     def change(history: History) -> None:
-        history.seen[-1] = replace(history.seen[-1], **changes)  # type: ignore[arg-type]
+        history.seen[-1] = replace(history.seen[-1], **changes)
 
     return change
 

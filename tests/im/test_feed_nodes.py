@@ -106,7 +106,7 @@ class NodesMachine(FeedMachine):
     async def _start(self) -> None:
         self.share = LocalShare()
         if self.is_deaf:
-            self.share.table.tell = lambda place: None  # type: ignore[method-assign]
+            self.share.table.tell = lambda place: None  # type: ignore[method-assign]  # nobody hears
         self.nodes = [Node(self), Node(self)]
         for node in self.nodes:
             await self.thread._nursery.start(node.run)

@@ -653,11 +653,11 @@ async def test_a_taken_seat_is_named(server: RedisServer) -> None:
 @trio_test
 async def test_what_a_lost_connection_brings_late_is_not_done(server: RedisServer) -> None:
     async with two_stores(server) as (one, other):
-        late = SimpleNamespace(connections=1)
-        one._scripts._redis = SimpleNamespace(connections=2)  # type: ignore[assignment] # as much
+        scripts: Any = one._scripts
+        scripts._redis = SimpleNamespace(connections=2)
         assert (await one.count(CHAT)).users == 0
         await claim(other, "ann", 1, "b1")
-        one._scripts._redis = late  # type: ignore[assignment] # as is asked of it
+        scripts._redis = SimpleNamespace(connections=1)  # of which the bytes come late
         for call in (
             partial(one.claim, asking("ann", 1)),
             partial(one.kick, CHAT, "ann"),
@@ -666,7 +666,7 @@ async def test_what_a_lost_connection_brings_late_is_not_done(server: RedisServe
             with pytest.raises(StoreUnavailable, match="lost before this was carried out"):
                 await call()
         assert await seats(other) == {"ann": ["id-1"]}
-        one._scripts._redis = SimpleNamespace(connections=3)  # type: ignore[assignment]
+        scripts._redis = SimpleNamespace(connections=3)
         await claim(one, "ann", 2)
 
 
