@@ -12,7 +12,7 @@ from trio_socketio import Redis, open_redis
 from trio_socketio.im.presence import StoreUnavailable
 from trio_socketio.im.presence.redis_turns import RedisTurns
 from trio_socketio.im.presence.turns import LocalTurns, Turns, TurnTable
-from trio_socketio.protocol.presence_cursor import Cursor
+from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_turns import Busy, Crowded, Gone, Held, Kept, Lost, Place
 
 _numbers = count(1)
@@ -63,6 +63,12 @@ class RedisShare:
     @property
     def key(self) -> str:
         return f"{self.prefix}:{{presence#0}}:groups"
+
+    async def position(self, *place: str) -> int:
+        """The sequence of the stored position of a group; 0 if there is none."""
+        value = await self.redis.execute("HGET", self.key, "\0".join(place))
+        position = b"-" if value is None else value.split()[0]
+        return 0 if position == b"-" else parse_cursor(position.decode()).sequence
 
     async def enroll(self, boot: str) -> None:
         await self.redis.execute("HSET", f"{self.prefix}:{{presence#0}}:leases", boot, "1 name")

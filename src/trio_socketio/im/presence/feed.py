@@ -97,12 +97,12 @@ class Feed:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until cancelled: a service for Runtime.start_service."""
-        try:
-            async with alone(trio.open_nursery()) as self._nursery:
+        async with alone(trio.open_nursery()) as self._nursery:
+            try:
                 task_status.started()
                 await trio.sleep_forever()
-        finally:
-            self._nursery = None
+            finally:
+                self._nursery = None  # at once: those who still end start nothing any more
 
     def statistics(self) -> FeedStatistics:
         """Return a snapshot of what the feed does."""
@@ -157,7 +157,9 @@ class Feed:
             raise
         if one.state is State.OVER:
             raise unavailable("the connection has ended")
-        assert self._nursery is not None
+        if self._nursery is None:
+            self.end(one)
+            raise unavailable("the presence feed has ended")
         one.move(Input.FOUND)
         if one.group is None:
             self._deliveries.start(one, one.begin, self._nursery)
@@ -268,7 +270,8 @@ class Feed:
         one = group.active
         if one is None or group.turn is None or group.yields or one.state is State.BEGINNING:
             return
-        assert self._nursery is not None
+        if self._nursery is None:
+            return
         if one.state is State.WAITING:
             begin = one.begin if group.acked is None else group.acked
             group.move(begin)
@@ -335,8 +338,7 @@ class Feed:
             # Members on other nodes come first, if there are any (FEED-63).
             group.yields = group.yields or (was_active and group.others)
             self._groups.leave(group, one)
-            if self._nursery is not None:
-                self.run_next(group)  # FEED-22
+            self.run_next(group)  # FEED-22
 
     def _drop_reader(self, reader: LogReader) -> None:
         for namespace, (other, scope) in tuple(self._readers.items()):
