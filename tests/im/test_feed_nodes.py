@@ -94,12 +94,12 @@ class NodesMachine(FeedMachine):
             self.thread._clock.jump(POLL_S / 2)
 
     async def _settle(self) -> None:
-        for node in self.nodes:
-            if not node.feed._groups._by_place:
-                node.turns.faults.clear()  # it asks nothing
         rest = 4
         while rest:
             await wait_all_tasks_blocked()
+            for node in self.nodes:
+                if not node.feed._groups._by_place:
+                    node.turns.faults.clear()  # it asks nothing, so none of them would come
             rest -= not any(node.turns.faults for node in self.nodes)
             self.thread._clock.jump(POLL_S + 0.05)
 
@@ -239,11 +239,12 @@ class NodesMachine(FeedMachine):
         before = one.acked
         if one in self.may_lose and self._subscription(one).state is not State.RUNNING:
             one.is_active = False  # another had the turn meanwhile, and did not keep it
+        window = self._subscription(one).window  # the subscription may end meanwhile
         try:
             await super()._ack(one, where, number)
         except StoreUnavailable:
             assert one.group is not None
-            one.acked = self._subscription(one).window.acked
+            one.acked = window.acked
             self.possible.setdefault(one.group, []).append(one.acked)
         else:
             if one.group is not None and one.acked > before:
