@@ -293,6 +293,8 @@ class NodesMachine(FeedMachine):
                 queue = [other for other in members if other.feed is one.feed]
                 assert one is queue[0], "within a node, the one that has waited longest"
                 room = one.credit - (one.sent.sequence - one.acked.sequence)
+                if self._node(one).is_suspect:
+                    continue  # its node may have found out that it has no turns any more
                 if room > 0 and not one.peer.is_blocked and one.peer.is_allowed:
                     assert one.sent == head, "all that may be sent was sent"
                     # All members know that they need a snapshot, once the active one has seen it.
