@@ -347,9 +347,30 @@ MISTAKES: Final = (
     Mistake(
         "a rebuild without an end",
         LIFE,
-        "partial(self._store.end_rebuild, boot)",
-        "trio.lowlevel.checkpoint",
+        "            await self._store.end_rebuild(boot)\n",
+        "            await trio.lowlevel.checkpoint()\n",
         LEASING,
+    ),
+    Mistake(
+        "a rebuild that ends although claims were lost once more",
+        LIFE,
+        "        if losses == self.losses:\n",
+        "        if True:\n",
+        LEASING,
+    ),
+    Mistake(
+        "a renewal that counts although its answer was read after the fence",
+        LIFE,
+        "        if self._clock() >= self._fence.at:  #",
+        "        if False:  #",
+        LEASING,
+    ),
+    Mistake(
+        "an answer to an earlier boot that a claim taken anew takes over",
+        NODE,
+        "        if boot != self.boot:\n            claim.is_unsure",
+        "        if False:\n            claim.is_unsure",
+        "tests/im/test_node.py",
     ),
     Mistake(
         "lost nodes that nobody looks for",

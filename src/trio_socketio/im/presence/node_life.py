@@ -344,17 +344,24 @@ class NodeLife:
                 with suppress(ValueError):
                     self._ended.remove(boot)
             before = ()
-            if losses != lost_before and losses == self.losses:
+            if losses != lost_before:
                 lost_before = losses
-                boot = node.boot
                 await node.insistence.ask(
-                    "to end the rebuild", partial(self._store.end_rebuild, boot)
+                    "to end the rebuild", partial(self._end_rebuild, node.boot, losses)
                 )
-            if self.state is State.SETTLING and not node.reasserting and losses == self.losses:
+            if self.state is State.SETTLING and not node.reasserting:
                 self._advance(Input.SETTLED)
                 self._tell_started()
             if not self._unsettled.is_set():
                 await self._unsettled.wait()
+
+    async def _end_rebuild(self, boot: str, losses: int) -> None:
+        """Say that all claims are taken anew, unless the store has lost them once more (LEASE-34).
+
+        The store cannot tell which loss is meant when it is asked again after an outage.
+        """
+        if losses == self.losses:
+            await self._store.end_rebuild(boot)
 
     def _tell_started(self) -> None:
         started, self._started = self._started, _ignore
