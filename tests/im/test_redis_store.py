@@ -135,6 +135,22 @@ async def test_a_server_that_was_wiped_is_noticed_by_the_first_call(
         assert isinstance(await one.read(CHAT, before, 10), GenerationChanged)
 
 
+@pytest.mark.req("RSTORE-56")
+@trio_test
+async def test_a_lost_namespace_in_which_nothing_was_written_gets_a_later_generation(
+    server: RedisServer,
+) -> None:
+    async with two_stores(server) as (one, other):
+        kept = {key: server.command("DUMP", key) for key in server.command("KEYS", "*")}
+        await one.count("/first")
+        before = (await other.count(CHAT)).cursor
+        server.command("FLUSHALL")
+        for key, value in kept.items():
+            server.command("RESTORE", key, 0, value)
+        assert (await one.count(CHAT)).cursor.generation > before.generation
+        assert await other.renew("b1") is Renewal.REBUILD
+
+
 @pytest.mark.req("RSTORE-11")
 @trio_test
 async def test_a_write_that_was_lost_is_noticed_though_others_have_written_since(
