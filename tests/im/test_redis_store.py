@@ -88,6 +88,11 @@ async def claim(store: RedisStore, *arguments: Any, **changes: Any) -> Claimed:
     return outcome
 
 
+def refer(user: str, attempt: int, token: Cursor) -> ClaimRef:
+    """Name a claim of the boot "a1"."""
+    return ClaimRef(namespace=CHAT, user=user, boot="a1", attempt=attempt, token=token)
+
+
 async def look(store: RedisStore, clock: Clock, seconds: float) -> None:
     """Let time pass while leases are watched as they should be."""
     end = clock.now + seconds
@@ -133,6 +138,23 @@ async def test_a_server_that_was_wiped_is_noticed_by_the_first_call(
         assert found.is_rebuilding
         assert found.cursor.generation > before.generation
         assert isinstance(await one.read(CHAT, before, 10), GenerationChanged)
+
+
+@pytest.mark.req("RSTORE-10")
+@trio_test
+async def test_a_write_of_others_that_was_seen_and_lost_is_noticed(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        kept = {key: server.command("DUMP", key) for key in server.command("KEYS", "*")}
+        await claim(other, "bob", 1, "b1")
+        before = await one.count(CHAT)
+        assert before.users == 1
+        server.command("FLUSHALL")
+        for key, value in kept.items():
+            server.command("RESTORE", key, 0, value)
+        found = await one.count(CHAT)
+        assert found.users == 0
+        assert found.cursor.generation > before.cursor.generation
+        assert found.is_rebuilding
 
 
 @pytest.mark.req("RSTORE-56")
@@ -367,7 +389,7 @@ async def test_a_hash_of_others_is_not_taken_for_the_store(server: RedisServer) 
 async def test_without_memory_nothing_is_changed(server: RedisServer) -> None:
     async with two_stores(server) as (one, _):
         token = (await claim(one, "ann", 1)).token
-        ref = ClaimRef(namespace=CHAT, user="ann", boot="a1", attempt=1, token=token)
+        ref = refer("ann", 1, token)
         before = server.command("HGETALL", TAG + "meta")
         server.command("CONFIG", "SET", "maxmemory", "1")
         try:
@@ -434,6 +456,8 @@ async def test_a_lease_that_was_renewed_meanwhile_is_not_ended(server: RedisServ
         ]
         assert await one.renew("a1") is Renewal.RENEWED
         answer = await other._scripts.run("fence", boot, value)
+        assert answer.status == "ALIVE"
+        answer = await other._scripts.run_for(CHAT, "reap", "a1", 10)
         assert answer.status == "ALIVE"
         assert await other.reap("a1") is None
         await look(other, clock, 9.5)
@@ -509,7 +533,7 @@ async def test_a_namespace_without_users_is_forgotten_after_a_day(server: RedisS
         keys = [f"{TAG}ns:{CHAT}:{name}" for name in ("head", "log")]
         token = (await claim(one, "ann", 1)).token
         assert [server.command("PTTL", key) for key in keys] == [-1, -1]
-        ref = ClaimRef(namespace=CHAT, user="ann", boot="a1", attempt=1, token=token)
+        ref = refer("ann", 1, token)
         await one.release(ref, "gone")
         left = [server.command("PTTL", key) for key in keys]
         assert all(86_000_000 < one <= 86_400_000 for one in left)
@@ -815,6 +839,17 @@ async def test_a_namespace_that_cannot_be_used_holds_up_no_other_one(server: Red
         server.command("DEL", f"{TAG}ns:/1:users")
         assert await other.reap("a1") == 0
         assert await other.expired() == []
+
+
+@trio_test
+async def test_those_who_have_left_shorten_no_page(server: RedisServer) -> None:
+    async with two_stores(server) as (one, _):
+        for number, user in enumerate(("ann", "bob", "cyd")):
+            given = await claim(one, user, number)
+            if user != "cyd":
+                await one.release(refer(user, number, given.token), "transport close")
+        page = await one.list_users(CHAT, None, 1)
+        assert list(page.users) == ["cyd"]
 
 
 @trio_test
