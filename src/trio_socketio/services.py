@@ -92,7 +92,7 @@ class ProgramSystem:
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             state=_STATES.get(self._server.state, "starting"),
-            presence_fault="" if presence is None else presence.fault,
+            presence_fault="" if presence is None else presence.fault or presence.trouble,
             lease_left_s=left_s if left_s < inf else None,
         )
 
