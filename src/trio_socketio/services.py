@@ -259,12 +259,15 @@ class Services:
     def _check_presence(self) -> str:
         """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
 
-        Before the server starts, and when it stops, check_server says enough.
+        Before the server starts, and when it stops, check_server says enough; without a connection
+        to Redis, the cluster does (CLUS-18).
         """
         if self._shared is not None and self._shared.settings.fault:
             return self._shared.settings.fault
         if self.presence is None or self._server.state not in ("starting", "serving"):
             return ""
+        if self._shared is not None and self._cluster is not None:
+            return self.presence.fault if self._cluster.redis.connected else ""
         return self.presence.fault
 
     def _create_webhook(self) -> PresenceWebhook | None:
