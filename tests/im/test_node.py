@@ -197,8 +197,8 @@ async def test_an_outage_is_told_once(
         await wait_all_tasks_blocked()
         assert presence.statistics().releasing == 0
         server.stop()
-    assert caplog.text.count("the store does not answer") == 1
-    assert "the store answers again, after 3 failures" in caplog.text
+    assert caplog.text.count("the store does not answer when it is asked to release claims") == 1
+    assert "answers again when it is asked to release claims, after 3 failures" in caplog.text
 
 
 @pytest.mark.req("PRES-56")

@@ -35,6 +35,8 @@ async def confirm(node: "Node", order: "Order", session: "Session | None") -> No
             for _ in range(_PASSES):
                 await trio.lowlevel.checkpoint()
     try:
-        await node.insistence.ask("to confirm", partial(node.store.confirm, order))
+        await node.insistence.ask(
+            "to confirm that clients are out", partial(node.store.confirm, order)
+        )
     except NamespaceUnusable as error:  # it is received, and confirmed, again (LEASE-32)
         node.unusable.note(order.namespace, error)

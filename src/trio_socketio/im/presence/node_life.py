@@ -41,7 +41,8 @@ _GIVING: Final = frozenset((State.SETTLING, State.LEASED))
 class NodeLife:
     """The incarnations of one node, one after the other. protocol/incarnation.py has the table.
 
-    It has 17 attributes, because tasks, the poller and the seats of every namespace meet here.
+    It has 17 attributes and 22 methods, because tasks, the poller and the seats of every namespace
+    meet here.
 
     Args:
         node: has the claims.
@@ -376,7 +377,7 @@ class NodeLife:
         node = self.node
         while True:
             orders = await node.insistence.ask(
-                "for orders", partial(self._store.receive_orders, boot)
+                "whom to put out", partial(self._store.receive_orders, boot)
             )
             told = [(order, node.obey(order)) for order in orders]
             # All at once: else each would wait for the answer, and the client, of the one before.
