@@ -187,6 +187,26 @@ def acl_line() -> str:
     return line
 
 
+@pytest.mark.req("CLUS-19")
+@trio_test
+async def test_a_node_with_other_options_than_the_others_is_told(tmp_path: Path) -> None:
+    identity = '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n[presence]\n'
+    with running_redis() as server:
+        files = {"a": 'outage = "available"\n', "b": 'policy = "reject"\n'}
+        for name, options in files.items():
+            await trio.Path(tmp_path / f"{name}.toml").write_text(identity + options)
+        shared = ("--redis", server.tcp_url, "--config")
+        async with node("a", tmp_path, *shared, str(tmp_path / "a.toml")) as a:
+            await a.wait_port()
+            async with node("b", tmp_path, *shared, str(tmp_path / "b.toml")) as b:
+                await b.wait_logged("node a has outage = 'available', and this one, b, 'strict'")
+                await b.wait_logged("node a has policy = 'newest', and this one, b, 'reject'")
+                await b.wait_port()
+                assert await b.end() == 0
+            assert not any("the same [presence] options" in line for line in a.log)
+            assert await a.end() == 0
+
+
 @pytest.mark.req("CLUS-06", "CLUS-07")
 @trio_test
 async def test_two_nodes_are_one_server_for_clients_and_backends(tmp_path: Path) -> None:

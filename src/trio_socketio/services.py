@@ -386,7 +386,7 @@ class Services:
             await self._cluster.wait_joined()
         if self._shared is not None:
             self._systemd.status("waiting for other settings of Redis")
-            await self._shared.settings.wait_fit()
+            await self._shared.wait_fit()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)
