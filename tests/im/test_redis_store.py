@@ -93,6 +93,24 @@ def refer(user: str, attempt: int, token: Cursor) -> ClaimRef:
     return ClaimRef(namespace=CHAT, user=user, boot="a1", attempt=attempt, token=token)
 
 
+@asynccontextmanager
+async def entering(store: RedisStore, user: str, claimed: Claimed) -> AsyncIterator[trio.Event]:
+    """A client waits for others; the event is set when it has entered, as it must by the end."""
+    entered = trio.Event()
+
+    async def enter() -> None:
+        await store.wait_confirmed(CHAT, user, claimed.awaits)
+        entered.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(enter)
+        for _ in range(3):
+            await store.count(CHAT)
+        yield entered
+        with trio.fail_after(5):
+            await entered.wait()
+
+
 async def look(store: RedisStore, clock: Clock, seconds: float) -> None:
     """Let time pass while leases are watched as they should be."""
     end = clock.now + seconds
@@ -219,16 +237,7 @@ async def test_a_claim_waits_for_the_old_client_though_its_order_was_lost(
         new = await claim(other, "ann", 2, "b1")
         assert new.awaits == (old.token,)
         server.command("FLUSHALL")
-        async with trio.open_nursery() as nursery:
-            entered = trio.Event()
-
-            async def enter() -> None:
-                await other.wait_confirmed(CHAT, "ann", new.awaits)
-                entered.set()
-
-            nursery.start_soon(enter)
-            for _ in range(3):
-                await other.count(CHAT)
+        async with entering(other, "ann", new) as entered:
             assert not entered.is_set()  # the old client has heard of nothing
             assert await one.renew("a1") is await other.renew("b1") is Renewal.REBUILD
             again = await other.reassert(asking("ann", 2, "b1"), new.token)
@@ -243,8 +252,6 @@ async def test_a_claim_waits_for_the_old_client_though_its_order_was_lost(
             assert not entered.is_set()
             (order,) = await one.receive_orders("a1")
             await one.confirm(order)
-            with trio.fail_after(5):
-                await entered.wait()
 
 
 @pytest.mark.req("RSTORE-14")
@@ -271,20 +278,9 @@ async def test_strict_claims_wait_until_all_nodes_have_had_a_lease_to_reassert(
         assert not (await other.count(CHAT)).is_rebuilding
         (order,) = await one.receive_orders("a1")
         assert (order.attempt, order.token, order.reason) == (1, old.token, "replaced")
-        async with trio.open_nursery() as nursery:
-            entered = trio.Event()
-
-            async def enter() -> None:
-                await other.wait_confirmed(CHAT, "ann", new.awaits)
-                entered.set()
-
-            nursery.start_soon(enter)
-            for _ in range(3):
-                await other.count(CHAT)
+        async with entering(other, "ann", new) as entered:
             assert not entered.is_set()
             await one.confirm(order)
-            with trio.fail_after(5):
-                await entered.wait()
         assert await seats(one) == {"ann": ["id-2"]}
 
 
