@@ -102,6 +102,29 @@ async def test_a_node_waits_for_redis_is_ready_with_it_and_not_ready_without(
             assert await node.end() == 0
 
 
+@pytest.mark.req("CLUS-18")
+@trio_test
+async def test_a_node_without_redis_says_once_why_it_is_not_ready(tmp_path: Path) -> None:
+    conf, admin = tmp_path / "conf.toml", free_port()
+    await trio.Path(conf).write_text(
+        '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n'
+        "[presence]\nlease_s = 3\n"
+    )
+    where = ("--admin", f"127.0.0.1:{admin}", "--config", str(conf))
+    with running_redis() as server:
+        async with serving("--redis", server.tcp_url, *where, limit_s=30) as node:
+            await ready(admin)
+            server.stop()
+            told = await ready(admin, "cannot connect")
+            assert told.strip() == "Redis: cannot connect: Connection refused"
+            await node.wait_logged("its lease was not renewed for")
+            told = await ready(admin, "cannot connect")
+            assert told.strip() == "Redis: cannot connect: Connection refused"
+            await trio.to_thread.run_sync(server.start)
+            await ready(admin)
+            assert await node.end() == 0
+
+
 @pytest.mark.req("CLUS-03", "CLUS-08")
 @trio_test
 async def test_a_node_that_waits_for_redis_can_be_stopped(tmp_path: Path) -> None:
@@ -162,6 +185,26 @@ def acl_line() -> str:
         if line.startswith("ACL SETUSER")
     ]
     return line
+
+
+@pytest.mark.req("CLUS-19")
+@trio_test
+async def test_a_node_with_other_options_than_the_others_is_told(tmp_path: Path) -> None:
+    identity = '[identity]\ntokens = [{ user = "ann", token = "for-development" }]\n[presence]\n'
+    with running_redis() as server:
+        files = {"a": 'outage = "available"\n', "b": 'policy = "reject"\n'}
+        for name, options in files.items():
+            await trio.Path(tmp_path / f"{name}.toml").write_text(identity + options)
+        shared = ("--redis", server.tcp_url, "--config")
+        async with node("a", tmp_path, *shared, str(tmp_path / "a.toml")) as a:
+            await a.wait_port()
+            async with node("b", tmp_path, *shared, str(tmp_path / "b.toml")) as b:
+                await b.wait_logged("node a has outage = 'available', and this one, b, 'strict'")
+                await b.wait_logged("node a has policy = 'newest', and this one, b, 'reject'")
+                await b.wait_port()
+                assert await b.end() == 0
+            assert not any("the same [presence] options" in line for line in a.log)
+            assert await a.end() == 0
 
 
 @pytest.mark.req("CLUS-06", "CLUS-07")

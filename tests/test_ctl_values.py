@@ -205,12 +205,13 @@ def test_results_of_other_shapes() -> None:
 
 @pytest.mark.req("CTL-07")
 def test_of_objects_in_a_cell_the_ids_are_shown() -> None:
-    seats = [{"id": "s1", "node": "n", "at": 1.5}, {"id": "s\n2", "node": "n", "at": 2.5}]
+    seats = [{"id": "s1", "node": "n", "at": 1.5}, {"id": "s\n2", "node": "m", "at": 2.5}]
     users = [{"user": "ann", "seats": seats}, {"user": "bob", "seats": []}]
     assert render({"users": users, "next": None}) == (
-        "user  seats\nann   s1, s\\n2\nbob   -\n\nnext  -"
+        "user  seats     seats.node\nann   s1, s\\n2  n, m\nbob   -         -\n\nnext  -"
     )
-    assert '{"node": "n"}' in render([{"user": "ann", "seats": [{"node": "n"}]}])
+    assert '{"at": 1}' in render([{"user": "ann", "seats": [{"at": 1}]}])
+    assert "node" not in render([{"user": "ann", "sockets": [{"id": "s1"}]}])
 
 
 def test_wide_cells_are_cut_to_the_terminal() -> None:

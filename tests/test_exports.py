@@ -243,11 +243,12 @@ PRESENCE = {
         lease_s list_users read reap reassert receive_orders release renew retire snapshot
         wait_confirmed wait_for_more wait_lost written""",
     "Presence": """apply boot end_lost fault has_own_store has_seats is_elsewhere keep_in kick knows
-        note_reason seat seat_by_name seats_clients_of statistics store""",
+        note_reason seat seat_by_name seats_clients_of statistics store trouble""",
     "PresenceOptions": """lease_s linger_s max_bytes max_events maximum namespaces outage policy
         store takeover webhook legacy_records watch check_lingers describe kept_in resolve""",
     "PresenceStatistics": """boot claimed claims events fenced_times is_fenced kicked lease_left_s
-        lingering lost_seats reasserted refused releases_dropped releasing replaced users""",
+        lingering lost_seats reasserted refused releases_dropped releasing replaced unusable
+        users""",
     "PresenceStore": """claim confirm count end_rebuild enroll expired fault get is_shared kick
         lease_s list_users read reap reassert receive_orders release renew retire snapshot
         wait_confirmed wait_for_more wait_lost written""",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.im.mutants import MISTAKES, Mistake, read_module
 from tests.mutants import ROOT, SOURCE, TARGETS, Target
 
 
@@ -16,3 +17,12 @@ def test_a_target_names_what_is_there(target: Target) -> None:
         assert any(list(ROOT.glob(pattern.format(module=name))) for name in names), pattern
     for name in target.others:
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_is_about_code_that_is_there(mistake: Mistake) -> None:
+    """`make mutants` makes them, and runs the tests that must notice.
+
+    It is not beside one of those tests: it would notice every mistake.
+    """
+    mistake.apply(read_module(mistake))

@@ -40,7 +40,7 @@ def test_every_block_is_run() -> None:
         ("redis", "# redis.conf"),
         ("python", "# nodes.py REDIS-URL NAME PORT"),
     ]
-    assert len(ROWS) == 7
+    assert len(ROWS) == 9
 
 
 def settings() -> list[list[str]]:
@@ -66,6 +66,7 @@ async def test_the_nodes_of_the_guide(tmp_path: Path) -> None:
                 memory_is_full,
                 it_is_a_replica,
                 keys_are_foreign,
+                a_namespace_is_foreign,
                 a_node_stands_still,
                 a_node_stops,
             ):
@@ -157,6 +158,19 @@ async def keys_are_foreign(scene: Scene) -> None:
     scene.server.command("DEL", "tsio:{presence#0}:dead")
     if kept is not None:
         scene.server.command("RESTORE", "tsio:{presence#0}:dead", 0, kept)
+
+
+async def a_namespace_is_foreign(scene: Scene) -> None:
+    """Its clients find no seat; the node is ready for those of others."""
+    kept = scene.server.command("DUMP", USERS)
+    scene.server.command("SET", USERS, "not ours")
+    async with open_client(scene.port["a"]) as client:
+        with pytest.raises(ConnectionEnded, match="1012"):
+            await client.connect(CHAT, TOKEN)
+    await scene.check("a", "keys of others are in the place of one namespace")
+    scene.server.command("DEL", USERS)
+    if kept is not None:
+        scene.server.command("RESTORE", USERS, 0, kept)
 
 
 async def a_node_stands_still(scene: Scene) -> None:

@@ -92,7 +92,7 @@ class ProgramSystem:
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             state=_STATES.get(self._server.state, "starting"),
-            presence_fault="" if presence is None else presence.fault,
+            presence_fault="" if presence is None else presence.fault or presence.trouble,
             lease_left_s=left_s if left_s < inf else None,
         )
 
@@ -259,12 +259,15 @@ class Services:
     def _check_presence(self) -> str:
         """Return why no client can get a seat; empty text if they can; see ops.health (CLUS-14).
 
-        Before the server starts, and when it stops, check_server says enough.
+        Before the server starts, and when it stops, check_server says enough; without a connection
+        to Redis, the cluster does (CLUS-18).
         """
         if self._shared is not None and self._shared.settings.fault:
             return self._shared.settings.fault
         if self.presence is None or self._server.state not in ("starting", "serving"):
             return ""
+        if self._shared is not None and self._cluster is not None:
+            return self.presence.fault if self._cluster.redis.connected else ""
         return self.presence.fault
 
     def _create_webhook(self) -> PresenceWebhook | None:
@@ -383,7 +386,7 @@ class Services:
             await self._cluster.wait_joined()
         if self._shared is not None:
             self._systemd.status("waiting for other settings of Redis")
-            await self._shared.settings.wait_fit()
+            await self._shared.wait_fit()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

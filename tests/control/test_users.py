@@ -430,7 +430,10 @@ async def test_a_store_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
             nursery.start_soon(fail)
             error = await here.raw.fail("users.kick", namespace="/chat", users=["ann"])
         assert error["code"] == Code.STORE_UNAVAILABLE
-        assert error["data"] == {"retryable": False, "done": 0, "unknown": ["ann"]}
+        again = {"retryable": True, "retry_after_ms": 1000}
+        assert error["data"] == {**again, "done": 0, "unknown": ["ann"]}
+        kicked = await here.raw.call("users.kick", namespace="/chat", users=["ann"])
+        assert kicked["done"] == 1
 
 
 @WITH_AND_WITHOUT_SEATS

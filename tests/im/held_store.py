@@ -180,7 +180,7 @@ class HeldStore:
             await self._wiped.wait()
 
     async def end_rebuild(self, boot: str) -> None:
-        await trio.lowlevel.checkpoint()
+        await self._stop("end_rebuild before")
         if self._boots[boot][1] == self.epoch:
             self._end_rebuild(boot)
 

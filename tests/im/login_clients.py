@@ -12,7 +12,7 @@ from collections import deque
 from random import Random
 from typing import Final
 
-from tests.im.raw_clients import STUCK_S, UNAVAILABLE, Client, Crowd, Polling, WebSocket
+from tests.im.raw_clients import HUNG_UP, STUCK_S, Client, Crowd, Polling, WebSocket
 
 AT_A_TIME: Final = 40
 """So many users may be about to log in: more would only wait for each other."""
@@ -77,7 +77,7 @@ class Logins:
             return
         if len(inside) > 1:
             return  # one of them polls, and will learn that it is out
-        if not inside and not any(client.why == UNAVAILABLE for client in user.clients):
+        if not inside and not any(client.why == HUNG_UP for client in user.clients):
             self.crowd.complain(f"{user.clients}: none of them is in")
         self._settle(user)
 

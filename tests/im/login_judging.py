@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.im.inside import Stay
-from tests.im.raw_clients import UNAVAILABLE
+from tests.im.raw_clients import HUNG_UP
 
 from trio_socketio.im.presence import Entry, parse_cursor
 
-UNAVAILABLE_PART: Final = 0.01
-"""The part of logins that may be refused because the machine is too busy."""
+HUNG_UP_PART: Final = 0.01
+"""The part of logins that may be put off because the machine is too busy."""
 
 _CLAIMS: Final = frozenset(("online", "moved", "seat_added"))
 
@@ -82,9 +82,9 @@ def judge_clients(outcome: Outcome) -> None:
     for told in (outcome.raw, outcome.official, outcome.barriers):
         outcome.complaints += told.get("complaints", ())
     for told in (outcome.raw, outcome.official):
-        unavailable = told.get("ends", {}).get(UNAVAILABLE, 0)
-        if unavailable > told.get("logins", 0) * UNAVAILABLE_PART:
-            outcome.complaints.append(f"{unavailable} clients got no answer of the store in time")
+        hung_up = told.get("ends", {}).get(HUNG_UP, 0)
+        if hung_up > told.get("logins", 0) * HUNG_UP_PART:
+            outcome.complaints.append(f"{hung_up} clients were hung up on: the store was too late")
 
 
 def judge_log(outcome: Outcome, entries: Sequence[Entry]) -> None:

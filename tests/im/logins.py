@@ -33,11 +33,20 @@ from trio_socketio.socketio.open_server import open_server
 DEFAULTS: Final = (1000, 50, 1)
 
 
-async def run_logins(users: int, logins: int, seed: int = 1) -> Outcome:
-    """Log users in on two servers of this process, and return what that has shown."""
+async def run_logins(
+    users: int, logins: int, seed: int = 1, store: MemoryStore | None = None
+) -> Outcome:
+    """Log users in on two servers of this process, and return what that has shown.
+
+    Args:
+        users: how many.
+        logins: of each.
+        seed: of the dice.
+        store: that the servers share; None means a new one.
+    """
     need_descriptors(users * 8 + 500)
     outcome = Outcome()
-    store, inside = MemoryStore(), Inside()
+    store, inside = MemoryStore() if store is None else store, Inside()
     reader = Reader(store, CHAT, page=500)
     one, other = _create(store, inside), _create(store, inside)
     async with (

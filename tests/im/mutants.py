@@ -30,7 +30,10 @@ GROUPS: Final = "im/presence/groups.py"
 TURNS: Final = "protocol/presence_turns.py"
 LOG_READER: Final = "im/presence/log_reader.py"
 SUBSCRIPTION: Final = "im/presence/subscription.py"
+LUA: Final = "im/presence/lua/"
 STORE: Final = "tests/im/test_presence_store.py"
+MODEL: Final = f"{STORE}::test_the_store_on_redis_against_the_model"
+REDIS_STORE: Final = "tests/im/test_redis_store.py"
 NODES: Final = "tests/im/test_feed_nodes.py"
 SHARED: Final = "tests/im/test_feed_shared.py"
 FOLLOWING: Final = "tests/im/test_feed_machine.py"
@@ -47,7 +50,7 @@ class Mistake:
 
     Args:
         name: what is wrong then.
-        path: of the module, below SOURCE.
+        path: of the module or script, below SOURCE.
         old: occurs there once.
         new: stands there instead.
         tests: those that must notice.
@@ -347,9 +350,30 @@ MISTAKES: Final = (
     Mistake(
         "a rebuild without an end",
         LIFE,
-        "partial(self._store.end_rebuild, boot)",
-        "trio.lowlevel.checkpoint",
+        "            await self._store.end_rebuild(boot)\n",
+        "            await trio.lowlevel.checkpoint()\n",
         LEASING,
+    ),
+    Mistake(
+        "a rebuild that ends although claims were lost once more",
+        LIFE,
+        "        if losses == self.losses:\n",
+        "        if True:\n",
+        LEASING,
+    ),
+    Mistake(
+        "a renewal that counts although its answer was read after the fence",
+        LIFE,
+        "        if self._clock() >= self._fence.at:  #",
+        "        if False:  #",
+        LEASING,
+    ),
+    Mistake(
+        "an answer to an earlier boot that a claim taken anew takes over",
+        NODE,
+        "        if boot != self.boot:\n            claim.is_unsure",
+        "        if False:\n            claim.is_unsure",
+        "tests/im/test_node.py",
     ),
     Mistake(
         "lost nodes that nobody looks for",
@@ -501,6 +525,125 @@ MISTAKES: Final = (
         "            self._reporting.cancel()\n",
         "            return\n",
         "tests/im/test_webhook_nodes.py",
+    ),
+    Mistake(
+        "a store that does not notice lost writes of others",
+        LUA + "begin.lua",
+        "    return seen.revision > revision or wrote > by_revision\n",
+        "    return wrote > by_revision\n",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a store that does not notice its own lost writes",
+        LUA + "begin.lua",
+        "    return seen.revision > revision or wrote > by_revision\n",
+        "    return seen.revision > revision\n",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a command of a lost connection that is carried out",
+        LUA + "begin.lua",
+        "if connection < by_connection then\n",
+        "if false then\n",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a namespace whose beginning may be lost",
+        LUA + "namespace.lua",
+        "  write() --",
+        "  --",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a claim that waits for nobody in a rebuild",
+        LUA + "changing.lua",
+        "  if rebuilding == 1 then -- clients may",
+        "  if false then -- clients may",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a client that is online without a seat",
+        LUA + "changing.lua",
+        "    redis.call('HDEL', USERS, user)\n",
+        "",
+        MODEL,
+    ),
+    Mistake(
+        "a name that stays in the list",
+        LUA + "changing.lua",
+        "  redis.call('ZREM', NAMES, user)\n",
+        "",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a claim in Redis without a lease",
+        LUA + "claim.lua",
+        "if not is_alive(boot) then -- PRES-21",
+        "if false then",
+        MODEL,
+    ),
+    Mistake(
+        "a claim in Redis whose node waits no more",
+        LUA + "claim.lua",
+        "if deadline > 0 and milliseconds() > deadline then",
+        "if false then",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a takeover in Redis that tells the old node nothing",
+        LUA + "claim.lua",
+        "  order(user, orders, {generation, seat[1]}, seat[2], seat[3], reason)\n",
+        "",
+        MODEL,
+    ),
+    Mistake(
+        "a release in Redis without a comparison",
+        LUA + "release.lua",
+        "  if seat[2] == boot and meant then\n",
+        "  if seat[2] == boot then\n",
+        MODEL,
+    ),
+    Mistake(
+        "a lease that is ended although it was renewed",
+        LUA + "fence.lua",
+        " or (value ~= '' and current ~= value) then",
+        " then",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a living node that is reaped",
+        LUA + "reap.lua",
+        "if is_alive(boot) then\n",
+        "if false then\n",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a later login that loses to a claim taken anew",
+        LUA + "reassert.lua",
+        "  return first < before[1] or",
+        "  return true or",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a kicked client that comes back with its node",
+        LUA + "reassert.lua",
+        "-- RSTORE-54\n",
+        "\n  was_kicked = false\n",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a rebuild that ends while a node is at it",
+        LUA + "settle.lua",
+        "    if flag == 1 then",
+        "    if false then",
+        REDIS_STORE,
+    ),
+    Mistake(
+        "a rebuild that an answer of before has ended",
+        LUA + "rebuilt.lua",
+        "if counter and done == epoch then",
+        "if counter then",
+        REDIS_STORE,
     ),
 )
 

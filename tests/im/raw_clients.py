@@ -17,8 +17,11 @@ from typing import Any, Final
 CHAT: Final = "/chat"
 LATE_S: Final = 5.0
 STUCK_S: Final = 20.0
-UNAVAILABLE: Final = "refused: presence unavailable"
-"""Why a client is out if the store has not answered in time, on a machine that is too busy."""
+RESTART: Final = 1012
+"""The WebSocket close code "service restart"."""
+HUNG_UP: Final = "hung up on for now"
+"""Why a client is out if the store has not answered in time, on a machine that is too busy. It is
+not answered, so that it comes again by itself (JOIN-39)."""
 
 _UPGRADE: Final = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -176,6 +179,7 @@ class WebSocket:
     def __init__(self, crowd: Crowd, client: "Client", port: int) -> None:
         self._line = Line(crowd, client, port)
         self._has_opened = False
+        self._close_code = 0
         self._line.send(_UPGRADE.encode())
 
     def send(self, packet: str) -> None:
@@ -200,9 +204,19 @@ class WebSocket:
                 length, begin = int.from_bytes(data[2:4], "big"), 4
             if len(data) < begin + length:
                 break
-            packets.append("1" if data[0] == 0x88 else data[begin : begin + length].decode())
+            is_close = data[0] == 0x88
+            body = data[begin : begin + length]
             del data[: begin + length]
+            if is_close:
+                self._close_code = int.from_bytes(body[:2], "big")
+            packets.append("1" if is_close else body.decode())
         return packets
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether the server has closed it in the way after which clients connect again."""
+        # A server that hangs up before it has sent the answer to the upgrade sends nothing at all.
+        return self._close_code == RESTART or not self._has_opened
 
     @property
     def is_open(self) -> bool:
@@ -216,6 +230,7 @@ class Polling:
     """Packets on long-polling: one connection for GETs, another one for POSTs."""
 
     is_strict = False
+    may_come_again = True  # whatever the server does to the connection
 
     def __init__(self, crowd: Crowd, client: "Client", port: int) -> None:
         self._gets, self._posts = Line(crowd, client, port), Line(crowd, client, port)
@@ -345,7 +360,11 @@ class Client:
             return
         for packet in self.transport.read():
             self._take(packet)
-        if not self.transport.is_open and self.state != "out":
+        if self.transport.is_open or self.state == "out":
+            return
+        if self.state == "coming" and self.transport.may_come_again:
+            self._end(HUNG_UP)
+        else:
             self._crowd.complain(f"{self}: the server has closed it")
             self._end("closed")
 

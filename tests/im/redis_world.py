@@ -4,13 +4,12 @@ Several stores share the server, each with a connection of its own, as nodes do.
 the same one; what is not about a boot goes to one after the other.
 """
 
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Final
 
 import trio
-from tests.im.store_world import LEASE_S, TIMEOUT_S
+from tests.im.store_world import LEASE_S, TrioThread
 from tests.redis_server import RedisServer
 
 from trio_socketio.im.presence.redis_store import RedisStore
@@ -144,44 +143,18 @@ class RedisWorld:
         self.now = 1000.0
         self._server = server
         self._saved: dict[bytes, tuple[bytes, int]] = {}
-        self._ready = threading.Event()
         server.command("FLUSHALL")
-        self._thread = threading.Thread(target=trio.run, args=(self._main,), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(TIMEOUT_S)
+        self._thread = TrioThread()
+        self.do, self.close = self._thread.do, self._thread.close
+        self.do(self._open)
 
-    async def _main(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._over = trio.Event()
-        async with trio.open_nursery() as self._nursery:
-            stores = []
-            for _ in range(STORES):
-                redis = Redis(RedisOptions(url=self._server.url))
-                await self._nursery.start(redis.run)
-                stores.append(RedisStore(redis, lease_s=LEASE_S, clock=lambda: self.now))
-            self.stores = stores
-            self.store = SpreadStore(stores)
-            self._ready.set()
-            await self._over.wait()
-            self._nursery.cancel_scope.cancel()
-
-    def do(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-        done: list[Any] = []
-        ended = threading.Event()
-
-        async def run() -> None:
-            try:
-                done.append(await function(*arguments))
-            except BaseException as error:
-                done.append(error)
-            finally:
-                ended.set()
-
-        self._token.run_sync_soon(lambda: self._nursery.start_soon(run))
-        assert ended.wait(TIMEOUT_S), "the store hangs"
-        if isinstance(done[0], BaseException):
-            raise done[0]
-        return done[0]
+    async def _open(self) -> None:
+        self.stores = []
+        for _ in range(STORES):
+            redis = Redis(RedisOptions(url=self._server.url))
+            await self._thread.nursery.start(redis.run)
+            self.stores.append(RedisStore(redis, lease_s=LEASE_S, clock=lambda: self.now))
+        self.store = SpreadStore(self.stores)
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, while all nodes look at the leases of the others as they should."""
@@ -225,8 +198,3 @@ class RedisWorld:
 
     def wipe(self) -> None:
         self._server.command("FLUSHALL")
-
-    def close(self) -> None:
-        self._token.run_sync_soon(self._over.set)
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()

@@ -34,12 +34,18 @@ class StoreWorld(Protocol):
         """End the thread."""
 
 
-class MemoryWorld:
-    """A MemoryStore under a mock clock."""
+class TrioThread:
+    """A thread with a trio run that waits for work.
 
-    def __init__(self, make: Callable[[], PresenceStore] | None = None) -> None:
-        self.store: PresenceStore = make() if make else MemoryStore(lease_s=LEASE_S)
-        self._clock = MockClock()
+    Args:
+        clock: of the run; None means the real one.
+
+    Attributes:
+        nursery: for tasks that go on until the end.
+    """
+
+    def __init__(self, clock: MockClock | None = None) -> None:
+        self._clock = clock
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)  # it may hang
         self._thread.start()
@@ -51,10 +57,10 @@ class MemoryWorld:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._over = trio.Event()
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as self.nursery:
             self._ready.set()
             await self._over.wait()
-            self._nursery.cancel_scope.cancel()
+            self.nursery.cancel_scope.cancel()
 
     def do(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         done: list[Any] = []
@@ -68,11 +74,31 @@ class MemoryWorld:
             finally:
                 ended.set()
 
-        self._token.run_sync_soon(lambda: self._nursery.start_soon(run))
+        self._token.run_sync_soon(lambda: self.nursery.start_soon(run))
         assert ended.wait(TIMEOUT_S), "the store hangs"
         if isinstance(done[0], BaseException):
             raise done[0]
         return done[0]
+
+    def close(self) -> None:
+        self._token.run_sync_soon(self._over.set)
+        self._thread.join(TIMEOUT_S)
+        assert not self._thread.is_alive()
+
+
+class MemoryWorld:
+    """A MemoryStore under a mock clock."""
+
+    def __init__(self, make: Callable[[], PresenceStore] | None = None) -> None:
+        self.store: PresenceStore = make() if make else MemoryStore(lease_s=LEASE_S)
+        self._clock = MockClock()
+        self._thread = TrioThread(self._clock)
+        self.do, self.close = self._thread.do, self._thread.close
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Of the thread."""
+        return self._thread.nursery
 
     async def advance(self, seconds: float) -> None:
         self._clock.jump(seconds)
@@ -91,8 +117,3 @@ class MemoryWorld:
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         return has_ended
-
-    def close(self) -> None:
-        self._token.run_sync_soon(self._over.set)
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()

@@ -133,7 +133,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.feed = Feed(self.store)
-        await self.thread._nursery.start(self.feed.run)
+        await self.thread.nursery.start(self.feed.run)
         self.crowd = Crowd(self.store)
         await self._begin_log()
 

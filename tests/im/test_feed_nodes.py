@@ -66,7 +66,9 @@ class NodesMachine(FeedMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "thread"):  # what is left of nodes ends in time
-            self.thread._token.run_sync_soon(setattr, self.thread._clock, "autojump_threshold", 0)
+            self.thread._thread._token.run_sync_soon(
+                setattr, self.thread._clock, "autojump_threshold", 0
+            )
         super().teardown()
 
     def next_boot(self) -> str:
@@ -109,7 +111,7 @@ class NodesMachine(FeedMachine):
             self.share.table.tell = lambda place: None  # type: ignore[method-assign]  # nobody hears
         self.nodes = [Node(self), Node(self)]
         for node in self.nodes:
-            await self.thread._nursery.start(node.run)
+            await self.thread.nursery.start(node.run)
         self.crowd = Crowd(self.store)
         await self._begin_log()
 
@@ -157,7 +159,7 @@ class NodesMachine(FeedMachine):
                 one.is_gone = True
         node.scope.cancel()
         self.nodes[self.nodes.index(node)] = new = Node(self)
-        await self.thread._nursery.start(new.run)
+        await self.thread.nursery.start(new.run)
 
     async def _fence(self, node: Node) -> None:
         self._note_doubt(node)

@@ -250,6 +250,17 @@ async def test_members_on_every_node_are_told_that_the_position_is_lost(
         assert a.feed.statistics().groups == 1
 
 
+async def lose_position(store: Restartable, crowd: Crowd, active: "Member") -> None:
+    """Have a group acknowledge something, and then the store lose its log."""
+    await crowd.churn(3)
+    await wait_all_tasks_blocked()
+    await active.ack(2)
+    await trio.sleep(2 * POLL_S)
+    store.restart()
+    await crowd.start()
+    await wait_all_tasks_blocked()
+
+
 @pytest.mark.req("FEED-31")
 @trio_test
 async def test_members_are_told_even_if_the_group_has_begun_anew(
@@ -259,13 +270,7 @@ async def test_members_are_told_even_if_the_group_has_begun_anew(
     async with two_nodes(store) as (share, crowd, a, b):
         share.table.tell = lambda place: None  # type: ignore[method-assign]  # b looks later
         active, waiting = await a.join(), await b.join()
-        await crowd.churn(3)
-        await wait_all_tasks_blocked()
-        await active.ack(2)
-        await trio.sleep(2 * POLL_S)
-        store.restart()
-        await crowd.start()
-        await wait_all_tasks_blocked()
+        await lose_position(store, crowd, active)
         assert active.notices[-1]["error"]["code"] == Code.GENERATION_CHANGED
         again = await a.join(await crowd.head())
         assert again.is_active, "before the other node has looked"
@@ -284,13 +289,7 @@ async def test_who_subscribes_is_refused_while_the_log_cannot_be_read(
     async with two_nodes(store) as (share, crowd, a, b):
         share.table.tell = lambda place: None  # type: ignore[method-assign]  # b looks later
         active, waiting = await a.join(), await b.join()
-        await crowd.churn(3)
-        await wait_all_tasks_blocked()
-        await active.ack(2)
-        await trio.sleep(2 * POLL_S)
-        store.restart()
-        await crowd.start()
-        await wait_all_tasks_blocked()
+        await lose_position(store, crowd, active)
         await a.join(await crowd.head())
         store.is_away = True
         with trio.fail_after(5), pytest.raises(ControlError, match="the log is away") as caught:

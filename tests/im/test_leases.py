@@ -17,7 +17,7 @@ from trio_socketio.im.presence import MemoryStore, Presence
 from trio_socketio.im.presence.lease_keeping import margin
 from trio_socketio.im.presence.node_life import CLOSE_S
 from trio_socketio.im.presence.seats import STORE_S
-from trio_socketio.protocol.presence_claims import ClaimRequest, Fenced, Order
+from trio_socketio.protocol.presence_claims import ClaimRequest, Fenced, Order, Renewal
 from trio_socketio.socketio.server import Server
 
 LEASE_S = 10.0
@@ -268,6 +268,33 @@ async def test_a_program_that_stood_still_is_told_so(
         await check_rest(world)
     (told,) = [one for one in caplog.messages if "closed with 1012" in one]
     assert "the program stood still (the handler of 'x' took 20 s)" in told
+
+
+@pytest.mark.req("LEASE-06", "LEASE-10")
+@pytest.mark.parametrize("outage", ["strict", "available"])
+@trio_test
+async def test_a_renewal_whose_answer_is_read_after_the_fence_comes_too_late(
+    outage: str, mock_clock: MockClock
+) -> None:
+    async with running(count=1, outage=outage) as world:
+        presence, line = world.presences[0], world.lines[0]
+        ann = await world.come(0, HERE, "ann")
+        stands_still_s = [FENCE_S - 2]
+
+        async def renew(boot: str) -> Renewal:
+            outcome = await world.store.renew(boot)
+            if stands_still_s:  # when the answer has arrived
+                mock_clock.jump(stands_still_s.pop())
+            return outcome
+
+        vars(line)["renew"] = renew
+        await wait(world, mock_clock, LEASE_S / 3 + STEP_S)
+        assert not stands_still_s
+        assert presence.statistics().fenced_times == 1
+        assert ann.is_in == (outage == "available")
+        await wait(world, mock_clock, 1)
+        assert not presence.statistics().is_fenced
+        await check_rest(world)
 
 
 @pytest.mark.req("LEASE-10", "LEASE-11")
@@ -601,6 +628,31 @@ async def test_a_claim_that_was_asked_for_before_a_loss_is_not_lost(
         world.store.let_all_go()
         await world.settle()
         assert ann.is_in
+        await check_rest(world)
+
+
+@pytest.mark.req("LEASE-34")
+@trio_test
+async def test_a_rebuild_does_not_end_when_claims_were_lost_once_more(
+    mock_clock: MockClock,
+) -> None:
+    async with running() as world:
+        old = await world.come(0, HERE, "ann")
+        world.store.hold.add("end_rebuild before")
+        await world.wipe()
+        said = list(world.store.held)
+        assert len(said) == 2, "both nodes are saying that all is known"
+        world.store.hold = {"reassert before"}
+        await world.wipe()
+        for held in said:
+            world.store.let_go(held, fails=True)
+        await wait(world, mock_clock, 1)
+        new = await world.come(1, HERE, "ann")
+        assert new.told == [], "as nobody knows of the old one yet"
+        world.store.let_all_go()
+        await world.settle()
+        assert new.is_in
+        assert not old.is_in
         await check_rest(world)
 
 

@@ -1,9 +1,16 @@
 """Users who log in again and again; `make logins` is the long form."""
 
+from collections import Counter
+
 import pytest
 from tests.im.logins import run_logins
 from tests.im.node_logins import run_over_nodes
+from tests.im.raw_clients import HUNG_UP
 from trio.testing import trio_test
+
+from trio_socketio.im.presence import MemoryStore
+from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.protocol.presence_claims import Claimed, ClaimRequest, Fenced, Taken
 
 USERS, LOGINS = 120, 14
 NODES, FEWER_USERS, FEWER_LOGINS, ROUNDS = 3, 40, 5, 12
@@ -31,3 +38,29 @@ async def test_users_have_one_session_each_over_three_nodes() -> None:
     assert outcome.official["entered"] == FEWER_USERS // 10 * FEWER_LOGINS
     assert len(outcome.barriers["rounds"]) == 3 * ROUNDS
     assert outcome.barriers["ends"]["refused: session replaced"] > 0  # they did meet
+
+
+class Failing(MemoryStore):
+    """A store that does not answer the third claim of each user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = Counter[str]()
+
+    async def claim(self, request: ClaimRequest) -> Claimed | Taken | Fenced:
+        self.asked[request.user] += 1
+        if self.asked[request.user] == 3:
+            raise StoreUnavailable("this claim is one of those that fail")
+        return await super().claim(request)
+
+
+@pytest.mark.req("JOIN-39")
+@pytest.mark.alone
+@trio_test
+async def test_clients_of_every_kind_are_hung_up_on_while_the_store_is_away() -> None:
+    outcome = await run_logins(FEWER_USERS, FEWER_LOGINS, store=Failing())
+    assert outcome.official["ends"] == {HUNG_UP: FEWER_USERS // 10}
+    # Others leave before they are answered, or break their connection.
+    assert outcome.raw["ends"][HUNG_UP] > FEWER_USERS // 2
+    assert len(outcome.complaints) == 2, str(outcome)
+    assert all("were hung up on" in one for one in outcome.complaints), "nothing else is wrong"

@@ -19,8 +19,11 @@ from trio_socketio.im.presence import (
     PresenceStore,
     SeatOptions,
 )
+from trio_socketio.im.presence.node import Node
 from trio_socketio.im.presence.node_life import CLOSE_S
-from trio_socketio.protocol.presence_claims import Claimed, ClaimRequest, Fenced
+from trio_socketio.protocol.claim_life import Input
+from trio_socketio.protocol.presence_claims import Claimed, ClaimRef, ClaimRequest, Fenced
+from trio_socketio.protocol.presence_cursor import Cursor
 
 LEASE_S = 9.0
 
@@ -169,6 +172,7 @@ class _Namespace:
 class _Socket:
     namespace = _Namespace()
     public_id = "x"
+    session = None
 
 
 @trio_test
@@ -193,8 +197,8 @@ async def test_an_outage_is_told_once(
         await wait_all_tasks_blocked()
         assert presence.statistics().releasing == 0
         server.stop()
-    assert caplog.text.count("the store does not answer") == 1
-    assert "the store answers again, after 3 failures" in caplog.text
+    assert caplog.text.count("the store does not answer when it is asked to release claims") == 1
+    assert "answers again when it is asked to release claims, after 3 failures" in caplog.text
 
 
 @pytest.mark.req("PRES-56")
@@ -220,6 +224,45 @@ async def test_the_log_says_why_a_client_that_did_not_come_back_was_lost(
         assert isinstance(found, Entries)
         assert [entry.reason for entry in found.entries] == ["ping timeout"]
         server.stop()
+
+
+class _Restarted(MemoryStore):
+    """Takes claims anew, and when its answer is there, the boot of the node has just ended."""
+
+    node: Node
+    next_boot: str
+    released = 0
+
+    async def reassert(self, request: ClaimRequest, token: Cursor) -> Claimed:
+        await trio.lowlevel.checkpoint()
+        self.node.end_claims(all_of_them=not self.next_boot)
+        self.node.boot = self.next_boot
+        other = Cursor(token.generation, 7)
+        return Claimed(token=Cursor(token.generation, 8), orders=(), awaits=(other,))
+
+    async def release(self, ref: ClaimRef, reason: str) -> Fenced:
+        await trio.lowlevel.checkpoint()
+        self.released += 1
+        return Fenced()
+
+
+@pytest.mark.req("LEASE-35")
+@pytest.mark.parametrize("next_boot", ["", "second"])
+@trio_test
+async def test_an_answer_to_an_earlier_boot_changes_nothing(next_boot: str) -> None:
+    store = _Restarted()
+    node = store.node = Node(store, "a")
+    node.boot, store.next_boot = "first", next_boot
+    socket: Any = _Socket()
+    kept = node.begin_claim(socket, "ann", SeatOptions())
+    node.note_claimed(kept, Claimed(token=Cursor(1, 1), orders=(), awaits=()))
+    kept.leave_step()
+    kept.move(Input.ENTERED)
+    await node.reassert(kept)
+    assert kept.awaits == (), "whom the store named to the earlier boot"
+    assert not kept.is_unsure
+    assert node.claims.tally.reasserted == 0
+    assert not store.released, "it ends with the lease"
 
 
 def test_nobody_gets_a_seat_while_the_server_does_not_serve() -> None:

@@ -43,7 +43,7 @@ class OutageMachine(SessionMachine):
         self.takeover = takeover
         self.outage = outage
         self.world = SeatWorld(takeover=takeover, linger_s=linger_s, lease_s=LEASE_S, outage=outage)
-        self.thread.do(self.world.start, self.thread._nursery)
+        self.thread.do(self.world.start, self.thread.nursery)
 
     async def _check(self) -> None:
         await self.world.settle()

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.im.mutants import MISTAKES, Mistake, read_module
 from tests.im.presence_machine import PresenceMachine
 from tests.im.redis_world import RedisWorld
 from tests.im.store_world import MemoryWorld, StoreWorld
@@ -36,9 +35,3 @@ def test_the_store_on_redis_against_the_model(redis_server: RedisServer) -> None
 
     run = settings(max_examples=15, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(RedisMachine, settings=run)
-
-
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-def test_a_mistake_is_about_code_that_is_there(mistake: Mistake) -> None:
-    """`make mutants` makes them, and runs the tests that must notice."""
-    mistake.apply(read_module(mistake))

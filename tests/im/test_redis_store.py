@@ -88,6 +88,29 @@ async def claim(store: RedisStore, *arguments: Any, **changes: Any) -> Claimed:
     return outcome
 
 
+def refer(user: str, attempt: int, token: Cursor) -> ClaimRef:
+    """Name a claim of the boot "a1"."""
+    return ClaimRef(namespace=CHAT, user=user, boot="a1", attempt=attempt, token=token)
+
+
+@asynccontextmanager
+async def entering(store: RedisStore, user: str, claimed: Claimed) -> AsyncIterator[trio.Event]:
+    """A client waits for others; the event is set when it has entered, as it must by the end."""
+    entered = trio.Event()
+
+    async def enter() -> None:
+        await store.wait_confirmed(CHAT, user, claimed.awaits)
+        entered.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(enter)
+        for _ in range(3):
+            await store.count(CHAT)
+        yield entered
+        with trio.fail_after(5):
+            await entered.wait()
+
+
 async def look(store: RedisStore, clock: Clock, seconds: float) -> None:
     """Let time pass while leases are watched as they should be."""
     end = clock.now + seconds
@@ -133,6 +156,39 @@ async def test_a_server_that_was_wiped_is_noticed_by_the_first_call(
         assert found.is_rebuilding
         assert found.cursor.generation > before.generation
         assert isinstance(await one.read(CHAT, before, 10), GenerationChanged)
+
+
+@pytest.mark.req("RSTORE-10")
+@trio_test
+async def test_a_write_of_others_that_was_seen_and_lost_is_noticed(server: RedisServer) -> None:
+    async with two_stores(server) as (one, other):
+        kept = {key: server.command("DUMP", key) for key in server.command("KEYS", "*")}
+        await claim(other, "bob", 1, "b1")
+        before = await one.count(CHAT)
+        assert before.users == 1
+        server.command("FLUSHALL")
+        for key, value in kept.items():
+            server.command("RESTORE", key, 0, value)
+        found = await one.count(CHAT)
+        assert found.users == 0
+        assert found.cursor.generation > before.cursor.generation
+        assert found.is_rebuilding
+
+
+@pytest.mark.req("RSTORE-56")
+@trio_test
+async def test_a_lost_namespace_in_which_nothing_was_written_gets_a_later_generation(
+    server: RedisServer,
+) -> None:
+    async with two_stores(server) as (one, other):
+        kept = {key: server.command("DUMP", key) for key in server.command("KEYS", "*")}
+        await one.count("/first")
+        before = (await other.count(CHAT)).cursor
+        server.command("FLUSHALL")
+        for key, value in kept.items():
+            server.command("RESTORE", key, 0, value)
+        assert (await one.count(CHAT)).cursor.generation > before.generation
+        assert await other.renew("b1") is Renewal.REBUILD
 
 
 @pytest.mark.req("RSTORE-11")
@@ -181,16 +237,7 @@ async def test_a_claim_waits_for_the_old_client_though_its_order_was_lost(
         new = await claim(other, "ann", 2, "b1")
         assert new.awaits == (old.token,)
         server.command("FLUSHALL")
-        async with trio.open_nursery() as nursery:
-            entered = trio.Event()
-
-            async def enter() -> None:
-                await other.wait_confirmed(CHAT, "ann", new.awaits)
-                entered.set()
-
-            nursery.start_soon(enter)
-            for _ in range(3):
-                await other.count(CHAT)
+        async with entering(other, "ann", new) as entered:
             assert not entered.is_set()  # the old client has heard of nothing
             assert await one.renew("a1") is await other.renew("b1") is Renewal.REBUILD
             again = await other.reassert(asking("ann", 2, "b1"), new.token)
@@ -205,8 +252,6 @@ async def test_a_claim_waits_for_the_old_client_though_its_order_was_lost(
             assert not entered.is_set()
             (order,) = await one.receive_orders("a1")
             await one.confirm(order)
-            with trio.fail_after(5):
-                await entered.wait()
 
 
 @pytest.mark.req("RSTORE-14")
@@ -233,20 +278,9 @@ async def test_strict_claims_wait_until_all_nodes_have_had_a_lease_to_reassert(
         assert not (await other.count(CHAT)).is_rebuilding
         (order,) = await one.receive_orders("a1")
         assert (order.attempt, order.token, order.reason) == (1, old.token, "replaced")
-        async with trio.open_nursery() as nursery:
-            entered = trio.Event()
-
-            async def enter() -> None:
-                await other.wait_confirmed(CHAT, "ann", new.awaits)
-                entered.set()
-
-            nursery.start_soon(enter)
-            for _ in range(3):
-                await other.count(CHAT)
+        async with entering(other, "ann", new) as entered:
             assert not entered.is_set()
             await one.confirm(order)
-            with trio.fail_after(5):
-                await entered.wait()
         assert await seats(one) == {"ann": ["id-2"]}
 
 
@@ -351,7 +385,7 @@ async def test_a_hash_of_others_is_not_taken_for_the_store(server: RedisServer) 
 async def test_without_memory_nothing_is_changed(server: RedisServer) -> None:
     async with two_stores(server) as (one, _):
         token = (await claim(one, "ann", 1)).token
-        ref = ClaimRef(namespace=CHAT, user="ann", boot="a1", attempt=1, token=token)
+        ref = refer("ann", 1, token)
         before = server.command("HGETALL", TAG + "meta")
         server.command("CONFIG", "SET", "maxmemory", "1")
         try:
@@ -418,6 +452,8 @@ async def test_a_lease_that_was_renewed_meanwhile_is_not_ended(server: RedisServ
         ]
         assert await one.renew("a1") is Renewal.RENEWED
         answer = await other._scripts.run("fence", boot, value)
+        assert answer.status == "ALIVE"
+        answer = await other._scripts.run_for(CHAT, "reap", "a1", 10)
         assert answer.status == "ALIVE"
         assert await other.reap("a1") is None
         await look(other, clock, 9.5)
@@ -493,7 +529,7 @@ async def test_a_namespace_without_users_is_forgotten_after_a_day(server: RedisS
         keys = [f"{TAG}ns:{CHAT}:{name}" for name in ("head", "log")]
         token = (await claim(one, "ann", 1)).token
         assert [server.command("PTTL", key) for key in keys] == [-1, -1]
-        ref = ClaimRef(namespace=CHAT, user="ann", boot="a1", attempt=1, token=token)
+        ref = refer("ann", 1, token)
         await one.release(ref, "gone")
         left = [server.command("PTTL", key) for key in keys]
         assert all(86_000_000 < one <= 86_400_000 for one in left)
@@ -799,6 +835,17 @@ async def test_a_namespace_that_cannot_be_used_holds_up_no_other_one(server: Red
         server.command("DEL", f"{TAG}ns:/1:users")
         assert await other.reap("a1") == 0
         assert await other.expired() == []
+
+
+@trio_test
+async def test_those_who_have_left_shorten_no_page(server: RedisServer) -> None:
+    async with two_stores(server) as (one, _):
+        for number, user in enumerate(("ann", "bob", "cyd")):
+            given = await claim(one, user, number)
+            if user != "cyd":
+                await one.release(refer(user, number, given.token), "transport close")
+        page = await one.list_users(CHAT, None, 1)
+        assert list(page.users) == ["cyd"]
 
 
 @trio_test

@@ -25,7 +25,7 @@ from trio_socketio import (
 from trio_socketio.engine.session import Session
 from trio_socketio.errors import OptionError
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
-from trio_socketio.im.presence.node_life import LEAVES_S
+from trio_socketio.im.presence.confirming import LEAVES_S
 
 REPLACED = ("event", "session/replaced", {"reason": "replaced"})
 KICKED = ("event", "session/replaced", {"reason": "kicked"})

@@ -54,7 +54,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.here = namespace
         self.takeover = takeover
         self.world = SeatWorld(takeover=takeover, linger_s=linger_s)
-        self.thread.do(self.world.start, self.thread._nursery)
+        self.thread.do(self.world.start, self.thread.nursery)
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
         found = self.thread.do(function, *arguments)

@@ -6,9 +6,36 @@ import pytest
 from tests.im.test_leases import HERE, LEASE_S, check_rest, end_lease, running, wait
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import Server
+from trio_socketio.im.presence import Presence
+from trio_socketio.im.presence.metrics import PresenceCollector
 from trio_socketio.im.presence.put_aside import PAUSE_S
 
 OTHER = "/many"
+
+
+def measure(presence: Presence, server: Server) -> float:
+    """Return how many namespaces cannot be used, as the metrics tell it."""
+    collected = PresenceCollector(presence, server).collect()
+    (metric,) = [one for one in collected if one.name == "tsio_presence_unusable_namespaces"]
+    return float(metric.samples[0].value)
+
+
+@pytest.mark.req("LEASE-36", "LEASE-37")
+@trio_test
+async def test_a_node_is_ready_for_the_namespaces_that_can_be_used(mock_clock: MockClock) -> None:
+    async with running(count=1) as world:
+        presence, server = world.presences[0], world.servers[0]
+        world.store.unusable.add(HERE)
+        assert (await world.come(0, HERE, "ann")).is_cut_off
+        assert (await world.come(0, OTHER, "bob")).is_in
+        assert presence.fault == "", "all nodes have the same store"
+        assert HERE in presence.trouble
+        assert measure(presence, server) == 1
+        world.store.unusable.clear()
+        await wait(world, mock_clock, 2 * PAUSE_S + 0.5)
+        assert presence.trouble == ""
+        assert measure(presence, server) == 0
 
 
 @pytest.mark.req("LEASE-32")
@@ -28,18 +55,18 @@ async def test_releases_of_other_namespaces_go_on(
         assert await world.seats(OTHER) == {}
         assert set(await world.seats(HERE)) == {"ann", "cyd"}
         assert presence.statistics().releasing == 2
-        assert HERE in presence.fault
+        assert HERE in presence.trouble
         asked = world.lines[0].asked["release"]
         await wait(world, mock_clock, 4 * PAUSE_S)
         assert world.lines[0].asked["release"] == asked, "its records are read instead"
         assert world.lines[0].asked["get"] == 4
-        assert HERE in presence.fault
+        assert HERE in presence.trouble
         world.store.unusable.clear()
         await wait(world, mock_clock, PAUSE_S + 0.5)
         assert await world.seats(HERE) == {}
         assert presence.statistics().claims == 0
         await wait(world, mock_clock, PAUSE_S)
-        assert presence.fault == ""
+        assert presence.trouble == ""
         assert (await world.come(0, HERE, "ann")).is_in
     assert sum("cannot be used" in one for one in caplog.messages) == 1
     assert sum("can be used again" in one for one in caplog.messages) == 1
@@ -85,7 +112,7 @@ async def test_claims_of_other_namespaces_are_taken_anew(mock_clock: MockClock) 
         assert (await world.come(0, OTHER, "dan")).is_in
         await world.leave(gone)
         await wait(world, mock_clock, 0.5)
-        assert HERE in world.presences[0].fault
+        assert HERE in world.presences[0].trouble
         assert ann.is_in
         assert await world.seats(HERE) == {}
         world.store.unusable.clear()
@@ -133,11 +160,11 @@ async def test_other_boots_and_namespaces_are_reaped(
         asked = world.lines[2].asked["reap"]
         await wait(world, mock_clock, 4 * PAUSE_S)
         assert world.lines[2].asked["reap"] - asked <= 5
-        assert HERE in world.presences[2].fault
+        assert HERE in world.presences[2].trouble
         world.store.unusable.clear()
         await wait(world, mock_clock, 2 * PAUSE_S + 1)
         assert await world.seats(HERE) == {}
-        assert world.presences[2].fault == ""
+        assert world.presences[2].trouble == ""
     told = [one for one in caplog.messages if "cannot be used" in one]
     assert len(told) == 1
 

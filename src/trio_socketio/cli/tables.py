@@ -49,6 +49,7 @@ def _lines(pairs: Sequence[tuple[str, str]]) -> str:
 
 def render_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     """Return a table with a line for each object; its columns are the keys of all of them."""
+    rows = [_add_nodes(row) for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[escape(name) for name in names]]
     lines += [[_brief(row.get(name), name) for name in names] for row in rows]
@@ -65,6 +66,17 @@ def render_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) ->
         _GAP.join(_pad(text, column) for text, column in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _add_nodes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object with the nodes of the objects in it, of which a cell shows the ids alone."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found[name] = value
+        nodes = [item.get("node") for item in value] if _is_table(value) else []
+        if nodes and all(isinstance(node, str) for node in nodes):
+            found[f"{name}.node"] = nodes  # in the order of the ids
+    return found
 
 
 def _brief(value: Any, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from trio_socketio.im.presence.node_options import NodeOptions
 from trio_socketio.im.presence.redis_settings import RedisSettings
 from trio_socketio.im.presence.redis_store import RedisStore
 from trio_socketio.im.presence.redis_turns import RedisTurns
@@ -61,6 +62,13 @@ class SharedPresence:
         options: "PresenceOptions",
         presence: "Presence",
     ) -> None:
+        self._nodes = cluster.nodes
+        self._options = NodeOptions(cluster.redis, prefix, cluster.nodes.name, options)
         self.settings = RedisSettings(cluster.redis)
         self.store = NamedStore(cluster, prefix, options)
         self.turns = RedisTurns(cluster.redis, lambda: presence.boot, prefix=prefix)
+
+    async def wait_fit(self) -> None:
+        """Wait until presence can be kept in Redis, and warn of nodes with other options."""
+        await self.settings.wait_fit()
+        await self._options.compare([node.name for node in self._nodes.others()])

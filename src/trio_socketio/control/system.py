@@ -21,7 +21,8 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
         pid: of the process.
         started_at_s: when it was started, seconds since 1970.
         state: starting, serving or draining.
-        presence_fault: why no client can get a seat now; empty if they can, or need none.
+        presence_fault: why no client can get a seat now, or none in some namespaces; empty if they
+            can, or need none.
         lease_left_s: for how long the lease of this node in presence counts, unless it is renewed;
             null where leases do not end.
     """

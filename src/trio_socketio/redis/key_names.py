@@ -13,6 +13,7 @@ def name_key(prefix: str, name: str = "") -> str:
         prefix: that of [redis].
         name: ``meta``, ``leases``, ``dead``, ``owned``, ``orders``, ``inbox``, ``kicked`` and
             ``ns:NAMESPACE:PART`` are of the presence store, ``groups`` is of the turns, which also
-            read ``leases``, and ``revoked`` is of the revocations.
+            read ``leases``, ``options`` tells by which rules nodes give seats, and ``revoked`` is
+            of the revocations.
     """
     return f"{prefix}:{TAG}:{name}"

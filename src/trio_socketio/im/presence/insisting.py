@@ -45,7 +45,8 @@ class Insistence:
             except StoreUnavailable as error:
                 if not self._failures[what]:  # LEASE-04: not again at every try
                     log.warning(
-                        "presence: the store does not answer, and is asked again %s: %s",
+                        "presence: the store does not answer when it is asked %s, and is asked "
+                        "again: %s",
                         what,
                         error,
                     )
@@ -54,7 +55,9 @@ class Insistence:
             else:
                 if failures := self._failures.pop(what, 0):
                     log.info(
-                        "presence: the store answers again, after %d failures, %s", failures, what
+                        "presence: the store answers again when it is asked %s, after %d failures",
+                        what,
+                        failures,
                     )
                 return answer
 

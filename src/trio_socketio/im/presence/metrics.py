@@ -75,6 +75,11 @@ class PresenceCollector(Collector):
                 ),
             ):
                 yield counter(f"presence_{name}", meaning, number)
+            yield gauge(
+                "presence_unusable_namespaces",
+                "Namespaces whose records in the store cannot be used; nobody can join them here.",
+                found.unusable,
+            )
         yield gauge("presence_lingering", "Lost clients whose seats are held.", found.lingering)
         yield gauge(
             "presence_releasing",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_socketio.errors import SessionClosed
+from trio_socketio.im.presence.confirming import confirm
 from trio_socketio.im.presence.insisting import RETRY_S
 from trio_socketio.im.presence.lease_keeping import Lease
 from trio_socketio.im.presence.put_aside import PutAside
@@ -18,11 +18,10 @@ from trio_socketio.im.presence.reaping import Reaper, reap
 from trio_socketio.im.presence.store import NamespaceUnusable, StoreUnavailable
 from trio_socketio.im.presence.unusable import try_unusable
 from trio_socketio.protocol.incarnation import Input, Outage, State, advance
-from trio_socketio.protocol.presence_claims import Fenced, Order, Renewal
+from trio_socketio.protocol.presence_claims import Fenced, Renewal
 from trio_socketio.runtime.fence import Fence, boottime
 
 if TYPE_CHECKING:
-    from trio_socketio.engine.session import Session
     from trio_socketio.im.presence.claims import Claim
     from trio_socketio.im.presence.node import Node
 
@@ -31,14 +30,8 @@ log = logging.getLogger(__name__)
 CLOSE_S: Final = 5.0
 """The time that the last releases get when the node stops."""
 
-LEAVES_S: Final = 0.05
-"""How long a confirmation waits for what the old client is sent. It takes less than a millisecond,
-unless that does not read, or does not poll at the moment."""
-
 AGAIN_S: Final = 0.1
 """The wait before orders are asked for again of which some cannot be confirmed."""
-
-_PASSES: Final = 10  # of the scheduler
 
 FENCED: Final = "the store says that its lease has ended"
 
@@ -48,7 +41,8 @@ _GIVING: Final = frozenset((State.SETTLING, State.LEASED))
 class NodeLife:
     """The incarnations of one node, one after the other. protocol/incarnation.py has the table.
 
-    It has 17 attributes, because tasks, the poller and the seats of every namespace meet here.
+    It has 17 attributes and 22 methods, because tasks, the poller and the seats of every namespace
+    meet here.
 
     Args:
         node: has the claims.
@@ -108,7 +102,10 @@ class NodeLife:
 
     @property
     def fault(self) -> str:
-        """Why no client can take a seat now; empty if they can (LEASE-30)."""
+        """Why no client can take a seat now; empty if they can (LEASE-30).
+
+        Single namespaces whose records cannot be used do not count: see `trouble`.
+        """
         if self.state is State.OUT:
             return "presence does not run"
         if self.state is State.ENROLLING or self.lease is None:
@@ -117,7 +114,16 @@ class NodeLife:
             return f"node {self.node.name}: {self.lease.explain()}"
         if self.lease.failure:
             return f"the presence store does not answer: {self.lease.failure}"
-        return self._store.fault or self.node.unusable.fault or self._unreaped.fault
+        return self._store.fault
+
+    @property
+    def trouble(self) -> str:
+        """What of the store cannot be used while the rest of it can; empty if there is nothing.
+
+        It is no fault of this node, so the node stays ready (LEASE-36): all nodes have the same
+        store, and without them clients could not join the other namespaces either.
+        """
+        return self.node.unusable.fault or self._unreaped.fault
 
     async def wait_turn(self, namespace: str, user: str) -> bool:
         """Wait until the store can be asked for a seat for a user (LEASE-12, PRES-51).
@@ -344,17 +350,24 @@ class NodeLife:
                 with suppress(ValueError):
                     self._ended.remove(boot)
             before = ()
-            if losses != lost_before and losses == self.losses:
+            if losses != lost_before:
                 lost_before = losses
-                boot = node.boot
                 await node.insistence.ask(
-                    "to end the rebuild", partial(self._store.end_rebuild, boot)
+                    "to end the rebuild", partial(self._end_rebuild, node.boot, losses)
                 )
-            if self.state is State.SETTLING and not node.reasserting and losses == self.losses:
+            if self.state is State.SETTLING and not node.reasserting:
                 self._advance(Input.SETTLED)
                 self._tell_started()
             if not self._unsettled.is_set():
                 await self._unsettled.wait()
+
+    async def _end_rebuild(self, boot: str, losses: int) -> None:
+        """Say that all claims are taken anew, unless the store has lost them once more (LEASE-34).
+
+        The store cannot tell which loss is meant when it is asked again after an outage.
+        """
+        if losses == self.losses:
+            await self._store.end_rebuild(boot)
 
     def _tell_started(self) -> None:
         started, self._started = self._started, _ignore
@@ -364,14 +377,14 @@ class NodeLife:
         node = self.node
         while True:
             orders = await node.insistence.ask(
-                "for orders", partial(self._store.receive_orders, boot)
+                "whom to put out", partial(self._store.receive_orders, boot)
             )
             told = [(order, node.obey(order)) for order in orders]
             # All at once: else each would wait for the answer, and the client, of the one before.
             async with trio.open_nursery() as nursery:
                 for order, session in told:
                     if order.namespace not in node.unusable:
-                        nursery.start_soon(_confirm, node, order, session)
+                        nursery.start_soon(confirm, node, order, session)
             if any(order.namespace in node.unusable for order in orders):
                 await trio.sleep(AGAIN_S)  # as the store names them until they are confirmed
 
@@ -411,25 +424,6 @@ class NodeLife:
 def draw_boot() -> str:
     """Return a new name of an incarnation: 20 characters."""
     return secrets.token_urlsafe(15)
-
-
-async def _confirm(node: "Node", order: "Order", session: "Session | None") -> None:
-    """Confirm an order once its client was sent that it is out, or LEAVES_S have passed (PRES-80).
-
-    A newer client enters on another node as soon as this one has confirmed. Without the wait it
-    could be told so before the old one is told, because output is gathered for a moment.
-    """
-    if session is not None:
-        with trio.move_on_after(LEAVES_S) as scope, suppress(SessionClosed):
-            await session.wait_drained()
-        if scope.cancelled_caught:
-            # On a busy machine the time can pass before the poller has had its turn to send.
-            for _ in range(_PASSES):
-                await trio.lowlevel.checkpoint()
-    try:
-        await node.insistence.ask("to confirm", partial(node.store.confirm, order))
-    except NamespaceUnusable as error:  # it is received, and confirmed, again (LEASE-32)
-        node.unusable.note(order.namespace, error)
 
 
 def _ignore() -> None:

@@ -40,6 +40,9 @@ class PutAside:
         trouble = self._troubles.get(name) if isinstance(name, str) else None
         return trouble is not None and not trouble.is_on_trial
 
+    def __len__(self) -> int:
+        return len(self._troubles)
+
     @property
     def fault(self) -> str:
         """What cannot be used, and why; empty if there is nothing."""

@@ -53,7 +53,7 @@ _MORE_S: Final = 10.0  # for a claim, beyond the lease of another node that it m
 class PresenceStatistics:
     """The current numbers of presence, and its totals since the server was made.
 
-    It has 16 attributes, because each is a metric.
+    It has 17 attributes, because each is a metric.
 
     Args:
         users: users that have a seat through this server, by namespace.
@@ -73,6 +73,7 @@ class PresenceStatistics:
         reasserted: claims that the store had lost, or of an earlier lease, and has taken anew.
         lost_seats: those that it has not, because of a later login.
         releases_dropped: releases that have ended with the lease instead.
+        unusable: namespaces whose records the store cannot use.
     """
 
     users: Mapping[str, int]
@@ -91,6 +92,7 @@ class PresenceStatistics:
     reasserted: int
     lost_seats: int
     releases_dropped: int
+    unusable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
@@ -389,12 +391,18 @@ class Presence:
             reasserted=tally.reasserted,
             lost_seats=tally.lost_seats,
             releases_dropped=tally.releases_dropped,
+            unusable=len(node.unusable),
         )
 
     @property
     def fault(self) -> str:
         """Why no client can take a seat now, in plain words; empty if they can."""
         return self._life.fault
+
+    @property
+    def trouble(self) -> str:
+        """What of the store cannot be used while the rest of it can; empty if all can."""
+        return self._life.trouble
 
     async def _live(self, server: "Server") -> AsyncIterator[None]:
         for channel, seats in self._seats.items():

@@ -302,8 +302,8 @@ async def _kick_from_seats(
         raise ControlError(
             Code.STORE_UNAVAILABLE,
             f"the store has not answered for {len(unknown)} users: it is unknown whether they were "
-            "kicked",
-            {"retryable": False, "done": done, "unknown": unknown},
+            "kicked; kick them again",  # which ends the seats that are left, if any
+            {"retryable": True, "retry_after_ms": 1000, "done": done, "unknown": unknown},
         )
     return KickedUsers(
         done=done,

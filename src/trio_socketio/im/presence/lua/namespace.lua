@@ -9,6 +9,7 @@ if not head[1] and redis.call('EXISTS', HEAD, USERS, NAMES, LOG) > 0 then
   return refuse_one(8, 11)
 end
 if tonumber(head[1]) ~= epoch then -- it is new, or of an epoch that is over
+  write() -- so that its loss is noticed: another namespace could get this generation, and it an earlier one (RSTORE-56)
   generations = redis.call('HINCRBY', META, 'generations', 1)
   generation, sequence = generations, 0
   redis.call('HSET', HEAD, 'epoch', text(epoch), 'generation', text(generation), 'sequence', 0)
