@@ -11,6 +11,9 @@ ARGS ?=
 # Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Three fill two cores,
 # as many tests wait for clients that wait.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# The tests start hundreds of servers. Without bytecode each of them compiles the whole package anew, which
+# takes as long as all else that it does, and so do assertions that pytest rewrites.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
