@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers soak logins faults lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -34,6 +34,9 @@ types: $(READY)
 
 unit: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+properties: $(READY) ## every property with 25 times as many examples as in the suite; ARGS='tests/codec': some of them
+	$(BIN)/python -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile depth --time-limit-factor 30 $(ARGS)
 
 soak: $(READY) ## games of joining and leaving against a plain model, a thousand; SOAK=N: 40 times N
 	TRIO_SOCKETIO_SOAK=$(SOAK) $(BIN)/python -m pytest tests/socketio/test_joining_model.py $(ARGS)

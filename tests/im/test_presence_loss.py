@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.im.lossy_machine import LossyMachine
 from tests.im.redis_world import RedisWorld
+from tests.properties import examples
 from tests.redis_server import RedisServer
 
 
@@ -18,5 +19,5 @@ def test_no_loss_lets_a_user_in_twice(redis_server: RedisServer) -> None:
         pass
 
     Machine.open_world = staticmethod(open_world)
-    run = settings(max_examples=12, stateful_step_count=40, deadline=None)
+    run = settings(max_examples=examples(8), stateful_step_count=40, deadline=None)
     run_state_machine_as_test(Machine, settings=run)
