@@ -4,7 +4,8 @@ import pytest
 from trio.testing import MockClock
 
 pytest_plugins = [
-    *("tests.time_limit", "tests.alone", "tests.properties", "tests.redis_server"),
+    *("tests.time_limit", "tests.alone", "tests.shared_rewriting"),
+    *("tests.properties", "tests.redis_server"),
 ]
 
 
