@@ -112,7 +112,7 @@ async def test_a_group_on_two_nodes_misses_nothing(
                     before = [0] * len(backends)
                     while (await crowd.head()).sequence < EVENTS * 0.9:
                         await trio.sleep(chance.uniform(0.4, 0.8))
-                        sizes = [len(backend.seen()) for backend in backends]
+                        sizes = [backend.count_seen() for backend in backends]
                         growth = [now - past for now, past in zip(sizes, before, strict=True)]
                         before = sizes
                         busiest = growth.index(max(growth))
