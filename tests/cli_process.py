@@ -1,9 +1,11 @@
-"""``python -m trio_socketio`` as a process: run to its end, or served and then ended."""
+"""``trio-socketio`` as a process: run to its end, or served and then ended."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,20 +15,56 @@ import trio
 
 COMMAND: Final = (sys.executable, "-m", "trio_socketio")
 LIMIT_S: Final = 15.0
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+# A process that has imported the package forks those that run to their end. There are hundreds, and
+# a new interpreter needs 0.4 s of CPU to import it.
+_forking: Final = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload(
+    [f"trio_socketio.cli.{name}" for name in ("serve", "check_config", "ctl", "init")]
+    + ["trio_socketio.services", "tests.cli_process"]
+)
 
 
 def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line; it must end by itself."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    """Run the command line in a process of its own; it must end by itself."""
+    command = ["trio-socketio", *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("output", "errors")]
+        environment = {**os.environ, "COLUMNS": "200"}
+        process = _forking.Process(
+            target=_run_main, args=(command, cwd or Path.cwd(), environment, files)
+        )
+        process.start()
+        process.join(LIMIT_S)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(command, LIMIT_S)
+        output, errors = (file.read_text(encoding="utf-8") for file in files)
+        ended = subprocess.CompletedProcess(command, process.exitcode, output, errors)
+        process.close()
+    return ended
+
+
+def _run_main(
+    command: list[str], cwd: Path, environment: dict[str, str], files: list[Path]
+) -> None:
+    """Be the command, as a shell would start it."""
+    from trio_socketio.cli import main
+
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    places = [os.open(file, os.O_WRONLY | os.O_CREAT) for file in files]
+    for number, place in enumerate((nowhere, *places)):
+        os.dup2(place, number)
+        if place > 2:
+            os.close(place)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = [str(cwd), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    sys.argv[:] = command
+    sys.exit(main(command[1:]))
 
 
 class ServingProcess:
