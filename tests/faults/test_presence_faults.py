@@ -14,7 +14,6 @@ PLAYED = (
 )
 
 
-@pytest.mark.alone
 @pytest.mark.time_limit(120)
 @pytest.mark.parametrize("key", PLAYED)
 @trio_test
