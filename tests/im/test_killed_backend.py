@@ -18,7 +18,7 @@ from trio_socketio.im.presence import Cursor, parse_cursor
 EVENTS: Final = 50_000
 USERS: Final = 997
 ROOT: Final = Path(__file__).resolve().parents[2]
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 150.0
 STARTS: Final = 10
 """How many processes are started at most; on a busy machine the log takes long to be written."""
 
@@ -108,6 +108,7 @@ async def check(
     assert doubles <= 1000 * (starts - 1)
 
 
+@pytest.mark.time_limit(180)  # 12 s of CPU, in processes that others may keep waiting
 @pytest.mark.req("FEED-51")
 @trio_test
 async def test_a_backend_that_is_killed_misses_nothing(tmp_path: Path) -> None:
@@ -134,6 +135,7 @@ async def test_a_backend_that_is_killed_misses_nothing(tmp_path: Path) -> None:
             assert where.presence.feed.statistics().ended == {}
 
 
+@pytest.mark.time_limit(180)  # 12 s of CPU, in processes that others may keep waiting
 @pytest.mark.req("FEED-51")
 @trio_test
 async def test_a_group_whose_active_member_is_killed_misses_nothing(tmp_path: Path) -> None:
