@@ -11,11 +11,14 @@ ARGS ?=
 # Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Three fill two cores,
 # as many tests wait for clients that wait.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# The tests start hundreds of servers. Without bytecode each of them compiles the whole package anew, which
+# takes as long as all else that it does, and so do assertions that pytest rewrites.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The suite's games of joining and leaving times this, and others in each run.
 SOAK ?= 25
 
-.PHONY: serve test test-browser balancers soak logins faults lint types unit conformance fuzz mutants coverage bench clean
+.PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage bench clean
 
 serve: $(VENV)/.served
 	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -31,6 +34,9 @@ types: $(READY)
 
 unit: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+properties: $(READY) ## every property with 25 times as many examples as in the suite; ARGS='tests/codec': some of them
+	$(BIN)/python -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile depth --time-limit-factor 30 $(ARGS)
 
 soak: $(READY) ## games of joining and leaving against a plain model, a thousand; SOAK=N: 40 times N
 	TRIO_SOCKETIO_SOAK=$(SOAK) $(BIN)/python -m pytest tests/socketio/test_joining_model.py $(ARGS)

@@ -7,7 +7,8 @@ share it, and all of them pass `gate` first, so that none who runs alone waits f
 
 Files with such tests come first. A file that is marked `in_background` has processes at work
 between its tests, so it keeps its share of the room until its last test is done, and begins when
-nobody wants to be alone any more.
+nobody wants to be alone any more. Files that take long, as they start many processes, come next: a
+worker that began one of them late would have all others wait for it at the end.
 
 (A group of xdist's own would do for the order, but `--dist loadgroup` of 3.8 writes its groups into
 ids that pytest 9.2 no longer reads.)
@@ -27,13 +28,23 @@ WAITS_S: Final = 120.0
 """How long a file in the background waits for tests that run alone; a worker may have died."""
 POLL_S: Final = 0.05
 
+LONG: Final = (
+    *("tests/test_cli", "tests/interop/", "tests/test_presence_over_nodes", "tests/test_readme"),
+    *("tests/faults/test_presence_faults", "tests/im/test_killed", "tests/im/test_nodes_on_redis"),
+    *("tests/test_time_limit", "tests/im/test_outages", "tests/im/test_presence_store"),
+    *("tests/test_cluster_guide", "tests/cluster/test_on_redis", "tests/cluster/test_revoke"),
+)
+"""How the names of files begin that take ten seconds and more."""
+
 FOLDER: Final = pytest.StashKey[str]()
 
 
 def order_of(item: pytest.Item) -> int:
     if item.get_closest_marker("alone"):
         return 0
-    return 1 if item.get_closest_marker("in_background") else 2
+    if item.get_closest_marker("in_background"):
+        return 1
+    return 2 if item.nodeid.startswith(LONG) else 3
 
 
 # --- the process that hands out the tests ---------------------------------------------------------

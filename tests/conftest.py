@@ -3,7 +3,10 @@
 import pytest
 from trio.testing import MockClock
 
-pytest_plugins = ["tests.time_limit", "tests.alone", "tests.redis_server"]
+pytest_plugins = [
+    *("tests.time_limit", "tests.alone", "tests.shared_rewriting"),
+    *("tests.properties", "tests.redis_server"),
+]
 
 
 @pytest.fixture

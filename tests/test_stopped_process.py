@@ -84,7 +84,7 @@ def noted(server: ServingProcess) -> list[int]:
 @pytest.mark.req("LEASE-40", "LEASE-41", "LEASE-46", "LEASE-47", "LEASE-58")
 @trio_test
 async def test_nothing_is_handled_and_nothing_sent_after_it() -> None:
-    async with serving("--app", APP, limit_s=40) as server:
+    async with serving("--app", APP, limit_s=40, is_child=True) as server:
         port = await server.wait_port()
         async with (
             joined(port) as reader,
@@ -126,7 +126,7 @@ async def test_nothing_is_handled_and_nothing_sent_after_it() -> None:
 @pytest.mark.alone
 @trio_test
 async def test_a_stop_that_is_shorter_than_the_lease_changes_nothing() -> None:
-    async with serving("--app", APP, limit_s=40) as server:
+    async with serving("--app", APP, limit_s=40, is_child=True) as server:
         port = await server.wait_port()
         async with joined(port) as client:
             async with stopped(server):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.adapters.fake_redis import FakeConnection, FakeRedis, Node, started_nodes
 from tests.codec.test_redis_adapter import VECTORS, wire_bytes
+from tests.properties import examples
 from tests.socketio.in_process import answer, enter, session_of
 from tests.socketio.recovering import arriving, recovering_server
 from tests.socketio.serving import serving, until
@@ -904,7 +905,7 @@ async def test_bad_answers_are_dropped_too(autojump_clock: MockClock) -> None:
         assert (counts.malformed, counts.skipped) == (4, 2)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.sampled_from([ALL, REQUEST, RESPONSE]), st.binary(max_size=50))))
 def test_garbage_harms_nobody(messages: list[tuple[bytes, bytes]]) -> None:
     async def main() -> None:

@@ -13,6 +13,7 @@ from bench.ratios import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties import examples
 
 STEADY = [0.99, 1.0, 1.01, 0.98, 1.02, 1.0, 0.99, 1.01, 1.0, 1.0]
 
@@ -30,7 +31,7 @@ def test_the_same_figures_have_the_same_interval() -> None:
     assert bootstrap_interval(STEADY) == bootstrap_interval(STEADY)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.floats(0.2, 5.0), min_size=1, max_size=20))
 def test_the_interval_holds_its_estimate_and_mirrors(found: list[float]) -> None:
     interval = bootstrap_interval(found)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.client.fake_server import HANDSHAKE, FakeHttp, FakeServer, FakeWebSocket, options
 from tests.client.test_reconnecting import joined
+from tests.properties import examples
 from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from trio_socketio import AckTimeout, BufferFull, Client, ConnectFailed, SessionClosed
@@ -309,7 +310,7 @@ class TestPackets:
                 await end.send("42/other," + json.dumps(["x" * 400]))
             assert await client.wait_closed() == "parse error"
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(
         sent=st.lists(
             st.text(max_size=12)
@@ -344,7 +345,7 @@ class TestPackets:
 
         trio.run(main, clock=MockClock(autojump_threshold=0))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(sent=st.binary(max_size=40))
     def test_no_bytes_crash_it(self, sent: bytes) -> None:
         async def main() -> None:

@@ -24,6 +24,7 @@ from tests.control.serving import (
     tcp_peer,
     write_token,
 )
+from tests.properties import examples
 from tests.socketio.serving import until
 from trio.testing import trio_test
 
@@ -223,7 +224,7 @@ async def test_garbage_is_answered_line_by_line(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=50).filter(lambda line: b"\n" not in line), max_size=20))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_no_garbage_harms_another_peer(tmp_path_factory: Any, lines: list[bytes]) -> None:
     async def main() -> None:
         folder = tmp_path_factory.mktemp("c")

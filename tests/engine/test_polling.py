@@ -19,6 +19,7 @@ from tests.engine.harness import (
     settle,
     split,
 )
+from tests.properties import examples
 from tests.wire import PollingEngine
 from trio.testing import MockClock
 
@@ -395,7 +396,7 @@ def as_packet(message: str | bytes) -> str:
 
 
 @pytest.mark.req("EIO4-39")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(messages.filter(lambda sent: "\x1e" not in "".join(map(str, sent))), max_size=3))
 def test_any_messages_come_back_unchanged_and_in_order(bodies: list[list[str | bytes]]) -> None:
     @in_trio

@@ -22,6 +22,7 @@ from tests.engine.harness import (
     open_engine,
     split,
 )
+from tests.properties import examples
 
 TRANSPORT, SID, METHOD, BAD, FORBIDDEN, REVISION = range(6)
 
@@ -349,7 +350,7 @@ PIECES: Final = st.sampled_from(
 
 
 @pytest.mark.req("EIO4-09")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(QUERY | st.lists(PIECES, max_size=8).map("&".join), max_size=20))
 def test_any_query_is_answered_in_a_known_way(queries: list[str]) -> None:
     @in_trio

@@ -9,6 +9,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.harness import POLLING, Engine, in_trio, open_engine, settle
+from tests.properties import examples
 from tests.wire import ConnectionEnded, HttpClient, WebSocketClient
 from wsproto.events import TextMessage
 
@@ -138,7 +139,7 @@ class Script:
 
 
 @pytest.mark.req("EIO4-39", "EIO4-50")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.sampled_from(STEPS), max_size=25))
 def test_every_message_arrives_once_and_in_order(steps: list[str]) -> None:
     @in_trio

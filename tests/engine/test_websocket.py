@@ -14,6 +14,7 @@ from tests.engine.harness import (
     open_engine,
     settle,
 )
+from tests.properties import examples
 from tests.wire import WebSocketClient
 from wsproto.events import BytesMessage, TextMessage
 
@@ -66,7 +67,7 @@ async def test_every_binary_frame_is_a_message_whatever_it_starts_with() -> None
 
 
 @pytest.mark.req("EIO4-39")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.text(max_size=200) | st.binary(max_size=200), max_size=20))
 def test_any_messages_come_back_unchanged_and_in_order(sent: list[str | bytes]) -> None:
     @in_trio

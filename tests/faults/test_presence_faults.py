@@ -10,12 +10,10 @@ from tests.faults.presence.world import SHORT
 PLAYED = (
     pytest.param("1", marks=pytest.mark.req("PFAULT-01")),
     pytest.param("3", marks=pytest.mark.req("PFAULT-03")),
-    pytest.param("9", marks=pytest.mark.req("PFAULT-10")),
     pytest.param("12", marks=pytest.mark.req("PFAULT-13")),
 )
 
 
-@pytest.mark.alone
 @pytest.mark.time_limit(120)
 @pytest.mark.parametrize("key", PLAYED)
 @trio_test

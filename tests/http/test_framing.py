@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.http.test_http import GET, answer, bodies
 from tests.net.harness import open_net, settle
+from tests.properties import examples
 from trio.testing import trio_test
 
 from trio_socketio.http.error_answers import PHRASES
@@ -43,7 +44,7 @@ async def frame(
 
 
 @pytest.mark.req("HTTP-59", "HTTP-62")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     head=st.sampled_from(sorted(HEADS)),
     status=st.sampled_from(sorted(set(PHRASES) - {101})),

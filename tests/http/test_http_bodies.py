@@ -7,6 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.net.harness import HttpEnd, Net, open_net, settle
+from tests.properties import examples
 from trio.testing import trio_test
 
 from trio_socketio.http.request import Request
@@ -54,7 +55,7 @@ def in_chunks(parts: list[bytes], end: bytes = b"0\r\n\r\n") -> bytes:
     ),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=20),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_framing_in_any_chunking(
     bodies: list[tuple[list[bytes], bool]], cuts: list[int]
 ) -> None:

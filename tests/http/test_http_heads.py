@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.http.test_http import GET, answer, bodies
 from tests.net.harness import HANDSHAKE_S, KEEP_ALIVE_S, Net, open_net, settle
+from tests.properties import examples
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.http.error_answers import PHRASES
@@ -321,7 +322,7 @@ LINES = st.lists(
 
 
 @pytest.mark.req("HTTP-24")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(LINES.map(b"".join), max_size=6), st.sampled_from([b"\r\n", b"\n"]))
 @example([b"GET / HTTP/1.1", b"Host: x", MARK], b"\r\n")
 @example([MARK + b"\x01"], b"\r\n")

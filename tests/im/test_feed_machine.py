@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 from tests.im.feed_world import CHAT, Crowd, Restartable, fold
 from tests.im.store_world import MemoryWorld
+from tests.properties import examples
 from trio.testing import wait_all_tasks_blocked
 
 from trio_socketio.codec.json_rpc import Code
@@ -395,5 +396,5 @@ class FeedMachine(RuleBasedStateMachine):
 def test_no_entry_is_missed_whatever_members_do() -> None:
     run_state_machine_as_test(
         FeedMachine,
-        settings=settings(max_examples=100, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=examples(40), stateful_step_count=40, deadline=None),
     )

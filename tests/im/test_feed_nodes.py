@@ -19,6 +19,7 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from tests.im.feed_world import CHAT, Crowd
 from tests.im.test_feed_machine import ACTIONS, FakePeer, FeedMachine, Reader, picks
 from tests.im.turns_world import FaultyTurns, LocalShare
+from tests.properties import examples
 from trio.testing import wait_all_tasks_blocked
 
 from trio_socketio.codec.json_rpc import Code
@@ -358,5 +359,5 @@ class NodesMachine(FeedMachine):
 def test_no_entry_is_missed_whatever_nodes_do() -> None:
     run_state_machine_as_test(
         NodesMachine,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=examples(30), stateful_step_count=40, deadline=None),
     )

@@ -18,7 +18,9 @@ from trio_socketio.im.presence import Cursor, parse_cursor
 EVENTS: Final = 50_000
 USERS: Final = 997
 ROOT: Final = Path(__file__).resolve().parents[2]
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 150.0
+STARTS: Final = 10
+"""How many processes are started at most; on a busy machine the log takes long to be written."""
 
 
 class Backend:
@@ -59,6 +61,9 @@ class Backend:
         *lines, rest = self.journal.read_text().split("\n")
         assert rest == ""  # a write is done completely or not at all
         return list(map(parse_cursor, lines))
+
+    def count_seen(self) -> int:
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
 
 def store_state(folder: Path, online: int, cursor: Cursor) -> None:
@@ -103,6 +108,7 @@ async def check(
     assert doubles <= 1000 * (starts - 1)
 
 
+@pytest.mark.time_limit(180)  # 12 s of CPU, in processes that others may keep waiting
 @pytest.mark.req("FEED-51")
 @trio_test
 async def test_a_backend_that_is_killed_misses_nothing(tmp_path: Path) -> None:
@@ -116,7 +122,7 @@ async def test_a_backend_that_is_killed_misses_nothing(tmp_path: Path) -> None:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(churn, crowd)
-                    while (await crowd.head()).sequence < EVENTS * 0.9:
+                    while backend.starts < STARTS and (await crowd.head()).sequence < EVENTS * 0.9:
                         await trio.sleep(random.uniform(0.6, 1.2))
                         await backend.kill()
                         await backend.start()
@@ -129,6 +135,7 @@ async def test_a_backend_that_is_killed_misses_nothing(tmp_path: Path) -> None:
             assert where.presence.feed.statistics().ended == {}
 
 
+@pytest.mark.time_limit(180)  # 12 s of CPU, in processes that others may keep waiting
 @pytest.mark.req("FEED-51")
 @trio_test
 async def test_a_group_whose_active_member_is_killed_misses_nothing(tmp_path: Path) -> None:
@@ -143,9 +150,12 @@ async def test_a_group_whose_active_member_is_killed_misses_nothing(tmp_path: Pa
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(churn, crowd)
                     before = [0, 0, 0]
-                    while (await crowd.head()).sequence < EVENTS * 0.9:
+                    while (
+                        sum(backend.starts for backend in backends) < STARTS
+                        and (await crowd.head()).sequence < EVENTS * 0.9
+                    ):
                         await trio.sleep(random.uniform(0.6, 1.2))
-                        sizes = [len(backend.seen()) for backend in backends]
+                        sizes = [backend.count_seen() for backend in backends]
                         growth = [now - past for now, past in zip(sizes, before, strict=True)]
                         active = backends[growth.index(max(growth))]
                         before = sizes

@@ -133,7 +133,6 @@ async def running(redis: RedisServer, outage: str) -> AsyncIterator[Cluster]:
         assert cluster.inside.complaints == []
 
 
-@pytest.mark.alone
 @pytest.mark.req("LEASE-05", "LEASE-14")
 @pytest.mark.parametrize("outage", ["strict", "available"])
 @trio_test
@@ -151,7 +150,6 @@ async def test_a_wiped_server_is_told_anew_who_is_online(
         assert sum(one.statistics().reasserted for one in cluster.presences) == 2 * USERS
 
 
-@pytest.mark.alone
 @pytest.mark.req("LEASE-08")
 @trio_test
 async def test_an_outage_takes_nobody_offline_in_the_mode_available(
@@ -169,7 +167,6 @@ async def test_an_outage_takes_nobody_offline_in_the_mode_available(
         assert [one.fault for one in cluster.presences] == ["", ""]
 
 
-@pytest.mark.alone
 @pytest.mark.req("LEASE-10", "LEASE-07")
 @trio_test
 async def test_clients_are_put_out_and_come_back_in_the_mode_strict(
@@ -203,7 +200,6 @@ async def test_a_server_that_starts_again_is_told_anew_who_is_online(
         assert await cluster.entries() == ["online"] * USERS
 
 
-@pytest.mark.alone
 @pytest.mark.req("LEASE-09", "LEASE-10")
 @trio_test
 async def test_a_handler_that_blocks_a_node_for_longer_than_its_lease_is_named(

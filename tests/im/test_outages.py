@@ -16,6 +16,7 @@ from tests.im.held_store import HOLDS, Line
 from tests.im.seat_world import LINGER_S, SeatWorld
 from tests.im.store_world import MAXIMUM, MemoryWorld
 from tests.im.test_sessions import SessionMachine, picks, rarely
+from tests.properties import examples
 
 LEASE_S = 6.0
 STEP_S = 0.5
@@ -122,5 +123,5 @@ class OutageMachine(SessionMachine):
 @pytest.mark.req("PRES-46", "PRES-47", "LEASE-10", "LEASE-14")
 @pytest.mark.time_limit(300)
 def test_sessions_while_nodes_lose_the_store() -> None:
-    run = settings(max_examples=30, stateful_step_count=30, deadline=None)
+    run = settings(max_examples=examples(15), stateful_step_count=30, deadline=None)
     run_state_machine_as_test(OutageMachine, settings=run)

@@ -6,6 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.im.presence_machine import PresenceMachine
 from tests.im.redis_world import RedisWorld
 from tests.im.store_world import MemoryWorld, StoreWorld
+from tests.properties import examples
 from tests.redis_server import RedisServer
 
 
@@ -19,7 +20,7 @@ class MemoryMachine(PresenceMachine):
 @pytest.mark.time_limit(240)
 @pytest.mark.parametrize("machine", [MemoryMachine])
 def test_a_store_against_the_model(machine: type[PresenceMachine]) -> None:
-    run = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    run = settings(max_examples=examples(30), stateful_step_count=40, deadline=None)
     run_state_machine_as_test(machine, settings=run)
 
 
@@ -33,5 +34,5 @@ def test_the_store_on_redis_against_the_model(redis_server: RedisServer) -> None
 
     RedisMachine.open_world = staticmethod(open_world)
 
-    run = settings(max_examples=15, stateful_step_count=40, deadline=None)
+    run = settings(max_examples=examples(8), stateful_step_count=40, deadline=None)
     run_state_machine_as_test(RedisMachine, settings=run)

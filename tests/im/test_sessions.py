@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from tests.im.held_store import HOLDS, Held
 from tests.im.seat_world import LINGER_S, SeatWorld, Visitor
 from tests.im.store_world import MAXIMUM, MemoryWorld
+from tests.properties import examples
 
 picks = st.integers(0, 30)
 ACTIONS = (
@@ -212,5 +213,5 @@ class SessionMachine(RuleBasedStateMachine):
 @pytest.mark.req("PRES-46", "PRES-47", "PRES-57")
 @pytest.mark.time_limit(300)
 def test_sessions_against_the_log() -> None:
-    run = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    run = settings(max_examples=examples(30), stateful_step_count=30, deadline=None)
     run_state_machine_as_test(SessionMachine, settings=run)

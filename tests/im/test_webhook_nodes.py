@@ -18,6 +18,7 @@ from tests.im.feed_world import CHAT, Crowd, Restartable
 from tests.im.hook_receiver import Receiver
 from tests.im.test_presence_webhook import options, until
 from tests.im.turns_world import FaultyTurns, LocalShare, RedisShare, redis_share
+from tests.properties import examples
 from tests.redis_server import RedisServer
 from trio.testing import MockClock, trio_test
 
@@ -142,7 +143,7 @@ class World:
 def test_the_receiver_has_the_state_whatever_nodes_do(tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("hook")
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=examples(40), deadline=None)
     @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), max_size=25))
     def check(steps: list[tuple[str, int]]) -> None:
         trio.run(World(folder).run, steps, clock=MockClock(autojump_threshold=0))

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from tests.cli_process import Forked, be_the_command, start_of
 
 ROOT = Path(__file__).resolve().parents[2]
 INTEROP_APP = "tests/apps/interop_app.py:create"
@@ -49,8 +50,8 @@ class ServerProcess:
         self.app = app
         self.arguments = tuple(arguments)
         self.port = free_port() if port is None else port
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._process: Forked | None = None
+        self._stderr: IO[bytes] = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed in __exit__
 
     @property
     def url(self) -> str:
@@ -65,10 +66,9 @@ class ServerProcess:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
-    def command(self) -> list[str]:
-        listen = ["--host", HOST, "--port", str(self.port)]
-        serve = [sys.executable, "-m", "trio_socketio", "serve", "--app", self.app]
-        return [*serve, *listen, *self.arguments]
+    @property
+    def _file(self) -> Path:
+        return Path(self._stderr.name)
 
     def __enter__(self) -> Self:
         try:
@@ -93,14 +93,9 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and wait until its port answers."""
         assert self._process is None, "the server is already running"
-        self._process = subprocess.Popen(
-            self.command(),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
-            stderr=self._stderr,
-        )
+        listen = ("--host", HOST, "--port", str(self.port))
+        start = start_of("serve", "--app", self.app, *listen, *self.arguments, cwd=ROOT)
+        self._process = Forked(be_the_command, start, self._file, self._file)
         try:
             self._wait_listening()
         except ServerFailed:
@@ -114,7 +109,7 @@ class ServerProcess:
             ServerFailed: it had ended before, or did not end in time and was killed.
         """
         assert self._process is not None, "the server is not running"
-        if self._process.poll() is not None:
+        if self._process.returncode is not None:
             code = self._end(signal.SIGTERM)
             raise ServerFailed(f"the server had ended by itself with {code}\n{self.tail()}")
         try:
@@ -143,7 +138,6 @@ class ServerProcess:
     def output(self) -> str:
         """Everything the server wrote so far."""
         size = os.fstat(self._stderr.fileno()).st_size
-        # pread: reading must not move the offset that the server writes at.
         return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
 
     def tail(self) -> str:
@@ -154,7 +148,7 @@ class ServerProcess:
         assert self._process is not None
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            if (code := self._process.poll()) is not None:
+            if (code := self._process.returncode) is not None:
                 raise ServerFailed(f"the server ended with {code} at its start\n{self.tail()}")
             try:
                 socket.create_connection((HOST, self.port), timeout=1).close()
@@ -167,7 +161,7 @@ class ServerProcess:
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None, "the server is not running"
         self._process.send_signal(number)  # does nothing if it has ended
-        code = self._process.wait(STOP_S)
+        code = self._process.join(STOP_S)
         self._process = None
         return code
 

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.net.harness import FrameEnd, Net, open_net, settle
 from tests.net.wsproto_server import make_frame
+from tests.properties import examples
 
 from trio_socketio import ConfigurationError, PerMessageDeflate
 from trio_socketio.codec.engine_packet import Outgoing
@@ -340,7 +341,7 @@ one_message = st.tuples(
         ]
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @example(
     sent=[((TEXT, "\u20ac".encode() * 100), [1, 1, 1], True)],
     cuts=[1] * 20,
@@ -611,7 +612,7 @@ def content(size: int) -> bytes:
     takeover=st.booleans(),
     cuts=st.lists(st.integers(1, 20_000), max_size=8),
 )
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=examples(60), deadline=5000)
 @example([([("final", 40_001)], True)], True, [])  # looped for ever
 @example([([("final", 16_384)], True)], True, [1] * 8)
 @example([([("final", 40_001), ("final", 0)], True)], False, [20, 1])
@@ -637,7 +638,7 @@ def test_final_and_empty_blocks_in_any_chunking_are_read(
     cuts=st.lists(st.integers(1, 100), max_size=4),
     limit=st.sampled_from([1000, 16_384, 1 << 20]),
 )
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=examples(100), deadline=5000)
 @example(40_000, b"\0", [], 1 << 20)
 @example(40_000, b"more", [], 1 << 20)
 def test_whatever_follows_a_final_block_ends(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.net.harness import LATE_S, FrameEnd, Net, measure_lateness, open_net, settle
 from tests.net.wsproto_server import make_frame
+from tests.properties import examples
 from trio.testing import trio_test
 
 from trio_socketio.codec.engine_packet import Outgoing
@@ -281,7 +282,7 @@ class TestSpreading:
         cuts=st.lists(st.integers(1, 5000), max_size=10),
         pauses=st.sets(st.integers(0, 300), max_size=10),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(40), deadline=None)
     def test_pausing_anywhere_loses_nothing_and_keeps_the_order(
         self, sizes: list[int], cuts: list[int], pauses: set[int]
     ) -> None:

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.net.harness import FrameEnd, open_net, settle
 from tests.net.wsproto_server import Outcome, make_frame, run_wsproto
+from tests.properties import examples
 
 from trio_socketio.net.frames import encode_frame
 
@@ -126,7 +127,7 @@ async def run_receiver(end: FrameEnd, stream: bytes, cuts: list[int]) -> Outcome
 
 
 @given(frames=sequences, cuts=st.lists(st.integers(1, 60), max_size=30))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @example(frames=[make_frame(TEXT, b"\xe2", fin=False), make_frame(0, b"\x82\xac")], cuts=[])
 @example(frames=[make_frame(TEXT, b"\xe2", fin=False), make_frame(0, b"\x28\xac")], cuts=[])
 @example(frames=[make_frame(TEXT, b"\xe2\x82", fin=False), make_frame(0, b"")], cuts=[1] * 9)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.properties import examples
 
 from trio_socketio.codec.node_messages import Beat, Bye, Claim, NodeFacts
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, State
@@ -214,7 +215,7 @@ class Nodes(RuleBasedStateMachine):
 
 
 TestNodes = Nodes.TestCase
-TestNodes.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestNodes.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture

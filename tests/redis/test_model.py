@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.properties import examples
 from tests.redis.fake_redis import FakeRedis, FakeSession
 
 from trio_socketio.protocol.redis_pipeline import Pipeline
@@ -232,6 +233,6 @@ class RedisConnections(RuleBasedStateMachine):
 
 
 RedisConnections.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None
+    max_examples=examples(25), stateful_step_count=30, deadline=None
 )
 TestRedisConnections = RedisConnections.TestCase

@@ -12,6 +12,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties import examples
 from tests.socketio.in_process import enter
 from tests.socketio.serving import Record, ask, joined, pending, send_batch, serving, the_socket
 from trio.testing import trio_test
@@ -56,7 +57,7 @@ def stepping_server() -> tuple[Server, Record]:
 
 
 @pytest.mark.req("SIO5-20")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(script=scripts, transport=st.sampled_from(["websocket", "polling"]))
 def test_events_of_one_socket_are_handled_in_order_one_at_a_time(
     script: Script, transport: str

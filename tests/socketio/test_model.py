@@ -11,6 +11,7 @@ import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.properties import examples
 from tests.socketio.serving import joined, until
 from tests.wire import TIMEOUT_S, PollingEngine, SocketIOClient
 
@@ -270,4 +271,4 @@ class Clients(RuleBasedStateMachine):
 
 
 TestClients = Clients.TestCase
-TestClients.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestClients.settings = settings(max_examples=examples(25), stateful_step_count=30, deadline=None)

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties import examples
 from tests.socketio.in_process import FakeSession, join
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -228,7 +229,7 @@ async def live(options: ServerOptions, commands: list[tuple[Any, ...]]) -> World
 
 @pytest.mark.req("RECOVER-02")
 @given(commands)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_nothing_is_missed_or_seen_twice(commands: list[tuple[Any, ...]]) -> None:
     waited = sum(command[1] for command in commands if command[0] == "wait")
     options = ServerOptions(state_recovery=True, state_recovery_max_disconnection_s=AWAY_S)
@@ -239,7 +240,7 @@ def test_nothing_is_missed_or_seen_twice(commands: list[tuple[Any, ...]]) -> Non
 
 @pytest.mark.req("RECOVER-05")
 @given(commands, st.integers(1, 8), st.integers(20, 300), st.integers(1, 3), st.integers(1, 1000))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_who_may_have_missed_something_begins_anew(
     commands: list[tuple[Any, ...]], packets: int, size: int, sessions: int, changes: int
 ) -> None:

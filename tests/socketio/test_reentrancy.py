@@ -12,6 +12,7 @@ import pytest
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.properties import examples
 from tests.socketio.serving import Record, ask, joined, send_batch, serving, the_socket
 from tests.wire import ConnectionEnded, SocketIOClient, WebSocketEngine
 from trio.testing import trio_test
@@ -136,7 +137,7 @@ class Chaos:
         assert self.server.statistics().defects == 0
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     transport=st.sampled_from(["websocket", "polling"]),
     connection=scripts,

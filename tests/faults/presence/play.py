@@ -20,7 +20,7 @@ PARTS: Final = (of_logins, of_nodes, of_redis, of_replicas)
 LIMIT_S: Final = 240.0
 STORY: Final = 60
 """How many lines of a story are shown."""
-IN_SUITE: Final = ("1", "3", "9", "12")
+IN_SUITE: Final = ("1", "3", "12")
 """The scenarios of the short form."""
 
 

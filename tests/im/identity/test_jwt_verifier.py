@@ -21,6 +21,7 @@ from tests.im.identity.tokens import (
     token,
     write_key,
 )
+from tests.properties import examples
 from trio.testing import trio_test
 
 from trio_socketio.im.identity.claims import ClaimRules
@@ -197,7 +198,7 @@ def test_few_keys_are_tried(tmp_path: Path) -> None:
         assert by.verify_now(attempt(token(algorithm))) == Refusal(BAD_SIGNATURE)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(160), deadline=None)
 @given(st.data())
 @pytest.mark.req("IDENT-15")
 def test_no_mutated_token_is_accepted(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
