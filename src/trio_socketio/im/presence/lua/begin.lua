@@ -87,8 +87,6 @@ end
 local function has_lost()
   if seen.epoch ~= epoch then
     return seen.epoch > epoch
-  elseif tonumber(ARGV[4]) > generations then -- a log has begun, which is no write and has no revision
-    return true
   elseif seen.era == era then
     return seen.revision > revision or wrote > by_revision
   elseif seen.era > era then
