@@ -1,0 +1,203 @@
+"""Chat events in the namespaces of a server."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import trio
+
+from trio_socketio.errors import LocalProtocolError
+from trio_socketio.im.chat.desk import Desk
+from trio_socketio.im.chat.inquiries import Inquiries
+from trio_socketio.im.chat.membership import JOIN, LEAVE, RoomEvents
+from trio_socketio.im.chat.names import normal_namespace
+from trio_socketio.im.chat.options import MAIN, ChatOptions
+from trio_socketio.im.chat.roles import Confirm, Permits
+from trio_socketio.im.chat.sending import (
+    CHAT_BROADCAST,
+    CHAT_ROOMS,
+    CHAT_USERS,
+    SIGNAL_BROADCAST,
+    SIGNAL_ROOM,
+    SIGNAL_USER,
+    ConfirmedSender,
+    Sender,
+    read_to_everybody,
+    read_to_rooms,
+    read_to_users,
+)
+from trio_socketio.protocol.namespace_patterns import ByNamespace
+from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.namespace import Namespace
+from trio_socketio.socketio.server import Server
+
+if TYPE_CHECKING:
+    from trio_socketio.control.nodes import Nodes
+    from trio_socketio.runtime.runtime import Runtime
+
+_SENDING: Final = (
+    (CHAT_ROOMS, read_to_rooms, False),
+    (CHAT_USERS, read_to_users, False),
+    (CHAT_BROADCAST, read_to_everybody, False),
+    (SIGNAL_ROOM, read_to_rooms, True),
+    (SIGNAL_USER, read_to_users, True),
+    (SIGNAL_BROADCAST, read_to_everybody, True),
+)
+"""The events that send, with what reads them, and whether the sending socket is left out."""
+
+_CONFIRMED: Final = frozenset((CHAT_ROOMS, CHAT_USERS))
+
+
+class _Service(NamedTuple):
+    """How a namespace is served."""
+
+    confirm: bool
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStatistics:
+    """A snapshot of the chat events.
+
+    Args:
+        events: how many there were, by name and result.
+        namespaces: how many namespaces have them.
+    """
+
+    events: dict[tuple[str, str], int]
+    namespaces: int
+
+
+class Chat:
+    """Gives namespaces their chat events. Nothing is started before `run`.
+
+    Args:
+        server: the server.
+        options: say which namespaces have them, also those that are created later.
+        nodes: the other nodes of a cluster; None if there are none.
+        permits: says what clients may do; None if they may do everything.
+        confirm: accepts messages for confirmed delivery; None if nothing does.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        options: ChatOptions,
+        *,
+        nodes: "Nodes | None" = None,
+        permits: Permits | None = None,
+        confirm: Confirm | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._server = server
+        self._inquiries = None if nodes is None else Inquiries(server, nodes)
+        self._desk = Desk(options.max_targets, self._inquiries, clock)
+        self._desk.permits = permits
+        self._confirm = confirm
+        self._by_name: dict[str, _Service] = {}
+        self._by_pattern: ByNamespace[_Service | None] = ByNamespace(
+            {
+                name: _Service(name in options.confirm, name in options.durable)
+                for name in options.namespaces
+            },
+            None,
+        )
+        self._handlers: WeakKeyDictionary[Namespace, tuple[Handler, ...]] = WeakKeyDictionary()
+        for namespace in server.namespaces.values():
+            self._furnish(namespace)
+        server.on("new_namespace")(self._furnish)
+
+    def serve(self, namespace: str, *, confirm: bool = False, durable: bool = False) -> None:
+        """Give a namespace its chat events, now or when it is created.
+
+        Args:
+            namespace: its name; a leading slash may be left out.
+            confirm: whether messages to users and rooms are confirmed.
+            durable: whether these messages outlive a restart.
+        Raises:
+            LocalProtocolError: it is the main namespace, which has no chat.
+        """
+        self._server._workers.check_thread()
+        name = normal_namespace(namespace)
+        if name == MAIN:  # CHAT-01
+            raise LocalProtocolError("the namespace / has no chat events")
+        self._by_name[name] = _Service(confirm, durable)
+        found = self._server.namespaces.get(name)
+        if found is not None:
+            self._strip(found)
+            self._furnish(found)
+
+    def cease(self, namespace: str) -> None:
+        """Take the chat events from a namespace (CHAT-24); without effect if it has none."""
+        self._server._workers.check_thread()
+        name = normal_namespace(namespace)
+        self._by_name.pop(name, None)
+        found = self._server.namespaces.get(name)
+        if found is not None:
+            self._strip(found)
+
+    def serves(self, namespace: str) -> bool:
+        """Whether a namespace has chat events, or will have them when it is created."""
+        return self._find(namespace) is not None
+
+    def statistics(self) -> ChatStatistics:
+        """Return what was done so far."""
+        return ChatStatistics(dict(self._desk.answers.tally), len(self._handlers))
+
+    async def run(
+        self,
+        runtime: "Runtime",
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Ask other nodes about users, until cancelled: for Runtime.start_service."""
+        answers = self._desk.answers
+        answers.begin(runtime.deadlines)
+        task_status.started()
+        try:
+            if self._inquiries is None:
+                await trio.sleep_forever()
+            else:
+                await self._inquiries.run()
+        finally:
+            answers.end()
+
+    def _find(self, name: str) -> _Service | None:
+        if name == MAIN:  # CHAT-01: also if a pattern fits it
+            return None
+        return self._by_name.get(name) or self._by_pattern.find(name)
+
+    def _furnish(self, namespace: Namespace) -> None:
+        """Register the handlers of a namespace that has chat events; those of the app win."""
+        service = self._find(namespace.name)
+        if service is None:
+            return
+        registry = namespace._registry
+        handlers = tuple(
+            handler
+            for handler in self._make_handlers(namespace, service)
+            if handler.name not in registry.handlers  # CHAT-02
+        )
+        for handler in handlers:
+            registry.add_handler(handler)
+        self._handlers[namespace] = handlers
+
+    def _make_handlers(self, namespace: Namespace, service: _Service) -> list[Handler]:
+        desk, confirm = self._desk, self._confirm
+        rooms = RoomEvents(desk)
+        handlers = [Handler(JOIN, rooms.join), Handler(LEAVE, rooms.leave)]
+        for event, read, to_others in _SENDING:
+            function: Callable[..., Any]
+            if service.confirm and confirm is not None and event in _CONFIRMED:
+                function = ConfirmedSender(desk, event, read, confirm, durable=service.durable).send
+            else:
+                function = Sender(desk, namespace, event, read, to_others=to_others).send
+            handlers.append(Handler(event, function))
+        return handlers
+
+    def _strip(self, namespace: Namespace) -> None:
+        for handler in self._handlers.pop(namespace, ()):
+            namespace._registry.remove_handler(handler)
