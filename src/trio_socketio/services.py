@@ -13,6 +13,7 @@ from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
 from trio_socketio.http.refused_callers import RefusedCallers
+from trio_socketio.im.chat import Chat
 from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.presence import MemoryStore, Presence, presence_of
@@ -113,7 +114,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 15 attributes, one for each service, and what they are made of.
+    It has 16 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -125,6 +126,7 @@ class Services:
 
     Attributes:
         endpoints: where they listen, by the table of their options; empty before `start`.
+        chat: gives namespaces chat events, also those that are made at run time.
         identity: asks clients who they are; None if everybody may enter.
         presence: knows who is online; None without identity, unless the app has made one.
 
@@ -177,6 +179,7 @@ class Services:
                 redis=None if self._cluster is None else self._cluster.redis,
                 prefix=held.configuration.redis.prefix,
             )
+        self.chat = Chat(server, held.configuration.chat, nodes=nodes)
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
         if self.identity is not None and self.presence is not None:
@@ -311,6 +314,9 @@ class Services:
 
             metrics.add(IdentityCollector(self.identity))
             health.add(self.identity.check)
+        from trio_socketio.im.chat.metrics import ChatCollector
+
+        metrics.add(ChatCollector(self.chat))
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
@@ -363,6 +369,7 @@ class Services:
             await self._cluster.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
+        await runtime.start_service("chat", partial(self.chat.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)

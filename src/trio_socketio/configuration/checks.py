@@ -241,12 +241,31 @@ def find_idle(
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
     yield from _idle_options_of_store(configuration, settings)
-    has_logic = configuration.app.spec is not None or _has_control(configuration, inherited)
+    has_logic = (
+        configuration.app.spec is not None
+        or configuration.chat.namespaces
+        or _has_control(configuration, inherited)
+    )
     if configuration.identity.asks and not has_logic:  # PRES-66
         yield (
             "nothing handles what clients send, and nobody can send them anything, because there "
             "is neither an app nor a control socket: set [app] spec or [control] listen"
         )
+
+    yield from _anonymous_chat(configuration, settings)
+
+
+def _anonymous_chat(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield a warning for each namespace with chat whose clients nobody asks who they are."""
+    setting = settings.get(("chat", "namespaces"))
+    if setting is None:
+        return
+    for name in configuration.chat.namespaces:
+        if not (name.endswith("*") or configuration.identity.asks_in(name)):
+            yield (
+                f"{setting.where}: clients in {name} are not asked who they are, so their messages "
+                "have no sender, and nobody can send to a user there: set [identity]"
+            )
 
 
 def _idle_options_of_store(configuration: Configuration, settings: Settings) -> Iterator[str]:

@@ -10,6 +10,7 @@ from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.im.chat.options import ChatOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.ops.admin_options import AdminOptions
@@ -28,7 +29,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 18 attributes, because they are all tables of the configuration file.
+    It has 19 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -40,6 +41,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     cluster: ClusterOptions = ClusterOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
+    chat: ChatOptions = ChatOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
@@ -51,9 +53,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     runtime: RuntimeOptions = RuntimeOptions()
 
     def named_namespaces(self) -> list[str]:
-        """Return the namespaces that [identity] and [presence] name, and their patterns."""
+        """Return the namespaces that [identity], [presence] and [chat] name, and their patterns."""
         names = [one.name for one in self.identity.namespaces]
-        return [*names, *(one.name for one in self.presence.namespaces)]
+        names += [one.name for one in self.presence.namespaces]
+        return [*names, *self.chat.namespaces]
 
     def forwarded_namespaces(self) -> list[str]:
         """Return the namespaces whose events [control.backends] forwards, which makes them."""

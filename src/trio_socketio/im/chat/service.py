@@ -1,5 +1,6 @@
 """Chat events in the namespaces of a server."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ class _Service(NamedTuple):
     durable: bool
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatStatistics:
     """A snapshot of the chat events.
@@ -75,7 +79,8 @@ class Chat:
 
     Args:
         server: the server.
-        options: say which namespaces have them, also those that are created later.
+        options: say which namespaces have them, also those that are created later. Those that
+            they name are created now, so that clients find them.
         nodes: the other nodes of a cluster; None if there are none.
         permits: says what clients may do; None if they may do everything.
         confirm: accepts messages for confirmed delivery; None if nothing does.
@@ -106,8 +111,13 @@ class Chat:
             None,
         )
         self._handlers: WeakKeyDictionary[Namespace, tuple[Handler, ...]] = WeakKeyDictionary()
+        for name in options.namespaces:
+            if not name.endswith("*"):
+                server.of(name)
         for namespace in server.namespaces.values():
             self._furnish(namespace)
+        if options.namespaces:
+            log.info("clients have chat events in %s", ", ".join(options.namespaces))
         server.on("new_namespace")(self._furnish)
 
     def serve(self, namespace: str, *, confirm: bool = False, durable: bool = False) -> None:
