@@ -7,7 +7,7 @@ is typing, goes to the others, and is never repeated.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from trio_socketio.acks import LateAnswer
 from trio_socketio.codec.json_rpc import Code
@@ -43,19 +43,9 @@ SIGNAL_BROADCAST: Final = "signal/broadcast"
 _MAX_SHOWN: Final = 5  # of the users that an error names
 
 
-class Parcel(NamedTuple):
-    """A message and its receivers.
-
-    Args:
-        message: as they get it.
-        room: whose sockets they are; None for everybody in the namespace.
-        user: whose room that is; None if it is no user's.
-    """
-
-    message: dict[str, Any]
-    room: str | None = None
-    user: str | None = None
-
+Parcel = tuple[dict[str, Any], str | None, str | None]
+"""A message as its receivers get it; the room whose sockets they are, or None for everybody; and
+the user whose room that is, or None if it is no user's."""
 
 Read = Callable[[Desk, Socket, str, tuple[Any, ...]], list[Parcel]]
 """Reads what an event sends, and checks that its client may. It raises Refused (CHAT-06)."""
@@ -67,7 +57,7 @@ def read_to_rooms(
     """Read messages to rooms, in which the sender has to be (CHAT-15)."""
     entries = read_entries(arguments, ToRoom, desk.max_targets)
     permits, at_ms = desk.permits, desk.now_ms()
-    parcels = []
+    parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
             if entry.nsp_name:
@@ -80,7 +70,7 @@ def read_to_rooms(
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
-        parcels.append(Parcel(message, room))
+        parcels.append((message, room, None))
     return parcels
 
 
@@ -90,7 +80,7 @@ def read_to_users(
     """Read messages to users."""
     entries = read_entries(arguments, ToUser, desk.max_targets)
     permits, at_ms = desk.permits, desk.now_ms()
-    parcels = []
+    parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
             if entry.nsp_name:
@@ -101,7 +91,7 @@ def read_to_users(
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
-        parcels.append(Parcel(message, user_room(user), user))
+        parcels.append((message, user_room(user), user))
     return parcels
 
 
@@ -111,7 +101,7 @@ def read_to_everybody(
     """Read messages to everybody in the namespace."""
     entries = read_entries(arguments, ToEverybody, desk.max_targets)
     at_ms = desk.now_ms()
-    parcels = []
+    parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
             if entry.nsp_name:
@@ -119,7 +109,7 @@ def read_to_everybody(
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
-        parcels.append(Parcel(message))
+        parcels.append((message, None, None))
     return parcels
 
 
