@@ -11,6 +11,7 @@ import pytest
 import trio
 from tests.cli_process import serving
 from tests.redis_server import RedisServer
+from tests.wire import open_client
 from trio.testing import trio_test
 
 SCRIPT: Final = Path(__file__).with_name("chat.mjs")
@@ -127,3 +128,31 @@ async def test_old_and_new_clients_chat(
 ) -> None:
     async with nodes(tmp_path, names, shared_redis) as urls:
         check(await chat(urls, transport))
+
+
+@pytest.mark.req("CHAT-20")
+@pytest.mark.time_limit(60)
+@trio_test
+async def test_the_sender_is_told_that_redis_is_away(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text(encoding="utf-8") + '[presence]\npolicy = "none"\n')
+    arguments = ["--config", str(config), "--redis", redis_server.url]
+    async with (
+        serving(*arguments, limit_s=LIMIT_S) as node,
+        open_client(await node.wait_port()) as client,
+    ):
+        await client.connect("/demo", {"token": "token-of-ann"})
+        await client.emit("join", {"rooms": ROOMS}, namespace="/demo")
+        assert (await client.receive_event("/demo"))[0] == "join/reply"
+        redis_server.stop()
+        await node.wait_logged("Redis")
+        event, told = "", {}
+        while event != "logic/error":
+            await client.emit("chat/rooms", [{"roomId": "r1", "msg": {}}], namespace="/demo")
+            assert (await client.receive_event("/demo"))[0] == "chat/rooms"
+            with trio.move_on_after(0.2):
+                event, told = await client.receive_event("/demo")
+        assert told["errcode"] == 1
+        assert "Redis cannot be reached" in told["errmsg"]

@@ -501,7 +501,7 @@ async def test_what_is_not_permitted_is_refused() -> None:
 @pytest.mark.req("CHAT-25")
 @trio_test
 async def test_events_are_counted_and_refusals_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "trio_socketio.im.chat")
+    caplog.set_level("INFO", "trio_socketio.im.chat.answers")
     scene = Scene()
     socket = scene.member(old=True)
     emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})
@@ -511,7 +511,8 @@ async def test_events_are_counted_and_refusals_logged(caplog: pytest.LogCaptureF
         ("chat/rooms", "not_in_room"): 1,
     }
     assert scene.chat.statistics().namespaces == 1
-    (line,) = [one.getMessage() for one in caplog.records]
+    answers = [one for one in caplog.records if one.name.endswith("answers")]
+    (line,) = [one.getMessage() for one in answers]
     reason = "refused: roomId: you are not in the room 'q'"
     assert line == f"chat/rooms of socket {socket.public_id} in /demo {reason}"
     assert "secret" not in line
