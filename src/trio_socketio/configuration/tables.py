@@ -12,6 +12,7 @@ from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
+from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
@@ -28,7 +29,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 18 attributes, because they are all tables of the configuration file.
+    It has 19 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -40,6 +41,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     cluster: ClusterOptions = ClusterOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
+    rules: RulesOptions = RulesOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
