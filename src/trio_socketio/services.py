@@ -23,6 +23,7 @@ from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.watchers import RoomWatchers
 from trio_socketio.im.presence.webhook import PresenceWebhook
+from trio_socketio.im.rules.service import Rules
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -114,7 +115,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 16 attributes, one for each service, and what they are made of.
+    It has 17 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -129,6 +130,7 @@ class Services:
         chat: gives namespaces chat events, also those that are made at run time.
         identity: asks clients who they are; None if everybody may enter.
         presence: knows who is online; None without identity, unless the app has made one.
+        rules: say what clients may do.
 
     Raises:
         ConfigurationError: the app handles the event auth where identity is asked for, or a package
@@ -179,7 +181,9 @@ class Services:
                 redis=None if self._cluster is None else self._cluster.redis,
                 prefix=held.configuration.redis.prefix,
             )
-        self.chat = Chat(server, held.configuration.chat, nodes=nodes)
+        claims_of = None if self.identity is None else self.identity.claims_of
+        self.rules = Rules(server, held.configuration.rules, claims_of)
+        self.chat = Chat(server, held.configuration.chat, nodes=nodes, permits=self.rules)
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
         if self.identity is not None and self.presence is not None:
@@ -317,6 +321,9 @@ class Services:
         from trio_socketio.im.chat.metrics import ChatCollector
 
         metrics.add(ChatCollector(self.chat))
+        from trio_socketio.im.rules.metrics import RulesCollector
+
+        metrics.add(RulesCollector(self.rules))
         if self.presence is not None:
             from trio_socketio.im.presence.metrics import PresenceCollector
 
@@ -370,6 +377,7 @@ class Services:
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
         await runtime.start_service("chat", partial(self.chat.run, runtime))
+        await runtime.start_service("rules", partial(self.rules.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
         if feed is not None:
             await runtime.start_service("presence feed", feed.run)
@@ -404,3 +412,4 @@ class Services:
             self.identity.apply(held.identity)
         if self.presence is not None:
             self.presence.apply(held.configuration.presence)
+        self.rules.apply(held.configuration.rules)

@@ -117,13 +117,14 @@ def test_a_bucket_keeps_to_another_rate_from_then_on() -> None:
     assert buckets.take("one", token_rate(10, 5), 0.2) == 0.0
 
 
-def test_a_bucket_is_half_full() -> None:
+def test_a_bucket_keeps_half_of_its_tokens() -> None:
     buckets, rate = TokenBuckets[str](3), token_rate(1, 4)
-    assert buckets.is_half_full("one", rate, 0.0)
+    assert buckets.keeps_half("one", rate, 0.0)
     for left in (3, 2, 1):
         buckets.take("one", rate, 0.0)
-        assert buckets.is_half_full("one", rate, 0.0) is (left >= 2)
-    assert buckets.is_half_full("one", rate, 1.0)
+        assert buckets.keeps_half("one", rate, 0.0) is (left > 2)
+    assert buckets.keeps_half("one", rate, 2.0)
+    assert buckets.keeps_half("one", rate, 200.0)
     assert len(buckets) == 1
 
 

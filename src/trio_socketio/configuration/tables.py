@@ -13,6 +13,7 @@ from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOpti
 from trio_socketio.im.chat.options import ChatOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
+from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
@@ -29,7 +30,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 19 attributes, because they are all tables of the configuration file.
+    It has 20 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -42,6 +43,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
     chat: ChatOptions = ChatOptions()
+    rules: RulesOptions = RulesOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()

@@ -95,7 +95,7 @@ class Newcomers:
             there = self._per_origin.get(origin, 0) if origin else 0
             if there >= options.max_unjoined_sessions_per_address:  # BND-14
                 refusal = _TOO_MANY_THERE
-        if refusal is None and self._rate is not None:
+        if refusal is None and self._rate is not None:  # BND-20
             refusal = self._refuse_fast(request, self._rate)
         if refusal is not None:
             if not self.refused:  # once: a client could fill the log otherwise
@@ -104,7 +104,7 @@ class Newcomers:
         return refusal
 
     def _refuse_fast(self, request: "Request", rate: TokenRate) -> Refusal | None:
-        """Return why an address may open no session just now, or count it as opened (BND-20)."""
+        """Return why an address may open no session just now, or count it as opened."""
         origin = _origin(forwarded(request, self._trusted_proxies)[0])
         wait_s = self._opened.take(origin, rate, trio.current_time()) if origin else 0.0
         if not wait_s:

@@ -41,7 +41,7 @@ class TokenBuckets(Generic[Key]):
 
     Args:
         most: how many buckets are kept that are not full. Beyond it the one that was used least
-            recently is forgotten, as if it were full.
+            recently is forgotten, as if it were full (RULE-19).
 
     Attributes:
         evicted: how many buckets were forgotten that were not full.
@@ -85,9 +85,10 @@ class TokenBuckets(Generic[Key]):
         self._full_at[key] = full_at + interval_s
         return 0.0
 
-    def is_half_full(self, key: Key, rate: TokenRate, now: float) -> bool:
-        """Whether a bucket has at least half of its tokens."""
-        return self._full_at.get(key, now) - now <= rate.fill_s / 2 + SLACK_S
+    def keeps_half(self, key: Key, rate: TokenRate, now: float) -> bool:
+        """Whether a bucket still has half of its tokens when another one has been taken."""
+        used_s = max(self._full_at.get(key, now) - now, 0.0)
+        return used_s + rate.interval_s <= rate.fill_s / 2 + SLACK_S
 
     def _make_room(self, now: float) -> None:
         """Forget the buckets that are full, or else the one that was used least recently.

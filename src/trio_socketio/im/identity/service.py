@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -223,6 +223,11 @@ class IdentityService:
         """Return who the client of a socket is, with the claims that the options keep."""
         client = self._clients.find(socket)
         return None if client is None else client.identity
+
+    def claims_of(self, socket: Socket) -> Mapping[str, Any] | None:
+        """Return the claims of the token of a socket's client; None if it has none."""
+        client = self._clients.find(socket)
+        return None if client is None else client.identity.claims
 
     # -- the service
 

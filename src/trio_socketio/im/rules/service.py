@@ -1,41 +1,37 @@
 """What clients may do, and how often: the guard of their events, and the judge of their rooms."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_socketio.errors import ConnectRefused
 from trio_socketio.im.rules import denial
-from trio_socketio.im.rules.denial import REASONS, Denied, show, too_often
-from trio_socketio.im.rules.grants import NOTHING, Grant, read_grant
+from trio_socketio.im.rules.denial import Denied, show, too_often
+from trio_socketio.im.rules.grants import ClaimsOf, Grants
 from trio_socketio.im.rules.guarding import GuardedHandler
+from trio_socketio.im.rules.logins import Logins
 from trio_socketio.im.rules.options import NamespaceRules, RulesOptions
 from trio_socketio.im.rules.policy import Policy, SharedRate, compile_rate
+from trio_socketio.im.rules.refusals import Refusals, tell
+from trio_socketio.protocol.joining import State
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.protocol.token_bucket import TokenBuckets, TokenRate
-from trio_socketio.runtime.sampling import REFUSALS, SampledLog
-from trio_socketio.socketio.credentials import ERROR_EVENT
 from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.registrar import Observer
+from trio_socketio.socketio.steps import Step
 
 if TYPE_CHECKING:
     from trio_socketio.runtime.runtime import Runtime
+    from trio_socketio.socketio.joining import Joining
     from trio_socketio.socketio.namespace import Namespace
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
 
-log = logging.getLogger(__name__)
-
-Claims = Mapping[str, Any]
-ClaimsOf = Callable[["Socket"], Claims | None]
-"""Returns the claims of a client's token; None if it has none."""
-
 _LONG: Final = 64
 """Names of rooms with more characters are counted by their hashes, so that they take little."""
-_EMPTY: Final[Claims] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,13 @@ class RulesStatistics:
     Args:
         refused: what was refused, by reason.
         counted: of how many users, rooms and so on it is counted how often they did something.
-        forgotten: how many of them were forgotten too early, because there were too many.
+        held_off: how many users are held off because they have logged in too often.
+        forgotten: how many of the counted were forgotten too early, because there were too many.
     """
 
     refused: dict[str, int]
     counted: int
+    held_off: int
     forgotten: int
 
 
@@ -73,15 +71,15 @@ class Rules(Observer):
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._server = server
-        self._claims_of = claims_of
         self._clock = clock
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS)
-        self._refused = dict.fromkeys(REASONS, 0)
+        self._refusals = Refusals()
         self._defined: dict[str, Policy] = {}
-        self._grants: dict[Socket, tuple[Claims, Grant]] = {}
+        self._grants = Grants(claims_of)
         self._observes = False
-        self._take_over(options)
+        self._judges_logins = False
         self._buckets = TokenBuckets[tuple[str, ...]](options.max_counted)
+        self._logins = Logins(self._buckets)
+        self._take_over(options)
         for namespace in server.namespaces.values():
             self._guard(namespace)
         server.on("new_namespace")(self._guard)
@@ -92,7 +90,8 @@ class Rules(Observer):
         """Go by other options from now on. What was counted stays counted."""
         self._take_over(options)
         self._buckets.most = options.max_counted
-        self._guard_all()
+        for namespace in self._server.namespaces.values():
+            self._guard(namespace)
 
     def define(self, namespace: str, rules: NamespaceRules | None) -> None:
         """Give a namespace rules of its own, from now on.
@@ -119,10 +118,11 @@ class Rules(Observer):
         self._configured = ByNamespace[Policy | None](configured, None)
         self._user_rate = compile_rate(options.user)
         self._grants.clear()  # they were read by the names of other claims
-
-    def _guard_all(self) -> None:
-        for namespace in self._server.namespaces.values():
-            self._guard(namespace)
+        self._logins.apply(options.logins)
+        if options.logins is not None and not self._judges_logins:
+            # Behind the step that finds out who the client is, and before it takes a seat.
+            self._judges_logins = True
+            self._server.add_steps([Step(State.AUTHENTICATING, self._admit)])
 
     def _guard(self, namespace: "Namespace") -> None:
         """Put the handlers of a namespace behind a guard, or leave them alone (RULE-02)."""
@@ -151,7 +151,7 @@ class Rules(Observer):
             policy = _FREE
         allowed, rates = policy.allows(event), policy.event_rates(event)
         judge = partial(self._judge, place, policy, event, allowed, rates)
-        return GuardedHandler(handler, judge, self._tell)
+        return GuardedHandler(handler, judge, tell)
 
     # -- what clients may do
 
@@ -170,7 +170,7 @@ class Rules(Observer):
             wait_s = self._buckets.take(("join", place, _who(socket)), policy.joins, self._clock())
             if wait_s:
                 denied = too_often(denial.JOIN_RATE, "you enter rooms too often", wait_s)
-        return denied and self._note(socket, denied)
+        return denied and self._refusals.note(socket, denied)
 
     def may_send(self, socket: "Socket", room: str) -> Denied | None:
         """Say whether a client may send a message to a room, and count it then.
@@ -192,7 +192,7 @@ class Rules(Observer):
                     f"there are too many messages to the room {show(room)}",
                     wait_s,
                 )
-        return denied and self._note(socket, denied)
+        return denied and self._refusals.note(socket, denied)
 
     def may_send_to_user(self, socket: "Socket", user: str) -> Denied | None:
         """Say whether a client may send a message to a user.
@@ -204,13 +204,13 @@ class Rules(Observer):
         if policy is None:
             return None
         denied = self._judge_name(socket, policy, "users", user)
-        return denied and self._note(socket, denied)
+        return denied and self._refusals.note(socket, denied)
 
     def _judge_name(self, socket: "Socket", policy: Policy, kind: str, name: str) -> Denied | None:
         """Judge the name of a room or user."""
         patterns = policy.rooms if kind == "rooms" else policy.users
         if policy.rules.claim is not None:
-            grant = self._grant_of(socket, policy.rules.claim)
+            grant = self._grants.find(socket, policy.rules.claim)
             if grant.fault:
                 return Denied(denial.CLAIM, grant.fault, None)
             granted = grant.rooms if kind == "rooms" else grant.users
@@ -233,94 +233,86 @@ class Rules(Observer):
         """Judge an event, and count it if the client may send it.
 
         The bounds of one user come first, so that what exceeds them uses up nothing of what users
-        share.
+        share (RULE-09).
         """
         rate = policy.user
         if policy.rules.claim is not None:
-            grant = self._grant_of(socket, policy.rules.claim)
+            grant = self._grants.find(socket, policy.rules.claim)
             if grant.fault:
-                return self._note(socket, Denied(denial.CLAIM, grant.fault, None))
+                return self._refusals.note(socket, Denied(denial.CLAIM, grant.fault, None))
             if grant.events is not None:
                 allowed = grant.events.match(event)
             rate = grant.rate or rate
         if not allowed:
             message = f"you may not send the event {show(event)} in {place}"
-            return self._note(socket, Denied(denial.EVENT, message, None))
+            return self._refusals.note(socket, Denied(denial.EVENT, message, None))
         now, who, take = self._clock(), _who(socket), self._buckets.take
         for name, event_rate in rates:
             wait_s = take(("event", place, who, name), event_rate, now)
             if wait_s:
                 message = f"you send the event {show(event)} too often"
-                return self._note(socket, too_often(denial.EVENT_RATE, message, wait_s))
+                return self._refusals.note(socket, too_often(denial.EVENT_RATE, message, wait_s))
         wait_s = 0.0
         if rate is not None:
             wait_s = take(("user", place, who), rate, now)
         if self._user_rate is not None and not wait_s:
             wait_s = take(("user", who), self._user_rate, now)
         if wait_s:
-            return self._note(
+            return self._refusals.note(
                 socket, too_often(denial.USER_RATE, "you send too many events", wait_s)
             )
         if policy.namespace is not None:
             wait_s = self._take_shared(("namespace", place), who, policy.namespace)
             if wait_s:
                 message = f"there are too many events in {place}"
-                return self._note(socket, too_often(denial.NAMESPACE_RATE, message, wait_s))
+                return self._refusals.note(
+                    socket, too_often(denial.NAMESPACE_RATE, message, wait_s)
+                )
         return None
 
     def _take_shared(self, key: tuple[str, ...], who: str, rate: SharedRate) -> float:
         """Take one of the tokens that many users share.
 
-        A user that takes more than half of them is refused once half of them are gone.
+        A user that takes more than half of them is refused once half of them are gone (RULE-10).
         """
         now, buckets = self._clock(), self._buckets
         wait_s = buckets.take((*key, who), rate.own, now)
-        if wait_s and not buckets.is_half_full(key, rate.all, now):
+        if wait_s and not buckets.keeps_half(key, rate.all, now):
             return wait_s
         return buckets.take(key, rate.all, now)
 
-    # -- tokens
+    # -- logins
 
-    def _grant_of(self, socket: "Socket", claim: str) -> Grant:
-        """Return what the token of a client says, also if it has another one by now."""
-        claims = (self._claims_of(socket) if self._claims_of is not None else None) or _EMPTY
-        known = self._grants.get(socket)
-        if known is not None and known[0] is claims:
-            return known[1]
-        grant = read_grant(claims, claim) if claims else NOTHING
-        if socket.connected:
-            self._grants[socket] = claims, grant
-        return grant
+    def _admit(self, joining: "Joining") -> None:
+        """Hold off a user who logs in too often: a step of joining.
+
+        Raises:
+            ConnectRefused: it says for how long.
+        """
+        socket = joining.socket
+        if socket is None or socket.user is None or socket.recovered:
+            return
+        wait_s = self._logins.admit(joining.name, socket.user, self._clock())
+        if wait_s:
+            denied = self._refusals.note(
+                socket, too_often(denial.LOGIN_RATE, "you have logged in too often", wait_s)
+            )
+            raise ConnectRefused(denied.message, denied.told())
+
+    # -- observing
 
     def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
         """Forget what the token of a client says."""
-        self._grants.pop(socket, None)
-
-    # -- refusals
-
-    def _note(self, socket: "Socket", denied: Denied) -> Denied:
-        """Count a refusal, and write a line about it unless there are too many."""
-        self._refused[denied.reason] += 1
-        kind = f"refused by rules, {denied.reason.replace('_', ' ')}"
-        if self._lines.admits(kind):
-            log.warning(
-                "socket %s in %s was refused (%s): %s",
-                socket.public_id,
-                socket.namespace.name,
-                denied.reason,
-                denied.message,
-            )
-        return denied
-
-    def _tell(self, socket: "Socket", denied: Denied) -> dict[str, Any]:
-        """Tell a client why its event was refused; return the answer to it."""
-        told = denied.told()
-        socket.emit(ERROR_EVENT, told)
-        return {"error": told}
+        self._grants.drop(socket)
 
     def statistics(self) -> RulesStatistics:
         """Return what the rules have refused, and what they count."""
-        return RulesStatistics(dict(self._refused), len(self._buckets), self._buckets.evicted)
+        return RulesStatistics(
+            dict(self._refusals.by_reason),
+            len(self._buckets),
+            len(self._logins),
+            self._buckets.evicted,
+        )
 
     # -- the service
 
@@ -331,12 +323,12 @@ class Rules(Observer):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Sum up the lines of the log, until cancelled: for Runtime.start_service."""
-        self._lines = SampledLog(log, logging.WARNING, REFUSALS, runtime.deadlines)
+        self._refusals.begin(runtime.deadlines)
         task_status.started()
         try:
             await trio.sleep_forever()
         finally:
-            self._lines.flush()
+            self._refusals.flush()
 
 
 _FREE: Final = Policy(NamespaceRules())
@@ -344,5 +336,5 @@ _FREE: Final = Policy(NamespaceRules())
 
 
 def _who(socket: "Socket") -> str:
-    """Return whom it counts for: the user, or the connection of a client without one."""
+    """Return whom it counts for: the user, or the connection of a client without one (RULE-08)."""
     return socket.user or socket.session.sid
