@@ -47,7 +47,7 @@ async def test_messages_to_users_and_rooms_are_handed_over() -> None:
     deliveries = Deliveries()
     server = Server()
     server.of(DEMO)
-    options = ChatOptions(namespaces=(DEMO,), confirm=(DEMO,), durable=(DEMO,))
+    options = ChatOptions(namespaces=(DEMO,), confirm=(DEMO,))
     Chat(server, options, confirm=deliveries.confirm, clock=lambda: AT_MS / 1000)
     async with identified(server, tokens=STATIC) as here, here.client() as client:
         await client.connect(DEMO, {"token": ANN})
@@ -61,10 +61,19 @@ async def test_messages_to_users_and_rooms_are_handed_over() -> None:
         assert await read_ack(client) == {**OK, "ids": ["m1", "m2"]}
         whole = {**message(), "from": "ann", "at": AT_MS}
         assert deliveries.accepted == [
-            ToConfirm(DEMO, "chat/rooms", whole, (), ("r1",), "ann", True),
-            ToConfirm(DEMO, "chat/users", whole, ("7",), (), "ann", True),
-            ToConfirm(DEMO, "chat/users", {**whole, "id": "m2"}, ("eve",), (), "ann", True),
+            ToConfirm(DEMO, "chat/rooms", whole, (), ("r1",), "ann"),
+            ToConfirm(DEMO, "chat/users", whole, ("7",), (), "ann"),
+            ToConfirm(DEMO, "chat/users", {**whole, "id": "m2"}, ("eve",), (), "ann"),
         ]
+        # A message to several rooms or users is one delivery, because it has one id.
+        entries = [{"userId": user, "msg": message(id="m3")} for user in (7, 8)]
+        await client.emit("chat/users", entries, namespace=DEMO, ack_id=5)
+        assert await read_ack(client) == {**OK, "ids": ["m3"]}
+        assert deliveries.accepted.pop().users == ("7", "8")
+        entries[1] = {"userId": 8, "msg": message(id="m3", ver="2")}
+        await client.emit("chat/users", entries, namespace=DEMO)
+        reason = "chat/users: two messages have the id 'm3'"
+        assert [await client.receive_event(DEMO)] == told(reason)
         # Signals, and what is for everybody, are not confirmed.
         await client.emit("chat/broadcast", {"msg": message()}, namespace=DEMO)
         assert (await client.receive_event(DEMO))[0] == "chat/broadcast"

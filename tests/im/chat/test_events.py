@@ -424,8 +424,8 @@ async def test_signals_go_to_the_others() -> None:
         (({"roomId": "r1", "msg": {}, "x" * 200: 1},), f"{'x' * 100}: is not expected here"),
         (({"roomId": "r1", "msg": {"meta": 7}},), "msg.meta: expected text or an object"),
         (
-            ({"roomId": "r1", "msg": {"id": "x" * 129}},),
-            "msg.id: expected text whose length is at most 128",
+            ({"roomId": "r1", "msg": {"id": "x" * 65}},),
+            "msg.id: expected text whose length is at most 64",
         ),
         (
             ({"roomId": "r1", "msg": {"evt": "x" * 65}},),

@@ -18,7 +18,6 @@ from trio_socketio.im.chat import ChatOptions
         ("namespaces", ("/a", "/a"), "is there twice"),
         ("namespaces", (7,), "expected names of namespaces"),
         ("confirm", ("/demo",), "'/demo' is not one of namespaces"),
-        ("durable", ("/a",), "'/a' is not one of confirm"),
         ("max_targets", 1001, "must be 1 to 1000"),
         ("max_targets", 0, "must be above zero"),
     ],
@@ -32,4 +31,4 @@ def test_what_cannot_be_used_is_refused(option: str, value: Any, reason: str) ->
 
 @pytest.mark.req("CHAT-29")
 def test_namespaces_may_be_patterns() -> None:
-    ChatOptions(namespaces=("/a", "/room-*", "/*"), confirm=("/room-*",), durable=("/room-*",))
+    ChatOptions(namespaces=("/a", "/room-*", "/*"), confirm=("/room-*",))

@@ -13,11 +13,9 @@ from msgspec import Meta, Struct
 from trio_socketio.im.chat.refusals import MALFORMED, SPOOFED, TOO_MANY, Refused, explain
 
 MAX_WORD: Final = 64
-MAX_ID: Final = 128
-"""How many characters ver and evt of a message may have, and its id."""
+"""How many characters ver, evt and id of a message may have."""
 
 Word = Annotated[str, Meta(max_length=MAX_WORD)]
-Id = Annotated[str, Meta(max_length=MAX_ID)]
 Entry = TypeVar("Entry", bound=Struct)
 
 
@@ -35,7 +33,7 @@ class Message(Struct, forbid_unknown_fields=True):
     ver: Word = "1.0.0"
     meta: Any = None
     evt: Word = ""
-    id: Id = ""
+    id: Word = ""
     sender: str | int | None = msgspec.field(name="from", default=None)
 
 

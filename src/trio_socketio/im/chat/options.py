@@ -16,25 +16,21 @@ class ChatOptions(OptionGroup, frozen=True, kw_only=True):
             that begin so. The namespace / has none: old clients are put there without asking.
         confirm: those of them in which messages to users and rooms are sent again until their
             clients have acknowledged them, written as in namespaces. See [deliveries].
-        durable: those of confirm in which such messages outlive a restart, written as there.
         max_targets: how many rooms or users a client may name in one event, 1 to 1000.
     """
 
     namespaces: tuple[str, ...] = ()
     confirm: tuple[str, ...] = ()
-    durable: tuple[str, ...] = ()
     max_targets: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_names("namespaces", self.namespaces)
         check_range(self, "max_targets", 1, 1000)
-        for option, whole in (("confirm", "namespaces"), ("durable", "confirm")):
-            names = getattr(self, option)
-            _check_names(option, names)
-            for name in names:
-                if name not in getattr(self, whole):
-                    raise OptionError(option, f"{name!r} is not one of {whole}: add it there")
+        _check_names("confirm", self.confirm)
+        for name in self.confirm:
+            if name not in self.namespaces:
+                raise OptionError("confirm", f"{name!r} is not one of namespaces: add it there")
 
 
 def _check_names(option: str, names: object) -> None:

@@ -41,7 +41,6 @@ class ToConfirm(NamedTuple):
         users: whom it is for.
         rooms: for whose users it is.
         sender: the user who sends it; None if nothing has established that.
-        durable: whether it has to outlive a restart.
     """
 
     namespace: str
@@ -50,7 +49,6 @@ class ToConfirm(NamedTuple):
     users: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
     sender: str | None = None
-    durable: bool = False
 
 
 Confirm = Callable[[ToConfirm], Awaitable[object]]

@@ -18,13 +18,14 @@ from trio_socketio.im.chat.message import ToEverybody, ToRoom, ToUser, complete,
 from trio_socketio.im.chat.names import normal_namespace
 from trio_socketio.im.chat.refusals import (
     BAD_NAME,
+    MALFORMED,
     NOT_ACCEPTED,
     NOT_IN_ROOM,
     NOT_SENT,
     OTHER_NAMESPACE,
+    REJECTED,
     UNKNOWN_USER,
     UNREACHED,
-    Reason,
     Refused,
 )
 from trio_socketio.im.chat.roles import Confirm, ToConfirm
@@ -40,6 +41,7 @@ SIGNAL_ROOM: Final = "signal/room"
 SIGNAL_USER: Final = "signal/user"
 SIGNAL_BROADCAST: Final = "signal/broadcast"
 
+_FAULTS_OF_CLIENTS: Final = frozenset((Code.INVALID_PARAMS, Code.EXISTS, Code.TOO_LARGE))
 _MAX_SHOWN: Final = 5  # of the users that an error names
 
 
@@ -240,44 +242,55 @@ class ConfirmedSender:
         event: its name.
         read: reads what the event sends.
         confirm: accepts messages for confirmed delivery.
-        durable: whether they have to outlive a restart.
     """
 
-    def __init__(
-        self, desk: Desk, event: str, read: Read, confirm: Confirm, *, durable: bool
-    ) -> None:
+    def __init__(self, desk: Desk, event: str, read: Read, confirm: Confirm) -> None:
         self._desk = desk
         self._event = event
         self._read = read
         self._confirm = confirm
-        self._durable = durable
 
     async def send(self, socket: Socket, *arguments: Any) -> dict[str, Any]:
         """Hand over what an event asks for, and answer once it is accepted (CHAT-21)."""
         event, answers = self._event, self._desk.answers
         ids: list[str] = []
         try:
-            for message, room, user in self._read(self._desk, socket, event, arguments):
+            for parcels in _by_id(self._read(self._desk, socket, event, arguments)):
+                message = parcels[0][0]
                 order = ToConfirm(
                     socket.namespace.name,
                     event,
                     message,
-                    users=() if user is None else (user,),
-                    rooms=() if user is not None or room is None else (room,),
+                    users=tuple(user for _, _, user in parcels if user is not None),
+                    rooms=tuple(room for _, room, user in parcels if room and user is None),
                     sender=socket._user,
-                    durable=self._durable,
                 )
                 try:
                     await self._confirm(order)
                 except ControlError as error:
-                    is_invalid = error.code == Code.INVALID_PARAMS
-                    reason = Reason(NOT_ACCEPTED.label) if is_invalid else NOT_ACCEPTED
+                    reason = REJECTED if error.code in _FAULTS_OF_CLIENTS else NOT_ACCEPTED
                     told = f"the message {message['id']!r} was not accepted: {error.message}"
                     raise Refused(reason, told) from None
                 ids.append(message["id"])
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         return answers.accept(event, ids=ids)
+
+
+def _by_id(parcels: list[Parcel]) -> list[list[Parcel]]:
+    """Put the parcels of each message together, because its id names one delivery.
+
+    Raises:
+        Refused: different messages have the same id.
+    """
+    found: dict[str, list[Parcel]] = {}
+    for parcel in parcels:
+        same = found.setdefault(parcel[0]["id"], [parcel])
+        if same[0][0] != parcel[0]:
+            raise Refused(MALFORMED, f"two messages have the id {parcel[0]['id']!r}")
+        if same[0] is not parcel:
+            same.append(parcel)
+    return list(found.values())
 
 
 def _is_here(namespace: Namespace, user: str) -> bool:

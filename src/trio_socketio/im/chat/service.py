@@ -55,7 +55,6 @@ class _Service(NamedTuple):
     """How a namespace is served."""
 
     confirm: bool
-    durable: bool
 
 
 log = logging.getLogger(__name__)
@@ -104,10 +103,7 @@ class Chat:
         self._confirm = confirm
         self._by_name: dict[str, _Service] = {}
         self._by_pattern: ByNamespace[_Service | None] = ByNamespace(
-            {
-                name: _Service(name in options.confirm, name in options.durable)
-                for name in options.namespaces
-            },
+            {name: _Service(name in options.confirm) for name in options.namespaces},
             None,
         )
         self._handlers: WeakKeyDictionary[Namespace, tuple[Handler, ...]] = WeakKeyDictionary()
@@ -120,13 +116,12 @@ class Chat:
             log.info("clients have chat events in %s", ", ".join(options.namespaces))
         server.on("new_namespace")(self._furnish)
 
-    def serve(self, namespace: str, *, confirm: bool = False, durable: bool = False) -> None:
+    def serve(self, namespace: str, *, confirm: bool = False) -> None:
         """Give a namespace its chat events, now or when it is created.
 
         Args:
             namespace: its name; a leading slash may be left out.
             confirm: whether messages to users and rooms are confirmed.
-            durable: whether these messages outlive a restart.
         Raises:
             LocalProtocolError: it is the main namespace, which has no chat.
         """
@@ -134,7 +129,7 @@ class Chat:
         name = normal_namespace(namespace)
         if name == MAIN:  # CHAT-01
             raise LocalProtocolError("the namespace / has no chat events")
-        self._by_name[name] = _Service(confirm, durable)
+        self._by_name[name] = _Service(confirm)
         found = self._server.namespaces.get(name)
         if found is not None:
             self._strip(found)
@@ -202,7 +197,7 @@ class Chat:
         for event, read, to_others in _SENDING:
             function: Callable[..., Any]
             if service.confirm and confirm is not None and event in _CONFIRMED:
-                function = ConfirmedSender(desk, event, read, confirm, durable=service.durable).send
+                function = ConfirmedSender(desk, event, read, confirm).send
             else:
                 function = Sender(desk, namespace, event, read, to_others=to_others).send
             handlers.append(Handler(event, function))
