@@ -26,6 +26,7 @@ FLOORS: Final = (
     ("acks",),
     ("net",),
     ("runtime",),
+    ("storage",),
     ("http",),
     ("engine",),
     ("socketio",),
@@ -71,6 +72,7 @@ ONLY: Final = {
         "net",
         "runtime",
     },
+    "storage": {"errors", "option_checks", "metric_families"},
     "client": {
         "errors",
         "signatures",
@@ -144,6 +146,7 @@ ONLY: Final = {
         "socketio",
         "redis",
         "control",
+        "storage",
     },
     "cluster": {
         "errors",
