@@ -38,6 +38,8 @@ FLOORS: Final = (
     ("im",),
     ("cluster",),
     ("configuration",),
+    ("namespace_parts",),
+    ("state_services",),
     ("lobby",),
     ("descriptors",),
     ("signals",),

@@ -27,6 +27,7 @@ from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import RenewableEndpoint
 from trio_socketio.socketio.measures import summarize
+from trio_socketio.state_services import StateServices
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -113,7 +114,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 15 attributes, one for each service, and what they are made of.
+    It has 16 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -155,6 +156,7 @@ class Services:
         if nodes is not None:
             nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
+        self._state = state = StateServices(server, held.configuration, self._cluster)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
@@ -163,8 +165,9 @@ class Services:
                 control,
                 held.tokens,
                 self._refused,
-                [auth, UserMethods(server), self._presence_methods, legacy],
+                [auth, UserMethods(server), self._presence_methods, legacy, state.methods],
                 nodes,
+                state.namespaces.find,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
@@ -179,6 +182,7 @@ class Services:
             )
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
+        state.use(self.identity, self.presence)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -292,6 +296,7 @@ class Services:
 
         health = Health()
         health.add(check_server(self._server))
+        health.add(self._state.namespaces.check)
         metrics = Metrics(
             self._server,
             health,
@@ -299,6 +304,8 @@ class Services:
             log_records_dropped=lambda: program_log.dropped,
             refused=self._refused,
         )
+        for collector in self._state.collectors():
+            metrics.add(collector)
         if self._control is not None:
             from trio_socketio.control.metrics import ControlCollector
 
@@ -361,6 +368,7 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self._cluster is not None:
             await self._cluster.start(runtime)
+        await self._state.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
@@ -384,6 +392,7 @@ class Services:
         if self._shared is not None:
             self._systemd.status("waiting for other settings of Redis")
             await self._shared.settings.wait_fit()
+        await self._state.namespaces.wait_read()
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

@@ -24,6 +24,8 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.namespaces.methods import DefinitionMethods
+from trio_socketio.im.namespaces.service import DefinedNamespaces
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.turns import Turns
@@ -127,7 +129,8 @@ async def controlled(
     methods = AuthMethods(None)
     control_options = ControlOptions(**options)
     presence = PresenceMethods(server, control_options.max_line_bytes)
-    further = [methods, presence, UserMethods(server), LegacyMethods(None)]
+    defined = DefinitionMethods(DefinedNamespaces(server, None))
+    further = [methods, presence, UserMethods(server), LegacyMethods(None), defined]
     service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)

@@ -18,6 +18,7 @@ from trio_socketio.option_checks import OptionGroup
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
+from trio_socketio.storage.options import StateOptions
 
 Place = tuple[str, ...]
 """Where an option stands: its table, its name, and below that the names within its value."""
@@ -28,7 +29,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 18 attributes, because they are all tables of the configuration file.
+    It has 19 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -38,6 +39,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     admin: AdminOptions = AdminOptions()
     redis: RedisOptions = RedisOptions()
     cluster: ClusterOptions = ClusterOptions()
+    state: StateOptions = StateOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
     engine: EngineOptions = EngineOptions()
