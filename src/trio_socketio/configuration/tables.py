@@ -11,6 +11,7 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
 from trio_socketio.im.chat.options import ChatOptions
+from trio_socketio.im.deliveries.options import DeliveriesOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.im.rules.options import RulesOptions
@@ -20,6 +21,7 @@ from trio_socketio.option_checks import OptionGroup
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
+from trio_socketio.storage.options import StateOptions
 
 Place = tuple[str, ...]
 """Where an option stands: its table, its name, and below that the names within its value."""
@@ -30,7 +32,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 20 attributes, because they are all tables of the configuration file.
+    It has 22 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -40,10 +42,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     admin: AdminOptions = AdminOptions()
     redis: RedisOptions = RedisOptions()
     cluster: ClusterOptions = ClusterOptions()
+    state: StateOptions = StateOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
     chat: ChatOptions = ChatOptions()
     rules: RulesOptions = RulesOptions()
+    deliveries: DeliveriesOptions = DeliveriesOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
