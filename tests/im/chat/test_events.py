@@ -1,7 +1,9 @@
 """What clients may do with chat events, and what they and others are told."""
 
+import gc
 import re
 from typing import Any, NamedTuple
+from weakref import ref
 
 import pytest
 from tests.im.chat.scene import (
@@ -70,13 +72,37 @@ async def test_a_namespace_gets_chat_at_run_time_and_loses_it() -> None:
         assert ask(one, "join", {"rooms": [{"roomId": "r"}]})["errcode"] == 0
         assert len(events_of(one)) == 1
     assert scene.chat.statistics().namespaces == 2
-    scene.chat.cease("/later")
-    scene.chat.cease("nowhere")
+    for name in ("/later", "nowhere", "/demo"):
+        scene.chat.cease(name)
+    scene.chat.serve("/demo")
     assert emit(socket, "join", {"rooms": [{"roomId": "q"}]}) == []
     assert "q" not in socket.rooms
     assert scene.chat.statistics().namespaces == 1
     scene.chat.serve("/later")
     assert ask(socket, "join", {"rooms": [{"roomId": "q"}]})["errcode"] == 0
+
+
+@pytest.mark.req("CHAT-24")
+@trio_test
+async def test_what_the_options_say_holds_behind_what_was_given_at_run_time() -> None:
+    scene = Scene(namespaces=("/room-*",))
+    socket = scene.enter(namespace="/room-1")
+    scene.chat.serve("/room-1", confirm=True)
+    scene.chat.cease("/room-1")
+    assert ask(socket, "join", {"rooms": [{"roomId": "q"}]})["errcode"] == 0
+
+
+@pytest.mark.req("CHAT-24")
+@trio_test
+async def test_nothing_holds_a_namespace_that_was_removed() -> None:
+    scene = Scene(namespaces=())
+    scene.chat.serve("/later")
+    namespace = ref(scene.server.of("/later"))
+    await scene.server.remove("/later")
+    gc.collect()
+    assert namespace() is None
+    scene.chat.cease("/later")
+    assert not scene.chat.serves("/later")
 
 
 # --- rooms ---------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from trio_socketio import Server
 from trio_socketio.errors import OptionError
-from trio_socketio.im.chat import ChatOptions
+from trio_socketio.im.chat import Chat, ChatOptions
 
 
 @pytest.mark.req("CHAT-29")
@@ -27,6 +28,12 @@ def test_what_cannot_be_used_is_refused(option: str, value: Any, reason: str) ->
     with pytest.raises(OptionError, match=reason) as caught:
         ChatOptions(**options)
     assert caught.value.option == option
+
+
+@pytest.mark.req("CHAT-29")
+def test_nothing_is_confirmed_without_deliveries() -> None:
+    with pytest.raises(OptionError, match="needs confirmed delivery"):
+        Chat(Server(), ChatOptions(namespaces=("/a",), confirm=("/a",)))
 
 
 @pytest.mark.req("CHAT-29")

@@ -7,7 +7,7 @@ is typing, goes to the others, and is never repeated.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.acks import LateAnswer
 from trio_socketio.codec.json_rpc import Code
@@ -30,9 +30,11 @@ from trio_socketio.im.chat.refusals import (
 )
 from trio_socketio.im.chat.roles import Confirm, ToConfirm
 from trio_socketio.protocol.user_ids import parse_user_id, user_room
-from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.target import Target
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.place import Place
 
 CHAT_ROOMS: Final = "chat/rooms"
 CHAT_USERS: Final = "chat/users"
@@ -143,21 +145,17 @@ def _read_user(user_id: str | int) -> str:
 
 
 class Sender:
-    """Handles one of these events in one namespace.
+    """Handles one of these events.
 
     Args:
         desk: what all chat events share.
-        namespace: of the clients.
         event: the name, which is also that of the event for the receivers.
         read: reads what the event sends.
         to_others: whether the sending socket is left out.
     """
 
-    def __init__(
-        self, desk: Desk, namespace: Namespace, event: str, read: Read, *, to_others: bool
-    ) -> None:
+    def __init__(self, desk: Desk, event: str, read: Read, *, to_others: bool) -> None:
         self._desk = desk
-        self._namespace = namespace
         self._event = event
         self._read = read
         self._to_others = to_others
@@ -169,8 +167,8 @@ class Sender:
         try:
             parcels = self._read(self._desk, socket, event, arguments)
             absent = self._post(socket, parcels, ids)
-            if absent and not self._namespace.adapter.reaches_other_nodes:
-                raise _unknown(absent, self._namespace.name)
+            if absent and not socket.namespace.adapter.reaches_other_nodes:
+                raise _unknown(absent, socket)
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         inquiries = self._desk.inquiries
@@ -178,7 +176,7 @@ class Sender:
             return answers.accept(event, ids=ids)
         late = LateAnswer()
         conclude = partial(self._conclude, late, socket, ids)
-        inquiries.ask(self._namespace.name, absent, conclude)
+        inquiries.ask(socket.namespace.name, absent, conclude)
         return late
 
     def _post(self, socket: Socket, parcels: list[Parcel], ids: list[str]) -> list[str]:
@@ -193,7 +191,7 @@ class Sender:
         Raises:
             Refused: a message cannot be sent, or other nodes have not got it.
         """
-        namespace, event = self._namespace, self._event
+        namespace, event = socket.namespace, self._event
         adapter = namespace.adapter
         excluded = (socket.public_id,) if self._to_others else ()  # CHAT-26
         unpublished = adapter.unpublished
@@ -222,7 +220,7 @@ class Sender:
         """Answer when other nodes have said which users they have (CHAT-19)."""
         event, answers = self._event, self._desk.answers
         if found.absent:
-            error = _unknown(found.absent, self._namespace.name)
+            error = _unknown(found.absent, socket)
         elif found.unknown:
             error = Refused(
                 UNREACHED,
@@ -235,7 +233,7 @@ class Sender:
 
 
 class ConfirmedSender:
-    """Handles one of these events in a namespace whose messages are confirmed.
+    """Handles one of these events in namespaces whose messages are confirmed.
 
     Args:
         desk: what all chat events share.
@@ -293,13 +291,14 @@ def _by_id(parcels: list[Parcel]) -> list[list[Parcel]]:
     return list(found.values())
 
 
-def _is_here(namespace: Namespace, user: str) -> bool:
+def _is_here(namespace: "Place", user: str) -> bool:
     """Whether a user has a client on this node; the app may put others into the user's room."""
     return any(one.user == user for one in namespace.rooms.joined(user_room(user)))
 
 
-def _unknown(users: list[str], namespace: str) -> Refused:
-    return Refused(UNKNOWN_USER, f"nobody is connected as {_name(users)} in {namespace}")  # CHAT-18
+def _unknown(users: list[str], socket: Socket) -> Refused:
+    place = socket.namespace.name
+    return Refused(UNKNOWN_USER, f"nobody is connected as {_name(users)} in {place}")  # CHAT-18
 
 
 def _name(users: list[str]) -> str:

@@ -4,12 +4,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import LocalProtocolError, OptionError
 from trio_socketio.im.chat.desk import Desk
 from trio_socketio.im.chat.inquiries import Inquiries
 from trio_socketio.im.chat.membership import JOIN, LEAVE, RoomEvents
@@ -51,12 +50,6 @@ _SENDING: Final = (
 _CONFIRMED: Final = frozenset((CHAT_ROOMS, CHAT_USERS))
 
 
-class _Service(NamedTuple):
-    """How a namespace is served."""
-
-    confirm: bool
-
-
 log = logging.getLogger(__name__)
 
 
@@ -84,6 +77,9 @@ class Chat:
         permits: says what clients may do; None if they may do everything.
         confirm: accepts messages for confirmed delivery; None if nothing does.
         clock: seconds since 1970.
+
+    Raises:
+        OptionError: messages are to be confirmed, and nothing does that.
     """
 
     def __init__(
@@ -96,17 +92,20 @@ class Chat:
         confirm: Confirm | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if options.confirm and confirm is None:
+            raise OptionError("confirm", "needs confirmed delivery, which was not given")
         self._server = server
         self._inquiries = None if nodes is None else Inquiries(server, nodes)
         self._desk = Desk(options.max_targets, self._inquiries, clock)
         self._desk.permits = permits
-        self._confirm = confirm
-        self._by_name: dict[str, _Service] = {}
-        self._by_pattern: ByNamespace[_Service | None] = ByNamespace(
-            {name: _Service(name in options.confirm) for name in options.namespaces},
-            None,
-        )
-        self._handlers: WeakKeyDictionary[Namespace, tuple[Handler, ...]] = WeakKeyDictionary()
+        self._plain = self._make_handlers(None)
+        self._confirmed = self._make_handlers(confirm)
+        self._by_name: dict[str, tuple[Handler, ...]] = {}
+        by_pattern = {
+            name: self._confirmed if name in options.confirm else self._plain
+            for name in options.namespaces
+        }
+        self._by_pattern = ByNamespace[tuple[Handler, ...]](by_pattern, ())
         for name in options.namespaces:
             if not name.endswith("*"):
                 server.of(name)
@@ -129,28 +128,24 @@ class Chat:
         name = normal_namespace(namespace)
         if name == MAIN:  # CHAT-01
             raise LocalProtocolError("the namespace / has no chat events")
-        self._by_name[name] = _Service(confirm)
-        found = self._server.namespaces.get(name)
-        if found is not None:
-            self._strip(found)
-            self._furnish(found)
+        self._by_name[name] = self._confirmed if confirm else self._plain
+        self._renew(name)
 
     def cease(self, namespace: str) -> None:
-        """Take the chat events from a namespace (CHAT-24); without effect if it has none."""
+        """Take back what `serve` has given (CHAT-24); what the options say holds again."""
         self._server._workers.check_thread()
         name = normal_namespace(namespace)
         self._by_name.pop(name, None)
-        found = self._server.namespaces.get(name)
-        if found is not None:
-            self._strip(found)
+        self._renew(name)
 
     def serves(self, namespace: str) -> bool:
         """Whether a namespace has chat events, or will have them when it is created."""
-        return self._find(namespace) is not None
+        return bool(self._find(namespace))
 
     def statistics(self) -> ChatStatistics:
         """Return what was done so far."""
-        return ChatStatistics(dict(self._desk.answers.tally), len(self._handlers))
+        served = sum(map(self.serves, self._server.namespaces))
+        return ChatStatistics(dict(self._desk.answers.tally), served)
 
     async def run(
         self,
@@ -170,39 +165,41 @@ class Chat:
         finally:
             answers.end()
 
-    def _find(self, name: str) -> _Service | None:
+    def _find(self, name: str) -> tuple[Handler, ...]:
+        """Return the handlers of a namespace; none if it has no chat events."""
         if name == MAIN:  # CHAT-01: also if a pattern fits it
-            return None
+            return ()
         return self._by_name.get(name) or self._by_pattern.find(name)
 
     def _furnish(self, namespace: Namespace) -> None:
-        """Register the handlers of a namespace that has chat events; those of the app win."""
-        service = self._find(namespace.name)
-        if service is None:
-            return
+        """Register the handlers of a namespace, unless the app handles an event itself."""
         registry = namespace._registry
-        handlers = tuple(
-            handler
-            for handler in self._make_handlers(namespace, service)
-            if handler.name not in registry.handlers  # CHAT-02
-        )
-        for handler in handlers:
-            registry.add_handler(handler)
-        self._handlers[namespace] = handlers
+        for handler in self._find(namespace.name):
+            if handler.name not in registry.handlers:  # CHAT-02
+                registry.add_handler(handler)
 
-    def _make_handlers(self, namespace: Namespace, service: _Service) -> list[Handler]:
-        desk, confirm = self._desk, self._confirm
+    def _renew(self, name: str) -> None:
+        """Replace the handlers of a namespace, if it is there, by those that it has now."""
+        namespace = self._server.namespaces.get(name)
+        if namespace is not None:
+            for handler in (*self._plain, *self._confirmed):
+                namespace._registry.remove_handler(handler)  # those of the app stay
+            self._furnish(namespace)
+
+    def _make_handlers(self, confirm: Confirm | None) -> tuple[Handler, ...]:
+        """Make the handlers, which all namespaces share.
+
+        Args:
+            confirm: accepts messages for confirmed delivery; None if they are just sent.
+        """
+        desk = self._desk
         rooms = RoomEvents(desk)
         handlers = [Handler(JOIN, rooms.join), Handler(LEAVE, rooms.leave)]
         for event, read, to_others in _SENDING:
             function: Callable[..., Any]
-            if service.confirm and confirm is not None and event in _CONFIRMED:
+            if confirm is not None and event in _CONFIRMED:
                 function = ConfirmedSender(desk, event, read, confirm).send
             else:
-                function = Sender(desk, namespace, event, read, to_others=to_others).send
+                function = Sender(desk, event, read, to_others=to_others).send
             handlers.append(Handler(event, function))
-        return handlers
-
-    def _strip(self, namespace: Namespace) -> None:
-        for handler in self._handlers.pop(namespace, ()):
-            namespace._registry.remove_handler(handler)
+        return tuple(handlers)
