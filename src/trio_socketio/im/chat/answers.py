@@ -39,15 +39,16 @@ class Answers:
         """Write the sums that are left."""
         self._lines.flush()
 
-    def accept(self, event: str, **more: Any) -> dict[str, Any]:
+    def accept(self, event: str, what: str, done: list[Any]) -> dict[str, Any]:
         """Answer an event that was done.
 
         Args:
             event: its name.
-            more: what the answer says besides.
+            what: the name of what was done, in the answer.
+            done: that itself.
         """
         self.tally[event, ACCEPTED] += 1
-        return {"errcode": OK, "errmsg": "ok", **more}
+        return {"errcode": OK, "errmsg": "ok", what: done}
 
     def refuse(
         self, socket: Socket, event: str, error: Refused, reply: str = ERROR_EVENT, **more: Any
