@@ -279,7 +279,7 @@ class Deliveries(Observer):
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            self._is_running = False
+            self._is_running = self._counts.goes_on = False
             self._offers.forget()
             await self._keeping.release()
 
