@@ -31,11 +31,8 @@ from trio_socketio.errors import TrioSocketIOError
 CHAT: Final = "/chat"
 _EVENT: Final = re.compile(r"2/chat,(\d+)(\[.*)", re.DOTALL).fullmatch
 _GONE: Final = (
-    ConnectionEnded,
-    Rejected,
-    OSError,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
+    *(ConnectionEnded, Rejected, LocalProtocolError, AssertionError, OSError),
+    *(trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError),
 )
 _FAILED: Final = (TrioSocketIOError, OSError, TimeoutError, trio.BrokenResourceError)
 
@@ -194,7 +191,7 @@ class World:
             up = [node for node in self.nodes if node.is_up]
             if up:
                 stay_s = 60.0 if self.is_calm else self.chance.uniform(0.2, 4.0)
-                with suppress(*_GONE, AssertionError):
+                with suppress(*_GONE):
                     await self._be_in(self.chance.choice(up).port, user, stay_s)
                 self.report.drops += 1
             pause_s = self.chance.uniform(0.0, 0.2 if self.is_calm else 1.5)
