@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import trio
+from wsproto.utilities import LocalProtocolError
 
 from tests.interop.server_process import free_port
 from tests.redis_server import running_redis
