@@ -133,6 +133,11 @@ class DefinedNodes:
         self._folder = folder
         self._options = options
 
+    @property
+    def redis(self) -> RedisServer:
+        assert self._redis is not None
+        return self._redis
+
     def __getitem__(self, name: str) -> DefinedNode:
         return self.nodes[name]
 
