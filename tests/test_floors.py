@@ -40,6 +40,7 @@ FLOORS: Final = (
     ("configuration",),
     ("namespace_parts",),
     ("state_services",),
+    ("delivery_services",),
     ("lobby",),
     ("descriptors",),
     ("signals",),

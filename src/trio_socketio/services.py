@@ -12,6 +12,7 @@ from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
@@ -114,7 +115,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 16 attributes, one for each service, and what they are made of.
+    It has 17 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -157,6 +158,7 @@ class Services:
             nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
         self._state = state = StateServices(server, held.configuration, self._cluster)
+        self._delivery = DeliveryServices(server, held.configuration, self._cluster, state.database)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
@@ -165,7 +167,14 @@ class Services:
                 control,
                 held.tokens,
                 self._refused,
-                [auth, UserMethods(server), self._presence_methods, legacy, state.methods],
+                [
+                    auth,
+                    UserMethods(server),
+                    self._presence_methods,
+                    legacy,
+                    state.methods,
+                    self._delivery.methods,
+                ],
                 nodes,
                 state.namespaces.find,
             )
@@ -182,7 +191,7 @@ class Services:
             )
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
-        state.use(self.identity, self.presence)
+        state.use(self.identity, self.presence, self._delivery)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -304,7 +313,7 @@ class Services:
             log_records_dropped=lambda: program_log.dropped,
             refused=self._refused,
         )
-        for collector in self._state.collectors():
+        for collector in (*self._state.collectors(), *self._delivery.collectors()):
             metrics.add(collector)
         if self._control is not None:
             from trio_socketio.control.metrics import ControlCollector
@@ -393,6 +402,7 @@ class Services:
             self._systemd.status("waiting for other settings of Redis")
             await self._shared.settings.wait_fit()
         await self._state.namespaces.wait_read()
+        await self._delivery.start(runtime)
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_socketio.cluster.service import Cluster
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.identity.service import IdentityService
+    from trio_socketio.im.namespaces.live import Part
     from trio_socketio.im.namespaces.store import Store
     from trio_socketio.im.presence import Presence
     from trio_socketio.runtime.runtime import Runtime
@@ -66,12 +67,15 @@ class StateServices:
             nodes.serve(NodeNamespaces(self.namespaces))
         self.methods = DefinitionMethods(self.namespaces, nodes)
 
-    def use(self, identity: "IdentityService | None", presence: "Presence | None") -> None:
+    def use(
+        self, identity: "IdentityService | None", presence: "Presence | None", *others: "Part"
+    ) -> None:
         """Have parts of the server go by the definitions of namespaces."""
         self.namespaces.use_parts(
             (
                 DefinedIdentity(identity),
                 DefinedSeats(identity, presence, self._server.options),
+                *others,
             )
         )
 

@@ -73,6 +73,9 @@ def steps_for(socket_id: str) -> Steps:
         ("presence.unsubscribe", {"subscription": 1}),
         ("sockets.disconnect", mine),
         ("presence.legacy_list", {"limit": 1}),
+        ("deliver", {"event": "e", "args": [{"id": "1"}], "users": ["nobody"]}),
+        ("deliveries.get", {"id": "1"}),
+        ("deliveries.list", {}),
         ("system.drain", {}),
     ]
 

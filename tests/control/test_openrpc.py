@@ -17,6 +17,7 @@ from trio_socketio.codec.json_rpc import Code
 from trio_socketio.control.openrpc import Discovery, describe
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService
+from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.namespaces.methods import DefinitionMethods
 from trio_socketio.im.namespaces.service import DefinedNamespaces
@@ -31,6 +32,9 @@ METHODS: Final = [
     "auth.revoke",
     "auth.unrevoke",
     "backend.register",
+    "deliver",
+    "deliveries.get",
+    "deliveries.list",
     "emit",
     "emit_with_ack",
     "namespaces.create",
@@ -73,6 +77,7 @@ def document() -> Any:
         UserMethods(server),
         LegacyMethods(None),
         DefinitionMethods(DefinedNamespaces(server, None)),
+        DeliveryMethods(None),
     ]
     service = ControlService(Server(), FakeSystem(), ControlOptions(), further=further)
     return describe(service._dispatcher.methods)

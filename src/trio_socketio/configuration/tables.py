@@ -10,6 +10,7 @@ from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.im.deliveries.options import DeliveriesOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.ops.admin_options import AdminOptions
@@ -29,7 +30,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 19 attributes, because they are all tables of the configuration file.
+    It has 20 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -42,6 +43,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     state: StateOptions = StateOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
+    deliveries: DeliveriesOptions = DeliveriesOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
