@@ -6,25 +6,24 @@ anything was wrong.
 """
 
 import gc
+import json
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any, Final
 
 import trio
-from tests import wire
 from tests.crowd import need_descriptors
-from tests.im.identity.identified import ANN, BOB
 from tests.im.namespaces.defined import DefinedNode, DefinedNodes, defined_nodes
 from tests.redis_server import RedisServer, running_redis
 from tests.socketio.serving import until
 from tests.time_limit import walk_tasks
-from tests.wire import ConnectionEnded, SocketIOClient
 
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.socket import Socket
@@ -50,46 +49,49 @@ class Report:
             self.faults.append(fault)
 
 
-class Guest:
-    """A client that comes and goes until the storm is over; it notes which namespaces it is in."""
+class Crowd:
+    """The clients, in a process of their own: ``python -m tests.im.namespaces.crowd``.
 
-    def __init__(self, storm: "Storm", number: int) -> None:
-        self._storm = storm
-        self._random = Random(number)
-        self.inside: set[str] = set()
+    Args:
+        process: of the clients.
+    """
 
-    async def run(self) -> None:
-        while not self._storm.is_over.is_set():
-            node = self._random.choice(tuple(self._storm.nodes.nodes.values()))
-            with suppress(ConnectionEnded, OSError, trio.BrokenResourceError, trio.TooSlowError):
-                async with wire.open_client(node.port) as client:
-                    await self._visit(client)
-            self.inside = set()
-            await trio.sleep(self._random.random() * self._storm.pause_s)
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
 
-    async def _visit(self, client: SocketIOClient) -> None:
-        storm = self._storm
-        for name in self._random.choices(storm.names(), k=2):
-            token = self._random.choice((ANN, BOB))
-            await client.send(f'0{name},{{"token":"{token}"}}')
-        with trio.move_on_after(self._random.random() * 2 * storm.pause_s):
-            while True:
-                self._take(str((await client.receive())[0]))
-        if self._random.random() < 0.5:  # the others stay until the end of their namespaces
-            return
-        with trio.move_on_after(10 * storm.pause_s):
-            while self.inside and not storm.is_over.is_set():
-                self._take(str((await client.receive())[0]))
+    async def tell(self, **told: Any) -> None:
+        """Tell the clients of the namespaces and the ports that there are, or that all is over."""
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(json.dumps(told).encode() + b"\n")
 
-    def _take(self, packet: str) -> None:
-        kind, name = packet[0], packet[1:].partition(",")[0]
-        self._storm.report.done[{"0": "joined", "1": "put out", "4": "refused"}.get(kind, "")] += 1
-        if kind == "0":
-            self.inside.add(name)
-        elif kind == "1":
-            self.inside.discard(name)
-        elif kind == "2" and name not in self.inside:
-            self._storm.report.blame(f"{name}: an event for a client that is not in: {packet}")
+    async def end(self) -> dict[str, Any]:
+        """Have all clients leave, and return what they have seen."""
+        await self.tell(over=True)
+        assert self._process.stdout is not None
+        answer = b""
+        while data := await self._process.stdout.receive_some():
+            answer += data
+        await self._process.wait()
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+
+@asynccontextmanager
+async def open_crowd(clients: int, seed: int) -> AsyncIterator[Crowd]:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "tests.im.namespaces.crowd", str(clients), str(seed)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.receive_some(6) == b"ready\n"
+        yield Crowd(process)
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 class Storm:
@@ -100,29 +102,34 @@ class Storm:
         count: how many namespaces there are to be.
         clients: how many come and go.
         seed: of what happens.
+        pace_s: the pause before each further namespace.
     """
 
-    def __init__(self, nodes: DefinedNodes, count: int, clients: int, seed: int) -> None:
+    def __init__(
+        self, nodes: DefinedNodes, count: int, clients: int, seed: int, pace_s: float
+    ) -> None:
         self.nodes = nodes
         self.report = Report()
-        self.is_over = trio.Event()
-        self.pause_s = clients / 250
         self._count = count
         self._clients = clients
+        self._pace_s = pace_s
         self._random = Random(seed)
         self._made: list[str] = []
         self._past: list[str] = ["/never"]
+        self._crowd: Crowd | None = None
 
-    def names(self) -> list[str]:
-        """Those that clients ask for: most of them are there."""
-        return [*self._made, *self._past[-5:]]
+    async def _tell(self) -> None:
+        """Tell the clients which namespaces they may ask for: most of them are there."""
+        if self._crowd is not None:
+            ports = [node.port for node in self.nodes.nodes.values()]
+            await self._crowd.tell(names=[*self._made, *self._past[-5:]], ports=ports)
 
     async def run(self) -> None:
         # A first round has whatever is made only once.
-        await self._play(max(20, self._count // 10), self._clients)
+        await self._play(max(8, self._count // 10))
         tasks, alive, channels, rss = self._measure()
         start = time.monotonic()
-        await self._play(self._count, self._clients)
+        await self._play(self._count)
         self.report.took_s = time.monotonic() - start
         more_tasks, more_alive, more_channels, more_rss = self._measure()
         self.report.growth_bytes = more_rss - rss
@@ -136,12 +143,9 @@ class Storm:
         if self.report.growth_bytes > GROWTH_BYTES:
             self.report.blame(f"the memory has grown by {self.report.growth_bytes:,} bytes")
 
-    async def _play(self, count: int, clients: int) -> None:
-        self.is_over = trio.Event()
-        guests = [Guest(self, self._random.getrandbits(32)) for _ in range(clients)]
-        async with trio.open_nursery() as nursery:
-            for guest in guests:
-                nursery.start_soon(guest.run)
+    async def _play(self, count: int) -> None:
+        seed = self._random.getrandbits(32)
+        async with open_crowd(self._clients, seed) as self._crowd:
             for number in range(count):
                 await self._make(f"/n{number}-{self._random.getrandbits(24):x}")
                 await self._change(self._random.choice(self._made))
@@ -149,18 +153,21 @@ class Storm:
                     await self._remove(self._made[0])
                 if number == count // 2:
                     await self._restart("b")
+                await trio.sleep(self._pace_s)
             while self._made:
                 await self._remove(self._made[0])
-            await trio.sleep(0.5)  # what was sent arrives
-            for guest in guests:
-                if guest.inside:
-                    self.report.blame(f"a client was not told that it is out of {guest.inside}")
-            self.is_over.set()
+            await trio.sleep(1)  # what was sent arrives
+            found = await self._crowd.end()
+        self._crowd = None
+        self.report.done.update(found["done"])
+        for fault in found["faults"]:
+            self.report.blame(fault)
         await self._settle()
 
     async def _make(self, name: str) -> None:
         await self._call("create", name, **self._draw())
         self._made.append(name)
+        await self._tell()
 
     def _draw(self) -> dict[str, Any]:
         choose = self._random.choice
@@ -180,6 +187,7 @@ class Storm:
     async def _remove(self, name: str) -> None:
         self._made.remove(name)
         self._past.append(name)
+        await self._tell()
         await self._call("remove", name)
         for node in self.nodes.nodes.values():
             if name in node.server.namespaces:
@@ -204,6 +212,7 @@ class Storm:
         before = await self.nodes["a"].listed()
         await self.nodes.end(name)
         node = await self.nodes.start(name)
+        await self._tell()
         after = await node.listed()
         if after != before:
             self.report.blame(f"a restart has changed the list: {before} before, {after} after")
@@ -242,12 +251,19 @@ def _rss_bytes() -> int:
         return int(file.read().split()[1]) * 4096
 
 
-async def play(redis: RedisServer, count: int, clients: int, seed: int = 1) -> Report:
+async def play(
+    redis: RedisServer, count: int, clients: int, seed: int = 1, pace_s: float = 0.05
+) -> Report:
     """Play a storm."""
     async with defined_nodes(
-        "a", "b", redis=redis, max_connections=2 * clients + 100, max_unjoined_sessions=clients * 2
+        "a",
+        "b",
+        redis=redis,
+        timeout_s=5.0,
+        max_connections=2 * clients + 100,
+        max_unjoined_sessions=clients * 2,
     ) as nodes:
-        storm = Storm(nodes, count, clients, seed)
+        storm = Storm(nodes, count, clients, seed, pace_s)
         await storm.run()
         return storm.report
 
@@ -265,7 +281,7 @@ def table(report: Report) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     count, clients = map(int, arguments) if arguments else (500, 1000)
-    need_descriptors(4 * clients + 200)
+    need_descriptors(2 * clients + 200)
     with running_redis() as redis:
         report = trio.run(play, redis, count, clients)
     sys.stdout.write("\n".join(table(report)) + "\n")
