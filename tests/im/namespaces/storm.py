@@ -7,6 +7,7 @@ anything was wrong.
 
 import gc
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -282,6 +283,7 @@ def table(report: Report) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     count, clients = map(int, arguments) if arguments else (500, 1000)
     need_descriptors(2 * clients + 200)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Redis is ended in any case
     with running_redis() as redis:
         report = trio.run(play, redis, count, clients)
     sys.stdout.write("\n".join(table(report)) + "\n")
