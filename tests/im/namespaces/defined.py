@@ -117,6 +117,9 @@ class DefinedNodes:
         redis: the server; None for one node alone.
         folder: of the state of one node alone; None if nothing is kept.
         options: of the server.
+
+    Attributes:
+        timeout_s: how long Redis may take to answer.
     """
 
     def __init__(
@@ -128,10 +131,16 @@ class DefinedNodes:
     ) -> None:
         self.prefix = f"t{token_hex(4)}"
         self.nodes: dict[str, DefinedNode] = {}
+        self.timeout_s = 0.5
         self._nursery = nursery
         self._redis = redis
         self._folder = folder
         self._options = options
+
+    @property
+    def redis(self) -> RedisServer:
+        assert self._redis is not None
+        return self._redis
 
     def __getitem__(self, name: str) -> DefinedNode:
         return self.nodes[name]
@@ -213,7 +222,7 @@ class DefinedNodes:
             server.of(namespace)
         url = None if self._redis is None else self._redis.url
         configuration = Configuration(
-            redis=RedisOptions(url=url, prefix=self.prefix, command_timeout_s=0.5),
+            redis=RedisOptions(url=url, prefix=self.prefix, command_timeout_s=self.timeout_s),
             cluster=ClusterOptions(node=name),
             state=StateOptions(folder=None if url else self._folder),
             identity=IdentityOptions(
@@ -256,11 +265,16 @@ class DefinedNodes:
 
 @asynccontextmanager
 async def defined_nodes(
-    *names: str, redis: RedisServer | None = None, folder: Path | None = None, **options: Any
+    *names: str,
+    redis: RedisServer | None = None,
+    folder: Path | None = None,
+    timeout_s: float = 0.5,
+    **options: Any,
 ) -> AsyncIterator[DefinedNodes]:
     """Nodes of these names; the options are those of the server."""
     async with trio.open_nursery() as nursery:
         found = DefinedNodes(nursery, redis, folder, options)
+        found.timeout_s = timeout_s
         for name in names:
             await found.start(name)
         yield found

@@ -104,12 +104,36 @@ async def test_a_change_of_identity_or_seats_puts_clients_out(tmp_path: Path) ->
             await put_out(client, "/x", "namespace changed")
             assert (await ask(client, "/x", STRANGE))["data"]["errcode"] == 3
             assert await ask(client, "/x", TOKEN) is None
+            await a.call("namespaces.update", namespace="/x", identity=[])
+            await put_out(client, "/x", "namespace changed")
             many = {"policy": "many", "maximum": 2}
+            given = {"identity": None, "seats": many}
+            assert await ask(client, "/x") is None
+            assert (await a.call("namespaces.update", namespace="/x", **given))["done"] == 1
+            await put_out(client, "/x", "namespace changed")
+            await a.call("namespaces.update", namespace="/x", seats=None)
+            assert await ask(client, "/x", TOKEN) is None
             assert (await a.call("namespaces.update", namespace="/x", seats=many))["done"] == 1
             await put_out(client, "/x", "namespace changed")
             assert (await a.presence.store.count("/x")).users == 0, "the seat was given back"
             assert await ask(client, "/x", TOKEN) is None
             assert (await a.presence.store.count("/x")).users == 1
+
+
+@pytest.mark.req("NSP-09")
+@trio_test
+async def test_another_change_leaves_clients_their_seats(tmp_path: Path) -> None:
+    async with defined_nodes("a", folder=tmp_path) as nodes:
+        a = nodes["a"]
+        assert a.presence is not None
+        await a.call("namespaces.create", namespace="/x", seats={"policy": "reject"})
+        async with a.client("/x", TOKEN):
+            await a.call("namespaces.update", namespace="/x", max_sockets=9)
+            assert (await a.why_not("/x", TOKEN))["message"] == "already connected"
+        with trio.fail_after(5):
+            # The seat is given back when the server has noticed that its client is gone.
+            while await a.why_not("/x", TOKEN) is not None:
+                await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.req("NSP-10")
