@@ -12,6 +12,7 @@ def check(report: Report) -> None:
     assert report.faults == [], report.tell()
     assert report.messages == SHORT.messages
     assert report.confirmed > SHORT.messages / 2, report.tell()
+    assert report.unconfirmed >= SHORT.messages / 40, report.tell()
     assert report.again > 0, report.tell()
 
 
