@@ -85,7 +85,8 @@ class DefinedSeats:
         if self._presence.named_seats is None:
             raise OptionError("seats", "the app gives the seats of its namespaces itself")
         methods = definition.identity
-        asks = self._identity.asks_in(definition.namespace) if methods is None else bool(methods)
+        name = definition.namespace
+        asks = self._identity.is_to_ask_in(name) if methods is None else bool(methods)
         if not asks:
             raise OptionError("seats", "nobody is asked there who it is: give it identity, too")
         if seats.linger_s and not (definition.recovery and self._options.state_recovery):

@@ -1,7 +1,7 @@
 """What a program keeps beyond its end, as services: the file on disk, and namespaces."""
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trio_socketio.im.namespaces.disk_store import DiskStore
 from trio_socketio.im.namespaces.methods import DefinitionMethods, NodeNamespaces
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
 
 log = logging.getLogger(__name__)
-
-_UNUSED: Final = (
-    "[state] folder has no effect beside [redis] url: all nodes keep their state in Redis"
-)
 
 
 class StateServices:
@@ -55,8 +51,6 @@ class StateServices:
         if cluster is not None:
             from trio_socketio.im.namespaces.redis_store import RedisStore
 
-            if folder is not None:
-                log.warning("%s", _UNUSED)
             store = RedisStore(cluster.redis, configuration.redis.prefix)
         elif (folder := folder or default_folder()) is not None:
             self.database = Database(folder)

@@ -266,6 +266,9 @@ def find_idle(
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
     yield from _idle_options_of_store(configuration, settings)
+    folder = settings.get(("state", "folder"))
+    if folder is not None and configuration.state.folder and configuration.redis.url is not None:
+        yield f"{folder.where} has no effect, because all nodes keep their state in Redis"
     has_logic = (
         configuration.app.spec is not None
         or configuration.chat.namespaces

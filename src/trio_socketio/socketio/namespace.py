@@ -86,7 +86,7 @@ class Namespace(Channel):
 
     def _allow_recovery(self, allows: bool) -> None:
         """Say whether lost clients may come back, if state_recovery is on; before any joins."""
-        self._allows_recovery = allows
+        self._allows_recovery = allows  # NSP-11
         self._plug_recovery()
 
     def _plug_recovery(self) -> None:

@@ -6,6 +6,8 @@ from tests.im.deliveries.world import CHAT, TEXT, several_nodes
 from trio.testing import MockClock, trio_test
 
 from trio_socketio.errors import ControlError
+from trio_socketio.im.deliveries.memory import MemoryDeliveries
+from trio_socketio.im.deliveries.options import DeliveriesOptions
 
 
 @pytest.mark.req("DELIV-30", "DELIV-31")
@@ -36,10 +38,20 @@ async def test_a_message_reaches_users_on_other_nodes_and_their_answers_count(
         assert nodes["b"].deliveries.statistics().waiting == 0
 
 
+class Shared(MemoryDeliveries):
+    """A store that all nodes of the test use."""
+
+    is_shared = True
+    is_durable = True
+
+    def __init__(self) -> None:
+        super().__init__(DeliveriesOptions().bounds)
+
+
 @pytest.mark.req("DELIV-07", "DELIV-32")
 @trio_test
 async def test_what_waits_follows_a_user_to_another_node(autojump_clock: MockClock) -> None:
-    async with several_nodes("a", "b", "c") as nodes:
+    async with several_nodes("a", "b", "c", store=Shared()) as nodes:
         first = nodes["b"].come("ann")
         for name in ("m1", "m2", "m3"):
             await nodes["a"].deliver("ann", text={"id": name}, schedule_s=(), expires_s=100.0)
@@ -48,7 +60,6 @@ async def test_what_waits_follows_a_user_to_another_node(autojump_clock: MockClo
         first.acknowledge(1)
         first.leave()
         await trio.sleep(10)
-        nodes["c"].deliveries._counts.goes_on = True  # as a shared store tells it
         ann = nodes["c"].come("ann")
         await trio.sleep(1)
         assert ann.take() == [[{"id": "m1"}], [{"id": "m3"}]]
@@ -90,6 +101,25 @@ async def test_a_node_that_does_not_say_who_is_in_a_room_is_not_left_out(
         assert nodes["a"].deliveries.statistics().attended == 0
         await trio.sleep(10)  # it is lost, and nobody is there any more
         assert (await nodes["a"].deliver(rooms=["hall"])).targets == 1
+
+
+@pytest.mark.req("DELIV-31")
+@trio_test
+async def test_an_acknowledgement_counts_although_the_node_that_attends_is_away(
+    autojump_clock: MockClock,
+) -> None:
+    async with several_nodes("a", "b", store=Shared()) as nodes:
+        node, bob = nodes["a"].node, nodes["b"].come("bob")
+        assert node is not None
+        await nodes["a"].deliver("bob")
+        await trio.sleep(1)
+        bob.take()
+        node.freeze()
+        bob.acknowledge()
+        await trio.sleep(5)
+        assert await nodes["b"].outcome() == ("confirmed", ["bob"])
+        await trio.sleep(60)
+        assert await nodes["b"].outcome() == ("confirmed", ["bob"])
 
 
 @pytest.mark.req("DELIV-34")

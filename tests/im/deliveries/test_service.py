@@ -234,8 +234,16 @@ async def test_the_same_message_is_sent_once(autojump_clock: MockClock) -> None:
             with pytest.raises(ControlError, match="another message had the id 'm1'") as caught:
                 await here.deliver("ann", "bob", **other)
             assert caught.value.code == Code.EXISTS
+        assert (await here.deliver("ann", text={"id": "m2", "at": 1}, sender="eve")).is_new
+        assert not (await here.deliver("ann", text={"id": "m2", "at": 2}, sender="eve")).is_new
+        assert (await here.deliver("ann", text={"id": "m3", "at": 1})).is_new
+        with pytest.raises(ControlError, match="another message had the id 'm3'"):
+            await here.deliver("ann", text={"id": "m3", "at": 2})
+        await trio.sleep(1)
+        ann.take()
         await trio.sleep(60)
         assert (await here.deliver("ann", "bob")).state == "expired"
+        ann.take()
         assert ann.take() == []
         await trio.sleep(3600)  # the report is forgotten, and with it the id
         assert (await here.deliver("ann", "bob")).is_new

@@ -9,9 +9,12 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.im.deliveries.stores import BOUNDS, KINDS, new_record, open_shared, open_sqlite
+from tests.im.deliveries.world import make_place
 from tests.redis_server import RedisServer
+from tests.socketio.serving import until
 from trio.testing import trio_test
 
+from trio_socketio import Server
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.record import Answer, Key, Record
 from trio_socketio.im.deliveries.store import (
@@ -246,3 +249,59 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path, redis_server: RedisS
         pass
     with pytest.raises(DeliveriesUnavailable, match="there is no connection"):
         await shared.get(Key("/chat", "a"))
+
+
+@pytest.mark.req("DELIV-17")
+@trio_test
+async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
+    redis_server: RedisServer,
+) -> None:
+    async with (
+        open_shared(redis_server, WIDE) as store,
+        trio.open_nursery() as tasks,
+    ):
+        place = make_place(Server(), store, store)
+        await tasks.start(place.deliveries.run)
+        ann = place.come("ann")
+        await place.deliver("ann", "bob")
+        await until(lambda: bool(ann.take()))
+        redis_server.command("FLUSHALL")
+        await until(lambda: bool(redis_server.command("ZCARD", "test:{deliveries}:open")))
+        await until(lambda: place.deliveries.statistics().attended == 1)
+        ann.acknowledge()
+        await until(lambda: bool(redis_server.command("HLEN", "test:{deliveries}:confirmed")))
+        assert await place.outcome() == ("open", ["ann"])
+        tasks.cancel_scope.cancel()
+
+
+@trio_test
+async def test_what_cannot_be_read_stops_nothing(
+    tmp_path: Path, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = Key("/chat", "a")
+    async with open_shared(redis_server) as store, open_shared(redis_server) as other:
+        await store.take(1000.0)
+        for name in ("a", "b"):
+            await store.add(new_record(name), 1000.0)
+        redis_server.command("HSET", "test:{deliveries}:heads", "/chat\0a", "{}")
+        for read in (lambda: store.get(key), lambda: store.page("/chat", "", 9)):
+            with pytest.raises(DeliveriesUnavailable, match="this version cannot read"):
+                await read()
+        await store.release()
+        assert [one.head.id for one in (await other.take(1000.0)).records] == ["b"]
+        assert "a delivery cannot be taken over" in caplog.text
+        redis_server.command("SET", "test:{deliveries}:open", "foreign")
+        with pytest.raises(DeliveriesUnavailable, match="WRONGTYPE"):
+            await store.end([key], 1000.0)
+    caplog.clear()
+    async with open_sqlite(tmp_path) as kept:
+        for name in ("a", "b"):
+            await kept.add(new_record(name), 1000.0)
+        await kept._database.write(
+            lambda file: file.execute("UPDATE deliveries SET head = x'00' WHERE id = 'a'").rowcount
+        )
+        with pytest.raises(DeliveriesUnavailable, match="on the disk cannot be read"):
+            await kept.get(key)
+    async with open_sqlite(tmp_path) as kept:
+        assert [one.head.id for one in (await kept.take(1000.0)).records] == ["b"]
+        assert "is left there" in caplog.text

@@ -39,10 +39,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         expires_s: how long after it was accepted it ends; None means what is configured.
         schedule_s: how long after that it is sent again; None means what is configured, as far as
             it fits into expires_s.
-        sender: the user whose message it is; None for one of the backend.
+        sender: the user whose message it is; None for one of the backend. In the message of a user
+            the server has set ``at``, so that does not make another message of it.
         durable: whether it has to outlive the program; None means what is configured.
-        unlike: the fields of the first argument that may differ when the message comes again, such
-            as the time at which it came.
     """
 
     namespace: str
@@ -54,7 +53,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     schedule_s: Sequence[float] | None = None
     sender: str | None = None
     durable: bool | None = None
-    unlike: Sequence[str] = ()
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,10 +143,10 @@ def check(order: Order, options: DeliveriesOptions) -> Checked:
     expires_s, schedule_s = _check_times(order, options)
     if order.sender is not None:
         _check_user("sender", order.sender)
-    compared = decode_json(args)
-    for field in order.unlike:
-        compared[0].pop(field, None)
-    told = [order.event, compared, sorted(users), sorted(rooms), order.sender]
+    values = decode_json(args)
+    if order.sender is not None:
+        values[0].pop("at", None)  # the time of each call, which the server has added (DELIV-22)
+    told = [order.event, values, sorted(users), sorted(rooms), order.sender]
     canonical = msgspec.json.encode(told, order="sorted")
     digest = blake2b(canonical, digest_size=16).hexdigest()
     return Checked(

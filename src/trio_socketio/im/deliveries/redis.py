@@ -1,5 +1,6 @@
 """Deliveries in Redis, which all nodes share: when one is lost, another one goes on."""
 
+import logging
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from trio_socketio.redis.commands import Argument
     from trio_socketio.redis.redis import Redis
 
+log = logging.getLogger(__name__)
+
 LEASE_S: Final = 5.0
 """A node that has not called `take` for so long is lost, and others take its deliveries."""
 
@@ -27,6 +30,7 @@ _SCRIPTS: Final = ("add", "confirm", "end", "get", "page", "take", "release")
 _AT_ONCE: Final = 100
 """How many deliveries a node takes over, and how many reports are forgotten, in one step."""
 _ANSWERS_AT_ONCE: Final = 500
+_FOREIGN: Final = "Redis has a delivery that this version cannot read"
 
 
 class RedisDeliveries:
@@ -60,7 +64,7 @@ class RedisDeliveries:
         numbers = (record.size, len(record.users), self._node, bounds.open, bounds.size)
         status, *found = await self._run("add", *about, *numbers)
         if status == b"KNOWN":
-            return _record(found[0])
+            return _read(found[0])
         if status == b"GONE":
             raise DeliveriesUnavailable("this node is not known to Redis yet")
         if status == b"FULL":
@@ -78,16 +82,15 @@ class RedisDeliveries:
 
     async def get(self, key: Key) -> Record | None:
         status, *found = await self._run("get", _name(key))
-        return _record(found[0]) if status == b"KNOWN" else None
+        return _read(found[0]) if status == b"KNOWN" else None
 
     async def page(self, namespace: str, after: str, limit: int) -> list[Line]:
         last = f"{namespace}\x01".encode()
         _, rows = await self._run("page", _name(Key(namespace, after)), last, limit)
-        lines = []
-        for text, left, ended_at in rows:
-            head = msgspec.json.decode(text, type=Head)
-            lines.append(Line(head, head.targets - int(left), _seconds(ended_at)))
-        return lines
+        try:
+            return [_line(*row) for row in rows]
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise DeliveriesUnavailable(f"{_FOREIGN}: {error}") from None
 
     async def take(self, now: float) -> Taken:
         bounds = self._bounds
@@ -97,7 +100,13 @@ class RedisDeliveries:
         )
         was_lost = status == b"ENROLLED" and self._node != b"0"
         self._node = node
-        return Taken([_record(one) for one in found], was_lost, going, ended, size)
+        records = []
+        for one in found:
+            try:
+                records.append(_read(one))
+            except DeliveriesUnavailable as error:
+                log.error("a delivery cannot be taken over, and remains where it is: %s", error)
+        return Taken(records, was_lost, going, ended, size)
 
     async def release(self) -> None:
         await self._run("release", self._node)
@@ -120,12 +129,29 @@ def _name(key: Key) -> bytes:
     return "\0".join(key).encode()
 
 
+def _line(text: bytes, left: bytes, ended_at: bytes) -> Line:
+    head = msgspec.json.decode(text, type=Head)
+    return Line(head, head.targets - int(left), _seconds(ended_at))
+
+
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
 def _seconds(text: bytes | float) -> float | None:
     return None if text == b"" else float(text) / 1000
+
+
+def _read(found: Sequence[Any]) -> Record:
+    """Read a delivery.
+
+    Raises:
+        DeliveriesUnavailable: it was not written by this program, or by a later version of it.
+    """
+    try:
+        return _record(found)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise DeliveriesUnavailable(f"{_FOREIGN}: {error}") from None
 
 
 def _record(found: Sequence[Any]) -> Record:

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOMS_S: Final = 3.0
-"""How long other nodes may take to say who is in a room."""
+ROOMS_S: Final = 1.5
+"""How long other nodes may take to say who is in a room: less than until one counts as lost."""
 _MAX_SLEEP_S: Final = 5.0  # copies expire, and the clock of the machine may be set
 _SLICE: Final = 20
 
@@ -279,7 +279,7 @@ class Deliveries(Observer):
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            self._is_running = False
+            self._is_running = self._counts.goes_on = False
             self._offers.forget()
             await self._keeping.release()
 

@@ -1,5 +1,6 @@
 """Deliveries in the SQLite file of one node, which goes on with them after a restart."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
@@ -11,6 +12,8 @@ from trio_socketio.errors import StorageUnavailable
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
 from trio_socketio.im.deliveries.store import Bounds, DeliveriesUnavailable, Full, Taken
 from trio_socketio.storage.database import Database
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -162,8 +165,13 @@ class SqliteDeliveries:
         """Read what an earlier process has left."""
 
         def select(file: sqlite3.Connection) -> tuple[list[Record], tuple[int, int, int]]:
-            rows = file.execute(f"{_SELECT} WHERE ended_at IS NULL").fetchall()
-            return [_record(file, *row) for row in rows], _measure(file)
+            records = []
+            for row in file.execute(f"{_SELECT} WHERE ended_at IS NULL").fetchall():
+                try:
+                    records.append(_record(file, *row))
+                except msgspec.MsgspecError as error:
+                    log.error("a delivery on the disk cannot be read, and is left there: %s", error)
+            return records, _measure(file)
 
         records, counts = await self._read(select)
         self._has_read_all = True
@@ -185,6 +193,8 @@ class SqliteDeliveries:
             return await self._database.read(function)
         except StorageUnavailable as error:
             raise DeliveriesUnavailable(str(error)) from None
+        except msgspec.MsgspecError as error:  # a later version has written it
+            raise DeliveriesUnavailable(f"a delivery on the disk cannot be read: {error}") from None
 
 
 def _head(text: bytes) -> Head:

@@ -58,6 +58,7 @@ class Policies:
 
     Attributes:
         methods: those that are set up.
+        find_configured: returns what `find` does where no methods were given.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Policies:
         chains = {one.name: choose(one.methods) for one in namespaces}
         self.methods = tuple(verifiers)
         self._choose = choose
-        self._configured: Callable[[str], Chain | None] = ByNamespace(
+        self.find_configured: Callable[[str], Chain | None] = ByNamespace(
             chains, choose(verifiers)
         ).find
         self._given: dict[str, Chain | None] = {}
@@ -81,7 +82,7 @@ class Policies:
         """Return the chain of a namespace by its name; None if everybody may enter it."""
         if namespace in self._given:
             return self._given[namespace]
-        return self._configured(namespace)
+        return self.find_configured(namespace)
 
     def give(self, namespace: str, methods: Collection[str] | None) -> None:
         """Give a namespace other methods than the configuration does; None lets that decide."""

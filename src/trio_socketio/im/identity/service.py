@@ -242,6 +242,10 @@ class IdentityService:
         """Whether the clients of a namespace are asked who they are."""
         return self._prepared.policies.find(namespace) is not None
 
+    def is_to_ask_in(self, namespace: str) -> bool:
+        """Whether the options have the clients of a namespace asked, whatever it was given."""
+        return self._prepared.policies.find_configured(namespace) is not None
+
     def identity_of(self, socket: Socket) -> Identity | None:
         """Return who the client of a socket is, with the claims that the options keep."""
         client = self._clients.find(socket)

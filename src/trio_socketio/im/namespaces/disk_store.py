@@ -123,7 +123,10 @@ class DiskStore:
                     order.error = error
                 else:
                     _tell(listener, order)
-                order.done.set()
+                finally:
+                    if not order.revision and order.error is None:  # cancelled
+                        order.error = DefinitionsUnavailable("the program ends", is_unsure=True)
+                    order.done.set()
         finally:
             self.fault = "the program ends"
             self._end()

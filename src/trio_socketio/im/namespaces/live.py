@@ -117,8 +117,9 @@ class LiveNamespaces:
             for part in self.parts:
                 part.define(definition)
         except OptionError as error:
+            out += self.drop(name, CHANGED)
             self._note_fault(name, str(error))
-            return out + self.drop(name, CHANGED)
+            return out
         self.faults.pop(name, None)
         self._definitions[name] = definition
         if name not in self._server._namespaces.by_name:
@@ -157,8 +158,7 @@ class LiveNamespaces:
         return len(ended.sockets)
 
     def _note_fault(self, name: str, fault: str) -> None:
-        if self.faults.get(name) != fault:
-            log.error("the namespace %s is defined, but not served by this node: %s", name, fault)
+        log.error("the namespace %s is defined, but not served by this node: %s", name, fault)
         self.faults[name] = fault
 
 

@@ -91,7 +91,7 @@ class _Message(msgspec.Struct, array_like=True, frozen=True):
     epoch: str
     revision: int
     name: str
-    value: bytes | str
+    value: str
     reason: str
 
 
@@ -239,7 +239,7 @@ class RedisStore:
         given: list[str | bytes] = []
         for name, definition in known.items():
             given += (name, b"%d %b" % (definition.revision, encode_definition(definition)))
-        arguments = (self.channel, token_urlsafe(6), self.revision + 1, *given)
+        arguments = (self.channel, token_urlsafe(6), self.revision + bool(known), *given)
         try:
             await self._restore.run([self.key], arguments)
         except _FAILURES as error:
@@ -281,7 +281,7 @@ class RedisStore:
             if message.epoch != self._epoch or message.revision > self.revision:
                 self._miss()
             return
-        value = message.value.encode() if isinstance(message.value, str) else message.value
+        value = message.value.encode()
         self.revision = message.revision
         try:
             definition = decode_definition(value, message.revision) if value else None

@@ -89,10 +89,18 @@ class NamedSeats(Observer):
         return self._seats.find(namespace)
 
     def give(self, namespace: str, options: "SeatOptions | None") -> None:
-        """Give a namespace, which has no clients, seats by other rules; None gives it no seats."""
+        """Give a namespace seats by other rules; None gives it no seats.
+
+        It has no clients, unless the rules are those that it was given before.
+        """
         assert self._server is not None, "seats are given once the server is known"
         self._have_passed(self._server)
-        self._given[namespace] = None if options is None else Seats(self._life, options)
+        seats = self._given.get(namespace)
+        if options is None:
+            self._given[namespace] = None
+        elif seats is None or seats.options != options:
+            # Only then: the seats know which clients have them.
+            self._given[namespace] = Seats(self._life, options)
 
     def take_back(self, namespace: str) -> None:
         """Let the options decide again about the seats of a namespace that has no clients."""
