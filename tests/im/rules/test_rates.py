@@ -126,6 +126,11 @@ async def test_one_user_cannot_use_up_the_messages_of_a_room() -> None:
         assert denied.message.startswith("there are too many messages to the room 'room': try ")
         assert [rules.may_send(bob, "room") for _ in range(5)] == [None] * 5
         assert rules.may_send(ann, "another") is None
+        messages = [rules.may_send_to_user(ann, "carl") for _ in range(11)]
+        assert messages.count(None) == 10
+        assert messages[-1] is not None
+        assert messages[-1].message.startswith("there are too many messages to the user 'carl': ")
+        assert rules.may_send_to_user(bob, "carl") is None
         taken = {"ann": 0, "bob": 0}
         for turn in range(1000):  # a flood of 100 a second, and a message every half second
             world.now += 0.01
