@@ -79,6 +79,17 @@ async def test_a_rate_of_all_namespaces_counts_their_events_together() -> None:
         assert reason(await ask(client, "echo")) == "user_rate"
 
 
+@pytest.mark.req("RULE-08")
+@trio_test
+async def test_the_lowest_of_several_rates_holds() -> None:
+    ruled_chat = NamespaceRules(name="/chat", rates=Rates(user=SLOW))
+    options = RulesOptions(namespaces=(ruled_chat,), user=Rate(per_s=100))
+    async with ruled(options) as (world, _), world.client() as client:
+        answers = [await ask(client, "echo") for _ in range(3)]
+        assert answers[:2] == ["[]", "[]"]
+        assert reason(answers[2]) == "user_rate"
+
+
 @pytest.mark.req("RULE-15")
 @trio_test
 async def test_an_event_has_a_rate_of_its_own() -> None:
@@ -303,6 +314,9 @@ def test_the_users_that_are_held_off_are_bounded() -> None:
     assert logins.admit("/chat", "99", 1.0) == 29.0
     assert logins.admit("/chat", "98", 31.0) == 30.0  # it is over, and a login is not due yet
     assert len(logins) == 1  # the others are over as well
+    logins.apply(None)
+    assert len(logins) == 0
+    assert logins.admit("/chat", "98", 32.0) == 0.0
 
 
 @pytest.mark.req("RULE-19")
@@ -320,6 +334,10 @@ async def test_those_that_are_counted_are_bounded() -> None:
         world.now += 1000
         rules.may_send(world.socket(), "another")
         assert rules.statistics().forgotten == found.forgotten
+        rules.apply(RulesOptions(namespaces=options.namespaces, max_counted=5000))
+        for number in range(1000):
+            assert rules.may_send(world.socket(), f"room-{number}") is None
+        assert rules.statistics().counted > 100
 
 
 async def refused(port: int, user: str = "ann") -> Any:
