@@ -1,5 +1,7 @@
 """``serve`` with [rules]: what clients may do, and how often."""
 
+import json
+import re
 from pathlib import Path
 from signal import SIGHUP
 from typing import Any
@@ -11,6 +13,10 @@ from tests.cli_process import run_cli, serving
 from tests.im.identity.tokens import SECRET, token
 from tests.test_cli_services import free_port, get
 from tests.wire import SocketIOClient, open_client
+from trio_socketio.im.rules.denial import REASONS, too_often
+from trio_socketio.im.rules.grants import read_grant
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def write(folder: Path, *tables: str, claims: str = '["im"]') -> Path:
@@ -124,6 +130,25 @@ def test_a_claim_that_no_client_can_have_is_an_error(tmp_path: Path) -> None:
     assert (
         "go by the claim im, but no client has any: set [identity] jwt, backend or" in ended.stderr
     )
+
+
+def test_the_guide_shows_what_can_be_used(tmp_path: Path) -> None:
+    guide = (ROOT / "spec" / "guide" / "rules.md").read_text()
+    toml, token_text, told = re.findall(r"```(?:toml|json)\n(.*?)```", guide, re.DOTALL)
+    assert 'file = "key.pem"' in toml
+    (tmp_path / "key.pem").write_bytes(SECRET)
+    toml = toml.replace('"key.pem"', f'"{tmp_path}/key.pem", algorithm = "HS256"')
+    (tmp_path / "conf.toml").write_text(f'[control]\nlisten = ["unix:{tmp_path}/c.sock"]\n{toml}')
+    ended = run_cli("check-config", str(tmp_path / "conf.toml"))
+    assert ended.returncode == 0, ended.stderr
+    grant = read_grant(json.loads(token_text), "im")
+    assert not grant.fault
+    assert grant.rooms is not None
+    assert grant.rooms.match("team-7")
+    wait_s = json.loads(told)["retry_after_s"]
+    assert json.loads(told) == too_often("user_rate", "you send too many events", wait_s).told()
+    first_cells = re.findall(r"^\|(.*?)\|", guide[guide.index("| reason |") :], re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", "".join(first_cells))) == set(REASONS)
 
 
 def test_logins_need_users(tmp_path: Path) -> None:

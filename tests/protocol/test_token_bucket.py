@@ -84,17 +84,30 @@ def test_full_buckets_are_forgotten_first_and_then_the_least_recently_used(
     assert buckets.evicted == evicted
 
 
+class Key(int):
+    """A key that counts how often buckets are looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Key.looked_up += 1
+        return int(self)
+
+
 def test_few_buckets_are_looked_at_for_each_that_comes() -> None:
     """Otherwise whoever makes up keys could have all of them looked through each time."""
     rate, buckets = token_rate(0.001, 3), TokenBuckets[int](1000)
+    Key.looked_up = 0
     for key in range(5000):
-        assert buckets.take(key, rate, 0.0) == 0.0
+        assert buckets.take(Key(key), rate, 0.0) == 0.0
+    assert Key.looked_up < 15 * 5000
     assert len(buckets) == 1000
     assert buckets.evicted == 4000
     assert buckets.take(4999, rate, 0.0) == 0.0  # the latest are the ones that are left
     assert buckets.take(4999, rate, 0.0) == 0.0
     assert buckets.take(4999, rate, 0.0) > 0
-    assert buckets.take(0, rate, 5000.0) == 0.0
+    for key in range(300):
+        assert buckets.take(key, rate, 5000.0) == 0.0
     assert len(buckets) < 1000  # those that were full by then are gone
 
 

@@ -113,7 +113,8 @@ def test_a_handler_is_removed_from_behind_its_guard() -> None:
     registry.guard(guard(calls))
     registry.remove_handler(other)
     assert "event" in registry.handlers
-    registry.remove_handler(handler)
+    for _ in range(2):  # the second time it is gone
+        registry.remove_handler(handler)
     registry.guard(None)
     assert "event" not in registry.handlers
     registry.add_handler(other)

@@ -79,6 +79,17 @@ async def test_a_rate_of_all_namespaces_counts_their_events_together() -> None:
         assert reason(await ask(client, "echo")) == "user_rate"
 
 
+@pytest.mark.req("RULE-08")
+@trio_test
+async def test_the_lowest_of_several_rates_holds() -> None:
+    ruled_chat = NamespaceRules(name="/chat", rates=Rates(user=SLOW))
+    options = RulesOptions(namespaces=(ruled_chat,), user=Rate(per_s=100))
+    async with ruled(options) as (world, _), world.client() as client:
+        answers = [await ask(client, "echo") for _ in range(3)]
+        assert answers[:2] == ["[]", "[]"]
+        assert reason(answers[2]) == "user_rate"
+
+
 @pytest.mark.req("RULE-15")
 @trio_test
 async def test_an_event_has_a_rate_of_its_own() -> None:
@@ -126,6 +137,11 @@ async def test_one_user_cannot_use_up_the_messages_of_a_room() -> None:
         assert denied.message.startswith("there are too many messages to the room 'room': try ")
         assert [rules.may_send(bob, "room") for _ in range(5)] == [None] * 5
         assert rules.may_send(ann, "another") is None
+        messages = [rules.may_send_to_user(ann, "carl") for _ in range(11)]
+        assert messages.count(None) == 10
+        assert messages[-1] is not None
+        assert messages[-1].message.startswith("there are too many messages to the user 'carl': ")
+        assert rules.may_send_to_user(bob, "carl") is None
         taken = {"ann": 0, "bob": 0}
         for turn in range(1000):  # a flood of 100 a second, and a message every half second
             world.now += 0.01
@@ -298,6 +314,9 @@ def test_the_users_that_are_held_off_are_bounded() -> None:
     assert logins.admit("/chat", "99", 1.0) == 29.0
     assert logins.admit("/chat", "98", 31.0) == 30.0  # it is over, and a login is not due yet
     assert len(logins) == 1  # the others are over as well
+    logins.apply(None)
+    assert len(logins) == 0
+    assert logins.admit("/chat", "98", 32.0) == 0.0
 
 
 @pytest.mark.req("RULE-19")
@@ -315,6 +334,10 @@ async def test_those_that_are_counted_are_bounded() -> None:
         world.now += 1000
         rules.may_send(world.socket(), "another")
         assert rules.statistics().forgotten == found.forgotten
+        rules.apply(RulesOptions(namespaces=options.namespaces, max_counted=5000))
+        for number in range(1000):
+            assert rules.may_send(world.socket(), f"room-{number}") is None
+        assert rules.statistics().counted > 100
 
 
 async def refused(port: int, user: str = "ann") -> Any:

@@ -5,8 +5,9 @@ import logging
 from typing import Any
 
 import pytest
+import trio
 from tests.im.rules.ruled import Refusal, ask, rated, ruled
-from tests.socketio.serving import joined, until
+from tests.socketio.serving import joined, send_batch, until
 from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
@@ -150,6 +151,36 @@ async def test_a_namespace_is_given_rules_of_its_own() -> None:
         assert rules.may_join(world.socket(), "s1") is None
 
 
+@trio_test
+async def test_concurrent_handlers_stay_so_behind_the_guard() -> None:
+    async with ruled(**rated(user=Rate(per_s=100))) as (world, _), world.client() as client:
+        go_on = trio.Event()
+
+        async def first(_: Socket) -> str:
+            await go_on.wait()
+            return "first"
+
+        world.chat.on("first", concurrent=True)(first)
+
+        @world.chat.on("second")
+        async def second(_: Socket) -> None:
+            go_on.set()
+
+        await send_batch(client, ['2/chat,7["first"]', '2/chat,["second"]'])
+        assert (await client.receive())[0] == '3/chat,7["first"]'
+
+
+@trio_test
+async def test_names_that_clients_make_up_are_not_timed() -> None:
+    async with ruled(**rated(user=Rate(per_s=100))) as (world, _), world.client() as client:
+        world.chat.on_unhandled(lambda _, name: name)
+        assert await ask(client, "made up") == '["made up"]'
+        assert await ask(client, "echo") == "[]"
+        names = {str(name) for name in world.server._host.workers.timings.by_name}
+        assert "echo" in names
+        assert "made up" not in names
+
+
 # --- rooms and users
 
 
@@ -218,6 +249,28 @@ async def test_another_token_of_a_client_that_is_there_counts_at_once() -> None:
         assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
         world.claims = {"ann": {"im": {"events": ["e*"]}}}
         assert await ask(client, "echo") == "[]"
+
+
+@pytest.mark.req("RULE-05", "RULE-12")
+@trio_test
+async def test_a_reload_may_name_another_claim() -> None:
+    async with ruled(claim="im") as (world, rules), world.client() as client:
+        world.claims = {"ann": {"im": {}, "other": {"events": []}}}
+        assert await ask(client, "echo") == "[]"
+        other = NamespaceRules(name="/chat", claim="other")
+        rules.apply(RulesOptions(namespaces=(other,)))
+        assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
+
+
+@trio_test
+async def test_nothing_is_kept_of_a_client_that_has_left() -> None:
+    async with ruled(claim="im") as (world, rules):
+        world.claims = {"ann": {"im": {"rooms": []}}}
+        async with world.client():
+            ann = world.socket()
+        await until(lambda: not ann.connected)
+        assert rules.may_join(ann, "a") is not None
+        assert len(rules._grants) == 0
 
 
 @pytest.mark.req("RULE-07")

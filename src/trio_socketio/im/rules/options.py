@@ -65,8 +65,8 @@ class Rates(OptionGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
         user: events of one user, over all its sockets on a node; a client without a user is counted
             by its connection.
         events: events of one user that have a certain name.
-        room: messages into one room. Once half of that is used up, one user gets no more than half
-            of it, so that there is room for others.
+        room: messages into one room, or to one user. Once half of that is used up, one sender gets
+            no more than half of it, so that there is room for others.
         namespace: events of all clients of the namespace; shared out like those of a room.
         joins: rooms that one user enters.
     """
@@ -92,7 +92,8 @@ class NamespaceRules(OptionGroup, frozen=True, kw_only=True, forbid_unknown_fiel
     """What clients may do in one namespace, and how often.
 
     A pattern is a name in which one * may stand for any text. A list that is left out allows
-    everything, and an empty one nothing.
+    everything, and an empty one nothing. Rooms and users are those of chat events; the handlers of
+    an app see to the rooms that they use.
 
     Args:
         name: of the namespace; with a * at its end, of all that begin so. It is left out where
@@ -155,8 +156,9 @@ class RulesOptions(OptionGroup, frozen=True, kw_only=True):
         user: events of one user, over all its sockets on a node, in all namespaces together.
         logins: how often a user may log in to a namespace before it is held off; None means as
             often as it likes. A client that recovers its session does not log in.
-        max_counted: of how many users, rooms and so on a node counts how often they did something.
-            Beyond it, whoever has done nothing for the longest time is forgotten.
+        max_counted: of how many users, rooms and so on a node counts how often they did something,
+            which takes about 300 bytes for each. Beyond it, whoever has done nothing for the
+            longest time is forgotten.
     """
 
     _reloadable = frozenset(("namespaces", "user", "logins", "max_counted"))

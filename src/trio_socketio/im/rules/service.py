@@ -19,6 +19,7 @@ from trio_socketio.im.rules.refusals import Refusals, tell
 from trio_socketio.protocol.joining import State
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.protocol.token_bucket import TokenBuckets, TokenRate
+from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.handlers import Handler
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.steps import Step
@@ -178,24 +179,16 @@ class Rules(Observer):
         Returns:
             None if it may.
         """
-        place = socket.namespace.name
-        policy = self.find(place)
+        policy = self.find(socket.namespace.name)
         if policy is None:
             return None
         denied = self._judge_name(socket, policy, "rooms", room)
         if denied is None and policy.room is not None:
-            key = room if len(room) <= _LONG else str(hash(room))
-            wait_s = self._take_shared(("room", place, key), _who(socket), policy.room)
-            if wait_s:
-                denied = too_often(
-                    denial.ROOM_RATE,
-                    f"there are too many messages to the room {show(room)}",
-                    wait_s,
-                )
+            denied = self._judge_load(socket, policy.room, room, f"the room {show(room)}")
         return denied and self._refusals.note(socket, denied)
 
     def may_send_to_user(self, socket: "Socket", user: str) -> Denied | None:
-        """Say whether a client may send a message to a user.
+        """Say whether a client may send a message to a user, and count it then.
 
         Returns:
             None if it may.
@@ -204,6 +197,10 @@ class Rules(Observer):
         if policy is None:
             return None
         denied = self._judge_name(socket, policy, "users", user)
+        if denied is None and policy.room is not None:
+            denied = self._judge_load(
+                socket, policy.room, user_room(user), f"the user {show(user)}"
+            )
         return denied and self._refusals.note(socket, denied)
 
     def _judge_name(self, socket: "Socket", policy: Policy, kind: str, name: str) -> Denied | None:
@@ -220,6 +217,16 @@ class Rules(Observer):
         if kind == "rooms":
             return Denied(denial.ROOM, f"you may not use the room {show(name)}", None)
         return Denied(denial.USER, f"you may not send to the user {show(name)}", None)
+
+    def _judge_load(
+        self, socket: "Socket", rate: SharedRate, room: str, shown: str
+    ) -> Denied | None:
+        """Judge how often messages go into a room, which may be that of a user."""
+        key = room if len(room) <= _LONG else str(hash(room))
+        wait_s = self._take_shared(("room", socket.namespace.name, key), _who(socket), rate)
+        if not wait_s:
+            return None
+        return too_often(denial.ROOM_RATE, f"there are too many messages to {shown}", wait_s)
 
     def _judge(
         self,
@@ -246,6 +253,9 @@ class Rules(Observer):
         if not allowed:
             message = f"you may not send the event {show(event)} in {place}"
             return self._refusals.note(socket, Denied(denial.EVENT, message, None))
+        shared = policy.namespace
+        if not rates and rate is None and self._user_rate is None and shared is None:
+            return None
         now, who, take = self._clock(), _who(socket), self._buckets.take
         for name, event_rate in rates:
             wait_s = take(("event", place, who, name), event_rate, now)
@@ -261,8 +271,8 @@ class Rules(Observer):
             return self._refusals.note(
                 socket, too_often(denial.USER_RATE, "you send too many events", wait_s)
             )
-        if policy.namespace is not None:
-            wait_s = self._take_shared(("namespace", place), who, policy.namespace)
+        if shared is not None:
+            wait_s = self._take_shared(("namespace", place), who, shared)
             if wait_s:
                 message = f"there are too many events in {place}"
                 return self._refusals.note(
