@@ -30,7 +30,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 
 class Definitions:
-    """Makes and removes namespaces, without keeping them anywhere."""
+    """Stands for those of im/namespaces, which need a store."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -117,7 +117,8 @@ async def routed(
     )
     async with controlled(folder, server, tokens=tokens, **options) as where:
         dispatcher = where.service._dispatcher
-        dispatcher.methods.pop("namespaces.list")
+        for method in ("create", "list", "remove"):
+            dispatcher.methods.pop(f"namespaces.{method}")
         dispatcher.add(Definitions(where.server))
         routes = Routes(destroy_upgrade=True)
         routes.add_tree("/api/", where.service.receive_legacy)

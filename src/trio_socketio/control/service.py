@@ -1,7 +1,7 @@
 """The control socket as a service of the runtime, and the handler of ``/rpc``."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -97,6 +97,7 @@ class ControlService:
         further: objects with further methods.
         nodes: the cluster that the server belongs to; None if it belongs to none. Calls that
             concern clients are made on all nodes then.
+        define: returns the definition of a namespace that was made at run time; None for others.
 
     Attributes:
         backends: the peers that are registered as backends.
@@ -111,6 +112,7 @@ class ControlService:
         refused: RefusedCallers | None = None,
         further: Sequence[object] = (),
         nodes: Nodes | None = None,
+        define: Callable[[str], Any] | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._server = server
@@ -126,7 +128,7 @@ class ControlService:
             Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
-            NamespaceMethods(server),
+            NamespaceMethods(server, define),
             self.backends,
             *further,
         )

@@ -110,7 +110,8 @@ class Server(Channel):
         """Apply those options that can be changed while the server serves.
 
         These are cors_origins and the other options of `CorsOptions`, max_connections,
-        max_connections_per_address, max_unjoined_sessions and max_unjoined_sessions_per_address.
+        max_connections_per_address, max_unjoined_sessions, max_unjoined_sessions_per_address,
+        session_rate_per_address and session_burst_per_address.
         They hold for new connections and requests; connected clients stay connected.
 
         Returns:
