@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from trio.testing import trio_test
 
 from tests.cli_process import run_cli, serving
@@ -77,3 +78,41 @@ async def test_a_folder_beside_redis_is_told(tmp_path: Path, shared_redis: Redis
     config.write_text(f'[state]\nfolder = "{tmp_path}"\n[redis]\nurl = "{shared_redis.url}"\n')
     async with serving("--config", str(config)) as server:
         assert "[state] folder has no effect" in await server.wait_logged("has no effect")
+
+
+@pytest.mark.req("NSP-02", "NSP-08", "NSP-20")
+@pytest.mark.time_limit(120)
+@trio_test
+async def test_two_programs_share_their_namespaces(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """One of them is killed, and comes back."""
+
+    def node(name: str) -> Any:
+        control = f"unix:{tmp_path / name}/control.sock"
+        return serving(
+            "--redis", redis_server.url, "--node", name, "--control", control, limit_s=90
+        )
+
+    async with node("b") as b:
+        where = await b.wait_port()
+        async with node("a") as a:
+            await a.wait_port()
+            with trio.fail_after(10):
+                while len(ctl(tmp_path / "a", "system.nodes")[1]["nodes"]) < 2:
+                    await trio.lowlevel.checkpoint()
+            for name in ("/one", "/two"):
+                code, made = ctl(tmp_path / "a", "namespaces.create", f"namespace={name}")
+                assert (code, made["nodes"]) == (0, {"a": 0, "b": 0})
+            async with open_client(where) as client:
+                await client.connect("/one")
+                await a.end(signal.SIGKILL)
+                code, gone = ctl(tmp_path / "b", "namespaces.remove", "namespace=/one")
+                assert (code, gone["nodes"]["b"]) == (0, 1)
+                told = {"errcode": -1, "errmsg": "namespace removed"}
+                assert await client.receive_event("/one") == ["logic/error", told]
+        async with node("a") as a:
+            await a.wait_port()
+            lists = [ctl(tmp_path / name, "namespaces.list", "after=/")[1] for name in "ab"]
+            found = [[one["namespace"] for one in each["namespaces"]] for each in lists]
+            assert found == [["/two"], ["/two"]]

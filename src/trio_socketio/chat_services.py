@@ -1,7 +1,7 @@
 """What clients may do and say, as services of the program: the rules and the chat events."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from trio_socketio.im.namespaces.definition import NamespaceDefinition
     from trio_socketio.runtime.runtime import Runtime
     from trio_socketio.socketio.server import Server
-
-_TAKEN_AT: Final = ("at",)
-"""The field of a message that differs when its sender sends it again."""
 
 
 class ChatServices:
@@ -73,7 +70,6 @@ class ChatServices:
                 users=message.users,
                 rooms=message.rooms,
                 sender=message.sender,
-                unlike=_TAKEN_AT,
             )
         )
 

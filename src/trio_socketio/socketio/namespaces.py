@@ -257,6 +257,11 @@ class Namespaces:
         for namespace in self.by_name.values():
             namespace._begin()
 
+    async def start_adapters(self) -> None:
+        """Start the adapters of all namespaces: serving begins."""
+        for namespace in tuple(self.by_name.values()):
+            await namespace._adapter_life.start(self.host.options.engine.hook_timeout_s)
+
     def close_adapters(self) -> None:
         """Close the adapters of all namespaces: serving has ended."""
         for namespace in tuple(self.by_name.values()):

@@ -400,8 +400,7 @@ class Server(Channel):
     async def _running_adapters(self) -> AsyncIterator[None]:
         """Start the adapters before anything else, and close them last."""
         try:
-            for namespace in tuple(self.namespaces.values()):
-                await namespace._adapter_life.start(self._host.options.engine.hook_timeout_s)
+            await self._namespaces.start_adapters()
             yield
         finally:
             self._namespaces.close_adapters()

@@ -8,7 +8,14 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.im.deliveries.stores import BOUNDS, KINDS, new_record, open_shared, open_sqlite
+from tests.im.deliveries.stores import (
+    BOUNDS,
+    KINDS,
+    new_record,
+    open_shared,
+    open_sqlite,
+    open_store,
+)
 from tests.im.deliveries.world import make_place
 from tests.redis_server import RedisServer
 from tests.socketio.serving import until
@@ -167,6 +174,32 @@ def test_every_store_does_what_the_model_does(
                 await play(shared, script)
 
     trio.run(run)
+
+
+@pytest.mark.req("DELIV-05")
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_nothing_changes_after_the_end(
+    kind: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with open_store(kind, tmp_path, redis_server) as store:
+        await store.take(1000.0)
+        key, over = Key("/chat", "a"), Key("/chat", "b")
+        for name in ("a", "b"):
+            await store.add(new_record(name), 1000.0)
+        for at in (1001.0, 1002.0):
+            await store.confirm([Answer(key, "ann", at)])
+        await store.end([key], 1003.0)
+        await store.confirm([Answer(over, user, 1004.0) for user in ("ann", "bob")])
+        for late in (key, over):
+            await store.confirm([Answer(late, user, 1005.0) for user in ("ann", "bob")])
+            await store.end([late], 1006.0)
+        found, all_have = await store.get(key), await store.get(over)
+        assert found is not None
+        assert (found.confirmed, found.ended_at) == ({"ann": 1001.0}, 1003.0)
+        assert all_have is not None
+        assert (all_have.confirmed, all_have.ended_at) == ({"ann": 1004.0, "bob": 1004.0}, 1004.0)
+        assert (await store.take(1007.0))[:4] == ([], False, 0, 2)
 
 
 @pytest.mark.req("DELIV-14")

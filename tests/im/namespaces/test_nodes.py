@@ -234,6 +234,26 @@ async def test_a_foreign_key_is_an_error(shared_redis: RedisServer) -> None:
         await a.call("namespaces.create", namespace="/x")
 
 
+@pytest.mark.req("NSP-24")
+@trio_test
+async def test_a_node_without_the_right_to_read_them_serves_what_else_there_is(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(redis_store, "FORBIDDEN_S", 0.05)
+    async with defined_nodes(redis=redis_server) as nodes:
+        redis_server.command("ACL", "SETUSER", "default", "resetkeys")
+        a = await nodes.start("a", app=["/chat"], identity=IdentityOptions())
+        assert "this node serves no namespaces that are made at run time" in caplog.text
+        assert await a.why_not("/chat") is None
+        with pytest.raises(ControlError, match="NOPERM") as caught:
+            await a.call("namespaces.create", namespace="/x")
+        assert caught.value.code == Code.STORE_UNAVAILABLE
+        redis_server.command("ACL", "SETUSER", "default", "~*")
+        await until(lambda: not a.namespaces.fault)
+        await a.call("namespaces.create", namespace="/x")
+        assert await a.why_not("/x") is None
+
+
 @pytest.mark.req("NSP-22")
 @trio_test
 async def test_an_entry_that_cannot_be_read_is_told_and_not_served(

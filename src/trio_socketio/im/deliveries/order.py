@@ -42,8 +42,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         sender: the user whose message it is; None for one of the backend. In the message of a user
             the server has set ``at``, so that does not make another message of it.
         durable: whether it has to outlive the program; None means what is configured.
-        unlike: the fields of the first argument that may differ when the message comes again, such
-            as the time at which it came.
     """
 
     namespace: str
@@ -55,7 +53,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     schedule_s: Sequence[float] | None = None
     sender: str | None = None
     durable: bool | None = None
-    unlike: Sequence[str] = ()
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,8 +146,6 @@ def check(order: Order, options: DeliveriesOptions) -> Checked:
     values = decode_json(args)
     if order.sender is not None:
         values[0].pop("at", None)  # the time of each call, which the server has added (DELIV-22)
-    for field in order.unlike:
-        values[0].pop(field, None)
     told = [order.event, values, sorted(users), sorted(rooms), order.sender]
     canonical = msgspec.json.encode(told, order="sorted")
     digest = blake2b(canonical, digest_size=16).hexdigest()

@@ -38,6 +38,9 @@ LOOK_S: Final = 30.0
 RETRY_S: Final = 0.5
 """The wait before Redis is asked again that could not be."""
 
+FORBIDDEN_S: Final = 10.0
+"""The wait before Redis is asked again that does not let this node read the namespaces."""
+
 _HEAD: Final = b""
 _FAILURES: Final = (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError)
 
@@ -176,7 +179,11 @@ class RedisStore:
                     if not is_told:  # not again at every try
                         log.warning("%s", self._fault)
                     is_told = True
-                    await trio.sleep(RETRY_S)
+                    if error.is_forbidden and not has_started:  # NSP-24
+                        has_started = True
+                        log.warning("this node serves no namespaces that are made at run time")
+                        task_status.started()
+                    await trio.sleep(FORBIDDEN_S if error.is_forbidden else RETRY_S)
                     continue
                 if is_told:
                     log.info("the namespaces were read again")
@@ -300,7 +307,8 @@ class RedisStore:
         try:
             return await self._redis.execute(*arguments)
         except _FAILURES as error:
-            raise DefinitionsUnavailable(str(error)) from None
+            is_forbidden = isinstance(error, RedisCommandError) and error.code == "NOPERM"
+            raise DefinitionsUnavailable(str(error), is_forbidden=is_forbidden) from None
 
 
 def _pair(flat: list[bytes]) -> dict[bytes, bytes]:

@@ -23,11 +23,13 @@ class DefinitionsUnavailable(TrioSocketIOError):
     Args:
         reason: why.
         is_unsure: whether the change may have been made, or be made later.
+        is_forbidden: whether this node may not read them, so that waiting is of no use.
     """
 
-    def __init__(self, reason: str, *, is_unsure: bool = False) -> None:
+    def __init__(self, reason: str, *, is_unsure: bool = False, is_forbidden: bool = False) -> None:
         super().__init__(reason)
         self.is_unsure = is_unsure
+        self.is_forbidden = is_forbidden
 
 
 class DefinitionRefused(TrioSocketIOError):

@@ -1,7 +1,7 @@
 """Counts, logs and tells what clients may not do."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.im.rules.denial import REASONS
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
+
+_KINDS: Final = {reason: f"refused by rules, {reason.replace('_', ' ')}" for reason in REASONS}
+"""The kinds of lines, by reason."""
 
 
 class Refusals:
@@ -37,8 +40,7 @@ class Refusals:
     def note(self, socket: "Socket", denied: "Denied") -> "Denied":
         """Count a refusal, and write a line about it unless there are too many (RULE-14)."""
         self.by_reason[denied.reason] += 1
-        kind = f"refused by rules, {denied.reason.replace('_', ' ')}"
-        if self._lines.admits(kind):
+        if self._lines.admits(_KINDS[denied.reason]):
             log.warning(
                 "socket %s in %s was refused (%s): %s",
                 socket.public_id,
