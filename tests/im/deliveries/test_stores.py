@@ -176,6 +176,25 @@ def test_every_store_does_what_the_model_does(
     trio.run(run)
 
 
+@pytest.mark.req("DELIV-12")
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_what_does_not_fit_is_refused(
+    kind: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with open_store(kind, tmp_path, redis_server) as store:
+        await store.take(1000.0)
+        large = new_record("large", ("ann",), b"[%b]" % (b"1" * BOUNDS.size))
+        found = await store.add(large, 1000.0)
+        assert isinstance(found, Full)
+        assert "max_bytes" in found.what
+        for number in range(BOUNDS.open):
+            assert await store.add(new_record(str(number), ("ann",), b"[]"), 1000.0) is None
+        found = await store.add(new_record("late", ("ann",), b"[]"), 1000.0)
+        assert isinstance(found, Full)
+        assert "max_open" in found.what
+
+
 @pytest.mark.req("DELIV-05")
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test
