@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_socketio.protocol.token_bucket import SLACK_S, TokenBuckets, token_rate
+from trio_socketio.protocol.token_bucket import ENOUGH, SLACK_S, TokenBuckets, token_rate
 
 gaps = st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 100))
 rates = st.tuples(st.floats(0.01, 1000), st.integers(1, 50))
@@ -109,6 +109,16 @@ def test_few_buckets_are_looked_at_for_each_that_comes() -> None:
     for key in range(300):
         assert buckets.take(key, rate, 5000.0) == 0.0
     assert len(buckets) < 1000  # those that were full by then are gone
+
+
+def test_many_full_buckets_are_forgotten_a_part_at_a_time() -> None:
+    rate, buckets = token_rate(1, 1), TokenBuckets[int](3000)
+    for key in range(3000):
+        buckets.take(key, rate, 0.0)
+    for key in range(3000, 7000):
+        buckets.take(key, rate, 5.0)
+        assert 3000 - ENOUGH <= len(buckets) <= 3000
+    assert buckets.evicted == 1000  # when there were no full ones left
 
 
 def test_full_buckets_go_before_those_in_use() -> None:
