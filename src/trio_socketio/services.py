@@ -367,7 +367,9 @@ class Services:
             health,
             metrics,
             check_token=control.knows if control and configuration.control.tokens else None,
-            routes={} if control is None else {"/rpc": control.receive_rpc},
+            routes={}
+            if control is None
+            else {"/rpc": control.receive_rpc, "/api/": control.receive_legacy},
             refused=self._refused,
         )
 

@@ -1,13 +1,14 @@
 """Checks that concern several options."""
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.address import Address, parse_address
-from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.options import DES_IS_WEAK, IdentityOptions
 from trio_socketio.ops.admin_options import split_listen
 from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.runtime.addresses import EVERYWHERE
@@ -42,8 +43,8 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     # Seats are for users, and only [identity] says who is one.
     **{
         ("presence", name): (
-            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-            ("identity", "tokens"),
+            ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+            ("identity", "webhook"), ("identity", "tokens"),
         )
         for name in (
             "policy", "maximum", "takeover", "namespaces",
@@ -51,8 +52,9 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{
         ("presence", name): (
-            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-            ("identity", "tokens"), ("app", "spec"),  # which may have a Presence of its own
+            ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+            ("identity", "webhook"), ("identity", "tokens"),
+            ("app", "spec"),  # which may have a Presence of its own
         )
         for name in ("webhook", "legacy_records", "store", "max_events", "max_bytes")
     },
@@ -269,6 +271,10 @@ def find_idle(
     folder = settings.get(("state", "folder"))
     if folder is not None and configuration.state.folder and configuration.redis.url is not None:
         yield f"{folder.where} has no effect, because all nodes keep their state in Redis"
+    if configuration.identity.des is not None:
+        given = (one for place, one in settings.items() if place[:2] == ("identity", "des"))
+        for setting in islice(given, 1):
+            yield f"{setting.origin}: [identity] des {DES_IS_WEAK}"  # LEG-01
     has_logic = (
         configuration.app.spec is not None
         or configuration.chat.namespaces

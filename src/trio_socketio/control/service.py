@@ -20,6 +20,7 @@ from trio_socketio.control.emitting import Emitting
 from trio_socketio.control.failures import overloaded
 from trio_socketio.control.http_calls import HttpCalls
 from trio_socketio.control.hub import Hub
+from trio_socketio.control.legacy_routes import LegacyRoutes
 from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.nodes import NodeMethods, Nodes
@@ -138,6 +139,7 @@ class ControlService:
         self._dispatcher.add(Discovery(self._dispatcher.methods))
         self._hub = Hub(system, options, self._access, self._dispatcher)
         self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
+        self._legacy = LegacyRoutes(self._http, self._dispatcher, options.max_line_bytes)
         self._peers: dict[Peer, None] = {}
         self._numbers = count(1)
 
@@ -176,6 +178,10 @@ class ControlService:
         The port has to refuse requests in which another host is named, as AdminPort does.
         """
         self._http.receive_request(request)
+
+    def receive_legacy(self, request: Request) -> None:
+        """Answer a request below ``/api/``, as the original contract has them; see receive_rpc."""
+        self._legacy.receive_request(request)
 
     def end(self) -> None:
         """Have `run` return when its peers have their answers (CONTROL-62)."""

@@ -189,20 +189,6 @@ async def test_too_many_users_are_not_looked_for(
         assert take_ack(sender)["errcode"] == 2
 
 
-@pytest.mark.req("CHAT-19")
-@trio_test
-async def test_many_users_are_asked_about_in_several_questions(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_ASKED", 2)
-    async with chatting("a", "b") as nodes:
-        sender = nodes.come("a", "ann")
-        for number in range(5):
-            emit(sender, "chat/users", to_users(f"u{number}"))
-        await trio.sleep(0.1)
-        assert len(events_of(sender)) == 5
-
-
 @pytest.mark.req("CHAT-20")
 @trio_test
 async def test_the_sender_is_told_that_other_nodes_have_not_got_it(

@@ -69,6 +69,19 @@ async def test_what_waits_follows_a_user_to_another_node(autojump_clock: MockClo
         assert await nodes["a"].outcome("m1") == ("open", [])
 
 
+@pytest.mark.req("DELIV-07")
+@trio_test
+async def test_a_user_may_come_right_after_the_first_message(autojump_clock: MockClock) -> None:
+    """The node has not looked at the store since the message was accepted elsewhere."""
+    async with several_nodes("a", "b", store=Shared()) as nodes:
+        await trio.sleep(10.001)  # it has just looked
+        await nodes["a"].deliver("ann", schedule_s=(), expires_s=100.0)
+        await trio.sleep(0.1)
+        ann = nodes["b"].come("ann")
+        await trio.sleep(0.1)
+        assert ann.take() == [[TEXT]]
+
+
 @pytest.mark.req("DELIV-24")
 @trio_test
 async def test_a_room_stands_for_its_users_on_all_nodes(autojump_clock: MockClock) -> None:

@@ -39,16 +39,15 @@ class Answers:
         """Write the sums that are left."""
         self._lines.flush()
 
-    def accept(self, event: str, what: str, done: list[Any]) -> dict[str, Any]:
+    def accept(self, event: str, **more: Any) -> dict[str, Any]:
         """Answer an event that was done.
 
         Args:
             event: its name.
-            what: the name of what was done, in the answer.
-            done: that itself.
+            more: what the answer says besides.
         """
         self.tally[event, ACCEPTED] += 1
-        return {"errcode": OK, "errmsg": "ok", what: done}
+        return {"errcode": OK, "errmsg": "ok", **more}
 
     def refuse(
         self, socket: Socket, event: str, error: Refused, reply: str = ERROR_EVENT, **more: Any

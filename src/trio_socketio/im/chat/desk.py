@@ -50,10 +50,11 @@ def is_in(socket: Socket, room: str) -> bool:
     directly, because `Socket.rooms` makes a copy of it for each message.
     """
     joined = socket._membership.joined
-    if joined is not None:
-        return room in joined and not is_reserved_room(room)
-    # Events of a client that has left are handled last, as if it still were in its rooms.
-    is_member = not socket.connected and room != socket.id and room in socket.rooms
+    if joined is None:
+        # Events of a client that has left are handled last, as if it still were in its rooms.
+        is_member = not socket.connected and room != socket.id and room in socket.rooms
+    else:
+        is_member = room in joined
     return is_member and not is_reserved_room(room)
 
 

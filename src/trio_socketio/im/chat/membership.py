@@ -37,7 +37,7 @@ class RoomEvents:
             self._enter(socket, rooms)
         except Refused as error:
             return answers.refuse(socket, JOIN, error, JOIN_REPLY)
-        told = answers.accept(JOIN, "rooms", [{"roomId": room} for room in rooms])
+        told = answers.accept(JOIN, rooms=[{"roomId": room} for room in rooms])
         socket.emit(JOIN_REPLY, told)
         return told
 
@@ -57,7 +57,7 @@ class RoomEvents:
             fault = Refused(NOT_IN_ROOM, f"you are not in the room {rooms[absent][:256]!r}")
             place = f"rooms[{absent}].roomId"
             return answers.refuse(socket, LEAVE, fault.at(place), rooms=told)
-        return answers.accept(LEAVE, "rooms", told)
+        return answers.accept(LEAVE, rooms=told)
 
     def _read(self, arguments: tuple[Any, ...]) -> list[str]:
         entries = read_entry(only_argument(arguments), RoomNames, "").rooms

@@ -173,7 +173,7 @@ class Sender:
             return answers.refuse(socket, event, error, ids=ids)
         inquiries = self._desk.inquiries
         if not absent or inquiries is None:
-            return answers.accept(event, "ids", ids)
+            return answers.accept(event, ids=ids)
         late = LateAnswer()
         conclude = partial(self._conclude, late, socket, ids)
         inquiries.ask(socket.namespace.name, absent, conclude)
@@ -227,7 +227,7 @@ class Sender:
                 f"sent, but nobody knows whether {_name(found.unknown)} has got it: {found.fault}",
             )
         else:
-            late.give(answers.accept(event, "ids", ids))
+            late.give(answers.accept(event, ids=ids))
             return
         late.give(answers.refuse(socket, event, error, ids=ids))
 
@@ -272,7 +272,7 @@ class ConfirmedSender:
                 ids.append(message["id"])
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
-        return answers.accept(event, "ids", ids)
+        return answers.accept(event, ids=ids)
 
 
 def _by_id(parcels: list[Parcel]) -> list[list[Parcel]]:

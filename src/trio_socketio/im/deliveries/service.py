@@ -198,6 +198,8 @@ class Deliveries(Observer):
 
     def send_here(self, node: str, offer: Offer) -> int:
         """Send copies of a message to those of its users who are here; return how many it was."""
+        # The others may come to this node before it looks at the store again (DELIV-07).
+        self._counts.goes_on = True
         return self._offers.send(node, offer, trio.current_time())
 
     def note(self, key: Key, user: str) -> bool:
