@@ -260,11 +260,6 @@ class Presence:
         self._options = options
         named.serve(self._server)
 
-    @property
-    def named_seats(self) -> NamedSeats | None:
-        """The seats that `seat_by_name` gives; None if the app gives them itself."""
-        return self._named
-
     def apply(self, options: PresenceOptions) -> None:
         """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""
         if self._named is not None:
