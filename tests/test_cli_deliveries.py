@@ -64,6 +64,15 @@ listen = "127.0.0.1:{admin}"
     assert (tmp_path / "state").is_dir()
 
 
+@pytest.mark.req("DELIV-18")
+def test_messages_that_have_to_last_need_a_place(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[deliveries]\ndurable = ["/chat"]\n')
+    done = run_cli("serve", "--port", "0", "--config", str(conf))
+    assert done.returncode != 0
+    assert "[deliveries] durable needs a place that outlives the program" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.deliveries.node_methods import NodeDeliveries
@@ -34,6 +35,9 @@ class DeliveryServices:
     Attributes:
         deliveries: the service.
         methods: of the control socket.
+
+    Raises:
+        ConfigurationError: messages have to outlive the program, and nothing does.
     """
 
     def __init__(
@@ -54,6 +58,11 @@ class DeliveryServices:
             )
         elif database is not None:
             durable = SqliteDeliveries(database, options.bounds)
+        elif options.durable:  # DELIV-18
+            raise ConfigurationError(
+                "[deliveries] durable needs a place that outlives the program: set folder in "
+                "[state], or url in [redis]"
+            )
         nodes = None if cluster is None else cluster.nodes
         self.deliveries = Deliveries(server, options, store, durable, nodes)
         if nodes is not None:

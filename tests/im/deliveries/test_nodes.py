@@ -135,6 +135,23 @@ async def test_an_acknowledgement_counts_although_the_node_that_attends_is_away(
         assert await nodes["b"].outcome() == ("confirmed", ["bob"])
 
 
+@pytest.mark.req("DELIV-31")
+@trio_test
+async def test_an_acknowledgement_counts_although_another_node_attends_by_now(
+    autojump_clock: MockClock,
+) -> None:
+    store = Shared()
+    async with several_nodes("a", "b", store=store) as nodes:
+        bob = nodes["b"].come("bob")
+        await nodes["a"].deliver("bob", "ann")
+        await trio.sleep(1)
+        bob.take()
+        nodes["a"].deliveries._coordinator.give_up(store)
+        bob.acknowledge()
+        await trio.sleep(1)
+        assert await nodes["b"].outcome() == ("open", ["bob"])
+
+
 @pytest.mark.req("DELIV-34")
 @trio_test
 async def test_a_node_that_takes_nothing_is_made_up_for(autojump_clock: MockClock) -> None:

@@ -203,9 +203,13 @@ class Deliveries(Observer):
         return self._offers.send(node, offer, trio.current_time())
 
     def note(self, key: Key, user: str) -> bool:
-        """Note that a user has confirmed; return whether that is new."""
-        found = self._coordinator.confirm(key, user, self._clock())
+        """Note that a user has confirmed; return whether that is new, as far as is known here."""
+        now = self._clock()
+        found = self._coordinator.confirm(key, user, now)
         if found is None:
+            if self._keeping.is_shared and key not in self._coordinator:
+                # Another node attends to it by now, or it has ended: the store knows.
+                self._keeping.note(Answer(key, user, now))
             return False
         answer, store = found
         self._counts.confirmed += 1
