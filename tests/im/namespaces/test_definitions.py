@@ -309,6 +309,46 @@ async def test_a_change_may_name_the_revision_that_it_replaces(tmp_path: Path) -
         assert (await a.listed())["/x"]["max_sockets"] == 1
 
 
+@pytest.mark.req("NSP-14")
+@trio_test
+async def test_changes_of_several_fields_at_once_are_all_made(tmp_path: Path) -> None:
+    async with defined_nodes("a", folder=tmp_path) as nodes:
+        a = nodes["a"]
+        await a.call("namespaces.create", namespace="/x")
+
+        async def change(field: str, value: Any) -> None:
+            await a.call("namespaces.update", namespace="/x", **{field: value})
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(change, "max_sockets", 7)
+            nursery.start_soon(change, "recovery", False)
+            nursery.start_soon(change, "identity", [])
+        assert (await a.listed())["/x"] == {
+            "namespace": "/x",
+            "identity": [],
+            "recovery": False,
+            "max_sockets": 7,
+            "revision": 4,
+        }
+
+
+@pytest.mark.req("NSP-04")
+@trio_test
+async def test_the_configuration_decides_again_when_it_is_removed(tmp_path: Path) -> None:
+    async with defined_nodes("a", folder=tmp_path) as nodes:
+        a = nodes["a"]
+        given = {"identity": ["static"], "seats": {"policy": "none"}}
+        await a.call("namespaces.create", namespace="/x", **given)
+        await a.call("namespaces.create", namespace="/y", identity=[])
+        for name in "xy":
+            await a.call("namespaces.remove", namespace=name)
+            a.server.of(name)  # as an app does
+        assert (await a.why_not("/y", STRANGE))["data"]["errcode"] == 3
+        async with a.client("/x", TOKEN):
+            assert a.presence is not None
+            assert (await a.presence.store.count("/x")).users == 1
+
+
 @pytest.mark.req("NSP-16")
 @trio_test
 async def test_nothing_is_made_that_nothing_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +454,7 @@ async def test_a_reload_keeps_the_identity_of_namespaces(tmp_path: Path) -> None
         await a.call("namespaces.create", namespace="/x", identity=[])
         before = a.identity._prepared
         a.identity.apply(prepare(before.options, before=before))
-        assert await a.why_not("/x") is None
+        assert await a.why_not("/x", STRANGE) is None, "nobody is asked"
         await a.call("namespaces.update", namespace="/x", identity=None)
         assert (await a.why_not("/x", STRANGE))["data"]["errcode"] == 3
         assert await a.why_not("/x", {"token": BOB}) is None
