@@ -160,6 +160,8 @@ class Registry:
             make: returns what is called instead of a handler; None takes the last guard away.
         """
         self.workers.check_thread()
+        if make is self._guard is None:
+            return
         plain = {event: self._guarded.get(event, old) for event, old in self.handlers.items()}
         self._guard, self._guarded = make, {}
         # In place, because sockets look their handlers up in this dict.

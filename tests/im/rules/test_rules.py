@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -114,6 +115,28 @@ def test_rules_hold_in_namespaces_that_are_made_later() -> None:
     assert isinstance(server.of("/room-1")._registry.handlers["echo"], GuardedHandler)
     server.of("/other").on("echo")(lambda _: None)
     assert not isinstance(server.of("/other")._registry.handlers["echo"], GuardedHandler)
+
+
+def test_namespaces_of_one_kind_share_their_guards() -> None:
+    server = Server()
+    parent = server.of(re.compile("/room-.*"))
+    parent.on("echo")(lambda _: None)
+    Rules(server, RulesOptions(namespaces=(NamespaceRules(name="/room-*", events=()),)))
+    one, two = (server.of(name)._registry.handlers["echo"] for name in ("/room-1", "/room-2"))
+    assert isinstance(one, GuardedHandler)
+    assert one is two
+
+
+@trio_test
+async def test_what_is_remembered_of_guards_is_bounded() -> None:
+    async with ruled(events=("e*",)) as (world, rules), world.client() as client:
+        for number in range(1100):
+            world.chat.on(f"e{number}")(lambda _: "done")
+        assert len(rules._guarded) == 1000
+        await client.emit("made up", namespace="/chat")
+        assert (await client.receive_event("/chat"))[0] == "logic/error"
+        assert len(rules._guarded) == 1000
+        assert await ask(client, "e1") == '["done"]'
 
 
 @pytest.mark.req("RULE-12")

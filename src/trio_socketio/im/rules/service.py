@@ -20,7 +20,7 @@ from trio_socketio.protocol.joining import State
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.protocol.token_bucket import TokenBuckets, TokenRate
 from trio_socketio.protocol.user_ids import user_room
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import Deputy, Handler
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.steps import Step
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
 
+_MOST_GUARDED: Final = 1000
+"""How many handlers are remembered whose guards namespaces share."""
 _LONG: Final = 64
 """Names of rooms with more characters are counted by their hashes, so that they take little."""
 
@@ -78,6 +80,7 @@ class Rules(Observer):
         self._grants = Grants(claims_of)
         self._observes = False
         self._judges_logins = False
+        self._guarded: dict[tuple[Policy, Handler], Handler] = {}
         self._buckets = TokenBuckets[tuple[str, ...]](options.max_counted)
         self._logins = Logins(self._buckets)
         self._take_over(options)
@@ -106,6 +109,7 @@ class Rules(Observer):
         else:
             self._defined[namespace] = Policy(rules)
         self._grants.clear()
+        self._guarded.clear()
         found = self._server.namespaces.get(namespace)
         if found is not None:
             self._guard(found)
@@ -119,6 +123,7 @@ class Rules(Observer):
         self._configured = ByNamespace[Policy | None](configured, None)
         self._user_rate = compile_rate(options.user)
         self._grants.clear()  # they were read by the names of other claims
+        self._guarded.clear()
         self._logins.apply(options.logins)
         if options.logins is not None and not self._judges_logins:
             # Behind the step that finds out who the client is, and before it takes a seat.
@@ -134,9 +139,9 @@ class Rules(Observer):
         if policy is None and self._user_rate is None:
             namespace._registry.guard(None)
         else:
-            namespace._registry.guard(partial(self._put_guard, namespace.name, policy))
+            namespace._registry.guard(partial(self._put_guard, policy))
 
-    def _put_guard(self, place: str, policy: Policy | None, handler: Handler) -> Handler:
+    def _put_guard(self, policy: Policy | None, handler: Handler) -> Handler:
         """Return what is called instead of a handler; itself if its event is free for all."""
         event = str(handler.name)
         is_free = policy is None or (
@@ -150,9 +155,18 @@ class Rules(Observer):
             return handler
         if policy is None:
             policy = _FREE
-        allowed, rates = policy.allows(event), policy.event_rates(event)
-        judge = partial(self._judge, place, policy, event, allowed, rates)
-        return GuardedHandler(handler, judge, tell)
+        # The children of a parent share their handlers, and so they share what guards these.
+        key = policy, handler
+        guarded = self._guarded.get(key)
+        if guarded is None:
+            allowed, rates = policy.allows(event), policy.event_rates(event)
+            judge = partial(self._judge, policy, event, allowed, rates)
+            guarded = GuardedHandler(handler, judge, tell)
+            if not isinstance(handler, Deputy):  # which is made anew for each event
+                if len(self._guarded) >= _MOST_GUARDED:
+                    del self._guarded[next(iter(self._guarded))]
+                self._guarded[key] = guarded
+        return guarded
 
     # -- what clients may do
 
@@ -230,7 +244,6 @@ class Rules(Observer):
 
     def _judge(
         self,
-        place: str,
         policy: Policy,
         event: str,
         allowed: bool,
@@ -251,12 +264,13 @@ class Rules(Observer):
                 allowed = grant.events.match(event)
             rate = grant.rate or rate
         if not allowed:
-            message = f"you may not send the event {show(event)} in {place}"
+            message = f"you may not send the event {show(event)} in {socket.namespace.name}"
             return self._refusals.note(socket, Denied(denial.EVENT, message, None))
         shared = policy.namespace
         if not rates and rate is None and self._user_rate is None and shared is None:
             return None
         now, who, take = self._clock(), _who(socket), self._buckets.take
+        place = socket.namespace.name
         for name, event_rate in rates:
             wait_s = take(("event", place, who, name), event_rate, now)
             if wait_s:
