@@ -57,7 +57,7 @@ class DefinedSeats:
 
     Args:
         identity: None if the configuration sets up no methods.
-        presence: None if nobody is known to be online.
+        presence: None if nobody is known to be online. It gives no seats by name if the app does.
         options: of the server.
     """
 
@@ -82,7 +82,7 @@ class DefinedSeats:
             return
         if self._presence is None or self._identity is None:
             raise OptionError("seats", _NOBODY)
-        if self._presence.named_seats is None:
+        if self._presence._named is None:
             raise OptionError("seats", "the app gives the seats of its namespaces itself")
         methods = definition.identity
         name = definition.namespace
@@ -98,7 +98,7 @@ class DefinedSeats:
 
     def define(self, definition: NamespaceDefinition) -> None:
         self.check(definition)
-        named = None if self._presence is None else self._presence.named_seats
+        named = None if self._presence is None else self._presence._named
         if named is None:
             return
         if definition.seats is None:
@@ -107,8 +107,8 @@ class DefinedSeats:
             named.give(definition.namespace, _read(definition.seats))
 
     def forget(self, namespace: str) -> None:
-        if self._presence is not None and self._presence.named_seats is not None:
-            self._presence.named_seats.take_back(namespace)
+        if self._presence is not None and self._presence._named is not None:
+            self._presence._named.take_back(namespace)
 
 
 def _read(seats: SeatDefinition) -> SeatOptions | None:

@@ -121,7 +121,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
@@ -257,11 +257,6 @@ class Presence:
         self._named = named = NamedSeats(self._life, options, asks, self._timeout_s)
         self._options = options
         named.serve(self._server)
-
-    @property
-    def named_seats(self) -> NamedSeats | None:
-        """The seats that `seat_by_name` gives; None if the app gives them itself."""
-        return self._named
 
     def apply(self, options: PresenceOptions) -> None:
         """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""
