@@ -57,7 +57,7 @@ class DefinedSeats:
 
     Args:
         identity: None if the configuration sets up no methods.
-        presence: None if nobody is known to be online.
+        presence: None if nobody is known to be online. It gives no seats by name if the app does.
         options: of the server.
     """
 
