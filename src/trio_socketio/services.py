@@ -24,6 +24,7 @@ from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.watchers import RoomWatchers
 from trio_socketio.im.presence.webhook import PresenceWebhook
+from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
@@ -390,7 +391,8 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self._cluster is not None:
             await self._cluster.start(runtime)
-        await self._state.start(runtime)
+        if self._has_messaging:
+            await self._state.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
@@ -414,9 +416,22 @@ class Services:
         if self._shared is not None:
             self._systemd.status("waiting for other settings of Redis")
             await self._shared.wait_fit()
-        await self._state.namespaces.wait_read()
-        await self._delivery.start(runtime)
-        await self._chat.start(runtime)
+        if self._has_messaging:
+            await self._state.namespaces.wait_read()
+            await self._delivery.start(runtime)
+            await self._chat.start(runtime)
+
+    @property
+    def _has_messaging(self) -> bool:
+        """Whether there may be chat events, rules, deliveries or namespaces made at run time."""
+        configuration = self._held.configuration
+        return (
+            self._control is not None
+            or self._cluster is not None
+            or self._state.database is not None
+            or bool(configuration.chat.namespaces)
+            or configuration.rules != RulesOptions()
+        )
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)

@@ -111,7 +111,8 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, LegacyMethods, PresenceMethods, UserMethods])
+    kinds = [AuthMethods, LegacyMethods, PresenceMethods, UserMethods]
+    return describe_api([*kinds, DefinitionMethods, DeliveryMethods])
 
 
 @asynccontextmanager

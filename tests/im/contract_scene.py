@@ -9,7 +9,6 @@ import json
 import queue
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -103,10 +102,8 @@ class ConfiguredServer(ServerProcess):
         """The address of its control socket."""
         return f"unix:{self.folder}/{self.name}.sock"
 
-    def command(self) -> list[str]:
-        listen = ["--host", HOST, "--port", str(self.port)]
-        config = str(self.folder / f"{self.name}.toml")
-        return [sys.executable, "-m", "trio_socketio", "serve", "--config", config, *listen]
+    def options(self) -> list[str]:
+        return ["--config", str(self.folder / f"{self.name}.toml")]
 
 
 class Player:

@@ -123,7 +123,7 @@ class Presence:
     Clients of such a namespace must have been identified by an earlier step (`Joining.identify`).
     Presence lives while the server serves, as one of its lifespans.
 
-    It has 21 methods: for the app, for the program that serves the app, and for the control socket.
+    It has 22 methods: for the app, for the program that serves the app, and for the control socket.
 
     Args:
         server: serves the namespaces.
