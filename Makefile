@@ -45,7 +45,7 @@ logins: $(READY) $(NODE_READY) ## 1,000 users with 50 logins each, on two server
 	$(BIN)/python -m tests.im.logins $(ARGS)
 	$(BIN)/python -m tests.im.logins --nodes 3 --rounds 1000 $(ARGS)
 
-faults: $(READY) $(NODE_READY) ## nodes, Redis and clients fail in every way, about 14 minutes; ARGS='presence 1 9': some of it
+faults: $(READY) $(NODE_READY) ## nodes, Redis and clients fail in every way, about 17 minutes; ARGS='presence 1 9': some of it
 	$(BIN)/python -m tests.faults $(ARGS)
 
 test-browser: $(READY) $(NODE_READY) ## pages in a headless Chromium, which must be on PATH

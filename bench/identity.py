@@ -3,11 +3,13 @@
 Keys, tokens and configurations are made anew for each run of the bench.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -30,6 +32,7 @@ from bench.machine import BUILD, Cores
 from bench.rows import CLIENTS, SMALL
 from bench.servers import Running, run_server
 from bench.throughput import Pace
+from trio_socketio.configuration.text import toml_value
 
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 USERS = 1000
@@ -39,6 +42,7 @@ SECRET = "a secret of the bench that is as long as HS256 demands, and longer"
 _CONFIGURATION = """
 [identity]
 jwt.keys = [{{ file = "{key}", algorithm = "{algorithm}" }}]
+jwt.claims = {claims}
 [presence]
 policy = "{policy}"
 """
@@ -91,29 +95,56 @@ def messages_of_users(cores: Cores, pace: Pace, number: int) -> dict[str, Answer
     return {"seated": side_by_side(messages, configured("HS256", "newest"), number)}
 
 
-def configured(algorithm: str, policy: str, **presence: str | float) -> tuple[str, ...]:
+def configured(
+    algorithm: str, policy: str, *, rules: dict[str, Any] | None = None, **presence: str | float
+) -> tuple[str, ...]:
     """Write a configuration that asks for JWTs; return the options of the server that has it.
 
     Args:
         algorithm: of the JWTs.
         policy: of the seats.
+        rules: of one namespace, which may go by the claim im.
         presence: more options of [presence].
     """
     name = "-".join([algorithm, policy, *map(str, presence.values())])
+    if rules is not None:
+        name += f"-rules-{crc32(toml_value(rules).encode()):x}"
     path = _folder() / f"{name}.toml"
-    text = _CONFIGURATION.format(key=_sign(algorithm)[0], algorithm=algorithm, policy=policy)
-    path.write_text(text + "".join(f"{key} = {value!r}\n" for key, value in presence.items()))
+    text = _CONFIGURATION.format(
+        key=_sign(algorithm)[0],
+        algorithm=algorithm,
+        policy=policy,
+        claims=[] if rules is None else ["im"],
+    )
+    text += "".join(f"{key} = {value!r}\n" for key, value in presence.items())
+    if rules is not None:
+        text += f"[rules]\nnamespaces = {toml_value([rules])}\n"
+    path.write_text(text)
     return ("--config", str(path))
 
 
-def tokens_of(algorithm: str) -> tuple[str, ...]:
-    """Return the options of the load generator for tokens of USERS users."""
-    return ("--tokens", str(_sign(algorithm)[1]))
+def tokens_of(algorithm: str, im: dict[str, Any] | None = None) -> tuple[str, str]:
+    """Return the options of the load generator for tokens of USERS users.
+
+    Args:
+        algorithm: of the JWTs.
+        im: the claim of that name; None if they have none.
+    """
+    _, tokens, private = _sign(algorithm)
+    if im is not None:
+        more = json.dumps(im).encode()
+        tokens = tokens.with_name(f"{algorithm}-{crc32(more):x}.tokens")
+        _write_tokens(tokens, algorithm, private, im=im)
+    return ("--tokens", str(tokens))
 
 
 @cache
-def _sign(algorithm: str) -> tuple[Path, Path]:
-    """Make a key, and sign tokens with it."""
+def _sign(algorithm: str) -> tuple[Path, Path, Any]:
+    """Make a key, and sign tokens with it.
+
+    Returns:
+        The files of both, and what signs.
+    """
     key, tokens = (_folder() / f"{algorithm}.{kind}" for kind in ("key", "tokens"))
     private: Any = {
         "HS256": lambda: SECRET,
@@ -128,13 +159,15 @@ def _sign(algorithm: str) -> tuple[Path, Path]:
         public = private.public_key()
         key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         signing = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _write_tokens(tokens, algorithm, signing)
+    return key, tokens, signing
+
+
+def _write_tokens(tokens: Path, algorithm: str, signing: Any, **claims: Any) -> None:
     now = int(time.time())
-    signed = [
-        jwt.encode({"sub": f"user {n}", "iat": now, "exp": now + VALID_S}, signing, algorithm)
-        for n in range(USERS)
-    ]
+    dated = {"iat": now, "exp": now + VALID_S, **claims}
+    signed = [jwt.encode({"sub": f"user {n}", **dated}, signing, algorithm) for n in range(USERS)]
     tokens.write_text("\n".join(signed) + "\n")
-    return key, tokens
 
 
 def _folder() -> Path:

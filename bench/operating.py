@@ -8,18 +8,17 @@ the peers.
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from bench import adapter, identity, publishing, shared_seats
+from bench import adapter, identity, publishing, ruled, shared_seats
+from bench.crowds import crowd
 from bench.generator import LoadFailedError, Measurement
 from bench.loading import BUSY, Answer, load, measure_connects, side_by_side, warm_up, windows
 from bench.machine import BENCH, BUILD, ROOT, Cores
 from bench.rows import CLIENTS, SMALL
-from bench.servers import FORWARDING, PRESENCE, Running, ServerFailedError, end, pinned, run_server
+from bench.servers import FORWARDING, PRESENCE, Running, ServerFailedError, pinned, run_server
 from bench.throughput import Pace
 
 CONTROL_SOCKET = BUILD / "run" / "control.sock"
@@ -28,7 +27,6 @@ SESSION_LINES = ("--log-level", "info")
 FORWARDED = ("--config", str(BENCH / "apps" / "forwarding.toml"), *CONTROL)
 WATCHED = (*SESSION_LINES, *CONTROL, "--admin", "127.0.0.1:0")
 BACKENDS, BACKEND_CLIENTS = 200, 20
-BACKENDS_S = 10.0  # until they have registered
 FOLLOWING_S = 20.0  # until a whole log was read once
 SETTLE_S = 0.3
 
@@ -161,6 +159,23 @@ QUESTIONS = (
         1.1,
         less_is_better=True,
     ),
+    Question(
+        "im-ruled",
+        "im-ruled",
+        "mixed IM load, 1 in flight, of users with rules and seats",
+        "strangers without",
+        0.9,
+        0.95,
+    ),
+    Question(
+        "flood",
+        "flood",
+        "p99 of 20 clients beside 4 that flood (us)",
+        "quiet",
+        5,
+        2,
+        less_is_better=True,
+    ),
 )
 PARTS = tuple(dict.fromkeys(question.part for question in QUESTIONS))
 
@@ -257,10 +272,11 @@ def measure_backends(
 ) -> tuple[Measurement, Measurement]:
     """Acknowledgements that backends give: while all is quiet, and beside two that misbehave."""
     acks = ("ack", server, cores, "--connections", BACKEND_CLIENTS)
-    with _crowd("answering", cores):
+    peers = (str(CONTROL_SOCKET), str(BACKENDS))
+    with crowd(cores, "bench.backends", "answering", *peers):
         load(*acks, *warming)
         quiet = load(*acks, *timing)[0]
-        with _crowd("misbehaving", cores):
+        with crowd(cores, "bench.backends", "misbehaving", *peers):
             time.sleep(SETTLE_S)
             return quiet, load(*acks, *timing)[0]
 
@@ -269,33 +285,6 @@ def _backends(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     with run_server("trio", cores, handlers=FORWARDING, options=FORWARDED) as server:
         quiet, beside = measure_backends(server, cores, windows(pace), warm_up(pace))
     return {"backends": Answer(beside.p99_us, quiet.p99_us)}
-
-
-@contextmanager
-def _crowd(what: str, cores: Cores) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.backends", what, str(CONTROL_SOCKET), str(BACKENDS)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        preexec_fn=pinned(cores.generator),
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    limit = threading.Timer(BACKENDS_S, process.kill)
-    limit.start()
-    try:
-        if process.stdout.readline() != b"ready\n":
-            raise LoadFailedError(f"the {what} backends did not register")
-        limit.cancel()
-        yield
-        if process.poll() is not None:
-            raise LoadFailedError(f"the {what} backends ended early")
-    finally:
-        limit.cancel()
-        end(process)
-        process.stdin.close()
-        process.stdout.close()
 
 
 # -- presence
@@ -336,6 +325,8 @@ _SERVERS_AND_WINDOWS = {
     "shared-seats/claims": (2, 2),
     "shared-seats/takeovers": (2, 2),
     "node-lost": (1, 4),
+    "im-ruled": (2, 2),
+    "flood": (1, 2),
     **dict.fromkeys(("session-lines", "watched", "seated", "shared-seated"), (2, 2)),
     **dict.fromkeys((f"adapter-local/{workload}" for workload in adapter.LOCAL), (2, 2)),
     **dict.fromkeys((f"jwt-{name.lower()}" for name in identity.ALGORITHMS), (2, 2)),
@@ -352,6 +343,8 @@ _MEASURE: dict[str, Callable[[Cores, Pace, int], dict[str, Answer]]] = {
     "shared-seats/takeovers": shared_seats.takeovers,
     "shared-seated": shared_seats.messages_of_users,
     "node-lost": shared_seats.time_until_offline,
+    "im-ruled": ruled.mixed_load,
+    "flood": ruled.beside_a_flood,
     "publish-redis": publishing.publish,
     "unconcerned": adapter.messages_of_no_concern,
     **{f"adapter-local/{workload}": adapter.local(workload) for workload in adapter.LOCAL},

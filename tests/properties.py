@@ -6,12 +6,14 @@ The suite tries a few in each run, others every time. `make properties` tries 25
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 IN_SUITE: Final = 40
 IN_DEPTH: Final = 1000
 
-settings.register_profile("suite", max_examples=IN_SUITE)
+# How fast inputs are made depends on the machine here; `make properties` tells a slow strategy.
+_ON_BUSY_MACHINES: Final = (HealthCheck.too_slow,)
+settings.register_profile("suite", max_examples=IN_SUITE, suppress_health_check=_ON_BUSY_MACHINES)
 settings.register_profile("depth", max_examples=IN_DEPTH, deadline=None)
 if settings.get_current_profile_name() in ("default", "ci"):  # and nobody has chosen another
     settings.load_profile("suite")

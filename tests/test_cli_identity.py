@@ -78,7 +78,9 @@ async def test_a_server_asks_and_takes_other_keys(tmp_path: Path) -> None:
         assert secret not in log
 
 
-NO_METHOD = "[identity] has no method: set tokens, jwt, backend or webhook, or leave out the table"
+NO_METHOD = (
+    "[identity] has no method: set tokens, jwt, des, backend or webhook, or leave out the table"
+)
 
 
 @pytest.mark.req("CFG-33")
@@ -108,7 +110,7 @@ def test_a_table_may_get_its_method_elsewhere_or_turn_all_off(tmp_path: Path) ->
     conf = tmp_path / "conf.toml"
     for table, variable in (
         ("", "TOKENS"),
-        ("tokens = []\njwt = false\nbackend = false\nwebhook = false", "BY_EVENT"),
+        ("tokens = []\njwt = false\ndes = false\nbackend = false\nwebhook = false", "BY_EVENT"),
     ):
         conf.write_text(f"[identity]\n{table}\n")
         value = '[{"user": "ann", "token": "long-enough"}]' if variable == "TOKENS" else "false"
@@ -188,6 +190,13 @@ async def test_a_reload_that_takes_all_methods_away_is_refused(tmp_path: Path) -
             ["conf.toml: [identity.webhook] secret_file: cannot read the secret nowhere"],
         ),
         ('webhook.url = "https://a.example/"\nwebhook.secret_file = ""', ["the path of a file"]),
+        ('des = { key = "hunter22", iv = "hunter22" }', []),
+        ('des = { key = "short", iv = "hunter22" }', ["des] key: expected at least 8 ASCII"]),
+        ('des.key = "hunter22"', ["[identity] des: has no iv: set des.iv or des.iv_file"]),
+        (
+            'des = { key = "hunter22", iv_file = "nowhere" }',
+            ["conf.toml: [identity.des] iv_file: cannot read the iv of DES tokens in nowhere"],
+        ),
         ("backend = true", ["set [control] listen"]),
         ("deadline_s = 4.0", ["must be 0.001 to 3.0"]),
         ("max_token_bytes = 1", ["must be 64 to"]),

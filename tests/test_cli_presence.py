@@ -409,5 +409,5 @@ async def test_the_log_says_that_clients_are_offline_before_anything_else_ends(
             await client.connect("/chat", {"token": "token-of-ann"})
             assert await server.end() == 0
     log = "\n".join(server.log)
-    ends = ["online 0, events {'online': 1, 'offline': 1}", "ending the services control"]
+    ends = ["online 0, events {'online': 1, 'offline': 1}", "ending the services "]
     assert [log.index(part) for part in ends] == sorted(log.index(part) for part in ends)

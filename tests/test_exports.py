@@ -216,7 +216,7 @@ CONTROL = {
     "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply end knows receive_rpc run statistics",
+    "ControlService": "apply end knows receive_legacy receive_rpc run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",

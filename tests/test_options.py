@@ -227,6 +227,7 @@ OTHER: dict[str, Any] = {
     "trusted_proxies": (ip_network("10.0.0.0/8"),),
     "client_dist": Path("dist"),
     "max_connections_per_address": 5,
+    "session_rate_per_address": 2.5,
     "parser": "msgpack",
 }
 """Other values than the default, of options that are neither switches nor have a number."""

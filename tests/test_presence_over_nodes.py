@@ -121,7 +121,7 @@ async def backends_of_a_group_share_one_log(scene: Scene) -> None:
             await scene.wait_online(0)
         await until(lambda: sum(map(len, got.values())) >= 4)
         nursery.cancel_scope.cancel()
-    assert got == {"a": ["online", "offline"] * 2, "b": []}
+    assert sorted(got.values()) == [[], ["online", "offline"] * 2]
 
 
 async def data_is_lost(scene: Scene) -> None:
@@ -321,7 +321,7 @@ import time
 
 @sio.of("/chat").on("block")
 def block(socket):
-    time.sleep(1.5)
+    time.sleep(2.5)
 """
 
 
@@ -333,7 +333,7 @@ async def test_the_log_names_a_handler_that_has_cost_the_lease(
 ) -> None:
     (tmp_path / "app.py").write_text(APP.replace("{store}", "") + BLOCKS_IT)
     arguments = ("--app", f"{tmp_path}/app.py", "--redis", shared_redis.tcp_url, "--node", "block")
-    variables = {"TRIO_SOCKETIO__PRESENCE__LEASE_S": "1"}
+    variables = {"TRIO_SOCKETIO__PRESENCE__LEASE_S": "2"}
     async with serving(*arguments, variables=variables) as node:
         port = await node.wait_port()
         async with open_client(port) as client:

@@ -118,7 +118,11 @@ async def test_nothing_is_handled_and_nothing_sent_after_it() -> None:
         assert await server.end() == 0
         assert noted(server) == [1, 2, 3, 30]
         (told,) = [line for line in server.log if "the lease has ended" in line]
-        assert "the lease has ended: nothing of the program ran for " in told
+        # If it was stopped while a handler ran, it cannot know which of the two cost the lease.
+        assert (
+            "the lease has ended: nothing of the program ran for " in told
+            or "or the process was stopped" in told
+        )
         assert len([line for line in server.log if "has left: service restart" in line]) == 3
         assert "Traceback" not in "\n".join(server.log)
 

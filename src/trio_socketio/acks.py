@@ -24,6 +24,8 @@ class Ack(NamedTuple):
     answer: Any
 
 
+_NOTHING_YET: Final = object()
+
 Keep = Callable[[Ack], Ack]
 """Says what is kept of an answer to a broadcast, such as a shorter one if it is too large."""
 
@@ -83,6 +85,32 @@ def _copy(error: TrioSocketIOError) -> TrioSocketIOError:
     copy = type(error).__new__(type(error), *error.args)
     copy.__dict__.update(error.__dict__)
     return copy
+
+
+class LateAnswer:
+    """What a plain handler returns to answer later: events behind this one need not wait.
+
+    Whoever made it calls `give` once. If it is given up instead, the client's timeout decides.
+    """
+
+    __slots__ = ("_result", "_send")
+
+    def __init__(self) -> None:
+        self._result: Any = _NOTHING_YET
+        self._send: Callable[[Any], None] | None = None
+
+    def give(self, result: Any) -> None:
+        """Answer with what a handler would have returned; nothing is sent if nobody asked."""
+        self._result = result
+        if self._send is not None:
+            self._send(result)
+
+    def send_with(self, send: Callable[[Any], None]) -> None:
+        """Have the answer sent by a function, now or when it is there: the client asked for it."""
+        if self._result is _NOTHING_YET:
+            self._send = send
+        else:
+            send(self._result)
 
 
 def check_timeout(timeout_s: float) -> float:

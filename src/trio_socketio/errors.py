@@ -152,6 +152,20 @@ class RedisUnavailable(TrioSocketIOError):
     """
 
 
+class StorageUnavailable(TrioSocketIOError):
+    """Something could not be kept on disk, or be read from it: nothing was changed.
+
+    The message says if it is not known whether it was kept, because the disk has not answered.
+
+    Args:
+        reason: why, such as "the disk is full".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class RedisCommandError(TrioSocketIOError):
     """Redis answered a command with an error.
 

@@ -8,10 +8,12 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio_socketio.chat_services import ChatServices
 from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
 from trio_socketio.control.system import Reloaded, State, SystemInfo
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.im.identity.methods import AuthMethods, NodeRevocations
 from trio_socketio.im.identity.service import IdentityService
@@ -22,11 +24,13 @@ from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.watchers import RoomWatchers
 from trio_socketio.im.presence.webhook import PresenceWebhook
+from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin import AdminPort, admin_endpoints
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import RenewableEndpoint
 from trio_socketio.socketio.measures import summarize
+from trio_socketio.state_services import StateServices
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -113,7 +117,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 15 attributes, one for each service, and what they are made of.
+    It has 18 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -155,6 +159,8 @@ class Services:
         if nodes is not None:
             nodes.serve(NodeRevocations(auth))
         self._presence_methods = PresenceMethods(server, control.max_line_bytes)
+        self._state = state = StateServices(server, held.configuration, self._cluster)
+        self._delivery = DeliveryServices(server, held.configuration, self._cluster, state.database)
         self._control: ControlService | None = None
         if control.listen or inherited.control or control.tokens:
             self._control = ControlService(
@@ -163,8 +169,16 @@ class Services:
                 control,
                 held.tokens,
                 self._refused,
-                [auth, UserMethods(server), self._presence_methods, legacy],
+                [
+                    auth,
+                    UserMethods(server),
+                    self._presence_methods,
+                    legacy,
+                    state.methods,
+                    self._delivery.methods,
+                ],
                 nodes,
+                state.namespaces.find,
             )
         self.identity: IdentityService | None = None
         if held.identity is not None:
@@ -177,8 +191,12 @@ class Services:
                 redis=None if self._cluster is None else self._cluster.redis,
                 prefix=held.configuration.redis.prefix,
             )
+        self._chat = ChatServices(
+            server, held.configuration, nodes, self.identity, self._delivery.deliveries
+        )
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
+        state.use(self.identity, self.presence, self._delivery, self._chat)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -295,6 +313,7 @@ class Services:
 
         health = Health()
         health.add(check_server(self._server))
+        health.add(self._state.namespaces.check)
         metrics = Metrics(
             self._server,
             health,
@@ -302,6 +321,12 @@ class Services:
             log_records_dropped=lambda: program_log.dropped,
             refused=self._refused,
         )
+        for collector in (
+            *self._state.collectors(),
+            *self._delivery.collectors(),
+            *self._chat.collectors(),
+        ):
+            metrics.add(collector)
         if self._control is not None:
             from trio_socketio.control.metrics import ControlCollector
 
@@ -343,7 +368,9 @@ class Services:
             health,
             metrics,
             check_token=control.knows if control and configuration.control.tokens else None,
-            routes={} if control is None else {"/rpc": control.receive_rpc},
+            routes={}
+            if control is None
+            else {"/rpc": control.receive_rpc, "/api/": control.receive_legacy},
             refused=self._refused,
         )
 
@@ -364,6 +391,8 @@ class Services:
             await runtime.start_service("admin", serve, end=self._admin.end)
         if self._cluster is not None:
             await self._cluster.start(runtime)
+        if self._has_messaging:
+            await self._state.start(runtime)
         if self.identity is not None:  # after the port, because it may wait for keys from a URL
             await runtime.start_service("identity", partial(self.identity.run, runtime))
         feed = None if self._control is None else self._presence_methods.open_feed(self._turns)
@@ -387,6 +416,22 @@ class Services:
         if self._shared is not None:
             self._systemd.status("waiting for other settings of Redis")
             await self._shared.wait_fit()
+        if self._has_messaging:
+            await self._state.namespaces.wait_read()
+            await self._delivery.start(runtime)
+            await self._chat.start(runtime)
+
+    @property
+    def _has_messaging(self) -> bool:
+        """Whether there may be chat events, rules, deliveries or namespaces made at run time."""
+        configuration = self._held.configuration
+        return (
+            self._control is not None
+            or self._cluster is not None
+            or self._state.database is not None
+            or bool(configuration.chat.namespaces)
+            or configuration.rules != RulesOptions()
+        )
 
     def _tls(self, table: str) -> "SSLContext | None":
         certificate = self._held.certificates.get(table)
@@ -400,3 +445,4 @@ class Services:
             self.identity.apply(held.identity)
         if self.presence is not None:
             self.presence.apply(held.configuration.presence)
+        self._chat.apply(held.configuration)

@@ -76,7 +76,7 @@ def load_program(
             loaded.given(),
             "--app" if app_option is None else app_option.where,
             sources.explain,
-            loaded.configuration.named_namespaces() if loaded.configuration.identity.asks else None,
+            _namespaces_of(loaded.configuration),
         )
     except OptionError as error:
         raise sources.explain(error) from None
@@ -86,6 +86,13 @@ def load_program(
     ):
         log.warning("%s", warning)
     return program
+
+
+def _namespaces_of(configuration: Configuration) -> list[str] | None:
+    """Return the namespaces that a server without an app has; None for the lobby."""
+    if configuration.identity.asks or configuration.chat.namespaces:
+        return configuration.named_namespaces()
+    return None
 
 
 class Program:

@@ -21,9 +21,13 @@ from trio_socketio.control.options import ControlOptions
 from trio_socketio.control.service import ControlService, describe_api
 from trio_socketio.control.system import Reloaded, SystemInfo
 from trio_socketio.errors import ConfigurationError
+from trio_socketio.im.deliveries.methods import DeliveryMethods
+from trio_socketio.im.deliveries.service import Deliveries
 from trio_socketio.im.identity.methods import AuthMethods
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.identity.service import IdentityService
+from trio_socketio.im.namespaces.methods import DefinitionMethods
+from trio_socketio.im.namespaces.service import DefinedNamespaces
 from trio_socketio.im.presence.legacy_methods import LegacyMethods
 from trio_socketio.im.presence.methods import PresenceMethods
 from trio_socketio.im.presence.turns import Turns
@@ -107,7 +111,8 @@ class Controlled:
 
 def describe_whole_api() -> dict[str, Any]:
     """The description of all methods that the binary has."""
-    return describe_api([AuthMethods, LegacyMethods, PresenceMethods, UserMethods])
+    kinds = [AuthMethods, LegacyMethods, PresenceMethods, UserMethods]
+    return describe_api([*kinds, DefinitionMethods, DeliveryMethods])
 
 
 @asynccontextmanager
@@ -118,6 +123,7 @@ async def controlled(
     system: FakeSystem | None = None,
     identity: IdentityOptions | None = None,
     turns: Turns | None = None,
+    deliveries: Deliveries | None = None,
     **options: Any,
 ) -> AsyncIterator[Controlled]:
     """Serve on a port and on a Unix socket in the folder while the block runs."""
@@ -127,7 +133,9 @@ async def controlled(
     methods = AuthMethods(None)
     control_options = ControlOptions(**options)
     presence = PresenceMethods(server, control_options.max_line_bytes)
-    further = [methods, presence, UserMethods(server), LegacyMethods(None)]
+    delivery = DeliveryMethods(deliveries)
+    defined = DefinitionMethods(DefinedNamespaces(server, None))
+    further = [methods, presence, UserMethods(server), LegacyMethods(None), defined, delivery]
     service = ControlService(server, system, control_options, further=further)
     if identity is not None:
         methods.service = IdentityService(server, identity, service.backends.authenticate)

@@ -48,6 +48,9 @@ def steps_for(socket_id: str) -> Steps:
         ("system.stats", {}),
         ("system.reload", {}),
         ("namespaces.list", {}),
+        ("namespaces.create", {"namespace": "/new"}),
+        ("namespaces.update", {"namespace": "/new"}),
+        ("namespaces.remove", {"namespace": "/new"}),
         ("rooms.join", {**mine, "rooms": ["a", "b"]}),
         ("rooms.list", {}),
         ("rooms.members", {"room": "a"}),
@@ -70,6 +73,9 @@ def steps_for(socket_id: str) -> Steps:
         ("presence.unsubscribe", {"subscription": 1}),
         ("sockets.disconnect", mine),
         ("presence.legacy_list", {"limit": 1}),
+        ("deliver", {"event": "e", "args": [{"id": "1"}], "users": ["nobody"]}),
+        ("deliveries.get", {"id": "1"}),
+        ("deliveries.list", {}),
         ("system.drain", {}),
     ]
 
@@ -217,7 +223,9 @@ async def test_every_method_over_every_way(tmp_path: Path, name: str) -> None:
     assert by_method["rooms.join"] == {"done": 1, "missing": {}}
     assert by_method["rooms.list"]["total"] == 2
     assert by_method["rooms.members"]["members"] == [socket_id]
-    assert results[13] == {"reached": 1, "missing": {}}
+    assert by_method["namespaces.create"]["code"] == by_method["namespaces.remove"]["code"] == 1013
+    assert by_method["namespaces.update"]["code"] == 1003
+    assert results[16] == {"reached": 1, "missing": {}}
     assert by_method["emit_with_ack"]["answers"] == [{"socket": socket_id, "answer": "yes"}]
     assert by_method["rooms.leave"] == {"done": 1, "missing": {}}
     assert by_method["rooms.clear"] == {"done": 1, "missing": {"rooms": ["none"]}}

@@ -153,6 +153,12 @@ async def test_hooks_that_refuse_have_a_line(caplog: pytest.LogCaptureFixture) -
             "Too many sessions of this address that have joined nothing (1): see "
             "--max-unjoined-sessions-per-address (max_unjoined_sessions_per_address)",
         ),
+        (
+            {"session_rate_per_address": 0.1, "session_burst_per_address": 1},
+            "it opens more than 0.1 sessions a second (1 at once); it may come back in 10 s: see "
+            "[engine] session_rate_per_address; if a proxy stands between, name it in "
+            "trusted_proxies",
+        ),
     ],
 )
 @in_trio

@@ -1,16 +1,20 @@
-"""``python -m tests.faults [bus | presence] [--short] [SCENARIO...]``: plays faults.
+"""``python -m tests.faults [bus | presence | deliveries] [--short] [SCENARIO...]``: plays faults.
 
 ``bus`` is what happens to messages when Redis fails, and ``presence`` what happens to who is online
-when nodes, Redis or the way to it fail. Without either word both are played. What was measured is
+when nodes, Redis or the way to it fail. ``deliveries`` is confirmed delivery to users who come and
+go, while nodes are restarted and killed. Without such a word all are played. What was measured is
 printed; the exit code is 1 if anything was wrong.
 """
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import trio
 
+from tests.faults import deliveries
 from tests.faults.bus import LOCAL_S, MAX_QUEUE_BYTES, RIGHT_S, SHORT, WHOLE, Report, play
 from tests.faults.presence import play as presence
 
@@ -46,11 +50,19 @@ def play_bus(arguments: list[str]) -> bool:
     return not report.faults
 
 
+PLAYS: Final[dict[str, Callable[[list[str]], bool]]] = {
+    "bus": play_bus,
+    "presence": presence.main,
+    "deliveries": deliveries.main,
+}
+
+
 def main(arguments: list[str]) -> int:
-    which, *rest = arguments if arguments[:1] in (["bus"], ["presence"]) else ["", *arguments]
-    is_right = which == "presence" or play_bus(rest)
-    if which != "bus":
-        is_right = presence.main(rest) and is_right
+    which, *rest = arguments if arguments[:1] and arguments[0] in PLAYS else ["", *arguments]
+    is_right = True
+    for name, play_all in PLAYS.items():
+        if which in ("", name):
+            is_right = play_all(rest) and is_right
     return not is_right
 
 

@@ -90,11 +90,15 @@ class ServerProcess:
         finally:
             self._stderr.close()
 
+    def options(self) -> Sequence[str]:
+        """The options of ``serve``, all but where it listens."""
+        return ("--app", self.app, *self.arguments)
+
     def start(self) -> None:
         """Start the process and wait until its port answers."""
         assert self._process is None, "the server is already running"
         listen = ("--host", HOST, "--port", str(self.port))
-        start = start_of("serve", "--app", self.app, *listen, *self.arguments, cwd=ROOT)
+        start = start_of("serve", *self.options(), *listen, cwd=ROOT)
         self._process = Forked(be_the_command, start, self._file, self._file)
         try:
             self._wait_listening()

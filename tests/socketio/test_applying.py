@@ -76,6 +76,12 @@ async def test_bounds_hold_from_the_next_connection_on() -> None:
         assert (await get(port)).status == 429
         server.apply(replace(server.options, max_unjoined_sessions_per_address=None))
         assert (await get(port)).status == 200
+        server.apply(
+            replace(server.options, session_rate_per_address=0.1, session_burst_per_address=1)
+        )
+        assert [(await get(port)).status for _ in range(2)] == [200, 429]
+        server.apply(replace(server.options, session_rate_per_address=None))
+        assert (await get(port)).status == 200
         await idle.aclose()
 
 

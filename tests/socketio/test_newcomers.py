@@ -89,6 +89,43 @@ async def test_further_sessions_are_refused(
     assert caplog.text.count(told[1]) == 1  # the log is not flooded
 
 
+@pytest.mark.req("BND-20")
+@trio_test
+async def test_an_address_that_opens_sessions_too_fast_is_told_when_to_come_back() -> None:
+    proxies = (ip_network("127.0.0.0/8"),)
+    server = Server(
+        ServerOptions(
+            stop_flush_s=QUICK_S,
+            cors_origins=ORIGIN,
+            trusted_proxies=proxies,
+            session_rate_per_address=0.1,
+            session_burst_per_address=2,
+        )
+    )
+    async with serving(server) as port, http_client(port) as http:
+        for _ in range(2):
+            assert (await get(http, x_forwarded_for="192.0.2.1")).status == 200
+        refused = await get(http, x_forwarded_for="192.0.2.1", origin=ORIGIN)
+        assert refused.status == 429
+        assert refused.json() == {"code": 3, "message": "Too many new sessions of this address"}
+        assert refused.headers["retry-after"] == "10"
+        assert refused.headers["access-control-allow-origin"] == ORIGIN
+        headers = [*UPGRADE.items(), ("x-forwarded-for", "192.0.2.1")]
+        upgrade = await http.request("GET", WEBSOCKET, headers=headers)
+        assert (upgrade.status, upgrade.headers["retry-after"]) == (429, "10")
+        assert (await get(http, x_forwarded_for="192.0.2.2")).status == 200
+        assert server.statistics().sessions == 3
+        assert server.statistics().sessions_refused == 2
+        assert server._host.counts.refused == {"sessions of one address too fast": 2}
+
+
+@pytest.mark.req("BND-20")
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan"), True, "2"])
+def test_a_rate_of_sessions_is_a_number(rate: Any) -> None:
+    with pytest.raises(ConfigurationError, match="session_rate_per_address"):
+        Server(ServerOptions(session_rate_per_address=rate))
+
+
 @pytest.mark.req("BND-15")
 @trio_test
 async def test_who_joins_makes_room(transport: str) -> None:

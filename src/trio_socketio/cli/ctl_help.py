@@ -52,7 +52,7 @@ def entries(rows: Iterable[tuple[str, str]], width: int) -> str:
 
 def _about(schema: Schema, description: str, *, required: bool = True) -> str:
     text = f"{expected(schema)}: {description.rstrip('.')}"
-    if required:
+    if required or "default" not in schema:  # without one, what is left out stays as it is
         return text
     return f"{text} (default: {json.dumps(schema.get('default'), ensure_ascii=False)})"
 

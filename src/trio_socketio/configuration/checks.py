@@ -1,13 +1,14 @@
 """Checks that concern several options."""
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
 from trio_socketio.control.address import Address, parse_address
-from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.identity.options import DES_IS_WEAK, IdentityOptions
 from trio_socketio.ops.admin_options import split_listen
 from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.runtime.addresses import EVERYWHERE
@@ -42,8 +43,8 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     # Seats are for users, and only [identity] says who is one.
     **{
         ("presence", name): (
-            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-            ("identity", "tokens"),
+            ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+            ("identity", "webhook"), ("identity", "tokens"),
         )
         for name in (
             "policy", "maximum", "takeover", "namespaces",
@@ -51,12 +52,17 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{
         ("presence", name): (
-            ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-            ("identity", "tokens"), ("app", "spec"),  # which may have a Presence of its own
+            ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+            ("identity", "webhook"), ("identity", "tokens"),
+            ("app", "spec"),  # which may have a Presence of its own
         )
         for name in ("webhook", "legacy_records", "store", "max_events", "max_bytes")
     },
     **{("presence", name): (_REDIS,) for name in ("lease_s", "outage")},
+    ("rules", "logins"): (
+        ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
+        ("identity", "tokens"), ("app", "spec"),
+    ),
     ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.
@@ -119,6 +125,7 @@ def find_contradictions(
                     "it no methods, so that nobody is asked there who it is"
                 )
     yield from _faults_of_store(configuration, settings)
+    yield from _faults_of_rules(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
@@ -135,6 +142,26 @@ def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterat
             f"{where} is redis, but there is none: set {_named_like(where, _REDIS, '--redis')}, or "
             "leave it out"
         )
+
+
+def _faults_of_rules(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for each claim that rules go by and that no client can have (RULE-11)."""
+    identity = configuration.identity
+    for one in configuration.rules.namespaces:
+        if one.claim is None:
+            continue
+        where = settings["rules", "namespaces"].where
+        others = identity.backend or identity.webhook is not None
+        if identity.jwt is not None and one.claim not in identity.jwt.claims:
+            yield (
+                f"{where}: the rules of {one.name} go by the claim {one.claim}, which "
+                f"[identity] jwt.claims does not name: add it there"
+            )
+        elif identity.jwt is None and not others:
+            yield (
+                f"{where}: the rules of {one.name} go by the claim {one.claim}, but no client has "
+                "any: set [identity] jwt, backend or webhook, or leave out the claim"
+            )
 
 
 def _faults_of_methods(configuration: Configuration, settings: Settings) -> Iterator[str]:
@@ -241,12 +268,38 @@ def find_idle(
         wanted = [_named_like(setting.where, other, flags.get(other)) for other in needed]
         yield f"{setting.where} has no effect without {' or '.join(wanted)}"
     yield from _idle_options_of_store(configuration, settings)
-    has_logic = configuration.app.spec is not None or _has_control(configuration, inherited)
+    folder = settings.get(("state", "folder"))
+    if folder is not None and configuration.state.folder and configuration.redis.url is not None:
+        yield f"{folder.where} has no effect, because all nodes keep their state in Redis"
+    if configuration.identity.des is not None:
+        given = (one for place, one in settings.items() if place[:2] == ("identity", "des"))
+        for setting in islice(given, 1):
+            yield f"{setting.origin}: [identity] des {DES_IS_WEAK}"  # LEG-01
+    has_logic = (
+        configuration.app.spec is not None
+        or configuration.chat.namespaces
+        or _has_control(configuration, inherited)
+    )
     if configuration.identity.asks and not has_logic:  # PRES-66
         yield (
             "nothing handles what clients send, and nobody can send them anything, because there "
             "is neither an app nor a control socket: set [app] spec or [control] listen"
         )
+
+    yield from _anonymous_chat(configuration, settings)
+
+
+def _anonymous_chat(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield a warning for each namespace with chat whose clients nobody asks who they are."""
+    setting = settings.get(("chat", "namespaces"))
+    if setting is None:
+        return
+    for name in configuration.chat.namespaces:
+        if not (name.endswith("*") or configuration.identity.asks_in(name)):
+            yield (
+                f"{setting.where}: clients in {name} are not asked who they are, so their messages "
+                "have no sender, and nobody can send to a user there: set [identity]"
+            )
 
 
 def _idle_options_of_store(configuration: Configuration, settings: Settings) -> Iterator[str]:

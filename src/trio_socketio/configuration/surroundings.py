@@ -109,6 +109,11 @@ def _faults_of_identity(configuration: Configuration, where: _Names) -> Iterator
     has_keys = jwt is None or jwt.keys or jwt.jwks_url is not None
     if not has_keys and where.gives("identity", "jwt", "keys", "jwks_url"):
         return  # they cannot be used, which was told
+    des = configuration.identity.des
+    for name in () if des is None else ("key", "iv"):
+        is_given = where.gives("identity", "des", name)
+        if is_given and getattr(des, name) is None and getattr(des, f"{name}_file") is None:
+            return  # it cannot be used, which was told
     try:
         prepare(configuration.identity)
     except OptionError as error:

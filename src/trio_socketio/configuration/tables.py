@@ -10,14 +10,18 @@ from trio_socketio.configuration.options import AppOptions, ListenOptions
 from trio_socketio.control.options import ControlOptions
 from trio_socketio.engine.options import EngineOptions
 from trio_socketio.http.options import ClientFilesOptions, CorsOptions, HttpOptions
+from trio_socketio.im.chat.options import ChatOptions
+from trio_socketio.im.deliveries.options import DeliveriesOptions
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
+from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
+from trio_socketio.storage.options import StateOptions
 
 Place = tuple[str, ...]
 """Where an option stands: its table, its name, and below that the names within its value."""
@@ -28,7 +32,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 18 attributes, because they are all tables of the configuration file.
+    It has 22 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -38,8 +42,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     admin: AdminOptions = AdminOptions()
     redis: RedisOptions = RedisOptions()
     cluster: ClusterOptions = ClusterOptions()
+    state: StateOptions = StateOptions()
     identity: IdentityOptions = IdentityOptions()
     presence: PresenceOptions = PresenceOptions()
+    chat: ChatOptions = ChatOptions()
+    rules: RulesOptions = RulesOptions()
+    deliveries: DeliveriesOptions = DeliveriesOptions()
     engine: EngineOptions = EngineOptions()
     sockets: SocketOptions = SocketOptions()
     recovery: RecoveryOptions = RecoveryOptions()
@@ -51,9 +59,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     runtime: RuntimeOptions = RuntimeOptions()
 
     def named_namespaces(self) -> list[str]:
-        """Return the namespaces that [identity] and [presence] name, and their patterns."""
+        """Return the namespaces that [identity], [presence] and [chat] name, and their patterns."""
         names = [one.name for one in self.identity.namespaces]
-        return [*names, *(one.name for one in self.presence.namespaces)]
+        names += [one.name for one in self.presence.namespaces]
+        return [*names, *self.chat.namespaces]
 
     def forwarded_namespaces(self) -> list[str]:
         """Return the namespaces whose events [control.backends] forwards, which makes them."""

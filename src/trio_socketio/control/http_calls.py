@@ -5,6 +5,7 @@ Pages in browsers may not call it. There is no CORS, and a request that names an
 rebinding, before it hands any over (OPS-05).
 """
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from trio_socketio.http.request import Request
 
 _JSON: Final = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
-_BEARER: Final = (b"WWW-Authenticate", b"Bearer")
+BEARER: Final = (b"WWW-Authenticate", b"Bearer")
+FROM_PAGES: Final = "pages in browsers may not call this"
 
 
 class HttpCaller:
@@ -75,21 +77,17 @@ class HttpCalls:
     def receive_request(self, request: "Request") -> None:
         """Answer a request; a RequestHandler of http/routes.py."""
         if self.nursery is None:
-            answer(request, 503, _not_running())
+            answer(request, 503, not_running())
             return
         if request.method != "POST":
             _refuse(request, 405, "only POST is allowed here", (b"Allow", b"POST"))
             return
-        if "origin" in request.headers:
-            self._refused.refused(request, "origin")
-            _refuse(request, 403, "pages in browsers may not call this")
+        if self.is_of_page(request):
+            _refuse(request, 403, FROM_PAGES)
             return
-        secret = _bearer(request.headers.get("authorization", ""))
-        grant = self._hub.access.find(secret)
-        if grant is None:  # CONTROL-40
-            self._refused.refused(request, "token_wrong" if secret else "token_missing")
-            why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
-            answer(request, 401, unauthorized(why), _BEARER)
+        caller = self.find_caller(request)
+        if isinstance(caller, ControlError):
+            answer(request, 401, caller, BEARER)
             return
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # CONTROL-41
@@ -101,13 +99,43 @@ class HttpCalls:
             error = too_large(f"a body may have at most {most} bytes", max_line_bytes=most)
             answer(request, 413, error)
             return
-        caller = HttpCaller(self._hub, grant.digest)
 
         def on_body(body: bytes | None) -> None:
             if body is not None:
                 self._receive_body(request, caller, body)
 
         request.read_body(most, on_body)
+
+    def is_of_page(self, request: "Request") -> bool:
+        """Whether a page in a browser has sent a request, which counts as refused (CONTROL-42)."""
+        is_of_page = "origin" in request.headers
+        if is_of_page:
+            self._refused.refused(request, "origin")
+        return is_of_page
+
+    def find_caller(self, request: "Request") -> HttpCaller | ControlError:
+        """Return who has sent a request, or why that is not known; then it counts as refused."""
+        secret = _bearer(request.headers.get("authorization", ""))
+        grant = self._hub.access.find(secret)
+        if grant is not None:
+            return HttpCaller(self._hub, grant.digest)
+        self._refused.refused(request, "token_wrong" if secret else "token_missing")  # CONTROL-40
+        why = "there is no such token" if secret else "expected Authorization: Bearer TOKEN"
+        return unauthorized(why)
+
+    def start(self, request: "Request", work: Callable[[], Awaitable[None]]) -> ControlError | None:
+        """Have a task answer a request; it is cancelled when the peer goes away.
+
+        Returns:
+            Why it was not started: too many wait for their answers, or the service has ended.
+        """
+        if self._at_work >= self._hub.options.max_http_calls:  # CONTROL-43
+            return overloaded("too many requests wait for their answers")
+        if self.nursery is None:  # the service has ended while the body was read
+            return not_running()
+        self._at_work += 1
+        self.nursery.start_soon(lambda: self._work(request, work))
+        return None
 
     def _receive_body(self, request: "Request", caller: HttpCaller, body: bytes) -> None:
         hub = self._hub
@@ -123,30 +151,32 @@ class HttpCalls:
         calls: list[Call] = [one for one in messages if not isinstance(one, Response)]
         if not is_batch and hub.dispatcher.is_plain(calls[0]):
             _respond(request, hub.dispatcher.answer_now(calls[0], caller))
-        elif self._at_work >= hub.options.max_http_calls:  # CONTROL-43
-            answer(request, 503, overloaded("too many requests wait for their answers"))
-        elif self.nursery is None:  # the service has ended while the body was read
-            answer(request, 503, _not_running())
-        else:
-            self._at_work += 1
-            self.nursery.start_soon(lambda: self._answer(request, caller, calls, is_batch=is_batch))
+            return
+        refusal = self.start(
+            request, lambda: self._answer(request, caller, calls, is_batch=is_batch)
+        )
+        if refusal is not None:
+            answer(request, 503, refusal)
 
     @trio.lowlevel.enable_ki_protection
-    async def _answer(
-        self, request: "Request", caller: HttpCaller, calls: list[Call], *, is_batch: bool
-    ) -> None:
-        dispatcher = self._hub.dispatcher
+    async def _work(self, request: "Request", work: Callable[[], Awaitable[None]]) -> None:
         try:
             with trio.CancelScope() as scope:
                 request.on_abort = scope.cancel
                 if request.answered:  # the peer went away before this task began
                     scope.cancel()
-                if is_batch:
-                    _respond(request, await dispatcher.answer_batch(calls, caller))
-                else:
-                    _respond(request, await dispatcher.answer(calls[0], caller))
+                await work()
         finally:
             self._at_work -= 1
+
+    async def _answer(
+        self, request: "Request", caller: HttpCaller, calls: list[Call], *, is_batch: bool
+    ) -> None:
+        dispatcher = self._hub.dispatcher
+        if is_batch:
+            _respond(request, await dispatcher.answer_batch(calls, caller))
+        else:
+            _respond(request, await dispatcher.answer(calls[0], caller))
 
 
 def answer(request: "Request", status: int, error: ControlError, *headers: Any) -> None:
@@ -171,5 +201,6 @@ def _bearer(header: str) -> str:
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
-def _not_running() -> ControlError:
+def not_running() -> ControlError:
+    """The service that answers has not begun, or has ended."""
     return unavailable("the control service does not run")

@@ -1,7 +1,8 @@
 """The method that shows namespaces."""
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +14,7 @@ from trio_socketio.socketio.server import Server
 _NAME: Final = re.compile(r"/[^\0]*").fullmatch
 
 
-class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
+class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A namespace.
 
     Args:
@@ -22,6 +23,8 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
         joining: how many clients are joining it.
         rooms: how many rooms it has.
         dynamic: whether a client has created it by joining it.
+        definition: what namespaces.create and update have said of it; left out if they have not
+            made it.
     """
 
     namespace: str
@@ -29,6 +32,7 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     joining: int
     rooms: int
     dynamic: bool
+    definition: dict[str, Any] | None = None
 
 
 class NamespacePage(Page, frozen=True, kw_only=True):
@@ -46,10 +50,13 @@ class NamespaceMethods:
 
     Args:
         server: has the namespaces.
+        define: returns the definition of a namespace that was made at run time, by its name; None
+            for all others.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, define: Callable[[str], Any] | None = None) -> None:
         self._server = server
+        self._define = define
 
     @rpc("namespaces.list")
     async def list_namespaces(self, after: str | None = None, limit: Limit = 100) -> NamespacePage:
@@ -62,14 +69,15 @@ class NamespaceMethods:
         check_place(after, _NAME, "which is the name of a namespace")
         every = tuple(self._server.namespaces.values())
         page, total, following = await cut_page(every, lambda one: one.name, after, limit)
-        return NamespacePage(namespaces=[_show(one) for one in page], total=total, next=following)
+        return NamespacePage(namespaces=list(map(self._show, page)), total=total, next=following)
 
-
-def _show(namespace: Namespace) -> NamespaceInfo:
-    return NamespaceInfo(
-        namespace=namespace.name,
-        sockets=len(namespace.sockets),
-        joining=len(namespace._joinings),
-        rooms=len(namespace.rooms),
-        dynamic=namespace._is_dynamic,
-    )
+    def _show(self, namespace: Namespace) -> NamespaceInfo:
+        found = None if self._define is None else self._define(namespace.name)
+        return NamespaceInfo(
+            namespace=namespace.name,
+            sockets=len(namespace.sockets),
+            joining=len(namespace._joinings),
+            rooms=len(namespace.rooms),
+            dynamic=namespace._is_dynamic,
+            definition=None if found is None else msgspec.to_builtins(found),
+        )

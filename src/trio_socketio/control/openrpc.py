@@ -141,7 +141,7 @@ def _describe_param(
         "required": field.required,
         "schema": schema,
     }
-    if not field.required:
+    if not field.required and field.default is not msgspec.UNSET:  # which cannot be sent
         is_made = field.default is msgspec.NODEFAULT
         default = field.default_factory() if is_made else field.default
         schema["default"] = list(default) if isinstance(default, tuple) else default

@@ -15,8 +15,9 @@ _LEAST_LINE_BYTES: Final = 1024
 
 
 METHODS: Final = (
-    "auth", "auth.revoke", "auth.unrevoke", "backend.register", "emit", "emit_with_ack",
-    "namespaces.list",
+    "auth", "auth.revoke", "auth.unrevoke", "backend.register",
+    "deliver", "deliveries.get", "deliveries.list", "emit", "emit_with_ack",
+    "namespaces.create", "namespaces.list", "namespaces.remove", "namespaces.update",
     "presence.ack", "presence.count", "presence.get", "presence.legacy_list", "presence.list",
     "presence.snapshot", "presence.subscribe", "presence.unsubscribe",
     "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",

@@ -1,7 +1,7 @@
 """The control socket as a service of the runtime, and the handler of ``/rpc``."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -20,6 +20,7 @@ from trio_socketio.control.emitting import Emitting
 from trio_socketio.control.failures import overloaded
 from trio_socketio.control.http_calls import HttpCalls
 from trio_socketio.control.hub import Hub
+from trio_socketio.control.legacy_routes import LegacyRoutes
 from trio_socketio.control.methods import find_methods
 from trio_socketio.control.namespaces import NamespaceMethods
 from trio_socketio.control.nodes import NodeMethods, Nodes
@@ -96,6 +97,7 @@ class ControlService:
         further: objects with further methods.
         nodes: the cluster that the server belongs to; None if it belongs to none. Calls that
             concern clients are made on all nodes then.
+        define: returns the definition of a namespace that was made at run time; None for others.
 
     Attributes:
         backends: the peers that are registered as backends.
@@ -110,6 +112,7 @@ class ControlService:
         refused: RefusedCallers | None = None,
         further: Sequence[object] = (),
         nodes: Nodes | None = None,
+        define: Callable[[str], Any] | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._server = server
@@ -125,7 +128,7 @@ class ControlService:
             Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
-            NamespaceMethods(server),
+            NamespaceMethods(server, define),
             self.backends,
             *further,
         )
@@ -136,6 +139,7 @@ class ControlService:
         self._dispatcher.add(Discovery(self._dispatcher.methods))
         self._hub = Hub(system, options, self._access, self._dispatcher)
         self._http = HttpCalls(self._hub, RefusedCallers() if refused is None else refused)
+        self._legacy = LegacyRoutes(self._http, self._dispatcher, options.max_line_bytes)
         self._peers: dict[Peer, None] = {}
         self._numbers = count(1)
 
@@ -174,6 +178,10 @@ class ControlService:
         The port has to refuse requests in which another host is named, as AdminPort does.
         """
         self._http.receive_request(request)
+
+    def receive_legacy(self, request: Request) -> None:
+        """Answer a request below ``/api/``, as the original contract has them; see receive_rpc."""
+        self._legacy.receive_request(request)
 
     def end(self) -> None:
         """Have `run` return when its peers have their answers (CONTROL-62)."""

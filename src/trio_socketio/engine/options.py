@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +17,9 @@ TRANSPORTS: Final = ("polling", "websocket")
 
 LONGEST_SILENCE_S: Final = (2**31 - 1) // 1000
 """How long clients in JavaScript can wait for a ping: setTimeout takes 31 bits of milliseconds."""
+
+MIN_SESSION_RATE: Final = 0.001
+"""The lowest rate at which an address may open sessions: one in a quarter of an hour."""
 
 _SID_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{4}").fullmatch
 _ATTRIBUTE: Final = re.compile(r"[ -:<-~]+").fullmatch  # no control character, no semicolon
@@ -96,9 +99,20 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
             yet; a request for a further one is answered 503.
         max_unjoined_sessions_per_address: the same for one client address, answered 429; the first
             64 bits of an IPv6 address count. None means no limit.
+        session_rate_per_address: how many sessions one client address may open in a second, in the
+            long run; a request for a further one is answered 429 and told when to come back. Each
+            node counts for itself. None means no limit.
+        session_burst_per_address: how many of them it may open at once.
     """
 
-    _reloadable = frozenset(("max_unjoined_sessions", "max_unjoined_sessions_per_address"))
+    _reloadable = frozenset(
+        (
+            "max_unjoined_sessions",
+            "max_unjoined_sessions_per_address",
+            "session_rate_per_address",
+            "session_burst_per_address",
+        )
+    )
 
     path: str = "/socket.io/"
     add_trailing_slash: bool = True
@@ -118,6 +132,8 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
     hook_timeout_s: float = 10.0
     max_unjoined_sessions: int = 20_000
     max_unjoined_sessions_per_address: int | None = 1_000
+    session_rate_per_address: float | None = None
+    session_burst_per_address: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,6 +148,8 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
                 "in JavaScript cannot run for longer and would end the session at once; it is "
                 f"{self.ping_interval_s:.10g}, and ping_timeout_s is {self.ping_timeout_s:.10g}",
             )
+        if self.session_rate_per_address is not None:
+            _check_rate("session_rate_per_address", self.session_rate_per_address)
         for name, kind in (
             ("http_compression", HttpCompression),
             ("per_message_deflate", PerMessageDeflate),
@@ -158,6 +176,13 @@ class EngineOptions(OptionGroup, frozen=True, kw_only=True):
                 raise OptionError("transports", f"a transport is {known}, not {transport!r}")
         slash = "/" if self.add_trailing_slash else ""
         msgspec.structs.force_setattr(self, "path", self.path.rstrip("/") + slash or "/")
+
+
+def _check_rate(name: str, rate: object) -> None:
+    if not isinstance(rate, (int, float)) or isinstance(rate, bool):
+        raise OptionError(name, f"expected a number or None, not {rate!r}")
+    if not MIN_SESSION_RATE <= rate < inf:
+        raise OptionError(name, f"must be {MIN_SESSION_RATE} or more, and finite, not {rate}")
 
 
 def _is_message(packet: object) -> bool:

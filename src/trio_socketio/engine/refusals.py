@@ -18,6 +18,7 @@ from trio_socketio.engine.handshake import (
     Refusal,
 )
 from trio_socketio.engine.ids import shorten_sid
+from trio_socketio.engine.newcomers import TOO_FAST
 from trio_socketio.engine.options import TRANSPORTS
 from trio_socketio.engine.sessions import shorten, show_address
 from trio_socketio.http.forwarded import forwarded
@@ -90,7 +91,7 @@ class RefusalLog:
         """
         kind = _CONTEXTS.get(context) or _KINDS.get(refusal.code, _MALFORMED)
         if refusal.retry_after_s is not None:
-            kind = _FULL
+            kind = _FAST if refusal.reason == TOO_FAST else _FULL
         if self._lines.admits(kind):
             self._write(request, kind, _EXPLAIN[kind](engine, request, refusal))
 
@@ -113,6 +114,7 @@ _MIDDLEWARE: Final = "requests refused by middleware of the engine"
 _ID: Final = "requests without a new id refused"
 _PROTOCOL: Final = "unsupported protocols refused"
 _FULL: Final = "sessions that have joined nothing refused"
+_FAST: Final = "addresses that open sessions too fast refused"
 
 _KINDS: Final = {
     UNKNOWN_TRANSPORT.code: _TRANSPORT,
@@ -173,6 +175,15 @@ def _explain_full(engine: Refusing, request: "Request", refusal: Refusal) -> str
     return f"{refusal.message} ({bound}): see --{name.replace('_', '-')} ({name})"
 
 
+def _explain_fast(engine: Refusing, request: "Request", refusal: Refusal) -> str:
+    rate, burst = engine.options.session_rate_per_address, engine.options.session_burst_per_address
+    return (
+        f"it opens more than {rate:g} sessions a second ({burst} at once); it may come back in "
+        f"{refusal.retry_after_s} s: see [engine] session_rate_per_address; if a proxy stands "
+        "between, name it in trusted_proxies"
+    )
+
+
 def _explain_malformed(engine: Refusing, request: "Request", refusal: Refusal) -> str:
     if refusal is WRONG_WEBSOCKET:
         return "it asks for a version of WebSocket other than 13"
@@ -196,4 +207,5 @@ _EXPLAIN: Final[dict[str, Callable[[Refusing, "Request", Refusal], str]]] = {
     _ID: lambda engine, request, refusal: "generate_id did not return a new id for its session",
     _PROTOCOL: _explain_protocol,
     _FULL: _explain_full,
+    _FAST: _explain_fast,
 }

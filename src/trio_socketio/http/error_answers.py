@@ -19,6 +19,7 @@ PHRASES: Final = {
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
+    409: b"Conflict",
     413: b"Content Too Large",
     415: b"Unsupported Media Type",
     426: b"Upgrade Required",
@@ -27,6 +28,7 @@ PHRASES: Final = {
     500: b"Internal Server Error",
     501: b"Not Implemented",
     503: b"Service Unavailable",
+    504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
 }
 

@@ -101,7 +101,8 @@ class AdminPort:
         metrics: writes the metrics.
         check_token: checks the bearer token of each request. Without it, the port listens only on
             addresses of this machine, and needs no token.
-        routes: further paths and what answers them. They check tokens themselves.
+        routes: further paths and what answers them; a path that ends with a slash stands for all
+            below it, too. They check tokens themselves.
         refused: counts requests from callers who have no access.
     """
 
@@ -135,7 +136,8 @@ class AdminPort:
         ):
             self._routes.add(path, partial(self._receive_reading, answer))
         for path, handler in (routes or {}).items():
-            self._routes.add(path, handler)
+            add = self._routes.add_tree if path.endswith("/") else self._routes.add
+            add(path, handler)
 
     async def serve(
         self,

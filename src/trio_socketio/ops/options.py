@@ -12,6 +12,7 @@ FORMATS: Final = ("text", "json")
 PARTS: Final = (
     "adapters", "app", "cli", "client", "cluster", "configuration", "control", "engine", "http",
     "im", "lobby", "net", "ops", "redis", "runtime", "services", "socketio", "standalone",
+    "state_services", "storage",
 )  # fmt: skip
 """The parts of this package whose levels can be set separately."""
 OTHER: Final = "logger:"

@@ -2,12 +2,13 @@
 
 import types
 from collections import deque
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trio_socketio.acks import answer_arguments
+from trio_socketio.acks import LateAnswer, answer_arguments
 from trio_socketio.runtime.timings import QUICK_S
 from trio_socketio.socketio.event_roles import EventPlace, EventSender, EventSocket
 from trio_socketio.socketio.handlers import Handler
@@ -150,6 +151,9 @@ class Events:
             self._acknowledge(handler, socket, ack_id, result)
 
     def _acknowledge(self, handler: Handler, socket: EventSocket, ack_id: int, result: Any) -> None:
+        if type(result) is LateAnswer:
+            result.send_with(partial(self._acknowledge, handler, socket, ack_id))
+            return
         arguments = result if type(result) is tuple else answer_arguments(result)
         try:
             packet = self._place._packets.encode_ack(arguments, ack_id)

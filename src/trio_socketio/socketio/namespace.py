@@ -58,6 +58,7 @@ class Namespace(Channel):
         self._packets = PacketWriter(owner.host.parser, name)
         self._overheard: set[object] = set()
         self._joinings: dict[Joining, None] = {}
+        self._allows_recovery = True
         self._recovery: NamespaceRecovery | None = None
         self._plug_recovery()
         self._make_adapter()
@@ -83,8 +84,13 @@ class Namespace(Channel):
         self.adapter = self._owner.create_adapter(self)
         self._adapter_life = AdapterLife(self.adapter, self.name, self._workers)
 
+    def _allow_recovery(self, allows: bool) -> None:
+        """Say whether lost clients may come back, if state_recovery is on; before any joins."""
+        self._allows_recovery = allows  # NSP-11
+        self._plug_recovery()
+
     def _plug_recovery(self) -> None:
-        recovery = self._owner.host.recovery
+        recovery = self._owner.host.recovery if self._allows_recovery else None
         self._recovery = None if recovery is None else NamespaceRecovery(self, recovery)
 
     # -- its end

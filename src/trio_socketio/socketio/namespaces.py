@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -17,6 +17,7 @@ from trio_socketio.socketio.registry import Registry
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.host import Host
+    from trio_socketio.socketio.socket import Socket
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,18 @@ AdapterFactory = Callable[[Namespace], Adapter]
 
 REMOVAL_S: Final = 5.0
 """The time that the handlers of a removed namespace have left."""
+
+
+class Ended(NamedTuple):
+    """A namespace that has ended.
+
+    Args:
+        namespace: the namespace.
+        sockets: those that were in it, whose handlers may still be at work.
+    """
+
+    namespace: Namespace
+    sockets: "list[Socket]"
 
 
 class Namespaces:
@@ -197,6 +210,14 @@ class Namespaces:
         self.host.workers.check_thread()
         # The only checkpoint before all is done: a removal is cancelled here, or is complete.
         await trio.lowlevel.checkpoint()
+        await self.wait_ended(self.end(name, reason))
+
+    def end(self, name: str, reason: str) -> "Ended":
+        """End a namespace at once, all but its handlers, for which `wait_ended` waits.
+
+        Raises:
+            LocalProtocolError: there is no such namespace, or it is the main one.
+        """
         namespace = self.by_name.get(name if name.startswith("/") else "/" + name)
         if namespace is None or namespace is self.main:
             raise LocalProtocolError(f"there is no namespace {name!r} that could be removed")
@@ -205,16 +226,20 @@ class Namespaces:
         sockets = namespace._put_everybody_out(reason)
         if self.host.recovery is not None:
             self.host.recovery.end_all_of(namespace._registry)
+        return Ended(namespace, sockets)
+
+    async def wait_ended(self, ended: "Ended") -> None:
+        """Wait until the handlers of a namespace have ended, for REMOVAL_S; close its adapter."""
         try:
             with trio.move_on_after(REMOVAL_S):
-                if sockets:
+                if ended.sockets:
                     await self.host.engine._poller.wait_settled()
-                for socket in sockets:
+                for socket in ended.sockets:
                     events = socket._open_events()
                     if not events.is_handled_here:  # else this handler would wait for itself
                         await events.wait_handled(socket)
         finally:
-            namespace._adapter_life.close()
+            ended.namespace._adapter_life.close()
 
     def _forget(self, namespace: Namespace) -> None:
         del self.by_name[namespace.name]
@@ -231,6 +256,11 @@ class Namespaces:
         """Take the options of the server as they are now: serving begins."""
         for namespace in self.by_name.values():
             namespace._begin()
+
+    async def start_adapters(self) -> None:
+        """Start the adapters of all namespaces: serving begins."""
+        for namespace in tuple(self.by_name.values()):
+            await namespace._adapter_life.start(self.host.options.engine.hook_timeout_s)
 
     def close_adapters(self) -> None:
         """Close the adapters of all namespaces: serving has ended."""

@@ -175,7 +175,8 @@ class ServerOptions:
     - `EngineOptions`: path, add_trailing_slash, transports, allow_upgrades, destroy_upgrade,
       ping_interval_s, ping_timeout_s, upgrade_timeout_s, max_http_buffer_size_bytes,
       http_compression, per_message_deflate, cookie, initial_packet, allow_eio3, sid_prefix,
-      hook_timeout_s, max_unjoined_sessions, max_unjoined_sessions_per_address.
+      hook_timeout_s, max_unjoined_sessions, max_unjoined_sessions_per_address,
+      session_rate_per_address, session_burst_per_address.
     - `RequestHooks`: allow_request, generate_id.
     - `CorsOptions`, with cors_ before the name: cors_origins, cors_credentials, cors_methods,
       cors_allowed_headers, cors_exposed_headers, cors_max_age_s. Here cors_origins may also be, or
@@ -217,6 +218,8 @@ class ServerOptions:
     hook_timeout_s: float = _ENGINE.hook_timeout_s
     max_unjoined_sessions: int = _ENGINE.max_unjoined_sessions
     max_unjoined_sessions_per_address: int | None = _ENGINE.max_unjoined_sessions_per_address
+    session_rate_per_address: float | None = _ENGINE.session_rate_per_address
+    session_burst_per_address: int = _ENGINE.session_burst_per_address
     allow_request: Callable[[Any], Any] | None = None
     generate_id: Callable[[Any], Any] | None = None
     cors_origins: Origin | Iterable[Origin] = _CORS.origins

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 class Membering(Reaching, Protocol):
     """The part of an adapter that a socket needs. The contracts are those of Adapter."""
 
+    @property
+    def reaches_other_nodes(self) -> bool:
+        """Whether there may be sockets beyond this node."""
+
+    @property
+    def unpublished(self) -> int:
+        """How many messages could not be sent to the other nodes so far."""
+
     def add(self, socket: Any, room: str) -> None:
         """Put a socket into a room."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Final
 
-from trio_socketio.errors import LocalProtocolError
+from trio_socketio.errors import EventRefused, LocalProtocolError
 from trio_socketio.runtime.jobs import Workers
 from trio_socketio.socketio.handlers import Deputy, Handler
 from trio_socketio.socketio.observers import Observers, Observing
@@ -19,6 +19,10 @@ SERVER_RESERVED: Final = frozenset(("connect", "connection", "new_namespace"))
 """The names of events that servers must not send to each other."""
 
 _RESERVED: Final = ("connect", "connect_error", "newListener", "removeListener")
+_LIFE: Final = ("disconnecting", "disconnect")
+
+Guard = Callable[[Handler], Handler]
+"""Returns what takes the place of a handler; that may be the handler itself."""
 
 
 class Registry:
@@ -42,6 +46,8 @@ class Registry:
     """
 
     __slots__ = (
+        "_guard",
+        "_guarded",
         "_heirs",
         "connection",
         "expired",
@@ -65,6 +71,8 @@ class Registry:
         self.expired: Handler | None = None
         self.unhandled: Handler | None = None
         self._heirs: dict[Registry, None] = {}
+        self._guard: Guard | None = None
+        self._guarded: dict[str | int | float, Handler] = {}  # handlers as they were registered
 
     # -- heirs
 
@@ -75,8 +83,8 @@ class Registry:
         heir.observe(self.observers.all)
         if self.connection is not None:
             heir.inherit_handler(self.connection)
-        for handler in self.handlers.values():
-            heir.inherit_handler(handler)
+        for event, handler in self.handlers.items():
+            heir.inherit_handler(self._guarded.get(event, handler))
         for event, handler in self.server_side.items():
             heir.inherit_server_side(event, handler)
         heir.inherit_expired(self.expired)
@@ -129,10 +137,42 @@ class Registry:
         """Take over the handler of an event, unless there is one already."""
         if handler.name == CONNECTION:
             self.connection = self.connection or handler
-        else:
-            self.handlers.setdefault(handler.name, handler)
+        elif handler.name not in self.handlers:
+            self.handlers[handler.name] = self._put_guard(handler)
         for heir in self._heirs:
             heir.inherit_handler(handler)
+
+    def remove_handler(self, handler: Handler) -> None:
+        """Take away the handler of an event; one that is not registered here is ignored."""
+        self.workers.check_thread()
+        event = handler.name
+        if handler is self._guarded.get(event, self.handlers.get(event)):
+            del self.handlers[event]
+            self._guarded.pop(event, None)
+
+    def guard(self, make: Guard | None) -> None:
+        """Replace every handler that events of clients reach, present and later ones (RULE-01).
+
+        So it is for events without a handler, which are ignored otherwise. Handlers of the server's
+        own, and those of a socket's life, stay as they are, and so do the handlers of heirs.
+
+        Args:
+            make: returns what is called instead of a handler; None takes the last guard away.
+        """
+        self.workers.check_thread()
+        if make is self._guard is None:
+            return
+        plain = {event: self._guarded.get(event, old) for event, old in self.handlers.items()}
+        self._guard, self._guarded = make, {}
+        # In place, because sockets look their handlers up in this dict.
+        self.handlers.update({event: self._put_guard(old) for event, old in plain.items()})
+
+    def _put_guard(self, handler: Handler) -> Handler:
+        """Return what is called instead of a handler, and note what that was."""
+        if self._guard is None or handler.is_private or handler.name in _LIFE:
+            return handler
+        self._guarded[handler.name] = handler
+        return self._guard(handler)
 
     def add_server_side(self, event: str, handler: Handler) -> None:
         """Register the handler of an event that other nodes send.
@@ -188,7 +228,20 @@ class Registry:
     def unhandled_for(self, event: str | float) -> Handler | None:
         """Return the handler of unhandled events, to be called for this one, or None."""
         handler = self.unhandled
-        return None if handler is None else Deputy(event, _with_name(handler, event), handler)
+        if handler is not None:
+            handler = Deputy(event, _with_name(handler, event), handler)
+        if self._guard is None:
+            return handler
+        return self._guard(handler or Deputy(event, _ignore, None))
+
+
+def _ignore(*_: Any) -> None:
+    """Stand in for the handler of an event that has none.
+
+    Raises:
+        EventRefused: always, so that nothing is answered (SIO5-22).
+    """
+    raise EventRefused("the event has no handler")
 
 
 def _with_name(handler: Handler, event: str | float) -> Callable[..., Any]:

@@ -110,7 +110,8 @@ class Server(Channel):
         """Apply those options that can be changed while the server serves.
 
         These are cors_origins and the other options of `CorsOptions`, max_connections,
-        max_connections_per_address, max_unjoined_sessions and max_unjoined_sessions_per_address.
+        max_connections_per_address, max_unjoined_sessions, max_unjoined_sessions_per_address,
+        session_rate_per_address and session_burst_per_address.
         They hold for new connections and requests; connected clients stay connected.
 
         Returns:
@@ -399,8 +400,7 @@ class Server(Channel):
     async def _running_adapters(self) -> AsyncIterator[None]:
         """Start the adapters before anything else, and close them last."""
         try:
-            for namespace in tuple(self.namespaces.values()):
-                await namespace._adapter_life.start(self._host.options.engine.hook_timeout_s)
+            await self._namespaces.start_adapters()
             yield
         finally:
             self._namespaces.close_adapters()

@@ -57,7 +57,8 @@ class Policies:
         namespaces: what holds for single namespaces; all others ask all verifiers.
 
     Attributes:
-        find: returns the chain of a namespace by its name; None if everybody may enter it.
+        methods: those that are set up.
+        find_configured: returns what `find` does where no methods were given.
     """
 
     def __init__(
@@ -70,4 +71,22 @@ class Policies:
             return Chain(chosen) if methods else None
 
         chains = {one.name: choose(one.methods) for one in namespaces}
-        self.find: Callable[[str], Chain | None] = ByNamespace(chains, choose(verifiers)).find
+        self.methods = tuple(verifiers)
+        self._choose = choose
+        self.find_configured: Callable[[str], Chain | None] = ByNamespace(
+            chains, choose(verifiers)
+        ).find
+        self._given: dict[str, Chain | None] = {}
+
+    def find(self, namespace: str) -> Chain | None:
+        """Return the chain of a namespace by its name; None if everybody may enter it."""
+        if namespace in self._given:
+            return self._given[namespace]
+        return self.find_configured(namespace)
+
+    def give(self, namespace: str, methods: Collection[str] | None) -> None:
+        """Give a namespace other methods than the configuration does; None lets that decide."""
+        if methods is None:
+            self._given.pop(namespace, None)
+        else:
+            self._given[namespace] = self._choose(methods)

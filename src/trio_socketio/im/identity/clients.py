@@ -205,11 +205,15 @@ class Clients:
         """
         while True:
             await trio.sleep(LOOK_S)
-            for looked_at, client in enumerate(tuple(self._by_socket.values()), start=1):
-                if looked_at % _SLICE == 0:
-                    await trio.lowlevel.checkpoint()
-                if self._by_socket.get(client.socket) is client:
-                    self._watch(client)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Watch all clients. A frame of its own keeps none of them alive until the next look."""
+        for looked_at, client in enumerate(tuple(self._by_socket.values()), start=1):
+            if looked_at % _SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            if self._by_socket.get(client.socket) is client:
+                self._watch(client)
 
     def _watch(self, client: IdentifiedClient) -> None:
         left_s = client.identity.expires_at_s + self.grace_s - self._clock()

@@ -8,7 +8,7 @@ from trio_socketio.option_checks import OptionGroup, check_groups, check_range
 from trio_socketio.protocol.namespace_patterns import ByNamespace, is_pattern
 from trio_socketio.protocol.user_ids import parse_user_id
 
-Method = Literal["static", "jwt", "backend", "webhook"]
+Method = Literal["static", "jwt", "des", "backend", "webhook"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 """In the order in which they are asked."""
 
@@ -16,6 +16,13 @@ MAX_DEADLINE_S: Final = 3.0
 """A backend or webhook that has not answered by then has refused the client."""
 MIN_TOKEN: Final = 8
 """The fewest characters of a static token."""
+DES_CHARACTERS: Final = 8
+"""How many characters of a constant are the key, or the initialization vector, of DES."""
+DES_IS_WEAK: Final = (
+    "lets in whoever has the key, as any user: every client has the key, the id of the user is not "
+    "part of the token, and no token expires; use it only until the old clients are gone, and in "
+    "no namespace that others need"
+)
 
 
 class StaticToken(OptionGroup, frozen=True, kw_only=True):
@@ -109,6 +116,40 @@ class JwtOptions(OptionGroup, frozen=True, kw_only=True):
             raise OptionError("ca_file", "has no effect without jwks_url")
 
 
+class DesOptions(OptionGroup, frozen=True, kw_only=True):
+    """How tokens of the original contract are decrypted. Whoever has a client can make them.
+
+    The key and the initialization vector are needed, each here or in a file.
+
+    Args:
+        key: the constant whose first 8 characters are the key; None if it is in a file.
+        key_file: the path of a file that holds it and nothing else.
+        iv: the constant whose first 8 characters are the initialization vector; None likewise.
+        iv_file: the path of a file that holds it and nothing else.
+    """
+
+    _secret = frozenset(("key", "iv"))
+
+    key: str | None = None
+    key_file: str | None = None
+    iv: str | None = None
+    iv_file: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("key", "iv"):
+            text, file = getattr(self, name), getattr(self, f"{name}_file")
+            if text is not None and file is not None:
+                raise OptionError(
+                    f"{name}_file", f"cannot be given beside {name}: leave one of them out"
+                )
+            if text is not None and not (
+                len(text) >= DES_CHARACTERS and text.isascii() and text.isprintable()
+            ):
+                reason = f"expected at least {DES_CHARACTERS} ASCII characters"
+                raise OptionError(name, reason, hides_value=True)
+
+
 class WebhookOptions(OptionGroup, frozen=True, kw_only=True):
     """A URL that is asked who a client is, with a signed POST.
 
@@ -142,8 +183,8 @@ class NamespaceIdentity(OptionGroup, frozen=True, kw_only=True):
 
     Args:
         name: of the namespace; with a * at its end, of all that begin so.
-        methods: those that are asked, in this order whatever the order here: static, jwt, backend
-            or webhook. If there are none, everybody may enter.
+        methods: those that are asked, in this order whatever the order here: static, jwt, des,
+            backend or webhook. If there are none, everybody may enter.
     """
 
     name: str
@@ -171,6 +212,8 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
     Args:
         tokens: tokens of users, for development.
         jwt: how JWTs are verified; None means that there are none.
+        des: how weak tokens of the original contract are decrypted, for its old clients; None means
+            that there are none.
         backend: whether backends on the control socket are asked.
         webhook: a URL that is asked instead of a backend; None if there is none.
         namespaces: what holds for single namespaces. All others ask for identity, by all methods.
@@ -185,11 +228,14 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
     """
 
     _may_be_zero = frozenset(("expiry_grace_s",))
-    _reloadable = frozenset(("tokens", "jwt", "webhook", "expiry_grace_s", "max_token_bytes"))
-    _one_of = ("tokens", "jwt", "backend", "webhook")
+    _reloadable = frozenset(
+        ("tokens", "jwt", "des", "webhook", "expiry_grace_s", "max_token_bytes")
+    )
+    _one_of = ("tokens", "jwt", "des", "backend", "webhook")
 
     tokens: tuple[StaticToken, ...] = ()
     jwt: JwtOptions | None = None
+    des: DesOptions | None = None
     backend: bool = False
     webhook: WebhookOptions | None = None
     namespaces: tuple[NamespaceIdentity, ...] = ()
@@ -226,6 +272,7 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
         there = {
             "static": bool(self.tokens),
             "jwt": self.jwt is not None,
+            "des": self.des is not None,
             "backend": self.backend,
             "webhook": self.webhook is not None,
         }

@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -63,7 +63,7 @@ class IdentityStatistics:
 class IdentityService:
     """Has the namespaces of a server ask clients who they are. Nothing is started before `run`.
 
-    It has 13 attributes: its parts, and which keys it fetches.
+    It has 14 attributes: its parts, which keys it fetches, and what it was given.
 
     Args:
         server: the server. Its app must not handle the event auth where identity is asked for.
@@ -117,6 +117,7 @@ class IdentityService:
             clock,
             shared,
         )
+        self._given: dict[str, tuple[str, ...]] = {}
         self._is_taken = False  # that the app handles the event auth was told
         self._nursery: trio.Nursery | None = None
         self._fetching: trio.CancelScope | None = None
@@ -167,6 +168,8 @@ class IdentityService:
     def apply(self, prepared: Prepared) -> None:
         """Use other keys, tokens and times from now on (IDENT-43). Clients that are in stay in."""
         old, self._prepared = self._prepared, prepared
+        for namespace, methods in self._given.items():
+            prepared.policies.give(namespace, methods)
         self._hand_out()
         self._gate.options = prepared.options
         self._gate.policies = prepared.policies
@@ -215,14 +218,43 @@ class IdentityService:
         """Have the seats of users end with their tokens, and say so in the presence log."""
         self._clients.seats = seats
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are set up."""
+        return self._prepared.policies.methods
+
+    def give(self, namespace: str, methods: Collection[str] | None) -> None:
+        """Have the clients of a namespace identified by other methods than the options say.
+
+        It is called before the namespace is made.
+
+        Args:
+            namespace: its name.
+            methods: their names; none of them lets everybody in, and None lets the options decide.
+        """
+        if methods is None:
+            self._given.pop(namespace, None)
+        else:
+            self._given[namespace] = tuple(methods)
+        self._prepared.policies.give(namespace, methods)
+
     def asks_in(self, namespace: str) -> bool:
         """Whether the clients of a namespace are asked who they are."""
         return self._prepared.policies.find(namespace) is not None
+
+    def is_to_ask_in(self, namespace: str) -> bool:
+        """Whether the options have the clients of a namespace asked, whatever it was given."""
+        return self._prepared.policies.find_configured(namespace) is not None
 
     def identity_of(self, socket: Socket) -> Identity | None:
         """Return who the client of a socket is, with the claims that the options keep."""
         client = self._clients.find(socket)
         return None if client is None else client.identity
+
+    def claims_of(self, socket: Socket) -> Mapping[str, Any] | None:
+        """Return the claims of the token of a socket's client; None if it has none."""
+        client = self._clients.find(socket)
+        return None if client is None else client.identity.claims
 
     # -- the service
 

@@ -97,6 +97,14 @@ def prepare(
                 remote, outgoing = _open_remote(options, options.jwt)
         keys = _read_keys(options.jwt)
         verifiers["jwt"] = JwtVerifier(keys, _rules(options, options.jwt), remote, clock)
+    if options.des is not None:
+        for name in ("key", "iv"):
+            if getattr(options.des, name) is None and getattr(options.des, f"{name}_file") is None:
+                raise OptionError("des", f"has no {name}: set des.{name} or des.{name}_file")
+        with _errors_of("des"):
+            from trio_socketio.im.identity.des_tokens import DesTokens  # it needs cryptography
+
+            verifiers["des"] = DesTokens(options.des)
     if options.backend:
         if before is not None and before.options.deadline_s == options.deadline_s:
             backend = before.backend
@@ -138,10 +146,11 @@ def _digests(options: IdentityOptions) -> dict[str, bytes]:
     This is done before they are read, as with certificates (CFG-32): if one is replaced between the
     two looks, the next reload reports it once more, and does not miss it.
     """
-    jwt, webhook = options.jwt, options.webhook
+    jwt, des, webhook = options.jwt, options.des, options.webhook
     return {
         "tokens": _digest(token.file for token in options.tokens),
         "jwt": b"" if jwt is None else _digest([jwt.ca_file, *(key.file for key in jwt.keys)]),
+        "des": b"" if des is None else _digest([des.key_file, des.iv_file]),
         "webhook": b"" if webhook is None else _digest([webhook.ca_file, webhook.secret_file]),
     }
 

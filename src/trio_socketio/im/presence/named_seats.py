@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trio_socketio.im.presence.seats import Seats
+from trio_socketio.protocol.joining import State
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.socketio.registrar import Observer
-from trio_socketio.socketio.steps import Awaited
+from trio_socketio.socketio.steps import Awaited, Step
 
 if TYPE_CHECKING:
     from trio_socketio.im.presence.node_life import NodeLife
     from trio_socketio.im.presence.options import PresenceOptions
+    from trio_socketio.im.presence.seat_options import SeatOptions
     from trio_socketio.socketio.joining import Joining
+    from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
 
 
@@ -44,6 +47,22 @@ class NamedSeats(Observer):
         self._by_pattern = {one.name: furnish(one.name) for one in options.namespaces}
         self._default = furnish(None)
         self._seats = ByNamespace(self._by_pattern, self._default)
+        self._given: dict[str, Seats | None] = {}
+        self._life = life
+        self._server: Server | None = None
+        self._is_passed = False
+
+    def serve(self, server: "Server") -> None:
+        """Have clients of a server pass the step SEAT, now or when the first seats are given."""
+        self._server = server
+        if self.are_there:
+            self._have_passed(server)
+
+    def _have_passed(self, server: "Server") -> None:
+        if not self._is_passed:
+            self._is_passed = True
+            server.add_steps([Step(State.SEAT, self.take)])
+            server.observe(self)
 
     def apply(self, options: "PresenceOptions") -> None:
         """Go by other options when seats are taken and given back from now on.
@@ -63,7 +82,29 @@ class NamedSeats(Observer):
 
     def find(self, namespace: str) -> Seats | None:
         """Return the seats of a namespace; None if it has none."""
-        return self._seats.find(namespace) if self._asks(namespace) else None
+        if not self._asks(namespace):
+            return None
+        if namespace in self._given:
+            return self._given[namespace]
+        return self._seats.find(namespace)
+
+    def give(self, namespace: str, options: "SeatOptions | None") -> None:
+        """Give a namespace seats by other rules; None gives it no seats.
+
+        It has no clients, unless the rules are those that it was given before.
+        """
+        assert self._server is not None, "seats are given once the server is known"
+        self._have_passed(self._server)
+        seats = self._given.get(namespace)
+        if options is None:
+            self._given[namespace] = None
+        elif seats is None or seats.options != options:
+            # Only then: the seats know which clients have them.
+            self._given[namespace] = Seats(self._life, options)
+
+    def take_back(self, namespace: str) -> None:
+        """Let the options decide again about the seats of a namespace that has no clients."""
+        self._given.pop(namespace, None)
 
     def take(self, joining: "Joining") -> Awaited | None:
         """Take a seat for a client: the step of the stage SEAT."""

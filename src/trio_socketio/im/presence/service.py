@@ -258,9 +258,7 @@ class Presence:
             raise LocalProtocolError("the server has seats already")
         self._named = named = NamedSeats(self._life, options, asks, self._timeout_s)
         self._options = options
-        if named.are_there:
-            self._server.add_steps([Step(JoiningState.SEAT, named.take)])
-            self._server.observe(named)
+        named.serve(self._server)
 
     def apply(self, options: PresenceOptions) -> None:
         """Go by other options from now on. Seats that are taken stay as they are (PRES-64)."""

@@ -1,0 +1,134 @@
+"""What clients may do and say, as services of the program: the rules and the chat events."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trio_socketio.control.methods import in_words_of_json
+from trio_socketio.errors import OptionError
+from trio_socketio.im.chat import Chat, ToConfirm
+from trio_socketio.im.deliveries.order import Order
+from trio_socketio.im.rules.options import NamespaceRules
+from trio_socketio.im.rules.service import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.registry import Collector
+
+    from trio_socketio.configuration.tables import Configuration
+    from trio_socketio.control.nodes import Nodes
+    from trio_socketio.im.deliveries.service import Deliveries
+    from trio_socketio.im.identity.service import IdentityService
+    from trio_socketio.im.namespaces.definition import NamespaceDefinition
+    from trio_socketio.runtime.runtime import Runtime
+    from trio_socketio.socketio.server import Server
+
+
+class ChatServices:
+    """The rules and the chat events, which go by them and hand messages to confirmed delivery.
+
+    Args:
+        server: has the clients.
+        configuration: the options.
+        nodes: the cluster; None if there is none.
+        identity: knows the claims of clients; None if everybody may enter.
+        deliveries: takes the messages that have to be confirmed.
+
+    Attributes:
+        chat: the chat events.
+        rules: what clients may do.
+    """
+
+    def __init__(
+        self,
+        server: "Server",
+        configuration: "Configuration",
+        nodes: "Nodes | None",
+        identity: "IdentityService | None",
+        deliveries: "Deliveries",
+    ) -> None:
+        claims_of = None if identity is None else identity.claims_of
+        self.rules = Rules(server, configuration.rules, claims_of)
+        self.chat = Chat(
+            server,
+            configuration.chat,
+            nodes=nodes,
+            permits=self.rules,
+            confirm=self._confirm,
+        )
+        self._deliveries = deliveries
+
+    async def _confirm(self, message: ToConfirm) -> None:
+        """Have a message of a client delivered with confirmation (CHAT-21, CHAT-31)."""
+        await self._deliveries.start(
+            Order(
+                namespace=message.namespace,
+                event=message.event,
+                args=[message.message],
+                users=message.users,
+                rooms=message.rooms,
+                sender=message.sender,
+            )
+        )
+
+    def collectors(self) -> "Iterator[Collector]":
+        """Return what collects the metrics."""
+        from trio_socketio.im.chat.metrics import ChatCollector
+        from trio_socketio.im.rules.metrics import RulesCollector
+
+        yield RulesCollector(self.rules)
+        yield ChatCollector(self.chat)
+
+    async def start(self, runtime: "Runtime") -> None:
+        """Start the services."""
+        await runtime.start_service("rules", partial(self.rules.run, runtime))
+        await runtime.start_service("chat", partial(self.chat.run, runtime))
+
+    def apply(self, configuration: "Configuration") -> None:
+        """Go by other options from now on."""
+        self.rules.apply(configuration.rules)
+
+    # -- the definitions of namespaces that are made at run time
+
+    def check(self, definition: "NamespaceDefinition") -> None:
+        """Refuse rules that cannot be used, and confirmation without chat events (CHAT-30).
+
+        Raises:
+            OptionError: it says why.
+        """
+        _read_rules(definition)
+        if definition.confirm and not definition.chat:
+            raise OptionError("confirm", "has no effect without chat")
+
+    def define(self, definition: "NamespaceDefinition") -> None:
+        """Go by a definition from now on."""
+        name = definition.namespace
+        self.rules.define(name, _read_rules(definition))
+        if definition.chat:
+            self.chat.serve(name, confirm=definition.confirm)
+        else:
+            self.chat.cease(name)
+
+    def forget(self, namespace: str) -> None:
+        """Go by the configuration again."""
+        self.rules.define(namespace, None)
+        self.chat.cease(namespace)
+
+
+def _read_rules(definition: "NamespaceDefinition") -> NamespaceRules | None:
+    """Read the rules of a definition.
+
+    Raises:
+        OptionError: they cannot be used.
+    """
+    if definition.rules is None:
+        return None
+    given: dict[str, Any] = {**definition.rules, "name": definition.namespace}
+    try:
+        return msgspec.convert(given, NamespaceRules)
+    except msgspec.ValidationError as error:
+        raise OptionError("rules", in_words_of_json(str(error))) from None
+    except OptionError as error:
+        raise error.within("rules") from None

@@ -1,0 +1,280 @@
+"""What the HTTP routes of the original contract show and do, by calls of the control API.
+
+Each view is a function that makes its calls in the name of whoever has sent the request.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from trio_socketio.codec.json_rpc import Code, Request
+from trio_socketio.control.failures import invalid, not_found, too_large
+from trio_socketio.errors import ControlError
+from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX
+
+if TYPE_CHECKING:
+    from trio_socketio.control.dispatcher import Dispatcher
+    from trio_socketio.control.http_calls import HttpCaller
+
+EVENTS: Final = (
+    "auth", "join", "leave", "chat/users", "chat/rooms", "chat/broadcast",
+    "signal/user", "signal/room", "signal/broadcast",
+)  # fmt: skip
+"""The events that every namespace of the original has; those of its configuration come on top."""
+MAX_SHOWN: Final = 1000
+"""The most rooms, sockets or namespaces in one answer."""
+MAX_SEARCHED: Final = 100
+"""The most namespaces that are looked at for one answer: in a cluster, each has all nodes asked."""
+
+_ID: Final = msgspec.Raw(b"1")
+_FORM: Final = "application/x-www-form-urlencoded"
+_MANY: Final = (
+    f"is needed, because there are more than {MAX_SEARCHED} namespaces, which are not all searched"
+)
+
+View = Callable[["Calls"], Awaitable[Any]]
+"""Makes the calls, and returns the data of the answer."""
+
+
+class GenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of ``POST /api/nsps/gen``.
+
+    Args:
+        nspName: the name of the namespace; a leading slash may be left out.
+        evts: an event, or several, that its clients may send besides EVENTS.
+    """
+
+    nspName: str
+    evts: str | list[str] = []
+
+
+_decode_gen = msgspec.json.Decoder(GenRequest).decode
+
+
+class Calls:
+    """Makes calls in the name of the sender of a request."""
+
+    def __init__(self, dispatcher: "Dispatcher", caller: "HttpCaller") -> None:
+        self._dispatcher = dispatcher
+        self._caller = caller
+
+    async def __call__(self, method: str, **params: Any) -> Any:
+        """Call a method and return its result.
+
+        Raises:
+            ControlError: it has failed, the sender may not call it (LEG-08), or nodes of the
+                cluster have not answered, which makes the result incomplete.
+        """
+        request = Request(method, msgspec.Raw(msgspec.json.encode(params)), _ID)
+        answer = await self._dispatcher.answer(request, self._caller)
+        assert answer is not None  # as the request has an id
+        decoded = msgspec.json.decode(answer)
+        error = decoded.get("error")
+        if error is not None:
+            raise ControlError(error["code"], error["message"], error.get("data"))
+        result = decoded["result"]
+        away = [*result.get("missing", {}).get("nodes", ()), *result.get("failed", ())]
+        if away:
+            raise ControlError(Code.PARTIAL, f"{method}: no answer of the nodes {', '.join(away)}")
+        return result
+
+    async def find_namespace(self, name: str) -> dict[str, Any] | None:
+        """Return what namespaces.list says of one namespace; None if there is no such."""
+        after = None
+        while True:
+            page = await self("namespaces.list", after=after, limit=MAX_SHOWN)
+            for one in page["namespaces"]:
+                if one["namespace"] == name:
+                    found: dict[str, Any] = one
+                    return found
+            after = page["next"]
+            if after is None:
+                return None
+
+    async def searched(self, namespace: str | None) -> list[str]:
+        """Return the names of the namespaces to look at: one, or all.
+
+        Raises:
+            ControlError: there are too many.
+        """
+        if namespace is not None:
+            return [_slashed(namespace)]
+        page = await self("namespaces.list", limit=MAX_SEARCHED)
+        if page["next"] is not None:
+            raise invalid("nspName", _MANY)
+        return [one["namespace"] for one in page["namespaces"]]
+
+
+async def create(call: Calls, content_type: str, body: bytes) -> None:
+    """Make a namespace that has the chat events, and its own (LEG-10)."""
+    asked = _read_gen(content_type, body)
+    events = [asked.evts] if isinstance(asked.evts, str) else asked.evts
+    if not asked.nspName:
+        raise invalid("nspName", "could not be empty")
+    allowed = [*dict.fromkeys((*events, *EVENTS))]
+    await call("namespaces.create", namespace=asked.nspName, chat=True, rules={"events": allowed})
+
+
+async def list_namespaces(call: Calls, after: str | None) -> Any:
+    """Show the namespaces, page by page."""
+    after = None if after is None else _slashed(after)
+    page = await call("namespaces.list", after=after, limit=MAX_SHOWN)
+    shown = [_configuration(one) for one in page["namespaces"] if one["namespace"] != "/"]
+    return Page(shown, page["next"])
+
+
+async def show_namespace(call: Calls, name: str) -> Any:
+    """Show one namespace, in a list as in the original."""
+    found = await call.find_namespace(_slashed(name))
+    if found is None:
+        raise not_found("nspName", "namespace", name)
+    return [_configuration(found)]
+
+
+async def remove(call: Calls, name: str) -> Any:
+    """Remove a namespace, and count the clients that were put out."""
+    removed = await call("namespaces.remove", namespace=name)
+    return {"done": removed["done"]}
+
+
+async def show_statics(call: Calls, after: str | None) -> Any:
+    """Count what is on all nodes."""
+    after = None if after is None else _slashed(after)
+    page = await call("namespaces.list", after=after, limit=MAX_SEARCHED)
+    nodes = (await call("system.nodes"))["nodes"]
+    stats = []
+    for one in page["namespaces"]:
+        name = one["namespace"]
+        sockets, rooms = one["sockets"], one["rooms"]
+        if len(nodes) > 1:  # LEG-11
+            sockets = (await call("sockets.list", namespace=name, limit=1))["total"]
+            rooms = (await call("rooms.list", namespace=name, limit=1))["total"]
+        stats.append({"nspName": name, "socketCnt": sockets, "roomsCnt": rooms})
+    found = {
+        "socketCnt": sum(one["socketCnt"] for one in stats),
+        "nspCount": page["total"],
+        "roomsCount": sum(one["roomsCnt"] for one in stats),
+        "nspStat": stats,
+        "nodes": [{"name": node["name"], "connections": node["connections"]} for node in nodes],
+    }
+    return Page(found, page["next"])
+
+
+async def show_room(call: Calls, room: str, namespace: str | None) -> Any:
+    """Show who is in a room."""
+    users: dict[str, None] = {}
+    count = 0
+    for name in await call.searched(namespace):
+        after = None
+        while True:
+            try:
+                page = await call(
+                    "sockets.list", namespace=name, room=room, after=after, limit=MAX_SHOWN
+                )
+            except ControlError as error:
+                if error.code != Code.NOT_FOUND:
+                    raise
+                break  # the room is not in this namespace, or just gone
+            users.update(dict.fromkeys(one["user"] for one in page["sockets"] if one["user"]))
+            count += len(page["sockets"])
+            after = page["next"]
+            if after is None:
+                break
+            if count >= 10 * MAX_SHOWN:
+                raise too_large(f"the room has more than {count} sockets: ask sockets.list")
+    if not count:
+        raise not_found("roomId", "room", room)
+    stat = {"id": room, "userIdsCnt": len(users), "socketsCnt": count}
+    return {"stat": stat, "userIds": list(users)}
+
+
+async def list_rooms(call: Calls, namespace: str | None) -> Any:
+    """Show rooms, without those of users."""
+    shown: list[dict[str, Any]] = []
+    for name in await call.searched(namespace):
+        page = await call("rooms.list", namespace=name, limit=MAX_SHOWN)
+        shown += [
+            {"nspName": name, "roomId": one["room"], "socketsCnt": one["members"]}
+            for one in page["rooms"]
+            if not one["room"].startswith(USER_ROOM_PREFIX)
+        ]
+        if page["next"] is not None or len(shown) > MAX_SHOWN:
+            return {"rooms": shown[:MAX_SHOWN], "truncated": True}
+    return {"rooms": shown, "truncated": False}
+
+
+async def show_socket(call: Calls, socket: str, namespace: str | None) -> Any:
+    """Show a client."""
+    for name in await call.searched(namespace):
+        try:
+            found = await call("sockets.get", namespace=name, socket=socket)
+        except ControlError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            continue
+        stat = {"id": socket, "connected": True, "disconnected": False, "nspName": name}
+        stat |= {key: found[key] for key in ("address", "transport", "rooms", "connected_at_s")}
+        return {"meta": {}, "userId": found["user"], "socketStat": stat}
+    raise not_found("socketId", "socket", socket)
+
+
+async def list_sockets(call: Calls, namespace: str | None) -> Any:
+    """Show the public ids of clients."""
+    shown: list[str] = []
+    for name in await call.searched(namespace):
+        page = await call("sockets.list", namespace=name, limit=MAX_SHOWN)
+        shown += [one["id"] for one in page["sockets"]]
+        if page["next"] is not None or len(shown) > MAX_SHOWN:
+            return {"sockets": shown[:MAX_SHOWN], "truncated": True}
+    return {"sockets": shown, "truncated": False}
+
+
+class Page:
+    """Data of which more may follow: the next page has ``after`` in its query."""
+
+    def __init__(self, data: Any, following: str | None) -> None:
+        self.data = data
+        self.next = following
+
+
+def _slashed(name: str) -> str:
+    return name if name.startswith("/") else f"/{name}"
+
+
+def _configuration(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Show a namespace as the original does; ["*"] stands for whatever [rules] says of it."""
+    definition = namespace.get("definition") or {}
+    events = (definition.get("rules") or {}).get("events")
+    shown = ["*"] if events is None else _without_common(events)
+    return {"name": namespace["namespace"][1:], "listenEvts": shown}
+
+
+def _without_common(events: list[str]) -> list[str]:
+    """Leave out the events that `create` has added."""
+    for number in range(len(events)):
+        own = events[:number]
+        if [*dict.fromkeys((*own, *EVENTS))] == events:
+            return own
+    return events
+
+
+def _read_gen(content_type: str, body: bytes) -> GenRequest:
+    """Read a body as JSON, or as the form that the original reads.
+
+    Raises:
+        ControlError: it is neither.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == _FORM:
+            fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_SHOWN)
+            names = fields.get("nspName", [""])
+            events = fields.get("evts", []) + fields.get("evts[]", [])
+            return GenRequest(nspName=names[-1], evts=events)
+        if kind == "application/json":
+            return _decode_gen(body)
+    except (ValueError, RecursionError) as error:  # those of msgspec and of UTF-8 are ValueErrors
+        raise invalid("body", str(error)) from None
+    raise invalid("Content-Type", f"expected application/json or {_FORM}")

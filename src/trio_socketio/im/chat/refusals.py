@@ -1,0 +1,90 @@
+"""Why an event of a client is refused, and what the client is told."""
+
+import re
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trio_socketio.control.methods import in_words_of_json
+from trio_socketio.errors import TrioSocketIOError
+from trio_socketio.socketio.credentials import SERVER_ERROR
+
+OK: Final = 0
+BAD_PARAMETER: Final = 2
+"""The contract's code for what a client has sent; the others are in socketio/credentials.py."""
+
+_PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_FIELD: Final = re.compile(
+    r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
+)
+_MAX_SHOWN: Final = 100  # of the name of a field that a client has made up
+
+
+class Reason(NamedTuple):
+    """Why events are refused.
+
+    Args:
+        label: names the reason in metrics and in the log.
+        errcode: the contract's code.
+    """
+
+    label: str
+    errcode: int = BAD_PARAMETER
+
+
+MALFORMED: Final = Reason("malformed")
+TOO_MANY: Final = Reason("too_many")
+BAD_NAME: Final = Reason("bad_name")
+SPOOFED: Final = Reason("spoofed_sender")
+OTHER_NAMESPACE: Final = Reason("other_namespace")
+NOT_IN_ROOM: Final = Reason("not_in_room")
+TOO_MANY_ROOMS: Final = Reason("too_many_rooms")
+UNKNOWN_USER: Final = Reason("unknown_user")
+NOT_SENT: Final = Reason("not_sent")
+UNREACHED: Final = Reason("unreached", SERVER_ERROR)
+REJECTED: Final = Reason("not_accepted")
+NOT_ACCEPTED: Final = Reason("not_accepted", SERVER_ERROR)
+
+
+class Refused(TrioSocketIOError):
+    """An event of a client is refused, or was done in part; the client is told why.
+
+    Args:
+        reason: why.
+        message: what the client is told.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the client is told."""
+        return {"errcode": self.reason.errcode, "errmsg": self.message}
+
+    def at(self, place: str) -> "Refused":
+        """Return the same refusal, which names the part of the event that it is about."""
+        return Refused(self.reason, f"{place}: {self.message}" if place else self.message)
+
+
+def explain(error: msgspec.ValidationError, place: str) -> Refused:
+    """Word an error of msgspec in the terms of JSON, and name the place in the event.
+
+    Args:
+        error: from the conversion of an argument.
+        place: where the argument stands in the event; empty for the argument itself.
+    """
+    text = str(error)
+    found = _PLACE.search(text)
+    path = found["path"] if found else ""
+    text = text[: found.start()] if found else text
+    field = _FIELD.fullmatch(text)
+    if field is not None:
+        path = f"{path}.{field['name'][:_MAX_SHOWN]}" if path else field["name"][:_MAX_SHOWN]
+        is_missing = field["what"] == "missing required"
+        text = "is missing" if is_missing else "is not expected here; leave it out"
+    else:
+        text = in_words_of_json(text)
+    return Refused(MALFORMED, text).at(".".join(filter(None, (place, path))))

@@ -1,0 +1,1 @@
+"""Confirmed delivery: messages that their users have to acknowledge, and reports of who has."""

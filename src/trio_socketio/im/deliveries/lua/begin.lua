@@ -1,0 +1,65 @@
+-- What every script about deliveries begins with. Times are milliseconds since 1970, those of leases
+-- on the clock of Redis, all others on the clocks of nodes.
+--
+-- KEYS: heads, users, args, sizes, left, confirmed, names, open, ended, totals, leases
+--
+-- heads, users, args  KEY -> JSON; args only while the delivery goes on
+-- sizes      KEY -> about how many bytes it takes, without its arguments
+-- left       KEY -> how many users have not confirmed
+-- confirmed  KEY "\0" USER -> when the user has confirmed
+-- names      all keys, each with the score 0
+-- open       the keys of those that go on -> the number of the node that attends to it
+-- ended      the keys of the others -> when it has ended
+-- totals     "size", "nodes"
+-- leases     the number of a node -> until when it is taken to live
+-- KEY is NAMESPACE "\0" ID.
+
+local HEADS, USERS, ARGS, SIZES, LEFT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local CONFIRMED, NAMES, OPEN, ENDED, TOTALS, LEASES =
+  KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+
+local function size()
+  return tonumber(redis.call('HGET', TOTALS, 'size') or '0')
+end
+
+local function resize(by)
+  redis.call('HINCRBY', TOTALS, 'size', string.format('%.0f', by))
+end
+
+local function finish(key, at)
+  if redis.call('ZREM', OPEN, key) == 1 then
+    redis.call('ZADD', ENDED, at, key)
+    resize(-redis.call('HSTRLEN', ARGS, key))
+    redis.call('HDEL', ARGS, key)
+  end
+end
+
+local function forget(key)
+  for _, user in ipairs(cjson.decode(redis.call('HGET', USERS, key) or '[]')) do
+    redis.call('HDEL', CONFIRMED, key .. '\0' .. user)
+  end
+  resize(-tonumber(redis.call('HGET', SIZES, key) or '0'))
+  for _, hash in ipairs({HEADS, USERS, SIZES, LEFT}) do
+    redis.call('HDEL', hash, key)
+  end
+  redis.call('ZREM', NAMES, key)
+  redis.call('ZREM', ENDED, key)
+end
+
+-- Returns the head, the users, the arguments, when it has ended, and when each user has confirmed.
+local function show(key)
+  local users = redis.call('HGET', USERS, key)
+  local times = {}
+  for index, user in ipairs(cjson.decode(users)) do
+    times[index] = redis.call('HGET', CONFIRMED, key .. '\0' .. user)
+  end
+  return {
+    redis.call('HGET', HEADS, key), users, redis.call('HGET', ARGS, key) or '',
+    redis.call('ZSCORE', ENDED, key) or '', times,
+  }
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end

@@ -1,0 +1,210 @@
+"""The copies of messages that clients of this node have, and have yet to acknowledge.
+
+Whoever answers a copy is known by the socket that the answer comes from: by its user, as joining
+has established it. What the answer says does not matter (DELIV-06).
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from trio_socketio.control.emitting import read_arguments
+from trio_socketio.control.targets import find_user
+from trio_socketio.errors import ControlError, LocalProtocolError, TrioSocketIOError
+from trio_socketio.im.deliveries.record import Key
+from trio_socketio.socketio.target import Target
+
+if TYPE_CHECKING:
+    from trio_socketio.socketio.server import Server
+
+MAX_COPIES: Final = 200_000
+"""How many copies may wait for their acknowledgements on a node."""
+
+Note = Callable[[str, Key, str], None]
+"""Is told the node that attends to a delivery, the delivery, and the user who has confirmed."""
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """A copy of a message for each of some users, as nodes tell one another.
+
+    Args:
+        namespace: where the users are.
+        id: of the message.
+        event: the name of the event.
+        args: its arguments, a JSON array.
+        users: who gets a copy, if they have sockets here.
+        for_s: how long acknowledgements are waited for.
+    """
+
+    namespace: str
+    id: str
+    event: str
+    args: Raw
+    users: tuple[str, ...]
+    for_s: float
+
+    @property
+    def key(self) -> Key:
+        """Names the delivery."""
+        return Key(self.namespace, self.id)
+
+
+class Offers:
+    """Sends copies to the sockets of this node, and waits for the acknowledgements.
+
+    Args:
+        server: has the sockets.
+        note: is told of each user who has confirmed.
+
+    Attributes:
+        sent: how many copies were sent to sockets.
+        refused: how many were not, because too many wait for their acknowledgements.
+    """
+
+    def __init__(self, server: "Server", note: Note) -> None:
+        self.sent = 0
+        self.refused = 0
+        self._server = server
+        self._note = note
+        self._copies: dict[Key, dict[Copy, None]] = {}
+        self._nodes: dict[Key, str] = {}
+        self._ends: list[tuple[float, Key]] = []
+        self._until: dict[Key, float] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def send(self, node: str, offer: Offer, now: float) -> int:
+        """Send copies; return how many sockets have got one.
+
+        Args:
+            node: attends to the delivery.
+            offer: the message.
+            now: on a clock of this node.
+        """
+        place = self._server.namespaces.get(offer.namespace)
+        if place is None:
+            return 0
+        users = {user: found for user in offer.users if (found := find_user(place, user))}
+        if not users:
+            return 0
+        try:
+            args = msgspec.json.decode(offer.args, type=list[Raw])
+            arguments = read_arguments(args, is_overheard=bool(place._overheard))
+        except (ControlError, msgspec.MsgspecError):  # of a node of another version
+            return 0
+        key = offer.key
+        reached = 0
+        for user, sockets in users.items():
+            if self._count >= MAX_COPIES:
+                self.refused += 1
+                continue
+            copy = Copy(self, key, user)
+            target = Target(rooms=tuple(socket.id for socket in sockets))
+            try:
+                asked = copy.waiting.enter_context(
+                    place.adapter.asking([offer.event, *arguments], target, copy)
+                )
+            except LocalProtocolError:  # a listener of the app has changed the arguments
+                continue
+            copy.expect(asked)
+            reached += asked
+        if key in self._copies:
+            self._nodes[key] = node
+            self._keep_until(key, now + offer.for_s)
+        self.sent += reached
+        return reached
+
+    def expire(self, now: float) -> None:
+        """Wait no longer for the acknowledgements of deliveries whose time is over."""
+        while self._ends and self._ends[0][0] <= now:
+            _, key = heappop(self._ends)
+            if self._until.get(key, now + 1) <= now:
+                for copy in tuple(self._copies.get(key, ())):
+                    copy.close()
+
+    def forget(self) -> None:
+        """Wait for nothing any more: the service ends."""
+        for copies in tuple(self._copies.values()):
+            for copy in tuple(copies):
+                copy.close()
+
+    def confirmed(self, key: Key, user: str) -> None:
+        """Tell the node that attends to a delivery that a user has confirmed."""
+        node = self._nodes.get(key)
+        if node is not None:
+            self._note(node, key, user)
+
+    def open(self, copy: "Copy") -> None:
+        """Count a copy that waits for its acknowledgement."""
+        self._copies.setdefault(copy.key, {})[copy] = None
+        self._count += 1
+
+    def close(self, copy: "Copy") -> None:
+        """Count it no longer."""
+        copies = self._copies.get(copy.key)
+        if copies is not None and copy in copies:
+            del copies[copy]
+            self._count -= 1
+            if not copies:
+                del self._copies[copy.key]
+                self._until.pop(copy.key, None)
+                self._nodes.pop(copy.key, None)
+                if len(self._ends) > 2 * len(self._until) + 100:
+                    self._ends = [(until, key) for key, until in self._until.items()]
+                    heapify(self._ends)
+
+    def _keep_until(self, key: Key, until: float) -> None:
+        if self._until.get(key) != until:
+            self._until[key] = until
+            heappush(self._ends, (until, key))
+
+
+class Copy:
+    """A copy for the sockets of one user; told their acknowledgements.
+
+    Args:
+        offers: all copies of this node.
+        key: of the delivery.
+        user: whose sockets they are.
+
+    Attributes:
+        waiting: closed when no acknowledgement is waited for any more.
+    """
+
+    __slots__ = ("_left", "_offers", "_user", "key", "waiting")
+
+    def __init__(self, offers: Offers, key: Key, user: str) -> None:
+        self._offers = offers
+        self._user = user
+        self._left = 0
+        self.key = key
+        self.waiting = ExitStack()
+
+    def expect(self, count: int) -> None:
+        """Wait for the acknowledgements of so many sockets."""
+        self._left = count
+        self._offers.open(self)
+        if not count:
+            self.close()
+
+    def receive(self, arguments: list[Any], socket_id: str | None = None) -> None:
+        """Take an acknowledgement: one socket of a user is enough."""
+        self._offers.confirmed(self.key, self._user)
+        self.close()
+
+    def fail(self, error: TrioSocketIOError) -> None:
+        """Note that a socket has left."""
+        self._left -= 1
+        if not self._left:
+            self.close()
+
+    def close(self) -> None:
+        """Wait no longer."""
+        self._offers.close(self)
+        self.waiting.close()

@@ -1,0 +1,1 @@
+"""What clients may do: events and rooms by pattern and by token, and how often."""

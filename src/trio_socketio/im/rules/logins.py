@@ -1,0 +1,71 @@
+"""Holds off users who log in again and again."""
+
+from typing import TYPE_CHECKING
+
+from trio_socketio.protocol.token_bucket import TokenBuckets, TokenRate, token_rate
+
+if TYPE_CHECKING:
+    from trio_socketio.im.rules.options import LoginRate
+
+
+class Logins:
+    """The logins of users to namespaces.
+
+    Args:
+        buckets: count the logins; others may count something else with them.
+        options: how often a user may log in; None means as often as it likes.
+    """
+
+    __slots__ = ("_buckets", "_held", "_hold_off_s", "_rate")
+
+    def __init__(
+        self, buckets: TokenBuckets[tuple[str, ...]], options: "LoginRate | None" = None
+    ) -> None:
+        self._buckets = buckets
+        self._held: dict[tuple[str, ...], float] = {}  # until when, in the order of their beginning
+        self.apply(options)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def apply(self, options: "LoginRate | None") -> None:
+        """Go by other options from now on. Users who are held off stay so for as long as before."""
+        self._rate: TokenRate | None = None
+        self._hold_off_s = 0.0
+        if options is None:
+            self._held.clear()
+        else:
+            self._rate = token_rate(options.count / options.within_s, options.count)
+            self._hold_off_s = options.hold_off_s
+
+    def admit(self, namespace: str, user: str, now: float) -> float:
+        """Count a login. One that is refused is not counted, and prolongs nothing.
+
+        Args:
+            namespace: to which the user logs in.
+            user: the id of the user.
+            now: seconds on the caller's clock.
+        Returns:
+            For how long the user is held off, in seconds; 0 if it may log in.
+        """
+        if self._rate is None:
+            return 0.0
+        key = ("login", namespace, user)
+        until = self._held.get(key)
+        if until is not None:
+            if now < until:
+                return until - now
+            del self._held[key]
+        if not self._buckets.take(key, self._rate, now):
+            return 0.0
+        self._make_room(now)
+        self._held[key] = now + self._hold_off_s
+        return self._hold_off_s
+
+    def _make_room(self, now: float) -> None:
+        """Forget whose time is over, and if there are still too many, who was held off first."""
+        while self._held:
+            first, until = next(iter(self._held.items()))
+            if now < until and len(self._held) < self._buckets.most:
+                break
+            del self._held[first]

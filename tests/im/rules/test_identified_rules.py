@@ -1,0 +1,57 @@
+"""Rules beside the service that finds out who clients are."""
+
+from pathlib import Path
+
+import pytest
+from tests.im.identity.identified import ANN, OK, identified, jwt_options
+from tests.im.identity.tokens import token
+from tests.wire import SocketIOClient
+from trio.testing import trio_test
+
+from trio_socketio.im.rules.options import LoginRate, NamespaceRules, RulesOptions
+from trio_socketio.im.rules.service import Rules
+
+
+async def say(client: SocketIOClient) -> list[object]:
+    await client.emit("say", namespace="/chat")
+    return await client.receive_event("/chat")
+
+
+@pytest.mark.req("RULE-18")
+@trio_test
+async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
+    async with identified() as world:
+        logins = LoginRate(count=1, within_s=60, hold_off_s=30)
+        rules = Rules(world.server, RulesOptions(logins=logins), world.service.claims_of)
+        async with world.client() as client:
+            await client.connect("/chat", {"token": ANN})
+        async with world.client() as client:
+            await client.connect("/chat")
+            await client.emit("auth", {"token": ANN}, namespace="/chat")
+            refusal = {
+                "errcode": 2,
+                "errmsg": "you have logged in too often: try again in 30 s",
+            }
+            assert await client.receive_event("/chat") == ["auth/reply", refusal]
+            assert await client.receive_event("/chat") == ["logic/error", refusal]
+            assert await client.receive() == ("1/chat,", [])
+        async with world.client() as client:  # nobody logs in with a token that is refused
+            await client.send('0/chat,{"token":"the token of nobody"}')
+            assert (await client.receive())[0].startswith("4/chat,")
+        assert rules.statistics().refused["login_rate"] == 1
+
+
+@pytest.mark.req("RULE-05")
+@trio_test
+async def test_a_client_may_do_what_its_latest_token_says(tmp_path: Path) -> None:
+    async with identified(jwt=jwt_options(tmp_path, claims=("im",))) as world:
+        world.server.of("/chat").on("say")(lambda socket: socket.emit("said"))
+        ruled = NamespaceRules(name="/chat", events=(), claim="im")
+        Rules(world.server, RulesOptions(namespaces=(ruled,)), world.service.claims_of)
+        async with world.client() as client:
+            await client.connect("/chat", {"token": token(sub="ann", im={"events": ["say"]})})
+            assert await say(client) == ["said"]
+            await client.emit("auth", {"token": token(sub="ann")}, namespace="/chat")
+            assert await client.receive_event("/chat") == ["auth/reply", OK]
+            name, _ = await say(client)
+            assert name == "logic/error"
