@@ -220,6 +220,60 @@ async def test_nodes_put_back_what_redis_has_lost(
             await put_out(client, "/x", "namespace removed")
 
 
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_a_node_that_knows_none_wipes_out_none(
+    shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis has lost them, which nobody has noticed when a further node starts."""
+    async with defined_nodes("a", redis=shared_redis) as nodes:
+        a = nodes["a"]
+        for name in ("/x", "/y"):
+            await a.call("namespaces.create", namespace=name, identity=[])
+        before = await a.listed()
+        async with a.client("/x") as client:
+            shared_redis.command("DEL", nodes.key)
+            b = await nodes.start("b")
+            await until(lambda: b.namespaces.find("/y") is not None)
+            assert await agree(nodes) == before
+            a.server.of("/x").emit("hello")
+            assert await client.receive_event("/x") == ["hello"], "it is still in"
+        assert "Redis has lost the 2 namespaces: this node puts them back" in caplog.text
+        assert "put back by another node" not in caplog.text
+
+
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_a_change_puts_back_first_what_redis_has_lost(shared_redis: RedisServer) -> None:
+    async with defined_nodes("a", "b", redis=shared_redis) as nodes:
+        a = nodes["a"]
+        for name in ("/x", "/y"):
+            await a.call("namespaces.create", namespace=name, identity=[])
+        async with a.client("/x") as client:
+            shared_redis.command("DEL", nodes.key)
+            await a.call("namespaces.create", namespace="/z", identity=[])
+            assert sorted(await agree(nodes)) == ["/x", "/y", "/z"]
+            shared_redis.command("DEL", nodes.key)
+            await a.call("namespaces.remove", namespace="/y")
+            assert sorted(await agree(nodes)) == ["/x", "/z"]
+            a.server.of("/x").emit("hello")
+            assert await client.receive_event("/x") == ["hello"], "it is still in"
+
+
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_nodes_that_have_nothing_to_put_back_begin_anew(shared_redis: RedisServer) -> None:
+    async with defined_nodes("a", "b", redis=shared_redis) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await a.call("namespaces.create", namespace="/x")
+        await a.call("namespaces.remove", namespace="/x")
+        shared_redis.command("DEL", nodes.key)
+        made = await b.call("namespaces.create", namespace="/y")
+        assert (made["definition"]["revision"], "failed" in made) == (1, False)
+        assert list(await agree(nodes)) == ["/y"]
+        await until(lambda: not a.namespaces.fault and not b.namespaces.fault)
+
+
 @pytest.mark.req("NSP-17")
 @trio_test
 async def test_a_foreign_key_is_an_error(shared_redis: RedisServer) -> None:

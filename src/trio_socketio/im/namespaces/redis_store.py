@@ -2,8 +2,9 @@
 
 Every change is published in the step that makes it, with a revision that rises by one. A node that
 hears all revisions in order knows all definitions. If it has missed one, or was away, it reads the
-hash. If the hash is gone, Redis has lost its data, and the first node to notice puts back what it
-knows.
+hash. If the hash is gone, Redis has lost its data, and the first node that knows any namespaces
+puts them back. A node that knows none makes no hash, because it would wipe out what others know:
+the first change makes it.
 """
 
 import logging
@@ -42,6 +43,7 @@ FORBIDDEN_S: Final = 10.0
 """The wait before Redis is asked again that does not let this node read the namespaces."""
 
 _HEAD: Final = b""
+_NO_EPOCH: Final = ""  # of a hash that is not there
 _FAILURES: Final = (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError)
 
 
@@ -103,6 +105,7 @@ class _Head(NamedTuple):
     revision: int
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode
 _decode_message: Final = msgspec.msgpack.Decoder(_Message).decode
 
 
@@ -142,22 +145,35 @@ class RedisStore:
 
     async def change(self, change: Change) -> int:
         # Redis is asked even if this node has missed something: it is Redis that decides.
+        status, *rest = await self._send(change, self._epoch or _NO_EPOCH)
+        if status == b"lost":  # NSP-25
+            await self._put_back()
+            status, *rest = await self._send(change, _NO_EPOCH)
+        if status != b"done":
+            raise DefinitionRefused(status.decode())
+        return int(rest[1])
+
+    async def _send(self, change: Change, epoch: str) -> list[Any]:
+        """Ask Redis for a change; return its answer.
+
+        Args:
+            change: the change.
+            epoch: that this node knows; if there is one, the change is not made without the hash.
+        """
         expected = -1 if change.expected is None else change.expected
         try:
-            status, *rest = await self._change.run(
+            answer: list[Any] = await self._change.run(
                 [self.key],
                 (
                     self.channel, token_urlsafe(6), change.kind, change.name, change.definition,
-                    change.reason, expected, MAX_NAMESPACES, MAX_TOTAL_BYTES,
+                    change.reason, expected, MAX_NAMESPACES, MAX_TOTAL_BYTES, epoch,
                 ),
             )  # fmt: skip
         except (RedisCommandError, LocalProtocolError) as error:
             raise DefinitionsUnavailable(str(error)) from None
         except (RedisUnavailable, TimeoutError) as error:
             raise DefinitionsUnavailable(str(error), is_unsure=True) from None
-        if status != b"done":
-            raise DefinitionRefused(status.decode())
-        return int(rest[1])
+        return answer
 
     async def run(
         self,
@@ -222,9 +238,14 @@ class RedisStore:
         fields: dict[bytes, bytes] = raw if isinstance(raw, dict) else _pair(raw)
         head = _read_head(self.key, fields.pop(_HEAD, None))
         if head is None:
-            await self._found()
-            return
-        if self._epoch not in (None, head.epoch):
+            if fields:
+                raise DefinitionsUnavailable(f"{self.key} is not a hash of namespaces")
+            if self._listener.known():
+                await self._put_back()  # it is read like any other then
+                return
+            await self._note_empty()
+            head = _Head(_NO_EPOCH, 0)
+        if self._epoch not in (None, _NO_EPOCH, head.epoch):
             log.warning(
                 "the namespaces in Redis are others than this node knew: they were lost, and put "
                 "back by another node, or from a backup"
@@ -237,21 +258,29 @@ class RedisStore:
         if not self._has_missed:
             self._fault = ""
 
-    async def _found(self) -> None:
-        """Make the hash, which is not there: the first node does, or Redis has lost it (NSP-15)."""
+    async def _put_back(self) -> None:
+        """Make the hash, which Redis has lost, of what this node knows, if anything (NSP-15)."""
         assert self._listener is not None
         known = self._listener.known()
-        if known:
-            log.warning("Redis has lost the %d namespaces: this node puts them back", len(known))
         given: list[str | bytes] = []
         for name, definition in known.items():
             given += (name, b"%d %b" % (definition.revision, encode_definition(definition)))
-        arguments = (self.channel, token_urlsafe(6), self.revision + bool(known), *given)
-        try:
-            await self._restore.run([self.key], arguments)
-        except _FAILURES as error:
-            raise DefinitionsUnavailable(str(error)) from None
-        self._miss()  # now that it is there, it is read like any other
+        arguments = (self.channel, token_urlsafe(6), self.revision + 1, *given)
+        if known:
+            log.warning("Redis has lost the %d namespaces: this node puts them back", len(known))
+            try:
+                status, *rest = await self._restore.run([self.key], arguments)
+            except _FAILURES as error:
+                raise DefinitionsUnavailable(str(error)) from None
+            if status == b"done":
+                self._epoch = rest[0].decode()
+        self._miss()
+
+    async def _note_empty(self) -> None:
+        """Have others look at once, which may know what Redis has lost (NSP-25)."""
+        if self._epoch != _NO_EPOCH:  # else they were told
+            message = _Message(_NO_EPOCH, 0, "", "", "")
+            await self._execute("PUBLISH", self.channel, _encode(message))
 
     def _decode(self, fields: dict[bytes, bytes]) -> dict[str, NamespaceDefinition]:
         found = {}

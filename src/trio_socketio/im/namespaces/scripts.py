@@ -28,10 +28,14 @@ end
 CHANGE: Final = (
     _BEGIN
     + """
--- an epoch, the kind, the name, the definition, the reason, the expected revision or -1, the bounds
+-- an epoch for a new hash, the kind, the name, the definition, the reason, the expected revision or
+-- -1, the bounds, and the epoch that the node knows
 local kind, name, value, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local expected, most, most_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 if not head then
+  if ARGV[10] ~= '' then
+    return {'lost'}
+  end
   epoch, revision, count, size = ARGV[2], 0, 0, 0
 end
 local old = redis.call('HGET', key, name)
