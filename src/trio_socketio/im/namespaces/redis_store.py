@@ -112,7 +112,7 @@ _decode_message: Final = msgspec.msgpack.Decoder(_Message).decode
 class RedisStore:
     """Keeps the definitions in a hash of Redis.
 
-    It has 13 attributes: the connection and its scripts, and how far this node has read.
+    It has 14 attributes: the connection and its scripts, and what this node has read.
 
     Args:
         redis: the connection.
@@ -129,6 +129,7 @@ class RedisStore:
         self._change = redis.script(CHANGE)
         self._restore = redis.script(RESTORE)
         self._epoch: str | None = None
+        self._births: dict[str, bytes] = {}  # of the namespaces that the listener knows
         self._fault = "the namespaces have not been read yet"
         self._listener: Listener | None = None
         self._subscription: Subscription | None = None
@@ -250,8 +251,15 @@ class RedisStore:
                 "the namespaces in Redis are others than this node knew: they were lost, and put "
                 "back by another node, or from a backup"
             )
+        births, definitions = self._decode(fields)
+        before = self._births
+        reborn = {name for name in births if before.get(name, births[name]) != births[name]}
+        if reborn:  # NSP-26: as if this node had read them after the removal, too
+            rest = {name: one for name, one in definitions.items() if name not in reborn}
+            self._listener.replace(rest, self.revision)
         self._epoch, self.revision = head
-        self._listener.replace(self._decode(fields), head.revision)
+        self._births = births
+        self._listener.replace(definitions, head.revision)
         for message in heard:
             if message.epoch != head.epoch or message.revision > self.revision:
                 self._take(message)
@@ -264,7 +272,11 @@ class RedisStore:
         known = self._listener.known()
         given: list[str | bytes] = []
         for name, definition in known.items():
-            given += (name, b"%d %b" % (definition.revision, encode_definition(definition)))
+            birth = self._births.get(name, b"")
+            given += (
+                name,
+                b"%d %b%b" % (definition.revision, birth, encode_definition(definition)),
+            )
         arguments = (self.channel, token_urlsafe(6), self.revision + 1, *given)
         if known:
             log.warning("Redis has lost the %d namespaces: this node puts them back", len(known))
@@ -282,18 +294,23 @@ class RedisStore:
             message = _Message(_NO_EPOCH, 0, "", "", "")
             await self._execute("PUBLISH", self.channel, _encode(message))
 
-    def _decode(self, fields: dict[bytes, bytes]) -> dict[str, NamespaceDefinition]:
-        found = {}
+    def _decode(
+        self, fields: dict[bytes, bytes]
+    ) -> tuple[dict[str, bytes], dict[str, NamespaceDefinition]]:
+        """Return the births of all namespaces, and the definitions of those that can be read."""
+        births, found = {}, {}
         for field, raw in fields.items():
             name = field.decode("utf-8", "replace")
-            revision, _, data = raw.partition(b" ")
+            revision, _, rest = raw.partition(b" ")
+            birth, brace, data = rest.partition(b"{")
+            births[name] = birth or self._births.get(name, b"")  # without one, it is as before
             try:
-                definition = decode_definition(data, int(revision))
+                definition = decode_definition(brace + data, int(revision))
             except ValueError as error:
                 log.error("the definition of the namespace %s cannot be read: %s", name, error)
             else:
                 found[definition.namespace] = definition
-        return found
+        return births, found
 
     # -- messages
 
@@ -324,6 +341,11 @@ class RedisStore:
         except ValueError as error:
             log.error("the definition of the namespace %s cannot be read: %s", message.name, error)
             definition = None  # served by the old one, it would be another namespace than elsewhere
+        if value:
+            birth = f"{message.epoch}:{message.revision} "  # unless it is an update
+            self._births.setdefault(message.name, birth.encode())
+        else:
+            self._births.pop(message.name, None)
         self._listener.change_one(message.name, definition, message.revision, message.reason)
 
     def _miss(self, duration_s: float = 0.0) -> None:
