@@ -117,8 +117,8 @@ class DiskStore:
                         is_unsure = False
                     order.revision = await self._database.write(partial(_change, order.change))
                 except StorageUnavailable as error:
-                    is_unsure = True
-                    order.error = DefinitionsUnavailable(str(error), is_unsure=True)
+                    is_unsure = is_unsure or error.is_unsure
+                    order.error = DefinitionsUnavailable(str(error), is_unsure=error.is_unsure)
                 except DefinitionRefused as error:
                     order.error = error
                 else:
