@@ -1,6 +1,7 @@
 """Namespaces that are made, changed and removed on one node, and kept on its disk."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trio.testing import trio_test, wait_all_tasks_blocked
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.storage import database as database_module
 from trio_socketio.storage.opening import FILE
 
 TOKEN = {"token": ANN}
@@ -409,6 +411,35 @@ async def test_a_full_disk_is_an_error_and_nothing_is_lost(tmp_path: Path) -> No
         await database.write(lambda c: c.execute("PRAGMA max_page_count = 100000").close())
         await a.call("namespaces.create", namespace="/x", rules=rules)
         assert await a.why_not("/x", TOKEN) is None
+
+
+@pytest.mark.req("NSP-17", "NSP-27")
+@trio_test
+async def test_what_is_written_late_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk hangs for longer than a caller waits; nobody makes another change after that."""
+    async with defined_nodes("a", folder=tmp_path) as nodes, trio.open_nursery() as nursery:
+        a = nodes["a"]
+        database = a.state.database
+        assert database is not None
+        await a.call("namespaces.create", namespace="/old", identity=[])
+        async with a.client("/old") as client:
+            let_go = threading.Event()
+            nursery.start_soon(database.read, lambda connection: let_go.wait(10))
+            await wait_all_tasks_blocked()
+            with monkeypatch.context() as patch:
+                patch.setattr(database_module, "ANSWER_S", 0.1)
+                with pytest.raises(ControlError, match="it is unknown whether it was done"):
+                    await a.call("namespaces.remove", namespace="/old")
+                assert "may have made a change" in a.namespaces.fault
+                with pytest.raises(ControlError, match="did not answer") as caught:
+                    await a.call("namespaces.create", namespace="/new")
+                assert "it is unknown" not in caught.value.message, "it was not begun"
+            let_go.set()
+            await put_out(client, "/old", "namespace removed")
+        assert await a.listed() == {}
+        await until(lambda: not a.namespaces.fault)
 
 
 @pytest.mark.req("NSP-18")
