@@ -110,6 +110,12 @@ class DefinedSeats:
         if self._presence is not None and self._presence._named is not None:
             self._presence._named.take_back(namespace)
 
+    def replaces(self, namespace: str) -> bool:
+        """Whether a new client of a user puts out the old one."""
+        named = None if self._presence is None else self._presence._named
+        seats = None if named is None else named.find(namespace)
+        return seats is not None and seats.options.policy == "newest"
+
 
 def _read(seats: SeatDefinition) -> SeatOptions | None:
     if seats.policy == "none":

@@ -156,6 +156,31 @@ async def test_a_namespace_may_be_full(tmp_path: Path) -> None:
                     assert (await a.why_not("/x"))["message"] == "Namespace is full"
 
 
+@pytest.mark.req("NSP-28")
+@trio_test
+async def test_users_come_back_to_a_full_namespace(tmp_path: Path) -> None:
+    """The server has not noticed yet that their old connections are dead."""
+    async with defined_nodes("a", folder=tmp_path) as nodes:
+        a = nodes["a"]
+        await a.call("namespaces.create", namespace="/x", max_sockets=1)
+        full = {
+            "message": "Namespace is full",
+            "data": {"errcode": -1, "errmsg": "Namespace is full"},
+        }
+        async with a.client("/x", TOKEN), a.client("/x", TOKEN):
+            assert len(a.server.of("/x").sockets) == 1, "the second has replaced the first"
+            assert await a.why_not("/x", {"token": BOB}) == full
+            await a.call("namespaces.update", namespace="/x", max_sockets=2)
+            async with a.client("/x", {"token": BOB}), a.client("/x", TOKEN):
+                assert len(a.server.of("/x").sockets) == 2
+        seats: list[dict[str, Any]] = [{"policy": "none"}, {"policy": "many", "maximum": 2}]
+        for number, given in enumerate(seats):
+            name = f"/x{number}"
+            await a.call("namespaces.create", namespace=name, seats=given, max_sockets=1)
+            async with a.client(name, TOKEN):
+                assert await a.why_not(name, TOKEN) == full, "the old client stays in"
+
+
 @pytest.mark.req("NSP-10")
 @trio_test
 async def test_clients_that_are_joining_count_and_failed_ones_do_not(tmp_path: Path) -> None:
