@@ -94,9 +94,9 @@ class LiveNamespaces:
     def _find_conflict(self, name: str) -> str:
         """Say why a namespace cannot be defined: somebody else has made it, or would (NSP-05)."""
         namespaces = self._server._namespaces
-        for parent in namespaces.parents.values():
-            if parent._matches(name):
-                return f"the app or the configuration serves {name} already, with {parent.name}"
+        parent = namespaces.find_parent(name)
+        if parent is not None:
+            return f"the app or the configuration serves {name} already, with {parent.name}"
         if name in namespaces.by_name:
             return f"the app or the configuration serves {name} already"
         return ""
