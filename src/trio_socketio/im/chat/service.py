@@ -115,12 +115,13 @@ class Chat:
             log.info("clients have chat events in %s", ", ".join(options.namespaces))
         server.on("new_namespace")(self._furnish)
 
-    def serve(self, namespace: str, *, confirm: bool = False) -> None:
+    def serve(self, namespace: str, *, confirm: bool | None = False) -> None:
         """Give a namespace its chat events, now or when it is created.
 
         Args:
             namespace: its name; a leading slash may be left out.
-            confirm: whether messages to users and rooms are confirmed.
+            confirm: whether messages to users and rooms are confirmed; None means as the options
+                say of its name.
         Raises:
             LocalProtocolError: it is the main namespace, which has no chat.
         """
@@ -128,7 +129,10 @@ class Chat:
         name = normal_namespace(namespace)
         if name == MAIN:  # CHAT-01
             raise LocalProtocolError("the namespace / has no chat events")
-        self._by_name[name] = self._confirmed if confirm else self._plain
+        if confirm is None:
+            self._by_name[name] = self._by_pattern.find(name) or self._plain
+        else:
+            self._by_name[name] = self._confirmed if confirm else self._plain
         self._renew(name)
 
     def cease(self, namespace: str) -> None:
