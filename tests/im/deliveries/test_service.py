@@ -12,6 +12,7 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.errors import ControlError
+from trio_socketio.im.deliveries.ledger import Ledger
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.order import Order
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
@@ -413,6 +414,24 @@ async def test_what_cannot_be_written_is_written_later(
         await trio.sleep(2)
         assert await here.outcome() == ("expired", ["ann"])
         assert here.deliveries.statistics().failures > 10
+
+
+@pytest.mark.req("DELIV-19")
+@trio_test
+async def test_all_confirmations_are_written_before_any_end(autojump_clock: MockClock) -> None:
+    store = Faulty()
+    ledger = Ledger(store, trio.current_time)
+    users = tuple(f"u{number}" for number in range(2500))
+    await store.add(new_record("large", (*users, "away")), 0.0)
+    await store.add(new_record("small", ("ann", "away")), 0.0)
+    for user in users:
+        ledger.note(Answer(Key(CHAT, "large"), user, 1.0))
+    ledger.note(Answer(Key(CHAT, "small"), "ann", 2.0))
+    ledger.end(Key(CHAT, "small"))
+    await ledger.flush()
+    found = await store.get(Key(CHAT, "small"))
+    assert found is not None
+    assert (found.outcome, found.confirmed) == ("expired", {"ann": 2.0})
 
 
 @pytest.mark.req("DELIV-16")

@@ -73,12 +73,12 @@ class Ledger:
 
     async def _write(self) -> None:
         """Write what there is; what has been written is forgotten after that only."""
-        # The answers first: those that come after the end of their delivery are not noted.
+        # All answers first: those that come after the end of their delivery are not noted.
         answers = self._answers[:_AT_ONCE]
         if answers:
             await self._store.confirm(answers)
             del self._answers[: len(answers)]
-        if self._ended:
+        if self._ended and not self._answers:
             ended = self._ended[:_AT_ONCE]
             await self._store.end(ended, self._clock())
             del self._ended[: len(ended)]
