@@ -585,3 +585,25 @@ async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockCl
         await here.deliver("ann", text={})
     with pytest.raises(ControlError, match="there is no delivery 'none'"):
         await here.report("none")
+
+
+@pytest.mark.req("DELIV-37")
+@trio_test
+async def test_messages_that_end_with_the_program_are_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(durable=store) as here:
+        for name in ("a", "b", "c"):
+            await here.deliver("ann", text={"id": name}, durable=name == "c")
+    assert "2 messages that not all of their users have confirmed end with this" in caplog.text
+    caplog.clear()
+    async with one_node(store=store) as here:
+        await here.deliver("ann")
+    assert caplog.text == ""
+    async with one_node(store=store) as here:
+        await here.deliver("ann", text={"id": "m2"})
+        store.lose()
+        store.is_full = True
+        await trio.sleep(2)
+    assert "1 messages that" in caplog.text

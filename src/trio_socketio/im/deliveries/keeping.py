@@ -166,6 +166,15 @@ class Keeping:
                         await finish()
                     except DeliveriesUnavailable as error:
                         log.debug("the deliveries were not released: %s", error)
+            ends = len(self._lost[store])
+            if not store.is_durable:
+                ends += self._coordinator.count(store)
+            if ends:  # DELIV-37
+                log.warning(
+                    "%d messages that not all of their users have confirmed end with this program, "
+                    "because they are kept nowhere else",
+                    ends,
+                )
 
     async def _look_after(self, store: DeliveryStore) -> None:
         while True:
