@@ -1,5 +1,6 @@
 """One test of a model for every store of deliveries, and what is peculiar to each of them."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tests.socketio.serving import until
 from trio.testing import trio_test
 
 from trio_socketio import Server
+from trio_socketio.errors import ControlError
+from trio_socketio.im.deliveries import keeping
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.record import Answer, Key, Record
 from trio_socketio.im.deliveries.store import (
@@ -323,6 +326,28 @@ async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
         ann.acknowledge()
         await until(lambda: bool(redis_server.command("HLEN", "test:{deliveries}:confirmed")))
         assert await place.outcome() == ("open", ["ann"])
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.req("DELIV-39")
+@trio_test
+async def test_a_node_without_rights_says_so_once_and_delivers_when_it_may(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeping, "FORBIDDEN_S", 0.02)
+    caplog.set_level(logging.INFO)
+    redis_server.command("ACL", "SETUSER", "default", "resetkeys")
+    async with open_shared(redis_server, WIDE) as store, trio.open_nursery() as tasks:
+        place = make_place(Server(), store, store)
+        await tasks.start(place.deliveries.run)
+        await trio.sleep(0.2)
+        assert caplog.text.count("NOPERM") == 1
+        assert "this node does not confirm the delivery of messages: NOPERM" in caplog.text
+        with pytest.raises(ControlError, match="NOPERM"):
+            await place.deliver("ann")
+        redis_server.command("ACL", "SETUSER", "default", "~*")
+        await until(lambda: "may use the store of deliveries now" in caplog.text)
+        assert (await place.deliver("ann")).is_new
         tasks.cancel_scope.cancel()
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 """How often a node looks for deliveries that nobody attends to."""
+FORBIDDEN_S: Final = 10.0
+"""The wait before a store is asked again that does not let this node in."""
 _ADD_S: Final = 15.0  # longer than any store takes to answer
 _END_S: Final = 1.0
 _MAX_DOUBTS: Final = 1000
@@ -55,6 +57,7 @@ class Keeping:
         self._doubts: dict[Key, DeliveryStore] = {}  # perhaps kept, and then nobody attends to it
         self._lost: dict[DeliveryStore, dict[Key, Attended]] = {one: {} for one in self._stores}
         self._tried: set[Key] = set()  # of those, whose add has not been answered
+        self._forbidden: set[DeliveryStore] = set()
         self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0))
 
     @property
@@ -178,7 +181,7 @@ class Keeping:
 
     async def _look_after(self, store: DeliveryStore) -> None:
         while True:
-            await trio.sleep(LOOK_S)
+            await trio.sleep(FORBIDDEN_S if store in self._forbidden else LOOK_S)
             await self._look(store)
 
     async def _look(self, store: DeliveryStore) -> None:
@@ -187,8 +190,16 @@ class Keeping:
             await self._settle_doubts(store)
             await self._restore(store)
         except DeliveriesUnavailable as error:
-            if self._warnings.admits("the store of deliveries does not answer"):
+            if error.is_forbidden:  # DELIV-39
+                if store not in self._forbidden:
+                    log.warning("this node does not confirm the delivery of messages: %s", error)
+                self._forbidden.add(store)
+            elif self._warnings.admits("the store of deliveries does not answer"):
                 log.warning("the store of deliveries does not answer: %s", error)
+        else:
+            if store in self._forbidden:
+                log.info("this node may use the store of deliveries now")
+                self._forbidden.discard(store)
 
     async def _take(self, store: DeliveryStore) -> None:
         taken = await self._take_some(store)

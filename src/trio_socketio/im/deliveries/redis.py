@@ -115,7 +115,8 @@ class RedisDeliveries:
         try:
             reply: list[Any] = await self._scripts[name].run(self._keys, arguments)
         except (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError) as error:
-            raise DeliveriesUnavailable(str(error)) from None
+            is_forbidden = isinstance(error, RedisCommandError) and error.code == "NOPERM"
+            raise DeliveriesUnavailable(str(error), is_forbidden=is_forbidden) from None
         return reply
 
 

@@ -8,7 +8,16 @@ from trio_socketio.im.deliveries.record import Answer, Key, Line, Record
 
 
 class DeliveriesUnavailable(TrioSocketIOError):
-    """The store cannot be used now, or it is not known whether it has done what it was asked."""
+    """The store cannot be used now, or it is not known whether it has done what it was asked.
+
+    Args:
+        message: says why.
+        is_forbidden: whether this node lacks the rights that it needs there.
+    """
+
+    def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.is_forbidden = is_forbidden
 
 
 class Full(NamedTuple):
