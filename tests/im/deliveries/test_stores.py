@@ -284,6 +284,46 @@ async def test_a_node_that_ends_leaves_its_deliveries_at_once(redis_server: Redi
         assert len({one.head.id for one in found}) == 150
 
 
+@pytest.mark.req("DELIV-47")
+@trio_test
+async def test_a_node_takes_a_bounded_number_of_users_at_a_time(redis_server: RedisServer) -> None:
+    bounds = Bounds(open=100, size=1 << 24, reports=100, keep_s=100.0)
+    many = tuple(f"user {number}" for number in range(900))
+    async with (
+        open_shared(redis_server, bounds, lease_s=60.0) as ends,
+        open_shared(redis_server, bounds, lease_s=60.0) as other,
+    ):
+        await ends.take(1000.0)
+        await other.take(1000.0)
+        for name, users in ("a", many), ("b", many), ("c", many), ("d", many * 3), ("e", ("ann",)):
+            assert await ends.add(new_record(name, users), 1000.0) is None
+        confirmed = dict.fromkeys(many[:500], 1001.0)
+        await ends.confirm([Answer(Key("/chat", "a"), *pair) for pair in confirmed.items()])
+        await ends.release()
+        taken = [(await other.take(1002.0)).records for _ in range(5)]
+        assert [[one.head.id for one in some] for some in taken] == [
+            *(["a", "b"], ["c"], ["d"], ["e"]),
+            [],
+        ]
+        assert taken[0][0].confirmed == confirmed
+
+
+@pytest.mark.req("DELIV-47")
+@trio_test
+async def test_confirmations_are_forgotten_with_their_report(redis_server: RedisServer) -> None:
+    async with open_shared(redis_server, lease_s=60.0) as store:
+        await store.take(1000.0)
+        await store.add(new_record("a"), 1000.0)
+        await store.confirm([Answer(Key("/chat", "a"), "ann", 1001.0)])
+        assert redis_server.command("KEYS", "test:{deliveries}:confirmed:*")
+        await store.end([Key("/chat", "a")], 1002.0)
+        assert (await store.take(2000.0)).ended == 0
+        assert sorted(redis_server.command("KEYS", "test:*")) == [
+            b"test:{deliveries}:leases",
+            b"test:{deliveries}:totals",
+        ]
+
+
 @trio_test
 async def test_a_node_without_a_lease_takes_nothing_on(redis_server: RedisServer) -> None:
     async with open_shared(redis_server) as store:
@@ -324,7 +364,7 @@ async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
         await until(lambda: bool(redis_server.command("ZCARD", "test:{deliveries}:open")))
         await until(lambda: place.deliveries.statistics().attended == 1)
         ann.acknowledge()
-        await until(lambda: bool(redis_server.command("HLEN", "test:{deliveries}:confirmed")))
+        await until(lambda: bool(redis_server.command("KEYS", "test:{deliveries}:confirmed:*")))
         assert await place.outcome() == ("open", ["ann"])
         tasks.cancel_scope.cancel()
 

@@ -29,6 +29,8 @@ _KEYS: Final = (
 _SCRIPTS: Final = ("add", "confirm", "end", "get", "page", "take", "release")
 _AT_ONCE: Final = 100
 """How many deliveries a node takes over, and how many reports are forgotten, in one step."""
+_USERS_AT_ONCE: Final = 2000
+"""How many users the deliveries have that a node takes over in one step, if they are several."""
 _ANSWERS_AT_ONCE: Final = 500
 _FOREIGN: Final = "Redis has a delivery that this version cannot read"
 
@@ -96,7 +98,7 @@ class RedisDeliveries:
         bounds = self._bounds
         status, node, going, ended, size, found = await self._run(
             *("take", self._node, _ms(self._lease_s), _AT_ONCE),
-            *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE),
+            *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE, _USERS_AT_ONCE),
         )
         was_lost = status == b"ENROLLED" and self._node != b"0"
         self._node = node
@@ -156,11 +158,10 @@ def _read(found: Sequence[Any]) -> Record:
 
 
 def _record(found: Sequence[Any]) -> Record:
-    head, users, args, ended_at, times = found
+    head, users, args, ended_at, answers = found
     several = msgspec.json.decode(users, type=tuple[str, ...])
-    confirmed = {
-        user: float(at) / 1000 for user, at in zip(several, times, strict=True) if at is not None
-    }
+    pairs = zip(answers[::2], answers[1::2], strict=True)
+    confirmed = {user.decode(): float(at) / 1000 for user, at in pairs}
     return Record(
         msgspec.json.decode(head, type=Head), several, args, confirmed, _seconds(ended_at)
     )

@@ -1,12 +1,13 @@
 -- Renews the lease of a node, and hands it deliveries of nodes whose leases have ended. ARGV: the
 -- number of the node (0 if it has none), how long its lease lasts, how many deliveries it takes at a
--- time, until when reports must have ended to be forgotten, how many are kept, and how many are
--- forgotten at a time.
+-- time, until when reports must have ended to be forgotten, how many are kept, how many are forgotten
+-- at a time, and how many users the deliveries may have that it takes, if they are more than one.
 -- Returns KEPT or ENROLLED, the number, how many go on, how many have ended, the size, and what `show`
 -- returns of each.
 
 local node, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest, reports, at_once = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local users = tonumber(ARGV[7])
 local at = now()
 
 local status = 'KEPT'
@@ -16,18 +17,26 @@ if not redis.call('ZSCORE', LEASES, node) then
 end
 redis.call('ZADD', LEASES, at + lease, node)
 
-local taken = {}
+local function targets(key)
+  return redis.call('HLEN', answers(key)) + tonumber(redis.call('HGET', LEFT, key) or '0')
+end
+
+local taken, is_full = {}, false
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', at)) do
-  local left = redis.call('ZRANGEBYSCORE', OPEN, other, other, 'LIMIT', 0, most - #taken)
-  for _, key in ipairs(left) do
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', OPEN, other, other, 'LIMIT', 0, most)) do
+    users = users - targets(key)
+    is_full = #taken >= most or (#taken > 0 and users < 0)
+    if is_full then
+      break
+    end
     redis.call('ZADD', OPEN, node, key)
     table.insert(taken, show(key))
   end
+  if is_full then
+    break
+  end
   if redis.call('ZCOUNT', OPEN, other, other) == 0 then
     redis.call('ZREM', LEASES, other)
-  end
-  if #taken >= most then
-    break
   end
 end
 
