@@ -23,7 +23,7 @@ from tests.socketio.serving import until
 from trio.testing import trio_test
 
 from trio_socketio import Server
-from trio_socketio.errors import ControlError
+from trio_socketio.errors import ControlError, StorageUnavailable
 from trio_socketio.im.deliveries import keeping
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.record import Answer, Key, Record
@@ -109,7 +109,7 @@ async def play(store: DeliveryStore, script: list[Step]) -> None:
         if what in ("add", "big"):
             users = tuple(sorted(value)) if what == "add" else ("ann",)
             args = b"[]" if what == "add" else b"[%b]" % (b"1" * value)
-            record = new_record(name, users, args)
+            record = new_record(name, users, args, expires_at=1e6)
             known = model.records.get(key)
             was_added = model.add(record)
             found = await store.add(record, now)
@@ -322,6 +322,47 @@ async def test_confirmations_are_forgotten_with_their_report(redis_server: Redis
             b"test:{deliveries}:leases",
             b"test:{deliveries}:totals",
         ]
+
+
+@pytest.mark.req("DELIV-48")
+@trio_test
+async def test_redis_hands_out_what_has_expired_long_ago(redis_server: RedisServer) -> None:
+    async with open_shared(redis_server, lease_s=60.0) as store:
+        await store.take(1000.0)
+        for name in ("a", "b"):
+            await store.add(new_record(name), 1000.0)
+        await store.end([Key("/chat", "b")], 1030.0)
+        assert (await store.take(1329.0)).records == []
+        for now in (1331.0, 1632.0):
+            assert [one.head.id for one in (await store.take(now)).records] == ["a"]
+            assert (await store.take(now + 1)).records == []
+        await store.end([Key("/chat", "a")], 1640.0)
+        assert (await store.take(9999.0)).records == []
+
+
+@pytest.mark.req("DELIV-48")
+@trio_test
+async def test_a_file_hands_out_what_was_written_without_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_sqlite(tmp_path) as store:
+        await store.take(1000.0)
+        await store.add(new_record("a"), 1000.0)
+        write = store._database.write
+
+        async def fail(function: Any) -> None:
+            await write(function)
+            raise StorageUnavailable("the disk has not answered")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._database, "write", fail)
+            with pytest.raises(DeliveriesUnavailable):
+                await store.add(new_record("b"), 1000.0)
+        await store.add(new_record("c"), 1000.0)
+        found = [one.head.id for one in (await store.take(1001.0)).records]
+        assert "b" in found
+        assert "c" not in found
+        assert (await store.take(1002.0)).records == []
 
 
 @trio_test

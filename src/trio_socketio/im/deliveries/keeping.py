@@ -22,7 +22,7 @@ FORBIDDEN_S: Final = 10.0
 """The wait before a store is asked again that does not let this node in."""
 _ADD_S: Final = 15.0  # longer than any store takes to answer
 _END_S: Final = 1.0
-_MAX_DOUBTS: Final = 1000
+_MAX_DOUBTS: Final = 1000  # the others are found by the store, if they are kept
 
 
 class Keeping:
@@ -206,8 +206,8 @@ class Keeping:
         count = 0
         while taken.records:
             for record in taken.records:
+                count += record.head.key not in self._coordinator
                 self._attend(record, store)
-            count += len(taken.records)
             taken = await self._take_some(store)
         self._counts.taken += count
         if count:

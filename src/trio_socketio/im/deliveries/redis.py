@@ -24,13 +24,16 @@ LEASE_S: Final = 5.0
 _TAG: Final = "{deliveries}"
 _KEYS: Final = (
     *("heads", "users", "args", "sizes", "left", "confirmed", "names"),
-    *("open", "ended", "totals", "leases"),
+    *("open", "ended", "totals", "leases", "expiries"),
 )
 _SCRIPTS: Final = ("add", "confirm", "end", "get", "page", "take", "release")
 _AT_ONCE: Final = 100
 """How many deliveries a node takes over, and how many reports are forgotten, in one step."""
 _USERS_AT_ONCE: Final = 2000
 """How many users the deliveries have that a node takes over in one step, if they are several."""
+_LATE_S: Final = 300.0
+"""A delivery that has expired so long ago and goes on is attended to by nobody, whatever the clocks
+of the nodes show."""
 _ANSWERS_AT_ONCE: Final = 500
 _FOREIGN: Final = "Redis has a delivery that this version cannot read"
 
@@ -64,7 +67,7 @@ class RedisDeliveries:
         head, bounds = record.head, self._bounds
         about = (_name(head.key), encode_json(head), encode_json(record.users), record.args)
         numbers = (record.size, len(record.users), self._node, bounds.open, bounds.size)
-        status, *found = await self._run("add", *about, *numbers)
+        status, *found = await self._run("add", *about, *numbers, _ms(head.expires_at))
         if status == b"KNOWN":
             return _read(found[0])
         if status == b"GONE":
@@ -99,6 +102,7 @@ class RedisDeliveries:
         status, node, going, ended, size, found = await self._run(
             *("take", self._node, _ms(self._lease_s), _AT_ONCE),
             *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE, _USERS_AT_ONCE),
+            *(_ms(now), _ms(_LATE_S)),
         )
         was_lost = status == b"ENROLLED" and self._node != b"0"
         self._node = node

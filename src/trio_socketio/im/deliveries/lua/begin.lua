@@ -1,7 +1,8 @@
 -- What every script about deliveries begins with. Times are milliseconds since 1970, those of leases
 -- on the clock of Redis, all others on the clocks of nodes.
 --
--- KEYS: heads, users, args, sizes, left, confirmed, names, open, ended, totals, leases
+-- KEYS: heads, users, args, sizes, left, confirmed, names, open, ended, totals, leases,
+-- expiries
 --
 -- heads, users, args  KEY -> JSON; args only while the delivery goes on
 -- sizes      KEY -> about how many bytes it takes, without its arguments
@@ -13,11 +14,12 @@
 -- ended      the keys of the others -> when it has ended
 -- totals     "size", "nodes"
 -- leases     the number of a node -> until when it is taken to live
+-- expiries   the keys of those that go on -> when they expire
 -- KEY is NAMESPACE "\0" ID.
 
 local HEADS, USERS, ARGS, SIZES, LEFT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local CONFIRMED, NAMES, OPEN, ENDED, TOTALS, LEASES =
-  KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local CONFIRMED, NAMES, OPEN, ENDED, TOTALS, LEASES, EXPIRIES =
+  KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 
 local function size()
   return tonumber(redis.call('HGET', TOTALS, 'size') or '0')
@@ -29,6 +31,7 @@ end
 
 local function finish(key, at)
   if redis.call('ZREM', OPEN, key) == 1 then
+    redis.call('ZREM', EXPIRIES, key)
     redis.call('ZADD', ENDED, at, key)
     resize(-redis.call('HSTRLEN', ARGS, key))
     redis.call('HDEL', ARGS, key)
