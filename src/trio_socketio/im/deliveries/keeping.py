@@ -138,7 +138,7 @@ class Keeping:
         )
 
     def note(self, answer: Answer, store: DeliveryStore | None = None) -> None:
-        """Have it written who has confirmed; without a store, to the one that is shared."""
+        """Queue a confirmation for writing; without a store, to the one that is shared."""
         its_store = store or self._store
         lost = self._lost[its_store].get(answer.key)
         if lost is not None:  # it is kept again with this confirmation
@@ -146,7 +146,7 @@ class Keeping:
         self._ledgers[its_store].note(answer)
 
     def end(self, one: Attended) -> None:
-        """Have it written that a delivery has ended."""
+        """Queue the end of a delivery for writing."""
         self._ledgers[one.store].end(one.record.head.key)
 
     def run(self, tasks: trio.Nursery) -> None:

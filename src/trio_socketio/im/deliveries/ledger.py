@@ -39,12 +39,12 @@ class Ledger:
         self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0))
 
     def note(self, answer: Answer) -> None:
-        """Have it written who has confirmed."""
+        """Queue a confirmation for writing."""
         self._answers.append(answer)
         self._changed.set()
 
     def end(self, key: Key) -> None:
-        """Have it written that a delivery has ended."""
+        """Queue the end of a delivery for writing."""
         self._ended.append(key)
         self._changed.set()
 
