@@ -268,6 +268,17 @@ async def test_the_same_message_is_sent_once(autojump_clock: MockClock) -> None:
         assert (await here.deliver("ann", "bob")).is_new
 
 
+@pytest.mark.req("DELIV-49")
+@trio_test
+async def test_nobody_takes_the_id_of_a_message_of_the_backend(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        text = {"id": "backend:invoice-17"}
+        with pytest.raises(ControlError, match=r"args\[0\].id: begins with 'backend:'") as caught:
+            await here.deliver("ann", text=text, sender="eve")
+        assert caught.value.code == Code.INVALID_PARAMS
+        assert (await here.deliver("ann", text=text)).is_new
+
+
 @trio_test
 async def test_two_calls_at_once_send_it_once(autojump_clock: MockClock) -> None:
     async with one_node() as here:
