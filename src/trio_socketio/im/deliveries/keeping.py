@@ -10,6 +10,7 @@ from trio_socketio.control.failures import invalid, store_unavailable
 from trio_socketio.im.deliveries.coordinator import Attended, Coordinator
 from trio_socketio.im.deliveries.counts import Counts
 from trio_socketio.im.deliveries.ledger import Ledger
+from trio_socketio.im.deliveries.losses import Losses
 from trio_socketio.im.deliveries.record import Answer, Key, Line, Record
 from trio_socketio.im.deliveries.store import DeliveriesUnavailable, DeliveryStore, Full, Taken
 from trio_socketio.runtime.sampling import Pace, SampledLog
@@ -55,8 +56,10 @@ class Keeping:
         self._attend = attend
         self._clock = clock
         self._doubts: dict[Key, DeliveryStore] = {}  # perhaps kept, and then nobody attends to it
-        self._lost: dict[DeliveryStore, dict[Key, Attended]] = {one: {} for one in self._stores}
-        self._tried: set[Key] = set()  # of those, whose add has not been answered
+        self._losses = {
+            one: Losses(one, self._ledgers[one], coordinator, counts, attend, clock)
+            for one in self._stores
+        }
         self._forbidden: set[DeliveryStore] = set()
         self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0))
 
@@ -140,9 +143,7 @@ class Keeping:
     def note(self, answer: Answer, store: DeliveryStore | None = None) -> None:
         """Queue a confirmation for writing; without a store, to the one that is shared."""
         its_store = store or self._store
-        lost = self._lost[its_store].get(answer.key)
-        if lost is not None:  # it is kept again with this confirmation
-            lost.life.confirm(answer.user)
+        self._losses[its_store].note(answer)
         self._ledgers[its_store].note(answer)
 
     def end(self, one: Attended) -> None:
@@ -169,7 +170,7 @@ class Keeping:
                         await finish()
                     except DeliveriesUnavailable as error:
                         log.debug("the deliveries were not released: %s", error)
-            ends = len(self._lost[store])
+            ends = len(self._losses[store])
             if not store.is_durable:
                 ends += self._coordinator.count(store)
             if ends:  # DELIV-37
@@ -188,7 +189,7 @@ class Keeping:
         try:
             await self._take(store)
             await self._settle_doubts(store)
-            await self._restore(store)
+            await self._losses[store].restore(LOOK_S)
         except DeliveriesUnavailable as error:
             if error.is_forbidden:  # DELIV-39
                 if store not in self._forbidden:
@@ -214,14 +215,14 @@ class Keeping:
             log.info("this node goes on with %d deliveries that nobody attended to", count)
         self._counts.kept[store] = (taken.open, taken.ended, taken.size)
         going = sum(one[0] for one in self._counts.kept.values())
-        lost = sum(map(len, self._lost.values()))
+        lost = sum(map(len, self._losses.values()))
         self._counts.goes_on = going > 0 or lost > 0 or len(self._coordinator) > 0
 
     async def _take_some(self, store: DeliveryStore) -> Taken:
         taken = await store.take(self._clock())
         if taken.was_lost:
-            lost = {one.record.head.key: one for one in self._coordinator.give_up(store)}
-            self._lost[store].update(lost)
+            lost = self._coordinator.give_up(store)
+            self._losses[store].add(lost)
             if lost:
                 log.warning(
                     "this node did not reach the store of deliveries for too long, and others may "
@@ -229,55 +230,6 @@ class Keeping:
                     len(lost),
                 )
         return taken
-
-    async def _restore(self, store: DeliveryStore) -> None:
-        """Keep deliveries again that the store has lost, as nobody else knows them (DELIV-17, -36).
-
-        It does so for about a second, because the lease of this node has to be renewed then. An
-        entry is removed once it is known what has become of its delivery.
-        """
-        lost = self._lost[store]
-        until = trio.current_time() + LOOK_S
-        while lost and trio.current_time() < until:
-            key = next(iter(lost))
-            lost[key] = one = lost.pop(key)  # if it fails, the others have their turn before it
-            if key not in self._coordinator and not await self._restore_one(one, store):
-                return
-            del lost[key]
-            self._tried.discard(key)
-
-    async def _restore_one(self, one: Attended, store: DeliveryStore) -> bool:
-        """Keep a delivery again; return whether it is settled what becomes of it.
-
-        Raises:
-            DeliveriesUnavailable: the store has not answered.
-        """
-        record = one.record
-        key = record.head.key
-        now = self._clock()
-        try:
-            found = await store.add(record._replace(confirmed={}), now)
-        except DeliveriesUnavailable:
-            self._tried.add(key)
-            raise
-        if isinstance(found, Full):
-            if self._warnings.admits("a delivery that was lost is not kept again"):
-                log.warning("a delivery that the store has lost is not kept again: %s", found.what)
-            if now < record.head.expires_at:
-                return False
-            self._counts.end(one)
-        elif found is None:
-            confirmed = [user for user in record.users if user not in one.life.pending]
-            answers = [Answer(key, user, record.confirmed.get(user, now)) for user in confirmed]
-            for answer in answers:
-                self._ledgers[store].note(answer)
-            known = {answer.user: answer.at for answer in answers}
-            self._attend(record._replace(confirmed=known), store)
-        elif (
-            key in self._tried and found.ended_at is None
-        ):  # this node has kept it, and was not told so
-            self._attend(found, store)
-        return True
 
     async def _settle_doubts(self, store: DeliveryStore) -> None:
         """Attend to deliveries that were kept although the store has not said so."""
