@@ -58,10 +58,7 @@ async def open_store(
 
 
 def new_record(
-    name: str = "a",
-    users: tuple[str, ...] = ("ann", "bob"),
-    args: bytes = b'[{"text":"hello"}]',
-    expires_at: float = 1030.0,
+    name: str = "a", users: tuple[str, ...] = ("ann", "bob"), args: bytes = b'[{"text":"hello"}]'
 ) -> Record:
     head = Head(
         namespace="/chat",
@@ -70,7 +67,7 @@ def new_record(
         sender="eve",
         rooms=("hall",),
         accepted_at=1000.0,
-        expires_at=expires_at,
+        expires_at=1030.0,
         schedule_s=(5.0, 10.0),
         digest="abc",
         targets=len(users),

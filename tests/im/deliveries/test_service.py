@@ -12,7 +12,6 @@ from trio.testing import MockClock, trio_test
 
 from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.errors import ControlError
-from trio_socketio.im.deliveries.ledger import Ledger
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.order import Order
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
@@ -427,24 +426,6 @@ async def test_what_cannot_be_written_is_written_later(
         assert here.deliveries.statistics().failures > 10
 
 
-@pytest.mark.req("DELIV-19")
-@trio_test
-async def test_all_confirmations_are_written_before_any_end(autojump_clock: MockClock) -> None:
-    store = Faulty()
-    ledger = Ledger(store, trio.current_time)
-    users = tuple(f"u{number}" for number in range(2500))
-    await store.add(new_record("large", (*users, "away")), 0.0)
-    await store.add(new_record("small", ("ann", "away")), 0.0)
-    for user in users:
-        ledger.note(Answer(Key(CHAT, "large"), user, 1.0))
-    ledger.note(Answer(Key(CHAT, "small"), "ann", 2.0))
-    ledger.end(Key(CHAT, "small"))
-    await ledger.flush()
-    found = await store.get(Key(CHAT, "small"))
-    assert found is not None
-    assert (found.outcome, found.confirmed) == ("expired", {"ann": 2.0})
-
-
 @pytest.mark.req("DELIV-16")
 @trio_test
 async def test_a_message_that_was_kept_in_doubt_is_attended_to(autojump_clock: MockClock) -> None:
@@ -582,22 +563,6 @@ async def test_a_node_renews_its_lease_while_it_keeps_deliveries_again(
         assert store.longest_s < 3
 
 
-@trio_test
-async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockClock) -> None:
-    store = Faulty()
-    async with one_node(store=store) as here:
-        ann = here.come("ann")
-        await here.deliver("ann")
-        await trio.sleep(1)
-        ann.take()
-        ann.acknowledge()
-    assert await here.outcome() == ("confirmed", ["ann"])  # it was written at the end
-    with pytest.raises(ControlError, match="as it starts or stops"):
-        await here.deliver("ann", text={})
-    with pytest.raises(ControlError, match="there is no delivery 'none'"):
-        await here.report("none")
-
-
 @pytest.mark.req("DELIV-37")
 @trio_test
 async def test_messages_that_end_with_the_program_are_told(
@@ -618,3 +583,19 @@ async def test_messages_that_end_with_the_program_are_told(
         store.is_full = True
         await trio.sleep(2)
     assert "1 messages that" in caplog.text
+
+
+@trio_test
+async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockClock) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        ann = here.come("ann")
+        await here.deliver("ann")
+        await trio.sleep(1)
+        ann.take()
+        ann.acknowledge()
+    assert await here.outcome() == ("confirmed", ["ann"])  # it was written at the end
+    with pytest.raises(ControlError, match="as it starts or stops"):
+        await here.deliver("ann", text={})
+    with pytest.raises(ControlError, match="there is no delivery 'none'"):
+        await here.report("none")

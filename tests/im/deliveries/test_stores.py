@@ -9,6 +9,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.im.deliveries.stores import (
     BOUNDS,
     KINDS,
@@ -25,6 +26,7 @@ from trio.testing import trio_test
 from trio_socketio import Server
 from trio_socketio.errors import ControlError, StorageUnavailable
 from trio_socketio.im.deliveries import keeping
+from trio_socketio.im.deliveries.ledger import Ledger
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.record import Answer, Key, Record
 from trio_socketio.im.deliveries.store import (
@@ -109,7 +111,8 @@ async def play(store: DeliveryStore, script: list[Step]) -> None:
         if what in ("add", "big"):
             users = tuple(sorted(value)) if what == "add" else ("ann",)
             args = b"[]" if what == "add" else b"[%b]" % (b"1" * value)
-            record = new_record(name, users, args, expires_at=1e6)
+            record = new_record(name, users, args)
+            record = record._replace(head=replace(record.head, expires_at=1e6))
             known = model.records.get(key)
             was_added = model.add(record)
             found = await store.add(record, now)
@@ -222,6 +225,24 @@ async def test_nothing_changes_after_the_end(
         assert all_have is not None
         assert (all_have.confirmed, all_have.ended_at) == ({"ann": 1004.0, "bob": 1004.0}, 1004.0)
         assert (await store.take(1007.0))[:4] == ([], False, 0, 2)
+
+
+@pytest.mark.req("DELIV-19")
+@trio_test
+async def test_all_confirmations_are_written_before_any_end() -> None:
+    store = MemoryDeliveries(WIDE)
+    ledger = Ledger(store, lambda: 3.0)
+    users = tuple(f"u{number}" for number in range(2500))
+    await store.add(new_record("large", (*users, "away")), 0.0)
+    await store.add(new_record("small", ("ann", "away")), 0.0)
+    for user in users:
+        ledger.note(Answer(Key("/chat", "large"), user, 1.0))
+    ledger.note(Answer(Key("/chat", "small"), "ann", 2.0))
+    ledger.end(Key("/chat", "small"))
+    await ledger.flush()
+    found = await store.get(Key("/chat", "small"))
+    assert found is not None
+    assert (found.outcome, found.confirmed) == ("expired", {"ann": 2.0})
 
 
 @pytest.mark.req("DELIV-14")

@@ -137,13 +137,13 @@ def complete(message: Message, event: str, sender: str | None, at_ms: int) -> di
         Refused: its meta is neither text nor an object, or it names another sender (CHAT-08), or
             its id is one for the backend.
     """
+    if message.id.startswith(BACKEND_PREFIX):  # DELIV-49
+        raise Refused(MALFORMED, f"msg.id: begins with {BACKEND_PREFIX!r}, as ids of backends do")
     meta, claimed = message.meta, message.sender
     if meta is not None and type(meta) is not str and type(meta) is not dict:
         raise Refused(MALFORMED, "msg.meta: expected text or an object")
     if claimed is not None and (sender is None or str(claimed) != sender):
         raise Refused(SPOOFED, "msg.from: is not who you are; leave it out, the server adds it")
-    if message.id.startswith(BACKEND_PREFIX):  # DELIV-49
-        raise Refused(MALFORMED, f"msg.id: begins with {BACKEND_PREFIX!r}, as ids of backends do")
     return {
         "ver": message.ver,
         "meta": meta,
