@@ -82,7 +82,7 @@ class DeliveryServices:
     # -- the definitions of namespaces that are made at run time
 
     def check(self, definition: "NamespaceDefinition") -> None:
-        """Refuse nothing: that nothing outlives the program is told to who sends a message."""
+        """Accept every definition; whoever sends a message is told if nothing can keep it."""
 
     def define(self, definition: "NamespaceDefinition") -> None:
         """Go by a definition from now on."""

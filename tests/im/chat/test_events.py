@@ -264,6 +264,18 @@ async def test_nobody_sends_in_the_name_of_another(claimed: Any) -> None:
     assert got["from"] == "7"
 
 
+@pytest.mark.req("DELIV-49")
+@trio_test
+async def test_nobody_sends_with_an_id_of_the_backend() -> None:
+    scene = Scene()
+    sender, other = scene.member("ann"), scene.member("bob")
+    entry = {"roomId": "r1", "msg": message(id="backend:invoice-17")}
+    assert emit(sender, "chat/rooms", [entry]) == told(
+        "chat/rooms: [0]: msg.id: begins with 'backend:', as ids of backends do"
+    )
+    assert events_of(other) == []
+
+
 @pytest.mark.req("CHAT-08")
 @trio_test
 async def test_without_identity_a_message_has_no_sender() -> None:

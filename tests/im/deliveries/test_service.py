@@ -30,10 +30,26 @@ class Faulty(MemoryDeliveries):
         self.answers_adds = True
         self.was_lost = False
         self.slow_s = 0.0
+        self.glitch_in = 0  # the add that fails, counted from the next one
+        self.is_full = False
+        self.taken_at = 0.0
+        self.longest_s = 0.0  # between two calls of take
+
+    def lose(self) -> None:
+        """Lose everything, as Redis does that was wiped."""
+        self._open.clear()
+        self._ids.clear()
+        self._size = 0
+        self.was_lost = True
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
         self.look()
         await trio.sleep(self.slow_s)
+        self.glitch_in -= 1
+        if self.glitch_in == 0:
+            raise DeliveriesUnavailable("the connection was lost")
+        if self.is_full:
+            return Full("there is no room")
         found = await super().add(record, now)
         if not self.answers_adds:
             raise DeliveriesUnavailable("the answer was lost")
@@ -57,6 +73,8 @@ class Faulty(MemoryDeliveries):
 
     async def take(self, now: float) -> Taken:
         self.look()
+        self.longest_s = max(self.longest_s, now - (self.taken_at or now))
+        self.taken_at = now
         taken = await super().take(now)
         records, self.left = self.left, []
         for one in records:
@@ -247,6 +265,17 @@ async def test_the_same_message_is_sent_once(autojump_clock: MockClock) -> None:
         assert ann.take() == []
         await trio.sleep(3600)  # the report is forgotten, and with it the id
         assert (await here.deliver("ann", "bob")).is_new
+
+
+@pytest.mark.req("DELIV-49")
+@trio_test
+async def test_nobody_takes_the_id_of_a_message_of_the_backend(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        text = {"id": "backend:invoice-17"}
+        with pytest.raises(ControlError, match=r"args\[0\].id: begins with 'backend:'") as caught:
+            await here.deliver("ann", text=text, sender="eve")
+        assert caught.value.code == Code.INVALID_PARAMS
+        assert (await here.deliver("ann", text=text)).is_new
 
 
 @trio_test
@@ -462,6 +491,98 @@ async def test_what_the_store_has_lost_is_kept_again(
         ann.acknowledge()
         await trio.sleep(1)
         assert await here.outcome() == ("confirmed", ["ann", "bob"])
+
+
+@pytest.mark.req("DELIV-36")
+@pytest.mark.parametrize("is_kept", [False, True])
+@trio_test
+async def test_what_the_store_has_lost_is_kept_again_after_a_further_failure(
+    autojump_clock: MockClock, is_kept: bool
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        names = [f"m{number}" for number in range(10)]
+        for name in names:
+            await here.deliver("ann", text={"id": name})
+        await trio.sleep(0.5)
+        store.lose()
+        if is_kept:
+            store.answers_adds = False
+        else:
+            store.glitch_in = 3
+        await trio.sleep(2)
+        store.answers_adds = True
+        await trio.sleep(5)
+        assert here.deliveries.statistics().attended == 10
+        assert sorted(key.id for key in store._open) == names
+        ann = here.come("ann")
+        await trio.sleep(10)
+        assert sorted({one["id"] for (one,) in ann.take()}) == names
+
+
+@pytest.mark.req("DELIV-36")
+@trio_test
+async def test_what_finds_no_room_when_it_is_kept_again_is_tried_until_it_expires(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        store.is_shared = True
+        ann = here.come("ann")
+        await here.deliver("ann", "bob")
+        await here.deliver("bob", text={"id": "short"}, expires_s=3.0)
+        await trio.sleep(0.5)
+        ann.take()
+        store.lose()
+        store.is_full = True
+        await trio.sleep(5)
+        assert "has lost is not kept again: there is no room" in caplog.text
+        assert here.deliveries.statistics().attended == 0
+        assert here.deliveries.statistics().unconfirmed == 1
+        ann.acknowledge()
+        store.is_full = False
+        await trio.sleep(3)
+        assert await here.outcome() == ("open", ["ann"])
+        with pytest.raises(ControlError, match="there is no delivery 'short'"):
+            await here.report("short")
+
+
+@pytest.mark.req("DELIV-36")
+@trio_test
+async def test_a_node_renews_its_lease_while_it_keeps_deliveries_again(
+    autojump_clock: MockClock,
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        for number in range(50):
+            await here.deliver("ann", text={"id": f"m{number}"}, expires_s=100.0)
+        store.lose()
+        store.slow_s = 0.25
+        await trio.sleep(40)
+        assert here.deliveries.statistics().attended == 50
+        assert store.longest_s < 3
+
+
+@pytest.mark.req("DELIV-37")
+@trio_test
+async def test_messages_that_end_with_the_program_are_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(durable=store) as here:
+        for name in ("a", "b", "c"):
+            await here.deliver("ann", text={"id": name}, durable=name == "c")
+    assert "2 messages that not all of their users have confirmed end with this" in caplog.text
+    caplog.clear()
+    async with one_node(store=store) as here:
+        await here.deliver("ann")
+    assert caplog.text == ""
+    async with one_node(store=store) as here:
+        await here.deliver("ann", text={"id": "m2"})
+        store.lose()
+        store.is_full = True
+        await trio.sleep(2)
+    assert "1 messages that" in caplog.text
 
 
 @trio_test

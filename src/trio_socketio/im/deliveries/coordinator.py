@@ -56,6 +56,10 @@ class Coordinator:
     def __contains__(self, key: Key) -> bool:
         return key in self._open
 
+    def count(self, store: DeliveryStore) -> int:
+        """Return to how many deliveries of a store it attends."""
+        return sum(one.store is store for one in self._open.values())
+
     def attend(self, record: Record, store: DeliveryStore, now: float) -> None:
         """Attend to a delivery, which is due at once."""
         head = record.head
