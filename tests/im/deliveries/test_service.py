@@ -16,6 +16,7 @@ from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.order import Order
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
 from trio_socketio.im.deliveries.store import Bounds, DeliveriesUnavailable, Full, Taken
+from trio_socketio.protocol.user_ids import user_room
 
 
 class Faulty(MemoryDeliveries):
@@ -147,12 +148,46 @@ async def test_an_acknowledgement_of_any_copy_counts(autojump_clock: MockClock) 
         await here.deliver("ann")
         await trio.sleep(16)
         assert len(ann.take()) == 4
+        assert here.deliveries.statistics().waiting == 1
         ann.acknowledge(0)
         await trio.sleep(1)
         assert await here.outcome() == ("confirmed", ["ann"])
-        assert here.deliveries.statistics().waiting == 3
-        await trio.sleep(20)
         assert here.deliveries.statistics().waiting == 0
+
+
+@pytest.mark.req("DELIV-06")
+@trio_test
+async def test_nobody_else_is_sent_a_copy_or_confirms_it(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        ann, bob, nobody = here.come("ann"), here.come("bob"), here.come(None)
+        for other in (bob, nobody):  # as an app may have them do
+            other.socket.join([ann.socket.id, user_room("ann")])
+        await here.deliver("ann")
+        await trio.sleep(6)
+        assert (len(ann.take()), bob.take(), nobody.take()) == (2, [], [])
+        for other in (bob, nobody):
+            other.socket._open_acks().receive(ann.ids[0], [], other.socket.public_id)
+        assert await here.outcome() == ("open", [])
+
+
+@pytest.mark.req("DELIV-27")
+@trio_test
+async def test_a_retry_waits_for_no_further_acknowledgement(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        old, user = here.come("ann"), here.come("ann")
+        await here.deliver("ann")
+        await trio.sleep(16)
+        assert (len(old.take()), here.deliveries.statistics().waiting) == (4, 1)
+        assert len(old.socket._open_acks()._waiting) == 1
+        old.leave()
+        new = here.come("ann")
+        user.leave()
+        await trio.sleep(0.1)
+        assert (new.take(), here.deliveries.statistics().waiting) == ([[TEXT]], 1)
+        new.acknowledge()
+        await trio.sleep(0.1)
+        assert await here.outcome() == ("confirmed", ["ann"])
+        assert not new.socket._open_acks()._waiting
 
 
 @pytest.mark.req("DELIV-07")
