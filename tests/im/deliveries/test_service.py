@@ -7,10 +7,13 @@ import pytest
 import trio
 from msgspec.structs import replace
 from tests.im.deliveries.stores import new_record
-from tests.im.deliveries.world import CHAT, TEXT, one_node
+from tests.im.deliveries.world import CHAT, TEXT, Place, identify, one_node
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import JoiningState, Server, Step
 from trio_socketio.codec.json_rpc_codes import Code
+from trio_socketio.configuration.tables import Configuration
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.errors import ControlError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.order import Order
@@ -513,3 +516,53 @@ async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockCl
         await here.deliver("ann", text={})
     with pytest.raises(ControlError, match="there is no delivery 'none'"):
         await here.report("none")
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
+async def test_nothing_that_waits_outlives_its_namespace(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    services = DeliveryServices(server, Configuration(), None, None)
+    here = Place(server, services.deliveries)
+    server.add_steps([Step(JoiningState.AUTHENTICATING, identify)])
+    server.of("/other")
+    async with trio.open_nursery() as tasks:
+        await tasks.start(here.deliveries.run)
+        here.come("bob")
+        await here.deliver("ann", "bob", expires_s=600.0)
+        other = Order(namespace="/other", event="news", args=[TEXT], users=["ann"], expires_s=600.0)
+        await here.deliveries.start(other)
+        await trio.sleep(1)
+        server._namespaces.end(CHAT, "namespace removed")
+        services.forget(CHAT)
+        ann = here.come("ann")  # this makes it again
+        await trio.sleep(10)
+        assert ann.take() == []
+        assert (await here.outcome(), (await here.report()).outcome) == (("expired", []), "expired")
+        assert (await here.deliveries.find(Key("/other", "m1"))).outcome == "open"
+        assert f"{CHAT} was removed" in caplog.text
+        assert "expired: 1" in caplog.text
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
+async def test_a_message_is_refused_whose_namespace_is_removed_meanwhile(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with one_node() as here:
+        add = MemoryDeliveries.add
+
+        async def remove(*arguments: Any) -> Any:
+            found = await add(*arguments)
+            here.server._namespaces.end(CHAT, "namespace removed")
+            return found
+
+        monkeypatch.setattr(MemoryDeliveries, "add", remove)
+        with pytest.raises(ControlError, match="no namespace"):
+            await here.deliver("ann")
+        await trio.sleep(1)
+        assert await here.outcome() == ("expired", [])
+        assert here.deliveries.statistics().attended == 0

@@ -111,11 +111,18 @@ class Coordinator:
 
     def give_up(self, store: DeliveryStore) -> list[Attended]:
         """Attend to nothing any more that a store keeps, as others may; return what it was."""
-        lost = [one for one in self._open.values() if one.store is store]
-        for one in lost:
+        return self._remove_all([one for one in self._open.values() if one.store is store])
+
+    def end(self, namespace: str) -> list[Attended]:
+        """Attend to nothing any more of a namespace; return what it was."""
+        several = self._open.values()
+        return self._remove_all([one for one in several if one.record.head.namespace == namespace])
+
+    def _remove_all(self, several: list[Attended]) -> list[Attended]:
+        for one in several:
             self._remove(one.record.head.key)
         self._clear_agenda()
-        return lost
+        return several
 
     def _remove(self, key: Key) -> None:
         one = self._open.pop(key)

@@ -103,6 +103,23 @@ class Deliveries(Observer):
         else:
             self._defined[namespace] = durable
 
+    def end(self, namespace: str) -> None:
+        """End the messages of a namespace that this node attends to: it was removed (DELIV-28).
+
+        Whoever has the id of one of their users in a later namespace of this name may be somebody
+        else.
+        """
+        ended = self._coordinator.end(namespace)
+        for one in ended:
+            self._keeping.end(one)
+            self._counts.end(one)
+        if ended:
+            log.warning(
+                "%s was removed, so the messages that waited there for users have expired: %d",
+                namespace,
+                len(ended),
+            )
+
     async def start(self, order: Order) -> Accepted:
         """Accept a message; it is kept before this returns.
 
@@ -140,6 +157,9 @@ class Deliveries(Observer):
             raise overloaded(f"{found.what}: wait until some have ended")
         if found is not None:
             return _tell_known(found, checked)
+        if not self._server._namespaces.may_exist(key.namespace):  # it was removed meanwhile
+            self.end(key.namespace)
+            raise not_found("namespace", "namespace", key.namespace)
         self._counts.accepted += 1
         return _tell(record, is_new=True)
 
