@@ -16,7 +16,7 @@ from trio_socketio.configuration.tables import Configuration
 from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.errors import ControlError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
-from trio_socketio.im.deliveries.order import Order
+from trio_socketio.im.deliveries.order import Accepted, Order
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
 from trio_socketio.im.deliveries.store import Bounds, DeliveriesUnavailable, Full, Taken
 from trio_socketio.protocol.user_ids import user_room
@@ -566,3 +566,30 @@ async def test_a_message_is_refused_whose_namespace_is_removed_meanwhile(
         await trio.sleep(1)
         assert await here.outcome() == ("expired", [])
         assert here.deliveries.statistics().attended == 0
+
+
+@pytest.mark.req("DELIV-29")
+@trio_test
+async def test_a_user_takes_a_part_of_what_may_wait(autojump_clock: MockClock) -> None:
+    async with one_node(max_sender_open=2, max_sender_bytes=1200) as here:
+        ann = here.come("ann")
+
+        async def send(name: str, *users: str, sender: str | None = "eve") -> Accepted:
+            return await here.deliver(*users, text={"id": name}, sender=sender)
+
+        for name in ("a", "b"):
+            await send(name, "ann")
+        with pytest.raises(ControlError, match=r"2 messages of the user 'eve' .*max_sender_open"):
+            await send("c", "ann")
+        assert not (await send("a", "ann")).is_new
+        await send("c", "ann", sender="bob")
+        await send("d", "ann", sender=None)
+        await trio.sleep(1)
+        ann.take()
+        ann.acknowledge(0)
+        with pytest.raises(ControlError, match=r"'eve' .* [0-9]+ bytes .*max_sender_bytes") as many:
+            await send("e", *(f"user{number}" for number in range(6)))
+        assert many.value.code == Code.OVERLOADED
+        await send("e", "ann")
+        await trio.sleep(40)
+        assert here.deliveries._coordinator._of_sender == {}

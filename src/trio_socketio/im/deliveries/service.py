@@ -152,6 +152,7 @@ class Deliveries(Observer):
             return _tell_known(known, checked)
         users = await self._find_targets(checked)
         record = checked.record(users, self._clock(), durable=store.is_durable)
+        self._check_load(record)
         found = await self._keeping.add(record, store)
         if isinstance(found, Full):
             raise overloaded(f"{found.what}: wait until some have ended")
@@ -162,6 +163,27 @@ class Deliveries(Observer):
             raise not_found("namespace", "namespace", key.namespace)
         self._counts.accepted += 1
         return _tell(record, is_new=True)
+
+    def _check_load(self, record: Record) -> None:
+        """Refuse a message of a user of whose messages too many wait already (DELIV-29).
+
+        Raises:
+            ControlError: it is one.
+        """
+        sender, options = record.head.sender, self.options
+        if sender is None:
+            return
+        count, size = self._coordinator.load(record.head.namespace, sender)
+        if count >= options.max_sender_open:
+            raise overloaded(
+                f"{count} messages of the user {sender!r} wait already (max_sender_open): wait "
+                "until some have ended"
+            )
+        if size + record.size + len(record.args) > options.max_sender_bytes:
+            raise overloaded(
+                f"the messages of the user {sender!r} that wait take {size} bytes already "
+                "(max_sender_bytes): wait until some have ended"
+            )
 
     async def find(self, key: Key) -> Record:
         """Return what is known of a delivery.
