@@ -5,6 +5,7 @@ has established it. What the answer says does not matter (DELIV-06). A copy goes
 its user themselves, because the app may put others into any room.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
@@ -22,11 +23,14 @@ from trio_socketio.errors import (
     TrioSocketIOError,
 )
 from trio_socketio.im.deliveries.record import Key
+from trio_socketio.runtime.sampling import Pace, SampledLog
 from trio_socketio.socketio.repeated_question import RepeatedQuestion
 
 if TYPE_CHECKING:
     from trio_socketio.socketio.place import Place
     from trio_socketio.socketio.server import Server
+
+log = logging.getLogger(__name__)
 
 MAX_COPIES: Final = 200_000
 """How many copies may wait for their acknowledgements on a node; one for each user of a message,
@@ -83,6 +87,7 @@ class Offers:
         self._ends: list[tuple[float, Key]] = []
         self._until: dict[Key, float] = {}
         self._count = 0
+        self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0.1))
 
     def __len__(self) -> int:
         return self._count
@@ -111,7 +116,7 @@ class Offers:
         for user, sockets in users.items():
             copy = self._open(place, key, user)
             if copy is None:
-                self.refused += 1
+                self._refuse(key, user)
                 continue
             with suppress(LocalProtocolError):  # a listener of the app has changed the arguments
                 reached += copy.question.ask(sockets, [offer.event, *arguments])
@@ -167,6 +172,16 @@ class Offers:
             self._copies.setdefault(key, {})[user] = copy
             self._count += 1
         return copy
+
+    def _refuse(self, key: Key, user: str) -> None:
+        """Count a copy that is not sent, and say so: the next retry may find room (DELIV-27)."""
+        self.refused += 1
+        if self._warnings.admits("copies of messages were not sent"):
+            log.warning(
+                "%s: a copy of the message %s for %s was not sent, because %d wait for their "
+                "acknowledgements: do the clients acknowledge messages?",
+                *(*key, user, self._count),
+            )
 
     def _keep_until(self, key: Key, until: float) -> None:
         if self._until.get(key) != until:

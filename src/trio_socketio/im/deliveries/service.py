@@ -219,6 +219,7 @@ class Deliveries(Observer):
             confirmed=counts.confirmed,
             unconfirmed=counts.unconfirmed,
             sent=self._offers.sent,
+            unsent=self._offers.refused,
             retries=counts.retries,
             taken=counts.taken,
             failures=self._keeping.failures + (0 if messenger is None else messenger.failures),
