@@ -49,7 +49,8 @@ _SLICE: Final = 20
 class Deliveries(Observer):
     """Delivers messages until their users have acknowledged them, or their time is over.
 
-    It has 13 attributes: its options, its parts, and how far it has come.
+    It has 13 attributes: its options, its parts, and how far it has come. It has 21 methods, as
+    callers, other nodes and sockets each have some of them.
 
     Args:
         server: has the users.
@@ -87,7 +88,6 @@ class Deliveries(Observer):
         self._defined: dict[str, bool] = {}
         self._hurry = trio.Event()
         self._is_running = False
-        server.observe(self)
 
     # -- what callers ask for
 
@@ -152,7 +152,7 @@ class Deliveries(Observer):
             return _tell_known(known, checked)
         users = await self._find_targets(checked)
         record = checked.record(users, self._clock(), durable=store.is_durable)
-        self._check_load(record)
+        _check_load(record, self._coordinator, self.options)
         found = await self._keeping.add(record, store)
         if isinstance(found, Full):
             raise overloaded(f"{found.what}: wait until some have ended")
@@ -163,27 +163,6 @@ class Deliveries(Observer):
             raise not_found("namespace", "namespace", key.namespace)
         self._counts.accepted += 1
         return _tell(record, is_new=True)
-
-    def _check_load(self, record: Record) -> None:
-        """Refuse a message of a user of whose messages too many wait already (DELIV-29).
-
-        Raises:
-            ControlError: it is one.
-        """
-        sender, options = record.head.sender, self.options
-        if sender is None:
-            return
-        count, size = self._coordinator.load(record.head.namespace, sender)
-        if count >= options.max_sender_open:
-            raise overloaded(
-                f"{count} messages of the user {sender!r} wait already (max_sender_open): wait "
-                "until some have ended"
-            )
-        if size + record.size + len(record.args) > options.max_sender_bytes:
-            raise overloaded(
-                f"the messages of the user {sender!r} that wait take {size} bytes already "
-                "(max_sender_bytes): wait until some have ended"
-            )
 
     async def find(self, key: Key) -> Record:
         """Return what is known of a delivery.
@@ -317,6 +296,9 @@ class Deliveries(Observer):
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until cancelled: a service, to be started after those that the stores need."""
+        # Behind identity, which observes since it was made: it answers a client that has joined,
+        # and messages that wait for its user follow the answer.
+        self._server.observe(self)
         await self._keeping.look()
         try:
             async with alone(trio.open_nursery()) as tasks:
@@ -364,6 +346,28 @@ def _offer(one: Attended, users: tuple[str, ...], now: float) -> Offer:
     return Offer(
         head.namespace, head.id, head.event, args, users, max(head.expires_at - now, 0.001)
     )
+
+
+def _check_load(record: Record, coordinator: Coordinator, options: "DeliveriesOptions") -> None:
+    """Refuse a message of a user of whose messages too many wait already (DELIV-29).
+
+    Raises:
+        ControlError: it is one.
+    """
+    sender = record.head.sender
+    if sender is None:
+        return
+    count, size = coordinator.load(record.head.namespace, sender)
+    if count >= options.max_sender_open:
+        raise overloaded(
+            f"{count} messages of the user {sender!r} wait already (max_sender_open): wait "
+            "until some have ended"
+        )
+    if size + record.size + len(record.args) > options.max_sender_bytes:
+        raise overloaded(
+            f"the messages of the user {sender!r} that wait take {size} bytes already "
+            "(max_sender_bytes): wait until some have ended"
+        )
 
 
 def _tell(record: Record, *, is_new: bool) -> Accepted:
