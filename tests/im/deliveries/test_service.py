@@ -231,9 +231,12 @@ async def test_a_room_stands_for_the_users_who_are_in_it(autojump_clock: MockClo
         ann.socket.leave("hall")
         await trio.sleep(5)
         assert ann.take() == [[TEXT]]
-        assert (await here.deliver(rooms=["cellar"], text={"id": "none"})).targets == 0
-        await trio.sleep(1)
-        assert await here.outcome("none") == ("confirmed", [])
+        here.come(None, "cellar")
+        with pytest.raises(ControlError, match=r"rooms: .* nobody could confirm") as nobody:
+            await here.deliver(rooms=["cellar"], text={"id": "none"})
+        assert nobody.value.code == Code.NOT_FOUND
+        here.come("eve", "cellar")
+        assert (await here.deliver(rooms=["cellar"], text={"id": "none"})).is_new
 
 
 @pytest.mark.req("DELIV-21")

@@ -212,6 +212,13 @@ class Deliveries(Observer):
             if self._messenger is not None:
                 others = await self._messenger.users_in(namespace, checked.rooms, ROOMS_S)
                 users.update(dict.fromkeys(others))
+        if not users:  # DELIV-24
+            raise ControlError(
+                Code.NOT_FOUND,
+                "rooms: no client that is in them has said who it is, so nobody could confirm the "
+                "message: nothing was sent",
+                {"parameter": "rooms"},
+            )
         if len(users) > self.options.max_targets:
             raise too_many(len(users), self.options.max_targets)
         return list(users)
