@@ -95,7 +95,7 @@ async def test_only_clients_that_are_known_send_messages_to_be_confirmed() -> No
     delivery = DeliveryServices(server, Configuration(), None, None)
     services = ChatServices(server, Configuration(), None, None, delivery.deliveries)
     with pytest.raises(ControlError, match="have said who they are"):
-        await services._confirm(ToConfirm("/demo", "chat/rooms", {"id": "m1"}, ("ann",)))
+        await services._confirm([ToConfirm("/demo", "chat/rooms", {"id": "m1"}, ("ann",))], [])
 
 
 async def say(client: SocketIOClient, place: str, number: str) -> Any:

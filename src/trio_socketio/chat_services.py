@@ -1,5 +1,6 @@
 """What clients may do and say, as services of the program: the rules and the chat events."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.methods import in_words_of_json
 from trio_socketio.errors import ControlError, OptionError
 from trio_socketio.im.chat import Chat, ToConfirm
-from trio_socketio.im.deliveries.order import Order
+from trio_socketio.im.deliveries.order import Accepted, Order
 from trio_socketio.im.rules.options import NamespaceRules
 from trio_socketio.im.rules.service import Rules
 
@@ -62,28 +63,34 @@ class ChatServices:
         self._identity = identity
         self._deliveries = deliveries
 
-    async def _confirm(self, message: ToConfirm) -> None:
-        """Have a message of a client delivered with confirmation (CHAT-21, CHAT-31).
+    async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
+        """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
 
         Raises:
-            ControlError: it is not accepted.
+            ControlError: one is not accepted.
         """
-        if message.sender is None:  # CHAT-33: the backend has no sender either
+        if any(one.sender is None for one in messages):  # CHAT-33: the backend has no sender either
             raise ControlError(
                 Code.FORBIDDEN,
                 "messages that have to be confirmed are accepted of clients alone that have said "
                 "who they are",
             )
-        await self._deliveries.start(
+        orders = [
             Order(
-                namespace=message.namespace,
-                event=message.event,
-                args=[message.message],
-                users=message.users,
-                rooms=message.rooms,
-                sender=message.sender,
+                namespace=one.namespace,
+                event=one.event,
+                args=[one.message],
+                users=one.users,
+                rooms=one.rooms,
+                sender=one.sender,
             )
-        )
+            for one in messages
+        ]
+        accepted: list[Accepted] = []
+        try:
+            await self._deliveries.start_all(orders, accepted)
+        finally:
+            ids.extend(one.id for one in accepted)
 
     def collectors(self) -> "Iterator[Collector]":
         """Return what collects the metrics."""

@@ -596,3 +596,33 @@ async def test_a_user_takes_a_part_of_what_may_wait(autojump_clock: MockClock) -
         await send("e", "ann")
         await trio.sleep(40)
         assert here.deliveries._coordinator._of_sender == {}
+
+
+@pytest.mark.req("CHAT-06")
+@trio_test
+async def test_several_messages_are_accepted_together_or_not_at_all(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order(name: str, text: str = "hello") -> Order:
+        args = [{"id": name, "text": text}]
+        return Order(namespace=CHAT, event="news", args=args, users=["ann"], sender="eve")
+
+    async with one_node(max_sender_open=2) as here:
+        start_all = here.deliveries.start_all
+        accepted: list[Accepted] = []
+        await start_all([order("a")], accepted)
+        for several, why in (
+            ([order("b"), order("a", "another")], r"the message 'a': id: another message had"),
+            ([order("b"), order("c")], r"the message 'c': 2 messages of the user 'eve' wait"),
+        ):
+            with pytest.raises(ControlError, match=why):
+                await start_all(several, accepted)
+        assert [one.id for one in accepted] == ["a"]
+        assert [one.head.id for one in await here.deliveries.page(CHAT, "", 9)] == ["a"]
+        await start_all([order("a"), order("b")], accepted)
+        assert [one.is_new for one in accepted] == [True, False, True]
+    async with one_node(max_open=4) as here:  # 3 of them are for users
+        accepted = []
+        with pytest.raises(ControlError, match=r"the message 'm3': 3 deliveries go on already"):
+            await here.deliveries.start_all([order(f"m{number}") for number in range(5)], accepted)
+        assert [one.id for one in accepted] == ["m0", "m1", "m2"]

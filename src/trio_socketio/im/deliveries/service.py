@@ -21,6 +21,7 @@ from trio_socketio.control.failures import (
     unavailable,
 )
 from trio_socketio.errors import ControlError
+from trio_socketio.im.deliveries.acceptance import Prepared, check_load, tell, tell_known
 from trio_socketio.im.deliveries.coordinator import Attended, Coordinator, Due
 from trio_socketio.im.deliveries.counts import Counts, DeliveriesStatistics
 from trio_socketio.im.deliveries.keeping import Keeping
@@ -49,7 +50,7 @@ _SLICE: Final = 20
 class Deliveries(Observer):
     """Delivers messages until their users have acknowledged them, or their time is over.
 
-    It has 13 attributes: its options, its parts, and how far it has come. It has 21 methods, as
+    It has 13 attributes: its options, its parts, and how far it has come. It has 23 methods, as
     callers, other nodes and sockets each have some of them.
 
     Args:
@@ -130,14 +131,49 @@ class Deliveries(Observer):
             ControlError: it cannot be accepted, and nothing was sent. If the store does not answer,
                 it is unknown whether it was kept; the same call can be made again.
         """
+        accepted: list[Accepted] = []
+        await self.start_all([order], accepted)
+        return accepted[0]
+
+    async def start_all(self, orders: Sequence[Order], accepted: list[Accepted]) -> None:
+        """Accept messages: all of them, or none if it can be known beforehand that one is refused.
+
+        Only the store can refuse one after others were accepted, as it becomes full or goes away.
+
+        Args:
+            orders: the messages.
+            accepted: takes what has become of those that were accepted, also if another one is not.
+
+        Raises:
+            ControlError: one cannot be accepted; see `start`.
+        """
+        prepared: list[Prepared] = []
+        name = ""
         try:
-            return await self._start(order)
+            for order in orders:
+                name = ""
+                checked = check(order, self.options)
+                name = checked.key.id
+                prepared.append(await self._prepare(checked, order, prepared))
+            for one in prepared:
+                name = one.checked.key.id
+                known = one.known or await self._keep(one)
+                accepted.append(known)
         except ControlError as error:
             self._counts.refuse(error)
-            raise
+            if len(orders) == 1 or not name:
+                raise
+            told = f"the message {name!r}: {error.message}"
+            raise ControlError(error.code, told, error.data) from None
 
-    async def _start(self, order: Order) -> Accepted:
-        checked = check(order, self.options)
+    async def _prepare(
+        self, checked: Checked, order: Order, others: Sequence["Prepared"]
+    ) -> "Prepared":
+        """Find out whether a message can be accepted after others of its sender.
+
+        Raises:
+            ControlError: it cannot.
+        """
         key = checked.key
         if not self._server._namespaces.may_exist(key.namespace):
             raise not_found("namespace", "namespace", key.namespace)
@@ -149,20 +185,30 @@ class Deliveries(Observer):
         store = self._keeping.choose(durable=durable)
         known = await self._keeping.find(key)
         if known is not None:
-            return _tell_known(known, checked)
+            return Prepared(checked, known, store, tell_known(known, checked))
         users = await self._find_targets(checked)
         record = checked.record(users, self._clock(), durable=store.is_durable)
-        _check_load(record, self._coordinator, self.options)
-        found = await self._keeping.add(record, store)
+        before = [one.record for one in others if one.known is None]
+        check_load(record, before, self._coordinator, self.options)
+        return Prepared(checked, record, store, None)
+
+    async def _keep(self, one: "Prepared") -> Accepted:
+        """Keep a message, and attend to it.
+
+        Raises:
+            ControlError: the store has no room for it, or does not answer, or knows another one.
+        """
+        namespace = one.checked.key.namespace
+        found = await self._keeping.add(one.record, one.store)
         if isinstance(found, Full):
             raise overloaded(f"{found.what}: wait until some have ended")
         if found is not None:
-            return _tell_known(found, checked)
-        if not self._server._namespaces.may_exist(key.namespace):  # it was removed meanwhile
-            self.end(key.namespace)
-            raise not_found("namespace", "namespace", key.namespace)
+            return tell_known(found, one.checked)
+        if not self._server._namespaces.may_exist(namespace):  # it was removed meanwhile
+            self.end(namespace)
+            raise not_found("namespace", "namespace", namespace)
         self._counts.accepted += 1
-        return _tell(record, is_new=True)
+        return tell(one.record, is_new=True)
 
     async def find(self, key: Key) -> Record:
         """Return what is known of a delivery.
@@ -353,50 +399,3 @@ def _offer(one: Attended, users: tuple[str, ...], now: float) -> Offer:
     return Offer(
         head.namespace, head.id, head.event, args, users, max(head.expires_at - now, 0.001)
     )
-
-
-def _check_load(record: Record, coordinator: Coordinator, options: "DeliveriesOptions") -> None:
-    """Refuse a message of a user of whose messages too many wait already (DELIV-29).
-
-    Raises:
-        ControlError: it is one.
-    """
-    sender = record.head.sender
-    if sender is None:
-        return
-    count, size = coordinator.load(record.head.namespace, sender)
-    if count >= options.max_sender_open:
-        raise overloaded(
-            f"{count} messages of the user {sender!r} wait already (max_sender_open): wait "
-            "until some have ended"
-        )
-    if size + record.size + len(record.args) > options.max_sender_bytes:
-        raise overloaded(
-            f"the messages of the user {sender!r} that wait take {size} bytes already "
-            "(max_sender_bytes): wait until some have ended"
-        )
-
-
-def _tell(record: Record, *, is_new: bool) -> Accepted:
-    return Accepted(
-        id=record.head.id,
-        targets=record.head.targets,
-        confirmed=len(record.confirmed),
-        state=record.outcome,
-        is_new=is_new,
-    )
-
-
-def _tell_known(record: Record, checked: Checked) -> Accepted:
-    """Say what has become of a message that was sent before (DELIV-22).
-
-    Raises:
-        ControlError: it was another one (DELIV-23).
-    """
-    if record.head.digest != checked.digest:
-        raise ControlError(
-            Code.EXISTS,
-            f"id: another message had the id {checked.key.id!r}: give each message one of its own",
-            {"parameter": "id", "retryable": False},
-        )
-    return _tell(record, is_new=False)
