@@ -14,8 +14,13 @@ from tests.cli_process import run_cli, serving
 from tests.interop.server_process import free_port
 from tests.test_cli_services import get
 from tests.wire import SocketIOClient, open_client
+from trio_socketio import Server
+from trio_socketio.chat_services import ChatServices
+from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control import open_control
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.errors import ControlError
+from trio_socketio.im.chat import ToConfirm
 from trio_socketio.storage.opening import FILE
 
 TOKENS: Final = """[identity]
@@ -67,6 +72,35 @@ def test_what_is_told_of_the_table(table: str, code: int, line: str, tmp_path: P
     assert line in done.stderr
 
 
+NOBODY = 'namespaces = [{ name = "/demo", methods = [] }]'
+
+
+@pytest.mark.req("CHAT-33")
+@pytest.mark.parametrize(
+    ("tables", "line"),
+    [
+        (TOKENS + NOBODY, "nobody can confirm messages in /demo"),
+        ("", "[chat] confirm has no effect"),
+    ],
+)
+def test_messages_are_not_confirmed_where_nobody_is_asked(
+    tables: str, line: str, tmp_path: Path
+) -> None:
+    chat = '[chat]\nnamespaces = ["/demo"]\nconfirm = ["/demo"]\n'
+    done = run_cli("check-config", write(tmp_path, f"{tables}\n{chat}"))
+    assert line in done.stderr
+
+
+@pytest.mark.req("CHAT-33")
+@trio_test
+async def test_only_clients_that_are_known_send_messages_to_be_confirmed() -> None:
+    server = Server()
+    delivery = DeliveryServices(server, Configuration(), None, None)
+    services = ChatServices(server, Configuration(), None, None, delivery.deliveries)
+    with pytest.raises(ControlError, match="have said who they are"):
+        await services._confirm([ToConfirm("/demo", "chat/rooms", {"id": "m1"}, ("ann",))], [])
+
+
 async def say(client: SocketIOClient, place: str, number: str) -> Any:
     """Send a message to a room; give the acknowledgement."""
     entry = {"roomId": "r1", "msg": {"id": number, "meta": "hello"}}
@@ -114,7 +148,7 @@ async def test_a_message_is_delivered_until_it_is_acknowledged(tmp_path: Path) -
                 assert sorted(one["unconfirmed"]) == ["ann", "bob"]
 
 
-@pytest.mark.req("CHAT-24", "CHAT-30")
+@pytest.mark.req("CHAT-24", "CHAT-30", "CHAT-33")
 @trio_test
 async def test_a_namespace_that_is_made_at_run_time_has_chat(tmp_path: Path) -> None:
     config = write(
@@ -144,6 +178,7 @@ async def test_a_namespace_that_is_made_at_run_time_has_chat(tmp_path: Path) -> 
             assert scope.cancelled_caught
             for wrong, what in (
                 ({"confirm": True}, "confirm: has no effect without chat"),
+                ({"chat": True, "confirm": True, "identity": []}, "confirm: nobody can confirm"),
                 ({"rules": {"rooms": 7}}, "rules"),
                 ({"rules": {"rates": {"user": {"per_s": -1}}}}, "rules.per_s"),
             ):

@@ -89,5 +89,6 @@ class DeliveryServices:
         self.deliveries.define(definition.namespace, definition.durable)
 
     def forget(self, namespace: str) -> None:
-        """Go by the configuration again."""
+        """Go by the configuration again, and end what waits for the users of the namespace."""
         self.deliveries.define(namespace, None)
+        self.deliveries.end(namespace)

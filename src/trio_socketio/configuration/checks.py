@@ -63,6 +63,10 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
         ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
         ("identity", "tokens"), ("app", "spec"),
     ),
+    ("chat", "confirm"): (
+        ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
+        ("identity", "tokens"), ("identity", "des"), ("app", "spec"),
+    ),
     ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
     # Backends register on the control socket. Without it, forwarded events would only be refused.
@@ -126,6 +130,7 @@ def find_contradictions(
                 )
     yield from _faults_of_store(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
+    yield from _faults_of_confirmation(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
@@ -142,6 +147,20 @@ def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterat
             f"{where} is redis, but there is none: set {_named_like(where, _REDIS, '--redis')}, or "
             "leave it out"
         )
+
+
+def _faults_of_confirmation(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for each namespace whose messages nobody can confirm (CHAT-33)."""
+    identity = configuration.identity
+    if not identity.asks or configuration.app.spec is not None:  # an app may identify clients
+        return
+    for name in configuration.chat.confirm:
+        if not name.endswith("*") and not identity.asks_in(name):
+            yield (
+                f"{settings['chat', 'confirm'].where}: nobody can confirm messages in {name}, "
+                "because [identity] namespaces gives it no methods, so that nobody is asked there "
+                "who it is"
+            )
 
 
 def _faults_of_rules(configuration: Configuration, settings: Settings) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Messages that are handed to confirmed delivery."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,11 +26,12 @@ class Deliveries:
         self.accepted: list[ToConfirm] = []
         self.fault: ControlError | None = None
 
-    async def confirm(self, order: ToConfirm) -> None:
+    async def confirm(self, orders: Sequence[ToConfirm], ids: list[str]) -> None:
         await trio.sleep(0.01)
         if self.fault is not None:
             raise self.fault
-        self.accepted.append(order)
+        self.accepted += orders
+        ids.extend(order.message["id"] for order in orders)
 
 
 async def read_ack(client: SocketIOClient) -> Any:

@@ -201,6 +201,29 @@ async def test_what_does_not_fit_is_refused(
         assert "max_open" in found.what
 
 
+@pytest.mark.req("DELIV-29")
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_users_leave_a_part_to_the_backend(
+    kind: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    bounds = BOUNDS._replace(open=8)
+    async with open_store(kind, tmp_path, redis_server, bounds) as store:
+        await store.take(1000.0)
+        large = b"[%b]" % (b"1" * (BOUNDS.size - BOUNDS.size // 4))
+        found = await store.add(new_record("large", ("ann",), large, "eve"), 1000.0)
+        assert isinstance(found, Full)
+        assert await store.add(new_record("large", ("ann",), large), 1000.0) is None
+        await store.end([Key("/chat", "large")], 1000.0)
+        for number in range(6):
+            one = new_record(str(number), ("ann",), b"[]", f"user{number}")
+            assert await store.add(one, 1000.0) is None
+        found = await store.add(new_record("late", ("ann",), b"[]", "eve"), 1000.0)
+        assert isinstance(found, Full)
+        for number in range(6, 8):
+            assert await store.add(new_record(str(number), ("ann",), b"[]"), 1000.0) is None
+
+
 @pytest.mark.req("DELIV-05")
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test

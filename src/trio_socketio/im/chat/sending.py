@@ -253,23 +253,25 @@ class ConfirmedSender:
         event, answers = self._event, self._desk.answers
         ids: list[str] = []
         try:
-            for parcels in _by_id(self._read(self._desk, socket, event, arguments)):
-                message = parcels[0][0]
-                order = ToConfirm(
+            messages = [
+                ToConfirm(
                     socket.namespace.name,
                     event,
-                    message,
+                    parcels[0][0],
                     users=tuple(user for _, _, user in parcels if user is not None),
                     rooms=tuple(room for _, room, user in parcels if room and user is None),
                     sender=socket._user,
                 )
-                try:
-                    await self._confirm(order)
-                except ControlError as error:
-                    reason = REJECTED if error.code in _FAULTS_OF_CLIENTS else NOT_ACCEPTED
-                    told = f"the message {message['id']!r} was not accepted: {error.message}"
-                    raise Refused(reason, told) from None
-                ids.append(message["id"])
+                for parcels in _by_id(self._read(self._desk, socket, event, arguments))
+            ]
+            try:
+                await self._confirm(messages, ids)
+            except ControlError as error:
+                reason = REJECTED if error.code in _FAULTS_OF_CLIENTS else NOT_ACCEPTED
+                told = f"not accepted: {error.message}"
+                if len(messages) == 1:
+                    told = f"the message {messages[0].message['id']!r} was {told}"
+                raise Refused(reason, told) from None
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         return answers.accept(event, ids=ids)

@@ -64,7 +64,7 @@ class RedisDeliveries:
         self._scripts = {name: redis.script(_load(name)) for name in _SCRIPTS}
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
-        head, bounds = record.head, self._bounds
+        head, bounds = record.head, self._bounds.of_sender(record.head.sender)
         about = (_name(head.key), encode_json(head), encode_json(record.users), record.args)
         numbers = (record.size, len(record.users), self._node, bounds.open, bounds.size)
         status, *found = await self._run("add", *about, *numbers, _ms(head.expires_at))

@@ -65,7 +65,7 @@ class SqliteDeliveries:
         database.add_schema(*_SCHEMA)
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
-        head, bounds = record.head, self._bounds
+        head, bounds = record.head, self._bounds.of_sender(record.head.sender)
         key = head.key
         row = (*key, encode_json(head), encode_json(record.users), record.args, record.size)
 

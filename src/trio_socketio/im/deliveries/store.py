@@ -64,6 +64,16 @@ class Bounds(NamedTuple):
     reports: int
     keep_s: float
 
+    def of_sender(self, sender: str | None) -> "Bounds":
+        """Return what is kept for a sender: a quarter is for the backend alone (DELIV-29).
+
+        Args:
+            sender: the user; None means the backend.
+        """
+        if sender is None:
+            return self
+        return self._replace(open=self.open - self.open // 4, size=self.size - self.size // 4)
+
 
 class DeliveryStore(Protocol):
     """Keeps deliveries until they have ended, and reports of them for a while after that.
