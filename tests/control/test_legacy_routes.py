@@ -35,10 +35,15 @@ class Definitions:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._rules: dict[str, dict[str, Any]] = {}
+        self.identity: dict[str, list[str] | None] = {}
 
     @rpc("namespaces.create")
     def create(
-        self, namespace: str, chat: bool = False, rules: dict[str, Any] | None = None
+        self,
+        namespace: str,
+        chat: bool = False,
+        rules: dict[str, Any] | None = None,
+        identity: list[str] | None = None,
     ) -> dict[str, Any]:
         """Make a namespace."""
         name = namespace if namespace.startswith("/") else f"/{namespace}"
@@ -47,6 +52,7 @@ class Definitions:
         assert chat
         self._server.of(name)
         self._rules[name] = rules or {}
+        self.identity[name] = identity
         return {"done": 0}
 
     @rpc("namespaces.remove")
@@ -79,8 +85,9 @@ class Definitions:
 class Caller:
     """Sends requests."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, definitions: Definitions) -> None:
         self._http = http
+        self.definitions = definitions
 
     async def ask(
         self, method: str, path: str, kind: str = "", body: bytes = b"", secret: str = SECRET
@@ -119,7 +126,8 @@ async def routed(
         dispatcher = where.service._dispatcher
         for method in ("create", "list", "remove"):
             dispatcher.methods.pop(f"namespaces.{method}")
-        dispatcher.add(Definitions(where.server))
+        definitions = Definitions(where.server)
+        dispatcher.add(definitions)
         routes = Routes(destroy_upgrade=True)
         routes.add_tree("/api/", where.service.receive_legacy)
         connections = open_http_connections(
@@ -134,7 +142,7 @@ async def routed(
             where.runtime.listening(connections, TcpEndpoint(port=0)) as addresses,
         ):
             http = HttpClient(addresses[0][1])
-            yield where, Caller(http)
+            yield where, Caller(http, definitions)
             await http.aclose()
 
 
@@ -145,11 +153,14 @@ async def test_namespaces_are_made_shown_and_removed(tmp_path: Path) -> None:
         body = json.dumps({"nspName": "demo", "evts": ["bid", "chat/users"]}).encode()
         assert await caller.data("POST", "/api/nsps/gen", JSON, body) is None
         assert "/demo" in where.server.namespaces
-        for form in (b"nspName=/room%201&evts=a&evts=b", b"nspName=plain&evts[]=a"):
+        for form in (b"nspName=/room%201&evts=a&evts=b", b"nspName=plain&evts[]=a&identity=des"):
             await caller.data("POST", "/api/nsps/gen", f"{FORM}; charset=utf-8", form)
-        one = b'{"nspName":"/one","evts":"a"}'
+        one = b'{"nspName":"/one","evts":"a","identity":["jwt","des"]}'
         await caller.data("POST", "/api/nsps/gen", JSON, one)
         await caller.data("POST", "/api/nsps/gen", JSON, b'{"nspName":"none"}')
+        given = caller.definitions.identity
+        assert (given["/demo"], given["/one"]) == (None, ["jwt", "des"])
+        assert given["/plain"] == ["des"]
         where.server.of("/of-the-app")
         assert await caller.data("GET", "/api/nsps/all") == [
             {"name": "demo", "listenEvts": ["bid", "chat/users"]},

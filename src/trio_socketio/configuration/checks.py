@@ -275,6 +275,11 @@ def find_idle(
         given = (one for place, one in settings.items() if place[:2] == ("identity", "des"))
         for setting in islice(given, 1):
             yield f"{setting.origin}: [identity] des {DES_IS_WEAK}"  # LEG-01
+            if not any("des" in one.methods for one in configuration.identity.namespaces):
+                yield (
+                    f"{setting.origin}: [identity] namespaces names des nowhere, so only "
+                    "namespaces that are made at run time can take its tokens"  # LEG-12
+                )
     has_logic = (
         configuration.app.spec is not None
         or configuration.chat.namespaces

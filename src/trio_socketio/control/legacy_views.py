@@ -44,10 +44,13 @@ class GenRequest(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         nspName: the name of the namespace; a leading slash may be left out.
         evts: an event, or several, that its clients may send besides EVENTS.
+        identity: a method that identifies its clients, or several; if there are none, those that
+            [identity] gives it. The original has no such field.
     """
 
     nspName: str
     evts: str | list[str] = []
+    identity: str | list[str] = []
 
 
 _decode_gen = msgspec.json.Decoder(GenRequest).decode
@@ -111,10 +114,17 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
     """Make a namespace that has the chat events, and its own (LEG-10)."""
     asked = _read_gen(content_type, body)
     events = [asked.evts] if isinstance(asked.evts, str) else asked.evts
+    methods = [asked.identity] if isinstance(asked.identity, str) else asked.identity
     if not asked.nspName:
         raise invalid("nspName", "could not be empty")
     allowed = [*dict.fromkeys((*events, *EVENTS))]
-    await call("namespaces.create", namespace=asked.nspName, chat=True, rules={"events": allowed})
+    await call(
+        "namespaces.create",
+        namespace=asked.nspName,
+        chat=True,
+        rules={"events": allowed},
+        identity=methods or None,  # LEG-12: without it, DES tokens are not taken
+    )
 
 
 async def list_namespaces(call: Calls, after: str | None) -> Any:
@@ -272,7 +282,8 @@ def _read_gen(content_type: str, body: bytes) -> GenRequest:
             fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_SHOWN)
             names = fields.get("nspName", [""])
             events = fields.get("evts", []) + fields.get("evts[]", [])
-            return GenRequest(nspName=names[-1], evts=events)
+            methods = fields.get("identity", []) + fields.get("identity[]", [])
+            return GenRequest(nspName=names[-1], evts=events, identity=methods)
         if kind == "application/json":
             return _decode_gen(body)
     except (ValueError, RecursionError) as error:  # those of msgspec and of UTF-8 are ValueErrors

@@ -213,10 +213,11 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
         tokens: tokens of users, for development.
         jwt: how JWTs are verified; None means that there are none.
         des: how weak tokens of the original contract are decrypted, for its old clients; None means
-            that there are none.
+            that there are none. Only a namespace whose methods name des takes them.
         backend: whether backends on the control socket are asked.
         webhook: a URL that is asked instead of a backend; None if there is none.
-        namespaces: what holds for single namespaces. All others ask for identity, by all methods.
+        namespaces: what holds for single namespaces. All others ask for identity, by all
+            methods but des.
         by_event: whether clients without a token in their CONNECT may send it as the event auth.
         auth_timeout_s: how long such a client may take until it has been identified. A client whose
             CONNECT was refused is hung up on after the same time, unless it is identified by then.
