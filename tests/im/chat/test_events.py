@@ -477,6 +477,28 @@ async def test_wrong_shapes_are_refused_with_a_reason(
 
 
 @pytest.mark.req("CHAT-06")
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"n": 2**70},  # which MessagePack has no room for, so other nodes would not get it
+        {"files": [b"x"] * 11},  # more than official clients accept
+    ],
+)
+@trio_test
+async def test_a_message_that_cannot_be_sent_keeps_the_others_back(meta: dict[str, Any]) -> None:
+    scene = Scene()
+    sender, other = scene.member("ann"), scene.member("bob")
+    entries = [
+        {"roomId": "r1", "msg": message(id="first")},
+        {"roomId": "r1", "msg": message(id="second", meta=meta)},
+    ]
+    answer = ask(sender, "chat/rooms", entries)
+    assert (answer["errcode"], answer["ids"]) == (2, [])
+    assert answer["errmsg"].startswith("chat/rooms: [1]: a message cannot be sent: ")
+    assert events_of(other) == []
+
+
+@pytest.mark.req("CHAT-06")
 @trio_test
 async def test_fifty_entries_are_sent() -> None:
     socket = Scene().member()
