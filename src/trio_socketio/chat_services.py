@@ -59,6 +59,7 @@ class ChatServices:
             confirm=self._confirm,
         )
         self._deliveries = deliveries
+        self._identity = configuration.identity
 
     async def _confirm(self, message: ToConfirm) -> None:
         """Have a message of a client delivered with confirmation (CHAT-21, CHAT-31)."""
@@ -89,6 +90,7 @@ class ChatServices:
     def apply(self, configuration: "Configuration") -> None:
         """Go by other options from now on."""
         self.rules.apply(configuration.rules)
+        self._identity = configuration.identity
 
     # -- the definitions of namespaces that are made at run time
 
@@ -98,12 +100,24 @@ class ChatServices:
         Raises:
             OptionError: it says why.
         """
-        _read_rules(definition)
+        rules = _read_rules(definition)
+        if rules is not None and rules.claim is not None:
+            methods = definition.identity
+            if methods is None:
+                methods = self._identity.methods_in(definition.namespace)
+            fault = self._identity.fault_of_claim(rules.claim, methods)
+            if fault:  # RULE-11
+                raise OptionError("rules.claim", f"is {rules.claim}, {fault}")
         if definition.confirm and not definition.chat:
             raise OptionError("confirm", "has no effect without chat")
 
     def define(self, definition: "NamespaceDefinition") -> None:
-        """Go by a definition from now on."""
+        """Go by a definition from now on.
+
+        Raises:
+            OptionError: this server cannot, as another one could.
+        """
+        self.check(definition)
         name = definition.namespace
         self.rules.define(name, _read_rules(definition))
         if definition.chat:

@@ -1,5 +1,6 @@
 """The options of identity: who may enter, and how that is found out."""
 
+from collections.abc import Collection
 from typing import Final, Literal, get_args
 
 from trio_socketio.errors import OptionError, RemoteProtocolError
@@ -283,6 +284,28 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
     def asks(self) -> bool:
         """Whether any namespace may ask for identity."""
         return bool(self.methods)
+
+    def methods_in(self, namespace: str) -> tuple[str, ...]:
+        """Return the methods that are asked in a namespace, or in all whose name fits a pattern."""
+        named = {one.name: one.methods for one in self.namespaces}
+        others = tuple(method for method in self.methods if method != "des")  # LEG-12
+        return ByNamespace(named, others).find(namespace)
+
+    def fault_of_claim(self, claim: str, methods: Collection[str]) -> str:
+        """Say why clients that are identified by these methods cannot have a claim (RULE-11).
+
+        Returns:
+            An empty text if they can.
+        """
+        if "jwt" in methods:
+            is_kept = self.jwt is not None and claim in self.jwt.claims
+            return "" if is_kept else "which [identity] jwt.claims does not name: add it there"
+        if "backend" in methods or "webhook" in methods:
+            return ""
+        return (
+            "but no client there has any: have [identity] jwt, backend or webhook identify them, "
+            "or leave out the claim"
+        )
 
     def asks_in(self, namespace: str) -> bool:
         """Whether a namespace asks for identity."""
