@@ -22,6 +22,8 @@ from tests.socketio.in_process import session_of
 from trio.testing import trio_test
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio.im.rules.options import Rate, RulesOptions
+from trio_socketio.im.rules.service import Rules as RulesService
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -57,6 +59,29 @@ async def test_the_handlers_of_the_app_win() -> None:
     socket = scene.enter()
     assert ask(socket, "join", {"rooms": [{"roomId": "r"}]}) == "of the app"
     assert ask(socket, "chat/broadcast", {"msg": message()})["errcode"] == 0
+
+
+@pytest.mark.req("CHAT-02")
+@pytest.mark.parametrize("is_guarded", [False, True])
+@trio_test
+async def test_the_handlers_that_the_app_registers_later_win(is_guarded: bool) -> None:
+    scene = Scene(namespaces=("/room-*",))
+    if is_guarded:
+        RulesService(scene.server, RulesOptions(user=Rate(per_s=1000.0)))
+    namespace = scene.server.of("/room-1")
+    socket = scene.enter(namespace="/room-1")
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]})["errcode"] == 2
+    namespace.on("leave")(lambda socket, *_: "of the app")
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]}) == "of the app"
+    with pytest.raises(LocalProtocolError, match="has a handler of 'leave' already"):
+        namespace.on("leave")(lambda socket, *_: "another")
+    scene.chat.serve("/room-1", confirm=False)  # which renews what chat has there
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]}) == "of the app"
+    parent = scene.server.of(re.compile("/family-.*"))
+    scene.chat.serve("/family-1")
+    child = scene.enter(namespace="/family-1")
+    parent.on("join")(lambda socket, *_: "of the parent")
+    assert ask(child, "join", {"rooms": [{"roomId": "x"}]}) == "of the parent"
 
 
 @pytest.mark.req("CHAT-24")
