@@ -340,6 +340,49 @@ async def test_answers_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert [one["roomId"] for one in found["rooms"]] == ["a", "b"]
 
 
+@pytest.mark.req("LEG-13")
+@pytest.mark.parametrize("searched", [3, 100])
+@trio_test
+async def test_the_pages_of_a_list_show_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searched: int
+) -> None:
+    monkeypatch.setattr("trio_socketio.control.legacy_views.MAX_SHOWN", 2)
+    monkeypatch.setattr("trio_socketio.control.legacy_views.MAX_SEARCHED", searched)
+    server = Server()
+    server.of("/n1")
+    server.of("/n2")
+    async with (
+        routed(tmp_path, server) as (where, caller),
+        where.client("/n1") as (_, ann),
+        where.client("/n1") as (_, bob),
+        where.client("/n2") as (_, carl),
+    ):
+        for room in ("a", "b,c", *(f"user:{number}" for number in range(9)), "v"):
+            server.of("/n1").sockets[ann].join(room)
+        server.of("/n2").sockets[carl].join("w")
+
+        async def pages(path: str, kind: str) -> list[Any]:
+            found: list[Any] = []
+            after = ""
+            while True:
+                answer = (await caller.ask("GET", path + after)).json()
+                assert len(answer["data"][kind]) <= 2
+                assert answer["data"]["truncated"] is (answer["next"] is not None)
+                found += answer["data"][kind]
+                if answer["next"] is None:
+                    return found
+                after = f"{'&' if '?' in path else '?'}after={quote(answer['next'], safe='')}"
+
+        rooms = await pages("/api/rooms", "rooms")
+        shown = [(one["nspName"], one["roomId"]) for one in rooms]
+        assert shown == [("/n1", "a"), ("/n1", "b,c"), ("/n1", "v"), ("/n2", "w")]
+        one = [room["roomId"] for room in await pages("/api/rooms?nspName=n1", "rooms")]
+        assert one == ["a", "b,c", "v"]
+        assert await pages("/api/sockets", "sockets") == [*sorted((ann, bob)), carl]
+        told = await caller.refused("GET", "/api/rooms?after=x")
+        assert told == (400, 2, "after: expected the value of next from the previous page")
+
+
 class TwoNodes:
     """Stands for a cluster of which one node does not answer."""
 
