@@ -152,7 +152,7 @@ export class ImClient {
         answer = await Promise.race([acknowledged, this.#lost.promise]);
       }
       this.#refusal = null; // it was about this event, or is older
-      const { errcode, errmsg } = answer?.error ?? answer ?? {};
+      const { errcode, errmsg } = answer ?? {};
       if (errcode !== 0) throw new ImError(errcode ?? -1, errmsg ?? JSON.stringify(answer));
       return answer;
     });

@@ -73,7 +73,7 @@ def test_an_old_refusal_is_not_the_reason_of_a_disconnect() -> None:
         im.sendInRoom("r1", "hi").catch(fail);
         await turn();
         receive("logic/error", told);
-        socket.sent.at(-1).at(-1)({ error: told });
+        socket.sent.at(-1).at(-1)(told);
         await turn();
         receive("disconnect", "io server disconnect");
         await im.sendInRoom("r1", "hi").catch(fail);

@@ -539,6 +539,7 @@ async def test_fifty_entries_are_sent() -> None:
 class Denied(NamedTuple):
     reason: str
     message: str
+    retry_after_s: float | None = None
 
 
 class Rules:
@@ -548,7 +549,9 @@ class Rules:
         self._name = name
 
     def _check(self, _: Socket, name: str) -> Denied | None:
-        return Denied("forbidden", f"{name!r} is not for you") if name == self._name else None
+        if name != self._name:
+            return None
+        return Denied("forbidden", f"{name!r} is not for you", 2.5 if name == "bob" else None)
 
     may_join = may_send = may_send_to_user = _check
 
@@ -558,15 +561,22 @@ class Rules:
 async def test_what_is_not_permitted_is_refused() -> None:
     scene = Scene(permits=Rules("r1"))
     socket = scene.member()
-    reply = {"errcode": 2, "errmsg": "rooms[1].roomId: 'r1' is not for you"}
+    reply = {"errcode": 2, "errmsg": "rooms[1].roomId: 'r1' is not for you", "reason": "forbidden"}
     rooms = {"rooms": [{"roomId": "q"}, {"roomId": "r1"}]}
     assert emit(socket, "join", rooms) == [["join/reply", reply]]
-    reason = "chat/rooms: 'r1' is not for you"
-    assert emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()}) == told(reason)
+    ((_, error),) = emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})
+    assert error == {
+        "errcode": 2, "errmsg": "chat/rooms: 'r1' is not for you", "reason": "forbidden",
+    }  # fmt: skip
     scene = Scene(permits=Rules("bob"))
     socket, bob = scene.member(), scene.enter("bob")
-    reason = "chat/users: [0]: 'bob' is not for you"
-    assert emit(socket, "chat/users", [{"userId": "bob", "msg": message()}]) == told(reason)
+    answer = ask(socket, "chat/users", [{"userId": "bob", "msg": message()}])
+    ((_, error),) = events_of(socket)
+    assert error == {
+        "errcode": 2, "errmsg": "chat/users: [0]: 'bob' is not for you", "reason": "forbidden",
+        "retry_after_s": 2.5,
+    }  # fmt: skip
+    assert answer == {**error, "ids": []}
     assert events_of(bob) == []
     assert emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})[0][0] == "chat/rooms"
 
