@@ -44,7 +44,7 @@ TOO_MANY_ROOMS: Final = Reason("too_many_rooms")
 UNKNOWN_USER: Final = Reason("unknown_user")
 NOT_SENT: Final = Reason("not_sent")
 UNREACHED: Final = Reason("unreached", SERVER_ERROR)
-REJECTED: Final = Reason("not_accepted")
+REJECTED: Final = Reason("rejected")
 NOT_ACCEPTED: Final = Reason("not_accepted", SERVER_ERROR)
 
 
