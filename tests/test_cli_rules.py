@@ -72,7 +72,7 @@ async def test_rules_hold_for_clients_and_are_reloaded(tmp_path: Path) -> None:
                 async with open_client(port) as again:
                     await again.connect("/chat", {"token": "a-token-for-development"})
             async with open_client(port) as again:
-                with pytest.raises(AssertionError, match="try again in 600 s"):
+                with pytest.raises(AssertionError, match="Try again in 600 s"):
                     await again.connect("/chat", {"token": "a-token-for-development"})
             metrics = (await get(admin, "/metrics")).text
             for line in (

@@ -117,7 +117,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
     events = [asked.evts] if isinstance(asked.evts, str) else asked.evts
     methods = [asked.identity] if isinstance(asked.identity, str) else asked.identity
     if not asked.nspName:
-        raise invalid("nspName", "could not be empty")
+        raise invalid("nspName", "cannot be empty")
     allowed = [*dict.fromkeys((*events, *EVENTS))]
     await call(
         "namespaces.create",

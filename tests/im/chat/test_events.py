@@ -278,7 +278,7 @@ async def test_nobody_sends_in_the_name_of_another(claimed: Any) -> None:
     sender, other = scene.member("ann"), scene.member("bob")
     entry = {"roomId": "r1", "msg": message(**{"from": claimed})}
     (error,) = emit(sender, "chat/rooms", [entry])
-    reason = "chat/rooms: [0]: msg.from: is not who you are; leave it out, the server adds it"
+    reason = "chat/rooms: [0]: msg.from: names another user; leave it out, as the server adds it"
     assert [error] == told(reason)
     assert events_of(other) == []
     assert emit(sender, "chat/rooms", {"roomId": "r1", "msg": message(**{"from": "ann"})}) == [
