@@ -88,7 +88,7 @@ class ChatServices:
         await runtime.start_service("chat", partial(self.chat.run, runtime))
 
     def apply(self, configuration: "Configuration") -> None:
-        """Go by other options from now on."""
+        """Apply other options."""
         self.rules.apply(configuration.rules)
         self._identity = configuration.identity
 
@@ -112,7 +112,7 @@ class ChatServices:
             raise OptionError("confirm", "has no effect without chat")
 
     def define(self, definition: "NamespaceDefinition") -> None:
-        """Go by a definition from now on.
+        """Apply a definition.
 
         Raises:
             OptionError: this server cannot, as another one could.
@@ -126,7 +126,7 @@ class ChatServices:
             self.chat.cease(name)
 
     def forget(self, namespace: str) -> None:
-        """Go by the configuration again."""
+        """Restore what is configured."""
         self.rules.define(namespace, None)
         self.chat.cease(namespace)
 

@@ -86,7 +86,7 @@ class Policies:
         return self.find_configured(namespace)
 
     def give(self, namespace: str, methods: Collection[str] | None) -> None:
-        """Give a namespace other methods than the configuration does; None restores those."""
+        """Give a namespace methods of its own; None restores the configured methods."""
         if methods is None:
             self._given.pop(namespace, None)
         else:

@@ -38,7 +38,8 @@ class Denied(NamedTuple):
     Args:
         reason: one of REASONS; names it in metrics.
         message: what the client is told.
-        retry_after_s: when it may be tried again, in seconds from now; None if that is no use.
+        retry_after_s: when it may be tried again, in seconds from now; None if retrying cannot
+            help.
     """
 
     reason: str
