@@ -62,6 +62,7 @@ class ChatServices:
         )
         self._identity = identity
         self._deliveries = deliveries
+        self._identity = configuration.identity
 
     async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
         """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
@@ -106,8 +107,9 @@ class ChatServices:
         await runtime.start_service("chat", partial(self.chat.run, runtime))
 
     def apply(self, configuration: "Configuration") -> None:
-        """Go by other options from now on."""
+        """Apply other options."""
         self.rules.apply(configuration.rules)
+        self._identity = configuration.identity
 
     # -- the definitions of namespaces that are made at run time
 
@@ -117,7 +119,14 @@ class ChatServices:
         Raises:
             OptionError: it says why.
         """
-        _read_rules(definition)
+        rules = _read_rules(definition)
+        if rules is not None and rules.claim is not None:
+            methods = definition.identity
+            if methods is None:
+                methods = self._identity.methods_in(definition.namespace)
+            fault = self._identity.fault_of_claim(rules.claim, methods)
+            if fault:  # RULE-11
+                raise OptionError("rules.claim", f"is {rules.claim}, {fault}")
         if definition.confirm and not definition.chat:
             raise OptionError("confirm", "has no effect without chat")
         if definition.confirm and not self._may_ask(definition):  # CHAT-33
@@ -134,7 +143,12 @@ class ChatServices:
         return self._identity is None or self._identity.is_to_ask_in(definition.namespace)
 
     def define(self, definition: "NamespaceDefinition") -> None:
-        """Go by a definition from now on."""
+        """Apply a definition.
+
+        Raises:
+            OptionError: this server cannot, as another one could.
+        """
+        self.check(definition)
         name = definition.namespace
         self.rules.define(name, _read_rules(definition))
         if definition.chat:
@@ -143,7 +157,7 @@ class ChatServices:
             self.chat.cease(name)
 
     def forget(self, namespace: str) -> None:
-        """Go by the configuration again."""
+        """Restore what is configured."""
         self.rules.define(namespace, None)
         self.chat.cease(namespace)
 

@@ -60,8 +60,8 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{("presence", name): (_REDIS,) for name in ("lease_s", "outage")},
     ("rules", "logins"): (
-        ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-        ("identity", "tokens"), ("app", "spec"),
+        ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+        ("identity", "webhook"), ("identity", "tokens"), ("app", "spec"),
     ),
     ("chat", "confirm"): (
         ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
@@ -169,18 +169,10 @@ def _faults_of_rules(configuration: Configuration, settings: Settings) -> Iterat
     for one in configuration.rules.namespaces:
         if one.claim is None:
             continue
-        where = settings["rules", "namespaces"].where
-        others = identity.backend or identity.webhook is not None
-        if identity.jwt is not None and one.claim not in identity.jwt.claims:
-            yield (
-                f"{where}: the rules of {one.name} go by the claim {one.claim}, which "
-                f"[identity] jwt.claims does not name: add it there"
-            )
-        elif identity.jwt is None and not others:
-            yield (
-                f"{where}: the rules of {one.name} go by the claim {one.claim}, but no client has "
-                "any: set [identity] jwt, backend or webhook, or leave out the claim"
-            )
+        fault = identity.fault_of_claim(one.claim, identity.methods_in(one.name))
+        if fault:
+            where = settings["rules", "namespaces"].where
+            yield f"{where}: the rules of {one.name} go by the claim {one.claim}, {fault}"
 
 
 def _faults_of_methods(configuration: Configuration, settings: Settings) -> Iterator[str]:
@@ -294,6 +286,11 @@ def find_idle(
         given = (one for place, one in settings.items() if place[:2] == ("identity", "des"))
         for setting in islice(given, 1):
             yield f"{setting.origin}: [identity] des {DES_IS_WEAK}"  # LEG-01
+            if not any("des" in one.methods for one in configuration.identity.namespaces):
+                yield (
+                    f"{setting.origin}: [identity] namespaces names des nowhere, so only "
+                    "namespaces that are made at run time can take its tokens"  # LEG-12
+                )
     has_logic = (
         configuration.app.spec is not None
         or configuration.chat.namespaces

@@ -143,7 +143,7 @@ def complete(message: Message, event: str, sender: str | None, at_ms: int) -> di
     if meta is not None and type(meta) is not str and type(meta) is not dict:
         raise Refused(MALFORMED, "msg.meta: expected text or an object")
     if claimed is not None and (sender is None or str(claimed) != sender):
-        raise Refused(SPOOFED, "msg.from: is not who you are; leave it out, the server adds it")
+        raise Refused(SPOOFED, "msg.from: names another user; leave it out, as the server adds it")
     return {
         "ver": message.ver,
         "meta": meta,

@@ -17,6 +17,10 @@ class Denial(Protocol):
     def message(self) -> str:
         """What the client is told."""
 
+    @property
+    def retry_after_s(self) -> float | None:
+        """When it may be tried again, in seconds from now; None if retrying cannot help."""
+
 
 class Permits(Protocol):
     """Says what clients may do. None means that they may."""

@@ -29,7 +29,7 @@ from trio_socketio.im.chat.sending import (
     read_to_users,
 )
 from trio_socketio.protocol.namespace_patterns import ByNamespace
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import DefaultHandler, Handler
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -198,12 +198,12 @@ class Chat:
         """
         desk = self._desk
         rooms = RoomEvents(desk)
-        handlers = [Handler(JOIN, rooms.join), Handler(LEAVE, rooms.leave)]
+        handlers = [DefaultHandler(JOIN, rooms.join), DefaultHandler(LEAVE, rooms.leave)]
         for event, read, to_others in _SENDING:
             function: Callable[..., Any]
             if confirm is not None and event in _CONFIRMED:
                 function = ConfirmedSender(desk, event, read, confirm).send
             else:
                 function = Sender(desk, event, read, to_others=to_others).send
-            handlers.append(Handler(event, function))
+            handlers.append(DefaultHandler(event, function))
         return tuple(handlers)

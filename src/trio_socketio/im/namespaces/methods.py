@@ -100,8 +100,8 @@ class DefinitionMethods:
 
         Args:
             namespace: its name; a leading slash may be left out.
-            identity: the methods that identify its clients: static, jwt, backend, webhook; with an
-                empty list nobody is asked. Null means what [identity] says of the name.
+            identity: the methods that identify its clients: static, jwt, des, backend, webhook;
+                with an empty list nobody is asked. Null means what [identity] says of the name.
             seats: the seats of its users; null means what [presence] says of the name.
             rules: what its clients may do; null means what [rules] says of the name.
             chat: whether it has the chat events.
