@@ -62,7 +62,7 @@ class ChatServices:
         )
         self._identity = identity
         self._deliveries = deliveries
-        self._identity = configuration.identity
+        self._asking = configuration.identity
 
     async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
         """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
@@ -109,7 +109,7 @@ class ChatServices:
     def apply(self, configuration: "Configuration") -> None:
         """Apply other options."""
         self.rules.apply(configuration.rules)
-        self._identity = configuration.identity
+        self._asking = configuration.identity
 
     # -- the definitions of namespaces that are made at run time
 
@@ -123,8 +123,8 @@ class ChatServices:
         if rules is not None and rules.claim is not None:
             methods = definition.identity
             if methods is None:
-                methods = self._identity.methods_in(definition.namespace)
-            fault = self._identity.fault_of_claim(rules.claim, methods)
+                methods = self._asking.methods_in(definition.namespace)
+            fault = self._asking.fault_of_claim(rules.claim, methods)
             if fault:  # RULE-11
                 raise OptionError("rules.claim", f"is {rules.claim}, {fault}")
         if definition.confirm and not definition.chat:

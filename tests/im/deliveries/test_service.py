@@ -644,6 +644,28 @@ async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockCl
 
 @pytest.mark.req("DELIV-28")
 @trio_test
+async def test_what_was_lost_does_not_outlive_its_namespace_either(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        store.is_shared = True
+        await here.deliver("ann", expires_s=600.0)
+        await trio.sleep(0.5)
+        store.lose()
+        store.is_full = True
+        await trio.sleep(5)
+        here.deliveries.end(CHAT)
+        store.is_full = False
+        await trio.sleep(10)
+        ann = here.come("ann")
+        await trio.sleep(10)
+        assert (ann.take(), here.deliveries.statistics().attended) == ([], 0)
+        assert f"{CHAT} was removed" in caplog.text
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
 async def test_nothing_that_waits_outlives_its_namespace(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -146,6 +146,10 @@ class Keeping:
         self._losses[its_store].note(answer)
         self._ledgers[its_store].note(answer)
 
+    def forget_lost(self, namespace: str) -> int:
+        """Keep nothing of a namespace again that a store has lost; return how much it was."""
+        return sum(one.forget(namespace) for one in self._losses.values())
+
     def end(self, one: Attended) -> None:
         """Queue the end of a delivery for writing."""
         self._ledgers[one.store].end(one.record.head.key)

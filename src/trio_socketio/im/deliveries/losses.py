@@ -53,6 +53,14 @@ class Losses:
         """Keep deliveries again when `restore` is called."""
         self._lost.update((one.record.head.key, one) for one in lost)
 
+    def forget(self, namespace: str) -> int:
+        """Keep nothing of a namespace again, as it was removed; return how many entries it had."""
+        gone = [key for key in self._lost if key.namespace == namespace]
+        for key in gone:
+            self._counts.end(self._lost.pop(key))
+            self._tried.discard(key)
+        return len(gone)
+
     def note(self, answer: Answer) -> None:
         """Note a confirmation, with which its delivery is kept again."""
         lost = self._lost.get(answer.key)
@@ -76,7 +84,7 @@ class Losses:
             self._lost[key] = one  # if it fails, the others have their turn before it
             if key not in self._coordinator and not await self._restore(one):
                 return
-            del self._lost[key]
+            self._lost.pop(key, None)
             self._tried.discard(key)
 
     async def _restore(self, one: Attended) -> bool:

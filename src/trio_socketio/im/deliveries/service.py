@@ -114,11 +114,12 @@ class Deliveries(Observer):
         for one in ended:
             self._keeping.end(one)
             self._counts.end(one)
-        if ended:
+        count = len(ended) + self._keeping.forget_lost(namespace)
+        if count:
             log.warning(
                 "%s was removed, so the messages that waited there for users have expired: %d",
                 namespace,
-                len(ended),
+                count,
             )
 
     async def start(self, order: Order) -> Accepted:
