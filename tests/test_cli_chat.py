@@ -1,6 +1,8 @@
 """``[chat]`` of the configuration file: what it starts, refuses and warns of, and its metrics."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +14,14 @@ from tests.cli_process import run_cli, serving
 from tests.interop.server_process import free_port
 from tests.test_cli_services import get
 from tests.wire import SocketIOClient, open_client
+from trio_socketio import Server
+from trio_socketio.chat_services import ChatServices
+from trio_socketio.configuration.tables import Configuration
 from trio_socketio.control import open_control
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.errors import ControlError
+from trio_socketio.im.chat import ToConfirm
+from trio_socketio.storage.opening import FILE
 
 TOKENS: Final = """[identity]
 tokens = [{ user = "ann", token = "token-of-ann" }, { user = "bob", token = "token-of-bob" }]
@@ -64,6 +72,35 @@ def test_what_is_told_of_the_table(table: str, code: int, line: str, tmp_path: P
     assert line in done.stderr
 
 
+NOBODY = 'namespaces = [{ name = "/demo", methods = [] }]'
+
+
+@pytest.mark.req("CHAT-33")
+@pytest.mark.parametrize(
+    ("tables", "line"),
+    [
+        (TOKENS + NOBODY, "nobody can confirm messages in /demo"),
+        ("", "[chat] confirm has no effect"),
+    ],
+)
+def test_messages_are_not_confirmed_where_nobody_is_asked(
+    tables: str, line: str, tmp_path: Path
+) -> None:
+    chat = '[chat]\nnamespaces = ["/demo"]\nconfirm = ["/demo"]\n'
+    done = run_cli("check-config", write(tmp_path, f"{tables}\n{chat}"))
+    assert line in done.stderr
+
+
+@pytest.mark.req("CHAT-33")
+@trio_test
+async def test_only_clients_that_are_known_send_messages_to_be_confirmed() -> None:
+    server = Server()
+    delivery = DeliveryServices(server, Configuration(), None, None)
+    services = ChatServices(server, Configuration(), None, None, delivery.deliveries)
+    with pytest.raises(ControlError, match="have said who they are"):
+        await services._confirm([ToConfirm("/demo", "chat/rooms", {"id": "m1"}, ("ann",))], [])
+
+
 async def say(client: SocketIOClient, place: str, number: str) -> Any:
     """Send a message to a room; give the acknowledgement."""
     entry = {"roomId": "r1", "msg": {"id": number, "meta": "hello"}}
@@ -111,7 +148,7 @@ async def test_a_message_is_delivered_until_it_is_acknowledged(tmp_path: Path) -
                 assert sorted(one["unconfirmed"]) == ["ann", "bob"]
 
 
-@pytest.mark.req("CHAT-24", "CHAT-30")
+@pytest.mark.req("CHAT-24", "CHAT-30", "CHAT-33")
 @trio_test
 async def test_a_namespace_that_is_made_at_run_time_has_chat(tmp_path: Path) -> None:
     config = write(
@@ -141,8 +178,52 @@ async def test_a_namespace_that_is_made_at_run_time_has_chat(tmp_path: Path) -> 
             assert scope.cancelled_caught
             for wrong, what in (
                 ({"confirm": True}, "confirm: has no effect without chat"),
+                ({"chat": True, "confirm": True, "identity": []}, "confirm: nobody can confirm"),
                 ({"rules": {"rooms": 7}}, "rules"),
                 ({"rules": {"rates": {"user": {"per_s": -1}}}}, "rules.per_s"),
             ):
                 with pytest.raises(ControlError, match=what):
                     await control.call("namespaces.create", {"namespace": "/x", **wrong})
+
+
+@pytest.mark.req("NSP-04", "CHAT-30")
+@trio_test
+async def test_what_a_definition_leaves_out_of_confirmation_is_as_configured(
+    tmp_path: Path,
+) -> None:
+    """With an app, as otherwise the configuration makes these namespaces itself."""
+    app = tmp_path / "app.py"
+    app.write_text("from trio_socketio import Server\n\nserver = Server()\n")
+    config = write(
+        tmp_path,
+        f'{TOKENS}[state]\nfolder = "{tmp_path}/state"\n'
+        '[chat]\nnamespaces = ["/shop-*"]\nconfirm = ["/shop-*"]\n'
+        '[deliveries]\ndurable = ["/shop-*"]\n'
+        f'[control]\nlisten = ["unix:{tmp_path}/control"]\n',
+    )
+    cases: list[tuple[dict[str, bool], list[str]]] = [
+        ({}, ["m1"]),
+        ({"confirm": False}, []),
+        ({"durable": False}, ["m1"]),
+    ]
+    async with serving("--config", config, "--app", str(app)) as program:
+        port = await program.wait_port()
+        async with (
+            open_control(f"unix:{tmp_path}/control") as control,
+            open_client(port) as client,
+        ):
+            for number, (given, confirmed) in enumerate(cases):
+                name = f"/shop-{number}"
+                await control.call("namespaces.create", {"namespace": name, "chat": True, **given})
+                await client.connect(name, {"token": "token-of-ann"})
+                await client.emit("join", {"rooms": [{"roomId": "r1"}]}, namespace=name)
+                assert (await client.receive_event(name))[1]["errcode"] == 0
+                entry = {"roomId": "r1", "msg": {"id": "m1", "meta": "hello"}}
+                await client.emit("chat/rooms", [entry], namespace=name, ack_id=3)
+                got = [(await client.receive())[0] for _ in range(2)]
+                assert any(text.startswith(f"3{name},3") for text in got)
+                found = await control.call("deliveries.list", {"namespace": name})
+                assert [one["id"] for one in found["deliveries"]] == confirmed, given
+            with closing(sqlite3.connect(tmp_path / "state" / FILE)) as disk:
+                durable = [name for (name,) in disk.execute("SELECT namespace FROM deliveries")]
+            assert durable == ["/shop-0"]

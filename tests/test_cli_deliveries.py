@@ -64,6 +64,32 @@ listen = "127.0.0.1:{admin}"
     assert (tmp_path / "state").is_dir()
 
 
+@pytest.mark.req("DELIV-07")
+@trio_test
+async def test_what_waits_comes_after_the_answer_to_auth(tmp_path: Path) -> None:
+    socket = f"unix:{tmp_path}/run/c.sock"
+    conf = tmp_path / "conf.toml"
+    conf.write_text(f"""
+[identity]
+tokens = [{{ user = "ann", token = "token-of-ann" }}]
+namespaces = [{{ name = "/chat", methods = ["static"] }}]
+[control]
+listen = ["{socket}"]
+""")
+    async with serving("--config", str(conf), limit_s=40) as server:
+        port = await server.wait_port()
+        words = ("deliver", "namespace=/chat", "event=news", 'args=[{"id":"m1"}]', 'users=["ann"]')
+        done = await trio.to_thread.run_sync(run_cli, "ctl", "--control", socket, *words)
+        assert done.returncode == 0, done.stderr
+        async with open_client(port) as ann:
+            await ann.connect("/chat")
+            await ann.send('2/chat,["auth",{"token":"token-of-ann"}]')
+            answer, news = [(await ann.receive())[0] for _ in range(2)]
+            assert '"auth/reply"' in answer
+            assert news.endswith('["news",{"id":"m1"}]')
+        assert await server.end() == 0
+
+
 @pytest.mark.req("DELIV-18")
 def test_messages_that_have_to_last_need_a_place(tmp_path: Path) -> None:
     conf = tmp_path / "conf.toml"

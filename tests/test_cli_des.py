@@ -82,6 +82,7 @@ def test_check_config_warns_and_shows_no_key(tmp_path: Path) -> None:
     ended = run_cli("check-config", str(conf))
     assert ended.returncode == 0
     assert f"warning: {conf}: [identity] des {DES_IS_WEAK}" in ended.stderr
+    assert f"{conf}: [identity] namespaces names des nowhere" in ended.stderr
     assert KEY not in ended.stdout + ended.stderr
     assert IV not in ended.stdout + ended.stderr
     assert 'key = "********"' in ended.stdout

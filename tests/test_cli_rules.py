@@ -72,7 +72,7 @@ async def test_rules_hold_for_clients_and_are_reloaded(tmp_path: Path) -> None:
                 async with open_client(port) as again:
                     await again.connect("/chat", {"token": "a-token-for-development"})
             async with open_client(port) as again:
-                with pytest.raises(AssertionError, match="try again in 600 s"):
+                with pytest.raises(AssertionError, match="Try again in 600 s"):
                     await again.connect("/chat", {"token": "a-token-for-development"})
             metrics = (await get(admin, "/metrics")).text
             for line in (
@@ -127,9 +127,31 @@ def test_a_claim_that_no_client_can_have_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "conf.toml").write_text(rules)
     ended = run_cli("check-config", str(tmp_path / "conf.toml"))
     assert ended.returncode == 2
-    assert (
-        "go by the claim im, but no client has any: set [identity] jwt, backend or" in ended.stderr
+    assert "go by the claim im, but no client there has any: have [identity] jwt, backend or" in (
+        ended.stderr
     )
+
+
+@pytest.mark.req("RULE-11")
+@pytest.mark.parametrize(
+    ("methods", "claims", "is_fine"),
+    [("webhook", '["other"]', True), ("jwt", '["im"]', True), ("static", '["im"]', False)],
+)
+def test_only_the_methods_of_a_namespace_matter_for_its_claim(
+    tmp_path: Path, methods: str, claims: str, is_fine: bool
+) -> None:
+    rules = '[rules]\nnamespaces = [{ name = "/b", claim = "im" }]'
+    conf = write(tmp_path, rules, claims=claims)
+    (tmp_path / "webhook.key").write_bytes(SECRET)
+    webhook = f'{{ url = "https://who.example/x", secret_file = "{tmp_path}/webhook.key" }}'
+    text = conf.read_text().replace(
+        'namespaces = [{ name = "/chat", methods = ["jwt", "static"] }]',
+        f'webhook = {webhook}\nnamespaces = [{{ name = "/b", methods = ["{methods}"] }}]',
+    )
+    conf.write_text(text)
+    ended = run_cli("check-config", str(conf))
+    assert (ended.returncode == 0) is is_fine, ended.stderr
+    assert ("the rules of /b go by the claim im" in ended.stderr) is not is_fine
 
 
 def test_the_guide_shows_what_can_be_used(tmp_path: Path) -> None:
@@ -158,3 +180,10 @@ def test_logins_need_users(tmp_path: Path) -> None:
     assert (
         "[rules.logins] count has no effect without [identity] jwt" in ended.stdout + ended.stderr
     )
+    for table in (
+        'des = { key = "hunter22", iv = "hunter22" }',
+        'tokens = [{ user = "a", token = "token-of-a" }]',
+    ):
+        conf.write_text(f"[identity]\n{table}\n[rules]\nlogins = {{ count = 3, within_s = 60.0 }}")
+        ended = run_cli("check-config", str(conf))
+        assert "[rules.logins]" not in ended.stdout + ended.stderr

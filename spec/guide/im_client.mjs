@@ -37,9 +37,9 @@ export class ImClient {
   #credentials = null;
   #entered = defer(); // resolves when the server knows who we are
   #lost = defer(); // resolves when the connection is lost
-  #refusal = null; // what logic/error said last
+  #refusal = null; // what logic/error said since the last answer
   #rooms = new Set();
-  #seen = new Set(); // ids of messages that were shown
+  #listeners = new Map(); // by event: a list of { listener, heard }, the ids that it has heard
 
   /** `io` is the function of socket.io-client; options are its own, and timeoutMs. */
   constructor(io, url, namespace, { timeoutMs = 5000, ...options } = {}) {
@@ -83,11 +83,19 @@ export class ImClient {
     return this.#send("chat/users", { userId }, meta, id);
   }
 
-  /** Hear messages, each once: they are confirmed, and those that are sent again are left out. */
+  /**
+   * Hear messages, each once: a message is confirmed once all listeners of its event have returned.
+   * If one throws, the message is not confirmed, and that listener hears it again.
+   */
   on(event, listener) {
+    const own = { listener, heard: new Set() };
+    if (this.#listeners.has(event)) return void this.#listeners.get(event).push(own);
+    const all = [own];
+    this.#listeners.set(event, all);
     this.socket.on(event, (message, ...rest) => {
       const confirm = rest.find((argument) => typeof argument === "function");
-      if (!this.#isRepeated(`${event} ${message?.id}`, message?.id)) listener(readMeta(message));
+      const failures = all.map((one) => show(one, message)).filter((failure) => failure !== null);
+      if (failures.length > 0) throw failures[0].error;
       confirm?.({ errcode: 0, id: message?.id });
     });
   }
@@ -120,6 +128,7 @@ export class ImClient {
   #lose(reason) {
     const isFinal = reason === "io server disconnect" || reason === "io client disconnect";
     const { errcode, errmsg } = this.#refusal ?? { errcode: -1, errmsg: reason };
+    this.#refusal = null;
     this.#entered.reject(new ImError(errcode, errmsg));
     this.#entered = defer(); // for the next connection
     this.#lost.resolve(LOST);
@@ -142,7 +151,8 @@ export class ImClient {
         const acknowledged = new Promise((resolve) => this.socket.emit(event, payload, resolve));
         answer = await Promise.race([acknowledged, this.#lost.promise]);
       }
-      const { errcode, errmsg } = answer?.error ?? answer ?? {};
+      this.#refusal = null; // it was about this event, or is older
+      const { errcode, errmsg } = answer ?? {};
       if (errcode !== 0) throw new ImError(errcode ?? -1, errmsg ?? JSON.stringify(answer));
       return answer;
     });
@@ -158,14 +168,20 @@ export class ImClient {
     work(() => isOver).then(resolve, reject);
     return promise.finally(() => clearTimeout(timer));
   }
+}
 
-  #isRepeated(key, id) {
-    if (!id) return false;
-    if (this.#seen.has(key)) return true;
-    this.#seen.add(key);
-    if (this.#seen.size > KEPT_IDS) this.#seen.delete(this.#seen.values().next().value);
-    return false;
+/** Show a message to a listener that has not heard it. Returns null, or { error } if it throws. */
+function show({ listener, heard }, message) {
+  const id = message?.id;
+  if (id && heard.has(id)) return null;
+  try {
+    listener(readMeta(message));
+  } catch (error) {
+    return { error };
   }
+  if (id) heard.add(id);
+  if (heard.size > KEPT_IDS) heard.delete(heard.values().next().value);
+  return null;
 }
 
 const makeId = () => globalThis.crypto?.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;

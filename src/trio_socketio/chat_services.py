@@ -1,14 +1,16 @@
 """What clients may do and say, as services of the program: the rules and the chat events."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trio_socketio.codec.json_rpc_codes import Code
 from trio_socketio.control.methods import in_words_of_json
-from trio_socketio.errors import OptionError
+from trio_socketio.errors import ControlError, OptionError
 from trio_socketio.im.chat import Chat, ToConfirm
-from trio_socketio.im.deliveries.order import Order
+from trio_socketio.im.deliveries.order import Accepted, Order
 from trio_socketio.im.rules.options import NamespaceRules
 from trio_socketio.im.rules.service import Rules
 
@@ -58,20 +60,38 @@ class ChatServices:
             permits=self.rules,
             confirm=self._confirm,
         )
+        self._identity = identity
         self._deliveries = deliveries
+        self._asking = configuration.identity
 
-    async def _confirm(self, message: ToConfirm) -> None:
-        """Have a message of a client delivered with confirmation (CHAT-21, CHAT-31)."""
-        await self._deliveries.start(
-            Order(
-                namespace=message.namespace,
-                event=message.event,
-                args=[message.message],
-                users=message.users,
-                rooms=message.rooms,
-                sender=message.sender,
+    async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
+        """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
+
+        Raises:
+            ControlError: one is not accepted.
+        """
+        if any(one.sender is None for one in messages):  # CHAT-33: the backend has no sender either
+            raise ControlError(
+                Code.FORBIDDEN,
+                "messages that have to be confirmed are accepted of clients alone that have said "
+                "who they are",
             )
-        )
+        orders = [
+            Order(
+                namespace=one.namespace,
+                event=one.event,
+                args=[one.message],
+                users=one.users,
+                rooms=one.rooms,
+                sender=one.sender,
+            )
+            for one in messages
+        ]
+        accepted: list[Accepted] = []
+        try:
+            await self._deliveries.start_all(orders, accepted)
+        finally:
+            ids.extend(one.id for one in accepted)
 
     def collectors(self) -> "Iterator[Collector]":
         """Return what collects the metrics."""
@@ -87,8 +107,9 @@ class ChatServices:
         await runtime.start_service("chat", partial(self.chat.run, runtime))
 
     def apply(self, configuration: "Configuration") -> None:
-        """Go by other options from now on."""
+        """Apply other options."""
         self.rules.apply(configuration.rules)
+        self._asking = configuration.identity
 
     # -- the definitions of namespaces that are made at run time
 
@@ -98,12 +119,36 @@ class ChatServices:
         Raises:
             OptionError: it says why.
         """
-        _read_rules(definition)
+        rules = _read_rules(definition)
+        if rules is not None and rules.claim is not None:
+            methods = definition.identity
+            if methods is None:
+                methods = self._asking.methods_in(definition.namespace)
+            fault = self._asking.fault_of_claim(rules.claim, methods)
+            if fault:  # RULE-11
+                raise OptionError("rules.claim", f"is {rules.claim}, {fault}")
         if definition.confirm and not definition.chat:
             raise OptionError("confirm", "has no effect without chat")
+        if definition.confirm and not self._may_ask(definition):  # CHAT-33
+            raise OptionError(
+                "confirm",
+                f"nobody can confirm messages in {definition.namespace}, because nobody is asked "
+                "there who it is: name methods in identity",
+            )
+
+    def _may_ask(self, definition: "NamespaceDefinition") -> bool:
+        """Whether clients may be asked who they are; without identity, an app may do that."""
+        if definition.identity is not None:
+            return len(definition.identity) > 0
+        return self._identity is None or self._identity.is_to_ask_in(definition.namespace)
 
     def define(self, definition: "NamespaceDefinition") -> None:
-        """Go by a definition from now on."""
+        """Apply a definition.
+
+        Raises:
+            OptionError: this server cannot, as another one could.
+        """
+        self.check(definition)
         name = definition.namespace
         self.rules.define(name, _read_rules(definition))
         if definition.chat:
@@ -112,7 +157,7 @@ class ChatServices:
             self.chat.cease(name)
 
     def forget(self, namespace: str) -> None:
-        """Go by the configuration again."""
+        """Restore what is configured."""
         self.rules.define(namespace, None)
         self.chat.cease(namespace)
 

@@ -82,12 +82,13 @@ class DeliveryServices:
     # -- the definitions of namespaces that are made at run time
 
     def check(self, definition: "NamespaceDefinition") -> None:
-        """Refuse nothing: that nothing outlives the program is told to who sends a message."""
+        """Accept every definition; whoever sends a message is told if nothing can keep it."""
 
     def define(self, definition: "NamespaceDefinition") -> None:
         """Go by a definition from now on."""
         self.deliveries.define(definition.namespace, definition.durable)
 
     def forget(self, namespace: str) -> None:
-        """Go by the configuration again."""
+        """Go by the configuration again, and end what waits for the users of the namespace."""
         self.deliveries.define(namespace, None)
+        self.deliveries.end(namespace)

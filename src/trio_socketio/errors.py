@@ -153,17 +153,18 @@ class RedisUnavailable(TrioSocketIOError):
 
 
 class StorageUnavailable(TrioSocketIOError):
-    """Something could not be kept on disk, or be read from it: nothing was changed.
-
-    The message says if it is not known whether it was kept, because the disk has not answered.
+    """Something could not be kept on disk, or be read from it.
 
     Args:
         reason: why, such as "the disk is full".
+        is_unsure: whether it may be kept later, because the disk has not answered. Otherwise
+            nothing was changed.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_unsure: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.is_unsure = is_unsure
 
 
 class RedisCommandError(TrioSocketIOError):

@@ -6,6 +6,7 @@ from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.identity.service import IdentityService
 from trio_socketio.im.namespaces.definition import NamespaceDefinition, SeatDefinition
 from trio_socketio.im.presence import Presence
+from trio_socketio.im.presence.named_seats import NamedSeats
 from trio_socketio.im.presence.options import check_linger
 from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.socketio.options import ServerOptions
@@ -71,6 +72,11 @@ class DefinedSeats:
         self._presence = presence
         self._options = options
 
+    @property
+    def _named(self) -> NamedSeats | None:
+        """The seats by name; None if the app gives the seats itself, or there are none."""
+        return None if self._presence is None else self._presence._named
+
     def check(self, definition: NamespaceDefinition) -> None:
         """Refuse seats that cannot be given.
 
@@ -82,7 +88,7 @@ class DefinedSeats:
             return
         if self._presence is None or self._identity is None:
             raise OptionError("seats", _NOBODY)
-        if self._presence._named is None:
+        if self._named is None:
             raise OptionError("seats", "the app gives the seats of its namespaces itself")
         methods = definition.identity
         name = definition.namespace
@@ -98,7 +104,7 @@ class DefinedSeats:
 
     def define(self, definition: NamespaceDefinition) -> None:
         self.check(definition)
-        named = None if self._presence is None else self._presence._named
+        named = self._named
         if named is None:
             return
         if definition.seats is None:
@@ -107,8 +113,13 @@ class DefinedSeats:
             named.give(definition.namespace, _read(definition.seats))
 
     def forget(self, namespace: str) -> None:
-        if self._presence is not None and self._presence._named is not None:
-            self._presence._named.take_back(namespace)
+        if self._named is not None:
+            self._named.take_back(namespace)
+
+    def replaces(self, namespace: str) -> bool:
+        """Whether a new client of a user puts out the old one."""
+        seats = None if self._named is None else self._named.find(namespace)
+        return seats is not None and seats.options.policy == "newest"
 
 
 def _read(seats: SeatDefinition) -> SeatOptions | None:

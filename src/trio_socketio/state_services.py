@@ -65,13 +65,9 @@ class StateServices:
         self, identity: "IdentityService | None", presence: "Presence | None", *others: "Part"
     ) -> None:
         """Have parts of the server go by the definitions of namespaces."""
-        self.namespaces.use_parts(
-            (
-                DefinedIdentity(identity),
-                DefinedSeats(identity, presence, self._server.options),
-                *others,
-            )
-        )
+        seats = DefinedSeats(identity, presence, self._server.options)
+        parts: tuple[Part, ...] = (DefinedIdentity(identity), seats, *others)
+        self.namespaces.use_parts(parts, seats.replaces)
 
     def collectors(self) -> "Iterator[Collector]":
         """Return what collects the metrics."""

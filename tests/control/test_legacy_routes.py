@@ -35,10 +35,15 @@ class Definitions:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._rules: dict[str, dict[str, Any]] = {}
+        self.identity: dict[str, list[str] | None] = {}
 
     @rpc("namespaces.create")
     def create(
-        self, namespace: str, chat: bool = False, rules: dict[str, Any] | None = None
+        self,
+        namespace: str,
+        chat: bool = False,
+        rules: dict[str, Any] | None = None,
+        identity: list[str] | None = None,
     ) -> dict[str, Any]:
         """Make a namespace."""
         name = namespace if namespace.startswith("/") else f"/{namespace}"
@@ -47,6 +52,7 @@ class Definitions:
         assert chat
         self._server.of(name)
         self._rules[name] = rules or {}
+        self.identity[name] = identity
         return {"done": 0}
 
     @rpc("namespaces.remove")
@@ -79,8 +85,9 @@ class Definitions:
 class Caller:
     """Sends requests."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, definitions: Definitions) -> None:
         self._http = http
+        self.definitions = definitions
 
     async def ask(
         self, method: str, path: str, kind: str = "", body: bytes = b"", secret: str = SECRET
@@ -119,7 +126,8 @@ async def routed(
         dispatcher = where.service._dispatcher
         for method in ("create", "list", "remove"):
             dispatcher.methods.pop(f"namespaces.{method}")
-        dispatcher.add(Definitions(where.server))
+        definitions = Definitions(where.server)
+        dispatcher.add(definitions)
         routes = Routes(destroy_upgrade=True)
         routes.add_tree("/api/", where.service.receive_legacy)
         connections = open_http_connections(
@@ -134,7 +142,7 @@ async def routed(
             where.runtime.listening(connections, TcpEndpoint(port=0)) as addresses,
         ):
             http = HttpClient(addresses[0][1])
-            yield where, Caller(http)
+            yield where, Caller(http, definitions)
             await http.aclose()
 
 
@@ -145,11 +153,14 @@ async def test_namespaces_are_made_shown_and_removed(tmp_path: Path) -> None:
         body = json.dumps({"nspName": "demo", "evts": ["bid", "chat/users"]}).encode()
         assert await caller.data("POST", "/api/nsps/gen", JSON, body) is None
         assert "/demo" in where.server.namespaces
-        for form in (b"nspName=/room%201&evts=a&evts=b", b"nspName=plain&evts[]=a"):
+        for form in (b"nspName=/room%201&evts=a&evts=b", b"nspName=plain&evts[]=a&identity=des"):
             await caller.data("POST", "/api/nsps/gen", f"{FORM}; charset=utf-8", form)
-        one = b'{"nspName":"/one","evts":"a"}'
+        one = b'{"nspName":"/one","evts":"a","identity":["jwt","des"]}'
         await caller.data("POST", "/api/nsps/gen", JSON, one)
         await caller.data("POST", "/api/nsps/gen", JSON, b'{"nspName":"none"}')
+        given = caller.definitions.identity
+        assert (given["/demo"], given["/one"]) == (None, ["jwt", "des"])
+        assert given["/plain"] == ["des"]
         where.server.of("/of-the-app")
         assert await caller.data("GET", "/api/nsps/all") == [
             {"name": "demo", "listenEvts": ["bid", "chat/users"]},
@@ -185,10 +196,10 @@ def test_what_clients_may_send_includes_the_events_of_the_contract() -> None:
         (JSON, b'{"nspName":7}', 400, "body: Expected `str`"),
         (JSON, b'{"nspName":"a","evts":{}}', 400, "body: Expected `str | array`"),
         (JSON, b'{"nspName":"a","evts":[7]}', 400, "body: Expected `str`"),
-        (JSON, b'{"nspName":""}', 400, "nspName: could not be empty"),
+        (JSON, b'{"nspName":""}', 400, "nspName: cannot be empty"),
         (JSON, b"[" * 2000, 400, "body: "),
         (FORM, b"\xff", 400, "body: "),
-        (FORM, b"", 400, "nspName: could not be empty"),
+        (FORM, b"", 400, "nspName: cannot be empty"),
         (FORM, b"a=1&" * 1001, 400, "body: "),
         ("text/plain", b"x", 400, "Content-Type: expected"),
         ("", b"x", 400, "Content-Type: expected"),
@@ -327,6 +338,49 @@ async def test_answers_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         found = await caller.data("GET", "/api/rooms?nspName=n1")
         assert found["truncated"] is True
         assert [one["roomId"] for one in found["rooms"]] == ["a", "b"]
+
+
+@pytest.mark.req("LEG-13")
+@pytest.mark.parametrize("searched", [3, 100])
+@trio_test
+async def test_the_pages_of_a_list_show_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searched: int
+) -> None:
+    monkeypatch.setattr("trio_socketio.control.legacy_views.MAX_SHOWN", 2)
+    monkeypatch.setattr("trio_socketio.control.legacy_views.MAX_SEARCHED", searched)
+    server = Server()
+    server.of("/n1")
+    server.of("/n2")
+    async with (
+        routed(tmp_path, server) as (where, caller),
+        where.client("/n1") as (_, ann),
+        where.client("/n1") as (_, bob),
+        where.client("/n2") as (_, carl),
+    ):
+        for room in ("a", "b,c", *(f"user:{number}" for number in range(9)), "v"):
+            server.of("/n1").sockets[ann].join(room)
+        server.of("/n2").sockets[carl].join("w")
+
+        async def pages(path: str, kind: str) -> list[Any]:
+            found: list[Any] = []
+            after = ""
+            while True:
+                answer = (await caller.ask("GET", path + after)).json()
+                assert len(answer["data"][kind]) <= 2
+                assert answer["data"]["truncated"] is (answer["next"] is not None)
+                found += answer["data"][kind]
+                if answer["next"] is None:
+                    return found
+                after = f"{'&' if '?' in path else '?'}after={quote(answer['next'], safe='')}"
+
+        rooms = await pages("/api/rooms", "rooms")
+        shown = [(one["nspName"], one["roomId"]) for one in rooms]
+        assert shown == [("/n1", "a"), ("/n1", "b,c"), ("/n1", "v"), ("/n2", "w")]
+        one = [room["roomId"] for room in await pages("/api/rooms?nspName=n1", "rooms")]
+        assert one == ["a", "b,c", "v"]
+        assert await pages("/api/sockets", "sockets") == [*sorted((ann, bob)), carl]
+        told = await caller.refused("GET", "/api/rooms?after=x")
+        assert told == (400, 2, "after: expected the value of next from the previous page")
 
 
 class TwoNodes:

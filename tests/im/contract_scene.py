@@ -53,7 +53,11 @@ credentials = true
 [identity]
 des = {{ key_file = "des.key", iv_file = "des.iv" }}
 jwt.keys = [{{ file = "jwt.key", algorithm = "HS256" }}]
-namespaces = [{{ name = "/", methods = [] }}]
+namespaces = [
+  {{ name = "/", methods = [] }},
+  {{ name = "/demo", methods = ["jwt", "des"] }},
+  {{ name = "/sure", methods = ["jwt", "des"] }},
+]
 auth_timeout_s = {auth_s}
 
 [presence]

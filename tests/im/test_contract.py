@@ -485,7 +485,8 @@ def test_namespaces_are_made_and_removed(scene: Scene) -> None:
     assert old.wait("error") == "Invalid namespace"
     old.close()
     rules = {"events": ["auth", "join", "chat/rooms"]}
-    scene.call("namespaces.create", namespace=name, chat=True, rules=rules)
+    methods = ["jwt", "des"]
+    scene.call("namespaces.create", namespace=name, chat=True, rules=rules, identity=methods)
     assert refusal(scene, "namespaces.create", namespace=name) == Code.EXISTS
     listed = scene.call("namespaces.list", limit=1000)["namespaces"]
     assert f"/{name}" in [one["namespace"] for one in listed]
@@ -517,7 +518,8 @@ def test_http_routes_of_namespaces(scene: Scene) -> None:
         assert decoded["errcode"] == (0 if status == 200 else 2)
         return status, decoded["data"]
 
-    assert ask("POST", "/api/nsps/gen", {"nspName": name, "evts": ["bid"]}) == (200, None)
+    body = {"nspName": name, "evts": ["bid"], "identity": ["jwt", "des"]}
+    assert ask("POST", "/api/nsps/gen", body) == (200, None)
     shown = {"name": name, "listenEvts": ["bid"]}
     assert ask("GET", f"/api/nsps/{name}") == (200, [shown])
     status, every = ask("GET", "/api/nsps/all")

@@ -235,6 +235,7 @@ async def test_two_nodes(tmp_path: Path, redis_server: RedisServer) -> None:
 def test_the_other_files_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "des.key").write_text(KEY)
     (tmp_path / "des.iv").write_text(IV)
+    (tmp_path / "jwt.key").write_text("0123456789abcdef0123456789abcdef")
     (tmp_path / "business.key").write_text("0123456789abcdef0123456789abcdef")
     text = block("toml", "# legacy.toml") + block("toml", "# routes.toml")  # they go together
     (tmp_path / "im.toml").write_text(f'{text}\n[admin]\nlisten = "127.0.0.1:0"\n')

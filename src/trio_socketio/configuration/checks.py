@@ -60,8 +60,12 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
     },
     **{("presence", name): (_REDIS,) for name in ("lease_s", "outage")},
     ("rules", "logins"): (
+        ("identity", "jwt"), ("identity", "des"), ("identity", "backend"),
+        ("identity", "webhook"), ("identity", "tokens"), ("app", "spec"),
+    ),
+    ("chat", "confirm"): (
         ("identity", "jwt"), ("identity", "backend"), ("identity", "webhook"),
-        ("identity", "tokens"), ("app", "spec"),
+        ("identity", "tokens"), ("identity", "des"), ("app", "spec"),
     ),
     ("presence", "linger_s"): (("recovery", "enabled"),),
     ("client_files", "folder"): (("client_files", "serve"),),
@@ -126,6 +130,7 @@ def find_contradictions(
                 )
     yield from _faults_of_store(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
+    yield from _faults_of_confirmation(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
         eio3, parser = settings["engine", "allow_eio3"], settings["sockets", "parser"]
         yield (
@@ -144,24 +149,30 @@ def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterat
         )
 
 
+def _faults_of_confirmation(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error for each namespace whose messages nobody can confirm (CHAT-33)."""
+    identity = configuration.identity
+    if not identity.asks or configuration.app.spec is not None:  # an app may identify clients
+        return
+    for name in configuration.chat.confirm:
+        if not name.endswith("*") and not identity.asks_in(name):
+            yield (
+                f"{settings['chat', 'confirm'].where}: nobody can confirm messages in {name}, "
+                "because [identity] namespaces gives it no methods, so that nobody is asked there "
+                "who it is"
+            )
+
+
 def _faults_of_rules(configuration: Configuration, settings: Settings) -> Iterator[str]:
     """Yield an error for each claim that rules go by and that no client can have (RULE-11)."""
     identity = configuration.identity
     for one in configuration.rules.namespaces:
         if one.claim is None:
             continue
-        where = settings["rules", "namespaces"].where
-        others = identity.backend or identity.webhook is not None
-        if identity.jwt is not None and one.claim not in identity.jwt.claims:
-            yield (
-                f"{where}: the rules of {one.name} go by the claim {one.claim}, which "
-                f"[identity] jwt.claims does not name: add it there"
-            )
-        elif identity.jwt is None and not others:
-            yield (
-                f"{where}: the rules of {one.name} go by the claim {one.claim}, but no client has "
-                "any: set [identity] jwt, backend or webhook, or leave out the claim"
-            )
+        fault = identity.fault_of_claim(one.claim, identity.methods_in(one.name))
+        if fault:
+            where = settings["rules", "namespaces"].where
+            yield f"{where}: the rules of {one.name} go by the claim {one.claim}, {fault}"
 
 
 def _faults_of_methods(configuration: Configuration, settings: Settings) -> Iterator[str]:
@@ -275,6 +286,11 @@ def find_idle(
         given = (one for place, one in settings.items() if place[:2] == ("identity", "des"))
         for setting in islice(given, 1):
             yield f"{setting.origin}: [identity] des {DES_IS_WEAK}"  # LEG-01
+            if not any("des" in one.methods for one in configuration.identity.namespaces):
+                yield (
+                    f"{setting.origin}: [identity] namespaces names des nowhere, so only "
+                    "namespaces that are made at run time can take its tokens"  # LEG-12
+                )
     has_logic = (
         configuration.app.spec is not None
         or configuration.chat.namespaces

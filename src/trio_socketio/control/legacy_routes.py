@@ -139,11 +139,17 @@ class LegacyRoutes:
                 return {"GET": partial(show_statics, after=query.get("after"))}
             case ["statics", "rooms"] | ["rooms"]:
                 room = query.get("roomId")
-                view = partial(show_room, room=room) if room else list_rooms
+                if room:
+                    view = partial(show_room, room=room)
+                else:
+                    view = partial(list_rooms, after=query.get("after"))
                 return {"GET": partial(view, namespace=query.get("nspName"))}
             case ["statics", "sockets"] | ["sockets"]:
                 socket = query.get("socketId")
-                view = partial(show_socket, socket=socket) if socket else list_sockets
+                if socket:
+                    view = partial(show_socket, socket=socket)
+                else:
+                    view = partial(list_sockets, after=query.get("after"))
                 return {"GET": partial(view, namespace=query.get("nspName"))}
         return {}
 

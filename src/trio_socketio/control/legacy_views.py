@@ -4,7 +4,7 @@ Each view is a function that makes its calls in the name of whoever has sent the
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -26,7 +26,8 @@ EVENTS: Final = (
 MAX_SHOWN: Final = 1000
 """The most rooms, sockets or namespaces in one answer."""
 MAX_SEARCHED: Final = 100
-"""The most namespaces that are looked at for one answer: in a cluster, each has all nodes asked."""
+"""The most namespaces or pages that are looked at for one answer: in a cluster, each has all nodes
+asked."""
 
 _ID: Final = msgspec.Raw(b"1")
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -44,10 +45,13 @@ class GenRequest(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         nspName: the name of the namespace; a leading slash may be left out.
         evts: an event, or several, that its clients may send besides EVENTS.
+        identity: a method that identifies its clients, or several; if there are none, those that
+            [identity] gives it. The original has no such field.
     """
 
     nspName: str
     evts: str | list[str] = []
+    identity: str | list[str] = []
 
 
 _decode_gen = msgspec.json.Decoder(GenRequest).decode
@@ -111,10 +115,17 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
     """Make a namespace that has the chat events, and its own (LEG-10)."""
     asked = _read_gen(content_type, body)
     events = [asked.evts] if isinstance(asked.evts, str) else asked.evts
+    methods = [asked.identity] if isinstance(asked.identity, str) else asked.identity
     if not asked.nspName:
-        raise invalid("nspName", "could not be empty")
+        raise invalid("nspName", "cannot be empty")
     allowed = [*dict.fromkeys((*events, *EVENTS))]
-    await call("namespaces.create", namespace=asked.nspName, chat=True, rules={"events": allowed})
+    await call(
+        "namespaces.create",
+        namespace=asked.nspName,
+        chat=True,
+        rules={"events": allowed},
+        identity=methods or None,  # LEG-12: without it, DES tokens are not taken
+    )
 
 
 async def list_namespaces(call: Calls, after: str | None) -> Any:
@@ -190,19 +201,14 @@ async def show_room(call: Calls, room: str, namespace: str | None) -> Any:
     return {"stat": stat, "userIds": list(users)}
 
 
-async def list_rooms(call: Calls, namespace: str | None) -> Any:
-    """Show rooms, without those of users."""
-    shown: list[dict[str, Any]] = []
-    for name in await call.searched(namespace):
-        page = await call("rooms.list", namespace=name, limit=MAX_SHOWN)
-        shown += [
-            {"nspName": name, "roomId": one["room"], "socketsCnt": one["members"]}
-            for one in page["rooms"]
-            if not one["room"].startswith(USER_ROOM_PREFIX)
-        ]
-        if page["next"] is not None or len(shown) > MAX_SHOWN:
-            return {"rooms": shown[:MAX_SHOWN], "truncated": True}
-    return {"rooms": shown, "truncated": False}
+async def list_rooms(call: Calls, namespace: str | None, after: str | None) -> Any:
+    """Show rooms, without those of users, page by page."""
+    found, following = await _list(call, _ROOMS, namespace, after)
+    shown = [
+        {"nspName": name, "roomId": one["room"], "socketsCnt": one["members"]}
+        for name, one in found
+    ]
+    return Page({"rooms": shown, "truncated": following is not None}, following)
 
 
 async def show_socket(call: Calls, socket: str, namespace: str | None) -> Any:
@@ -220,15 +226,72 @@ async def show_socket(call: Calls, socket: str, namespace: str | None) -> Any:
     raise not_found("socketId", "socket", socket)
 
 
-async def list_sockets(call: Calls, namespace: str | None) -> Any:
-    """Show the public ids of clients."""
-    shown: list[str] = []
-    for name in await call.searched(namespace):
-        page = await call("sockets.list", namespace=name, limit=MAX_SHOWN)
-        shown += [one["id"] for one in page["sockets"]]
-        if page["next"] is not None or len(shown) > MAX_SHOWN:
-            return {"sockets": shown[:MAX_SHOWN], "truncated": True}
-    return {"sockets": shown, "truncated": False}
+async def list_sockets(call: Calls, namespace: str | None, after: str | None) -> Any:
+    """Show the public ids of clients, page by page."""
+    found, following = await _list(call, _SOCKETS, namespace, after)
+    shown = [one["id"] for _, one in found]
+    return Page({"sockets": shown, "truncated": following is not None}, following)
+
+
+class _Listed(NamedTuple):
+    """What a list over several namespaces is made of.
+
+    Args:
+        method: shows it in one namespace, page by page.
+        key: of the list in its result.
+        name: of the field by which it is sorted.
+        is_shown: whether an entry is shown, by that field.
+    """
+
+    method: str
+    key: str
+    name: str
+    is_shown: Callable[[str], bool]
+
+
+_ROOMS: Final = _Listed(
+    "rooms.list", "rooms", "room", lambda room: not room.startswith(USER_ROOM_PREFIX)
+)
+_SOCKETS: Final = _Listed("sockets.list", "sockets", "id", lambda _: True)
+
+
+async def _list(
+    call: Calls, what: _Listed, namespace: str | None, after: str | None
+) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+    """Gather entries, at most MAX_SHOWN, with at most MAX_SEARCHED calls (LEG-13).
+
+    Args:
+        call: makes the calls.
+        what: what is gathered.
+        namespace: the only one that is looked at; None for all.
+        after: where an earlier page has ended; None for the first.
+    Returns:
+        The entries, each with its namespace; and where the next page begins, None if there is none.
+    """
+    # No name of a namespace has a comma in it.
+    first, comma, last = (after or ",").partition(",")
+    if not comma:
+        raise invalid("after", "expected the value of next from the previous page")
+    shown: list[tuple[str, dict[str, Any]]] = []
+    names = [name for name in await call.searched(namespace) if name >= first]
+    calls = 0
+    for name in names:
+        at = last if name == first else ""
+        following: str | None = at
+        while following is not None:
+            limit = MAX_SHOWN - len(shown)
+            page = await call(what.method, namespace=name, after=at or None, limit=limit)
+            calls += 1
+            entries, following = page[what.key], page["next"]
+            shown += [(name, one) for one in entries if what.is_shown(one[what.name])]
+            if following is not None:
+                at = following
+            elif entries:
+                at = entries[-1][what.name]
+            is_last = following is None and name == names[-1]
+            if not is_last and (len(shown) >= MAX_SHOWN or calls >= MAX_SEARCHED):
+                return shown, f"{name},{at}"
+    return shown, None
 
 
 class Page:
@@ -272,7 +335,8 @@ def _read_gen(content_type: str, body: bytes) -> GenRequest:
             fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_SHOWN)
             names = fields.get("nspName", [""])
             events = fields.get("evts", []) + fields.get("evts[]", [])
-            return GenRequest(nspName=names[-1], evts=events)
+            methods = fields.get("identity", []) + fields.get("identity[]", [])
+            return GenRequest(nspName=names[-1], evts=events, identity=methods)
         if kind == "application/json":
             return _decode_gen(body)
     except (ValueError, RecursionError) as error:  # those of msgspec and of UTF-8 are ValueErrors

@@ -50,9 +50,11 @@ class PendingAcks:
         self._waiting: dict[int, Awaited] = {}
 
     def expect(self, ack_id: int, pending: Awaited) -> None:
-        """Have pending told the answer to an event."""
+        """Have pending told the answer to an event, which may be expected already."""
+        is_new = ack_id not in self._waiting
         self._waiting[ack_id] = pending
-        self._client.ack_awaited()
+        if is_new:
+            self._client.ack_awaited()
 
     def forget(self, ack_id: int) -> None:
         """Await the answer to an event no longer."""

@@ -31,6 +31,7 @@ class Handler:
 
     Attributes:
         is_private: whether it is one of the server's own.
+        is_default: whether it gives way to a handler of the app, whenever that is registered.
         timing: holds the durations of an async handler; None before its first call.
         untimed: how many calls are not timed before the next one that is; 0 for an async handler.
     """
@@ -38,6 +39,7 @@ class Handler:
     __slots__ = ("concurrent", "function", "is_async", "name", "timing", "untimed")
 
     is_private: ClassVar[bool] = False
+    is_default: ClassVar[bool] = False
 
     def __init__(
         self, name: str | float, function: Callable[..., Any], *, concurrent: bool = False
@@ -72,6 +74,14 @@ class PrivateHandler(Handler):
     __slots__ = ()
 
     is_private = True
+
+
+class DefaultHandler(Handler):
+    """A handler that gives way to one of the app."""
+
+    __slots__ = ()
+
+    is_default = True
 
 
 class Deputy(Handler):

@@ -107,10 +107,13 @@ class Namespaces:
             self.host.workers.check_thread()
             if "," in name or not name.isprintable():
                 raise LocalProtocolError(f"a namespace cannot be called {name!r}")
-            parents = self.parents.values()
-            parent = next((parent for parent in parents if parent._matches(name)), None)
-            namespace = self._create(name, parent, None)
+            namespace = self._create(name, self.find_parent(name), None)
         return namespace
+
+    def find_parent(self, name: str) -> ParentNamespace | None:
+        """Return the first parent whose pattern fits a name that the program uses."""
+        parents = self.parents.values()
+        return next((parent for parent in parents if parent._matches(name)), None)
 
     def parent_of(self, matcher: Matcher) -> ParentNamespace:
         """Return the parent of all names that a matcher accepts, and create it if need be."""

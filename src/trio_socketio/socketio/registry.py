@@ -29,7 +29,7 @@ class Registry:
     """Handlers, steps and observers of one namespace.
 
     A program calls the methods that begin with ``add``; heirs are told with those that begin with
-    ``inherit``. What is inherited never replaces what is there.
+    ``inherit``. What is inherited never replaces what is there, unless that is a DefaultHandler.
 
     Args:
         name: of the namespace.
@@ -126,8 +126,8 @@ class Registry:
         """
         self.workers.check_thread()
         event = handler.name
-        taken = self.connection if event == CONNECTION else self.handlers.get(event)
-        if taken is not None:
+        taken = self.connection if event == CONNECTION else self._find(event)
+        if taken is not None and not taken.is_default:  # CHAT-02
             raise LocalProtocolError(f"{self.name} has a handler of {event!r} already")
         if event in _RESERVED:
             raise LocalProtocolError(f"the event name {event!r} is reserved; use 'connection'")
@@ -135,10 +135,14 @@ class Registry:
 
     def inherit_handler(self, handler: Handler) -> None:
         """Take over the handler of an event, unless there is one already."""
-        if handler.name == CONNECTION:
+        event = handler.name
+        if event == CONNECTION:
             self.connection = self.connection or handler
-        elif handler.name not in self.handlers:
-            self.handlers[handler.name] = self._put_guard(handler)
+        else:
+            there = self._find(event)
+            if there is None or (there.is_default and not handler.is_default):
+                self._guarded.pop(event, None)
+                self.handlers[event] = self._put_guard(handler)
         for heir in self._heirs:
             heir.inherit_handler(handler)
 
@@ -146,9 +150,13 @@ class Registry:
         """Take away the handler of an event; one that is not registered here is ignored."""
         self.workers.check_thread()
         event = handler.name
-        if handler is self._guarded.get(event, self.handlers.get(event)):
+        if handler is self._find(event):
             del self.handlers[event]
             self._guarded.pop(event, None)
+
+    def _find(self, event: str | float) -> Handler | None:
+        """Return the handler of an event as it was registered."""
+        return self._guarded.get(event, self.handlers.get(event))
 
     def guard(self, make: Guard | None) -> None:
         """Replace every handler that events of clients reach, present and later ones (RULE-01).

@@ -123,8 +123,8 @@ class Database:
                 others. It may be run a second time if the first run was rolled back, so it changes
                 nothing but the file. If it raises, its own changes are undone (STATE-05).
         Raises:
-            StorageUnavailable: nothing was changed; or the disk does not answer, which the reason
-                says, and the change may be made later.
+            StorageUnavailable: nothing was changed; or, as `is_unsure` says, the disk does not
+                answer, and the change may be made later.
         """
         return await self._call(function, writes=True)
 
@@ -154,7 +154,9 @@ class Database:
             call.attended = call.done.is_set()
         if not call.done.is_set():  # STATE-09
             known = "; it may be written later" if writes else ""
-            raise StorageUnavailable(f"the disk did not answer within {ANSWER_S:g} s{known}")
+            raise StorageUnavailable(
+                f"the disk did not answer within {ANSWER_S:g} s{known}", is_unsure=writes
+            )
         if call.error is not None:
             raise call.error
         return cast("T", call.result)

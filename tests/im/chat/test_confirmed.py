@@ -1,6 +1,7 @@
 """Messages that are handed to confirmed delivery."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,11 +26,12 @@ class Deliveries:
         self.accepted: list[ToConfirm] = []
         self.fault: ControlError | None = None
 
-    async def confirm(self, order: ToConfirm) -> None:
+    async def confirm(self, orders: Sequence[ToConfirm], ids: list[str]) -> None:
         await trio.sleep(0.01)
         if self.fault is not None:
             raise self.fault
-        self.accepted.append(order)
+        self.accepted += orders
+        ids.extend(order.message["id"] for order in orders)
 
 
 async def read_ack(client: SocketIOClient) -> Any:
@@ -48,7 +50,7 @@ async def test_messages_to_users_and_rooms_are_handed_over() -> None:
     server = Server()
     server.of(DEMO)
     options = ChatOptions(namespaces=(DEMO,), confirm=(DEMO,))
-    Chat(server, options, confirm=deliveries.confirm, clock=lambda: AT_MS / 1000)
+    chat = Chat(server, options, confirm=deliveries.confirm, clock=lambda: AT_MS / 1000)
     async with identified(server, tokens=STATIC) as here, here.client() as client:
         await client.connect(DEMO, {"token": ANN})
         await client.emit("join", {"rooms": [{"roomId": "r1"}]}, namespace=DEMO)
@@ -88,6 +90,9 @@ async def test_messages_to_users_and_rooms_are_handed_over() -> None:
             reason = f"chat/users: the message 'm1' was not accepted: {fault.message}"
             assert [await client.receive_event(DEMO)] == told(reason, errcode)
         assert len(deliveries.accepted) == 3
+        results = chat.statistics().events
+        for label in ("not_accepted", "rejected"):  # by the server's fault, and by the client's
+            assert results["chat/users", label] == 1
 
 
 @pytest.mark.req("CHAT-21")

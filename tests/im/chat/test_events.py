@@ -22,6 +22,8 @@ from tests.socketio.in_process import session_of
 from trio.testing import trio_test
 
 from trio_socketio import LocalProtocolError, Server, ServerOptions, Socket
+from trio_socketio.im.rules.options import Rate, RulesOptions
+from trio_socketio.im.rules.service import Rules as RulesService
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -57,6 +59,29 @@ async def test_the_handlers_of_the_app_win() -> None:
     socket = scene.enter()
     assert ask(socket, "join", {"rooms": [{"roomId": "r"}]}) == "of the app"
     assert ask(socket, "chat/broadcast", {"msg": message()})["errcode"] == 0
+
+
+@pytest.mark.req("CHAT-02")
+@pytest.mark.parametrize("is_guarded", [False, True])
+@trio_test
+async def test_the_handlers_that_the_app_registers_later_win(is_guarded: bool) -> None:
+    scene = Scene(namespaces=("/room-*",))
+    if is_guarded:
+        RulesService(scene.server, RulesOptions(user=Rate(per_s=1000.0)))
+    namespace = scene.server.of("/room-1")
+    socket = scene.enter(namespace="/room-1")
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]})["errcode"] == 2
+    namespace.on("leave")(lambda socket, *_: "of the app")
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]}) == "of the app"
+    with pytest.raises(LocalProtocolError, match="has a handler of 'leave' already"):
+        namespace.on("leave")(lambda socket, *_: "another")
+    scene.chat.serve("/room-1", confirm=False)  # which renews what chat has there
+    assert ask(socket, "leave", {"rooms": [{"roomId": "x"}]}) == "of the app"
+    parent = scene.server.of(re.compile("/family-.*"))
+    scene.chat.serve("/family-1")
+    child = scene.enter(namespace="/family-1")
+    parent.on("join")(lambda socket, *_: "of the parent")
+    assert ask(child, "join", {"rooms": [{"roomId": "x"}]}) == "of the parent"
 
 
 @pytest.mark.req("CHAT-24")
@@ -253,7 +278,7 @@ async def test_nobody_sends_in_the_name_of_another(claimed: Any) -> None:
     sender, other = scene.member("ann"), scene.member("bob")
     entry = {"roomId": "r1", "msg": message(**{"from": claimed})}
     (error,) = emit(sender, "chat/rooms", [entry])
-    reason = "chat/rooms: [0]: msg.from: is not who you are; leave it out, the server adds it"
+    reason = "chat/rooms: [0]: msg.from: names another user; leave it out, as the server adds it"
     assert [error] == told(reason)
     assert events_of(other) == []
     assert emit(sender, "chat/rooms", {"roomId": "r1", "msg": message(**{"from": "ann"})}) == [
@@ -262,6 +287,18 @@ async def test_nobody_sends_in_the_name_of_another(claimed: Any) -> None:
     seven = scene.member("7")
     ((_, got),) = emit(seven, "chat/rooms", {"roomId": "r1", "msg": message(**{"from": 7})})
     assert got["from"] == "7"
+
+
+@pytest.mark.req("DELIV-49")
+@trio_test
+async def test_nobody_sends_with_an_id_of_the_backend() -> None:
+    scene = Scene()
+    sender, other = scene.member("ann"), scene.member("bob")
+    entry = {"roomId": "r1", "msg": message(id="backend:invoice-17")}
+    assert emit(sender, "chat/rooms", [entry]) == told(
+        "chat/rooms: [0]: msg.id: begins with 'backend:', as ids of backends do"
+    )
+    assert events_of(other) == []
 
 
 @pytest.mark.req("CHAT-08")
@@ -477,6 +514,28 @@ async def test_wrong_shapes_are_refused_with_a_reason(
 
 
 @pytest.mark.req("CHAT-06")
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"n": 2**70},  # which MessagePack has no room for, so other nodes would not get it
+        {"files": [b"x"] * 11},  # more than official clients accept
+    ],
+)
+@trio_test
+async def test_a_message_that_cannot_be_sent_keeps_the_others_back(meta: dict[str, Any]) -> None:
+    scene = Scene()
+    sender, other = scene.member("ann"), scene.member("bob")
+    entries = [
+        {"roomId": "r1", "msg": message(id="first")},
+        {"roomId": "r1", "msg": message(id="second", meta=meta)},
+    ]
+    answer = ask(sender, "chat/rooms", entries)
+    assert (answer["errcode"], answer["ids"]) == (2, [])
+    assert answer["errmsg"].startswith("chat/rooms: [1]: a message cannot be sent: ")
+    assert events_of(other) == []
+
+
+@pytest.mark.req("CHAT-06")
 @trio_test
 async def test_fifty_entries_are_sent() -> None:
     socket = Scene().member()
@@ -492,6 +551,7 @@ async def test_fifty_entries_are_sent() -> None:
 class Denied(NamedTuple):
     reason: str
     message: str
+    retry_after_s: float | None = None
 
 
 class Rules:
@@ -501,7 +561,9 @@ class Rules:
         self._name = name
 
     def _check(self, _: Socket, name: str) -> Denied | None:
-        return Denied("forbidden", f"{name!r} is not for you") if name == self._name else None
+        if name != self._name:
+            return None
+        return Denied("forbidden", f"{name!r} is not for you", 2.5 if name == "bob" else None)
 
     may_join = may_send = may_send_to_user = _check
 
@@ -511,15 +573,22 @@ class Rules:
 async def test_what_is_not_permitted_is_refused() -> None:
     scene = Scene(permits=Rules("r1"))
     socket = scene.member()
-    reply = {"errcode": 2, "errmsg": "rooms[1].roomId: 'r1' is not for you"}
+    reply = {"errcode": 2, "errmsg": "rooms[1].roomId: 'r1' is not for you", "reason": "forbidden"}
     rooms = {"rooms": [{"roomId": "q"}, {"roomId": "r1"}]}
     assert emit(socket, "join", rooms) == [["join/reply", reply]]
-    reason = "chat/rooms: 'r1' is not for you"
-    assert emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()}) == told(reason)
+    ((_, error),) = emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})
+    assert error == {
+        "errcode": 2, "errmsg": "chat/rooms: 'r1' is not for you", "reason": "forbidden",
+    }  # fmt: skip
     scene = Scene(permits=Rules("bob"))
     socket, bob = scene.member(), scene.enter("bob")
-    reason = "chat/users: [0]: 'bob' is not for you"
-    assert emit(socket, "chat/users", [{"userId": "bob", "msg": message()}]) == told(reason)
+    answer = ask(socket, "chat/users", [{"userId": "bob", "msg": message()}])
+    ((_, error),) = events_of(socket)
+    assert error == {
+        "errcode": 2, "errmsg": "chat/users: [0]: 'bob' is not for you", "reason": "forbidden",
+        "retry_after_s": 2.5,
+    }  # fmt: skip
+    assert answer == {**error, "ids": []}
     assert events_of(bob) == []
     assert emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})[0][0] == "chat/rooms"
 

@@ -58,13 +58,16 @@ async def open_store(
 
 
 def new_record(
-    name: str = "a", users: tuple[str, ...] = ("ann", "bob"), args: bytes = b'[{"text":"hello"}]'
+    name: str = "a",
+    users: tuple[str, ...] = ("ann", "bob"),
+    args: bytes = b'[{"text":"hello"}]',
+    sender: str | None = None,
 ) -> Record:
     head = Head(
         namespace="/chat",
         id=name,
         event="news",
-        sender="eve",
+        sender=sender,
         rooms=("hall",),
         accepted_at=1000.0,
         expires_at=1030.0,

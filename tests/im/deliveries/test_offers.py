@@ -31,7 +31,7 @@ def new_offer(name: str = "m1", **change: Any) -> Offer:
 @pytest.mark.req("DELIV-27")
 @trio_test
 async def test_the_copies_that_wait_are_bounded(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(offers_module, "MAX_COPIES", 3)
     place = make_place(Server())
@@ -40,7 +40,8 @@ async def test_the_copies_that_wait_are_bounded(
     assert [send("", new_offer(name)) for name in ("m1", "m2")] == [2, 1]
     assert (len(ann.take()), len(bob.take())) == (2, 1)
     offers = place.deliveries._offers
-    assert (len(offers), offers.refused) == (3, 1)
+    assert (len(offers), place.deliveries.statistics().unsent) == (3, 1)
+    assert f"{CHAT}: a copy of the message m2 for bob was not sent, because 3 wait" in caplog.text
     ann.acknowledge(0)
     assert (len(offers), send("", new_offer("m3", users=("bob",)))) == (2, 1)
     offers.expire(trio.current_time() + 9)

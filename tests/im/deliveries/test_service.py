@@ -7,15 +7,19 @@ import pytest
 import trio
 from msgspec.structs import replace
 from tests.im.deliveries.stores import new_record
-from tests.im.deliveries.world import CHAT, TEXT, one_node
+from tests.im.deliveries.world import CHAT, TEXT, Place, identify, one_node
 from trio.testing import MockClock, trio_test
 
+from trio_socketio import JoiningState, Server, Step
 from trio_socketio.codec.json_rpc_codes import Code
+from trio_socketio.configuration.tables import Configuration
+from trio_socketio.delivery_services import DeliveryServices
 from trio_socketio.errors import ControlError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
-from trio_socketio.im.deliveries.order import Order
+from trio_socketio.im.deliveries.order import Accepted, Order
 from trio_socketio.im.deliveries.record import Answer, Head, Key, Line, Record
 from trio_socketio.im.deliveries.store import Bounds, DeliveriesUnavailable, Full, Taken
+from trio_socketio.protocol.user_ids import user_room
 
 
 class Faulty(MemoryDeliveries):
@@ -30,10 +34,26 @@ class Faulty(MemoryDeliveries):
         self.answers_adds = True
         self.was_lost = False
         self.slow_s = 0.0
+        self.glitch_in = 0  # the add that fails, counted from the next one
+        self.is_full = False
+        self.taken_at = 0.0
+        self.longest_s = 0.0  # between two calls of take
+
+    def lose(self) -> None:
+        """Lose everything, as Redis does that was wiped."""
+        self._open.clear()
+        self._ids.clear()
+        self._size = 0
+        self.was_lost = True
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
         self.look()
         await trio.sleep(self.slow_s)
+        self.glitch_in -= 1
+        if self.glitch_in == 0:
+            raise DeliveriesUnavailable("the connection was lost")
+        if self.is_full:
+            return Full("there is no room")
         found = await super().add(record, now)
         if not self.answers_adds:
             raise DeliveriesUnavailable("the answer was lost")
@@ -57,6 +77,8 @@ class Faulty(MemoryDeliveries):
 
     async def take(self, now: float) -> Taken:
         self.look()
+        self.longest_s = max(self.longest_s, now - (self.taken_at or now))
+        self.taken_at = now
         taken = await super().take(now)
         records, self.left = self.left, []
         for one in records:
@@ -147,12 +169,46 @@ async def test_an_acknowledgement_of_any_copy_counts(autojump_clock: MockClock) 
         await here.deliver("ann")
         await trio.sleep(16)
         assert len(ann.take()) == 4
+        assert here.deliveries.statistics().waiting == 1
         ann.acknowledge(0)
         await trio.sleep(1)
         assert await here.outcome() == ("confirmed", ["ann"])
-        assert here.deliveries.statistics().waiting == 3
-        await trio.sleep(20)
         assert here.deliveries.statistics().waiting == 0
+
+
+@pytest.mark.req("DELIV-06")
+@trio_test
+async def test_nobody_else_is_sent_a_copy_or_confirms_it(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        ann, bob, nobody = here.come("ann"), here.come("bob"), here.come(None)
+        for other in (bob, nobody):  # as an app may have them do
+            other.socket.join([ann.socket.id, user_room("ann")])
+        await here.deliver("ann")
+        await trio.sleep(6)
+        assert (len(ann.take()), bob.take(), nobody.take()) == (2, [], [])
+        for other in (bob, nobody):
+            other.socket._open_acks().receive(ann.ids[0], [], other.socket.public_id)
+        assert await here.outcome() == ("open", [])
+
+
+@pytest.mark.req("DELIV-27")
+@trio_test
+async def test_a_retry_waits_for_no_further_acknowledgement(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        old, user = here.come("ann"), here.come("ann")
+        await here.deliver("ann")
+        await trio.sleep(16)
+        assert (len(old.take()), here.deliveries.statistics().waiting) == (4, 1)
+        assert len(old.socket._open_acks()._waiting) == 1
+        old.leave()
+        new = here.come("ann")
+        user.leave()
+        await trio.sleep(0.1)
+        assert (new.take(), here.deliveries.statistics().waiting) == ([[TEXT]], 1)
+        new.acknowledge()
+        await trio.sleep(0.1)
+        assert await here.outcome() == ("confirmed", ["ann"])
+        assert not new.socket._open_acks()._waiting
 
 
 @pytest.mark.req("DELIV-07")
@@ -193,9 +249,12 @@ async def test_a_room_stands_for_the_users_who_are_in_it(autojump_clock: MockClo
         ann.socket.leave("hall")
         await trio.sleep(5)
         assert ann.take() == [[TEXT]]
-        assert (await here.deliver(rooms=["cellar"], text={"id": "none"})).targets == 0
-        await trio.sleep(1)
-        assert await here.outcome("none") == ("confirmed", [])
+        here.come(None, "cellar")
+        with pytest.raises(ControlError, match=r"rooms: .* nobody could confirm") as nobody:
+            await here.deliver(rooms=["cellar"], text={"id": "none"})
+        assert nobody.value.code == Code.NOT_FOUND
+        here.come("eve", "cellar")
+        assert (await here.deliver(rooms=["cellar"], text={"id": "none"})).is_new
 
 
 @pytest.mark.req("DELIV-21")
@@ -247,6 +306,17 @@ async def test_the_same_message_is_sent_once(autojump_clock: MockClock) -> None:
         assert ann.take() == []
         await trio.sleep(3600)  # the report is forgotten, and with it the id
         assert (await here.deliver("ann", "bob")).is_new
+
+
+@pytest.mark.req("DELIV-49")
+@trio_test
+async def test_nobody_takes_the_id_of_a_message_of_the_backend(autojump_clock: MockClock) -> None:
+    async with one_node() as here:
+        text = {"id": "backend:invoice-17"}
+        with pytest.raises(ControlError, match=r"args\[0\].id: begins with 'backend:'") as caught:
+            await here.deliver("ann", text=text, sender="eve")
+        assert caught.value.code == Code.INVALID_PARAMS
+        assert (await here.deliver("ann", text=text)).is_new
 
 
 @trio_test
@@ -464,6 +534,98 @@ async def test_what_the_store_has_lost_is_kept_again(
         assert await here.outcome() == ("confirmed", ["ann", "bob"])
 
 
+@pytest.mark.req("DELIV-36")
+@pytest.mark.parametrize("is_kept", [False, True])
+@trio_test
+async def test_what_the_store_has_lost_is_kept_again_after_a_further_failure(
+    autojump_clock: MockClock, is_kept: bool
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        names = [f"m{number}" for number in range(10)]
+        for name in names:
+            await here.deliver("ann", text={"id": name})
+        await trio.sleep(0.5)
+        store.lose()
+        if is_kept:
+            store.answers_adds = False
+        else:
+            store.glitch_in = 3
+        await trio.sleep(2)
+        store.answers_adds = True
+        await trio.sleep(5)
+        assert here.deliveries.statistics().attended == 10
+        assert sorted(key.id for key in store._open) == names
+        ann = here.come("ann")
+        await trio.sleep(10)
+        assert sorted({one["id"] for (one,) in ann.take()}) == names
+
+
+@pytest.mark.req("DELIV-36")
+@trio_test
+async def test_what_finds_no_room_when_it_is_kept_again_is_tried_until_it_expires(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        store.is_shared = True
+        ann = here.come("ann")
+        await here.deliver("ann", "bob")
+        await here.deliver("bob", text={"id": "short"}, expires_s=3.0)
+        await trio.sleep(0.5)
+        ann.take()
+        store.lose()
+        store.is_full = True
+        await trio.sleep(5)
+        assert "has lost is not kept again: there is no room" in caplog.text
+        assert here.deliveries.statistics().attended == 0
+        assert here.deliveries.statistics().unconfirmed == 1
+        ann.acknowledge()
+        store.is_full = False
+        await trio.sleep(3)
+        assert await here.outcome() == ("open", ["ann"])
+        with pytest.raises(ControlError, match="there is no delivery 'short'"):
+            await here.report("short")
+
+
+@pytest.mark.req("DELIV-36")
+@trio_test
+async def test_a_node_renews_its_lease_while_it_keeps_deliveries_again(
+    autojump_clock: MockClock,
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        for number in range(50):
+            await here.deliver("ann", text={"id": f"m{number}"}, expires_s=100.0)
+        store.lose()
+        store.slow_s = 0.25
+        await trio.sleep(40)
+        assert here.deliveries.statistics().attended == 50
+        assert store.longest_s < 3
+
+
+@pytest.mark.req("DELIV-37")
+@trio_test
+async def test_messages_that_end_with_the_program_are_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(durable=store) as here:
+        for name in ("a", "b", "c"):
+            await here.deliver("ann", text={"id": name}, durable=name == "c")
+    assert "2 messages that not all of their users have confirmed end with this" in caplog.text
+    caplog.clear()
+    async with one_node(store=store) as here:
+        await here.deliver("ann")
+    assert caplog.text == ""
+    async with one_node(store=store) as here:
+        await here.deliver("ann", text={"id": "m2"})
+        store.lose()
+        store.is_full = True
+        await trio.sleep(2)
+    assert "1 messages that" in caplog.text
+
+
 @trio_test
 async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockClock) -> None:
     store = Faulty()
@@ -478,3 +640,132 @@ async def test_nothing_is_delivered_when_the_server_stops(autojump_clock: MockCl
         await here.deliver("ann", text={})
     with pytest.raises(ControlError, match="there is no delivery 'none'"):
         await here.report("none")
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
+async def test_what_was_lost_does_not_outlive_its_namespace_either(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty()
+    async with one_node(store=store) as here:
+        store.is_shared = True
+        await here.deliver("ann", expires_s=600.0)
+        await trio.sleep(0.5)
+        store.lose()
+        store.is_full = True
+        await trio.sleep(5)
+        here.deliveries.end(CHAT)
+        store.is_full = False
+        await trio.sleep(10)
+        ann = here.come("ann")
+        await trio.sleep(10)
+        assert (ann.take(), here.deliveries.statistics().attended) == ([], 0)
+        assert f"{CHAT} was removed" in caplog.text
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
+async def test_nothing_that_waits_outlives_its_namespace(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    services = DeliveryServices(server, Configuration(), None, None)
+    here = Place(server, services.deliveries)
+    server.add_steps([Step(JoiningState.AUTHENTICATING, identify)])
+    server.of("/other")
+    async with trio.open_nursery() as tasks:
+        await tasks.start(here.deliveries.run)
+        here.come("bob")
+        await here.deliver("ann", "bob", expires_s=600.0)
+        other = Order(namespace="/other", event="news", args=[TEXT], users=["ann"], expires_s=600.0)
+        await here.deliveries.start(other)
+        await trio.sleep(1)
+        server._namespaces.end(CHAT, "namespace removed")
+        services.forget(CHAT)
+        ann = here.come("ann")  # this makes it again
+        await trio.sleep(10)
+        assert ann.take() == []
+        assert (await here.outcome(), (await here.report()).outcome) == (("expired", []), "expired")
+        assert (await here.deliveries.find(Key("/other", "m1"))).outcome == "open"
+        assert f"{CHAT} was removed" in caplog.text
+        assert "expired: 1" in caplog.text
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.req("DELIV-28")
+@trio_test
+async def test_a_message_is_refused_whose_namespace_is_removed_meanwhile(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with one_node() as here:
+        add = MemoryDeliveries.add
+
+        async def remove(*arguments: Any) -> Any:
+            found = await add(*arguments)
+            here.server._namespaces.end(CHAT, "namespace removed")
+            return found
+
+        monkeypatch.setattr(MemoryDeliveries, "add", remove)
+        with pytest.raises(ControlError, match="no namespace"):
+            await here.deliver("ann")
+        await trio.sleep(1)
+        assert await here.outcome() == ("expired", [])
+        assert here.deliveries.statistics().attended == 0
+
+
+@pytest.mark.req("DELIV-29")
+@trio_test
+async def test_a_user_takes_a_part_of_what_may_wait(autojump_clock: MockClock) -> None:
+    async with one_node(max_sender_open=2, max_sender_bytes=1200) as here:
+        ann = here.come("ann")
+
+        async def send(name: str, *users: str, sender: str | None = "eve") -> Accepted:
+            return await here.deliver(*users, text={"id": name}, sender=sender)
+
+        for name in ("a", "b"):
+            await send(name, "ann")
+        with pytest.raises(ControlError, match=r"2 messages of the user 'eve' .*max_sender_open"):
+            await send("c", "ann")
+        assert not (await send("a", "ann")).is_new
+        await send("c", "ann", sender="bob")
+        await send("d", "ann", sender=None)
+        await trio.sleep(1)
+        ann.take()
+        ann.acknowledge(0)
+        with pytest.raises(ControlError, match=r"'eve' .* [0-9]+ bytes .*max_sender_bytes") as many:
+            await send("e", *(f"user{number}" for number in range(6)))
+        assert many.value.code == Code.OVERLOADED
+        await send("e", "ann")
+        await trio.sleep(40)
+        assert here.deliveries._coordinator._of_sender == {}
+
+
+@pytest.mark.req("CHAT-06")
+@trio_test
+async def test_several_messages_are_accepted_together_or_not_at_all(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order(name: str, text: str = "hello") -> Order:
+        args = [{"id": name, "text": text}]
+        return Order(namespace=CHAT, event="news", args=args, users=["ann"], sender="eve")
+
+    async with one_node(max_sender_open=2) as here:
+        start_all = here.deliveries.start_all
+        accepted: list[Accepted] = []
+        await start_all([order("a")], accepted)
+        for several, why in (
+            ([order("b"), order("a", "another")], r"the message 'a': id: another message had"),
+            ([order("b"), order("c")], r"the message 'c': 2 messages of the user 'eve' wait"),
+        ):
+            with pytest.raises(ControlError, match=why):
+                await start_all(several, accepted)
+        assert [one.id for one in accepted] == ["a"]
+        assert [one.head.id for one in await here.deliveries.page(CHAT, "", 9)] == ["a"]
+        await start_all([order("a"), order("b")], accepted)
+        assert [one.is_new for one in accepted] == [True, False, True]
+    async with one_node(max_open=4) as here:  # 3 of them are for users
+        accepted = []
+        with pytest.raises(ControlError, match=r"the message 'm3': 3 deliveries go on already"):
+            await here.deliveries.start_all([order(f"m{number}") for number in range(5)], accepted)
+        assert [one.id for one in accepted] == ["m0", "m1", "m2"]

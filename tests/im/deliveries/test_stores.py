@@ -1,5 +1,6 @@
 """One test of a model for every store of deliveries, and what is peculiar to each of them."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.im.deliveries.stores import (
     BOUNDS,
     KINDS,
@@ -22,6 +24,9 @@ from tests.socketio.serving import until
 from trio.testing import trio_test
 
 from trio_socketio import Server
+from trio_socketio.errors import ControlError, StorageUnavailable
+from trio_socketio.im.deliveries import keeping
+from trio_socketio.im.deliveries.ledger import Ledger
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.record import Answer, Key, Record
 from trio_socketio.im.deliveries.store import (
@@ -107,6 +112,7 @@ async def play(store: DeliveryStore, script: list[Step]) -> None:
             users = tuple(sorted(value)) if what == "add" else ("ann",)
             args = b"[]" if what == "add" else b"[%b]" % (b"1" * value)
             record = new_record(name, users, args)
+            record = record._replace(head=replace(record.head, expires_at=1e6))
             known = model.records.get(key)
             was_added = model.add(record)
             found = await store.add(record, now)
@@ -195,6 +201,29 @@ async def test_what_does_not_fit_is_refused(
         assert "max_open" in found.what
 
 
+@pytest.mark.req("DELIV-29")
+@pytest.mark.parametrize("kind", KINDS)
+@trio_test
+async def test_users_leave_a_part_to_the_backend(
+    kind: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    bounds = BOUNDS._replace(open=8)
+    async with open_store(kind, tmp_path, redis_server, bounds) as store:
+        await store.take(1000.0)
+        large = b"[%b]" % (b"1" * (BOUNDS.size - BOUNDS.size // 4))
+        found = await store.add(new_record("large", ("ann",), large, "eve"), 1000.0)
+        assert isinstance(found, Full)
+        assert await store.add(new_record("large", ("ann",), large), 1000.0) is None
+        await store.end([Key("/chat", "large")], 1000.0)
+        for number in range(6):
+            one = new_record(str(number), ("ann",), b"[]", f"user{number}")
+            assert await store.add(one, 1000.0) is None
+        found = await store.add(new_record("late", ("ann",), b"[]", "eve"), 1000.0)
+        assert isinstance(found, Full)
+        for number in range(6, 8):
+            assert await store.add(new_record(str(number), ("ann",), b"[]"), 1000.0) is None
+
+
 @pytest.mark.req("DELIV-05")
 @pytest.mark.parametrize("kind", KINDS)
 @trio_test
@@ -219,6 +248,24 @@ async def test_nothing_changes_after_the_end(
         assert all_have is not None
         assert (all_have.confirmed, all_have.ended_at) == ({"ann": 1004.0, "bob": 1004.0}, 1004.0)
         assert (await store.take(1007.0))[:4] == ([], False, 0, 2)
+
+
+@pytest.mark.req("DELIV-19")
+@trio_test
+async def test_all_confirmations_are_written_before_any_end() -> None:
+    store = MemoryDeliveries(WIDE)
+    ledger = Ledger(store, lambda: 3.0)
+    users = tuple(f"u{number}" for number in range(2500))
+    await store.add(new_record("large", (*users, "away")), 0.0)
+    await store.add(new_record("small", ("ann", "away")), 0.0)
+    for user in users:
+        ledger.note(Answer(Key("/chat", "large"), user, 1.0))
+    ledger.note(Answer(Key("/chat", "small"), "ann", 2.0))
+    ledger.end(Key("/chat", "small"))
+    await ledger.flush()
+    found = await store.get(Key("/chat", "small"))
+    assert found is not None
+    assert (found.outcome, found.confirmed) == ("expired", {"ann": 2.0})
 
 
 @pytest.mark.req("DELIV-14")
@@ -281,6 +328,87 @@ async def test_a_node_that_ends_leaves_its_deliveries_at_once(redis_server: Redi
         assert len({one.head.id for one in found}) == 150
 
 
+@pytest.mark.req("DELIV-47")
+@trio_test
+async def test_a_node_takes_a_bounded_number_of_users_at_a_time(redis_server: RedisServer) -> None:
+    bounds = Bounds(open=100, size=1 << 24, reports=100, keep_s=100.0)
+    many = tuple(f"user {number}" for number in range(900))
+    async with (
+        open_shared(redis_server, bounds, lease_s=60.0) as ends,
+        open_shared(redis_server, bounds, lease_s=60.0) as other,
+    ):
+        await ends.take(1000.0)
+        await other.take(1000.0)
+        for name, users in ("a", many), ("b", many), ("c", many), ("d", many * 3), ("e", ("ann",)):
+            assert await ends.add(new_record(name, users), 1000.0) is None
+        confirmed = dict.fromkeys(many[:500], 1001.0)
+        await ends.confirm([Answer(Key("/chat", "a"), *pair) for pair in confirmed.items()])
+        await ends.release()
+        taken = [(await other.take(1002.0)).records for _ in range(5)]
+        assert [[one.head.id for one in some] for some in taken] == [
+            *(["a", "b"], ["c"], ["d"], ["e"]),
+            [],
+        ]
+        assert taken[0][0].confirmed == confirmed
+
+
+@pytest.mark.req("DELIV-47")
+@trio_test
+async def test_confirmations_are_forgotten_with_their_report(redis_server: RedisServer) -> None:
+    async with open_shared(redis_server, lease_s=60.0) as store:
+        await store.take(1000.0)
+        await store.add(new_record("a"), 1000.0)
+        await store.confirm([Answer(Key("/chat", "a"), "ann", 1001.0)])
+        assert redis_server.command("KEYS", "test:{deliveries}:confirmed:*")
+        await store.end([Key("/chat", "a")], 1002.0)
+        assert (await store.take(2000.0)).ended == 0
+        assert sorted(redis_server.command("KEYS", "test:*")) == [
+            b"test:{deliveries}:leases",
+            b"test:{deliveries}:totals",
+        ]
+
+
+@pytest.mark.req("DELIV-48")
+@trio_test
+async def test_redis_hands_out_what_has_expired_long_ago(redis_server: RedisServer) -> None:
+    async with open_shared(redis_server, lease_s=60.0) as store:
+        await store.take(1000.0)
+        for name in ("a", "b"):
+            await store.add(new_record(name), 1000.0)
+        await store.end([Key("/chat", "b")], 1030.0)
+        assert (await store.take(1329.0)).records == []
+        for now in (1331.0, 1632.0):
+            assert [one.head.id for one in (await store.take(now)).records] == ["a"]
+            assert (await store.take(now + 1)).records == []
+        await store.end([Key("/chat", "a")], 1640.0)
+        assert (await store.take(9999.0)).records == []
+
+
+@pytest.mark.req("DELIV-48")
+@trio_test
+async def test_a_file_hands_out_what_was_written_without_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_sqlite(tmp_path) as store:
+        await store.take(1000.0)
+        await store.add(new_record("a"), 1000.0)
+        write = store._database.write
+
+        async def fail(function: Any) -> None:
+            await write(function)
+            raise StorageUnavailable("the disk has not answered")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._database, "write", fail)
+            with pytest.raises(DeliveriesUnavailable):
+                await store.add(new_record("b"), 1000.0)
+        await store.add(new_record("c"), 1000.0)
+        found = [one.head.id for one in (await store.take(1001.0)).records]
+        assert "b" in found
+        assert "c" not in found
+        assert (await store.take(1002.0)).records == []
+
+
 @trio_test
 async def test_a_node_without_a_lease_takes_nothing_on(redis_server: RedisServer) -> None:
     async with open_shared(redis_server) as store:
@@ -321,8 +449,30 @@ async def test_redis_that_was_wiped_gets_back_what_a_node_attends_to(
         await until(lambda: bool(redis_server.command("ZCARD", "test:{deliveries}:open")))
         await until(lambda: place.deliveries.statistics().attended == 1)
         ann.acknowledge()
-        await until(lambda: bool(redis_server.command("HLEN", "test:{deliveries}:confirmed")))
+        await until(lambda: bool(redis_server.command("KEYS", "test:{deliveries}:confirmed:*")))
         assert await place.outcome() == ("open", ["ann"])
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.req("DELIV-39")
+@trio_test
+async def test_a_node_without_rights_says_so_once_and_delivers_when_it_may(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeping, "FORBIDDEN_S", 0.02)
+    caplog.set_level(logging.INFO)
+    redis_server.command("ACL", "SETUSER", "default", "resetkeys")
+    async with open_shared(redis_server, WIDE) as store, trio.open_nursery() as tasks:
+        place = make_place(Server(), store, store)
+        await tasks.start(place.deliveries.run)
+        await trio.sleep(0.2)
+        assert caplog.text.count("NOPERM") == 1
+        assert "this node does not confirm the delivery of messages: NOPERM" in caplog.text
+        with pytest.raises(ControlError, match="NOPERM"):
+            await place.deliver("ann")
+        redis_server.command("ACL", "SETUSER", "default", "~*")
+        await until(lambda: "may use the store of deliveries now" in caplog.text)
+        assert (await place.deliver("ann")).is_new
         tasks.cancel_scope.cancel()
 
 

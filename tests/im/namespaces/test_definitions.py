@@ -1,6 +1,7 @@
 """Namespaces that are made, changed and removed on one node, and kept on its disk."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trio.testing import trio_test, wait_all_tasks_blocked
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.storage import database as database_module
 from trio_socketio.storage.opening import FILE
 
 TOKEN = {"token": ANN}
@@ -152,6 +154,31 @@ async def test_a_namespace_may_be_full(tmp_path: Path) -> None:
                     await a.call("namespaces.update", namespace="/x", max_sockets=1)
                     assert len(a.server.of("/x").sockets) == 3, "those that are in stay in"
                     assert (await a.why_not("/x"))["message"] == "Namespace is full"
+
+
+@pytest.mark.req("NSP-28")
+@trio_test
+async def test_users_come_back_to_a_full_namespace(tmp_path: Path) -> None:
+    """The server has not noticed yet that their old connections are dead."""
+    async with defined_nodes("a", folder=tmp_path) as nodes:
+        a = nodes["a"]
+        await a.call("namespaces.create", namespace="/x", max_sockets=1)
+        full = {
+            "message": "Namespace is full",
+            "data": {"errcode": -1, "errmsg": "Namespace is full"},
+        }
+        async with a.client("/x", TOKEN), a.client("/x", TOKEN):
+            assert len(a.server.of("/x").sockets) == 1, "the second has replaced the first"
+            assert await a.why_not("/x", {"token": BOB}) == full
+            await a.call("namespaces.update", namespace="/x", max_sockets=2)
+            async with a.client("/x", {"token": BOB}), a.client("/x", TOKEN):
+                assert len(a.server.of("/x").sockets) == 2
+        seats: list[dict[str, Any]] = [{"policy": "none"}, {"policy": "many", "maximum": 2}]
+        for number, given in enumerate(seats):
+            name = f"/x{number}"
+            await a.call("namespaces.create", namespace=name, seats=given, max_sockets=1)
+            async with a.client(name, TOKEN):
+                assert await a.why_not(name, TOKEN) == full, "the old client stays in"
 
 
 @pytest.mark.req("NSP-10")
@@ -402,12 +429,42 @@ async def test_a_full_disk_is_an_error_and_nothing_is_lost(tmp_path: Path) -> No
         rules = {"x": "y" * 60_000}
         with pytest.raises(ControlError, match="the disk is full") as caught:
             await a.call("namespaces.create", namespace="/x", rules=rules)
+        assert "it is unknown" not in caught.value.message, "nothing was changed"
         assert caught.value.code == Code.STORE_UNAVAILABLE
         assert await a.listed() == {}
         assert await a.why_not("/x", TOKEN) == INVALID
         await database.write(lambda c: c.execute("PRAGMA max_page_count = 100000").close())
         await a.call("namespaces.create", namespace="/x", rules=rules)
         assert await a.why_not("/x", TOKEN) is None
+
+
+@pytest.mark.req("NSP-17", "NSP-27")
+@trio_test
+async def test_what_is_written_late_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk hangs for longer than a caller waits; nobody makes another change after that."""
+    async with defined_nodes("a", folder=tmp_path) as nodes, trio.open_nursery() as nursery:
+        a = nodes["a"]
+        database = a.state.database
+        assert database is not None
+        await a.call("namespaces.create", namespace="/old", identity=[])
+        async with a.client("/old") as client:
+            let_go = threading.Event()
+            nursery.start_soon(database.read, lambda connection: let_go.wait(10))
+            await wait_all_tasks_blocked()
+            with monkeypatch.context() as patch:
+                patch.setattr(database_module, "ANSWER_S", 0.1)
+                with pytest.raises(ControlError, match="it is unknown whether it was done"):
+                    await a.call("namespaces.remove", namespace="/old")
+                assert "may have made a change" in a.namespaces.fault
+                with pytest.raises(ControlError, match="did not answer") as caught:
+                    await a.call("namespaces.create", namespace="/new")
+                assert "it is unknown" not in caught.value.message, "it was not begun"
+            let_go.set()
+            await put_out(client, "/old", "namespace removed")
+        assert await a.listed() == {}
+        await until(lambda: not a.namespaces.fault)
 
 
 @pytest.mark.req("NSP-18")

@@ -16,6 +16,7 @@ from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.namespaces import redis_store
 from trio_socketio.im.namespaces.redis_store import RedisStore
+from trio_socketio.im.namespaces.store import Change
 
 TOKEN = {"token": ANN}
 INVALID = {"message": "Invalid namespace"}
@@ -218,6 +219,95 @@ async def test_nodes_put_back_what_redis_has_lost(
             assert sorted(await agree(nodes)) == ["/x", "/y", "/z"]
             assert (await b.call("namespaces.remove", namespace="/x"))["done"] == 1
             await put_out(client, "/x", "namespace removed")
+
+
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_a_node_that_knows_none_wipes_out_none(
+    shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis has lost them, which nobody has noticed when a further node starts."""
+    async with defined_nodes("a", redis=shared_redis) as nodes:
+        a = nodes["a"]
+        for name in ("/x", "/y"):
+            await a.call("namespaces.create", namespace=name, identity=[])
+        before = await a.listed()
+        async with a.client("/x") as client:
+            shared_redis.command("DEL", nodes.key)
+            b = await nodes.start("b")
+            await until(lambda: b.namespaces.find("/y") is not None)
+            assert await agree(nodes) == before
+            a.server.of("/x").emit("hello")
+            assert await client.receive_event("/x") == ["hello"], "it is still in"
+        assert "Redis has lost the 2 namespaces: this node puts them back" in caplog.text
+        assert "put back by another node" not in caplog.text
+
+
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_a_change_puts_back_first_what_redis_has_lost(shared_redis: RedisServer) -> None:
+    async with defined_nodes("a", "b", redis=shared_redis) as nodes:
+        a = nodes["a"]
+        for name in ("/x", "/y"):
+            await a.call("namespaces.create", namespace=name, identity=[])
+        async with a.client("/x") as client:
+            shared_redis.command("DEL", nodes.key)
+            await a.call("namespaces.create", namespace="/z", identity=[])
+            assert sorted(await agree(nodes)) == ["/x", "/y", "/z"]
+            shared_redis.command("DEL", nodes.key)
+            await a.call("namespaces.remove", namespace="/y")
+            assert sorted(await agree(nodes)) == ["/x", "/z"]
+            a.server.of("/x").emit("hello")
+            assert await client.receive_event("/x") == ["hello"], "it is still in"
+
+
+@pytest.mark.req("NSP-25")
+@trio_test
+async def test_nodes_that_have_nothing_to_put_back_begin_anew(shared_redis: RedisServer) -> None:
+    async with defined_nodes("a", "b", redis=shared_redis) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await a.call("namespaces.create", namespace="/x")
+        await a.call("namespaces.remove", namespace="/x")
+        shared_redis.command("DEL", nodes.key)
+        made = await b.call("namespaces.create", namespace="/y")
+        assert (made["definition"]["revision"], "failed" in made) == (1, False)
+        with trio.fail_after(2):
+            while list(await agree(nodes)) != ["/y"]:  # noqa: ASYNC110 - one may read late
+                await trio.sleep(0.01)
+        await until(lambda: not a.namespaces.fault and not b.namespaces.fault)
+        assert list(await agree(nodes)) == ["/y"]
+
+
+@pytest.mark.req("NSP-23", "NSP-26")
+@trio_test
+async def test_clients_of_a_namespace_that_was_made_again_are_put_out(
+    shared_redis: RedisServer,
+) -> None:
+    """This node has heard neither of the removal nor of the new one, which is just like the old."""
+    async with defined_nodes("a", "b", redis=shared_redis) as nodes:
+        a, b = nodes["a"], nodes["b"]
+        for name in ("/x", "/y"):
+            await a.call("namespaces.create", namespace=name, identity=[])
+        async with b.client("/x") as gone, b.client("/y") as stays:
+            channel = store(b).channel
+            store(b)._subscription.close()  # type: ignore[union-attr]  # it is there
+            await store(a).change(Change("remove", "/x"))
+            definition = b'{"namespace":"/x","identity":[]}'
+            await store(a).change(Change("create", "/x", definition))
+            await store(a).change(Change("update", "/y", b'{"namespace":"/y","identity":[]}'))
+            receive, gap = store(b)._receive, store(b)._miss
+            store(b)._subscription = store(b)._redis.subscribe(channel, receive, gap=gap)
+            gap()
+            await put_out(gone, "/x", "namespace removed")
+            assert await ask(gone, "/x") is None
+            await until(lambda: not b.namespaces.fault)
+            b.server.of("/y").emit("hello")
+            assert await stays.receive_event("/y") == ["hello"], "an update puts nobody out"
+            shared_redis.command("DEL", nodes.key)
+            await b.call("namespaces.create", namespace="/z", identity=[])
+            await agree(nodes)
+            for name in ("/x", "/y"):
+                assert len(b.server.of(name).sockets) == 1, "nor does a loss of Redis"
 
 
 @pytest.mark.req("NSP-17")

@@ -30,7 +30,7 @@ async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
             await client.emit("auth", {"token": ANN}, namespace="/chat")
             refusal = {
                 "errcode": 2,
-                "errmsg": "you have logged in too often: try again in 30 s",
+                "errmsg": "you have logged in too often. Try again in 30 s",
             }
             assert await client.receive_event("/chat") == ["auth/reply", refusal]
             assert await client.receive_event("/chat") == ["logic/error", refusal]

@@ -42,7 +42,7 @@ async def test_events_of_a_user_count_over_all_its_sockets() -> None:
         refusal = await ask(one, "echo")
         assert json.loads(refusal) == {
             "errcode": 2,
-            "errmsg": "you send too many events: try again in 2 s",
+            "errmsg": "you send too many events. Try again in 2 s",
             "reason": "user_rate",
             "retry_after_s": 2.0,
         }
@@ -113,7 +113,7 @@ async def test_joins_of_a_client_have_a_rate() -> None:
         ann, bob = world.socket(), world.socket("bob")
         assert [rules.may_join(ann, room) for room in ("a", "b")] == [None, None]
         denied = rules.may_join(ann, "c")
-        assert denied == ("join_rate", "you enter rooms too often: try again in 2 s", 2.0)
+        assert denied == ("join_rate", "you enter rooms too often. Try again in 2 s", 2.0)
         assert rules.may_join(bob, "c") is None
         assert rules.may_send(ann, "c") is None
         world.now += 2
@@ -134,13 +134,13 @@ async def test_one_user_cannot_use_up_the_messages_of_a_room() -> None:
         denied = sent[-1]
         assert denied is not None
         assert denied.reason == "room_rate"
-        assert denied.message.startswith("there are too many messages to the room 'room': try ")
+        assert denied.message.startswith("there are too many messages to the room 'room'. Try ")
         assert [rules.may_send(bob, "room") for _ in range(5)] == [None] * 5
         assert rules.may_send(ann, "another") is None
         messages = [rules.may_send_to_user(ann, "carl") for _ in range(11)]
         assert messages.count(None) == 10
         assert messages[-1] is not None
-        assert messages[-1].message.startswith("there are too many messages to the user 'carl': ")
+        assert messages[-1].message.startswith("there are too many messages to the user 'carl'. ")
         assert rules.may_send_to_user(bob, "carl") is None
         taken = {"ann": 0, "bob": 0}
         for turn in range(1000):  # a flood of 100 a second, and a message every half second
@@ -244,10 +244,10 @@ async def test_a_user_that_logs_in_too_often_is_held_off_and_told_for_how_long(
             async with world.client():
                 pass
         assert await refused(world.port) == {
-            "message": "you have logged in too often: try again in 30 s",
+            "message": "you have logged in too often. Try again in 30 s",
             "data": {
                 "errcode": 2,
-                "errmsg": "you have logged in too often: try again in 30 s",
+                "errmsg": "you have logged in too often. Try again in 30 s",
                 "reason": "login_rate",
                 "retry_after_s": 30.0,
             },

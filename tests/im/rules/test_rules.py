@@ -13,7 +13,7 @@ from trio.testing import trio_test
 
 from trio_socketio import Server, Socket
 from trio_socketio.errors import OptionError
-from trio_socketio.im.rules.grants import NOTHING, read_grant
+from trio_socketio.im.rules.grants import NOTHING, Claims, Grant, read_grant
 from trio_socketio.im.rules.guarding import GuardedHandler
 from trio_socketio.im.rules.options import (
     EventRate,
@@ -283,6 +283,29 @@ async def test_a_reload_may_name_another_claim() -> None:
         other = NamespaceRules(name="/chat", claim="other")
         rules.apply(RulesOptions(namespaces=(other,)))
         assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
+
+
+@trio_test
+async def test_a_definition_of_another_namespace_reads_no_claims_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def count(claims: Claims, name: str) -> Grant:
+        read.append(name)
+        return read_grant(claims, name)
+
+    monkeypatch.setattr("trio_socketio.im.rules.grants.read_grant", count)
+    async with ruled(claim="im") as (world, rules), world.client() as client:
+        world.claims = {"ann": {"im": {"events": ["echo"]}, "other": {"events": []}}}
+        for number in range(3):
+            assert await ask(client, "echo") == "[]"
+            rules.define(f"/other-{number}", NamespaceRules(claim="other"))
+        assert read == ["im"]
+        rules.define("/chat", NamespaceRules(claim="other"))
+        assert told(await ask(client, "echo"))["reason"] == "event_not_allowed"
+        rules.define("/chat", None)
+        assert await ask(client, "echo") == "[]"
 
 
 @trio_test

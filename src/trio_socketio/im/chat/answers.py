@@ -72,6 +72,6 @@ class Answers:
                 error.message,
             )
         errmsg = error.message if reply != ERROR_EVENT else f"{event}: {error.message}"
-        told = {"errcode": error.reason.errcode, "errmsg": errmsg}
+        told = {"errcode": error.reason.errcode, "errmsg": errmsg, **error.more}
         socket.emit(reply, told)
         return {**told, **more}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from trio_socketio.im.chat.answers import Answers
 from trio_socketio.im.chat.inquiries import Inquiries
@@ -62,7 +63,10 @@ def check_denial(denial: Denial | None) -> None:
     """Refuse what is not permitted (CHAT-14).
 
     Raises:
-        Refused: with the reason that was given.
+        Refused: with the reason that was given, and when it may be tried again.
     """
     if denial is not None:
-        raise Refused(Reason(denial.reason), denial.message)
+        more: dict[str, Any] = {"reason": denial.reason}  # as in what rules tell themselves
+        if denial.retry_after_s is not None:
+            more["retry_after_s"] = denial.retry_after_s
+        raise Refused(Reason(denial.reason), denial.message, more)

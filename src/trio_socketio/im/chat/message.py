@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from trio_socketio.im.chat.refusals import MALFORMED, SPOOFED, TOO_MANY, Refused, explain
+from trio_socketio.protocol.message_ids import BACKEND_PREFIX
 
 MAX_WORD: Final = 64
 """How many characters ver, evt and id of a message may have."""
@@ -133,13 +134,16 @@ def complete(message: Message, event: str, sender: str | None, at_ms: int) -> di
         sender: the user of the client that has sent it; None if nothing has established that.
         at_ms: when it came, milliseconds since 1970.
     Raises:
-        Refused: its meta is neither text nor an object, or it names another sender (CHAT-08).
+        Refused: its meta is neither text nor an object, or it names another sender (CHAT-08), or
+            its id is one for the backend.
     """
+    if message.id.startswith(BACKEND_PREFIX):  # DELIV-49
+        raise Refused(MALFORMED, f"msg.id: begins with {BACKEND_PREFIX!r}, as ids of backends do")
     meta, claimed = message.meta, message.sender
     if meta is not None and type(meta) is not str and type(meta) is not dict:
         raise Refused(MALFORMED, "msg.meta: expected text or an object")
     if claimed is not None and (sender is None or str(claimed) != sender):
-        raise Refused(SPOOFED, "msg.from: is not who you are; leave it out, the server adds it")
+        raise Refused(SPOOFED, "msg.from: names another user; leave it out, as the server adds it")
     return {
         "ver": message.ver,
         "meta": meta,

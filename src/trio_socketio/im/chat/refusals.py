@@ -1,6 +1,8 @@
 """Why an event of a client is refused, and what the client is told."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -42,7 +44,7 @@ TOO_MANY_ROOMS: Final = Reason("too_many_rooms")
 UNKNOWN_USER: Final = Reason("unknown_user")
 NOT_SENT: Final = Reason("not_sent")
 UNREACHED: Final = Reason("unreached", SERVER_ERROR)
-REJECTED: Final = Reason("not_accepted")
+REJECTED: Final = Reason("rejected")
 NOT_ACCEPTED: Final = Reason("not_accepted", SERVER_ERROR)
 
 
@@ -52,21 +54,21 @@ class Refused(TrioSocketIOError):
     Args:
         reason: why.
         message: what the client is told.
+        more: what the client is told besides.
     """
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(
+        self, reason: Reason, message: str, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """What the client is told."""
-        return {"errcode": self.reason.errcode, "errmsg": self.message}
+        self.more = more
 
     def at(self, place: str) -> "Refused":
         """Return the same refusal, which names the part of the event that it is about."""
-        return Refused(self.reason, f"{place}: {self.message}" if place else self.message)
+        message = f"{place}: {self.message}" if place else self.message
+        return Refused(self.reason, message, self.more)
 
 
 def explain(error: msgspec.ValidationError, place: str) -> Refused:

@@ -1,6 +1,6 @@
 """What chat events need of others: permission to do what clients ask, and confirmed delivery."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from trio_socketio.socketio.socket import Socket
@@ -16,6 +16,10 @@ class Denial(Protocol):
     @property
     def message(self) -> str:
         """What the client is told."""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When it may be tried again, in seconds from now; None if retrying cannot help."""
 
 
 class Permits(Protocol):
@@ -51,5 +55,7 @@ class ToConfirm(NamedTuple):
     sender: str | None = None
 
 
-Confirm = Callable[[ToConfirm], Awaitable[object]]
-"""Accepts a message for confirmed delivery. It raises ControlError if that cannot be done."""
+Confirm = Callable[[Sequence[ToConfirm], list[str]], Awaitable[object]]
+"""Accepts the messages of an event for confirmed delivery, and appends the ids of those that it has
+accepted to a list. It raises ControlError if one cannot be accepted, and accepts none of them if
+that can be known beforehand."""

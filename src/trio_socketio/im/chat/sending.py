@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.acks import LateAnswer
 from trio_socketio.codec.json_rpc import Code
+from trio_socketio.codec.notepack import encode_value
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 from trio_socketio.im.chat.desk import Desk, check_denial, is_in
 from trio_socketio.im.chat.inquiries import Whereabouts
@@ -195,6 +196,8 @@ class Sender:
         adapter = namespace.adapter
         excluded = (socket.public_id,) if self._to_others else ()  # CHAT-26
         unpublished = adapter.unpublished
+        if len(parcels) > 1:
+            _check_all(namespace, event, parcels)
         absent = []
         for message, room, user in parcels:
             if user is not None and not _is_here(namespace, user):
@@ -204,7 +207,7 @@ class Sender:
                     [event, message], Target(() if room is None else (room,), excluded)
                 )
             except LocalProtocolError as error:
-                raise Refused(NOT_SENT, f"a message cannot be sent: {error}") from None
+                raise _unsendable(error) from None
             ids.append(message["id"])
         if adapter.unpublished != unpublished:  # CHAT-20
             raise Refused(
@@ -253,23 +256,25 @@ class ConfirmedSender:
         event, answers = self._event, self._desk.answers
         ids: list[str] = []
         try:
-            for parcels in _by_id(self._read(self._desk, socket, event, arguments)):
-                message = parcels[0][0]
-                order = ToConfirm(
+            messages = [
+                ToConfirm(
                     socket.namespace.name,
                     event,
-                    message,
+                    parcels[0][0],
                     users=tuple(user for _, _, user in parcels if user is not None),
                     rooms=tuple(room for _, room, user in parcels if room and user is None),
                     sender=socket._user,
                 )
-                try:
-                    await self._confirm(order)
-                except ControlError as error:
-                    reason = REJECTED if error.code in _FAULTS_OF_CLIENTS else NOT_ACCEPTED
-                    told = f"the message {message['id']!r} was not accepted: {error.message}"
-                    raise Refused(reason, told) from None
-                ids.append(message["id"])
+                for parcels in _by_id(self._read(self._desk, socket, event, arguments))
+            ]
+            try:
+                await self._confirm(messages, ids)
+            except ControlError as error:
+                reason = REJECTED if error.code in _FAULTS_OF_CLIENTS else NOT_ACCEPTED
+                told = f"not accepted: {error.message}"
+                if len(messages) == 1:
+                    told = f"the message {messages[0].message['id']!r} was {told}"
+                raise Refused(reason, told) from None
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         return answers.accept(event, ids=ids)
@@ -289,6 +294,28 @@ def _by_id(parcels: list[Parcel]) -> list[list[Parcel]]:
         if same[0] is not parcel:
             same.append(parcel)
     return list(found.values())
+
+
+def _check_all(namespace: "Place", event: str, parcels: list[Parcel]) -> None:
+    """Refuse messages of which one cannot be sent, before any of them is (CHAT-06).
+
+    A meta that is text can always be sent. An object may hold what neither an official client nor
+    another node could read, such as an integer of more than 64 bits.
+
+    Raises:
+        Refused: one of them cannot be sent.
+    """
+    for number, (message, _, _) in enumerate(parcels):
+        if type(message["meta"]) is dict:
+            try:
+                namespace._packets.encode_event([event, message], None)
+                encode_value(message)
+            except LocalProtocolError as error:
+                raise _unsendable(error).at(f"[{number}]") from None
+
+
+def _unsendable(error: LocalProtocolError) -> Refused:
+    return Refused(NOT_SENT, f"a message cannot be sent: {error}")
 
 
 def _is_here(namespace: "Place", user: str) -> bool:

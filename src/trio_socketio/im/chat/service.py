@@ -29,7 +29,7 @@ from trio_socketio.im.chat.sending import (
     read_to_users,
 )
 from trio_socketio.protocol.namespace_patterns import ByNamespace
-from trio_socketio.socketio.handlers import Handler
+from trio_socketio.socketio.handlers import DefaultHandler, Handler
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
 
@@ -115,12 +115,13 @@ class Chat:
             log.info("clients have chat events in %s", ", ".join(options.namespaces))
         server.on("new_namespace")(self._furnish)
 
-    def serve(self, namespace: str, *, confirm: bool = False) -> None:
+    def serve(self, namespace: str, *, confirm: bool | None = False) -> None:
         """Give a namespace its chat events, now or when it is created.
 
         Args:
             namespace: its name; a leading slash may be left out.
-            confirm: whether messages to users and rooms are confirmed.
+            confirm: whether messages to users and rooms are confirmed; None means as the options
+                say of its name.
         Raises:
             LocalProtocolError: it is the main namespace, which has no chat.
         """
@@ -128,7 +129,10 @@ class Chat:
         name = normal_namespace(namespace)
         if name == MAIN:  # CHAT-01
             raise LocalProtocolError("the namespace / has no chat events")
-        self._by_name[name] = self._confirmed if confirm else self._plain
+        if confirm is None:
+            self._by_name[name] = self._by_pattern.find(name) or self._plain
+        else:
+            self._by_name[name] = self._confirmed if confirm else self._plain
         self._renew(name)
 
     def cease(self, namespace: str) -> None:
@@ -194,12 +198,12 @@ class Chat:
         """
         desk = self._desk
         rooms = RoomEvents(desk)
-        handlers = [Handler(JOIN, rooms.join), Handler(LEAVE, rooms.leave)]
+        handlers = [DefaultHandler(JOIN, rooms.join), DefaultHandler(LEAVE, rooms.leave)]
         for event, read, to_others in _SENDING:
             function: Callable[..., Any]
             if confirm is not None and event in _CONFIRMED:
                 function = ConfirmedSender(desk, event, read, confirm).send
             else:
                 function = Sender(desk, event, read, to_others=to_others).send
-            handlers.append(Handler(event, function))
+            handlers.append(DefaultHandler(event, function))
         return tuple(handlers)

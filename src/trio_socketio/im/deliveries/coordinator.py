@@ -41,12 +41,25 @@ class Due(NamedTuple):
     is_retry: bool
 
 
+class Load(NamedTuple):
+    """What waits of the messages of a user.
+
+    Args:
+        messages: how many there are.
+        size: about how many bytes they take.
+    """
+
+    messages: int
+    size: int
+
+
 class Coordinator:
     """Knows the deliveries of this node. It sends nothing, and waits for nothing."""
 
     def __init__(self) -> None:
         self._open: dict[Key, Attended] = {}
         self._of_user: dict[tuple[str, str], dict[Key, None]] = {}
+        self._of_sender: dict[tuple[str, str], Load] = {}
         self._agenda: list[tuple[float, int, Key]] = []
         self._numbers = count()
 
@@ -55,6 +68,10 @@ class Coordinator:
 
     def __contains__(self, key: Key) -> bool:
         return key in self._open
+
+    def count(self, store: DeliveryStore) -> int:
+        """Return to how many deliveries of a store it attends."""
+        return sum(one.store is store for one in self._open.values())
 
     def attend(self, record: Record, store: DeliveryStore, now: float) -> None:
         """Attend to a delivery, which is due at once."""
@@ -68,7 +85,12 @@ class Coordinator:
         self._open[key] = Attended(record, life, store, number)
         for user in users:
             self._of_user.setdefault((key.namespace, user), {})[key] = None
+        self._load(record, 1)
         heappush(self._agenda, (now, number, key))
+
+    def load(self, namespace: str, sender: str) -> Load:
+        """Return what waits here of the messages that a user has sent."""
+        return self._of_sender.get((namespace, sender), Load(0, 0))
 
     def next_at(self) -> float:
         """Return when something is due."""
@@ -111,18 +133,39 @@ class Coordinator:
 
     def give_up(self, store: DeliveryStore) -> list[Attended]:
         """Attend to nothing any more that a store keeps, as others may; return what it was."""
-        lost = [one for one in self._open.values() if one.store is store]
-        for one in lost:
+        return self._remove_all([one for one in self._open.values() if one.store is store])
+
+    def end(self, namespace: str) -> list[Attended]:
+        """Attend to nothing any more of a namespace; return what it was."""
+        several = self._open.values()
+        return self._remove_all([one for one in several if one.record.head.namespace == namespace])
+
+    def _remove_all(self, several: list[Attended]) -> list[Attended]:
+        for one in several:
             self._remove(one.record.head.key)
         self._clear_agenda()
-        return lost
+        return several
 
     def _remove(self, key: Key) -> None:
         one = self._open.pop(key)
+        self._load(one.record, -1)
         for user in one.life.pending:
             self._forget_user(key, user)
         if len(self._agenda) > 2 * len(self._open) + 1000:  # most are of those that are over
             self._clear_agenda()
+
+    def _load(self, record: Record, sign: int) -> None:
+        """Count a delivery for its sender, or count it no longer."""
+        sender = record.head.sender
+        if sender is None:
+            return
+        place = (record.head.namespace, sender)
+        count, size = self.load(*place)
+        if count + sign:
+            size += sign * (record.size + len(record.args))
+            self._of_sender[place] = Load(count + sign, size)
+        else:
+            del self._of_sender[place]
 
     def _clear_agenda(self) -> None:
         self._agenda = [entry for entry in self._agenda if entry[2] in self._open]

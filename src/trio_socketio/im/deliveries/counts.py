@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class DeliveriesStatistics:
     """A snapshot of the deliveries.
 
-    It has 13 attributes, because each of them is a metric.
+    It has 14 attributes, because each of them is a metric.
 
     Args:
         open: those that go on; with a store that is shared, on all nodes.
@@ -32,6 +32,7 @@ class DeliveriesStatistics:
         confirmed: how many users have confirmed.
         unconfirmed: how many had not when their delivery ended.
         sent: copies that were sent to sockets here, retries included.
+        unsent: copies that were not sent, because too many wait for their acknowledgements.
         retries: how often copies were sent again, users counted.
         taken: deliveries that were taken over from another node or process.
         failures: writes to the store that had to be made again, and messages that no node took.
@@ -47,6 +48,7 @@ class DeliveriesStatistics:
     confirmed: int
     unconfirmed: int
     sent: int
+    unsent: int
     retries: int
     taken: int
     failures: int

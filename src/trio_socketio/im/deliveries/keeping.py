@@ -1,7 +1,7 @@
 """Keeps the deliveries of a node in its stores, and finds those that nobody attends to."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -10,17 +10,20 @@ from trio_socketio.control.failures import invalid, store_unavailable
 from trio_socketio.im.deliveries.coordinator import Attended, Coordinator
 from trio_socketio.im.deliveries.counts import Counts
 from trio_socketio.im.deliveries.ledger import Ledger
+from trio_socketio.im.deliveries.losses import Losses
 from trio_socketio.im.deliveries.record import Answer, Key, Line, Record
-from trio_socketio.im.deliveries.store import DeliveriesUnavailable, DeliveryStore, Full
+from trio_socketio.im.deliveries.store import DeliveriesUnavailable, DeliveryStore, Full, Taken
 from trio_socketio.runtime.sampling import Pace, SampledLog
 
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 """How often a node looks for deliveries that nobody attends to."""
+FORBIDDEN_S: Final = 10.0
+"""The wait before a store is asked again that does not let this node in."""
 _ADD_S: Final = 15.0  # longer than any store takes to answer
 _END_S: Final = 1.0
-_MAX_DOUBTS: Final = 1000
+_MAX_DOUBTS: Final = 1000  # the others are found by the store, if they are kept
 
 
 class Keeping:
@@ -53,6 +56,11 @@ class Keeping:
         self._attend = attend
         self._clock = clock
         self._doubts: dict[Key, DeliveryStore] = {}  # perhaps kept, and then nobody attends to it
+        self._losses = {
+            one: Losses(one, self._ledgers[one], coordinator, counts, attend, clock)
+            for one in self._stores
+        }
+        self._forbidden: set[DeliveryStore] = set()
         self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0))
 
     @property
@@ -133,11 +141,17 @@ class Keeping:
         )
 
     def note(self, answer: Answer, store: DeliveryStore | None = None) -> None:
-        """Have it written who has confirmed; without a store, to the one that is shared."""
-        self._ledgers[store or self._store].note(answer)
+        """Queue a confirmation for writing; without a store, to the one that is shared."""
+        its_store = store or self._store
+        self._losses[its_store].note(answer)
+        self._ledgers[its_store].note(answer)
+
+    def forget_lost(self, namespace: str) -> int:
+        """Keep nothing of a namespace again that a store has lost; return how much it was."""
+        return sum(one.forget(namespace) for one in self._losses.values())
 
     def end(self, one: Attended) -> None:
-        """Have it written that a delivery has ended."""
+        """Queue the end of a delivery for writing."""
         self._ledgers[one.store].end(one.record.head.key)
 
     def run(self, tasks: trio.Nursery) -> None:
@@ -160,58 +174,66 @@ class Keeping:
                         await finish()
                     except DeliveriesUnavailable as error:
                         log.debug("the deliveries were not released: %s", error)
+            ends = len(self._losses[store])
+            if not store.is_durable:
+                ends += self._coordinator.count(store)
+            if ends:  # DELIV-37
+                log.warning(
+                    "%d messages that not all of their users have confirmed end with this program, "
+                    "because they are kept nowhere else",
+                    ends,
+                )
 
     async def _look_after(self, store: DeliveryStore) -> None:
         while True:
-            await trio.sleep(LOOK_S)
+            await trio.sleep(FORBIDDEN_S if store in self._forbidden else LOOK_S)
             await self._look(store)
 
     async def _look(self, store: DeliveryStore) -> None:
         try:
             await self._take(store)
             await self._settle_doubts(store)
+            await self._losses[store].restore(LOOK_S)
         except DeliveriesUnavailable as error:
-            if self._warnings.admits("the store of deliveries does not answer"):
+            if error.is_forbidden:  # DELIV-39
+                if store not in self._forbidden:
+                    log.warning("this node does not confirm the delivery of messages: %s", error)
+                self._forbidden.add(store)
+            elif self._warnings.admits("the store of deliveries does not answer"):
                 log.warning("the store of deliveries does not answer: %s", error)
+        else:
+            if store in self._forbidden:
+                log.info("this node may use the store of deliveries now")
+                self._forbidden.discard(store)
 
     async def _take(self, store: DeliveryStore) -> None:
-        taken = await store.take(self._clock())
-        lost = self._coordinator.give_up(store) if taken.was_lost else []
+        taken = await self._take_some(store)
         count = 0
         while taken.records:
             for record in taken.records:
+                count += record.head.key not in self._coordinator
                 self._attend(record, store)
-            count += len(taken.records)
-            taken = await store.take(self._clock())
+            taken = await self._take_some(store)
         self._counts.taken += count
         if count:
             log.info("this node goes on with %d deliveries that nobody attended to", count)
         self._counts.kept[store] = (taken.open, taken.ended, taken.size)
         going = sum(one[0] for one in self._counts.kept.values())
-        self._counts.goes_on = going > 0 or len(self._coordinator) > 0
-        if lost:
-            log.warning(
-                "this node did not reach the store of deliveries for too long, and others may go "
-                "on with the %d that it attended to",
-                len(lost),
-            )
-            await self._restore(lost, store)
+        lost = sum(map(len, self._losses.values()))
+        self._counts.goes_on = going > 0 or lost > 0 or len(self._coordinator) > 0
 
-    async def _restore(self, lost: Iterable[Attended], store: DeliveryStore) -> None:
-        """Keep deliveries again that the store has lost, as nobody else knows them (DELIV-17)."""
-        for one in lost:
-            record = one.record
-            key = record.head.key
-            if key in self._coordinator or await store.get(key) is not None:
-                continue
-            now = self._clock()
-            confirmed = [user for user in record.users if user not in one.life.pending]
-            if await store.add(record._replace(confirmed={}), now) is None:
-                answers = [Answer(key, user, record.confirmed.get(user, now)) for user in confirmed]
-                for answer in answers:
-                    self.note(answer, store)
-                known = {answer.user: answer.at for answer in answers}
-                self._attend(record._replace(confirmed=known), store)
+    async def _take_some(self, store: DeliveryStore) -> Taken:
+        taken = await store.take(self._clock())
+        if taken.was_lost:
+            lost = self._coordinator.give_up(store)
+            self._losses[store].add(lost)
+            if lost:
+                log.warning(
+                    "this node did not reach the store of deliveries for too long, and others may "
+                    "go on with the %d that it attended to",
+                    len(lost),
+                )
+        return taken
 
     async def _settle_doubts(self, store: DeliveryStore) -> None:
         """Attend to deliveries that were kept although the store has not said so."""

@@ -39,12 +39,12 @@ class Ledger:
         self._warnings = SampledLog(log, logging.WARNING, Pace(1, 0))
 
     def note(self, answer: Answer) -> None:
-        """Have it written who has confirmed."""
+        """Queue a confirmation for writing."""
         self._answers.append(answer)
         self._changed.set()
 
     def end(self, key: Key) -> None:
-        """Have it written that a delivery has ended."""
+        """Queue the end of a delivery for writing."""
         self._ended.append(key)
         self._changed.set()
 
@@ -73,12 +73,12 @@ class Ledger:
 
     async def _write(self) -> None:
         """Write what there is; what has been written is forgotten after that only."""
-        # The answers first: those that come after the end of their delivery are not noted.
+        # All answers first: those that come after the end of their delivery are not noted.
         answers = self._answers[:_AT_ONCE]
         if answers:
             await self._store.confirm(answers)
             del self._answers[: len(answers)]
-        if self._ended:
+        if self._ended and not self._answers:
             ended = self._ended[:_AT_ONCE]
             await self._store.end(ended, self._clock())
             del self._ended[: len(ended)]

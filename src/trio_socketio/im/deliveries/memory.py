@@ -28,7 +28,7 @@ class MemoryDeliveries:
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
         await trio.lowlevel.checkpoint()
-        key, bounds = record.head.key, self._bounds
+        key, bounds = record.head.key, self._bounds.of_sender(record.head.sender)
         known = self._find(key)
         if known is not None:
             return known

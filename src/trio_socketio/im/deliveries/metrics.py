@@ -45,6 +45,11 @@ class DeliveriesCollector(Collector):
             "result",
         )
         yield counter("delivery_copies", "Copies sent to sockets of this node.", found.sent)
+        yield counter(
+            "delivery_copies_unsent",
+            "Copies that were not sent, because too many wait for their acknowledgements.",
+            found.unsent,
+        )
         yield counter("delivery_retries", "Copies that users were sent again.", found.retries)
         yield counter(
             "deliveries_taken_over", "Messages that another node or process had left.", found.taken

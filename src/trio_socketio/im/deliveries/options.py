@@ -22,8 +22,12 @@ class DeliveriesOptions(OptionGroup, frozen=True, kw_only=True):
         expires_s: how long after that it ends, and is reported. At most 7 days.
         durable: namespaces, or patterns such as /room-*, whose messages outlive a restart: in the
             folder of [state]. With [redis] all of them are kept there, and do.
-        max_open: how many messages may wait for their users at a time.
-        max_bytes: about how many bytes they and the reports may take together.
+        max_open: how many messages may wait for their users at a time; a quarter of them are for
+            the backend alone.
+        max_bytes: about how many bytes they and the reports may take together; the same quarter is
+            for the backend.
+        max_sender_open: how many messages of one user may wait on a node.
+        max_sender_bytes: about how many bytes these may take together.
         max_message_bytes: the largest message.
         max_targets: the most users that one message may be for.
         keep_s: how long the report of a message is kept after its end.
@@ -35,6 +39,8 @@ class DeliveriesOptions(OptionGroup, frozen=True, kw_only=True):
     durable: tuple[str, ...] = ()
     max_open: int = 10_000
     max_bytes: int = 64 * 1024 * 1024
+    max_sender_open: int = 500
+    max_sender_bytes: int = 8 * 1024 * 1024
     max_message_bytes: int = 64 * 1024
     max_targets: int = 1000
     keep_s: float = 3600.0

@@ -14,6 +14,7 @@ from trio_socketio.control.failures import invalid, too_large
 from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtocolError
 from trio_socketio.im.deliveries.options import MAX_EXPIRES_S, DeliveriesOptions, find_fault
 from trio_socketio.im.deliveries.record import Head, Key, Outcome, Record
+from trio_socketio.protocol.message_ids import BACKEND_PREFIX
 from trio_socketio.protocol.user_ids import is_reserved_room, parse_user_id
 from trio_socketio.socketio.broadcast import check_event
 
@@ -143,6 +144,8 @@ def check(order: Order, options: DeliveriesOptions) -> Checked:
     expires_s, schedule_s = _check_times(order, options)
     if order.sender is not None:
         _check_user("sender", order.sender)
+        if name.startswith(BACKEND_PREFIX):  # DELIV-49
+            raise invalid("args[0].id", f"begins with {BACKEND_PREFIX!r}, as ids of the backend do")
     values = decode_json(args)
     if order.sender is not None:
         values[0].pop("at", None)  # the time of each call, which the server has added (DELIV-22)

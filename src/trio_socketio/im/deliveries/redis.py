@@ -24,11 +24,16 @@ LEASE_S: Final = 5.0
 _TAG: Final = "{deliveries}"
 _KEYS: Final = (
     *("heads", "users", "args", "sizes", "left", "confirmed", "names"),
-    *("open", "ended", "totals", "leases"),
+    *("open", "ended", "totals", "leases", "expiries"),
 )
 _SCRIPTS: Final = ("add", "confirm", "end", "get", "page", "take", "release")
 _AT_ONCE: Final = 100
 """How many deliveries a node takes over, and how many reports are forgotten, in one step."""
+_USERS_AT_ONCE: Final = 2000
+"""How many users the deliveries have that a node takes over in one step, if they are several."""
+_LATE_S: Final = 300.0
+"""A delivery that has expired so long ago and goes on is attended to by nobody, whatever the clocks
+of the nodes show."""
 _ANSWERS_AT_ONCE: Final = 500
 _FOREIGN: Final = "Redis has a delivery that this version cannot read"
 
@@ -59,10 +64,10 @@ class RedisDeliveries:
         self._scripts = {name: redis.script(_load(name)) for name in _SCRIPTS}
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
-        head, bounds = record.head, self._bounds
+        head, bounds = record.head, self._bounds.of_sender(record.head.sender)
         about = (_name(head.key), encode_json(head), encode_json(record.users), record.args)
         numbers = (record.size, len(record.users), self._node, bounds.open, bounds.size)
-        status, *found = await self._run("add", *about, *numbers)
+        status, *found = await self._run("add", *about, *numbers, _ms(head.expires_at))
         if status == b"KNOWN":
             return _read(found[0])
         if status == b"GONE":
@@ -96,7 +101,8 @@ class RedisDeliveries:
         bounds = self._bounds
         status, node, going, ended, size, found = await self._run(
             *("take", self._node, _ms(self._lease_s), _AT_ONCE),
-            *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE),
+            *(_ms(now - bounds.keep_s), bounds.reports, _AT_ONCE, _USERS_AT_ONCE),
+            *(_ms(now), _ms(_LATE_S)),
         )
         was_lost = status == b"ENROLLED" and self._node != b"0"
         self._node = node
@@ -115,7 +121,8 @@ class RedisDeliveries:
         try:
             reply: list[Any] = await self._scripts[name].run(self._keys, arguments)
         except (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError) as error:
-            raise DeliveriesUnavailable(str(error)) from None
+            is_forbidden = isinstance(error, RedisCommandError) and error.code == "NOPERM"
+            raise DeliveriesUnavailable(str(error), is_forbidden=is_forbidden) from None
         return reply
 
 
@@ -155,11 +162,10 @@ def _read(found: Sequence[Any]) -> Record:
 
 
 def _record(found: Sequence[Any]) -> Record:
-    head, users, args, ended_at, times = found
+    head, users, args, ended_at, answers = found
     several = msgspec.json.decode(users, type=tuple[str, ...])
-    confirmed = {
-        user: float(at) / 1000 for user, at in zip(several, times, strict=True) if at is not None
-    }
+    pairs = zip(answers[::2], answers[1::2], strict=True)
+    confirmed = {user.decode(): float(at) / 1000 for user, at in pairs}
     return Record(
         msgspec.json.decode(head, type=Head), several, args, confirmed, _seconds(ended_at)
     )

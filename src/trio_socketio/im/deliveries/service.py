@@ -21,6 +21,7 @@ from trio_socketio.control.failures import (
     unavailable,
 )
 from trio_socketio.errors import ControlError
+from trio_socketio.im.deliveries.acceptance import Prepared, check_load, tell, tell_known
 from trio_socketio.im.deliveries.coordinator import Attended, Coordinator, Due
 from trio_socketio.im.deliveries.counts import Counts, DeliveriesStatistics
 from trio_socketio.im.deliveries.keeping import Keeping
@@ -49,7 +50,8 @@ _SLICE: Final = 20
 class Deliveries(Observer):
     """Delivers messages until their users have acknowledged them, or their time is over.
 
-    It has 13 attributes: its options, its parts, and how far it has come.
+    It has 13 attributes: its options, its parts, and how far it has come. It has 23 methods, as
+    callers, other nodes and sockets each have some of them.
 
     Args:
         server: has the users.
@@ -87,7 +89,6 @@ class Deliveries(Observer):
         self._defined: dict[str, bool] = {}
         self._hurry = trio.Event()
         self._is_running = False
-        server.observe(self)
 
     # -- what callers ask for
 
@@ -103,6 +104,24 @@ class Deliveries(Observer):
         else:
             self._defined[namespace] = durable
 
+    def end(self, namespace: str) -> None:
+        """End the messages of a namespace that this node attends to: it was removed (DELIV-28).
+
+        Whoever has the id of one of their users in a later namespace of this name may be somebody
+        else.
+        """
+        ended = self._coordinator.end(namespace)
+        for one in ended:
+            self._keeping.end(one)
+            self._counts.end(one)
+        count = len(ended) + self._keeping.forget_lost(namespace)
+        if count:
+            log.warning(
+                "%s was removed, so the messages that waited there for users have expired: %d",
+                namespace,
+                count,
+            )
+
     async def start(self, order: Order) -> Accepted:
         """Accept a message; it is kept before this returns.
 
@@ -113,14 +132,49 @@ class Deliveries(Observer):
             ControlError: it cannot be accepted, and nothing was sent. If the store does not answer,
                 it is unknown whether it was kept; the same call can be made again.
         """
+        accepted: list[Accepted] = []
+        await self.start_all([order], accepted)
+        return accepted[0]
+
+    async def start_all(self, orders: Sequence[Order], accepted: list[Accepted]) -> None:
+        """Accept messages: all of them, or none if it can be known beforehand that one is refused.
+
+        Only the store can refuse one after others were accepted, as it becomes full or goes away.
+
+        Args:
+            orders: the messages.
+            accepted: takes what has become of those that were accepted, also if another one is not.
+
+        Raises:
+            ControlError: one cannot be accepted; see `start`.
+        """
+        prepared: list[Prepared] = []
+        name = ""
         try:
-            return await self._start(order)
+            for order in orders:
+                name = ""
+                checked = check(order, self.options)
+                name = checked.key.id
+                prepared.append(await self._prepare(checked, order, prepared))
+            for one in prepared:
+                name = one.checked.key.id
+                known = one.known or await self._keep(one)
+                accepted.append(known)
         except ControlError as error:
             self._counts.refuse(error)
-            raise
+            if len(orders) == 1 or not name:
+                raise
+            told = f"the message {name!r}: {error.message}"
+            raise ControlError(error.code, told, error.data) from None
 
-    async def _start(self, order: Order) -> Accepted:
-        checked = check(order, self.options)
+    async def _prepare(
+        self, checked: Checked, order: Order, others: Sequence["Prepared"]
+    ) -> "Prepared":
+        """Find out whether a message can be accepted after others of its sender.
+
+        Raises:
+            ControlError: it cannot.
+        """
         key = checked.key
         if not self._server._namespaces.may_exist(key.namespace):
             raise not_found("namespace", "namespace", key.namespace)
@@ -132,16 +186,30 @@ class Deliveries(Observer):
         store = self._keeping.choose(durable=durable)
         known = await self._keeping.find(key)
         if known is not None:
-            return _tell_known(known, checked)
+            return Prepared(checked, known, store, tell_known(known, checked))
         users = await self._find_targets(checked)
         record = checked.record(users, self._clock(), durable=store.is_durable)
-        found = await self._keeping.add(record, store)
+        before = [one.record for one in others if one.known is None]
+        check_load(record, before, self._coordinator, self.options)
+        return Prepared(checked, record, store, None)
+
+    async def _keep(self, one: "Prepared") -> Accepted:
+        """Keep a message, and attend to it.
+
+        Raises:
+            ControlError: the store has no room for it, or does not answer, or knows another one.
+        """
+        namespace = one.checked.key.namespace
+        found = await self._keeping.add(one.record, one.store)
         if isinstance(found, Full):
             raise overloaded(f"{found.what}: wait until some have ended")
         if found is not None:
-            return _tell_known(found, checked)
+            return tell_known(found, one.checked)
+        if not self._server._namespaces.may_exist(namespace):  # it was removed meanwhile
+            self.end(namespace)
+            raise not_found("namespace", "namespace", namespace)
         self._counts.accepted += 1
-        return _tell(record, is_new=True)
+        return tell(one.record, is_new=True)
 
     async def find(self, key: Key) -> Record:
         """Return what is known of a delivery.
@@ -177,6 +245,7 @@ class Deliveries(Observer):
             confirmed=counts.confirmed,
             unconfirmed=counts.unconfirmed,
             sent=self._offers.sent,
+            unsent=self._offers.refused,
             retries=counts.retries,
             taken=counts.taken,
             failures=self._keeping.failures + (0 if messenger is None else messenger.failures),
@@ -190,6 +259,13 @@ class Deliveries(Observer):
             if self._messenger is not None:
                 others = await self._messenger.users_in(namespace, checked.rooms, ROOMS_S)
                 users.update(dict.fromkeys(others))
+        if not users:  # DELIV-24
+            raise ControlError(
+                Code.NOT_FOUND,
+                "rooms: no client that is in them has said who it is, so nobody could confirm the "
+                "message: nothing was sent",
+                {"parameter": "rooms"},
+            )
         if len(users) > self.options.max_targets:
             raise too_many(len(users), self.options.max_targets)
         return list(users)
@@ -274,6 +350,9 @@ class Deliveries(Observer):
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until cancelled: a service, to be started after those that the stores need."""
+        # Behind identity, which observes since it was made: it answers a client that has joined,
+        # and messages that wait for its user follow the answer.
+        self._server.observe(self)
         await self._keeping.look()
         try:
             async with alone(trio.open_nursery()) as tasks:
@@ -321,28 +400,3 @@ def _offer(one: Attended, users: tuple[str, ...], now: float) -> Offer:
     return Offer(
         head.namespace, head.id, head.event, args, users, max(head.expires_at - now, 0.001)
     )
-
-
-def _tell(record: Record, *, is_new: bool) -> Accepted:
-    return Accepted(
-        id=record.head.id,
-        targets=record.head.targets,
-        confirmed=len(record.confirmed),
-        state=record.outcome,
-        is_new=is_new,
-    )
-
-
-def _tell_known(record: Record, checked: Checked) -> Accepted:
-    """Say what has become of a message that was sent before (DELIV-22).
-
-    Raises:
-        ControlError: it was another one (DELIV-23).
-    """
-    if record.head.digest != checked.digest:
-        raise ControlError(
-            Code.EXISTS,
-            f"id: another message had the id {checked.key.id!r}: give each message one of its own",
-            {"parameter": "id", "retryable": False},
-        )
-    return _tell(record, is_new=False)

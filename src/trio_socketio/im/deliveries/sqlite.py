@@ -59,12 +59,13 @@ class SqliteDeliveries:
     def __init__(self, database: Database, bounds: Bounds) -> None:
         self._database = database
         self._bounds = bounds
-        self._has_read_all = False  # what an earlier process has left
+        # What an earlier process has left, and what was perhaps written without an answer.
+        self._has_read_all = False
         self._added: set[Key] = set()  # before that
         database.add_schema(*_SCHEMA)
 
     async def add(self, record: Record, now: float) -> Record | Full | None:
-        head, bounds = record.head, self._bounds
+        head, bounds = record.head, self._bounds.of_sender(record.head.sender)
         key = head.key
         row = (*key, encode_json(head), encode_json(record.users), record.args, record.size)
 
@@ -87,7 +88,12 @@ class SqliteDeliveries:
 
         if not self._has_read_all:
             self._added.add(key)
-        return await self._write(insert)
+        try:
+            return await self._write(insert)
+        except DeliveriesUnavailable:  # DELIV-48
+            self._has_read_all = False
+            self._added.discard(key)
+            raise
 
     async def confirm(self, answers: Sequence[Answer]) -> None:
         def note(file: sqlite3.Connection) -> None:
@@ -162,7 +168,7 @@ class SqliteDeliveries:
         return await self._read(_measure)
 
     async def _take_up(self, now: float) -> Taken:
-        """Read what an earlier process has left."""
+        """Read what an earlier process has left, or this one has added without an answer."""
 
         def select(file: sqlite3.Connection) -> tuple[list[Record], tuple[int, int, int]]:
             records = []
@@ -173,10 +179,15 @@ class SqliteDeliveries:
                     log.error("a delivery on the disk cannot be read, and is left there: %s", error)
             return records, _measure(file)
 
-        records, counts = await self._read(select)
         self._has_read_all = True
-        left = [one for one in records if one.head.key not in self._added]
-        self._added.clear()
+        added, self._added = self._added, set()
+        try:
+            records, counts = await self._read(select)
+        except BaseException:
+            self._has_read_all = False
+            self._added |= added
+            raise
+        left = [one for one in records if one.head.key not in added]
         return Taken(sorted(left, key=lambda one: one.head.accepted_at), False, *counts)
 
     async def release(self) -> None:

@@ -8,7 +8,16 @@ from trio_socketio.im.deliveries.record import Answer, Key, Line, Record
 
 
 class DeliveriesUnavailable(TrioSocketIOError):
-    """The store cannot be used now, or it is not known whether it has done what it was asked."""
+    """The store cannot be used now, or it is not known whether it has done what it was asked.
+
+    Args:
+        message: says why.
+        is_forbidden: whether this node lacks the rights that it needs there.
+    """
+
+    def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.is_forbidden = is_forbidden
 
 
 class Full(NamedTuple):
@@ -25,7 +34,8 @@ class Taken(NamedTuple):
     """What a node has to attend to.
 
     Args:
-        records: deliveries that go on, and that nobody attends to; this node does from now on.
+        records: deliveries that go on, and that nobody attends to, which this node takes over. It
+            may attend to some of them already.
         was_lost: whether others may attend to those that were this node's before.
         open: how many deliveries go on, those of other nodes included.
         ended: how many reports are kept.
@@ -53,6 +63,16 @@ class Bounds(NamedTuple):
     size: int
     reports: int
     keep_s: float
+
+    def of_sender(self, sender: str | None) -> "Bounds":
+        """Return what is kept for a sender: a quarter is for the backend alone (DELIV-29).
+
+        Args:
+            sender: the user; None means the backend.
+        """
+        if sender is None:
+            return self
+        return self._replace(open=self.open - self.open // 4, size=self.size - self.size // 4)
 
 
 class DeliveryStore(Protocol):
@@ -96,6 +116,9 @@ class DeliveryStore(Protocol):
 
     async def take(self, now: float) -> Taken:
         """Take over deliveries that nobody attends to, and forget reports that are too old.
+
+        Among them are those that this node has added without getting an answer; it may be long
+        after they have expired that they are found (DELIV-48).
 
         It is called every second, which tells other nodes that this one is there.
         """

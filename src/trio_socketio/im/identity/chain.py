@@ -54,7 +54,7 @@ class Policies:
 
     Args:
         verifiers: all that are set up, by method, in their order.
-        namespaces: what holds for single namespaces; all others ask all verifiers.
+        namespaces: what holds for single namespaces; all others ask all verifiers but `des`.
 
     Attributes:
         methods: those that are set up.
@@ -71,11 +71,12 @@ class Policies:
             return Chain(chosen) if methods else None
 
         chains = {one.name: choose(one.methods) for one in namespaces}
+        strong = [verifiers[method] for method in verifiers if method != "des"]
+        # LEG-12: if DES tokens are all there is, it is closed rather than open.
+        default = Chain(strong) if verifiers else None
         self.methods = tuple(verifiers)
         self._choose = choose
-        self.find_configured: Callable[[str], Chain | None] = ByNamespace(
-            chains, choose(verifiers)
-        ).find
+        self.find_configured: Callable[[str], Chain | None] = ByNamespace(chains, default).find
         self._given: dict[str, Chain | None] = {}
 
     def find(self, namespace: str) -> Chain | None:
@@ -85,7 +86,7 @@ class Policies:
         return self.find_configured(namespace)
 
     def give(self, namespace: str, methods: Collection[str] | None) -> None:
-        """Give a namespace other methods than the configuration does; None lets that decide."""
+        """Give a namespace methods of its own; None restores the configured methods."""
         if methods is None:
             self._given.pop(namespace, None)
         else:

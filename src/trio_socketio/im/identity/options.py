@@ -1,5 +1,6 @@
 """The options of identity: who may enter, and how that is found out."""
 
+from collections.abc import Collection
 from typing import Final, Literal, get_args
 
 from trio_socketio.errors import OptionError, RemoteProtocolError
@@ -213,10 +214,11 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
         tokens: tokens of users, for development.
         jwt: how JWTs are verified; None means that there are none.
         des: how weak tokens of the original contract are decrypted, for its old clients; None means
-            that there are none.
+            that there are none. Only a namespace whose methods name des takes them.
         backend: whether backends on the control socket are asked.
         webhook: a URL that is asked instead of a backend; None if there is none.
-        namespaces: what holds for single namespaces. All others ask for identity, by all methods.
+        namespaces: what holds for single namespaces. All others ask for identity, by all
+            methods but des.
         by_event: whether clients without a token in their CONNECT may send it as the event auth.
         auth_timeout_s: how long such a client may take until it has been identified. A client whose
             CONNECT was refused is hung up on after the same time, unless it is identified by then.
@@ -282,6 +284,28 @@ class IdentityOptions(OptionGroup, frozen=True, kw_only=True):
     def asks(self) -> bool:
         """Whether any namespace may ask for identity."""
         return bool(self.methods)
+
+    def methods_in(self, namespace: str) -> tuple[str, ...]:
+        """Return the methods that are asked in a namespace, or in all whose name fits a pattern."""
+        named = {one.name: one.methods for one in self.namespaces}
+        others = tuple(method for method in self.methods if method != "des")  # LEG-12
+        return ByNamespace(named, others).find(namespace)
+
+    def fault_of_claim(self, claim: str, methods: Collection[str]) -> str:
+        """Say why clients that are identified by these methods cannot have a claim (RULE-11).
+
+        Returns:
+            An empty text if they can.
+        """
+        if "jwt" in methods:
+            is_kept = self.jwt is not None and claim in self.jwt.claims
+            return "" if is_kept else "which [identity] jwt.claims does not name: add it there"
+        if "backend" in methods or "webhook" in methods:
+            return ""
+        return (
+            "but no client there has any: have [identity] jwt, backend or webhook identify them, "
+            "or leave out the claim"
+        )
 
     def asks_in(self, namespace: str) -> bool:
         """Whether a namespace asks for identity."""

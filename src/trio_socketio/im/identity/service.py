@@ -230,7 +230,8 @@ class IdentityService:
 
         Args:
             namespace: its name.
-            methods: their names; none of them lets everybody in, and None lets the options decide.
+            methods: their names; if there are none, everybody may enter, and None restores the
+                configured methods.
         """
         if methods is None:
             self._given.pop(namespace, None)

@@ -56,8 +56,10 @@ class NamespaceDefinition(
         rules: what its clients may do, as in [rules] namespaces, without the name; null means what
             [rules] says of its name.
         chat: whether it has the chat events, also if [chat] namespaces does not name it.
-        confirm: whether messages of its clients are delivered with confirmation.
-        durable: whether such deliveries outlive a restart.
+        confirm: whether messages of its clients are delivered with confirmation; null means what
+            [chat] says of its name.
+        durable: whether such deliveries outlive a restart; null means what [deliveries] says of its
+            name.
         recovery: whether lost clients can come back to their sockets, if [recovery] is on.
         max_sockets: how many clients each node lets in; null means any number.
         revision: rises with every change of any namespace.
@@ -68,8 +70,8 @@ class NamespaceDefinition(
     seats: SeatDefinition | None = None
     rules: dict[str, Any] | None = None
     chat: bool = False
-    confirm: bool = False
-    durable: bool = False
+    confirm: bool | None = None
+    durable: bool | None = None
     recovery: bool = True
     max_sockets: MaxSockets | None = None
     revision: int = 0

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -26,6 +27,11 @@ T = TypeVar("T")
 
 MAX_WAITING: Final = 256
 """How many changes may wait for those before them."""
+
+AGAIN_S: Final = 1.0
+"""The wait before a disk is read again that may have made a change late."""
+
+_UNSURE: Final = "the disk did not answer, and may have made a change that is not known here"
 
 SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS namespaces ("
@@ -74,11 +80,12 @@ class DiskStore:
     def __init__(self, database: Disk) -> None:
         database.add_schema(*SCHEMA)
         self.fault = "the namespaces have not been read yet"
+        self._is_unsure = False  # the disk may have what this node was not told of
         self._database = database
         self._orders, self._waiting = trio.open_memory_channel[_Order](MAX_WAITING)
 
     async def change(self, change: Change) -> int:
-        if self.fault:
+        if self.fault and not self._is_unsure:
             raise DefinitionsUnavailable(self.fault)
         order = _Order(change)
         try:
@@ -107,18 +114,17 @@ class DiskStore:
             raise ConfigurationError(f"the namespaces cannot be read from disk: {error}") from None
         self.fault = ""
         task_status.started()
-        is_unsure = False
         try:
             while True:
-                order = await self._waiting.receive()
+                order = await self._receive(listener)
                 try:
-                    if is_unsure:  # the disk may have what this node was not told of
-                        listener.replace(*await self._read())
-                        is_unsure = False
+                    if self._is_unsure:
+                        await self._read_again(listener)
                     order.revision = await self._database.write(partial(_change, order.change))
                 except StorageUnavailable as error:
-                    is_unsure = True
-                    order.error = DefinitionsUnavailable(str(error), is_unsure=True)
+                    if error.is_unsure:
+                        self._is_unsure, self.fault = True, _UNSURE
+                    order.error = DefinitionsUnavailable(str(error), is_unsure=error.is_unsure)
                 except DefinitionRefused as error:
                     order.error = error
                 else:
@@ -128,8 +134,22 @@ class DiskStore:
                         order.error = DefinitionsUnavailable("the program ends", is_unsure=True)
                     order.done.set()
         finally:
-            self.fault = "the program ends"
+            self._is_unsure, self.fault = False, "the program ends"
             self._end()
+
+    async def _receive(self, listener: Listener) -> _Order:
+        """Wait for the next change. Meanwhile, take what was written late (NSP-27)."""
+        while self._is_unsure:
+            with trio.move_on_after(AGAIN_S):
+                return await self._waiting.receive()
+            with suppress(StorageUnavailable):  # the fault says that already
+                await self._read_again(listener)
+        return await self._waiting.receive()
+
+    async def _read_again(self, listener: Listener) -> None:
+        # The thread of the database writes and reads in order, so nothing is written late any more.
+        listener.replace(*await self._read())
+        self._is_unsure, self.fault = False, ""
 
     def _end(self) -> None:
         """Refuse the changes that still wait."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from trio_socketio.errors import ConnectRefused, OptionError
 from trio_socketio.im.namespaces.definition import NamespaceDefinition
 from trio_socketio.protocol.joining import State
+from trio_socketio.protocol.user_ids import user_room
 from trio_socketio.socketio.registrar import Observer
 from trio_socketio.socketio.steps import Step
 
@@ -58,11 +59,13 @@ class LiveNamespaces:
 
     Attributes:
         parts: whatever goes by the definitions.
+        replaces: whether a new client of a user puts out the old one, by the name of the namespace.
         faults: why definitions are not served here, by name.
     """
 
     def __init__(self, server: "Server", wait_ended: "Callable[[Ended], None]") -> None:
         self.parts: Sequence[Part] = ()
+        self.replaces: Callable[[str], bool] = _replace_none
         self.faults: dict[str, str] = {}
         self._server = server
         self._wait_ended = wait_ended
@@ -91,9 +94,9 @@ class LiveNamespaces:
     def _find_conflict(self, name: str) -> str:
         """Say why a namespace cannot be defined: somebody else has made it, or would (NSP-05)."""
         namespaces = self._server._namespaces
-        for parent in namespaces.parents.values():
-            if parent._matches(name):
-                return f"the app or the configuration serves {name} already, with {parent.name}"
+        parent = namespaces.find_parent(name)
+        if parent is not None:
+            return f"the app or the configuration serves {name} already, with {parent.name}"
         if name in namespaces.by_name:
             return f"the app or the configuration serves {name} already"
         return ""
@@ -130,7 +133,7 @@ class LiveNamespaces:
     def _make(self, definition: NamespaceDefinition) -> None:
         namespace = self._server.of(definition.namespace)
         namespace._allow_recovery(definition.recovery)
-        capacity = self._capacities[definition.namespace] = Capacity(namespace)
+        capacity = self._capacities[definition.namespace] = Capacity(namespace, self.replaces)
         namespace.add_steps([Step(State.AUTHENTICATING, capacity.admit)])
         namespace.observe(capacity)
 
@@ -167,13 +170,16 @@ class Capacity(Observer):
 
     Args:
         namespace: the namespace.
+        replaces: whether a new client of a user puts out the old one, by the name of a namespace.
 
     Attributes:
         max_sockets: how many may be in; None means any number. Those that are in stay in.
     """
 
-    def __init__(self, namespace: "Namespace") -> None:
+    def __init__(self, namespace: "Namespace", replaces: Callable[[str], bool]) -> None:
         self.max_sockets: int | None = None
+        self._namespace = namespace
+        self._replaces = replaces
         self._sockets = namespace.sockets
         self._joining: set[Socket] = set()
 
@@ -185,13 +191,25 @@ class Capacity(Observer):
         """
         if self.max_sockets is None:
             return
-        if len(self._sockets) + len(self._joining) >= self.max_sockets:
-            message = "Namespace is full"
-            raise ConnectRefused(message, {"errcode": _UNDEFINED, "errmsg": message})
         socket = joining.socket
         assert socket is not None
+        is_full = len(self._sockets) + len(self._joining) >= self.max_sockets
+        if is_full and not self._has_place(socket):
+            message = "Namespace is full"
+            raise ConnectRefused(message, {"errcode": _UNDEFINED, "errmsg": message})
         self._joining.add(socket)
         joining.undo(lambda: self._joining.discard(socket))
 
+    def _has_place(self, socket: "Socket") -> bool:
+        """Whether a client takes the place of one of its user, which it puts out (NSP-28)."""
+        user = socket.user
+        if user is None or not self._replaces(self._namespace.name):
+            return False
+        return any(one.user == user for one in self._namespace.rooms.joined(user_room(user)))
+
     def joined(self, socket: "Socket") -> None:
         self._joining.discard(socket)
+
+
+def _replace_none(namespace: str) -> bool:
+    return False

@@ -91,8 +91,8 @@ class DefinitionMethods:
         seats: SeatDefinition | None = None,
         rules: Rules | None = None,
         chat: bool = False,
-        confirm: bool = False,
-        durable: bool = False,
+        confirm: bool | None = None,
+        durable: bool | None = None,
         recovery: bool = True,
         max_sockets: MaxSockets | None = None,
     ) -> Defined:
@@ -100,13 +100,15 @@ class DefinitionMethods:
 
         Args:
             namespace: its name; a leading slash may be left out.
-            identity: the methods that identify its clients: static, jwt, backend, webhook; with an
-                empty list nobody is asked. Null means what [identity] says of the name.
+            identity: the methods that identify its clients: static, jwt, des, backend, webhook;
+                with an empty list nobody is asked. Null means what [identity] says of the name.
             seats: the seats of its users; null means what [presence] says of the name.
             rules: what its clients may do; null means what [rules] says of the name.
             chat: whether it has the chat events.
-            confirm: whether messages of its clients are delivered with confirmation.
-            durable: whether such deliveries outlive a restart.
+            confirm: whether messages of its clients are delivered with confirmation; null means
+                what [chat] says of the name.
+            durable: whether such deliveries outlive a restart; null means what [deliveries] says of
+                the name.
             recovery: whether lost clients can come back to their sockets, if [recovery] is on.
             max_sockets: how many clients each node lets in; null means any number.
         """
@@ -134,8 +136,8 @@ class DefinitionMethods:
         seats: SeatDefinition | UnsetType | None = UNSET,
         rules: Rules | UnsetType | None = UNSET,
         chat: bool | UnsetType = UNSET,
-        confirm: bool | UnsetType = UNSET,
-        durable: bool | UnsetType = UNSET,
+        confirm: bool | UnsetType | None = UNSET,
+        durable: bool | UnsetType | None = UNSET,
         recovery: bool | UnsetType = UNSET,
         max_sockets: MaxSockets | UnsetType | None = UNSET,
         revision: int | None = None,

@@ -2,8 +2,9 @@
 
 Every change is published in the step that makes it, with a revision that rises by one. A node that
 hears all revisions in order knows all definitions. If it has missed one, or was away, it reads the
-hash. If the hash is gone, Redis has lost its data, and the first node to notice puts back what it
-knows.
+hash. If the hash is gone, Redis has lost its data, and the first node that knows any namespaces
+puts them back. A node that knows none makes no hash, because it would wipe out what others know:
+the first change makes it.
 """
 
 import logging
@@ -42,6 +43,7 @@ FORBIDDEN_S: Final = 10.0
 """The wait before Redis is asked again that does not let this node read the namespaces."""
 
 _HEAD: Final = b""
+_NO_EPOCH: Final = ""  # of a hash that is not there
 _FAILURES: Final = (RedisUnavailable, RedisCommandError, TimeoutError, LocalProtocolError)
 
 
@@ -103,13 +105,14 @@ class _Head(NamedTuple):
     revision: int
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode
 _decode_message: Final = msgspec.msgpack.Decoder(_Message).decode
 
 
 class RedisStore:
     """Keeps the definitions in a hash of Redis.
 
-    It has 13 attributes: the connection and its scripts, and how far this node has read.
+    It has 14 attributes: the connection and its scripts, and what this node has read.
 
     Args:
         redis: the connection.
@@ -126,6 +129,7 @@ class RedisStore:
         self._change = redis.script(CHANGE)
         self._restore = redis.script(RESTORE)
         self._epoch: str | None = None
+        self._births: dict[str, bytes] = {}  # of the namespaces that the listener knows
         self._fault = "the namespaces have not been read yet"
         self._listener: Listener | None = None
         self._subscription: Subscription | None = None
@@ -142,22 +146,35 @@ class RedisStore:
 
     async def change(self, change: Change) -> int:
         # Redis is asked even if this node has missed something: it is Redis that decides.
+        status, *rest = await self._send(change, self._epoch or _NO_EPOCH)
+        if status == b"lost":  # NSP-25
+            await self._put_back()
+            status, *rest = await self._send(change, _NO_EPOCH)
+        if status != b"done":
+            raise DefinitionRefused(status.decode())
+        return int(rest[1])
+
+    async def _send(self, change: Change, epoch: str) -> list[Any]:
+        """Ask Redis for a change; return its answer.
+
+        Args:
+            change: the change.
+            epoch: that this node knows; if there is one, the change is not made without the hash.
+        """
         expected = -1 if change.expected is None else change.expected
         try:
-            status, *rest = await self._change.run(
+            answer: list[Any] = await self._change.run(
                 [self.key],
                 (
                     self.channel, token_urlsafe(6), change.kind, change.name, change.definition,
-                    change.reason, expected, MAX_NAMESPACES, MAX_TOTAL_BYTES,
+                    change.reason, expected, MAX_NAMESPACES, MAX_TOTAL_BYTES, epoch,
                 ),
             )  # fmt: skip
         except (RedisCommandError, LocalProtocolError) as error:
             raise DefinitionsUnavailable(str(error)) from None
         except (RedisUnavailable, TimeoutError) as error:
             raise DefinitionsUnavailable(str(error), is_unsure=True) from None
-        if status != b"done":
-            raise DefinitionRefused(status.decode())
-        return int(rest[1])
+        return answer
 
     async def run(
         self,
@@ -222,49 +239,78 @@ class RedisStore:
         fields: dict[bytes, bytes] = raw if isinstance(raw, dict) else _pair(raw)
         head = _read_head(self.key, fields.pop(_HEAD, None))
         if head is None:
-            await self._found()
-            return
-        if self._epoch not in (None, head.epoch):
+            if fields:
+                raise DefinitionsUnavailable(f"{self.key} is not a hash of namespaces")
+            if self._listener.known():
+                await self._put_back()  # it is read like any other then
+                return
+            await self._note_empty()
+            head = _Head(_NO_EPOCH, 0)
+        if self._epoch not in (None, _NO_EPOCH, head.epoch):
             log.warning(
                 "the namespaces in Redis are others than this node knew: they were lost, and put "
                 "back by another node, or from a backup"
             )
+        births, definitions = self._decode(fields)
+        before = self._births
+        reborn = {name for name in births if before.get(name, births[name]) != births[name]}
+        if reborn:  # NSP-26: as if this node had read them after the removal, too
+            rest = {name: one for name, one in definitions.items() if name not in reborn}
+            self._listener.replace(rest, self.revision)
         self._epoch, self.revision = head
-        self._listener.replace(self._decode(fields), head.revision)
+        self._births = births
+        self._listener.replace(definitions, head.revision)
         for message in heard:
             if message.epoch != head.epoch or message.revision > self.revision:
                 self._take(message)
         if not self._has_missed:
             self._fault = ""
 
-    async def _found(self) -> None:
-        """Make the hash, which is not there: the first node does, or Redis has lost it (NSP-15)."""
+    async def _put_back(self) -> None:
+        """Make the hash, which Redis has lost, of what this node knows, if anything (NSP-15)."""
         assert self._listener is not None
         known = self._listener.known()
-        if known:
-            log.warning("Redis has lost the %d namespaces: this node puts them back", len(known))
         given: list[str | bytes] = []
         for name, definition in known.items():
-            given += (name, b"%d %b" % (definition.revision, encode_definition(definition)))
-        arguments = (self.channel, token_urlsafe(6), self.revision + bool(known), *given)
-        try:
-            await self._restore.run([self.key], arguments)
-        except _FAILURES as error:
-            raise DefinitionsUnavailable(str(error)) from None
-        self._miss()  # now that it is there, it is read like any other
+            birth = self._births.get(name, b"")
+            given += (
+                name,
+                b"%d %b%b" % (definition.revision, birth, encode_definition(definition)),
+            )
+        arguments = (self.channel, token_urlsafe(6), self.revision + 1, *given)
+        if known:
+            log.warning("Redis has lost the %d namespaces: this node puts them back", len(known))
+            try:
+                status, *rest = await self._restore.run([self.key], arguments)
+            except _FAILURES as error:
+                raise DefinitionsUnavailable(str(error)) from None
+            if status == b"done":
+                self._epoch = rest[0].decode()
+        self._miss()
 
-    def _decode(self, fields: dict[bytes, bytes]) -> dict[str, NamespaceDefinition]:
-        found = {}
+    async def _note_empty(self) -> None:
+        """Have others look at once, which may know what Redis has lost (NSP-25)."""
+        if self._epoch != _NO_EPOCH:  # else they were told
+            message = _Message(_NO_EPOCH, 0, "", "", "")
+            await self._execute("PUBLISH", self.channel, _encode(message))
+
+    def _decode(
+        self, fields: dict[bytes, bytes]
+    ) -> tuple[dict[str, bytes], dict[str, NamespaceDefinition]]:
+        """Return the births of all namespaces, and the definitions of those that can be read."""
+        births, found = {}, {}
         for field, raw in fields.items():
             name = field.decode("utf-8", "replace")
-            revision, _, data = raw.partition(b" ")
+            revision, _, rest = raw.partition(b" ")
+            birth, brace, data = rest.partition(b"{")
+            births[name] = birth or self._births.get(name, b"")  # without one, it is as before
             try:
-                definition = decode_definition(data, int(revision))
+                definition = decode_definition(brace + data, int(revision))
             except ValueError as error:
                 log.error("the definition of the namespace %s cannot be read: %s", name, error)
             else:
                 found[definition.namespace] = definition
-        return found
+        return births, found
 
     # -- messages
 
@@ -295,6 +341,11 @@ class RedisStore:
         except ValueError as error:
             log.error("the definition of the namespace %s cannot be read: %s", message.name, error)
             definition = None  # served by the old one, it would be another namespace than elsewhere
+        if value:
+            birth = f"{message.epoch}:{message.revision} "  # unless it is an update
+            self._births.setdefault(message.name, birth.encode())
+        else:
+            self._births.pop(message.name, None)
         self._listener.change_one(message.name, definition, message.revision, message.reason)
 
     def _miss(self, duration_s: float = 0.0) -> None:

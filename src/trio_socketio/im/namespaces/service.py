@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -74,9 +74,15 @@ class DefinedNamespaces:
         self._nursery: trio.Nursery | None = None
         self._read = trio.Event()
 
-    def use_parts(self, parts: Sequence[Part]) -> None:
-        """Have parts of the server go by the definitions, too; before `run`."""
-        self.live.parts = tuple(parts)
+    def use_parts(self, parts: Sequence[Part], replaces: Callable[[str], bool]) -> None:
+        """Have parts of the server go by the definitions, too; before `run`.
+
+        Args:
+            parts: in the order in which they are told.
+            replaces: whether a new client of a user puts out the old one, by the name of the
+                namespace.
+        """
+        self.live.parts, self.live.replaces = tuple(parts), replaces
 
     @property
     def fault(self) -> str:

@@ -38,7 +38,8 @@ class Denied(NamedTuple):
     Args:
         reason: one of REASONS; names it in metrics.
         message: what the client is told.
-        retry_after_s: when it may be tried again, in seconds from now; None if that is no use.
+        retry_after_s: when it may be tried again, in seconds from now; None if retrying cannot
+            help.
     """
 
     reason: str
@@ -66,7 +67,7 @@ def too_often(reason: str, what: str, wait_s: float) -> Denied:
         wait_s: the time after which it may be tried again.
     """
     wait_s = max(round(wait_s, 3), 0.001)
-    return Denied(reason, f"{what}: try again in {wait_s:g} s", wait_s)
+    return Denied(reason, f"{what}. Try again in {wait_s:g} s", wait_s)
 
 
 def show(name: object) -> str:

@@ -86,26 +86,25 @@ class Grants:
 
     def __init__(self, claims_of: ClaimsOf | None) -> None:
         self._claims_of = claims_of
-        self._known: dict[Socket, tuple[Claims, Grant]] = {}
+        self._known: dict[Socket, tuple[Claims, str, Grant]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def find(self, socket: "Socket", claim: str) -> Grant:
-        """Return what the token of a client says, also if it has another one by now (RULE-05)."""
+        """Return what the token of a client says in a claim (RULE-05).
+
+        It is read again if the client has another token by now, or another claim counts.
+        """
         claims = (None if self._claims_of is None else self._claims_of(socket)) or _EMPTY
         known = self._known.get(socket)
-        if known is not None and known[0] is claims:
-            return known[1]
+        if known is not None and known[0] is claims and known[1] == claim:
+            return known[2]
         grant = read_grant(claims, claim)
         if socket.connected:  # otherwise nobody would tell that it leaves
-            self._known[socket] = claims, grant
+            self._known[socket] = claims, claim, grant
         return grant
 
     def drop(self, socket: "Socket") -> None:
         """Forget a client."""
         self._known.pop(socket, None)
-
-    def clear(self) -> None:
-        """Read all tokens again, because other claims count."""
-        self._known.clear()

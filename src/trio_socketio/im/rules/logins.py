@@ -13,7 +13,7 @@ class Logins:
 
     Args:
         buckets: count the logins; others may count something else with them.
-        options: how often a user may log in; None means as often as it likes.
+        options: how often a user may log in; None means no limit.
     """
 
     __slots__ = ("_buckets", "_held", "_hold_off_s", "_rate")
@@ -29,7 +29,7 @@ class Logins:
         return len(self._held)
 
     def apply(self, options: "LoginRate | None") -> None:
-        """Go by other options from now on. Users who are held off stay so for as long as before."""
+        """Apply other options. Users who are held off remain so."""
         self._rate: TokenRate | None = None
         self._hold_off_s = 0.0
         if options is None:

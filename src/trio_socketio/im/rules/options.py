@@ -57,7 +57,7 @@ def _check_rate(name: str, rate: Any) -> None:
 
 
 class Rates(OptionGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often something may happen in a namespace. None means as often as anybody likes.
+    """How often something may happen in a namespace. None means no limit.
 
     Each node counts for itself: a user with sockets on two nodes may send twice as much.
 
@@ -93,7 +93,7 @@ class NamespaceRules(OptionGroup, frozen=True, kw_only=True, forbid_unknown_fiel
 
     A pattern is a name in which one * may stand for any text. A list that is left out allows
     everything, and an empty one nothing. Rooms and users are those of chat events; the handlers of
-    an app see to the rooms that they use.
+    an app must check the rooms that they use.
 
     Args:
         name: of the namespace; with a * at its end, of all that begin so. It is left out where
@@ -154,8 +154,8 @@ class RulesOptions(OptionGroup, frozen=True, kw_only=True):
     Args:
         namespaces: what holds in single namespaces.
         user: events of one user, over all its sockets on a node, in all namespaces together.
-        logins: how often a user may log in to a namespace before it is held off; None means as
-            often as it likes. A client that recovers its session does not log in.
+        logins: how often a user may log in to a namespace before it is held off; None means no
+            limit. A client that recovers its session does not log in.
         max_counted: of how many users, rooms and so on a node counts how often they did something,
             which takes about 300 bytes for each. Beyond it, whoever has done nothing for the
             longest time is forgotten.

@@ -55,4 +55,4 @@ def tell(socket: "Socket", denied: "Denied") -> dict[str, Any]:
     """Tell a client why its event was refused; return the answer if it asks for one (RULE-03)."""
     told = denied.told()
     socket.emit(ERROR_EVENT, told)
-    return {"error": told}
+    return told

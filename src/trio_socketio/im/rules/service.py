@@ -91,7 +91,7 @@ class Rules(Observer):
     # -- the rules that hold
 
     def apply(self, options: RulesOptions) -> None:
-        """Go by other options from now on. What was counted stays counted."""
+        """Apply other options. What was counted stays counted."""
         self._take_over(options)
         self._buckets.most = options.max_counted
         for namespace in self._server.namespaces.values():
@@ -108,7 +108,6 @@ class Rules(Observer):
             self._defined.pop(namespace, None)
         else:
             self._defined[namespace] = Policy(rules)
-        self._grants.clear()
         self._guarded.clear()
         found = self._server.namespaces.get(namespace)
         if found is not None:
@@ -122,7 +121,6 @@ class Rules(Observer):
         configured = {one.name: Policy(one) for one in options.namespaces}
         self._configured = ByNamespace[Policy | None](configured, None)
         self._user_rate = compile_rate(options.user)
-        self._grants.clear()  # they were read by the names of other claims
         self._guarded.clear()
         self._logins.apply(options.logins)
         if options.logins is not None and not self._judges_logins:

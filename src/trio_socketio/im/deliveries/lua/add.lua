@@ -1,5 +1,5 @@
 -- Keeps a delivery. ARGV: key, head, users, args, size, number of users, number of the node, how many
--- may go on, how many bytes all may take.
+-- may go on, how many bytes all may take, when it expires.
 -- Returns ADDED; KNOWN and what `show` returns; FULL and which bound was met; or GONE if the node has
 -- no lease, and so nobody would attend to it.
 
@@ -30,5 +30,6 @@ redis.call('HSET', SIZES, key, own)
 redis.call('HSET', LEFT, key, ARGV[6])
 redis.call('ZADD', NAMES, 0, key)
 redis.call('ZADD', OPEN, node, key)
+redis.call('ZADD', EXPIRIES, ARGV[10], key)
 resize(needed)
 return {'ADDED'}
