@@ -13,9 +13,12 @@ from tests.im.namespaces.defined import ask, defined_nodes, put_out
 from tests.socketio.serving import until
 from trio.testing import trio_test, wait_all_tasks_blocked
 
+from trio_socketio import Server
 from trio_socketio.codec.json_rpc import Code
 from trio_socketio.errors import ControlError
 from trio_socketio.im.identity.options import IdentityOptions
+from trio_socketio.im.namespaces.service import DefinedNamespaces
+from trio_socketio.im.namespaces.store import Change, Stamp
 from trio_socketio.storage import database as database_module
 from trio_socketio.storage.opening import FILE
 
@@ -515,3 +518,33 @@ async def test_a_reload_keeps_the_identity_of_namespaces(tmp_path: Path) -> None
         await a.call("namespaces.update", namespace="/x", identity=None)
         assert (await a.why_not("/x", STRANGE))["data"]["errcode"] == 3
         assert await a.why_not("/x", {"token": BOB}) is None
+
+
+class Lost:
+    """A store that has lost everything, and begins a new epoch."""
+
+    where, fault, epoch = "nowhere", "", "old"
+
+    async def change(self, change: Change) -> Stamp:
+        return Stamp("new", 1)
+
+    async def run(
+        self, listener: object, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        task_status.started()
+
+
+@pytest.mark.req("NSP-20")
+@trio_test
+async def test_a_change_of_another_epoch_is_waited_for() -> None:
+    """Its revision may be lower than the last one of the epoch that was lost."""
+    store = Lost()
+    service = DefinedNamespaces(Server(), store)
+    service.replace({}, 5)
+    made = await service.change(Change("create", "/x"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.wait_made, made)
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        store.epoch = "new"
+        service.replace({}, 1)

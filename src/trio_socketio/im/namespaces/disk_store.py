@@ -19,6 +19,7 @@ from trio_socketio.im.namespaces.store import (
     DefinitionRefused,
     DefinitionsUnavailable,
     Listener,
+    Stamp,
 )
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class DiskStore:
     """
 
     where = "on this node"
+    epoch = ""
 
     def __init__(self, database: Disk) -> None:
         database.add_schema(*SCHEMA)
@@ -84,7 +86,7 @@ class DiskStore:
         self._database = database
         self._orders, self._waiting = trio.open_memory_channel[_Order](MAX_WAITING)
 
-    async def change(self, change: Change) -> int:
+    async def change(self, change: Change) -> Stamp:
         if self.fault and not self._is_unsure:
             raise DefinitionsUnavailable(self.fault)
         order = _Order(change)
@@ -95,7 +97,7 @@ class DiskStore:
         await order.done.wait()
         if order.error is not None:
             raise order.error
-        return order.revision
+        return Stamp(self.epoch, order.revision)
 
     async def run(
         self,

@@ -32,6 +32,7 @@ from trio_socketio.im.namespaces.store import (
     Change,
     DefinitionRefused,
     DefinitionsUnavailable,
+    Stamp,
 )
 
 ANSWER_S: Final = 2.0
@@ -189,7 +190,7 @@ class DefinitionMethods:
                     raise _refused(error, name) from None
             # Another node has changed it in this moment, and this one is about to hear of it.
             with trio.move_on_after(ANSWER_S / _TRIES * number):
-                await self._service.wait_revision(self._service.revision + 1)
+                await self._service.wait_changed()
         raise overloaded(f"namespace: {name} is changed by others again and again")
 
     @rpc("namespaces.remove")
@@ -204,10 +205,10 @@ class DefinitionMethods:
         """
         name = _read_name(namespace)
         try:
-            revision = await self._change(Change("remove", name, reason=reason))
+            stamp = await self._change(Change("remove", name, reason=reason))
         except DefinitionRefused as error:
             raise _refused(error, name) from None
-        return await self._settle(name, revision, None)
+        return await self._settle(name, stamp, None)
 
     async def _put(self, change: Change, definition: NamespaceDefinition) -> Defined:
         """Have a definition kept, and wait for its effect.
@@ -225,12 +226,11 @@ class DefinitionMethods:
                     Code.EXISTS, str(error), {"parameter": "namespace"}
                 ) from None  # NSP-05
             raise invalid(error.option, error.reason) from None
-        revision = await self._change(change)
-        return await self._settle(
-            change.name, revision, msgspec.structs.replace(definition, revision=revision)
-        )
+        stamp = await self._change(change)
+        definition = msgspec.structs.replace(definition, revision=stamp.revision)
+        return await self._settle(change.name, stamp, definition)
 
-    async def _change(self, change: Change) -> int:
+    async def _change(self, change: Change) -> Stamp:
         try:
             return await self._service.change(change)
         except DefinitionsUnavailable as error:
@@ -240,14 +240,14 @@ class DefinitionMethods:
             raise store_unavailable(f"{unsure}{error}") from None
 
     async def _settle(
-        self, name: str, revision: int, definition: NamespaceDefinition | None
+        self, name: str, stamp: Stamp, definition: NamespaceDefinition | None
     ) -> Defined:
         """Wait until a change has had its effect on all nodes, and add up what it has done."""
         service, nodes = self._service, self._nodes
         if nodes is None:
-            await service.wait_revision(revision)
-            return Defined(done=service.count_of(revision), definition=definition)
-        params = {"namespace": name, "revision": revision}
+            await service.wait_made(stamp)
+            return Defined(done=service.count_of(stamp.revision), definition=definition)
+        params = {"namespace": name, **stamp._asdict()}
         answers = await nodes.ask("node.namespaces", params, ANSWER_S + _MORE_S)
         counts: dict[str, int] = {}
         failed = {node: str(error) for node, error in answers.errors.items()}
@@ -262,8 +262,8 @@ class DefinitionMethods:
                 if found.fault:
                     failed[node] = found.fault
         with trio.move_on_after(ANSWER_S) as waiting:
-            await service.wait_revision(revision)
-            counts[nodes.name] = service.count_of(revision)
+            await service.wait_made(stamp)
+            counts[nodes.name] = service.count_of(stamp.revision)
         if waiting.cancelled_caught:
             missing.append(nodes.name)
         elif fault := service.live.faults.get(name, ""):
@@ -288,16 +288,17 @@ class NodeNamespaces:
         self._service = service
 
     @rpc("node.namespaces")
-    async def settle(self, namespace: str, revision: int) -> Applied:
+    async def settle(self, namespace: str, revision: int, epoch: str) -> Applied:
         """Answer when a change has had its effect here.
 
         Args:
             namespace: its name.
             revision: of the change.
+            epoch: in which it was made.
         """
         service = self._service
         with trio.move_on_after(ANSWER_S):
-            await service.wait_revision(revision)
+            await service.wait_made(Stamp(epoch, revision))
             return Applied(
                 done=service.count_of(revision), fault=service.live.faults.get(namespace, "")
             )

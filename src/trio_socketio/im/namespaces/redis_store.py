@@ -29,6 +29,7 @@ from trio_socketio.im.namespaces.store import (
     DefinitionRefused,
     DefinitionsUnavailable,
     Listener,
+    Stamp,
 )
 
 log = logging.getLogger(__name__)
@@ -144,15 +145,19 @@ class RedisStore:
         is_connected = self._subscription is not None and self._subscription.confirmed
         return "" if is_connected else "Redis is away"
 
-    async def change(self, change: Change) -> int:
+    @property
+    def epoch(self) -> str:
+        return self._epoch or _NO_EPOCH
+
+    async def change(self, change: Change) -> Stamp:
         # Redis is asked even if this node has missed something: it is Redis that decides.
-        status, *rest = await self._send(change, self._epoch or _NO_EPOCH)
+        status, *rest = await self._send(change, self.epoch)
         if status == b"lost":  # NSP-25
             await self._put_back()
             status, *rest = await self._send(change, _NO_EPOCH)
         if status != b"done":
             raise DefinitionRefused(status.decode())
-        return int(rest[1])
+        return Stamp(rest[0].decode(), int(rest[1]))
 
     async def _send(self, change: Change, epoch: str) -> list[Any]:
         """Ask Redis for a change; return its answer.

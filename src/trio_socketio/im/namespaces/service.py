@@ -10,7 +10,7 @@ import trio
 
 from trio_socketio.im.namespaces.definition import NamespaceDefinition
 from trio_socketio.im.namespaces.live import LiveNamespaces, Part
-from trio_socketio.im.namespaces.store import Change, DefinitionsUnavailable, Store
+from trio_socketio.im.namespaces.store import Change, DefinitionsUnavailable, Stamp, Store
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class DefinedNamespaces:
 
     # -- changing them
 
-    async def change(self, change: Change) -> int:
-        """Make a change, for all nodes, and return its revision. It may have its effect later.
+    async def change(self, change: Change) -> Stamp:
+        """Make a change, for all nodes. It may have its effect later.
 
         Raises:
             DefinitionRefused: it cannot be made.
@@ -124,10 +124,18 @@ class DefinedNamespaces:
             raise DefinitionsUnavailable(NO_STORE)
         return await self._store.change(change)
 
-    async def wait_revision(self, revision: int) -> None:
+    async def wait_made(self, stamp: Stamp) -> None:
         """Wait until a change has had its effect here."""
-        while self.revision < revision:
+        while self._epoch != stamp.epoch or self.revision < stamp.revision:
             await self._changed.wait()
+
+    async def wait_changed(self) -> None:
+        """Wait until anything has changed here."""
+        await self._changed.wait()
+
+    @property
+    def _epoch(self) -> str:
+        return "" if self._store is None else self._store.epoch
 
     def count_of(self, revision: int) -> int:
         """Return how many clients a change has put out here, if it is one of the last 1,000."""
@@ -150,6 +158,7 @@ class DefinedNamespaces:
         if self._changes > before:
             log.info("%d namespaces that were made at run time are known", len(self._known))
         self.revision = revision
+        self._counts.clear()  # they may be of another epoch
         self._tell()
 
     def change_one(

@@ -63,6 +63,19 @@ class Change(NamedTuple):
     expected: int | None = None
 
 
+class Stamp(NamedTuple):
+    """When a change was made.
+
+    Args:
+        epoch: of the store, which begins another one when it has lost everything; empty if it has
+            none.
+        revision: of the change; revisions are comparable within an epoch.
+    """
+
+    epoch: str
+    revision: int
+
+
 class Listener(Protocol):
     """Is told of the definitions that hold, in the order in which they were changed."""
 
@@ -86,11 +99,15 @@ class Store(Protocol):
         """Where it keeps them, in a few words."""
 
     @property
+    def epoch(self) -> str:
+        """The epoch of the definitions that the listener has."""
+
+    @property
     def fault(self) -> str:
         """Why the definitions that the listener has may not be the last ones; empty if they are."""
 
-    async def change(self, change: Change) -> int:
-        """Make a change, and return its revision. The listener is told, perhaps only later.
+    async def change(self, change: Change) -> Stamp:
+        """Make a change. The listener is told, perhaps only later.
 
         Raises:
             DefinitionRefused: it cannot be made.
