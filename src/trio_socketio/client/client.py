@@ -12,6 +12,7 @@ from trio_socketio.client.link import Link
 from trio_socketio.client.membership import LEAVING
 from trio_socketio.client.namespace import ClientNamespace
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.namespace_name import full_name
 
 
 class Client(Channel):
@@ -96,8 +97,7 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str):
         raise LocalProtocolError(f"the name of a namespace is text, not {name!r}")
-    if not name.startswith("/"):
-        name = "/" + name
+    name = full_name(name)
     if "," in name or not name.isprintable():
         raise LocalProtocolError(f"a namespace cannot be called {name!r}")
     return name

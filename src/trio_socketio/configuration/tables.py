@@ -18,6 +18,7 @@ from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.redis.options import RedisOptions
 from trio_socketio.runtime.options import ConnectionLimits, RuntimeOptions, StopOptions
 from trio_socketio.socketio.options import FLAT_NAMES, RecoveryOptions, SocketOptions
@@ -67,7 +68,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     def forwarded_namespaces(self) -> list[str]:
         """Return the namespaces whose events [control.backends] forwards, which makes them."""
         names = (one.namespace for one in self.control.backends.forward)
-        return [name if name.startswith("/") else f"/{name}" for name in names]
+        return list(map(full_name, names))
 
     def reported_namespaces(self) -> list[tuple[str, str]]:
         """Return the namespaces that [presence] reports or watches, each with the option."""

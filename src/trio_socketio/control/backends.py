@@ -33,6 +33,7 @@ from trio_socketio.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.socketio.server import Server
 from trio_socketio.socketio.socket import Socket
 
@@ -129,7 +130,7 @@ class Backends:
         return sum(peer.may_be_backend() for peer in self._registered)
 
     def _add(self, forwarded: ForwardedEvents) -> None:
-        events = self._events.setdefault(_with_slash(forwarded.namespace), [])
+        events = self._events.setdefault(full_name(forwarded.namespace), [])
         events += [event for event in forwarded.events if event not in events]
 
     def forward(self, server: Server) -> None:
@@ -179,7 +180,7 @@ class Backends:
                 Code.INVALID_REQUEST,
                 "backend.register needs a connection to the control socket, not HTTP",
             )
-        wanted = None if namespaces is None else frozenset(map(_with_slash, namespaces))
+        wanted = None if namespaces is None else frozenset(map(full_name, namespaces))
         self.forget(peer)
         self._registered[peer] = _Registration(wanted, authenticate)
         if self._nodes is not None:
@@ -362,7 +363,3 @@ def _in_a_message(names: set[str]) -> tuple[str, ...]:
 def _name_in_the_log(namespace: str) -> str:
     """Name a handler by the option that creates it, which an operator knows."""
     return f"[control.backends] forward ({namespace})"
-
-
-def _with_slash(name: str) -> str:
-    return name if name.startswith("/") else f"/{name}"

@@ -117,7 +117,7 @@ class LegacyRoutes:
 
         def on_body(body: bytes | None) -> None:
             if body is not None:
-                self._start(request, caller, partial(create, content_type=kind, body=body))
+                self._start(request, caller, partial(view, content_type=kind, body=body))
 
         request.read_body(self._max_body_bytes, on_body)
 
@@ -126,7 +126,7 @@ class LegacyRoutes:
         query = request.query
         match request.path.removeprefix(PATH).rstrip("/").split("/"):
             case ["nsps", "gen"]:
-                return {"POST": partial(create, content_type="", body=b"")}
+                return {"POST": create}
             case ["nsps", "all"]:
                 return {"GET": partial(list_namespaces, after=query.get("after"))}
             case ["nsps", name] if name:

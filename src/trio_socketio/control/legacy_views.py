@@ -12,6 +12,7 @@ import msgspec
 from trio_socketio.codec.json_rpc import Code, Request
 from trio_socketio.control.failures import invalid, not_found, too_large
 from trio_socketio.errors import ControlError
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ _MANY: Final = (
     f"is needed, because there are more than {MAX_SEARCHED} namespaces, which are not all searched"
 )
 
-View = Callable[["Calls"], Awaitable[Any]]
-"""Makes the calls, and returns the data of the answer."""
+View = Callable[..., Awaitable[Any]]
+"""Returns the data of the answer, given the Calls, and for a POST also content_type and body."""
 
 
 class GenRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,7 @@ class Calls:
             ControlError: there are too many.
         """
         if namespace is not None:
-            return [_slashed(namespace)]
+            return [full_name(namespace)]
         page = await self("namespaces.list", limit=MAX_SEARCHED)
         if page["next"] is not None:
             raise invalid("nspName", _MANY)
@@ -130,7 +131,7 @@ async def create(call: Calls, content_type: str, body: bytes) -> None:
 
 async def list_namespaces(call: Calls, after: str | None) -> Any:
     """Show the namespaces, page by page."""
-    after = None if after is None else _slashed(after)
+    after = None if after is None else full_name(after)
     page = await call("namespaces.list", after=after, limit=MAX_SHOWN)
     shown = [_configuration(one) for one in page["namespaces"] if one["namespace"] != "/"]
     return Page(shown, page["next"])
@@ -138,7 +139,7 @@ async def list_namespaces(call: Calls, after: str | None) -> Any:
 
 async def show_namespace(call: Calls, name: str) -> Any:
     """Show one namespace, in a list as in the original."""
-    found = await call.find_namespace(_slashed(name))
+    found = await call.find_namespace(full_name(name))
     if found is None:
         raise not_found("nspName", "namespace", name)
     return [_configuration(found)]
@@ -152,7 +153,7 @@ async def remove(call: Calls, name: str) -> Any:
 
 async def show_statics(call: Calls, after: str | None) -> Any:
     """Count what is on all nodes."""
-    after = None if after is None else _slashed(after)
+    after = None if after is None else full_name(after)
     page = await call("namespaces.list", after=after, limit=MAX_SEARCHED)
     nodes = (await call("system.nodes"))["nodes"]
     stats = []
@@ -300,10 +301,6 @@ class Page:
     def __init__(self, data: Any, following: str | None) -> None:
         self.data = data
         self.next = following
-
-
-def _slashed(name: str) -> str:
-    return name if name.startswith("/") else f"/{name}"
 
 
 def _configuration(namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from trio_socketio.control.failures import invalid, not_found
 from trio_socketio.control.pages import check_place
 from trio_socketio.control.spread import MissingNodes
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.user_ids import MAX_USER_BYTES, parse_user_id, user_room
 from trio_socketio.socketio.namespace import Namespace
 from trio_socketio.socketio.server import Server
@@ -90,7 +91,7 @@ def find_namespace(server: Server, name: str) -> Namespace:
     Raises:
         ControlError: it does not exist.
     """
-    namespace = server.namespaces.get(name if name.startswith("/") else f"/{name}")
+    namespace = server.namespaces.get(full_name(name))
     if namespace is None:
         raise not_found("namespace", "namespace", name)
     return namespace

@@ -8,6 +8,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_socketio.errors import LocalProtocolError
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.signatures import check_function, is_async
 from trio_socketio.socketio.adapter import Adapter
 from trio_socketio.socketio.handlers import Function
@@ -100,8 +101,7 @@ class Namespaces:
         Raises:
             LocalProtocolError: no namespace can have this name.
         """
-        if not name.startswith("/"):
-            name = "/" + name
+        name = full_name(name)
         namespace = self.by_name.get(name)
         if namespace is None:
             self.host.workers.check_thread()
@@ -221,7 +221,7 @@ class Namespaces:
         Raises:
             LocalProtocolError: there is no such namespace, or it is the main one.
         """
-        namespace = self.by_name.get(name if name.startswith("/") else "/" + name)
+        namespace = self.by_name.get(full_name(name))
         if namespace is None or namespace is self.main:
             raise LocalProtocolError(f"there is no namespace {name!r} that could be removed")
         # JOIN-30: `of` makes a new one from now on, and no client finds the old one.

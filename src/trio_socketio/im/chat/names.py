@@ -1,4 +1,4 @@
-"""The names that clients give: of namespaces, with or without a slash, and of rooms."""
+"""The names of rooms that clients give."""
 
 from typing import Final
 
@@ -7,11 +7,6 @@ from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX, is_reserved_room
 
 MAX_ROOM_BYTES: Final = 256
 """The number of bytes that the name of a room may have in UTF-8."""
-
-
-def normal_namespace(name: str) -> str:
-    """Return the name of a namespace with its leading slash, which may be left out (CHAT-03)."""
-    return name if name.startswith("/") else f"/{name}"
 
 
 def check_room(room: str, namespace: str) -> None:

@@ -16,7 +16,6 @@ from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtoco
 from trio_socketio.im.chat.desk import Desk, check_denial, is_in
 from trio_socketio.im.chat.inquiries import Whereabouts
 from trio_socketio.im.chat.message import ToEverybody, ToRoom, ToUser, complete, read_entries
-from trio_socketio.im.chat.names import normal_namespace
 from trio_socketio.im.chat.refusals import (
     BAD_NAME,
     MALFORMED,
@@ -30,6 +29,7 @@ from trio_socketio.im.chat.refusals import (
     Refused,
 )
 from trio_socketio.im.chat.roles import Confirm, ToConfirm
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.user_ids import parse_user_id, user_room
 from trio_socketio.socketio.socket import Socket
 from trio_socketio.socketio.target import Target
@@ -130,7 +130,7 @@ def _check_namespace(socket: Socket, name: str) -> None:
     else or nobody. A client that is in the other one, too, has a socket there to send with.
     """
     own = socket.namespace.name
-    if name != own and normal_namespace(name) != own:
+    if name != own and full_name(name) != own:
         raise Refused(
             OTHER_NAMESPACE,
             f"nspName: this socket is in {own}, and can send only there; to send in "

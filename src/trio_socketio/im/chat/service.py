@@ -12,7 +12,6 @@ from trio_socketio.errors import LocalProtocolError, OptionError
 from trio_socketio.im.chat.desk import Desk
 from trio_socketio.im.chat.inquiries import Inquiries
 from trio_socketio.im.chat.membership import JOIN, LEAVE, RoomEvents
-from trio_socketio.im.chat.names import normal_namespace
 from trio_socketio.im.chat.options import MAIN, ChatOptions
 from trio_socketio.im.chat.roles import Confirm, Permits
 from trio_socketio.im.chat.sending import (
@@ -28,6 +27,7 @@ from trio_socketio.im.chat.sending import (
     read_to_rooms,
     read_to_users,
 )
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.namespace_patterns import ByNamespace
 from trio_socketio.socketio.handlers import DefaultHandler, Handler
 from trio_socketio.socketio.namespace import Namespace
@@ -126,7 +126,7 @@ class Chat:
             LocalProtocolError: it is the main namespace, which has no chat.
         """
         self._server._workers.check_thread()
-        name = normal_namespace(namespace)
+        name = full_name(namespace)
         if name == MAIN:  # CHAT-01
             raise LocalProtocolError("the namespace / has no chat events")
         if confirm is None:
@@ -138,7 +138,7 @@ class Chat:
     def cease(self, namespace: str) -> None:
         """Take back what `serve` has given (CHAT-24); what the options say holds again."""
         self._server._workers.check_thread()
-        name = normal_namespace(namespace)
+        name = full_name(namespace)
         self._by_name.pop(name, None)
         self._renew(name)
 

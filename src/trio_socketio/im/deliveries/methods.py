@@ -13,6 +13,7 @@ from trio_socketio.im.deliveries.options import MAX_EXPIRES_S, MAX_RETRIES
 from trio_socketio.im.deliveries.order import MAX_ID, Accepted, Order, read_id
 from trio_socketio.im.deliveries.record import Head, Key, Outcome
 from trio_socketio.im.deliveries.service import Deliveries
+from trio_socketio.protocol.namespace_name import full_name
 
 MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_EXPIRES_S)]
@@ -159,7 +160,7 @@ class DeliveryMethods:
             id_: of the message.
             namespace: where its users are.
         """
-        key = Key(_slashed(namespace), read_id(id_))
+        key = Key(full_name(namespace), read_id(id_))
         record = await self._service().find(key)
         head = record.head
         return DeliveryReport(
@@ -195,7 +196,7 @@ class DeliveryMethods:
             limit: how many are looked at for a page.
         """
         check_place(after, str.isprintable, "which is the id of a message")
-        lines = await self._service().page(_slashed(namespace), after or "", limit)
+        lines = await self._service().page(full_name(namespace), after or "", limit)
         shown = [
             _describe(line.head, line.outcome, line.confirmed, line.ended_at)
             for line in lines
@@ -209,10 +210,6 @@ class DeliveryMethods:
         if self.deliveries is None:
             raise unavailable(_NO_SERVICE)
         return self.deliveries
-
-
-def _slashed(namespace: str) -> str:
-    return namespace if namespace.startswith("/") else f"/{namespace}"
 
 
 def _describe(head: Head, state: Outcome, confirmed: int, ended_at: float | None) -> DeliveryInfo:

@@ -15,6 +15,7 @@ from trio_socketio.errors import ControlError, LocalProtocolError, RemoteProtoco
 from trio_socketio.im.deliveries.options import MAX_EXPIRES_S, DeliveriesOptions, find_fault
 from trio_socketio.im.deliveries.record import Head, Key, Outcome, Record
 from trio_socketio.protocol.message_ids import BACKEND_PREFIX
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.user_ids import is_reserved_room, parse_user_id
 from trio_socketio.socketio.broadcast import check_event
 
@@ -129,7 +130,7 @@ def check(order: Order, options: DeliveriesOptions) -> Checked:
     Raises:
         ControlError: it has a fault, which the message names.
     """
-    namespace = order.namespace if order.namespace.startswith("/") else f"/{order.namespace}"
+    namespace = full_name(order.namespace)
     if not namespace.isprintable() or len(namespace) > _MAX_NAMESPACE:
         raise invalid("namespace", "expected a name without control characters")
     try:

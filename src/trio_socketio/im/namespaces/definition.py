@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from trio_socketio.errors import OptionError
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.socketio.founding import MAX_DYNAMIC_NAME, is_dynamic_name
 
 MAX_BYTES: Final = 64 * 1024
@@ -94,7 +95,7 @@ def check_name(text: str) -> str:
     Raises:
         OptionError: no client could ask for it, or it is the main one.
     """
-    name = text if text.startswith("/") else f"/{text}"
+    name = full_name(text)
     if name == "/":
         raise OptionError("namespace", "the main namespace / is always there")
     if "*" in name or not is_dynamic_name(name):

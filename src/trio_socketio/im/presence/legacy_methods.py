@@ -9,6 +9,7 @@ from trio_socketio.control.pages import Limit
 from trio_socketio.errors import ControlError, RemoteProtocolError
 from trio_socketio.im.presence.legacy import LegacyRecord, LegacyRecords, position_behind
 from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.presence_cursor import parse_cursor
 
 
@@ -58,7 +59,7 @@ class LegacyMethods:
                 "no on/off records are kept: set [presence] legacy_records",
                 {"retryable": False},  # HOOK-23
             )
-        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        name = full_name(namespace)
         if not self.records.covers(name):  # FEED-06
             raise not_found("namespace", "namespace with seats", name)
         try:

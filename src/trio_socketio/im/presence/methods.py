@@ -29,6 +29,7 @@ from trio_socketio.im.presence.feed_errors import unreadable
 from trio_socketio.im.presence.service import Presence, presence_of
 from trio_socketio.im.presence.store import MAX_USERS_ASKED, StoreUnavailable
 from trio_socketio.im.presence.turns import Turns
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.presence_claims import Page, Seat
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
 from trio_socketio.protocol.presence_log import Entries
@@ -259,7 +260,7 @@ class PresenceMethods:
         presence = presence_of(self._server)
         if presence is None:
             raise unavailable("this server does not keep who is online: see [presence]")
-        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        name = full_name(namespace)
         try:
             has_seats = await presence.knows(name)
         except StoreUnavailable as error:

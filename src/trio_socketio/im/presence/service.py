@@ -22,6 +22,7 @@ from trio_socketio.im.presence.seat_options import SeatOptions
 from trio_socketio.im.presence.seats import Seats
 from trio_socketio.protocol.incarnation import Outage
 from trio_socketio.protocol.joining import State as JoiningState
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.presence_claims import Absent, Policy, Takeover
 from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.founding import is_dynamic_name
@@ -335,7 +336,7 @@ class Presence:
         Raises:
             StoreUnavailable: it is unknown whether the user was kicked.
         """
-        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        name = full_name(namespace)
         outcome = await self._store.kick(name, user)
         if isinstance(outcome, Absent):
             return KickResult(0, outcome.cursor, True)

@@ -41,6 +41,7 @@ from trio_socketio.errors import ControlError
 from trio_socketio.im.presence.claims import REPLACED_EVENT
 from trio_socketio.im.presence.service import KICK_S, KickResult, Presence, presence_of
 from trio_socketio.im.presence.store import StoreUnavailable
+from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.presence_claims import KICKED
 from trio_socketio.protocol.user_ids import USER_ROOM_PREFIX
 from trio_socketio.socketio.founding import is_dynamic_name
@@ -164,7 +165,7 @@ async def _ends_seats_of_all(server: Server, given: Mapping[str, Any]) -> bool:
     if presence is None or not presence.store.is_shared:
         return False
     try:
-        return await _has_seats(server, presence, _full_name(given["namespace"]))
+        return await _has_seats(server, presence, full_name(given["namespace"]))
     except StoreUnavailable as error:
         raise store_unavailable(f"nobody was kicked: {error}") from None
 
@@ -239,7 +240,7 @@ class UserMethods:
             timeout_s: how long to wait for other nodes that have clients of these users.
         """
         ids = read_users(users)
-        presence, name = presence_of(self._server), _full_name(namespace)
+        presence, name = presence_of(self._server), full_name(namespace)
         try:
             if presence is not None and await _has_seats(self._server, presence, name):
                 kicked = await _kick_from_seats(presence, name, ids, timeout_s)
@@ -256,10 +257,6 @@ class UserMethods:
 
 async def _show(place: Namespace, user: str) -> UserInfo:
     return UserInfo(user=user, sockets=await show_all(find_user(place, user)))
-
-
-def _full_name(namespace: str) -> str:
-    return namespace if namespace.startswith("/") else f"/{namespace}"
 
 
 async def _has_seats(server: Server, presence: Presence, name: str) -> bool:
