@@ -8,6 +8,8 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 from urllib.request import Request, urlopen
 from uuid import UUID
 
@@ -544,17 +546,17 @@ def test_http_routes_of_statistics(scene: Scene) -> None:
         old.join(room)
         new.join(room)
 
-        def data(path: str) -> dict[str, object]:
+        def data(path: str) -> dict[str, Any]:
             status, answer = scene.ask_http("GET", path)
             assert status == 200, answer
-            found: dict[str, object] = json.loads(answer)["data"]
+            found: dict[str, Any] = json.loads(answer)["data"]
             return found
 
-        assert data("/api/statics")["socketCnt"] >= 2  # type: ignore[operator]  # it is a number
+        assert data("/api/statics")["socketCnt"] >= 2
         for path in ("/api/rooms", "/api/statics/rooms"):
             found = data(f"{path}?nspName=demo&roomId={room}")
             assert found["stat"] == {"id": room, "userIdsCnt": 2, "socketsCnt": 2}
-            assert sorted(found["userIds"]) == sorted([str(old.user), str(new.user)])  # type: ignore[call-overload]  # a list
+            assert sorted(found["userIds"]) == sorted([str(old.user), str(new.user)])
         (shown,) = sockets_of(scene, new.user)
         found = data(f"/api/sockets?nspName=demo&socketId={shown['id']}")
         assert found["userId"] == str(new.user)
@@ -620,6 +622,10 @@ def test_the_server_is_set_up_by_a_file(scene: Scene) -> None:
         assert "Traceback" not in server.output()
 
 
+def _uses(client: Client, transport: str) -> bool:
+    return bool(client.order("transport") == transport)
+
+
 @pytest.mark.req("IM-29")
 @EACH
 def test_transports(scene: Scene, kind: Kind) -> None:
@@ -630,7 +636,7 @@ def test_transports(scene: Scene, kind: Kind) -> None:
     ):
         client = scene.enter(kind, options={"transports": transports})
         client.join("r1")
-        until(lambda one=client, name=name: one.order("transport") == name, name)  # type: ignore[misc]  # bound early
+        until(partial(_uses, client, name), name)
         client.close()
 
 
