@@ -50,13 +50,13 @@ class NamespaceMethods:
 
     Args:
         server: has the namespaces.
-        define: returns the definition of a namespace that was made at run time, by its name; None
-            for all others.
+        find_definition: returns the definition of a namespace that was made at run time, by its
+            name; None for all others.
     """
 
-    def __init__(self, server: Server, define: Callable[[str], Any] | None = None) -> None:
+    def __init__(self, server: Server, find_definition: Callable[[str], Any] | None = None) -> None:
         self._server = server
-        self._define = define
+        self._find_definition = find_definition
 
     @rpc("namespaces.list")
     async def list_namespaces(self, after: str | None = None, limit: Limit = 100) -> NamespacePage:
@@ -72,7 +72,7 @@ class NamespaceMethods:
         return NamespacePage(namespaces=list(map(self._show, page)), total=total, next=following)
 
     def _show(self, namespace: Namespace) -> NamespaceInfo:
-        found = None if self._define is None else self._define(namespace.name)
+        found = None if self._find_definition is None else self._find_definition(namespace.name)
         return NamespaceInfo(
             namespace=namespace.name,
             sockets=len(namespace.sockets),

@@ -97,7 +97,8 @@ class ControlService:
         further: objects with further methods.
         nodes: the cluster that the server belongs to; None if it belongs to none. Calls that
             concern clients are made on all nodes then.
-        define: returns the definition of a namespace that was made at run time; None for others.
+        find_definition: returns the definition of a namespace that was made at run time; None for
+            others.
 
     Attributes:
         backends: the peers that are registered as backends.
@@ -112,7 +113,7 @@ class ControlService:
         refused: RefusedCallers | None = None,
         further: Sequence[object] = (),
         nodes: Nodes | None = None,
-        define: Callable[[str], Any] | None = None,
+        find_definition: Callable[[str], Any] | None = None,
     ) -> None:
         options = ControlOptions() if options is None else options
         self._server = server
@@ -128,7 +129,7 @@ class ControlService:
             Emitting(server, options.max_line_bytes),
             SocketMethods(server),
             RoomMethods(server),
-            NamespaceMethods(server, define),
+            NamespaceMethods(server, find_definition),
             self.backends,
             *further,
         )

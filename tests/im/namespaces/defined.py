@@ -258,7 +258,7 @@ class DefinedNodes:
             ControlOptions(),
             further=[state.methods],
             nodes=None if cluster is None else cluster.nodes,
-            define=state.namespaces.find,
+            find_definition=state.namespaces.find,
         )
         return DefinedNode(name, server, state, service, cluster, asks, presence)
 

@@ -50,7 +50,7 @@ _SLICE: Final = 20
 class Deliveries(Observer):
     """Delivers messages until their users have acknowledged them, or their time is over.
 
-    It has 13 attributes: its options, its parts, and how far it has come. It has 23 methods, as
+    It has 13 attributes: its options, its parts, and how far it has come. It has 22 methods, as
     callers, other nodes and sockets each have some of them.
 
     Args:
@@ -324,9 +324,6 @@ class Deliveries(Observer):
         self.offer_again(namespace, user, self._node)
         if self._messenger is not None:
             self._messenger.arrived(namespace, user)
-
-    def left(self, socket: "Socket", reason: str, recoverable: bool) -> None:
-        """Do nothing: copies that wait for this socket are told by it."""
 
     def _acknowledged(self, node: str, key: Key, user: str) -> None:
         if node == self._node:
