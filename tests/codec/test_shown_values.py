@@ -1,5 +1,7 @@
 """Values as a person is shown them: whatever they are, they end up small, and can be sent."""
 
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +28,19 @@ class Point:
 
 class Odd:
     """Nobody can send this."""
+
+
+class Trapped(Mapping[str, int]):
+    """A mapping whose keys cannot be read."""
+
+    def __getitem__(self, key: str) -> int:
+        raise RuntimeError("trapped")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("trapped")
+
+    def __len__(self) -> int:
+        return 1
 
 
 class Word(str):
@@ -64,6 +79,9 @@ def show(value: Any, max_characters: int = 1000) -> Any:
         (Decimal("1.5"), "1.5"),
         (Word("word"), "word"),
         (Odd(), "<Odd>"),
+        (Trapped(), "<Trapped>"),
+        (OrderedDict(a=1), {"a": 1}),
+        (deque([1]), "<deque>"),
         ("half \ud800", "half ?"),
         ({"\ud800": 1}, {"?": 1}),
         ([[[[[[[[[1]]]]]]]]], [[[[[[["<list of 1>"]]]]]]]),
@@ -102,7 +120,7 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner)
     ),
-    max_leaves=50,
+    max_leaves=20,
 )
 
 

@@ -1,6 +1,7 @@
 """The namespace of the Admin UI: what administrators are told, and what their commands do."""
 
 import re
+from math import nan
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ from tests.wire import PATH, WebSocketClient
 from tests.wire_v3 import WebSocketEngineV3
 from trio.testing import trio_test
 
-from trio_socketio import Server, ServerOptions, Socket
+from trio_socketio import (
+    AckTimeout,
+    Adapter,
+    HandshakeDetails,
+    Server,
+    ServerOptions,
+    Socket,
+    SocketDetails,
+    Target,
+)
 from trio_socketio.ops.admin_ui import reports, service
 from trio_socketio.socketio.room_hooks import WatchedRooms
 from trio_socketio.socketio.rooms import Rooms
@@ -435,3 +445,103 @@ async def test_sockets_of_old_clients_are_shown_by_their_public_ids() -> None:
         await admin.wait_of("room_left", "/", socket.public_id)
         await engine.aclose()
     assert engine.handshake["sid"] not in str(admin.told)
+
+
+class Elsewhere(Adapter):
+    """An adapter that knows a socket of another server, or fails."""
+
+    failure: Exception | None = None
+
+    async def node_count(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return 2
+
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        found = await super().fetch_sockets(target)
+        if self._namespace.name != "/":
+            return found
+        handshake = HandshakeDetails({}, {}, "/?sid=secret", "::1", secure=True, issued_s=nan)
+        other = SocketDetails("of-another-server", handshake, frozenset("r"), {})
+        if self.failure is not None:
+            raise self.failure
+        if target.local:
+            return found
+        raise AckTimeout("one has not answered", [(other.id, other)])
+
+
+@pytest.mark.req("AUI-21", "AUI-17")
+@trio_test
+async def test_servers_that_have_not_answered_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(adapter=Elsewhere)
+    instrument(server)
+    async with serving(server) as port, joined(port, "websocket") as (_, socket_id):
+        async with open_admin(port) as admin:
+            (sockets,) = await admin.wait("all_sockets")
+        assert [one["id"] for one in sockets] == [socket_id, "of-another-server", admin.id]
+        other = sockets[1]
+        assert other["clientId"] == "of-another-s"
+        assert "transport" not in other
+        assert other["handshake"]["issued"] == 0
+        assert other["handshake"]["url"] == "/"
+        monkeypatch.setattr(Elsewhere, "failure", RuntimeError("broken"))
+        async with open_admin(port) as admin:
+            (sockets,) = await admin.wait("all_sockets")
+        assert socket_id in [one["id"] for one in sockets]
+    assert "cannot list the sockets of other servers: RuntimeError('broken')" in caplog.text
+
+
+@pytest.mark.req("AUI-32")
+@trio_test
+async def test_a_list_is_no_longer_than_a_client_may_have_to_take(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(ServerOptions(output_bound_bytes=500))
+    instrument(server)
+    async with (
+        serving(server) as port,
+        joined(port, "websocket"),
+        joined(port, "websocket"),
+        joined(port, "websocket"),
+        joined(port, "websocket"),
+        joined(port, "websocket"),
+    ):
+        for _ in range(2):
+            async with open_admin(port) as admin:
+                (sockets,) = await admin.wait("all_sockets")
+            assert 1 <= len(sockets) < 5
+    assert caplog.text.count("lists the first") == 1
+
+
+@pytest.mark.req("AUI-33")
+@trio_test
+async def test_data_that_cannot_be_read_harms_nothing() -> None:
+    class Trap:
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]  # it is the trap
+            raise RuntimeError("trapped")
+
+    server = Server()
+    instrument(server)
+    async with serving(server) as port, joined(port, "websocket") as (_, socket_id):
+        server.of("/").sockets[socket_id].data["trap"] = Trap()
+        async with open_admin(port) as admin:
+            (sockets,) = await admin.wait("all_sockets")
+            await admin.wait("server_stats")
+            await admin.wait("server_stats")
+    assert sockets[0]["data"] == {"trap": "<Trap>"}
+
+
+@pytest.mark.req("AUI-14")
+@trio_test
+async def test_nobody_stays_who_was_not_admitted() -> None:
+    server = Server()
+    admin_ui = instrument(server)
+    server.of("/admin").use(lambda socket: admin_ui._entrance.admitted.clear())
+    async with serving(server) as port, open_client(port) as client:
+        await client.send("0/admin,")
+        assert (await client.receive())[0].startswith("0/admin,")
+        texts = [(await client.receive())[0] for _ in range(2)]
+        assert texts[-1] == "1/admin,"
+        assert not server.of("/admin").sockets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from trio_socketio.errors import AckTimeout, ConfigurationError, TrioSocketIOError
+from trio_socketio.errors import AckTimeout, ConfigurationError
 from trio_socketio.ops.admin_ui.channel import Channel
 from trio_socketio.ops.admin_ui.commands import Commands
 from trio_socketio.ops.admin_ui.credentials import NamedTokens, Tokens, choose_credentials
@@ -154,7 +154,7 @@ class AdminUI(Observer):
         asks for the password after every reload (AUI-03).
         """
         admission = self._entrance.admitted.get(socket)
-        if admission is None:  # an app has put the socket here, past the steps
+        if admission is None:  # it must not be here, however it has come
             socket.disconnect()
             return
         if admission.session_id is not None:
@@ -273,8 +273,8 @@ class AdminUI(Observer):
             found = await namespace.adapter.fetch_sockets(EVERYBODY)
         except AckTimeout as error:  # those that have answered in time are shown
             found = error.responses
-        except TrioSocketIOError as error:
-            log.warning("the Admin UI cannot list the sockets of other servers: %s", error)
+        except Exception as error:  # the adapter may be one of the program's
+            log.warning("the Admin UI cannot list the sockets of other servers: %r", error)
         here |= {socket.public_id for socket in namespace.sockets.values()}
         elsewhere[namespace] = [details for details in found if details.id not in here]
 

@@ -21,6 +21,8 @@ _SECRET: Final = (
 )  # fmt: skip
 """The value of a header or parameter with one of these in its name is not shown (AUI-18)."""
 _CLIENT_CHARACTERS: Final = 12
+_YEAR_10000_S: Final = 253_402_300_800
+"""Other servers may say anything; a time that is not before this is shown as 1970."""
 
 
 def show_socket(
@@ -34,6 +36,7 @@ def show_socket(
         max_shown_characters: how much of its data is shown.
     """
     handshake, client = details.handshake, details.client
+    issued_s = handshake.issued_s if 0 <= handshake.issued_s < _YEAR_10000_S else 0.0
     shown: dict[str, Any] = {
         "id": details.id,
         # The UI puts sockets together to clients by this. Those that it is not told stay apart.
@@ -44,9 +47,9 @@ def show_socket(
             "address": handshake.address,
             "headers": _show_texts(handshake.headers),
             "query": _show_texts(handshake.query),
-            "issued": round(handshake.issued_s * 1000),
+            "issued": round(issued_s * 1000),
             "secure": handshake.secure,
-            "time": shown_text(handshake.issued_s),
+            "time": shown_text(issued_s),
             "url": handshake.url.partition("?")[0][:MAX_VALUE],  # the query is shown apart
             "xdomain": "origin" in handshake.headers,
         },
