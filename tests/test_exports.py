@@ -27,6 +27,7 @@ PUBLIC = [
     "Broadcast",
     "BufferFull",
     "Client",
+    "ClientDetails",
     "ClientFilesOptions",
     "ClientNamespace",
     "ClientOptions",
@@ -117,6 +118,7 @@ MEMBERS = {
     "Broadcast": BROADCAST,
     "BufferFull": "",
     "Client": f"{CLIENT} events_dropped handler_failures of packets_dropped transport",
+    "ClientDetails": "id transport",
     "ClientNamespace": CLIENT,
     "ClientOptions": """close_timeout_s connect_timeout_s handler_queue max_message_bytes
         output_bound_bytes path reconnect reconnect_attempts reconnect_delay_max_s
@@ -173,7 +175,7 @@ MEMBERS = {
         listeners_any_outgoing namespace off_any off_any_outgoing on_any on_any_outgoing
         prepend_any prepend_any_outgoing public_id recovered rooms session use user
         wait_drained""",
-    "SocketDetails": "data handshake id rooms user",
+    "SocketDetails": "client data handshake id rooms user",
     "Step": "describe function is_async stage takes_socket timeout_s",
     "Target": "compress excluded fits local rooms timeout_s volatile",
     "TcpEndpoint": "host listen port tls",
@@ -216,7 +218,7 @@ CONTROL = {
     "ControlOptions": """auth_timeout_s backends certfile keyfile listen max_batch
         max_connections max_http_calls max_in_flight max_line_bytes output_bound_bytes slow_peer_s
         tokens""",
-    "ControlService": "apply end knows receive_legacy receive_rpc run statistics",
+    "ControlService": "apply end knows receive_legacy receive_rpc routes run statistics",
     "ControlStatistics": "backends events_failed events_handled methods peers",
     "ControlToken": "file methods name",
     "ForwardedEvents": "events namespace",

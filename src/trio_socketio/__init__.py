@@ -60,7 +60,12 @@ if TYPE_CHECKING:
     from trio_socketio.socketio.options import RecoveryOptions, ServerOptions, SocketOptions
     from trio_socketio.socketio.parent_namespace import ParentNamespace
     from trio_socketio.socketio.registrar import Observer
-    from trio_socketio.socketio.remote_socket import HandshakeDetails, RemoteSocket, SocketDetails
+    from trio_socketio.socketio.remote_socket import (
+        ClientDetails,
+        HandshakeDetails,
+        RemoteSocket,
+        SocketDetails,
+    )
     from trio_socketio.socketio.saved_session import SavedSession
     from trio_socketio.socketio.server import Server
     from trio_socketio.socketio.socket import Socket
@@ -77,6 +82,7 @@ __all__ = [
     "Broadcast",
     "BufferFull",
     "Client",
+    "ClientDetails",
     "ClientFilesOptions",
     "ClientNamespace",
     "ClientOptions",
@@ -156,6 +162,7 @@ _HOMES: Final = {
     "Broadcast": "socketio.broadcast",
     "BufferFull": "errors",
     "Client": "client.client",
+    "ClientDetails": "socketio.remote_socket",
     "ClientFilesOptions": "http.options",
     "ClientNamespace": "client.namespace",
     "ClientOptions": "client.options",

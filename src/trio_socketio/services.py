@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trio_socketio.admin_ui_services import AdminUIServices
 from trio_socketio.chat_services import ChatServices
 from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
@@ -117,7 +118,7 @@ class ProgramSystem:
 class Services:
     """The services that the configuration asks for. `start` starts them.
 
-    It has 18 attributes, one for each service, and what they are made of.
+    It has 19 attributes, one for each service, and what they are made of.
 
     Args:
         server: the server.
@@ -195,8 +196,10 @@ class Services:
             server, held.configuration, nodes, self.identity, self._delivery.deliveries
         )
         self._shared: SharedPresence | None = None  # what all nodes keep together
-        self.presence = system.presence = self._create_presence(system.info().node)
-        state.use(self.identity, self.presence, self._delivery, self._chat)
+        node = system.info().node
+        self.presence = system.presence = self._create_presence(node)
+        self._admin_ui = AdminUIServices(server, held, self._cluster, self.identity, node)
+        state.use(self.identity, self.presence, self._admin_ui, self._delivery, self._chat)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -325,6 +328,7 @@ class Services:
             *self._state.collectors(),
             *self._delivery.collectors(),
             *self._chat.collectors(),
+            *self._admin_ui.collectors(),
         ):
             metrics.add(collector)
         if self._control is not None:
@@ -355,22 +359,15 @@ class Services:
         if self._cluster is not None:
             health.add(self._cluster.check_redis)
             health.add(self._cluster.check_name)
-            from trio_socketio.adapters.metrics import BusCollector
-            from trio_socketio.cluster.metrics import NodesCollector
-            from trio_socketio.redis.metrics import RedisCollector
-
-            metrics.add(RedisCollector(self._cluster.redis))
-            metrics.add(BusCollector(self._cluster.adapters))
-            metrics.add(NodesCollector(self._cluster.nodes))
+            for collector in self._cluster.collectors():
+                metrics.add(collector)
         control = self._control
         return AdminPort(
             configuration.admin,
             health,
             metrics,
             check_token=control.knows if control and configuration.control.tokens else None,
-            routes={}
-            if control is None
-            else {"/rpc": control.receive_rpc, "/api/": control.receive_legacy},
+            routes={**self._admin_ui.routes, **({} if control is None else control.routes)},
             refused=self._refused,
         )
 
@@ -383,6 +380,7 @@ class Services:
         if self._systemd.is_there:
             await runtime.start_service("watchdog", self._systemd.keep_watchdog)
             await runtime.start_service("systemd", partial(self._systemd.follow, self._server))
+        await self._admin_ui.start()
         if self._admin is not None:
             options = self._held.configuration.admin
             found = admin_endpoints(options, self._inherited.admin, self._tls("admin"))
@@ -441,6 +439,7 @@ class Services:
         """Use other tokens and keys from now on."""
         if self._control is not None:
             self._control.apply(held.tokens)
+        self._admin_ui.apply(held.tokens)
         if self.identity is not None and held.identity is not None:
             self.identity.apply(held.identity)
         if self.presence is not None:

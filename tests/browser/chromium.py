@@ -1,5 +1,6 @@
 """A headless Chromium, driven by the DevTools protocol."""
 
+import base64
 import json
 import os
 import shutil
@@ -151,6 +152,10 @@ class Page:
         if "exceptionDetails" in reply:
             raise PageFailed("\n".join([describe(reply["exceptionDetails"]), *self.console]))
         return reply["result"].get("value")
+
+    def screenshot(self) -> bytes:
+        """A picture of what is seen, as PNG."""
+        return base64.b64decode(self._command("Page.captureScreenshot")["data"])
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call a function of the page; see evaluate."""

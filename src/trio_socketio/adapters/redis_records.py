@@ -1,11 +1,11 @@
 """Translates between our descriptions of sockets and receivers, and those of the Redis adapter."""
 
 from functools import lru_cache
-from time import gmtime
 from typing import Any, Final
 
 import msgspec
 
+from trio_socketio.codec.javascript_dates import shown_text
 from trio_socketio.codec.json_text import encode_json
 from trio_socketio.codec.notepack import encode_plain
 from trio_socketio.codec.redis_adapter import read_handshake, to_json_values
@@ -18,14 +18,11 @@ from trio_socketio.codec.redis_messages import (
     room_names,
 )
 from trio_socketio.errors import LocalProtocolError
-from trio_socketio.socketio.remote_socket import HandshakeDetails, SocketDetails
+from trio_socketio.socketio.remote_socket import ClientDetails, HandshakeDetails, SocketDetails
 from trio_socketio.socketio.target import Target
 
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = (
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-)  # fmt: skip
-_NO_DATA: Final = msgspec.Raw(b"{}")
+_ADMIN: Final = "_admin"
+"""What the Admin UI knows of a client lies under this name in the data of its socket (AUI-20)."""
 _MAX_TIMER_MS: Final = 2**31 - 1  # JavaScript ends a longer timer at once
 
 # -- receivers
@@ -91,7 +88,7 @@ def record_of(details: SocketDetails) -> SocketRecord:
         id=details.id,
         handshake=HandshakeRecord(
             headers=handshake.headers,
-            time=_javascript_time(handshake.issued_s),
+            time=shown_text(handshake.issued_s),
             address=handshake.address,
             xdomain="origin" in handshake.headers,
             secure=handshake.secure,
@@ -100,7 +97,7 @@ def record_of(details: SocketDetails) -> SocketRecord:
             query=handshake.query,
         ),
         rooms=list(details.rooms),
-        data=_json_of(details.data),
+        data=_json_of(details.data, details.client),
     )
     if details.user is not None:
         record.user = details.user
@@ -110,6 +107,8 @@ def record_of(details: SocketDetails) -> SocketRecord:
 def details_of(record: SocketRecord) -> SocketDetails:
     """Read the description of a socket that another server has sent."""
     handshake = read_handshake(record.handshake)
+    data = record.data if type(record.data) is dict else {}
+    client = _take_client(data)
     return SocketDetails(
         record.id,
         HandshakeDetails(
@@ -121,16 +120,32 @@ def details_of(record: SocketRecord) -> SocketDetails:
             issued_s=handshake.issued / 1000,
         ),
         frozenset(room_names(record.rooms)),
-        record.data if type(record.data) is dict else {},
+        data,
         record.user if isinstance(record.user, str) else None,
+        client,
     )
 
 
-def _json_of(data: dict[str, Any]) -> msgspec.Raw:
+def _json_of(data: dict[str, Any], client: ClientDetails | None) -> msgspec.Raw:
+    admin = {}
+    if client is not None:
+        admin = {_ADMIN: {"clientId": client.id, "transport": client.transport}}
     try:
-        return msgspec.Raw(encode_json(to_json_values(data)))
+        return msgspec.Raw(encode_json(to_json_values({**data, **admin})))
     except LocalProtocolError:
-        return _NO_DATA
+        return msgspec.Raw(encode_json(admin))
+
+
+def _take_client(data: dict[str, Any]) -> ClientDetails | None:
+    """Take what the Admin UI knows of a client out of the data of its socket."""
+    admin = data.get(_ADMIN)
+    if type(admin) is not dict:
+        return None
+    name, transport = admin.get("clientId"), admin.get("transport")
+    if type(name) is not str or type(transport) is not str:
+        return None
+    del data[_ADMIN]
+    return ClientDetails(name, transport)
 
 
 def _texts(values: dict[str, Any]) -> dict[str, str]:
@@ -140,13 +155,3 @@ def _texts(values: dict[str, Any]) -> dict[str, str]:
         several = value if type(value) is list else [value]
         texts[name] = ", ".join(one for one in several if type(one) is str)
     return texts
-
-
-def _javascript_time(seconds: float) -> str:
-    """Write a time as the Date of JavaScript does, whatever the language of this machine."""
-    at = gmtime(seconds)
-    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
-    return (
-        f"{day} {month} {at.tm_mday:02} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} "
-        "GMT+0000 (Coordinated Universal Time)"
-    )

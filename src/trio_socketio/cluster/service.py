@@ -11,6 +11,10 @@ from trio_socketio.redis.redis import Redis
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.registry import Collector
+
     from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.redis.options import RedisOptions
     from trio_socketio.runtime.runtime import Runtime
@@ -106,3 +110,13 @@ class Cluster:
         Without Redis it cannot be, and that is said by check_redis.
         """
         return self.nodes.fault if self.redis.connected else ""
+
+    def collectors(self) -> "Iterator[Collector]":
+        """Return what collects the metrics."""
+        from trio_socketio.adapters.metrics import BusCollector
+        from trio_socketio.cluster.metrics import NodesCollector
+        from trio_socketio.redis.metrics import RedisCollector
+
+        yield RedisCollector(self.redis)
+        yield BusCollector(self.adapters)
+        yield NodesCollector(self.nodes)

@@ -84,6 +84,16 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
         ("admin", name): (_ADMIN,)
         for name in ("certfile", "hosts", "allow_cleartext", "max_connections")
     },
+    **{
+        ("admin_ui", name): (("admin_ui", "auth"),)
+        for name in (
+            "username", "password_hash", "tokens", "mode", "readonly", "namespace", "server_id",
+            "session_s", "max_admins", "attempts_per_minute", "max_events_per_s",
+            "max_shown_characters",
+        )
+    },
+    ("admin_ui", "folder"): (_ADMIN,),
+    ("admin_ui", "outside_fonts"): (("admin_ui", "folder"),),
 }  # fmt: skip
 """Options that have an effect only if another one is set, each with the options that will do."""
 
@@ -128,6 +138,7 @@ def find_contradictions(
                     f"{where}: {one.name} can have no seats, because [identity] namespaces gives "
                     "it no methods, so that nobody is asked there who it is"
                 )
+    yield from _faults_of_admin_ui(configuration, settings)
     yield from _faults_of_store(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
     yield from _faults_of_confirmation(configuration, settings)
@@ -246,6 +257,33 @@ def _named_like(where: str, place: Place, flag: str | None) -> str:
     if where.startswith(PREFIX):
         return f"{PREFIX}{'__'.join(place)}".upper()
     return f"[{place[0]}] {place[1]}"
+
+
+def _faults_of_admin_ui(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the Admin UI beside the other tables (AUI-27)."""
+    options = configuration.admin_ui
+    if options.auth is None:
+        if options.folder is not None:
+            where = settings["admin_ui", "folder"].where
+            yield f"{where} shows pages that could connect to nothing: set [admin_ui] auth"
+        return
+    known = {token.name for token in configuration.control.tokens}
+    for name in options.tokens:
+        if name not in known:
+            where = settings["admin_ui", "tokens"].where
+            yield f"{where} names {name!r}, which is not among the tokens of [control]"
+    for place, names in (
+        (("chat", "namespaces"), configuration.chat.namespaces),
+        (("identity", "namespaces"), [one.name for one in configuration.identity.namespaces]),
+        (("presence", "namespaces"), [one.name for one in configuration.presence.namespaces]),
+        (("rules", "namespaces"), [one.name for one in configuration.rules.namespaces]),
+        (("control", "backends", "forward"), configuration.forwarded_namespaces()),
+    ):
+        if options.namespace in names:
+            yield (
+                f"{settings[place].where if place in settings else '.'.join(place)} names "
+                f"{options.namespace}, which is the namespace of the Admin UI and has none of this"
+            )
 
 
 def find_idle(

@@ -16,6 +16,7 @@ from trio_socketio.im.identity.options import IdentityOptions
 from trio_socketio.im.presence.options import PresenceOptions
 from trio_socketio.im.rules.options import RulesOptions
 from trio_socketio.ops.admin_options import AdminOptions
+from trio_socketio.ops.admin_ui.options import AdminUIOptions
 from trio_socketio.ops.options import LogOptions
 from trio_socketio.option_checks import OptionGroup
 from trio_socketio.protocol.namespace_name import full_name
@@ -33,7 +34,7 @@ Tables = Mapping[str, type[OptionGroup]]
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the program. A further group is one line here.
 
-    It has 22 attributes, because they are all tables of the configuration file.
+    It has 23 attributes, because they are all tables of the configuration file.
     """
 
     app: AppOptions = AppOptions()
@@ -41,6 +42,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     log: LogOptions = LogOptions()
     control: ControlOptions = ControlOptions()
     admin: AdminOptions = AdminOptions()
+    admin_ui: AdminUIOptions = AdminUIOptions()
     redis: RedisOptions = RedisOptions()
     cluster: ClusterOptions = ClusterOptions()
     state: StateOptions = StateOptions()

@@ -36,6 +36,7 @@ from trio_socketio.control.tokens import TokenTable
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.request import Request
+from trio_socketio.http.routes import RequestHandler
 from trio_socketio.net.connection import Connection
 from trio_socketio.net.credentials import read_process
 from trio_socketio.net.tls import create_context
@@ -172,6 +173,11 @@ class ControlService:
                 for name, tally in self._dispatcher.tallies.items()
             },
         )
+
+    @property
+    def routes(self) -> dict[str, RequestHandler]:
+        """The paths of the admin port that the service answers."""
+        return {"/rpc": self.receive_rpc, "/api/": self.receive_legacy}
 
     def receive_rpc(self, request: Request) -> None:
         """Answer a request to ``/rpc``: a handler for the routes of the admin port.

@@ -9,6 +9,7 @@ SID_RANDOM_CHARACTERS: Final = 16
 SOCKET_ID_CHARACTERS: Final = 20
 _POOL_BYTES: Final = 3072
 _SHORT_CHARACTERS: Final = 8
+_CLIENT_CHARACTERS: Final = 12
 
 
 class RandomText:
@@ -49,3 +50,12 @@ def shorten_sid(sid: str) -> str:
     author of a page, can find its lines.
     """
     return sha256(sid.encode(errors="replace")).hexdigest()[:_SHORT_CHARACTERS]
+
+
+def name_client(sid: str) -> str:
+    """Return the name of a client for the Admin UI; it begins with that of its session in the log.
+
+    Official servers show the beginning of the sid, which is a secret. Ours begins with the prefix
+    of the node besides, so that all clients of a node would have nearly the same name (AUI-19).
+    """
+    return sha256(sid.encode(errors="replace")).hexdigest()[:_CLIENT_CHARACTERS]

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -21,6 +21,15 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES: Final = 4 << 20
 _LEVEL: Final = 9
 _PLAIN: Final = (b"Content-Type", b"text/plain; charset=utf-8")
+_KINDS: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "application/javascript; charset=utf-8",
+    ".map": "application/json; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+"""The content types of files, by the ends of their names."""
 
 
 class FileWorkers(Protocol):
@@ -114,14 +123,25 @@ class StaticFiles:
         request.respond(404, [_PLAIN, *self._cors.headers(request)], self._missing)
 
     def _answer(self, request: "Request", bundle: Bundle) -> None:
-        headers = [*bundle.headers, *self._cors.headers(request)]
-        if _is_known(request.headers.get("if-none-match", ""), bundle.etag):
-            request.respond(304, headers)  # SIO5-71
-            return
-        coding = choose_coding(request.headers.get("accept-encoding", ""))
-        if coding is not None:
-            headers.append((b"Content-Encoding", coding.encode()))
-        request.respond(200, headers, bundle.bodies[coding])
+        answer_with(request, bundle, self._cors.headers(request))
+
+
+def answer_with(request: "Request", bundle: Bundle, further: Sequence[tuple[bytes, bytes]]) -> None:
+    """Answer a GET or HEAD with a file, in a content coding that the client reads.
+
+    Args:
+        request: the request.
+        bundle: the file.
+        further: headers besides those of the file.
+    """
+    headers = [*bundle.headers, *further]
+    if _is_known(request.headers.get("if-none-match", ""), bundle.etag):
+        request.respond(304, headers)  # SIO5-71
+        return
+    coding = choose_coding(request.headers.get("accept-encoding", ""))
+    if coding is not None:
+        headers.append((b"Content-Encoding", coding.encode()))
+    request.respond(200, headers, bundle.bodies[coding])
 
 
 def _is_known(if_none_match: str, etag: str) -> bool:
@@ -140,11 +160,11 @@ def load_bundle(file: Path) -> Bundle:
         content = opened.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise OSError(f"{file} is too large to be served")
-    kind = "json" if file.suffix == ".map" else "javascript"
+    kind = _KINDS.get(file.suffix, "application/octet-stream")
     # A weak tag, because it is the same for each coding.
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     headers = [
-        (b"Content-Type", f"application/{kind}; charset=utf-8".encode()),
+        (b"Content-Type", kind.encode()),
         (b"Cache-Control", b"public, max-age=0"),
         (b"ETag", etag.encode()),
         (b"Vary", b"Accept-Encoding"),

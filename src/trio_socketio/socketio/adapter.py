@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from trio_socketio.acks import Ack, Keep
+from trio_socketio.engine.ids import name_client
 from trio_socketio.errors import LocalProtocolError
 from trio_socketio.socketio import server_side
 from trio_socketio.socketio.acks import Awaited, GatheredAcks
-from trio_socketio.socketio.remote_socket import HandshakeDetails, SocketDetails
+from trio_socketio.socketio.remote_socket import ClientDetails, HandshakeDetails, SocketDetails
 from trio_socketio.socketio.room_hooks import WatchedRooms
 from trio_socketio.socketio.server_side import ServerSideEvent
 from trio_socketio.socketio.target import Target
@@ -418,7 +419,10 @@ def describe(socket: "Socket") -> SocketDetails:
         issued_s=view.issued_s,
     )
     rooms = shown_rooms(socket)
-    return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user)
+    client = None
+    if socket._participant.host.shows_clients:  # AUI-20
+        client = ClientDetails(name_client(socket.session.sid), socket.session.transport)
+    return SocketDetails(socket.public_id, handshake, rooms, dict(socket.data), socket.user, client)
 
 
 def shown_rooms(socket: "Socket") -> frozenset[str]:

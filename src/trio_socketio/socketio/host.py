@@ -30,6 +30,8 @@ _REFUSING = logging.getLogger("trio_socketio.socketio.refusing")  # the lines ar
 class Host:
     """The options of a server, and the parts that its namespaces and clients share.
 
+    It has 13 attributes, one for each of these.
+
     Args:
         options: by group. They can be changed until serving begins.
         engine: knows the poller and the deadlines while the server serves.
@@ -46,6 +48,7 @@ class Host:
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
         refusal_log: logs clients that may not join a namespace.
+        shows_clients: whether descriptions of sockets tell of their clients, for the Admin UI.
         stopping: the times of the next stop, or of the one that is under way.
         workers: run user code.
     """
@@ -64,6 +67,7 @@ class Host:
         self.intake.begin(options.sockets)
         self.recovery: Recovery | None = None
         self.refusal_log = SampledLog(_REFUSING, logging.INFO, REFUSALS)
+        self.shows_clients = False
         self.stopping = Stopping(options.stop.window_s)
         self.draw_id = partial(RandomText().draw, SOCKET_ID_CHARACTERS)
 

@@ -224,6 +224,43 @@ async def count_traffic(server: Server) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the Admin UI reports of a server.
+
+    Args:
+        traffic: with its clients, since it was made.
+        opened: how many sessions have opened since then.
+        ended: how many sessions have ended, by reason.
+        sessions: open sessions, by the transport that carries them.
+        sockets: of the first MAX_NAMESPACES namespaces, by name; those of all others as OTHER.
+    """
+
+    traffic: Traffic
+    opened: int
+    ended: Mapping[str, int]
+    sessions: Mapping[str, int]
+    sockets: Mapping[str, int]
+
+
+async def take_load(server: Server) -> Load:
+    """Return what the Admin UI reports. Other tasks run meanwhile."""
+    mount, counts = server._running, server._host.counts
+    traffic, _ = await _sum_traffic(server, mount)
+    total = Traffic()
+    for each in traffic.values():
+        total.add(each)
+    sessions = {"polling": 0, "websocket": 0}
+    for engine in () if mount is None else mount.engines:
+        async for session in _sliced(list(engine.sessions.values())):
+            sessions[session.transport] += 1
+    sockets: dict[str, int] = {}
+    async for namespace in _sliced(list(server.namespaces.values())):
+        name = namespace.name if len(sockets) < MAX_NAMESPACES else OTHER
+        sockets[name] = sockets.get(name, 0) + len(namespace.rooms.sockets)
+    return Load(total, sum(counts.opened.values()), dict(counts.ended), sessions, sockets)
+
+
 async def _sum_traffic(
     server: Server, mount: "Mount | None"
 ) -> tuple[dict[str, Traffic], dict[str, int]]:

@@ -30,6 +30,18 @@ class HandshakeDetails(msgspec.Struct, frozen=True):
     issued_s: float
 
 
+class ClientDetails(msgspec.Struct, frozen=True):
+    """The client of a socket, as the Admin UI shows it.
+
+    Args:
+        id: the same for all sockets of the client; it does not tell the sid.
+        transport: what carries the session: "polling" or "websocket".
+    """
+
+    id: str
+    transport: str
+
+
 class SocketDetails(msgspec.Struct, frozen=True):
     """A socket as it is described to another node.
 
@@ -39,6 +51,7 @@ class SocketDetails(msgspec.Struct, frozen=True):
         rooms: those that the socket is in, its own included.
         data: what the program remembers of the client.
         user: the identity of the client; None if there is none.
+        client: None unless the node of the socket has an Admin UI.
     """
 
     id: str
@@ -46,6 +59,7 @@ class SocketDetails(msgspec.Struct, frozen=True):
     rooms: frozenset[str]
     data: dict[str, Any]
     user: str | None = None
+    client: ClientDetails | None = None
 
 
 class Reach(Protocol):
