@@ -115,7 +115,7 @@ class StaticFiles:
 
     def _answer(self, request: "Request", bundle: Bundle) -> None:
         headers = [*bundle.headers, *self._cors.headers(request)]
-        if _is_known(request.headers.get("if-none-match", ""), bundle.etag):
+        if is_known(request.headers.get("if-none-match", ""), bundle.etag):
             request.respond(304, headers)  # SIO5-71
             return
         coding = choose_coding(request.headers.get("accept-encoding", ""))
@@ -124,7 +124,7 @@ class StaticFiles:
         request.respond(200, headers, bundle.bodies[coding])
 
 
-def _is_known(if_none_match: str, etag: str) -> bool:
+def is_known(if_none_match: str, etag: str) -> bool:
     """Whether the client has this content; compares weakly. Spec: RFC 9110, section 13.1.2."""
     known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return known == ["*"] or etag.removeprefix("W/") in known

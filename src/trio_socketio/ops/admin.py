@@ -77,6 +77,20 @@ def admin_endpoints(
     return endpoints
 
 
+def dashboard_url(addresses: Iterable[Any], *, secure: bool) -> str:
+    """Return the URL of the dashboard; empty if the port listens on no TCP address.
+
+    Args:
+        addresses: where the port listens, as socket.getsockname returns them.
+        secure: whether it speaks TLS.
+    """
+    for address in addresses:
+        if isinstance(address, tuple):
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            return f"{'https' if secure else 'http'}://{host}:{address[1]}/"
+    return ""
+
+
 def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> str:
     """Return why the port may not listen where other machines can reach it; empty if it may."""
     if not has_tokens:  # OPS-06
