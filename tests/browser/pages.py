@@ -1,6 +1,7 @@
 """What the tests of our pages have in common: servers, a checker of accessibility, bad text."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -67,7 +68,9 @@ def quoted(value: Any) -> str:
     return json.dumps(value)
 
 
-def shot(page: Page, folder: Path, name: str) -> None:
-    """Save what is seen, for a person to look at."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page.save_screenshot(folder / f"{name}.png")
+def shot(page: Page, name: str) -> None:
+    """Save what is seen, for a person to look at, if SCREENSHOTS names a folder."""
+    if "SCREENSHOTS" in os.environ:
+        folder = Path(os.environ["SCREENSHOTS"])
+        folder.mkdir(parents=True, exist_ok=True)
+        page.save_screenshot(folder / f"{name}.png")

@@ -1,9 +1,7 @@
 """The chat page of the lobby in Chromium: two windows talk, and nothing harms them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -23,7 +21,6 @@ from trio import run as run_trio
 
 from trio_socketio import open_client
 
-SHOTS: Final = Path(os.environ.get("SCREENSHOTS", "/tmp/trio-socketio-screenshots"))
 IN: Final = '$("#log") && state.room && $("#online-count").textContent'
 TEXTS: Final = '[...document.querySelectorAll("#log .text")].map((one) => one.textContent)'
 
@@ -210,7 +207,7 @@ def test_hostile_text_harms_nothing(windows: Windows, lobby: LobbyProcess) -> No
     )
     assert ann.evaluate("document.querySelector('.line .who bdi') !== null")
     assert not is_too_wide(ann)
-    shot(ann, SHOTS, "chat-hostile")
+    shot(ann, "chat-hostile")
 
 
 @pytest.mark.req("PAGE-07", "PAGE-09")
@@ -219,7 +216,7 @@ def test_every_view_is_accessible_and_fits(windows: Windows) -> None:
     page = windows.show()
     page.resize(1280, 800)
     assert find_faults(page) == []
-    shot(page, SHOTS, "chat-welcome")
+    shot(page, "chat-welcome")
     log_in(page, "ann")
     bob = windows.enter("bob")
     page.wait_for("$('#members').textContent.includes('bob')")
@@ -227,12 +224,12 @@ def test_every_view_is_accessible_and_fits(windows: Windows) -> None:
     say(bob, "There is, and cake as well.")
     page.wait_for(f"{TEXTS}.length === 2")
     assert find_faults(page) == []
-    shot(page, SHOTS, "chat-light")
+    shot(page, "chat-light")
     page.prefer("dark")
-    shot(page, SHOTS, "chat-dark")
+    shot(page, "chat-dark")
     page.resize(360, 740, mobile=True)
     assert not is_too_wide(page)
-    shot(page, SHOTS, "chat-narrow")
+    shot(page, "chat-narrow")
     windows.enter("ann")
     page.wait_for("$('#main').className === 'over'")
     assert find_faults(page) == []

@@ -12,7 +12,7 @@ import pytest
 from trio_socketio.http.pages import Page, describe_policy
 
 ROOT: Final = Path(__file__).resolve().parents[2] / "src" / "trio_socketio"
-PAGES: Final = [ROOT / "lobby" / "chat.html"]
+PAGES: Final = [ROOT / "lobby" / "chat.html", ROOT / "ops" / "dashboard.html"]
 TEXT: Final = '<!doctype html><html lang="en"><style>a{}</style><script>\nlet é;\n</script></html>'
 
 
@@ -109,3 +109,12 @@ def test_our_pages_need_no_exception_from_the_policy(file: Path) -> None:
     sinks = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc"
     assert not re.search(sinks, text)
     assert re.findall(r"https?://[^\s'\"`<]*", text.replace("http://www.w3.org/2000/svg", "")) == []
+
+
+@pytest.mark.req("PAGE-08")
+def test_our_pages_look_alike() -> None:
+    """What both look like is written down once in each file, in the same words."""
+    shared = re.compile(r"/\* What both pages.*?/\* End of what both pages look like", re.DOTALL)
+    first, second = (shared.findall(file.read_text(encoding="utf-8")) for file in PAGES)
+    assert len(first) == 1
+    assert first == second
