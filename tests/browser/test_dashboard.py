@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,15 @@ from tests.browser.pages import (
     shot,
 )
 from tests.interop.server_process import assert_clean, free_port
+from tests.redis_server import running_redis
 
 SECRET: Final = "dashboard" * 4
 READER: Final = "readeronly" * 3
+IDENTITY: Final = (
+    '[identity]\ntokens = [{ user = "ann", token = "token-of-ann" }]\n'
+    'namespaces = [{ name = "/", methods = ["static"] }]\n'
+    '[presence]\nnamespaces = [{ name = "/" }]\n'
+)
 TABS: Final = ("overview", "namespaces", "users", "disconnects", "nodes")
 
 
@@ -200,12 +207,7 @@ def test_a_socket_is_disconnected(page: Page, server: Operated) -> None:
 
 @pytest.mark.req("PAGE-24")
 def test_tokens_are_revoked_and_accepted_again(browser: Chromium, tmp_path: Path) -> None:
-    identity = (
-        '[identity]\ntokens = [{ user = "ann", token = "token-of-ann" }]\n'
-        'namespaces = [{ name = "/", methods = ["static"] }]\n'
-        '[presence]\nnamespaces = [{ name = "/" }]\n'
-    )
-    served = Operated(tmp_path, identity=identity)
+    served = Operated(tmp_path, identity=IDENTITY)
     with served as server, browser.open_page(f"{served.dashboard}/") as page:
         sign_in(page)
         with Crowd(server.url).here("ann", auth={"token": "token-of-ann"}, rooms=()) as crowd:
@@ -398,3 +400,33 @@ def test_the_charts_tell_what_was_measured(page: Page) -> None:
         1,
         50,
     ]
+
+
+@pytest.mark.time_limit(120)
+def test_one_node_shows_the_clients_of_all(browser: Chromium, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        redis = stack.enter_context(running_redis())
+        nodes = []
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            shared = f'{IDENTITY}[redis]\nurl = "{redis.tcp_url}"\n[cluster]\nnode = "{name}"\n'
+            nodes.append(stack.enter_context(Operated(tmp_path / name, identity=shared)))
+        a, b = nodes
+        page = stack.enter_context(browser.open_page(f"{a.dashboard}/"))
+        sign_in(page)
+        page.evaluate("select('nodes')")
+        shows(page, "a (this one)")
+        page.wait_for("document.querySelectorAll('#panel-nodes tbody tr').length === 2")
+        shows(page, "Heartbeat through Redis")
+        with Crowd(b.url).here("ann", auth={"token": "token-of-ann"}, rooms=()) as crowd:
+            page.evaluate("select('users')")
+            shows(page, "ann came online")
+            page.evaluate("find('ann', '/')")
+            page.wait_for("found.socket?.node === 'b' || found.user?.sockets[0].node === 'b'")
+            act(page, "kick")
+            page.wait_for("$('#done').textContent === 'Done: 1 client put out.'")
+            assert not crowd.clients["ann"].connected
+        page.evaluate("select('disconnects')")
+        page.wait_for("departed.items[0]?.node === 'b'")
+        assert page.evaluate("departed.silent") == []
+        assert find_faults(page) == []
