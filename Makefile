@@ -8,6 +8,17 @@ NODE_READY := tests/interop/node_modules/.ready
 HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
+# Where make serve has its dashboard: on a free port of this machine, which the log and the chat page name.
+# DASHBOARD= does without; a configuration file of your own says itself.
+DASHBOARD ?= 127.0.0.1:0
+TOKEN := $(VENV)/dashboard.token
+ifneq ($(DASHBOARD),)
+ifeq ($(findstring --config,$(ARGS)),)
+TOLD := echo "the dashboard, whose address is in the log, takes this token: $$(cat $(TOKEN))"
+WITH := TRIO_SOCKETIO__ADMIN__LISTEN=$(DASHBOARD) \
+  TRIO_SOCKETIO__CONTROL__TOKENS='[{ name = "dashboard", file = "$(TOKEN)" }]'
+endif
+endif
 # Side by side: see tests/alone.py. ARGS='-n 0' runs them one after the other. Three fill two cores,
 # as many tests wait for clients that wait.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
@@ -20,8 +31,9 @@ SOAK ?= 25
 
 .PHONY: serve test test-browser balancers properties soak logins faults lint types unit conformance fuzz mutants coverage bench clean
 
-serve: $(VENV)/.served
-	$(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
+serve: $(VENV)/.served $(TOKEN)
+	@$(TOLD)
+	$(WITH) $(BIN)/trio-socketio serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: lint types unit
 
@@ -82,6 +94,9 @@ $(VENV)/bin/python:
 $(VENV)/.served: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[server]'
 	@touch $@
+
+$(TOKEN): $(VENV)/bin/python
+	@umask 077; $(BIN)/python -c 'import secrets; print(secrets.token_hex(16))' > $@
 
 $(READY): $(VENV)/.served pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev

@@ -320,7 +320,10 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
     ("typed", "completed"),
     [
         ("trio-socketio c", "connect check-config ctl"),
-        ("trio-socketio ctl sockets.", "sockets.disconnect sockets.get sockets.list"),
+        (
+            "trio-socketio ctl sockets.",
+            "sockets.departed sockets.disconnect sockets.get sockets.list",
+        ),
         ("trio-socketio ctl w", "watch"),
         ("trio-socketio ctl --control unix:/x --json rooms.l", "rooms.leave rooms.list"),
         ("trio-socketio ctl rooms.join ", "rooms= sockets= users= namespace="),

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from trio_socketio import lobby
 from trio_socketio.errors import ConfigurationError, OptionError
 from trio_socketio.im.presence import presence_of
+from trio_socketio.lobby.chat import create_chat
 from trio_socketio.protocol.namespace_patterns import compile_pattern
 from trio_socketio.socketio.options import ServerOptions
 from trio_socketio.socketio.server import Server
@@ -65,7 +65,7 @@ def load_app(
     """
     if spec is None:
         options = ServerOptions(**given)
-        plain = lobby.create(options) if namespaces is None else _create_bare(options, namespaces)
+        plain = create_chat(options) if namespaces is None else _create_bare(options, namespaces)
         return App(plain, ServerOptions())
     told = f"{where} {spec}"
     path, _, name = spec.partition(":")

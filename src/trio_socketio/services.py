@@ -26,7 +26,8 @@ from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.im.presence.watchers import RoomWatchers
 from trio_socketio.im.presence.webhook import PresenceWebhook
 from trio_socketio.im.rules.options import RulesOptions
-from trio_socketio.ops.admin import AdminPort, admin_endpoints
+from trio_socketio.lobby.chat import tell_dashboard
+from trio_socketio.ops.admin import AdminPort, admin_endpoints, dashboard_url
 from trio_socketio.ops.drain import drain
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.endpoints import RenewableEndpoint
@@ -386,7 +387,8 @@ class Services:
             found = admin_endpoints(options, self._inherited.admin, self._tls("admin"))
             endpoints = self.endpoints["admin"] = list(map(RenewableEndpoint, found))
             serve = partial(self._admin.serve, runtime, endpoints)
-            await runtime.start_service("admin", serve, end=self._admin.end)
+            at = await runtime.start_service("admin", serve, end=self._admin.end)
+            tell_dashboard(self._server, dashboard_url(at, secure=self._tls("admin") is not None))
         if self._cluster is not None:
             await self._cluster.start(runtime)
         if self._has_messaging:

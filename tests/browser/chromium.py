@@ -128,6 +128,7 @@ class Page:
         self._session = session
         self._statuses: set[int] = set()
         self.console: list[str] = []
+        self.requested: list[str] = []  # the URLs, those of WebSockets included
 
     def open(self, url: str) -> None:
         """Go to a URL; whatever is there is the document."""
@@ -161,6 +162,47 @@ class Page:
         """Call a function of the page; see evaluate."""
         return self.evaluate(f"{function}({', '.join(map(json.dumps, arguments))})")
 
+    def wait_for(self, expression: str) -> Any:
+        """Wait until an expression is true; give its value."""
+        return self.evaluate(f"""new Promise((resolve, reject) => {{
+          const until = Date.now() + {SHOWN_S * 1000:.0f};
+          const look = () => {{
+            const value = ({expression});
+            if (value) resolve(value);
+            else if (Date.now() > until) reject(new Error("not within {SHOWN_S:g} s: " + {
+            json.dumps(expression)
+        }));
+            else setTimeout(look, 20);
+          }};
+          look();
+        }})""")
+
+    def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
+        """Give the page another size, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self._command("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme: str) -> None:
+        """Have the user prefer "light" or "dark" colours."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._command("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, key: str, code: int = 0, text: str = "") -> None:
+        """Press a key of the keyboard."""
+        given = {"key": key, "windowsVirtualKeyCode": code}
+        down = {"text": text} if text else {}
+        self._command("Input.dispatchKeyEvent", type="keyDown", **given, **down)
+        self._command("Input.dispatchKeyEvent", type="keyUp", **given)
+
+    def inject(self, source: str) -> None:
+        """Run a script in spite of the policy of the page, as a tool of a developer does."""
+        self.evaluate(source + "\n;0")
+
+    def save_screenshot(self, path: Path) -> None:
+        """Write what is seen to a PNG."""
+        reply = self._command("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(reply["data"]))
+
     def wait_console(self, part: str) -> None:
         """Wait until the console shows a line with that part."""
         self._wait(lambda: any(part in line for line in self.console), f"{part!r} in the console")
@@ -177,6 +219,10 @@ class Page:
                 self.console.append(f"console.{event['type']}: {' '.join(told)}")
             case "Runtime.exceptionThrown":
                 self.console.append(f"uncaught: {describe(event['exceptionDetails'])}")
+            case "Network.requestWillBeSent":
+                self.requested.append(event["request"]["url"])
+            case "Network.webSocketCreated":
+                self.requested.append(event["url"])
             case "Network.responseReceivedExtraInfo":
                 self._statuses.add(event["statusCode"])
             case "Log.entryAdded":

@@ -193,6 +193,32 @@ async def test_the_port_knows_by_which_names_it_may_be_asked(
             assert answer.startswith(b"HTTP/1.1 %d " % status), request
 
 
+@pytest.mark.req("CONTROL-42", "PAGE-21")
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:{port}", 200),
+        ("HTTP://127.0.0.1:{port}", 200),
+        ("https://127.0.0.1:{port}", 200),  # of a proxy that speaks TLS
+        ("http://127.0.0.1:1", 403),
+        ("http://127.0.0.1", 403),
+        ("http://localhost:{port}", 403),
+        ("http://127.0.0.1:{port}.evil.example", 403),
+        ("http://evil.example", 403),
+        ("127.0.0.1:{port}", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+@trio_test
+async def test_the_page_of_the_port_may_call(tmp_path: Path, origin: str, status: int) -> None:
+    async with over_http(tmp_path) as (_, http):
+        headers = (JSON, BEARER, ("Origin", origin.format(port=http.port)))
+        response = await post(http, call("system.info"), *headers)
+        assert response.status == status
+        assert "access-control-allow-origin" not in response.headers
+
+
 @trio_test
 async def test_other_methods_of_http_are_refused(tmp_path: Path) -> None:
     async with over_http(tmp_path) as (_, http):

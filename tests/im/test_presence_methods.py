@@ -334,3 +334,67 @@ async def test_answers_say_that_users_may_be_missing(tmp_path: Path) -> None:
             store.is_rebuilding = False
             found = await raw.call(method, namespace=CHAT, **users)
             assert "rebuilding" not in found
+
+
+@pytest.mark.req("PAGE-27")
+@trio_test
+async def test_the_log_is_read_once(tmp_path: Path) -> None:
+    async with crowded(tmp_path) as (where, crowd), peer(where) as raw:
+        page = await raw.call("presence.log", namespace=CHAT)
+        assert page["entries"] == []
+        assert page["cursor"] == page["head"] == str(await crowd.head())
+        await crowd.come("ann", "bob", "eve")
+        await crowd.go("ann")
+        page = await raw.call("presence.log", namespace=CHAT, limit=2)
+        told = [(one["type"], one["user"]) for one in page["entries"]]
+        assert told == [("online", "eve"), ("offline", "ann")]
+        assert page["cursor"] == page["head"] == str(await crowd.head())
+        begin = f"{page['head'].partition('-')[0]}-0"
+        page = await raw.call("presence.log", namespace=CHAT, cursor=begin, limit=3)
+        assert [one["user"] for one in page["entries"]] == ["ann", "bob", "eve"]
+        page = await raw.call("presence.log", namespace=CHAT, cursor=page["cursor"])
+        assert [one["type"] for one in page["entries"]] == ["offline"]
+        for cursor, code in (("x", Code.INVALID_PARAMS), ("1-0", Code.GENERATION_CHANGED)):
+            assert (await raw.fail("presence.log", namespace=CHAT, cursor=cursor))["code"] == code
+        error = await raw.fail("presence.log", namespace="/other")
+        assert error["code"] == Code.NOT_FOUND
+
+
+@pytest.mark.req("PAGE-27")
+@trio_test
+async def test_a_log_that_is_cut_is_read_from_where_it_begins(tmp_path: Path) -> None:
+    store = MemoryStore(max_events=3)
+    async with crowded(tmp_path, store) as (where, crowd), peer(where) as raw:
+        await crowd.come(*"abcdef")
+        page = await raw.call("presence.log", namespace=CHAT, limit=100)
+        assert [one["user"] for one in page["entries"]] == ["d", "e", "f"]
+        begin = f"{page['head'].partition('-')[0]}-0"
+        error = await raw.fail("presence.log", namespace=CHAT, cursor=begin)
+        assert error["code"] == Code.CURSOR_EXPIRED
+
+
+@pytest.mark.req("PAGE-27")
+@trio_test
+async def test_a_page_of_the_log_fits_into_a_line(tmp_path: Path) -> None:
+    async with crowded(tmp_path, max_line_bytes=4096) as (where, crowd), peer(where) as raw:
+        await crowd.come(*(f"{number:0100}" for number in range(30)))
+        seen: list[str] = []
+        cursor = f"{(await crowd.head()).generation}-0"
+        while len(seen) < 30:
+            page = await raw.call("presence.log", namespace=CHAT, cursor=cursor)
+            assert 0 < len(page["entries"]) < 30
+            seen += [one["user"] for one in page["entries"]]
+            cursor = page["cursor"]
+        assert seen == [f"{number:0100}" for number in range(30)]
+
+
+@pytest.mark.req("PAGE-27")
+@trio_test
+async def test_a_log_that_is_away_is_an_error(tmp_path: Path) -> None:
+    class Away(MemoryStore):
+        async def count(self, namespace: str) -> Any:
+            raise StoreUnavailable("Redis is away")
+
+    async with crowded(tmp_path, Away()) as (where, _), peer(where) as raw:
+        error = await raw.fail("presence.log", namespace=CHAT)
+        assert error["code"] == Code.STORE_UNAVAILABLE

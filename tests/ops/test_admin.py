@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -27,7 +28,7 @@ from trio_socketio import (
 )
 from trio_socketio.http.request import Request
 from trio_socketio.net.tls import create_context
-from trio_socketio.ops.admin import AdminPort, admin_endpoints
+from trio_socketio.ops.admin import AdminPort, admin_endpoints, dashboard_url
 from trio_socketio.ops.admin_options import AdminOptions
 from trio_socketio.ops.health import Health, check_server
 from trio_socketio.runtime.addresses import is_local
@@ -201,6 +202,34 @@ async def test_off_loopback_everything_needs_a_token() -> None:
                 assert "s3cret" not in refused.text
             assert (await program.get(path, Authorization="bearer s3cret")).status == 200
         assert (await program.get("/rpc")).text == "of another floor"
+        assert (await program.get("/")).status == 200  # which shows nothing by itself
+
+
+@pytest.mark.req("PAGE-20")
+@trio_test
+async def test_the_dashboard_is_at_the_root(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_socketio.ops.admin")
+    async with operated(Server()) as program:
+        page = await program.get("/")
+        assert page.status == 200
+        assert "<title>Dashboard" in page.text
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert (await ask_admin(program.admin, "HEAD", "/")).body == b""
+        assert (await ask_admin(program.admin, "POST", "/")).status == 405
+        assert f"the dashboard is at http://127.0.0.1:{program.admin}/" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "secure", "url"),
+    [
+        ([("127.0.0.1", 9100)], False, "http://127.0.0.1:9100/"),
+        (["/run/admin.sock", ("::1", 9100, 0, 0)], True, "https://[::1]:9100/"),
+        (["/run/admin.sock"], False, ""),
+        ([], False, ""),
+    ],
+)
+def test_the_url_of_the_dashboard(addresses: list[Any], secure: bool, url: str) -> None:
+    assert dashboard_url(addresses, secure=secure) == url
 
 
 @pytest.mark.req("OPS-06")

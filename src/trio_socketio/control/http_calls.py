@@ -1,8 +1,8 @@
 """``POST /rpc``: the control API over HTTP, one message or batch for each request.
 
-Pages in browsers may not call it. There is no CORS, and a request that names an origin is refused
-(CONTROL-42). The port refuses requests whose Host is not one of its names, which stops DNS
-rebinding, before it hands any over (OPS-05).
+Pages of other origins may not call it. There is no CORS, and a request that names another origin
+than that of the port, where the dashboard is, is refused (CONTROL-42). The port refuses requests
+whose Host is not one of its names, which stops DNS rebinding, before it hands any over (OPS-05).
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _JSON: Final = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
 BEARER: Final = (b"WWW-Authenticate", b"Bearer")
-FROM_PAGES: Final = "pages in browsers may not call this"
+FROM_PAGES: Final = "pages of other origins may not call this"
 
 
 class HttpCaller:
@@ -107,8 +107,15 @@ class HttpCalls:
         request.read_body(most, on_body)
 
     def is_of_page(self, request: "Request") -> bool:
-        """Whether a page in a browser has sent a request, which counts as refused (CONTROL-42)."""
-        is_of_page = "origin" in request.headers
+        """Whether a page of another origin has sent a request, which counts as refused.
+
+        The port has looked at the Host already, so a page whose origin has the same host and port
+        is the dashboard (CONTROL-42, PAGE-21). Its scheme may differ, if a proxy speaks TLS.
+        """
+        origin = request.headers.get("origin")
+        host = request.headers.get("host", "")
+        own = (f"http://{host}".lower(), f"https://{host}".lower())
+        is_of_page = origin is not None and not (host and origin.lower() in own)
         if is_of_page:
             self._refused.refused(request, "origin")
         return is_of_page

@@ -15,14 +15,14 @@ _LEAST_LINE_BYTES: Final = 1024
 
 
 METHODS: Final = (
-    "auth", "auth.revoke", "auth.unrevoke", "backend.register",
-    "deliver", "deliveries.get", "deliveries.list", "emit", "emit_with_ack",
-    "namespaces.create", "namespaces.list", "namespaces.remove", "namespaces.update",
-    "presence.ack", "presence.count", "presence.get", "presence.legacy_list", "presence.list",
-    "presence.snapshot", "presence.subscribe", "presence.unsubscribe",
-    "rooms.clear", "rooms.join", "rooms.leave", "rooms.list", "rooms.members", "rpc.discover",
-    "sockets.disconnect", "sockets.get", "sockets.list", "system.drain", "system.info",
-    "system.nodes", "system.reload", "system.stats", "users.get", "users.kick", "users.list",
+    "auth", "auth.revoke", "auth.unrevoke", "backend.register", "deliver", "deliveries.get",
+    "deliveries.list", "emit", "emit_with_ack", "namespaces.create", "namespaces.list",
+    "namespaces.remove", "namespaces.update", "presence.ack", "presence.count", "presence.get",
+    "presence.legacy_list", "presence.list", "presence.log", "presence.snapshot",
+    "presence.subscribe", "presence.unsubscribe", "rooms.clear", "rooms.join", "rooms.leave",
+    "rooms.list", "rooms.members", "rpc.discover", "sockets.departed", "sockets.disconnect",
+    "sockets.get", "sockets.list", "system.drain", "system.info", "system.nodes", "system.reload",
+    "system.stats", "users.get", "users.kick", "users.list",
 )  # fmt: skip
 """All methods, so that a misspelt name is an error of the configuration."""
 AUTHENTICATE: Final = "backend.authenticate"

@@ -15,6 +15,7 @@ from trio_socketio.codec.json_rpc import NULL, encode_error
 from trio_socketio.control.access import Access, AccessMethods
 from trio_socketio.control.address import Address
 from trio_socketio.control.backends import Backends
+from trio_socketio.control.departures import Departures
 from trio_socketio.control.dispatcher import Dispatcher
 from trio_socketio.control.emitting import Emitting
 from trio_socketio.control.failures import overloaded
@@ -59,6 +60,7 @@ _GROUPS: Final[tuple[type, ...]] = (
     NodeMethods,
     Emitting,
     SocketMethods,
+    Departures,
     RoomMethods,
     NamespaceMethods,
     Backends,
@@ -123,12 +125,17 @@ class ControlService:
         self._ending = trio.Event()
         self._access = Access(TokenTable() if tokens is None else tokens)
         self.backends = Backends(options.backends, self._access.refusals, nodes)
+        departures = Departures()
+        server.observe(departures)
+        if nodes is not None:
+            nodes.serve(departures)
         groups = (
             AccessMethods(),
             SystemMethods(system),
             NodeMethods(server, system, nodes),
             Emitting(server, options.max_line_bytes),
             SocketMethods(server),
+            departures,
             RoomMethods(server),
             NamespaceMethods(server, find_definition),
             self.backends,

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 _REASONS: Final = {
     "host": "its Host header does not name this port (hosts in [admin])",
-    "origin": "a page in a browser has sent it",
+    "origin": "a page of another origin has sent it",
     "token_missing": "it has no bearer token in its Authorization header",
     "token_wrong": "there is no such token",
 }

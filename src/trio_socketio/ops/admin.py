@@ -1,4 +1,4 @@
-"""The port for operators: liveness, readiness and metrics of the program.
+"""The port for operators: liveness, readiness and metrics of the program, and the dashboard.
 
 It is a service of the runtime, so it answers before the first client is accepted and until the last
 one has gone. It has a small number of connections of its own. Work that takes time is done by one
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from socket import socket
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,6 +18,7 @@ import trio
 
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.http.options import HttpOptions
+from trio_socketio.http.pages import Page
 from trio_socketio.http.refused_callers import RefusedCallers
 from trio_socketio.http.routes import RequestHandler, Routes
 from trio_socketio.http.server import open_http_connections
@@ -45,6 +47,7 @@ TokenCheck = Callable[[str], bool]
 PAUSE_S: Final = 0.1
 """The least time between two measurements; requests in between wait for the next one."""
 
+_DASHBOARD: Final = Path(__file__).with_name("dashboard.html")
 _FLUSH_S: Final = 1.0
 _TEXT: Final = (
     (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -75,6 +78,20 @@ def admin_endpoints(
     if options.listen is not None:
         endpoints.append(TcpEndpoint(*split_listen(options.listen), tls))
     return endpoints
+
+
+def dashboard_url(addresses: Iterable[Any], *, secure: bool) -> str:
+    """Return the URL of the dashboard; empty if the port listens on no TCP address.
+
+    Args:
+        addresses: where the port listens, as socket.getsockname returns them.
+        secure: whether it speaks TLS.
+    """
+    for address in addresses:
+        if isinstance(address, tuple):
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            return f"{'https' if secure else 'http'}://{host}:{address[1]}/"
+    return ""
 
 
 def find_exposure(options: AdminOptions, *, has_tokens: bool, has_tls: bool) -> str:
@@ -135,6 +152,8 @@ class AdminPort:
             ("/metrics", self._ask_for_metrics),
         ):
             self._routes.add(path, partial(self._receive_reading, answer))
+        # PAGE-08, PAGE-20, and in the page itself PAGE-22 to PAGE-25
+        self._routes.add("/", Page(_DASHBOARD).receive_request)
         for path, handler in (routes or {}).items():
             add = self._routes.add_tree if path.endswith("/") else self._routes.add
             add(path, handler)
@@ -166,6 +185,9 @@ class AdminPort:
                 alone(trio.open_nursery()) as tasks,
             ):
                 self._is_open = all(map(is_local, addresses))
+                url = dashboard_url(addresses, secure=any(one.tls is not None for one in endpoints))
+                if url:
+                    log.info("the dashboard is at %s", url)
                 self._refused.begin(runtime.deadlines)
                 tasks.start_soon(self._measure_for_all, runtime.poller)
                 task_status.started(addresses)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trio_socketio.codec.parsers import Parser
     from trio_socketio.engine.hooks import Engine
+    from trio_socketio.http.routes import RequestHandler
     from trio_socketio.runtime.deadlines import Deadlines
     from trio_socketio.socketio.options import ServerGroups
 
@@ -30,7 +31,7 @@ _REFUSING = logging.getLogger("trio_socketio.socketio.refusing")  # the lines ar
 class Host:
     """The options of a server, and the parts that its namespaces and clients share.
 
-    It has 13 attributes, one for each of these.
+    It has 14 attributes, because everything meets here that belongs to the whole server.
 
     Args:
         options: by group. They can be changed until serving begins.
@@ -45,6 +46,8 @@ class Host:
         counts: counts the traffic between the server and its clients.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
+        pages: further paths that the server answers, and what answers them. The path of Socket.IO
+            and those of the app come first.
         recovery: the log and the sessions of lost clients; None unless the server serves with
             state_recovery.
         refusal_log: logs clients that may not join a namespace.
@@ -61,6 +64,7 @@ class Host:
         self._own_parser = None if parser is None else find_parser(parser)
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
         self.asks_identity: Callable[[str], bool] | None = None
+        self.pages: dict[str, RequestHandler] = {}
         self.counts = EngineCounts()
         self.workers = Workers()
         self.intake = Intake()

@@ -170,6 +170,8 @@ def open_mount(
         engines[path] = other = EngineServer(options.engine, parts, opens)
         other.bound_newcomers(newcomers)  # until the app says Session.joined
     routes = Routes(destroy_upgrade=options.engine.destroy_upgrade, error_headers=cors.headers_for)
+    for path, page in host.pages.items():
+        routes.add(path, page)
     for path, target in engines.items():
         routes.add_tree(path, target.receive_request)
     client = client_routes(options.client_files, options.engine.path, cors, workers, poller)

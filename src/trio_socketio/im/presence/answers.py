@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from trio_socketio.protocol.presence_log import Entry
+
 Rebuilding = Annotated[
     bool,
     Meta(
@@ -117,6 +119,20 @@ class SnapshotPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     cursor: str
     exact_at: str
     rebuilding: Rebuilding = False
+
+
+class LogPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the presence log.
+
+    Args:
+        entries: in order, as backend.presence sends them.
+        cursor: of the last of them, or the one that was asked with: read on from there.
+        head: of the last entry of the log.
+    """
+
+    entries: list[Entry]
+    cursor: str
+    head: str
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):

@@ -192,6 +192,11 @@ class LogReader:
         return Batch(len(texts), cursor, b"[%b]" % b",".join(texts))
 
 
+def fit_entries(entries: "tuple[Entry, ...]", max_bytes: int) -> "tuple[Entry, ...]":
+    """Return as many of the first entries as fit into a line, at least one if there are any."""
+    return entries[: len(list(_cut(entries, max_bytes)))]
+
+
 def _cut(entries: "tuple[Entry, ...]", max_bytes: int) -> Iterator[bytes]:
     """Yield the texts of entries, at least one, until they are too long for a line."""
     texts = [_encode(entry) for entry in entries]

@@ -14,6 +14,7 @@ from trio_socketio.control.pages import Limit
 from trio_socketio.errors import ControlError, RemoteProtocolError
 from trio_socketio.im.presence.answers import (
     Acked,
+    LogPage,
     MissingOnline,
     Online,
     OnlineCount,
@@ -26,13 +27,14 @@ from trio_socketio.im.presence.answers import (
 )
 from trio_socketio.im.presence.feed import Feed
 from trio_socketio.im.presence.feed_errors import unreadable
+from trio_socketio.im.presence.log_reader import fit_entries
 from trio_socketio.im.presence.service import Presence, presence_of
-from trio_socketio.im.presence.store import MAX_USERS_ASKED, StoreUnavailable
+from trio_socketio.im.presence.store import MAX_USERS_ASKED, PresenceStore, StoreUnavailable
 from trio_socketio.im.presence.turns import Turns
 from trio_socketio.protocol.namespace_name import full_name
 from trio_socketio.protocol.presence_claims import Page, Seat
 from trio_socketio.protocol.presence_cursor import Cursor, parse_cursor
-from trio_socketio.protocol.presence_log import Entries
+from trio_socketio.protocol.presence_log import CursorExpired, Entries, GenerationChanged
 from trio_socketio.protocol.subscription_life import State
 from trio_socketio.protocol.user_ids import parse_user_id
 
@@ -182,6 +184,32 @@ class PresenceMethods:
 
     # -- what has changed
 
+    @rpc("presence.log")
+    async def read_log(
+        self, namespace: Place = "/", cursor: CursorText | None = None, limit: Limit = 100
+    ) -> LogPage:
+        """Read entries of the log once, for a person who looks; backends subscribe to it.
+
+        Args:
+            namespace: the name of the namespace; a leading slash may be left out.
+            cursor: the entries behind it are read; null reads the last ones.
+            limit: how many entries. They are fewer if they do not fit into a line.
+        """
+        presence, name = await self._find(namespace)
+        given = None if cursor is None else _cursor("cursor", cursor)
+        try:
+            found, begin = await _read_log(presence.store, name, given, limit)
+        except StoreUnavailable as error:
+            raise _away(error) from None
+        if not isinstance(found, Entries):
+            raise unreadable(begin, found)
+        shown = fit_entries(found.entries, self._max_line_bytes - _SPARE_BYTES)
+        return LogPage(  # PAGE-27
+            entries=list(shown),
+            cursor=shown[-1].cursor if shown else str(found.cursor),
+            head=str(found.head),
+        )
+
     @rpc("presence.subscribe")
     async def subscribe(
         self,
@@ -304,6 +332,21 @@ class PresenceMethods:
             if not number % _SLICE:  # FEED-05
                 await trio.lowlevel.checkpoint()
         return shown, False
+
+
+async def _read_log(
+    store: PresenceStore, namespace: str, cursor: Cursor | None, limit: int
+) -> tuple[Entries | CursorExpired | GenerationChanged, Cursor]:
+    """Read entries behind a cursor, or the last ones; return them, and where they begin."""
+    if cursor is not None:
+        return await store.read(namespace, cursor, limit), cursor
+    head = (await store.count(namespace)).cursor
+    begin = Cursor(head.generation, max(0, head.sequence - limit))
+    found = await store.read(namespace, begin, limit)
+    if isinstance(found, CursorExpired):  # the log is shorter than that
+        begin = found.oldest
+        found = await store.read(namespace, begin, limit)
+    return found, begin
 
 
 def _show_seat(seat: Seat) -> ShownSeat:

@@ -213,6 +213,7 @@ class Presence:
         maximum: int = 1,
         takeover: Takeover = "strict",
         linger_s: float = 0.0,
+        guests: bool = False,
     ) -> None:
         """Have clients take a seat, as the last step of joining a namespace.
 
@@ -226,6 +227,7 @@ class Presence:
             maximum: how many seats a user may have with the policy "many".
             takeover: "strict" or "fast".
             linger_s: how long the seat of a lost client is held.
+            guests: whether clients that nothing has identified may join, without a seat.
         Raises:
             LocalProtocolError: the namespace has seats already.
             OptionError: an option cannot be used.
@@ -236,7 +238,9 @@ class Presence:
             raise LocalProtocolError(f"{channel.name} has seats already")
         seats = self._seats[channel] = Seats(self._life, options)
 
-        def take(joining: "Joining") -> Awaited:
+        def take(joining: "Joining") -> Awaited | None:
+            if guests and (joining.socket is None or joining.socket.user is None):
+                return None  # PAGE-11
             # How long that may take, the store says, which may be chosen later (PRES-88).
             return Awaited(seats.take, (joining,), self._timeout_s)
 

@@ -10,7 +10,10 @@ object with an ``error`` if the event cannot be handled.
   a room that the sender is in. The answer is true.
 - ``list``: the answer is an object with the number of clients in each room.
 
-A client gets ``joined`` (room, id) and ``left`` (room, id) for the rooms that it is in.
+A client gets ``joined`` (room, id) and ``left`` (room, id) for the rooms that it is in. If the
+client that comes or goes is identified, a third argument says as whom.
+
+``trio-socketio serve`` adds the chat page and what that needs: see ``chat.py``.
 """
 
 from typing import Any, Final
@@ -29,12 +32,6 @@ def create(options: ServerOptions) -> Server:
     sio = Server(options)
     rooms = sio.of("/").rooms
 
-    def room_name(arguments: tuple[Any, ...]) -> str | None:
-        room = arguments[0] if arguments else None
-        if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM_NAME:
-            return None
-        return None if is_reserved_room(room) else room  # PRES-06
-
     @sio.on("join")
     def join(socket: Socket, *arguments: Any) -> Any:
         room = room_name(arguments)
@@ -45,7 +42,7 @@ def create(options: ServerOptions) -> Server:
                 socket.join(room)
             except LocalProtocolError as error:  # the socket is in too many rooms
                 return {"error": str(error)}
-            socket.to(room).emit("joined", room, socket.id)
+            socket.to(room).emit("joined", room, *_describe(socket))
         return len(rooms.members(room))
 
     @sio.on("leave")
@@ -54,7 +51,7 @@ def create(options: ServerOptions) -> Server:
         if room is None or room not in socket.rooms:
             return {"error": "leave takes the name of a room that you are in"}
         socket.leave(room)
-        sio.to(room).emit("left", room, socket.id)
+        sio.to(room).emit("left", room, *_describe(socket))
         return len(rooms.members(room))
 
     @sio.on("message")
@@ -62,7 +59,7 @@ def create(options: ServerOptions) -> Server:
         room = room_name(arguments)
         if room is None or room not in socket.rooms:
             return {"error": "message takes the name of a room that you are in, then anything"}
-        socket.to(room).emit("message", room, socket.id, *arguments[1:])
+        socket.to(room).emit("message", room, socket.public_id, *arguments[1:])
         return True
 
     @sio.on("list")
@@ -75,6 +72,19 @@ def create(options: ServerOptions) -> Server:
     def disconnect(socket: Socket, _: str) -> None:
         for room in socket.rooms:
             if not is_reserved_room(room):
-                sio.to(room).emit("left", room, socket.id)
+                sio.to(room).emit("left", room, *_describe(socket))
 
     return sio
+
+
+def room_name(arguments: tuple[Any, ...]) -> str | None:
+    """Return the name of a room that an event begins with; None if there is none."""
+    room = arguments[0] if arguments else None
+    if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM_NAME:
+        return None
+    return None if is_reserved_room(room) else room  # PRES-06
+
+
+def _describe(socket: Socket) -> tuple[str, ...]:
+    """Return what others are told of a client: its id, and who it is if that is known."""
+    return (socket.public_id,) if socket.user is None else (socket.public_id, socket.user)
