@@ -77,6 +77,7 @@ class Credentials:
             self._socket.namespace._workers.events_dropped += 1
             error = {"errcode": NOT_AUTHENTICATED, "errmsg": "not authenticated"}
             self._socket.emit(ERROR_EVENT, error)
+            self._acknowledge(ack_id, error)  # JOIN-40: as with any other refusal
 
     async def wait(self) -> list[Any]:
         """Wait for the event with the credentials. Returns its arguments."""
@@ -102,8 +103,11 @@ class Credentials:
         Raises:
             LocalProtocolError: an argument cannot be sent.
         """
-        if self._ack_id is not None and self._socket._is_reachable:
-            ack_id, self._ack_id = self._ack_id, None
+        ack_id, self._ack_id = self._ack_id, None
+        self._acknowledge(ack_id, *arguments)
+
+    def _acknowledge(self, ack_id: int | None, *arguments: Any) -> None:
+        if ack_id is not None and self._socket._is_reachable:
             self._socket.session.send(self._socket.namespace._packets.encode_ack(arguments, ack_id))
 
     def release(self) -> None:

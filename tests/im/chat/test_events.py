@@ -593,7 +593,7 @@ async def test_what_is_not_permitted_is_refused() -> None:
     assert emit(socket, "chat/rooms", {"roomId": "r1", "msg": message()})[0][0] == "chat/rooms"
 
 
-@pytest.mark.req("CHAT-25")
+@pytest.mark.req("CHAT-25", "RULE-22")
 @trio_test
 async def test_events_are_counted_and_refusals_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "trio_socketio.im.chat.answers")
@@ -609,5 +609,6 @@ async def test_events_are_counted_and_refusals_logged(caplog: pytest.LogCaptureF
     answers = [one for one in caplog.records if one.name.endswith("answers")]
     (line,) = [one.getMessage() for one in answers]
     reason = "refused: roomId: you are not in the room 'q'"
-    assert line == f"chat/rooms of socket {socket.public_id} in /demo {reason}"
+    client = f"socket {socket.public_id} of user 'ann'"
+    assert line == f"chat/rooms of {client} in /demo {reason}"
     assert "secret" not in line

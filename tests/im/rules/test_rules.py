@@ -390,7 +390,7 @@ def test_options_that_cannot_be_used_are_refused(make: Any) -> None:
         make()
 
 
-@pytest.mark.req("RULE-14")
+@pytest.mark.req("RULE-14", "RULE-22")
 @trio_test
 async def test_lines_about_refusals_are_summed_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
@@ -401,9 +401,14 @@ async def test_lines_about_refusals_are_summed_up(caplog: pytest.LogCaptureFixtu
             _,
         ),
     ):
+        async with world.client("bob") as bob:
+            told(await ask(bob, "secret"))
+            (bob_id,) = (one.public_id for one in world.chat.sockets.values() if one.user)
         for _ in range(50):
             await client.emit("secret", namespace="/chat")
-        await until(lambda: rules.statistics().refused["event_not_allowed"] == 50)
+        await until(lambda: rules.statistics().refused["event_not_allowed"] == 51)
+    assert f"socket {bob_id} of user 'bob' in /chat was refused" in caplog.text
+    assert " from 127.0.0.1 in /chat was refused" in caplog.text  # where nobody says who it is
     lines = [record for record in caplog.records if record.name.endswith("rules.refusals")]
     assert len(lines) < 15
     assert "refused by rules, event not allowed: " in lines[-1].getMessage()
