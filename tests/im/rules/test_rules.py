@@ -338,6 +338,22 @@ async def test_a_claim_that_cannot_be_used_allows_nothing(claim: Any) -> None:
                 assert denied.reason == "bad_claim"
 
 
+@pytest.mark.req("IDENT-93")
+@pytest.mark.parametrize(
+    ("claim", "fault"),
+    [
+        (5, "expected an object, not a whole number"),
+        ({"rooms": "lobby"}, "rooms: expected a list or null, not text"),
+        ({"rate": {"burst": 2}}, "rate.per_s: is missing"),
+        ({"rate": {"per_s": 0}}, "per_s: must be above zero, not 0.0"),
+        ({"room": []}, "room: is not expected here; leave it out"),
+    ],
+)
+def test_the_fault_of_a_claim_is_told_in_the_words_of_clients(claim: Any, fault: str) -> None:
+    grant = read_grant({"im": claim}, "im")
+    assert grant.fault == f"the claim im of the token cannot be used: {fault}"
+
+
 def test_a_token_without_the_claim_says_nothing() -> None:
     assert read_grant({"im": {}}, "other") is NOTHING
 
