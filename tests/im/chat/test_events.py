@@ -2,6 +2,7 @@
 
 import gc
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -555,6 +556,7 @@ class Denied(NamedTuple):
     reason: str
     message: str
     retry_after_s: float | None = None
+    number: int | None = None
 
 
 class Rules:
@@ -563,12 +565,15 @@ class Rules:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def _check(self, _: Socket, name: str) -> Denied | None:
-        if name != self._name:
+    def _check(self, _: Socket, event: str, names: Sequence[str]) -> Denied | None:
+        if self._name not in names:
             return None
-        return Denied("forbidden", f"{name!r} is not for you", 2.5 if name == "bob" else None)
+        message, retry_after_s = f"{self._name!r} is not for you", None
+        if self._name == "bob":
+            retry_after_s = 2.5
+        return Denied("forbidden", message, retry_after_s, names.index(self._name))
 
-    may_join = may_send = may_send_to_user = _check
+    may_join = may_send = may_send_to_users = _check
 
 
 @pytest.mark.req("CHAT-14")

@@ -21,7 +21,7 @@ async def say(client: SocketIOClient) -> list[object]:
 @trio_test
 async def test_who_logs_in_too_often_by_an_event_is_told_so_as_well() -> None:
     async with identified() as world:
-        logins = LoginRate(count=1, within_s=60, hold_off_s=30)
+        logins = LoginRate(count=1, within_s=30, hold_off_s=30)
         rules = Rules(world.server, RulesOptions(logins=logins), world.service.claims_of)
         async with world.client() as client:
             await client.connect("/chat", {"token": ANN})

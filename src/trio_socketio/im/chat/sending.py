@@ -53,7 +53,7 @@ Parcel = tuple[dict[str, Any], str | None, str | None]
 the user whose room that is, or None if it is no user's."""
 
 Read = Callable[[Desk, Socket, str, tuple[Any, ...]], list[Parcel]]
-"""Reads what an event sends, and checks that its client may. It raises Refused (CHAT-06)."""
+"""Reads what an event sends. It raises Refused if any of it cannot be sent (CHAT-06)."""
 
 
 def read_to_rooms(
@@ -61,7 +61,7 @@ def read_to_rooms(
 ) -> list[Parcel]:
     """Read messages to rooms, in which the sender has to be (CHAT-15)."""
     entries = read_entries(arguments, ToRoom, desk.max_targets)
-    permits, at_ms = desk.permits, desk.now_ms()
+    at_ms = desk.now_ms()
     parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
@@ -70,8 +70,6 @@ def read_to_rooms(
             room = entry.room_id
             if not is_in(socket, room):
                 raise Refused(NOT_IN_ROOM, f"roomId: you are not in the room {room[:256]!r}")
-            if permits is not None:
-                check_denial(permits.may_send(socket, room))
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
@@ -84,15 +82,13 @@ def read_to_users(
 ) -> list[Parcel]:
     """Read messages to users."""
     entries = read_entries(arguments, ToUser, desk.max_targets)
-    permits, at_ms = desk.permits, desk.now_ms()
+    at_ms = desk.now_ms()
     parcels: list[Parcel] = []
     for number, entry in enumerate(entries):
         try:
             if entry.nsp_name:
                 _check_namespace(socket, entry.nsp_name)
             user = _read_user(entry.user_id)
-            if permits is not None:
-                check_denial(permits.may_send_to_user(socket, user))
             message = complete(entry.msg, event, socket._user, at_ms)
         except Refused as error:
             raise _at(error, number, arguments) from None
@@ -120,7 +116,26 @@ def read_to_everybody(
 
 def _at(error: Refused, number: int, arguments: tuple[Any, ...]) -> Refused:
     """Say which entry a refusal is about, if there is a list of them."""
-    return error.at(f"[{number}]" if type(arguments[0]) is list else "")
+    return error.at(_place(arguments, number))
+
+
+def _place(arguments: tuple[Any, ...], number: int) -> str:
+    return f"[{number}]" if type(arguments[0]) is list else ""
+
+
+def _check_permitted(
+    desk: Desk, socket: Socket, event: str, parcels: list[Parcel], arguments: tuple[Any, ...]
+) -> None:
+    """Refuse what the client may not send, at least not now. All else has been checked."""
+    permits = desk.permits
+    if permits is None:
+        return
+    users = [user for _, _, user in parcels if user is not None]
+    rooms = [room for _, room, user in parcels if room is not None and user is None]
+    denial = permits.may_send_to_users(socket, event, users) if users else None
+    if rooms:
+        denial = permits.may_send(socket, event, rooms)
+    check_denial(denial, partial(_place, arguments))
 
 
 def _check_namespace(socket: Socket, name: str) -> None:
@@ -167,6 +182,9 @@ class Sender:
         ids: list[str] = []
         try:
             parcels = self._read(self._desk, socket, event, arguments)
+            if len(parcels) > 1:
+                _check_all(socket.namespace, event, parcels)
+            _check_permitted(self._desk, socket, event, parcels, arguments)
             absent = self._post(socket, parcels, ids)
             if absent and not socket.namespace.adapter.reaches_other_nodes:
                 raise _unknown(absent, socket)
@@ -196,8 +214,6 @@ class Sender:
         adapter = namespace.adapter
         excluded = (socket.public_id,) if self._to_others else ()  # CHAT-26
         unpublished = adapter.unpublished
-        if len(parcels) > 1:
-            _check_all(namespace, event, parcels)
         absent = []
         for message, room, user in parcels:
             if user is not None and not _is_here(namespace, user):
@@ -256,16 +272,19 @@ class ConfirmedSender:
         event, answers = self._event, self._desk.answers
         ids: list[str] = []
         try:
+            parcels = self._read(self._desk, socket, event, arguments)
+            deliveries = _by_id(parcels)
+            _check_permitted(self._desk, socket, event, parcels, arguments)
             messages = [
                 ToConfirm(
                     socket.namespace.name,
                     event,
-                    parcels[0][0],
-                    users=tuple(user for _, _, user in parcels if user is not None),
-                    rooms=tuple(room for _, room, user in parcels if room and user is None),
+                    same[0][0],
+                    users=tuple(user for _, _, user in same if user is not None),
+                    rooms=tuple(room for _, room, user in same if room and user is None),
                     sender=socket._user,
                 )
-                for parcels in _by_id(self._read(self._desk, socket, event, arguments))
+                for same in deliveries
             ]
             try:
                 await self._confirm(messages, ids)
