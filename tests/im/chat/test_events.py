@@ -4,6 +4,7 @@ import gc
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 from weakref import ref
 
 import pytest
@@ -419,16 +420,31 @@ async def test_what_cannot_be_a_user_is_refused(user: Any, reason: str) -> None:
     assert reason in error["errmsg"]
 
 
-@pytest.mark.req("CHAT-18")
+@pytest.mark.req("CHAT-35")
+@trio_test
+async def test_what_may_be_left_out_may_be_null() -> None:
+    socket = Scene().member()
+    nothing = dict.fromkeys(("ver", "meta", "evt", "id", "from"))
+    ((event, got),) = emit(socket, "chat/rooms", {"nspName": None, "roomId": "r1", "msg": nothing})
+    assert (event, got["ver"], got["evt"], got["from"]) == ("chat/rooms", "1.0.0", event, "ann")
+    assert UUID(got["id"]).version == 4
+
+
+@pytest.mark.req("CHAT-18", "CHAT-34")
 @trio_test
 async def test_the_sender_is_told_that_nobody_is_connected_as_a_user() -> None:
     scene = Scene()
     sender, other = scene.enter("ann"), scene.enter("bob")
     entries = [{"userId": user, "msg": message(id=user)} for user in ("nobody", "bob", "no one")]
     answer = ask(sender, "chat/users", entries)
-    reason = "chat/users: nobody is connected as 'nobody' or 'no one' in /demo"
-    assert answer == {"errcode": 2, "errmsg": reason, "ids": ["nobody", "bob", "no one"]}
-    assert events_of(sender) == told(reason)
+    nobody = "chat/users: nobody is connected as 'nobody' or 'no one' in /demo"
+    error = {
+        "errcode": 2,
+        "errmsg": f"{nobody}; the other messages were sent",
+        "absent": ["nobody", "no one"],
+    }
+    assert answer == {**error, "ids": ["bob"]}
+    assert events_of(sender) == [["logic/error", error]]
     assert events_of(other) == [delivered("chat/users", id="bob")]
     many = [{"userId": f"u{number}", "msg": message()} for number in range(7)]
     ((_, error),) = emit(sender, "chat/users", many)
@@ -486,7 +502,10 @@ async def test_signals_go_to_the_others() -> None:
         (([7],), "[0]: expected an object, not a whole number"),
         (({"msg": {}},), "roomId: is missing"),
         (([{"roomId": "r1"}],), "[0].msg: is missing"),
-        (({"roomId": "r1", "msg": {"ver": 1}},), "msg.ver: expected text, not a whole number"),
+        (
+            ({"roomId": "r1", "msg": {"ver": 1}},),
+            "msg.ver: expected text or null, not a whole number",
+        ),
         (({"roomId": "r1", "msg": {"at": 1}},), "msg.at: is not expected here; leave it out"),
         (({"roomId": "r1", "msg": {}, "x" * 200: 1},), f"{'x' * 100}: is not expected here"),
         (({"roomId": "r1", "msg": {"meta": 7}},), "msg.meta: expected text or an object"),

@@ -52,6 +52,9 @@ Parcel = tuple[dict[str, Any], str | None, str | None]
 """A message as its receivers get it; the room whose sockets they are, or None for everybody; and
 the user whose room that is, or None if it is no user's."""
 
+Sent = tuple[str, str | None]
+"""The id of a message, and the user whom it is for; None if it is for others."""
+
 Read = Callable[[Desk, Socket, str, tuple[Any, ...]], list[Parcel]]
 """Reads what an event sends. It raises Refused if any of it cannot be sent (CHAT-06)."""
 
@@ -187,14 +190,15 @@ class Sender:
             _check_permitted(self._desk, socket, event, parcels, arguments)
             absent = self._post(socket, parcels, ids)
             if absent and not socket.namespace.adapter.reaches_other_nodes:
-                raise _unknown(absent, socket)
+                ids = _ids_without(absent, _name_receivers(parcels))
+                raise _unknown(absent, socket, is_all=not ids)
         except Refused as error:
             return answers.refuse(socket, event, error, ids=ids)
         inquiries = self._desk.inquiries
         if not absent or inquiries is None:
             return answers.accept(event, ids=ids)
         late = LateAnswer()
-        conclude = partial(self._conclude, late, socket, ids)
+        conclude = partial(self._conclude, late, socket, _name_receivers(parcels))
         inquiries.ask(socket.namespace.name, absent, conclude)
         return late
 
@@ -234,12 +238,13 @@ class Sender:
         return absent
 
     def _conclude(
-        self, late: LateAnswer, socket: Socket, ids: list[str], found: Whereabouts
+        self, late: LateAnswer, socket: Socket, sent: list[Sent], found: Whereabouts
     ) -> None:
         """Answer when other nodes have said which users they have (CHAT-19)."""
         event, answers = self._event, self._desk.answers
+        ids = _ids_without(found.absent, sent)
         if found.absent:
-            error = _unknown(found.absent, socket)
+            error = _unknown(found.absent, socket, is_all=not ids)
         elif found.unknown:
             error = Refused(
                 UNREACHED,
@@ -342,9 +347,27 @@ def _is_here(namespace: "Place", user: str) -> bool:
     return any(one.user == user for one in namespace.rooms.joined(user_room(user)))
 
 
-def _unknown(users: list[str], socket: Socket) -> Refused:
-    place = socket.namespace.name
-    return Refused(UNKNOWN_USER, f"nobody is connected as {_name(users)} in {place}")  # CHAT-18
+def _name_receivers(parcels: list[Parcel]) -> list[Sent]:
+    return [(message["id"], user) for message, _, user in parcels]
+
+
+def _ids_without(absent: list[str], sent: list[Sent]) -> list[str]:
+    """Return the ids of those messages that were not for absent users alone (CHAT-34)."""
+    return [name for name, user in sent if user not in absent]
+
+
+def _unknown(users: list[str], socket: Socket, *, is_all: bool) -> Refused:
+    """Return what the sender is told of users who are not there (CHAT-18, CHAT-34).
+
+    Args:
+        users: their ids.
+        socket: of the sender.
+        is_all: whether nobody else was to get a message of the event.
+    """
+    told = f"nobody is connected as {_name(users)} in {socket.namespace.name}"
+    if not is_all:
+        told += "; the other messages were sent"
+    return Refused(UNKNOWN_USER, told, {"absent": users})
 
 
 def _name(users: list[str]) -> str:
