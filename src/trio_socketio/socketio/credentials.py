@@ -134,11 +134,18 @@ def describe_refusal(error: "ConnectRefused", default: int) -> dict[str, Any]:
     """Return what an accepted client is told when it is turned away.
 
     Args:
-        error: its data may hold an ``errcode``.
+        error: its data may hold an ``errcode``, and what programs go by: a ``reason``, and
+            ``retry_after_s``, the time after which the client may try again (JOIN-41).
         default: the errcode if it holds none.
     """
-    code = error.data.get("errcode") if isinstance(error.data, dict) else None
-    return {
+    data = error.data if isinstance(error.data, dict) else {}
+    code = data.get("errcode")
+    told: dict[str, Any] = {
         "errcode": code if type(code) is int else default,
         "errmsg": error.message,
     }
+    if isinstance(data.get("reason"), str):
+        told["reason"] = data["reason"]
+    if type(data.get("retry_after_s")) in (int, float):
+        told["retry_after_s"] = data["retry_after_s"]
+    return told
