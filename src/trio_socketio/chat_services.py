@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trio_socketio.codec.json_rpc_codes import Code
-from trio_socketio.control.methods import in_words_of_json
+from trio_socketio.control.methods import read_misfit
 from trio_socketio.errors import ControlError, OptionError
 from trio_socketio.im.chat import Chat, ToConfirm
 from trio_socketio.im.deliveries.order import Accepted, Order
@@ -174,6 +174,8 @@ def _read_rules(definition: "NamespaceDefinition") -> NamespaceRules | None:
     try:
         return msgspec.convert(given, NamespaceRules)
     except msgspec.ValidationError as error:
-        raise OptionError("rules", in_words_of_json(str(error))) from None
+        misfit = read_misfit(str(error))
+        place = f"rules.{misfit.place}" if misfit.place else "rules"
+        raise OptionError(place, misfit.reason) from None
     except OptionError as error:
         raise error.within("rules") from None

@@ -278,6 +278,7 @@ async def test_what_other_nodes_may_answer(
             patch.setattr(b.identity.revoking, "settle", wait_for_ever)
             found = await a.revoke("ann")
             assert "has not heard of it yet" in found["failed"]["b"]
+            assert "(code" not in found["failed"]["b"]
             lifted = await a.call("auth.unrevoke", user="ann")
             assert "has not heard of it yet" in lifted["failed"]["b"]
         served = b.nodes._exchange.calls.dispatcher.methods

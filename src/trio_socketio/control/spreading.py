@@ -221,7 +221,9 @@ def _read(answers: Answers, kind: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """
     found: dict[str, Any] = {}
     failed = {
-        node: str(error) for node, error in answers.errors.items() if error.code != Code.NOT_FOUND
+        node: error.message
+        for node, error in answers.errors.items()
+        if error.code != Code.NOT_FOUND
     }
     for node, raw in answers.results.items():
         try:

@@ -362,7 +362,7 @@ async def test_what_is_too_much_is_refused(autojump_clock: MockClock) -> None:
         ({"args": []}, "args: the first argument has to be an object, and there is none"),
         ({"args": ["text"]}, r"args\[0\]: expected an object"),
         ({"args": [{}, object()]}, r"args\[1\]: "),
-        ({"args": [{"id": 7}]}, r"args\[0\].id: expected 1 to 64 printable characters"),
+        ({"args": [{"id": 7}]}, r"args\[0\].id: expected 1 to 64 .* characters \(code -32602\)$"),
         ({"args": [{"id": "x" * 65}]}, r"args\[0\].id: expected 1 to 64"),
         ({"args": [{"id": "a\nb"}]}, r"args\[0\].id: expected 1 to 64"),
         ({"event": "disconnect"}, "event: the event name 'disconnect' is reserved"),

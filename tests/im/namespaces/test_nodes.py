@@ -399,3 +399,4 @@ async def test_a_node_that_hangs_is_missing(shared_redis: RedisServer) -> None:
         assert time.monotonic() - start < 4
         assert found["nodes"] == {"a": 0}
         assert "has not heard of it yet" in found["failed"]["b"]
+        assert "(code" not in found["failed"]["b"]  # which is for Python programs

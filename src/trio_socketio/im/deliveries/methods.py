@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw
 
+from trio_socketio.codec.names import unfit_character
 from trio_socketio.control.failures import unavailable
 from trio_socketio.control.methods import rpc
 from trio_socketio.control.pages import Limit, check_place
@@ -195,7 +196,7 @@ class DeliveryMethods:
             after: the value of next in the previous page; null for the first one.
             limit: how many are looked at for a page.
         """
-        check_place(after, str.isprintable, "which is the id of a message")
+        check_place(after, lambda text: not unfit_character(text), "which is the id of a message")
         lines = await self._service().page(full_name(namespace), after or "", limit)
         shown = [
             _describe(line.head, line.outcome, line.confirmed, line.ended_at)

@@ -241,7 +241,7 @@ async def _ask(nodes: Nodes, what: RevokedId, at_s: float, version: int) -> _Ans
     params = {"version": version, "at_s": at_s, **named}
     answers = await nodes.ask("node.revoked", params, ANSWER_S + _MORE_S)
     counts: dict[str, int] = {}
-    failed = {node: str(error) for node, error in answers.errors.items()}
+    failed = {node: error.message for node, error in answers.errors.items()}
     last = 0
     for node, raw in answers.results.items():
         try:

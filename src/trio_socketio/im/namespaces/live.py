@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 CHANGED: Final = "namespace changed"
 """What clients are told that have to come in anew."""
 
+_MAY_RETURN: Final = {"reason": "namespace_changed", "retry_after_s": 0}
+"""What they are told besides: no official client returns by itself after a DISCONNECT (NSP-41)."""
+
 ERROR_EVENT: Final = "logic/error"
 _UNDEFINED: Final = -1  # the errcode of the contract for what has no code of its own
 
@@ -155,6 +158,8 @@ class LiveNamespaces:
             return 0
         if namespace.sockets:
             told = {"errcode": _UNDEFINED, "errmsg": reason}
+            if reason == CHANGED:
+                told |= _MAY_RETURN
             namespace.local.emit(ERROR_EVENT, told)  # NSP-06
         ended = namespaces.end(name, reason)
         self._wait_ended(ended)

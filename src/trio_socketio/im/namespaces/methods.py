@@ -250,7 +250,7 @@ class DefinitionMethods:
         params = {"namespace": name, **stamp._asdict()}
         answers = await nodes.ask("node.namespaces", params, ANSWER_S + _MORE_S)
         counts: dict[str, int] = {}
-        failed = {node: str(error) for node, error in answers.errors.items()}
+        failed = {node: error.message for node, error in answers.errors.items()}
         missing = list(answers.missing)
         for node, raw in answers.results.items():
             try:
