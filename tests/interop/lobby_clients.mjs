@@ -1,10 +1,10 @@
 // Official clients behind a load balancer: node lobby_clients.mjs URL COUNT [KIND...]
 //
 // There are COUNT of each KIND: a transport (polling, upgrade or websocket), of version 4; the same with a 2
-// behind it, of version 2; or jsonp. All join the room "lobby". They keep cookies, as browsers do. A line
-// on the standard input is what each of them then says there; if it is an array of JSON, the first value is
-// the number of the one that says the second. Each event is a line of JSON on the standard output; the
-// program ends with its input.
+// behind it, of version 2; or jsonp. All join the room "lobby", or that in the environment as ROOM. They keep
+// cookies, as browsers do. A line on the standard input is what each of them then says there; if it is an
+// array of JSON, the first value is the number of the one that says the second. Each event is a line of JSON
+// on the standard output; the program ends with its input.
 
 import { createInterface } from "node:readline";
 
@@ -14,6 +14,7 @@ import io2 from "socket.io-client-2";
 import { io as jsonp } from "./jsonp.mjs";
 
 const [url, count, ...kinds] = process.argv.slice(2);
+const ROOM = process.env.ROOM ?? "lobby";
 const TRANSPORTS = { polling: ["polling"], upgrade: ["polling", "websocket"], websocket: ["websocket"] };
 const KINDS = { jsonp: [jsonp, TRANSPORTS.polling] };
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
@@ -30,8 +31,8 @@ function open(kind, client) {
     const { engine } = socket.io;
     const settled = transports.at(-1);
     if (engine.transport.name !== settled) await new Promise((resolve) => engine.once("upgrade", resolve));
-    await new Promise((resolve) => socket.emit("join", "lobby", resolve));
-    report({ joined: client, kind, prefix: engine.id.slice(0, 4), transport: engine.transport.name });
+    await new Promise((resolve) => socket.emit("join", ROOM, resolve));
+    report({ joined: client, kind, sid: engine.id, transport: engine.transport.name });
   });
   socket.on("message", (room, from, text) => report({ heard: client, text }));
   socket.on("disconnect", (reason) => report({ lost: client, reason }));
@@ -44,7 +45,7 @@ for (const kind of kinds) for (let at = 0; at < Number(count); at++) open(kind, 
 for await (const line of createInterface({ input: process.stdin })) {
   const [speaker, text] = line.startsWith("[") ? JSON.parse(line) : [undefined, line];
   for (const socket of speaker === undefined ? sockets : [sockets[speaker]]) {
-    socket.emit("message", "lobby", text);
+    socket.emit("message", ROOM, text);
   }
 }
 process.exit(0);

@@ -1,0 +1,79 @@
+"""Three nodes that pass requests on to one another, behind a balancer that knows no sessions."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+from tests.cli_process import ServingProcess, serving
+from tests.cluster.balancer import Balancer, open_balancer
+from tests.interop.server_process import ROOT, free_port
+from tests.redis_server import RedisServer
+
+PREFIXES: Final = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
+SECRET: Final = "a secret of the nodes of a test, and of no others"
+KEY: Final = "TRIO_SOCKETIO__CLUSTER__KEY"
+REDIS_PREFIX: Final = "TRIO_SOCKETIO__REDIS__PREFIX"
+SID_PREFIX: Final = "TRIO_SOCKETIO__ENGINE__SID_PREFIX"
+LIMIT_S: Final = 120.0
+INTERNAL: Final = ("--internal", "127.0.0.1:0")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes by their names, and the balancer in front of them."""
+
+    processes: dict[str, ServingProcess]
+    balancer: Balancer
+
+    def log(self, name: str) -> str:
+        return "\n".join(self.processes[name].log)
+
+
+@asynccontextmanager
+async def open_nodes(
+    redis: RedisServer,
+    folder: Path,
+    app: str = "",
+    *arguments: str,
+    cluster: str = "",
+    names: Sequence[str] = (*PREFIXES,),
+) -> AsyncIterator[Nodes]:
+    """Start nodes and a balancer, and end them with the block.
+
+    Args:
+        redis: that they share.
+        folder: for their secret.
+        app: what they serve; the lobby by default.
+        arguments: further ones of ``serve``.
+        cluster: keeps them apart from others that have the same Redis.
+        names: of those that are started.
+    """
+    secret = folder / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    own = ("--app", app) if app else ()
+    shared = ("--redis", redis.url, *INTERNAL, "--cluster-secret-file", str(secret))
+    apart = {KEY: f"cluster{cluster}", REDIS_PREFIX: f"cluster{cluster}:"} if cluster else {}
+    ports = {name: free_port() for name in names}
+    async with AsyncExitStack() as stack:
+        processes = {
+            name: await stack.enter_async_context(
+                serving(
+                    *("--node", name, *own, *shared, *arguments),
+                    cwd=ROOT,
+                    port=port,
+                    limit_s=LIMIT_S,
+                    variables={SID_PREFIX: PREFIXES[name], **apart},
+                )
+            )
+            for name, port in ports.items()
+        }
+        async with open_balancer(ports) as balancer, trio.open_nursery() as reading:
+            for process in processes.values():
+                await process.wait_port()
+                reading.start_soon(process.wait_end)  # nobody else reads its log
+            yield Nodes(processes, balancer)
+            reading.cancel_scope.cancel()
