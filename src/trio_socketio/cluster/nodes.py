@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -43,7 +43,7 @@ from trio_socketio.errors import ConfigurationError, TrioSocketIOError
 from trio_socketio.im.presence.service import presence_of
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, Settled, State
-from trio_socketio.protocol.node_roster import Gone, Joined
+from trio_socketio.protocol.node_roster import SILENT, Gone, Joined
 from trio_socketio.protocol.nodes import SILENCE_S, NodesMachine, Output
 from trio_socketio.runtime.groups import alone
 
@@ -86,13 +86,24 @@ class NodesStatistics:
     unsent: int
 
 
+class Follower(Protocol):
+    """What is told of the nodes that come and go."""
+
+    def node_came(self, node: NodeFacts, /) -> None:
+        """Note that a node lives."""
+
+    def node_went(self, node: NodeFacts, /, *, is_cut_off: bool) -> None:
+        """Note that a node is not heard any more, or that this one hears nobody."""
+
+
 class ClusterNodes:
     """The nodes that share a Redis. `run` makes this node one of them.
 
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 15 attributes: what it says about itself, its parts, and how far it has come.
+    It has 17 attributes: what it says about itself, its parts, who follows it, and how far it has
+    come. Of its 22 methods, half are for others: the control API, forwarding and operators.
 
     Args:
         redis: the connection.
@@ -107,6 +118,7 @@ class ClusterNodes:
 
     Attributes:
         name: of this node.
+        reach: where it takes requests of other nodes, and the prefix of its sids, for NodeFacts.
     """
 
     def __init__(
@@ -122,6 +134,8 @@ class ClusterNodes:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
         self.name = name
+        self.reach = ("", "")
+        self._followers: list[Follower] = []
         self._redis = redis
         self._server = server
         self._version = version[:64]
@@ -185,6 +199,22 @@ class ClusterNodes:
     def use_backends(self, describe: Callable[[], BackendNamespaces]) -> None:
         """Tell the other nodes for which namespaces there are backends here."""
         self._backends = describe
+
+    # -- for forwarding
+
+    @property
+    def boot(self) -> str:
+        """This incarnation of the node."""
+        return self._machine.own.boot
+
+    def find(self, name: str) -> NodeFacts | None:
+        """Return what another node has told about itself last; None if it does not live."""
+        peer = self._machine.roster.peers.get(name)
+        return None if peer is None else peer.node
+
+    def follow(self, follower: "Follower") -> None:
+        """Tell a follower of the nodes that come and go from now on."""
+        self._followers.append(follower)
 
     # -- for operators
 
@@ -279,9 +309,15 @@ class ClusterNodes:
                 self._settle(one)
             elif isinstance(one, Joined):
                 log.info("the node %s", _describe(one.node))
+                for follower in self._followers:
+                    follower.node_came(one.node)
             elif isinstance(one, Gone):
                 log.info("the node %r %s", one.node.name, one.why)
                 self._exchange.lose(one.node)
+                # A node that hears nobody does not know who has gone.
+                is_cut_off = one.why == SILENT and not self._redis.connected
+                for follower in self._followers:
+                    follower.node_went(one.node, is_cut_off=is_cut_off)
 
     def _settle(self, settled: Settled) -> None:
         self._refused = settled if settled.state is State.REFUSED else None
@@ -309,6 +345,7 @@ class ClusterNodes:
 
     def _facts(self) -> NodeFacts:
         backends = self._backends()
+        internal, sid_prefix = self.reach
         presence = presence_of(self._server)
         return NodeFacts(
             name=self.name,
@@ -322,6 +359,8 @@ class ClusterNodes:
             backends=backends.events,
             authenticators=backends.authenticate,
             shares_presence=presence is not None and presence.store.is_shared,
+            internal=internal,
+            sid_prefix=sid_prefix,
         )
 
     def _on_gap(self) -> None:

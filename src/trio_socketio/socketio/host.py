@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_socketio.codec.parsers import Parser
+    from trio_socketio.engine.forwarding import Forwarding
     from trio_socketio.engine.hooks import Engine
     from trio_socketio.runtime.deadlines import Deadlines
     from trio_socketio.socketio.options import ServerGroups
@@ -29,6 +30,8 @@ _REFUSING = logging.getLogger("trio_socketio.socketio.refusing")  # the lines ar
 
 class Host:
     """The options of a server, and the parts that its namespaces and clients share.
+
+    It has 13 attributes, because so many parts are shared.
 
     Args:
         options: by group. They can be changed until serving begins.
@@ -41,6 +44,7 @@ class Host:
     Attributes:
         asks_identity: whether the clients of a namespace are asked who they are; None if none are.
         counts: counts the traffic between the server and its clients.
+        forwarding: passes on requests that belong to other nodes; None if nothing is passed on.
         draw_id: returns a random id for a socket, which never contains a sid.
         intake: weighs what clients send.
         recovery: the log and the sessions of lost clients; None unless the server serves with
@@ -59,6 +63,7 @@ class Host:
         self.parser = self._own_parser or PARSERS[options.sockets.parser]
         self.asks_identity: Callable[[str], bool] | None = None
         self.counts = EngineCounts()
+        self.forwarding: Forwarding | None = None
         self.workers = Workers()
         self.intake = Intake()
         self.intake.begin(options.sockets)
