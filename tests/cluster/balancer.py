@@ -49,6 +49,21 @@ class Wire:
         self.is_gone = False
         self._input = bytearray()
 
+    @classmethod
+    async def connect(cls, port: int) -> "Wire":
+        """Connect to a port of this machine.
+
+        Raises:
+            OSError: nobody takes the connection.
+        """
+        sock = trio.socket.socket()  # open_tcp_stream takes four times as long
+        try:
+            await sock.connect(("127.0.0.1", port))
+        except BaseException:
+            sock.close()
+            raise
+        return cls(trio.SocketStream(sock))
+
     async def read(self) -> None:
         """Read more.
 
@@ -153,7 +168,7 @@ class Balancer:
         self.port = 0
         self.targets = {name: Target(port) for name, port in ports.items()}
         self.answers: Counter[int] = Counter()
-        self._turn = 0
+        self._turn = -1
 
     @property
     def url(self) -> str:
@@ -204,22 +219,19 @@ class Balancer:
 
     async def _connect(self) -> tuple[Target, Wire] | None:
         """Find the next node that takes a connection; None means that none does."""
-        targets = [*self.targets.values()]
-        for _ in targets:
-            target = targets[self._turn % len(targets)]
-            self._turn += 1
-            if target.is_down:
-                continue
+        targets = [target for target in self.targets.values() if not target.is_down]
+        self._turn += 1  # others take their turns while this one waits
+        for at in range(self._turn, self._turn + len(targets)):
+            target = targets[at % len(targets)]
             while target.kept:
                 node = target.kept.pop()
                 if node.is_quiet():
                     return target, node
                 node.drop()
             try:
-                stream = await trio.open_tcp_stream("127.0.0.1", target.port)
+                return target, await Wire.connect(target.port)
             except OSError:
                 continue  # it was sent nothing, so another node may be asked
-            return target, Wire(stream)
         return None
 
     async def _answer(self, client: Wire, request: bytes, answer: bytes) -> bool:

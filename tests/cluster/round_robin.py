@@ -125,11 +125,9 @@ async def talk(crowd: Crowd, minutes: float) -> None:
 async def lose(crowd: Crowd, nodes: Nodes, name: str, number: signal.Signals) -> None:
     """End a node: those that it concerns come back, and nobody else is lost."""
     crowd.forget()
-    nodes.balancer.targets[name].is_down = number is signal.SIGTERM  # as /readyz tells in time
     concerned = crowd.of_node(name)
     began = time.monotonic()
-    nodes.processes[name].process.send_signal(number)
-    await nodes.processes[name].process.wait()
+    await nodes.end(name, number)
     await crowd.wait_back(concerned)
     took = time.monotonic() - began
     await crowd.say(f"without {name}")

@@ -79,7 +79,7 @@ async def open_scene() -> AsyncIterator[tuple[Balancer, dict[str, FakeNode]]]:
 
 
 async def connect(balancer: Balancer) -> Wire:
-    return Wire(await trio.open_tcp_stream("127.0.0.1", balancer.port))
+    return await Wire.connect(balancer.port)
 
 
 async def ask(client: Wire, request: bytes = GET) -> tuple[int, str]:

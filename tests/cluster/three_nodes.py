@@ -1,5 +1,6 @@
 """Three nodes that pass requests on to one another, behind a balancer that knows no sessions."""
 
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,9 +28,26 @@ class Nodes:
 
     processes: dict[str, ServingProcess]
     balancer: Balancer
+    ended: dict[str, trio.Event]
 
     def log(self, name: str) -> str:
         return "\n".join(self.processes[name].log)
+
+    async def end(self, name: str, number: signal.Signals) -> None:
+        """Send a node a signal, and wait until it has ended; it gets no request meanwhile.
+
+        This is what a balancer does that asks for /readyz. Once the node has ended, it takes no
+        connection.
+        """
+        self.balancer.targets[name].is_down = True
+        self.processes[name].process.send_signal(number)
+        await self.ended[name].wait()
+        self.balancer.targets[name].is_down = False
+
+    async def follow(self, name: str) -> None:
+        """Read the log of a node until it ends: nobody else does."""
+        await self.processes[name].wait_end()
+        self.ended[name].set()
 
 
 @asynccontextmanager
@@ -72,8 +90,9 @@ async def open_nodes(
             for name, port in ports.items()
         }
         async with open_balancer(ports) as balancer, trio.open_nursery() as reading:
-            for process in processes.values():
+            nodes = Nodes(processes, balancer, {name: trio.Event() for name in names})
+            for name, process in processes.items():
                 await process.wait_port()
-                reading.start_soon(process.wait_end)  # nobody else reads its log
-            yield Nodes(processes, balancer)
+                reading.start_soon(nodes.follow, name)
+            yield nodes
             reading.cancel_scope.cancel()
