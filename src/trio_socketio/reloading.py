@@ -162,7 +162,8 @@ def plan(
         wanted = replace(own, **loaded.given())
         read_certificates = _read_certificates(loaded.configuration, sources)
         read_tokens = _read_tokens(loaded.configuration, sources)
-        fitting = fit_descriptors(wanted.max_connections)
+        forwards = held.configuration.cluster.internal is not None
+        fitting = fit_descriptors(wanted.max_connections, forwards=forwards)
         wanted = replace(wanted, max_connections=fitting.max_connections)
         options, _ = take_over(held.options, wanted)
     except OptionError as error:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -44,7 +45,7 @@ from trio_socketio.im.presence.service import presence_of
 from trio_socketio.im.presence.user_methods import UserMethods
 from trio_socketio.protocol.node_name import Count, SendBeat, SendBye, SendClaim, Settled, State
 from trio_socketio.protocol.node_roster import SILENT, Gone, Joined
-from trio_socketio.protocol.nodes import SILENCE_S, NodesMachine, Output
+from trio_socketio.protocol.nodes import INTERVAL_S, SILENCE_S, NodesMachine, Output
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 _NAME: Final = re.compile(NODE_NAME).match
 _START_S: Final = 2 * SILENCE_S
 """The time after which a node starts without its name, because Redis does not answer."""
+_CUT_OFF_S: Final = 1.5 * INTERVAL_S
+"""A node that has not heard its own beats for this time hears nobody."""
 _STATES: Final[dict[str, "NodeState"]] = {"serving": "serving", "stopping": "draining"}
 
 
@@ -95,6 +98,9 @@ class Follower(Protocol):
     def node_went(self, node: NodeFacts, /, *, is_cut_off: bool) -> None:
         """Note that a node is not heard any more, or that this one hears nobody."""
 
+    def nodes_settled(self) -> None:
+        """Note that this node hears others again, and that those that live have come back."""
+
 
 class ClusterNodes:
     """The nodes that share a Redis. `run` makes this node one of them.
@@ -102,8 +108,8 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 17 attributes: what it says about itself, its parts, who follows it, and how far it has
-    come. Of its 22 methods, half are for others: the control API, forwarding and operators.
+    It has 19 attributes: what it says about itself, its parts, who follows it, and how far it has
+    come. Of its 23 methods, half are for others: the control API, forwarding and operators.
 
     Args:
         redis: the connection.
@@ -136,6 +142,8 @@ class ClusterNodes:
         self.name = name
         self.reach = ("", "")
         self._followers: list[Follower] = []
+        self._heard_at = -inf
+        self._was_cut_off = False
         self._redis = redis
         self._server = server
         self._version = version[:64]
@@ -314,8 +322,9 @@ class ClusterNodes:
             elif isinstance(one, Gone):
                 log.info("the node %r %s", one.node.name, one.why)
                 self._exchange.lose(one.node)
-                # A node that hears nobody does not know who has gone.
-                is_cut_off = one.why == SILENT and not self._redis.connected
+                # A node that does not even hear itself does not know who has gone.
+                is_cut_off = one.why == SILENT and trio.current_time() - self._heard_at > _CUT_OFF_S
+                self._was_cut_off = self._was_cut_off or is_cut_off
                 for follower in self._followers:
                     follower.node_went(one.node, is_cut_off=is_cut_off)
 
@@ -366,7 +375,16 @@ class ClusterNodes:
     def _on_gap(self) -> None:
         self._do(self._machine.own.reconnected(trio.current_time()))
 
+    async def _settle_followers(self) -> None:
+        await trio.sleep(SILENCE_S)
+        for follower in self._followers:
+            follower.nodes_settled()
+
     def _receive(self, message: NodeMessage) -> None:
+        self._heard_at = trio.current_time()
+        if self._was_cut_off and self._nursery is not None:
+            self._was_cut_off = False
+            self._nursery.start_soon(self._settle_followers)
         if isinstance(message, Ask):
             self._exchange.receive_ask(message)
         elif isinstance(message, Answer):

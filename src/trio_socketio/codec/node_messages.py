@@ -29,7 +29,7 @@ NodeName = Annotated[str, Meta(pattern=NODE_NAME)]
 Boot = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")]
 NodeState = Literal["starting", "serving", "draining"]
 _Internal = Annotated[
-    str, Meta(pattern=r"\A(?:(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,255}):[0-9]{1,5})?\Z")
+    str, Meta(pattern=r"\A(?:(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,255}):[1-9][0-9]{0,4})?\Z")
 ]
 _SidPrefix = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9_-]{4})?\Z")]
 _Namespaces = Annotated[tuple[str, ...], Meta(max_length=MAX_NAMESPACES)]

@@ -45,7 +45,7 @@ class Forwarding(Protocol):
         """
 
     def drain(self) -> "list[Callable[[], None]]":
-        """Take no more; return what ends each WebSocket that leads through this node."""
+        """Take no more; return what ends each request and WebSocket that leads to another node."""
 
     def traffic_apart(self) -> "list[Traffic]":
         """The numbers of the connections of other nodes that carry sessions of this one."""

@@ -105,10 +105,10 @@ class Mount:
         closings: list[Callable[[], None]] = [partial(_close, session) for session in sessions]
         forwarding = self.engine.forwarding
         if forwarding is not None:
-            pipes = forwarding.drain()
-            if pipes:
-                log.info("closing %d WebSockets that lead to other nodes, too", len(pipes))
-            closings = _mix(closings, pipes)
+            passing = forwarding.drain()
+            if passing:
+                log.info("closing %d connections that lead to other nodes, too", len(passing))
+            closings = _mix(closings, passing)
         await stopping.close_all(closings, _call)
 
 

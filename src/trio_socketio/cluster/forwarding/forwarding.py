@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from trio_socketio.net.traffic import Traffic
 from trio_socketio.option_checks import split_host_port
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import RenewableEndpoint, TcpEndpoint
+from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 if TYPE_CHECKING:
@@ -124,9 +124,11 @@ class Forwarding:
             runtime.holding(links, flush_s=_FLUSH_S),
             runtime.holding(incoming, flush_s=_FLUSH_S),
             runtime.listening(incoming, self._endpoint) as addresses,
+            alone(trio.open_nursery()) as resolving,
         ):
             self._nodes.reach = self._advertise(addresses), self.prefix
             log.info("listening for other nodes on %s", self._nodes.reach[0])
+            resolving.start_soon(self._peers.resolve_names)
             self._nodes.follow(self._peers)
             poller.fences.followers.append(self._pass_fence)
             try:
@@ -134,6 +136,7 @@ class Forwarding:
             finally:
                 poller.fences.followers.remove(self._pass_fence)
                 lines.flush()
+            resolving.cancel_scope.cancel()
 
     def _advertise(self, addresses: list[tuple[str, int]]) -> str:
         if self._options.internal_advertise is not None:
@@ -271,8 +274,7 @@ class Forwarding:
             self._ground.is_draining = True
         closings: list[Callable[[], None]] = []
         for peer in self._peers or ():
-            peer.pool.end_idle()
-            closings += [partial(peer.close_pipe, client) for client in peer.pipes]
+            closings += peer.drain()
         return closings
 
 

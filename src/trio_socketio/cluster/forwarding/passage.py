@@ -1,9 +1,13 @@
 """A request of a client that another node is to answer."""
 
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
 
 from trio_socketio.cluster.forwarding.pipe import HELD_BYTES, PATIENCE_S, join
 from trio_socketio.errors import RemoteProtocolError
+from trio_socketio.protocol.connection import OPEN
 from trio_socketio.protocol.forwarded_answer import ForwardedAnswer
 
 if TYPE_CHECKING:
@@ -141,16 +145,19 @@ class Passage:
     def _hold_back(self, node: "Connection") -> None:
         """Read no more of the answer while the client has much of it to take (FWD-14)."""
         client = self.request.connection
-        if client.waiting_bytes <= HELD_BYTES or client.closed:
+        if client.waiting_bytes <= HELD_BYTES:
             return
         before = client.on_drained  # of an answer before this one
 
         def go_on() -> None:
             if before is not None:
                 before()
-            node.resume_reading()
+            if client.life is OPEN:
+                client.set_deadline(inf)
+                node.resume_reading()
 
         client.on_drained = go_on
+        client.set_deadline(trio.current_time() + PATIENCE_S)
         node.pause_reading(PATIENCE_S)
 
     def _switch(self, link: "Link", data: bytes) -> None:

@@ -162,6 +162,14 @@ class Peer:
 
     # -- the end
 
+    def drain(self) -> "list[Callable[[], None]]":
+        """Keep nothing that is idle; return what ends each request and pipe that is under way."""
+        self.pool.end_idle()
+        return [
+            *(partial(self._fail, (passage,), "draining") for passage in self._passages),
+            *(partial(self.close_pipe, client) for client in self.pipes),
+        ]
+
     def end(self, reason: str) -> None:
         """End all that leads to this peer."""
         for passage in tuple(self._passages):
@@ -192,13 +200,14 @@ class Peer:
     def expire(self, now: float) -> None:
         due = self.hearing.advance(now)
         if due.failed:
-            self._ground.links.poller.defer(partial(self._fail, due.failed))
+            self._ground.links.poller.defer(partial(self._fail, due.failed, "silent"))
         if due.pulse and self._pulse is None:
             self._ground.links.poller.defer(self._send_pulse)
 
-    def _fail(self, passages: tuple[Passage, ...]) -> None:
+    def _fail(self, passages: tuple[Passage, ...], reason: str) -> None:
         for passage in passages:
-            passage.fail("silent")
+            if passage in self._passages:  # else it was answered meanwhile
+                passage.fail(reason)
 
     def _send_pulse(self) -> None:
         if self._pulse is not None:

@@ -3,7 +3,9 @@
 import logging
 import socket
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from trio_socketio.cluster.forwarding.peer import Peer
 from trio_socketio.cluster.forwarding.pool import Address, Ground
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from trio_socketio.codec.node_messages import NodeFacts
 
 log = logging.getLogger(__name__)
+
+LOOK_UP_S: Final = 5.0
+"""How long the look-up of a name may take."""
+RETRY_S: Final = 5.0
 
 
 class Peers:
@@ -32,6 +38,8 @@ class Peers:
         self._ground = ground
         self._prefix = prefix
         self._peers: dict[str, Peer] = {}  # by the name of the node
+        self._unresolved: dict[str, NodeFacts] = {}  # by their names; their hosts are to be found
+        self._has_names = trio.Event()
 
     def __iter__(self) -> "Iterator[Peer]":
         return iter(tuple(self._peers.values()))
@@ -50,15 +58,14 @@ class Peers:
             self._drop(before)
         if not (node.internal and node.sid_prefix):
             return
-        address = resolve(node.internal)
+        address = read_address(node.internal)
         if address is None:
-            log.warning(
-                "node %r says that it listens for nodes on %s, which is not an address: nothing is "
-                "passed on to it",
-                node.name,
-                node.internal,
-            )
-            return
+            self._unresolved[node.name] = node
+            self._has_names.set()
+        else:
+            self._add(node, address)
+
+    def _add(self, node: "NodeFacts", address: Address) -> None:
         self._peers[node.name] = Peer(self._ground, node, address)
         self._arrange(node.sid_prefix)
 
@@ -70,6 +77,8 @@ class Peers:
             is_cut_off: whether this node hears no other one, so that the node may well live. It is
                 kept for as long as it can be reached.
         """
+        if not is_cut_off:
+            self._unresolved.pop(node.name, None)
         peer = self._peers.get(node.name)
         if peer is None or peer.node.boot != node.boot:
             return
@@ -77,6 +86,29 @@ class Peers:
             peer.is_missing = True
         else:
             self._drop(peer)
+
+    def nodes_settled(self) -> None:
+        """Let go of those that were missing while this node was cut off, and have not come back."""
+        for peer in self:
+            if peer.is_missing:
+                self._drop(peer)
+
+    async def resolve_names(self) -> None:
+        """Look up the hosts of nodes that have told a name in place of an address, until cancelled.
+
+        What is not found is looked up again after RETRY_S, while the node lives.
+        """
+        while True:
+            await self._has_names.wait()
+            self._has_names = trio.Event()
+            for node in tuple(self._unresolved.values()):
+                address = await _look_up(node)
+                if self._unresolved.get(node.name) is node and address is not None:
+                    del self._unresolved[node.name]
+                    self._add(node, address)
+            if self._unresolved:
+                await trio.sleep(RETRY_S)
+                self._has_names.set()
 
     def _drop(self, peer: Peer) -> None:
         del self._peers[peer.node.name]
@@ -101,16 +133,35 @@ class Peers:
             self.routes[prefix] = peers[0]
 
 
-def resolve(internal: str) -> Address | None:
-    """Return the family and the address of ``HOST:PORT``; None if the host is not an address."""
-    host, _, port_text = internal.rpartition(":")
-    host, port = host.strip("[]"), int(port_text)
+def read_address(internal: str) -> Address | None:
+    """Return the family and the address of ``HOST:PORT``; None if the host is a name."""
+    host, port = _split(internal)
     try:
         version = ip_address(host).version
     except ValueError:
         return None
-    if not 0 < port <= 65535:
+    return (socket.AF_INET6, (host, port, 0, 0)) if version == 6 else (socket.AF_INET, (host, port))
+
+
+def _split(internal: str) -> tuple[str, int]:
+    host, _, port = internal.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def _look_up(node: "NodeFacts") -> Address | None:
+    """Return the first address of the host that a node has told; None if it is not found."""
+    host, port = _split(node.internal)
+    try:
+        with trio.fail_after(LOOK_UP_S):
+            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, trio.TooSlowError) as error:
+        log.warning(
+            "the internal address of node %r, %s, is not found: %s; looking again in %g s",
+            node.name,
+            node.internal,
+            error,
+            RETRY_S,
+        )
         return None
-    if version == 6:
-        return socket.AF_INET6, (host, port, 0, 0)
-    return socket.AF_INET, (host, port)
+    family, _, _, _, address = found[0]
+    return family, address

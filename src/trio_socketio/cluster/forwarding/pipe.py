@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import trio
 
 from trio_socketio.net.connection import Connection
+from trio_socketio.protocol.connection import OPEN
 
 HELD_BYTES: Final = 1 << 16
 """With more than this waiting on one side, the other one is not read."""
@@ -44,14 +45,15 @@ class PipeEnd:
     def receive_data(self, data: bytes) -> None:
         sink = self._sink
         sink.write(data)
-        if sink.waiting_bytes > HELD_BYTES and not sink.closed:  # FWD-14
+        if sink.waiting_bytes > HELD_BYTES:  # FWD-14
             sink.on_drained = self._go_on
             sink.set_deadline(trio.current_time() + PATIENCE_S)
             self._source.pause_reading(PATIENCE_S)
 
     def _go_on(self) -> None:
-        self._sink.set_deadline(inf)
-        self._source.resume_reading()
+        if self._sink.life is OPEN:  # else its deadline is that of its end
+            self._sink.set_deadline(inf)
+            self._source.resume_reading()
 
     def receive_more(self) -> None:
         """Do nothing: nothing is left."""
