@@ -79,7 +79,8 @@ async def open_node(
         file: the file of all nodes.
         variables: further ones of the environment; they override the file.
     """
-    (folder / file).write_text(ports.put_into(block("toml", f"# {file}")))
+    if not (folder / file).exists():  # another node may be reading it
+        (folder / file).write_text(ports.put_into(block("toml", f"# {file}")))
     (command,) = [line for line in commands(f"--config {file}") if f"--node {name} " in line]
     before, _, after = ports.put_into(command).partition("trio-socketio serve ")
     own = dict(variable.split("=") for variable in shlex.split(before))

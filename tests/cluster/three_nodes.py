@@ -1,7 +1,7 @@
 """Three nodes that pass requests on to one another, behind a balancer that knows no sessions."""
 
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ async def open_nodes(
     app: str = "",
     *arguments: str,
     cluster: str = "",
-    names: Sequence[str] = (*PREFIXES,),
+    ports: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Nodes]:
     """Start nodes and a balancer, and end them with the block.
 
@@ -67,7 +67,7 @@ async def open_nodes(
         app: what they serve; the lobby by default.
         arguments: further ones of ``serve``.
         cluster: keeps them apart from others that have the same Redis.
-        names: of those that are started.
+        ports: where they listen; free ones by default.
     """
     secret = folder / "secret"
     secret.write_text(SECRET)
@@ -75,7 +75,7 @@ async def open_nodes(
     own = ("--app", app) if app else ()
     shared = ("--redis", redis.url, *INTERNAL, "--cluster-secret-file", str(secret))
     apart = {KEY: f"cluster{cluster}", REDIS_PREFIX: f"cluster{cluster}:"} if cluster else {}
-    ports = {name: free_port() for name in names}
+    ports = ports or {name: free_port() for name in PREFIXES}
     async with AsyncExitStack() as stack:
         processes = {
             name: await stack.enter_async_context(
@@ -90,7 +90,7 @@ async def open_nodes(
             for name, port in ports.items()
         }
         async with open_balancer(ports) as balancer, trio.open_nursery() as reading:
-            nodes = Nodes(processes, balancer, {name: trio.Event() for name in names})
+            nodes = Nodes(processes, balancer, {name: trio.Event() for name in ports})
             for name, process in processes.items():
                 await process.wait_port()
                 reading.start_soon(nodes.follow, name)

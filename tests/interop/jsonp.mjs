@@ -38,6 +38,7 @@ class Element {
 
   removeChild(child) {
     this.children.splice(this.children.indexOf(child), 1);
+    child.parentNode = null;
     if (child.tag === "script") child.abort();
   }
 
@@ -52,10 +53,10 @@ class Element {
     this.request.destroy();
   }
 
-  /** A frame loads whatever the answer is: a page cannot see it. */
+  /** A frame loads whatever the answer is, unless the form was removed: a page cannot see it. */
   submit() {
     const area = this.children.find((child) => child.tag === "textarea");
-    const loaded = () => this.children.find((child) => child.tag === "iframe")?.onload();
+    const loaded = () => this.parentNode && this.children.find((child) => child.tag === "iframe").onload();
     const value = area.value.replace(/\r?\n/g, "\r\n"); // as forms do
     request("POST", this.action, new URLSearchParams({ [area.name]: value }).toString(), loaded, loaded);
   }

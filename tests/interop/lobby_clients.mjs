@@ -24,14 +24,30 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 const report = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 const sockets = [];
 
+/** JSONP is not told when a node refuses what it has sent: it asks again. */
+function join(socket) {
+  return new Promise((resolve) => {
+    const ask = () => socket.emit("join", ROOM, joined);
+    const again = setInterval(ask, 1000);
+    const joined = () => resolve(clearInterval(again));
+    socket.once("disconnect", () => clearInterval(again));
+    ask();
+  });
+}
+
+/** A client that may not upgrade stays where it is. */
+function settle(engine, resolve) {
+  for (const event of ["upgrade", "upgradeError"]) engine.once(event, resolve);
+}
+
 function open(kind, client) {
   const [connect, transports] = KINDS[kind];
   const socket = connect(url, { transports, forceNew: true, withCredentials: true, reconnectionDelay: 100 });
   socket.on("connect", async () => {
     const { engine } = socket.io;
     const settled = transports.at(-1);
-    if (engine.transport.name !== settled) await new Promise((resolve) => engine.once("upgrade", resolve));
-    await new Promise((resolve) => socket.emit("join", ROOM, resolve));
+    if (engine.transport.name !== settled) await new Promise((resolve) => settle(engine, resolve));
+    await join(socket);
     report({ joined: client, kind, sid: engine.id, transport: engine.transport.name });
   });
   socket.on("message", (room, from, text) => report({ heard: client, text }));

@@ -73,9 +73,9 @@ class Clients:
                 if isinstance(event["text"], int):
                     self.numbers[client][-1].append(event["text"])
             case {"lost": client}:
-                del self.at[client]
-                self.lost[client] += 1
-                self.numbers[client].append([])
+                if self.at.pop(client, None):  # it may not have joined yet
+                    self.lost[client] += 1
+                    self.numbers[client].append([])
                 self.reasons[event["reason"]] += 1
             case _:
                 self.reasons[event["reason"]] += 1
