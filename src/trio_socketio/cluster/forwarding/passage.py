@@ -67,6 +67,7 @@ class Passage:
         "_answer",
         "_body",
         "_gate",
+        "_has_begun",
         "_is_upgrade",
         "_link",
         "_peer",
@@ -82,6 +83,7 @@ class Passage:
         self._link: Link | None = None
         self._answer = ForwardedAnswer()
         self._body = b""
+        self._has_begun = False  # a part of the answer was passed on
         self._is_upgrade = is_upgrade
         self.kind = kind
         self.request = request
@@ -139,6 +141,7 @@ class Passage:
                 link.rest()
             self.request.pass_on(data, is_last=True)
         elif data:
+            self._has_begun = True
             self.request.pass_on(data, is_last=False)
             self._hold_back(link.connection)
 
@@ -190,7 +193,7 @@ class Passage:
         self._peer.passage_failed(self, reason)
         request = self.request
         request.on_abort = None
-        if self._answer.status:
+        if self._has_begun:
             request.connection.lose("transport error")
         else:
             self._gate.refuse_foreign(request)
