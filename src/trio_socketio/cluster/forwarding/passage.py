@@ -133,8 +133,7 @@ class Passage:
         if answer.switches:
             self._switch(link, data)
         elif answer.is_over:
-            self._peer.passage_over(self, answered=True)
-            self._link = None
+            self._part()
             if answer.closes:
                 link.end()
             else:
@@ -165,7 +164,8 @@ class Passage:
 
     def _switch(self, link: "Link", data: bytes) -> None:
         """Make one pipe of both connections; data begins with the answer 101."""
-        self._peer.passage_over(self, answered=True)
+        self._part()
+        link.user = None
         client, held = self.request.take_over()
         node = link.connection
         self._peer.pipe_began(link, client)
@@ -179,6 +179,12 @@ class Passage:
         self.fail(reason)
 
     # -- the end
+
+    def _part(self) -> None:
+        """Note that the node has answered. What refers to the passage is freed without a search."""
+        self._peer.passage_over(self, answered=True)
+        self._link = None
+        self.request.on_abort = None
 
     def abort(self) -> None:
         """Give up: the client has gone."""
