@@ -211,9 +211,9 @@ class ClusterNodes:
     # -- for forwarding
 
     @property
-    def boot(self) -> str:
-        """This incarnation of the node."""
-        return self._machine.own.boot
+    def process(self) -> str:
+        """This process, which may have to claim its name anew, with another boot each time."""
+        return name_process(os.getpid(), self._started_at_s)
 
     def find(self, name: str) -> NodeFacts | None:
         """Return what another node has told about itself last; None if it does not live."""
@@ -391,6 +391,11 @@ class ClusterNodes:
             self._exchange.receive_answer(message)
         else:
             self._do(self._machine.receive(message, trio.current_time()))
+
+
+def name_process(pid: int, started_at_s: float) -> str:
+    """Return a name for a process of a node, of letters, digits and a dash."""
+    return f"{pid}-{round(started_at_s * 1e6)}"
 
 
 def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:

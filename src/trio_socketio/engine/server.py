@@ -220,6 +220,7 @@ class EngineServer:
         """Answer that the session is unknown: the node that has it has not answered."""
         if "j" in request.query:
             name_page(request)
+        # FWD-30: balancers would send a request again that was answered 502 or 503.
         self.refuse(request, FOREIGN_SID, upgrade=is_websocket_upgrade(request))
 
     def serve(self, request: "Request", *, upgrade: bool) -> None:

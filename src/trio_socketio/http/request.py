@@ -80,7 +80,7 @@ class Request:
         self.headers = headers
         self.address = http.connection.address
         self.secure = http.connection.secure
-        self.is_forwarded = False
+        self.is_forwarded = False  # nothing that a client sends changes that: FWD-32
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
         self.attached: Any

@@ -8,7 +8,7 @@ from trio_socketio.errors import RemoteProtocolError
 MAX_HEAD_BYTES: Final = 64 * 1024
 
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [^\r\n]*\r\n").match
-_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n").findall
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*(?=\r\n)").findall
 _CLOSES: Final = re.compile(rb"(?i)\r\nconnection:[ \t]*close[ \t]*\r\n").search
 _BARE: Final = frozenset((204, 304))
 """Answers that may have no length, and have no body."""

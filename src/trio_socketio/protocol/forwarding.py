@@ -126,7 +126,7 @@ class Dialer:
     Args:
         name: of this node.
         to: the name of the other node.
-        boot: the boot of the other node.
+        process: names the process of the other node.
         secret: signs; empty if there is none.
         nonce: NONCE_BYTES random bytes.
 
@@ -136,11 +136,11 @@ class Dialer:
 
     __slots__ = ("_nonce", "_proof", "_secret", "hello")
 
-    def __init__(self, name: str, to: str, boot: str, secret: bytes, nonce: bytes) -> None:
+    def __init__(self, name: str, to: str, process: str, secret: bytes, nonce: bytes) -> None:
         self._secret = secret
         self._nonce = nonce.hex()
         self._proof: _Proof | None = None
-        line = f"hello {VERSION} {name} {to} {boot} {self._nonce}"
+        line = f"hello {VERSION} {name} {to} {process} {self._nonce}"
         self.hello = f"{line} {_sign(secret, line)}\n".encode("ascii")
 
     @property
@@ -247,7 +247,7 @@ class Answerer:
 
     Args:
         name: of this node.
-        boot: of this node.
+        process: names the process of this node.
         secrets: any of them is accepted; none if TLS alone proves who is who.
         nonce: NONCE_BYTES random bytes.
         max_head_bytes, max_body_bytes: of a request.
@@ -256,20 +256,29 @@ class Answerer:
         state: follows the drawing.
     """
 
-    __slots__ = ("_boot", "_buffer", "_coming", "_limits", "_name", "_nonce", "_proof", "_secrets",
-                 "state")  # fmt: skip
+    __slots__ = (
+        "_buffer",
+        "_coming",
+        "_limits",
+        "_name",
+        "_nonce",
+        "_process",
+        "_proof",
+        "_secrets",
+        "state",
+    )  # fmt: skip
 
     def __init__(
         self,
         name: str,
-        boot: str,
+        process: str,
         secrets: tuple[bytes, ...],
         nonce: bytes,
         max_head_bytes: int,
         max_body_bytes: int,
     ) -> None:
         self._name = name
-        self._boot = boot
+        self._process = process
         self._secrets = secrets or (b"",)
         self._nonce = nonce.hex()
         self._limits = max_head_bytes, max_body_bytes
@@ -343,7 +352,7 @@ class Answerer:
         match = _HELLO(line)
         if match is None:
             raise Refused("malformed", "the first line is not a hello")
-        version, name, boot, nonce, mac, more = match.groups()
+        version, name, process, nonce, mac, more = match.groups()
         if int(version) != VERSION:  # FWD-06
             raise Refused("version", f"this node speaks {VERSION}, not {version}")
         if mac is None or more is not None:
@@ -354,8 +363,11 @@ class Answerer:
                 break
         else:
             raise Refused("proof", "the node that dials has not proven that it has the secret")
-        if (name, boot) != (self._name, self._boot):  # FWD-07; last, as only nodes may learn it
-            raise Refused("node", "another node, or another boot of this one, is meant")
+        if (name, process) != (
+            self._name,
+            self._process,
+        ):  # FWD-07; last, as only nodes may learn it
+            raise Refused("node", "another node, or another process of this one, is meant")
         nonces = f"{nonce} {self._nonce}"
         self._proof = _Proof(secret, nonces)
         mac = _sign(secret, f"welcome {VERSION} {nonces}")

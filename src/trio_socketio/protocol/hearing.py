@@ -114,7 +114,7 @@ class Hearing(Generic[Item]):
         silent_at = self._unheard_since + self._silence_s if self._unheard else inf
         return min(self._pulse_at, silent_at)
 
-    def _note_heard(self) -> None:
+    def _note_heard(self) -> None:  # FWD-22
         self.heard = self.is_silent = False
         self._unheard.clear()
         self._unheard_since = inf

@@ -40,7 +40,7 @@ class Owner(Protocol):
         """Gives the headers of errors."""
 
     def opening(self) -> tuple[str, str, tuple[bytes, ...]]:
-        """Return the name and the boot of this node, and the secrets."""
+        """Return the name and the process of this node, and the secrets."""
 
     def opening_refused(self, address: str, refused: Refused, /) -> None:
         """Count and log that the connection of another node is refused."""

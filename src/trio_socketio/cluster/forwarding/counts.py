@@ -12,7 +12,7 @@ REASONS: Final = {
     "gone": "the other node cannot be reached, or was lost",
     "loop": "another node has passed it on already",
     "malformed": "the other side does not keep to the protocol",
-    "node": "another node, or another boot of that node, answers there",
+    "node": "another node, or another process of that node, answers there",
     "proof": "the nodes have no secret in common; see [cluster] secret_files",
     "silent": "the other node is not heard",
     "unknown": "no node that lives has this session",

@@ -173,7 +173,7 @@ class Forwarding:
         connection.set_receiver(Answering(self, connection))
 
     def opening(self) -> tuple[str, str, tuple[bytes, ...]]:
-        return self._nodes.name, self._nodes.boot, self._credentials.secrets
+        return self._nodes.name, self._nodes.process, self._credentials.secrets
 
     def opening_refused(self, address: str, refused: "Refused") -> None:
         self.counts.openings_refused[refused.reason] += 1  # FWD-51

@@ -67,6 +67,7 @@ class Passage:
         "_answer",
         "_body",
         "_gate",
+        "_has_begun",
         "_is_upgrade",
         "_link",
         "_peer",
@@ -82,6 +83,7 @@ class Passage:
         self._link: Link | None = None
         self._answer = ForwardedAnswer()
         self._body = b""
+        self._has_begun = False  # a part of the answer was passed on
         self._is_upgrade = is_upgrade
         self.kind = kind
         self.request = request
@@ -131,14 +133,14 @@ class Passage:
         if answer.switches:
             self._switch(link, data)
         elif answer.is_over:
-            self._peer.passage_over(self, answered=True)
-            self._link = None
+            self._part()
             if answer.closes:
                 link.end()
             else:
                 link.rest()
             self.request.pass_on(data, is_last=True)
         elif data:
+            self._has_begun = True
             self.request.pass_on(data, is_last=False)
             self._hold_back(link.connection)
 
@@ -162,7 +164,8 @@ class Passage:
 
     def _switch(self, link: "Link", data: bytes) -> None:
         """Make one pipe of both connections; data begins with the answer 101."""
-        self._peer.passage_over(self, answered=True)
+        self._part()
+        link.user = None
         client, held = self.request.take_over()
         node = link.connection
         self._peer.pipe_began(link, client)
@@ -177,6 +180,12 @@ class Passage:
 
     # -- the end
 
+    def _part(self) -> None:
+        """Note that the node has answered. What refers to the passage is freed without a search."""
+        self._peer.passage_over(self, answered=True)
+        self._link = None
+        self.request.on_abort = None
+
     def abort(self) -> None:
         """Give up: the client has gone."""
         self._peer.passage_over(self)
@@ -190,7 +199,7 @@ class Passage:
         self._peer.passage_failed(self, reason)
         request = self.request
         request.on_abort = None
-        if self._answer.status:
+        if self._has_begun:
             request.connection.lose("transport error")
         else:
             self._gate.refuse_foreign(request)

@@ -52,8 +52,8 @@ class Peers:
         """Take a node in."""
         before = self._peers.get(node.name)
         if before is not None:  # Redis was away, and the node may be the same
-            if before.node.boot == node.boot:
-                before.is_missing = False
+            if _is_same(before.node, node):
+                before.node, before.is_missing = node, False
                 return
             self._drop(before)
         if not (node.internal and node.sid_prefix):
@@ -80,7 +80,7 @@ class Peers:
         if not is_cut_off:
             self._unresolved.pop(node.name, None)
         peer = self._peers.get(node.name)
-        if peer is None or peer.node.boot != node.boot:
+        if peer is None or not _is_same(peer.node, node):
             return
         if is_cut_off:  # FWD-23
             peer.is_missing = True
@@ -131,6 +131,16 @@ class Peers:
                 )
         elif peers:
             self.routes[prefix] = peers[0]
+
+
+def _is_same(one: "NodeFacts", other: "NodeFacts") -> bool:
+    """Whether these are of the same process; it has another boot each time it claims its name."""
+    return (one.pid, one.started_at_s, one.internal, one.sid_prefix) == (
+        other.pid,
+        other.started_at_s,
+        other.internal,
+        other.sid_prefix,
+    )
 
 
 def read_address(internal: str) -> Address | None:

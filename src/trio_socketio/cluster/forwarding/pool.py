@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_socketio.cluster.forwarding.link import Link, User
+from trio_socketio.cluster.nodes import name_process
 from trio_socketio.protocol.forwarding import NONCE_BYTES, Dialer
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ class Pool:
             raise DialFailed("full")
         secret = ground.credentials.secrets[0] if ground.credentials.secrets else b""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        link = Link(
-            self, connection, Dialer(ground.name, node.name, node.boot, secret, nonce), user
-        )
+        process = name_process(node.pid, node.started_at_s)
+        dialer = Dialer(ground.name, node.name, process, secret, nonce)
+        link = Link(self, connection, dialer, user)
         self._links.add(link)
         return link
 
