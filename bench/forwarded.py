@@ -105,6 +105,7 @@ def polling(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     return {
         "forward-poll/trips": Answer(passed.per_second, direct.per_second),
         "forward-poll/cpu": Answer(passed.server_us / 2, MOST_REQUEST_US),
+        "forward-poll/share": Answer(passed.server_us / 2, direct.server_us / 2),
     }
 
 
@@ -119,6 +120,7 @@ def pipes(cores: Cores, pace: Pace, _: int) -> dict[str, Answer]:
     return {
         "forward-pipe/echo": Answer(passed.per_second, direct.per_second),
         "forward-pipe/cpu": Answer(passed.server_us / 2, MOST_MESSAGE_US),
+        "forward-pipe/share": Answer(passed.server_us / 2, direct.server_us / 2),
     }
 
 

@@ -192,6 +192,13 @@ QUESTIONS = (
         less_is_better=True,
     ),
     Question(
+        "forward-poll/share",
+        "forward-poll",
+        "CPU of the node that passes on, for a polling request (us)",
+        "of a direct one",
+        less_is_better=True,
+    ),
+    Question(
         "forward-pipe/echo",
         "forward-pipe",
         "echo 64 B, 1 in flight, over a WebSocket that a second node passes on",
@@ -204,6 +211,13 @@ QUESTIONS = (
         "allowed",
         1,
         0.6,
+        less_is_better=True,
+    ),
+    Question(
+        "forward-pipe/share",
+        "forward-pipe",
+        "CPU of the node that passes on, for a message each way (us)",
+        "of a direct one",
         less_is_better=True,
     ),
     Question(
