@@ -43,8 +43,9 @@ class Clients:
             connections.
     """
 
-    def __init__(self, process: trio.Process, count: int) -> None:
+    def __init__(self, process: trio.Process, count: int, limit_s: float) -> None:
         self.count = count
+        self._limit_s = limit_s
         self.at: dict[int, Place] = {}
         self.lost: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -82,7 +83,7 @@ class Clients:
 
     async def wait(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so that the clients report."""
-        with trio.move_on_after(LIMIT_S) as scope:
+        with trio.move_on_after(self._limit_s) as scope:
             while not is_so():
                 await self._changed.wait()
         assert not scope.cancelled_caught, (self.at, self.lost, self.reasons, self.heard)
@@ -126,9 +127,17 @@ class Clients:
 
 @asynccontextmanager
 async def open_clients(
-    port: int, each: int, *kinds: str, room: str = "lobby"
+    port: int, each: int, *kinds: str, room: str = "lobby", limit_s: float = LIMIT_S
 ) -> AsyncIterator[Clients]:
-    """Connect clients, a number of each kind, and wait until they have joined a room."""
+    """Connect clients, a number of each kind, and wait until they have joined a room.
+
+    Args:
+        port: to which they connect.
+        each: how many of each kind there are.
+        kinds: see lobby_clients.mjs.
+        room: that they join.
+        limit_s: how long anything may take that is awaited of them.
+    """
     node = shutil.which("node")
     assert node is not None, "node is missing: install Node 18+"
     command = [node, str(SCRIPT), f"http://127.0.0.1:{port}", str(each), *kinds]
@@ -137,7 +146,7 @@ async def open_clients(
     )
     try:
         async with trio.open_nursery() as nursery:
-            clients = Clients(process, each * len(kinds))
+            clients = Clients(process, each * len(kinds), limit_s)
             nursery.start_soon(clients.read)
             await clients.wait_joined()
             yield clients
