@@ -1,6 +1,7 @@
 """Whichever node a request of a client reaches, the node of its session answers it."""
 
 import json
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -295,6 +296,21 @@ async def test_there_are_as_many_as_there_may_be() -> None:
             await client.aclose()
         await until(lambda: nodes["b"].forwarding.counts.pipes == 0)
         await until(lambda: nodes["a"].forwarding.incoming_count == 0)
+
+
+@pytest.mark.req("FWD-15")
+@trio_test
+async def test_the_bound_can_be_changed() -> None:
+    async with forwarding_nodes("a", "b", max_connections=1) as nodes:
+        first = await upgraded(nodes, nodes["a"], nodes["b"])
+        sid = await open_sid(nodes["a"])
+        assert (await ask(nodes["b"], sid)).status == 400
+        for node in nodes.values():
+            options = replace(node.server.options, max_connections=5)
+            node.server.apply(options)
+        second = await upgraded(nodes, nodes["a"], nodes["b"])
+        await second.connect()
+        await first.connect()
 
 
 @pytest.mark.req("FWD-15")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from trio_socketio.http.error_answers import ErrorHeaders
     from trio_socketio.http.request import Request
     from trio_socketio.net.traffic import Traffic
+    from trio_socketio.runtime.options import ConnectionLimits
 
 
 class Gate(Protocol):
@@ -43,6 +44,9 @@ class Forwarding(Protocol):
         Returns:
             Whether it is answered elsewhere, or refused by way of the gate.
         """
+
+    def limit(self, limits: "ConnectionLimits") -> None:
+        """Use these bounds from now on."""
 
     def drain(self) -> "list[Callable[[], None]]":
         """Take no more; return what ends each request and WebSocket that leads to another node."""

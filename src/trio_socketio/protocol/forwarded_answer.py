@@ -8,6 +8,12 @@ from trio_socketio.errors import RemoteProtocolError
 MAX_HEAD_BYTES: Final = 64 * 1024
 
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [^\r\n]*\r\n").match
+# Nodes of ours write an answer so if its connection is kept; what is unusual is read below.
+_COMMON: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9]{2}) [A-Za-z ]+\r\n"
+    rb"(?:(?!Connection|Content-Length|Transfer)[-A-Za-z]+: [ -~]*\r\n){0,20}"
+    rb"Content-Length: ([0-9]{1,12})\r\n\r\n"
+).match
 _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*(?=\r\n)").findall
 _CLOSES: Final = re.compile(rb"(?i)\r\nconnection:[ \t]*close[ \t]*\r\n").search
 _BARE: Final = frozenset((204, 304))
@@ -66,6 +72,10 @@ class ForwardedAnswer:
 
     def _read_head(self, data: bytes) -> int:
         """Read the head, and return its length; 0 if it is not whole."""
+        match = _COMMON(data)
+        if match is not None:
+            self.status, self.left_bytes = int(match[1]), int(match[2])
+            return match.end()
         size = data.find(b"\r\n\r\n") + 4
         if size < 4 or size > MAX_HEAD_BYTES:
             if len(data) > MAX_HEAD_BYTES:  # FWD-05

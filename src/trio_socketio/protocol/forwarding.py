@@ -101,13 +101,16 @@ class _Proof:
         self._key = hmac.digest(secret, b"key " + nonces.encode(), "sha256") if secret else b""
         self._count = 0
 
-    def compute(self, line: str, head: bytes) -> str:
+    def compute(self, line: bytes, head: bytes) -> bytes:
         """Compute the MAC of the next line, without it, and of the head behind it (FWD-04)."""
         self._count += 1
         if not self._key:
-            return _NO_PROOF
-        text = b"%d %b\n%b" % (self._count, line.encode("ascii"), head)
-        return hmac.digest(self._key, text, "sha256").hex()
+            return b"-"
+        return (
+            hmac.digest(self._key, b"%d %b\n%b" % (self._count, line, head), "sha256")
+            .hex()
+            .encode()
+        )
 
 
 def _sign(secret: bytes, text: str) -> str:
@@ -182,17 +185,15 @@ class Dialer:
             address: of the client; empty for a Unix socket.
             secure: whether the client uses TLS.
         """
-        if not _ADDRESS(address):
-            address = _NO_ADDRESS
-        rest = f"{len(head)} {len(body)} {'s' if secure else 'c'} {address}"
-        mac = self._prove(f"request {rest}", head)
-        return b"request %b %b\n%b%b" % (mac.encode(), rest.encode(), head, body)
+        where = address.encode("ascii") if _ADDRESS(address) else b"-"
+        line = b"%d %d %b %b" % (len(head), len(body), b"s" if secure else b"c", where)
+        return b"request %b %b\n%b%b" % (self._prove(b"request " + line, head), line, head, body)
 
     def encode_pulse(self) -> bytes:
         """Encode the question whether the other node is at work."""
-        return b"pulse %b\n" % self._prove("pulse", b"").encode()
+        return b"pulse %b\n" % self._prove(b"pulse", b"")
 
-    def _prove(self, line: str, head: bytes) -> str:
+    def _prove(self, line: bytes, head: bytes) -> bytes:
         if self._proof is None:  # FWD-02
             raise LocalProtocolError("nothing is passed on before the other node has proven itself")
         return self._proof.compute(line, head)
@@ -413,6 +414,6 @@ class Answerer:
 
     def _check(self, mac: str, line: str, head: bytes) -> None:
         assert self._proof is not None
-        wanted = self._proof.compute(line, head)
-        if not hmac.compare_digest(mac, wanted) and wanted != _NO_PROOF:  # FWD-04
+        wanted = self._proof.compute(line.encode(), head)
+        if not hmac.compare_digest(mac.encode(), wanted) and wanted != b"-":  # FWD-04
             raise Refused("proof", "a line is not signed with the key of this connection")

@@ -69,6 +69,8 @@ class Mount:
         self.cors.apply(options.cors, options.origin_checks)
         self.newcomers.apply(options.engine)
         self.connections.apply(options.connections, encode_busy(self.cors.headers_for))
+        if self.engine.forwarding is not None:
+            self.engine.forwarding.limit(options.connections)
 
     @asynccontextmanager
     async def serving(self, host: "Host") -> AsyncIterator[None]:

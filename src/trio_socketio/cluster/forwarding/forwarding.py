@@ -80,7 +80,6 @@ class Forwarding:
         self._nodes = nodes
         self._options = options
         self._credentials = credentials
-        self._limits = msgspec.structs.replace(limits, max_connections_per_address=None)
         host, port = split_host_port("internal", options.internal)
         self._endpoint = RenewableEndpoint(TcpEndpoint(host, port, credentials.server))
         self._receive_request: Callable[[Request], None] | None = None
@@ -88,6 +87,7 @@ class Forwarding:
         self._peers: Peers | None = None
         self._ground: Ground | None = None
         self._ending = trio.Event()
+        self.limit(limits)
 
     # -- the service
 
@@ -151,6 +151,13 @@ class Forwarding:
             self._ground.credentials = credentials
         if credentials.server is not None and self._endpoint.tls is not None:
             self._endpoint.renew(credentials.server)
+
+    def limit(self, limits: "ConnectionLimits") -> None:
+        # Nodes are few, and each has many connections.
+        self._limits = msgspec.structs.replace(limits, max_connections_per_address=None)
+        if self._ground is not None and self._incoming is not None:
+            self._ground.links.apply(self._limits, b"")
+            self._incoming.apply(self._limits, _FULL)
 
     def _pass_fence(self) -> None:
         """End everything that leads through this node: what it holds may be out of date."""

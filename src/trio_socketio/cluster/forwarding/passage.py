@@ -36,8 +36,11 @@ class Peer(Protocol):
     def take_link(self, passage: "Passage", /) -> "Link | None":
         """Give a link, which may not be open yet; None if there can be none: fail was called."""
 
+    def note_waiting(self, passage: "Passage", /) -> None:
+        """Note that the passage waits for the node to prove itself."""
+
     def note_sent(self, passage: "Passage", /) -> None:
-        """Note that from now on the passage waits for the node."""
+        """Note that the request is sent, and that the passage waits for the answer."""
 
     def passage_over(self, passage: "Passage", /, *, answered: bool = False) -> None:
         """Forget a passage."""
@@ -105,17 +108,19 @@ class Passage:
         self._go()
 
     def _go(self) -> None:
-        self._peer.note_sent(self)
         link = self._link = self._peer.take_link(self)
-        if link is not None and link.dialer.is_open:
-            link.use(self)
+        if link is not None:
+            if link.dialer.is_open:
+                link.use(self)
+            else:
+                self._peer.note_waiting(self)
 
     # -- the other node
 
     def link_opened(self, link: "Link") -> None:
         request, body, self._body = self.request, self._body, b""
         head = encode_head(request, len(body), is_upgrade=self._is_upgrade)
-        self._peer.note_sent(self)  # again, because the welcome does not mean that this has come
+        self._peer.note_sent(self)  # the welcome does not mean that this will have come
         link.connection.write(
             link.dialer.encode_request(head, body, request.address, secure=request.secure)
         )

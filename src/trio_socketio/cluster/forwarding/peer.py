@@ -89,9 +89,7 @@ class Peer:
         is_upgrade: bool,
     ) -> None:
         """Pass a request on, or refuse it if this peer is not heard."""
-        counts = self._ground.counts
-        counts.requests += 1
-        counts.passed[kind] += 1
+        self._ground.counts.requests += 1
         passage = Passage(self, request, gate, kind, is_upgrade=is_upgrade)
         self._passages[passage] = None
         if self.hearing.is_silent:
@@ -100,6 +98,10 @@ class Peer:
             passage.begin(max_body_bytes)
 
     def note_sent(self, passage: Passage) -> None:
+        self._ground.counts.passed[passage.kind] += 1
+        self.note_waiting(passage)
+
+    def note_waiting(self, passage: Passage) -> None:
         if self.hearing.add(passage, trio.current_time()):
             self._ground.links.deadlines.schedule(self)
 
