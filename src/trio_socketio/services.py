@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_socketio.admin_ui_services import AdminUIServices
 from trio_socketio.chat_services import ChatServices
+from trio_socketio.cluster_services import cluster_collectors, create_cluster
 from trio_socketio.configuration.checks import unserved
 from trio_socketio.control.places import open_endpoints
 from trio_socketio.control.service import ControlService
@@ -37,7 +38,6 @@ from trio_socketio.state_services import StateServices
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from trio_socketio.cluster.service import Cluster
     from trio_socketio.cluster.shared_presence import SharedPresence
     from trio_socketio.configuration.tables import Configuration
     from trio_socketio.im.presence.store import PresenceStore
@@ -155,7 +155,7 @@ class Services:
         self._inherited = inherited
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
-        self._cluster = self._create_cluster(system.info())
+        self._cluster = create_cluster(server, held, system.info())
         nodes = None if self._cluster is None else self._cluster.nodes
         auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
         if nodes is not None:
@@ -221,21 +221,6 @@ class Services:
         if admin.listen is not None or inherited.admin:
             version = system.info().version
             self._admin = self._create_admin(held.configuration, version, program_log)
-
-    def _create_cluster(self, info: SystemInfo) -> "Cluster | None":
-        configuration = self._held.configuration
-        if configuration.redis.url is None:
-            return None
-        from trio_socketio.cluster.service import Cluster  # it needs a tenth of a second
-
-        return Cluster(
-            self._server,
-            configuration.redis,
-            configuration.cluster,
-            name=info.node,
-            version=info.version,
-            max_answer_bytes=configuration.control.max_line_bytes,
-        )
 
     def _create_presence(self, node: str) -> Presence | None:
         """Return the presence of the app, or one with the seats of the configuration.
@@ -360,7 +345,7 @@ class Services:
         if self._cluster is not None:
             health.add(self._cluster.check_redis)
             health.add(self._cluster.check_name)
-            for collector in self._cluster.collectors():
+            for collector in cluster_collectors(self._cluster):
                 metrics.add(collector)
         control = self._control
         return AdminPort(
@@ -447,3 +432,5 @@ class Services:
         if self.presence is not None:
             self.presence.apply(held.configuration.presence)
         self._chat.apply(held.configuration)
+        if self._cluster is not None and self._cluster.forwarding is not None and held.credentials:
+            self._cluster.forwarding.apply(held.credentials)

@@ -147,7 +147,8 @@ class Program:
     async def _serve(self) -> None:
         server = self.server
         wanted = server.options.max_connections
-        fitting = fit_descriptors(wanted)
+        forwards = self.configuration.cluster.internal is not None
+        fitting = fit_descriptors(wanted, forwards=forwards)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         configuration = put_into(self.configuration, server.options)
         with trio.move_on_after(READ_S) as reading:

@@ -22,6 +22,12 @@ _NEEDS: Final[Mapping[Place, tuple[Place, ...]]] = {
         for name in ("node", "adapter", "key", "request_timeout_s")
     },
     **{
+        ("cluster", name): (("cluster", "internal"),)
+        for name in (
+            "secret_files", "internal_tls_cert", "place",
+        )
+    },
+    **{
         ("redis", name): (_REDIS,)
         for name in (
             "password_file", "ca_file", "prefix", "connect_timeout_s", "command_timeout_s",
@@ -140,6 +146,7 @@ def find_contradictions(
                 )
     yield from _faults_of_admin_ui(configuration, settings)
     yield from _faults_of_store(configuration, settings)
+    yield from _faults_of_forwarding(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
     yield from _faults_of_confirmation(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
@@ -157,6 +164,16 @@ def _faults_of_store(configuration: Configuration, settings: Settings) -> Iterat
         yield (
             f"{where} is redis, but there is none: set {_named_like(where, _REDIS, '--redis')}, or "
             "leave it out"
+        )
+
+
+def _faults_of_forwarding(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error if nodes are to be listened for that cannot be found (FWD-40)."""
+    if configuration.cluster.internal is not None and configuration.redis.url is None:
+        where = settings["cluster", "internal"].where
+        yield (
+            f"{where} is for other nodes, which are found over Redis: set "
+            f"{_named_like(where, _REDIS, '--redis')}, or leave it out"
         )
 
 

@@ -11,6 +11,7 @@ from trio_socketio.codec.node_messages import NodeFacts
 MAX_NODES: Final = 1000
 """The most nodes that are known; further ones are ignored."""
 _MAX_ENDED: Final = 1000
+SILENT: Final = "is silent"
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ class Roster:
         silent = [one for one in self.peers.values() if now >= self._ends_at(one)]
         for peer in silent:
             del self.peers[peer.node.name]  # it may come back
-        return [Gone(peer.node, "is silent") for peer in silent]
+        return [Gone(peer.node, SILENT) for peer in silent]
 
     def pardon(self, paused_s: float, now: float) -> None:
         """Allow for a time in which this program has not run, and so has heard nobody (NODE-22)."""
