@@ -231,6 +231,7 @@ class Services:
             name=info.node,
             version=info.version,
             max_answer_bytes=configuration.control.max_line_bytes,
+            lease_s=configuration.presence.lease_s,
         )
 
     def _create_presence(self, node: str) -> Presence | None:

@@ -92,7 +92,8 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 15 attributes: what it says about itself, its parts, and how far it has come.
+    It has 16 attributes: what it says about itself, its parts, and how far it has come. It has 21
+    methods, as the control API, operators and the program each have some of them.
 
     Args:
         redis: the connection.
@@ -101,6 +102,7 @@ class ClusterNodes:
         prefix: begins the names of the channels.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        lease_s: how long a node may have clients after it has fallen silent without a goodbye.
 
     Raises:
         ConfigurationError: no node can have this name.
@@ -118,6 +120,7 @@ class ClusterNodes:
         prefix: str = "tsio",
         version: str = "",
         max_answer_bytes: int = 1 << 20,
+        lease_s: float = 10.0,
     ) -> None:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
@@ -129,8 +132,9 @@ class ClusterNodes:
         self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
         boots = (token_urlsafe(9) for _ in count())
-        self._machine = NodesMachine(name, self._started_at_s, boots)
-        self._exchange = Exchange(name, self._channel, self._machine)
+        self._machine = NodesMachine(name, self._started_at_s, boots, keeps_s=lease_s)
+        self._holders: Callable[[], Collection[str]] = tuple
+        self._exchange = Exchange(name, self._channel, self._machine, self.unheard)
         for group in (
             Emitting(server, max_answer_bytes),
             NodeReach(server),
@@ -152,6 +156,14 @@ class ClusterNodes:
         """Return the other nodes that live, in the order of their names."""
         peers = self._machine.roster.peers
         return [peers[name].node for name in sorted(peers)]
+
+    def unheard(self) -> dict[str, bool]:
+        """Return the nodes that may have clients, but cannot be asked; see control.nodes.Nodes."""
+        roster = self._machine.roster
+        # Those with a lease may never have been heard, if this node has just started.
+        known = {self.name, *roster.peers, *roster.departed}
+        found = {name: True for name in self._holders() if name not in known}
+        return found | {name: one.node.shares_presence for name, one in roster.silent.items()}
 
     def listed(self) -> list[NodeInfo]:
         """Return all nodes that live, in the order of their names; this one always among them."""
@@ -185,6 +197,14 @@ class ClusterNodes:
     def use_backends(self, describe: Callable[[], BackendNamespaces]) -> None:
         """Tell the other nodes for which namespaces there are backends here."""
         self._backends = describe
+
+    def use_leases(self, holders: Callable[[], Collection[str]]) -> None:
+        """Count the nodes that hold a lease among those that may have clients (NODE-25).
+
+        Args:
+            holders: returns their names.
+        """
+        self._holders = holders
 
     # -- for operators
 

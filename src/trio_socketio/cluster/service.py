@@ -27,6 +27,7 @@ class Cluster:
         name: of the node.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        lease_s: how long a node may have clients after it has fallen silent.
 
     Attributes:
         redis: the connection.
@@ -46,6 +47,7 @@ class Cluster:
         name: str,
         version: str,
         max_answer_bytes: int,
+        lease_s: float = 10.0,
     ) -> None:
         if server._namespaces.has_own_adapters:
             raise ConfigurationError(
@@ -65,6 +67,7 @@ class Cluster:
             prefix=redis.prefix,
             version=version,
             max_answer_bytes=max_answer_bytes,
+            lease_s=lease_s,
         )
 
     async def start(self, runtime: "Runtime") -> None:
