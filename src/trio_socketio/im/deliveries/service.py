@@ -130,7 +130,8 @@ class Deliveries(Observer):
 
         Raises:
             ControlError: it cannot be accepted, and nothing was sent. If the store does not answer,
-                it is unknown whether it was kept; the same call can be made again.
+                it is unknown whether it was kept, and the error says so; the same call can be made
+                again.
         """
         accepted: list[Accepted] = []
         await self.start_all([order], accepted)
@@ -184,7 +185,9 @@ class Deliveries(Observer):
         if durable is None:
             durable = self._defined.get(key.namespace, self._by_namespace.find(key.namespace))
         store = self._keeping.choose(durable=durable)
-        known = await self._keeping.find(key)
+        known = await self._keeping.find(
+            key, "nothing was sent, because it cannot be read whether the message was sent before"
+        )
         if known is not None:
             return Prepared(checked, known, store, tell_known(known, checked))
         users = await self._find_targets(checked)

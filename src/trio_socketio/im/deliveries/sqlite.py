@@ -90,8 +90,9 @@ class SqliteDeliveries:
             self._added.add(key)
         try:
             return await self._write(insert)
-        except DeliveriesUnavailable:  # DELIV-48
-            self._has_read_all = False
+        except DeliveriesUnavailable as error:
+            if error.is_unsure:  # DELIV-48
+                self._has_read_all = False
             self._added.discard(key)
             raise
 
@@ -197,7 +198,7 @@ class SqliteDeliveries:
         try:
             return await self._database.write(function)
         except StorageUnavailable as error:
-            raise DeliveriesUnavailable(str(error)) from None
+            raise DeliveriesUnavailable(str(error), is_unsure=error.is_unsure) from None
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         try:
