@@ -6,6 +6,7 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.im.deliveries.memory import MemoryDeliveries
 from trio_socketio.im.deliveries.methods import DeliveryMethods
 from trio_socketio.im.deliveries.node_methods import NodeDeliveries
+from trio_socketio.im.deliveries.options import NO_PLACE
 from trio_socketio.im.deliveries.service import Deliveries
 from trio_socketio.im.deliveries.sqlite import SqliteDeliveries
 
@@ -59,10 +60,7 @@ class DeliveryServices:
         elif database is not None:
             durable = SqliteDeliveries(database, options.bounds)
         elif options.durable:  # DELIV-18
-            raise ConfigurationError(
-                "[deliveries] durable needs a place that outlives the program: set folder in "
-                "[state], or url in [redis]"
-            )
+            raise ConfigurationError(f"[deliveries] durable {NO_PLACE}")
         nodes = None if cluster is None else cluster.nodes
         self.deliveries = Deliveries(server, options, store, durable, nodes)
         if nodes is not None:

@@ -314,7 +314,7 @@ class Services:
 
         health = Health()
         health.add(check_server(self._server))
-        health.add(self._state.namespaces.check)
+        health.add(self._state.check)
         metrics = Metrics(
             self._server,
             health,

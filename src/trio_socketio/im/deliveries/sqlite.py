@@ -40,6 +40,9 @@ _SCHEMA: Final = (
     " namespace TEXT NOT NULL, id TEXT NOT NULL, user TEXT NOT NULL, at REAL NOT NULL,"
     " PRIMARY KEY (namespace, id, user)) WITHOUT ROWID",
 )
+COUNT: Final = "SELECT going FROM delivery_totals"
+"""Counts the deliveries that go on."""
+
 _SELECT: Final = "SELECT head, users, args, ended_at FROM deliveries"
 _AT_ONCE: Final = 500
 """How many deliveries are read, or forgotten, in one turn of the thread."""
