@@ -197,6 +197,7 @@ class Services:
         self._shared: SharedPresence | None = None  # what all nodes keep together
         self.presence = system.presence = self._create_presence(system.info().node)
         state.use(self.identity, self.presence, self._delivery, self._chat)
+        self._delivery.go_by(held.configuration, self.identity)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
