@@ -136,7 +136,8 @@ async def test_a_node_that_cannot_serve_it_says_so(shared_redis: RedisServer) ->
         b = await nodes.start("b", app=["/chat"], identity=IdentityOptions())
         found = await nodes["a"].call("namespaces.create", namespace="/chat")
         assert found["failed"] == {
-            "b": "the app or the configuration serves /chat already",
+            "b": "the app or the configuration serves /chat already: call namespaces.remove to "
+            "keep that one, or take it out of the app or configuration and restart",
         }
         assert found["nodes"] == {"a": 0, "b": 0}
         found = await nodes["a"].call("namespaces.create", namespace="/x", identity=["static"])
