@@ -358,6 +358,18 @@ async def test_a_start_while_the_file_is_locked_says_what_to_do(
     other.close()
 
 
+@trio_test
+async def test_what_is_in_a_folder_that_is_not_used_is_counted(tmp_path: Path) -> None:
+    count = "SELECT count(*) FROM things"
+    assert opening.count_rows(tmp_path, count) is None
+    async with open_database(tmp_path) as database:
+        await database.write(put("a"))
+    assert opening.count_rows(tmp_path, count) == 1
+    assert opening.count_rows(tmp_path, "SELECT 1 WHERE 0") is None
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    assert opening.count_rows(tmp_path, count) is None
+
+
 def test_a_folder_is_checked_without_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
