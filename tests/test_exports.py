@@ -152,7 +152,7 @@ MEMBERS = {
     "ReceivedEvent": "answer arguments has_offset name wants_answer",
     "Redis": """connected connections execute fault publish run script statistics subscribe
         wait_connected""",
-    "RedisCommandError": "code",
+    "RedisCommandError": "code explain is_unsure",
     "RedisPubSub": "statistics",
     "RedisScript": "run",
     "RedisSubscription": "close confirmed wait_confirmed",

@@ -63,6 +63,7 @@ class ChatServices:
         self._identity = identity
         self._deliveries = deliveries
         self._asking = configuration.identity
+        self._has_app = configuration.app.spec is not None
 
     async def _confirm(self, messages: Sequence[ToConfirm], ids: list[str]) -> None:
         """Have messages of a client delivered with confirmation (CHAT-06, CHAT-21, CHAT-31).
@@ -137,10 +138,12 @@ class ChatServices:
             )
 
     def _may_ask(self, definition: "NamespaceDefinition") -> bool:
-        """Whether clients may be asked who they are; without identity, an app may do that."""
+        """Whether clients may be asked who they are; an app may do that itself."""
         if definition.identity is not None:
             return len(definition.identity) > 0
-        return self._identity is None or self._identity.is_to_ask_in(definition.namespace)
+        if self._identity is None:
+            return self._has_app
+        return self._identity.is_to_ask_in(definition.namespace)
 
     def define(self, definition: "NamespaceDefinition") -> None:
         """Apply a definition.

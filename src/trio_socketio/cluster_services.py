@@ -33,6 +33,7 @@ def create_cluster(server: "Server", held: "Held", info: "SystemInfo") -> "Clust
         name=info.node,
         version=info.version,
         max_answer_bytes=configuration.control.max_line_bytes,
+        lease_s=configuration.presence.lease_s,
         credentials=held.credentials,
         connections=configuration.connections,
         sid_prefix=configuration.engine.sid_prefix,

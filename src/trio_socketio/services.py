@@ -201,6 +201,7 @@ class Services:
         self.presence = system.presence = self._create_presence(node)
         self._admin_ui = AdminUIServices(server, held, self._cluster, self.identity, node)
         state.use(self.identity, self.presence, self._admin_ui, self._delivery, self._chat)
+        self._delivery.go_by(held.configuration, self.identity)
         if self.identity is not None and self.presence is not None:
             self.identity.use_seats(self.presence)
         self._webhook = self._create_webhook()
@@ -302,7 +303,7 @@ class Services:
 
         health = Health()
         health.add(check_server(self._server))
-        health.add(self._state.namespaces.check)
+        health.add(self._state.check)
         metrics = Metrics(
             self._server,
             health,

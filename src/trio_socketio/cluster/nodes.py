@@ -108,8 +108,8 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 19 attributes: what it says about itself, its parts, who follows it, and how far it has
-    come. Of its 23 methods, half are for others: the control API, forwarding and operators.
+    It has 20 attributes: what it says about itself, its parts, who follows it, and how far it has
+    come. Of its 25 methods, half are for others: the control API, forwarding and operators.
 
     Args:
         redis: the connection.
@@ -118,6 +118,7 @@ class ClusterNodes:
         prefix: begins the names of the channels.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        lease_s: how long a node may have clients after it has fallen silent without a goodbye.
 
     Raises:
         ConfigurationError: no node can have this name.
@@ -136,6 +137,7 @@ class ClusterNodes:
         prefix: str = "tsio",
         version: str = "",
         max_answer_bytes: int = 1 << 20,
+        lease_s: float = 10.0,
     ) -> None:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
@@ -151,8 +153,9 @@ class ClusterNodes:
         self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
         boots = (token_urlsafe(9) for _ in count())
-        self._machine = NodesMachine(name, self._started_at_s, boots)
-        self._exchange = Exchange(name, self._channel, self._machine)
+        self._machine = NodesMachine(name, self._started_at_s, boots, keeps_s=lease_s)
+        self._holders: Callable[[], Collection[str]] = tuple
+        self._exchange = Exchange(name, self._channel, self._machine, self.unheard)
         for group in (
             Emitting(server, max_answer_bytes),
             NodeReach(server),
@@ -174,6 +177,14 @@ class ClusterNodes:
         """Return the other nodes that live, in the order of their names."""
         peers = self._machine.roster.peers
         return [peers[name].node for name in sorted(peers)]
+
+    def unheard(self) -> dict[str, bool]:
+        """Return the nodes that may have clients, but cannot be asked; see control.nodes.Nodes."""
+        roster = self._machine.roster
+        # Those with a lease may never have been heard, if this node has just started.
+        known = {self.name, *roster.peers, *roster.departed}
+        found = {name: True for name in self._holders() if name not in known}
+        return found | {name: one.node.shares_presence for name, one in roster.silent.items()}
 
     def listed(self) -> list[NodeInfo]:
         """Return all nodes that live, in the order of their names; this one always among them."""
@@ -223,6 +234,14 @@ class ClusterNodes:
     def follow(self, follower: "Follower") -> None:
         """Tell a follower of the nodes that come and go from now on."""
         self._followers.append(follower)
+
+    def use_leases(self, holders: Callable[[], Collection[str]]) -> None:
+        """Count the nodes that hold a lease among those that may have clients (NODE-25).
+
+        Args:
+            holders: returns their names.
+        """
+        self._holders = holders
 
     # -- for operators
 

@@ -34,6 +34,7 @@ class Cluster:
         credentials: by what nodes know one another; None if nothing is passed on.
         connections: the bounds on connections.
         sid_prefix: the 4 characters that the sids of this node start with; None for random ones.
+        lease_s: how long a node may have clients after it has fallen silent.
 
     Attributes:
         forwarding: passes on what belongs to other nodes; None if nothing is passed on.
@@ -57,6 +58,7 @@ class Cluster:
         credentials: "Credentials | None" = None,
         connections: "ConnectionLimits | None" = None,
         sid_prefix: str | None = None,
+        lease_s: float = 10.0,
     ) -> None:
         if server._namespaces.has_own_adapters:
             raise ConfigurationError(
@@ -76,6 +78,7 @@ class Cluster:
             prefix=redis.prefix,
             version=version,
             max_answer_bytes=max_answer_bytes,
+            lease_s=lease_s,
         )
         self.forwarding: Forwarding | None = None
         if options.internal is not None and credentials is not None:

@@ -24,8 +24,8 @@ class Answers(NamedTuple):
     Args:
         results: the result of each node that has done it, by its name.
         errors: the error of each node that has not, by its name.
-        missing: the names of the nodes that have not answered in time, or have gone before. They
-            may have done it all the same.
+        missing: the names of the nodes that have not answered in time, have gone before, or could
+            not be asked, as they are silent. They may have done it all the same.
     """
 
     results: "dict[str, Raw]"
@@ -73,6 +73,16 @@ class Nodes(Protocol):
 
     def others(self) -> "list[NodeFacts]":
         """Return the other nodes that live, in the order of their names."""
+
+    def unheard(self) -> dict[str, bool]:
+        """Return the nodes that may have clients although they are not heard (NODE-23).
+
+        They have fallen silent without a goodbye, and their leases may not have ended. Every
+        question to all nodes counts them as missing.
+
+        Returns:
+            Their names, and whether each one keeps its seats in a store that others have, too.
+        """
 
     def listed(self) -> "list[NodeInfo]":
         """Return all nodes that live, in the order of their names; this one always among them."""

@@ -71,6 +71,7 @@ class Spreading:
         if spread.is_for_sharers is not None and await spread.is_for_sharers(self._server, given):
             spared = [one.name for one in self._nodes.others() if one.shares_presence]
             to = [one.name for one in self._nodes.others() if not one.shares_presence]
+            to += [name for name, shares in self._nodes.unheard().items() if not shares]
         results: dict[str, Any] = {}
         fault: ControlError | None = None
         told = {**method.tell(given, spread.left_out), **spread.added}
@@ -113,6 +114,7 @@ class Spreading:
                 sending.send()
                 if sending.has_failed:
                     others = [one.name for one in self._nodes.others()]
+                    others += self._nodes.unheard()
                     return spread.merge(self._parts(given, {self._nodes.name: own}, missing=others))
             answers = await question.wait(NODES_S)
         replies, failed = _read(answers, spread.answer)

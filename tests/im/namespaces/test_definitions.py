@@ -434,7 +434,8 @@ async def test_a_full_disk_is_an_error_and_nothing_is_lost(tmp_path: Path) -> No
         rules = {"x": "y" * 60_000}
         with pytest.raises(ControlError, match="the disk is full") as caught:
             await a.call("namespaces.create", namespace="/x", rules=rules)
-        assert "it is unknown" not in caught.value.message, "nothing was changed"
+        assert caught.value.message == "nothing was changed: the disk is full (SQLITE_FULL)"
+        assert a.state.check() == "state: the disk is full (SQLITE_FULL)"
         assert caught.value.code == Code.STORE_UNAVAILABLE
         assert await a.listed() == {}
         assert await a.why_not("/x", TOKEN) == INVALID

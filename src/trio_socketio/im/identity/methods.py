@@ -154,9 +154,14 @@ class AuthMethods:
         try:
             lifted = await service.revoking.unrevoke(what)
         except RevocationsUnavailable as error:
+            told = (
+                "it is unknown whether the revocation was lifted; here it is in force"
+                if error.is_unsure
+                else "the revocation was not lifted"
+            )
             raise ControlError(
                 Code.STORE_UNAVAILABLE,
-                f"it is unknown whether the revocation was lifted; here it is in force: {error}",
+                f"{told}: {error}",
                 {"retryable": True, "retry_after_ms": 1000},
             ) from None
         if nodes is None:

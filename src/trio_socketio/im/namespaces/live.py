@@ -114,7 +114,11 @@ class LiveNamespaces:
         out = 0
         fault = "" if old is not None else self._find_conflict(name)
         if fault:
-            self._note_fault(name, fault)
+            self._note_fault(
+                name,
+                f"{fault}: call namespaces.remove to keep that one, or take it out of the app or "
+                "configuration and restart",
+            )
             return 0
         if old is not None and definition.needs_new_clients(old):
             # First, so that seats are given back to those who have given them.

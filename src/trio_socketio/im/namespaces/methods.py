@@ -236,8 +236,8 @@ class DefinitionMethods:
         except DefinitionsUnavailable as error:
             if str(error) == NO_STORE:
                 raise ControlError(Code.UNAVAILABLE, NO_STORE, {"retryable": False}) from None
-            unsure = "it is unknown whether it was done: " if error.is_unsure else ""
-            raise store_unavailable(f"{unsure}{error}") from None
+            what = "it is unknown whether it was done" if error.is_unsure else "nothing was changed"
+            raise store_unavailable(f"{what}: {error}") from None  # NSP-17
 
     async def _settle(
         self, name: str, stamp: Stamp, definition: NamespaceDefinition | None
