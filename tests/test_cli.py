@@ -24,6 +24,7 @@ OPTIONS = {
     "--app": "FILE.py[:NAME]|MODULE[:NAME]",
     "--host": "HOST",
     "--port": "PORT",
+    "--workers": "N|auto",
     "--unix": "FILE",
     "--fd": "N",
     "--certfile": "FILE",

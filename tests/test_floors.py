@@ -47,6 +47,7 @@ FLOORS: Final = (
     ("signals",),
     ("app",),
     ("reloading",),
+    ("program_system",),
     ("services",),
     ("standalone",),
     ("cli",),

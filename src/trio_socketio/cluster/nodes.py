@@ -23,6 +23,7 @@ from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
 from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
 from trio_socketio.cluster.questions import OpenQuestion
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.codec.node_messages import (
     NODE_NAME,
     NODE_NAME_RULE,
@@ -92,7 +93,7 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 15 attributes: what it says about itself, its parts, and how far it has come.
+    It has 16 attributes: what it says about itself, its parts, and how far it has come.
 
     Args:
         redis: the connection.
@@ -101,6 +102,7 @@ class ClusterNodes:
         prefix: begins the names of the channels.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        family: what other nodes are told of the program.
 
     Raises:
         ConfigurationError: no node can have this name.
@@ -118,6 +120,7 @@ class ClusterNodes:
         prefix: str = "tsio",
         version: str = "",
         max_answer_bytes: int = 1 << 20,
+        family: Family = ALONE,
     ) -> None:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
@@ -125,6 +128,7 @@ class ClusterNodes:
         self._redis = redis
         self._server = server
         self._version = version[:64]
+        self._family = family
         self._channel = NodeChannel(redis, prefix, name)
         self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
@@ -322,6 +326,8 @@ class ClusterNodes:
             backends=backends.events,
             authenticators=backends.authenticate,
             shares_presence=presence is not None and presence.store.is_shared,
+            parent=self._family.parent,
+            workers=self._family.workers,
         )
 
     def _on_gap(self) -> None:
@@ -347,6 +353,8 @@ def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
         state=node.state,
         connections=node.connections,
         last_heard_s=last_heard_s,
+        parent=node.parent,
+        workers=node.workers,
     )
 
 

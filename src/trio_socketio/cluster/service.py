@@ -6,6 +6,7 @@ import trio
 
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
 from trio_socketio.cluster.nodes import ClusterNodes
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.redis.redis import Redis
 from trio_socketio.runtime.groups import alone
@@ -27,6 +28,7 @@ class Cluster:
         name: of the node.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
+        family: what other nodes are told of the program.
 
     Attributes:
         redis: the connection.
@@ -46,6 +48,7 @@ class Cluster:
         name: str,
         version: str,
         max_answer_bytes: int,
+        family: Family = ALONE,
     ) -> None:
         if server._namespaces.has_own_adapters:
             raise ConfigurationError(
@@ -55,7 +58,10 @@ class Cluster:
         self._joined = trio.Event()
         self.redis = Redis(redis)
         self.adapters = RedisPubSub(
-            self.redis, key=options.key, request_timeout_s=options.request_timeout_s
+            self.redis,
+            key=options.key,
+            request_timeout_s=options.request_timeout_s,
+            has_clients=not family.workers,
         )
         server._namespaces.use_adapter(self.adapters)
         self.nodes = ClusterNodes(
@@ -65,6 +71,7 @@ class Cluster:
             prefix=redis.prefix,
             version=version,
             max_answer_bytes=max_answer_bytes,
+            family=family,
         )
 
     async def start(self, runtime: "Runtime") -> None:

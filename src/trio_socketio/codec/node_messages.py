@@ -38,6 +38,8 @@ class UnknownMessage(RemoteProtocolError):
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the others about itself.
 
+    It has 13 attributes, all that others go by.
+
     Args:
         name: unique among the nodes that live.
         boot: names this incarnation of the node; it never comes again.
@@ -50,6 +52,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         backends: the namespaces whose events a backend on this node handles.
         authenticators: the namespaces whose clients a backend on this node identifies.
         shares_presence: whether its seats are in a store that other nodes have, too.
+        parent: the node whose worker it is; empty if it is none.
+        workers: how many workers it has; it has no clients then.
     """
 
     name: NodeName
@@ -63,6 +67,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backends: _Namespaces = ()
     authenticators: _Namespaces = ()
     shares_presence: bool = False
+    parent: Annotated[str, Meta(max_length=128)] = ""
+    workers: Annotated[int, Meta(ge=0)] = 0
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):
