@@ -97,6 +97,7 @@ DEFAULTS = {
     "--input-bound-all": str(ServerOptions().input_bound_all_bytes),
     "--transport": "both",
     "--cookie": "none; without a NAME: io",
+    "--workers": "1",
     "--cors-origin": "none",
     "--cors-max-age": "their own choice",
     "--serve-client": "the npm package in the working directory",

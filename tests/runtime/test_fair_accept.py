@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-from trio.testing import trio_test
+from trio.testing import MockClock, trio_test
 
 from trio_socketio.runtime.fair_accept import LEAVE_S, accept_fairly
 from trio_socketio.runtime.listeners import open_tcp_listeners
@@ -94,7 +94,9 @@ async def test_a_connection_that_no_other_takes_is_taken_after_a_moment(
 
 @pytest.mark.req("WORK-30")
 @trio_test
-async def test_a_connection_that_another_takes_is_left_to_it(accepted: Accepted) -> None:
+async def test_a_connection_that_another_takes_is_left_to_it(
+    accepted: Accepted, autojump_clock: MockClock
+) -> None:
     (listener,) = await open_tcp_listeners("127.0.0.1", 0)
     ahead, behind = FakeBalance(), FakeBalance()
     ahead.is_for_others = True
