@@ -7,7 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock, trio_test
 
-from trio_socketio.runtime.fair_accept import LEAVE_S, accept_fairly
+from trio_socketio.runtime.fair_accept import (
+    LEAVE_S,
+    REST_S,
+    VAIN_S,
+    Patience,
+    accept_fairly,
+)
 from trio_socketio.runtime.listeners import open_tcp_listeners
 
 
@@ -113,3 +119,57 @@ async def test_a_connection_that_another_takes_is_left_to_it(
         assert len(accepted) == 0
         for sock in (*clients, *others.socks):
             sock.close()
+
+
+@pytest.mark.req("WORK-34")
+@trio_test
+async def test_others_are_given_up_only_when_they_take_nothing_for_a_while(
+    autojump_clock: MockClock,
+) -> None:
+    patience = Patience()
+
+    async def leave_in_vain(times: int, pause_s: float = LEAVE_S) -> None:
+        for _ in range(times):
+            await trio.sleep(pause_s)
+            patience.was_in_vain()
+
+    often = round(VAIN_S / LEAVE_S)
+    await leave_in_vain(often - 10)
+    assert not patience.is_over()
+    patience.was_rewarded()
+    await leave_in_vain(often - 10)
+    assert not patience.is_over(), "one was taken in between"
+    await leave_in_vain(15)
+    assert patience.is_over()
+    for _ in range(3):
+        await trio.sleep(REST_S)
+        assert not patience.is_over()
+        await leave_in_vain(1)
+        assert patience.is_over()
+    await trio.sleep(10)
+    await leave_in_vain(10, pause_s=1.0)
+    assert not patience.is_over(), "few connections come"
+    await leave_in_vain(often + 5)
+    assert patience.is_over()
+    patience.was_rewarded()
+    assert not patience.is_over()
+
+
+@pytest.mark.req("WORK-34")
+@trio_test
+async def test_a_process_that_stands_still_does_not_make_the_others_slow(
+    accepted: Accepted, autojump_clock: MockClock
+) -> None:
+    (listener,) = await open_tcp_listeners("127.0.0.1", 0)
+    balance = FakeBalance()
+    balance.is_for_others = True
+    with listener:
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(500)]
+        async with trio.open_nursery() as nursery:
+            began = trio.current_time()
+            nursery.start_soon(accept_fairly, listener, accepted.add, balance, accepted.__len__)
+            await accepted.wait(500)
+            assert trio.current_time() - began < VAIN_S + 5 * LEAVE_S
+            nursery.cancel_scope.cancel()
+    for client in clients:
+        client.close()
