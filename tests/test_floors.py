@@ -49,6 +49,7 @@ FLOORS: Final = (
     ("reloading",),
     ("admin_ui_services",),
     ("cluster_services",),
+    ("program_system",),
     ("services",),
     ("standalone",),
     ("cli",),

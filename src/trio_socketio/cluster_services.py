@@ -8,18 +8,22 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from trio_socketio.cluster.service import Cluster
+    from trio_socketio.cluster.workers.role import Family
     from trio_socketio.control.system import SystemInfo
     from trio_socketio.reloading import Held
     from trio_socketio.socketio.server import Server
 
 
-def create_cluster(server: "Server", held: "Held", info: "SystemInfo") -> "Cluster | None":
+def create_cluster(
+    server: "Server", held: "Held", info: "SystemInfo", family: "Family"
+) -> "Cluster | None":
     """Create the node; None if there is no Redis.
 
     Args:
         server: the server.
         held: the options, and the files by which nodes know one another.
         info: the program.
+        family: what other nodes are told of the program.
     """
     configuration = held.configuration
     if configuration.redis.url is None:
@@ -37,6 +41,7 @@ def create_cluster(server: "Server", held: "Held", info: "SystemInfo") -> "Clust
         credentials=held.credentials,
         connections=configuration.connections,
         sid_prefix=configuration.engine.sid_prefix,
+        family=family,
     )
 
 

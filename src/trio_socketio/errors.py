@@ -35,6 +35,10 @@ class OptionError(ConfigurationError):
         return OptionError(f"{option}.{self.option}", self.reason, hides_value=self.hides_value)
 
 
+class ProgramFailed(TrioSocketIOError):
+    """The program cannot go on. The command line prints the message, and exits with 1."""
+
+
 class ProtocolError(TrioSocketIOError):
     """Abstract: catch it, never raise it."""
 

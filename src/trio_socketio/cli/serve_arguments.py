@@ -12,6 +12,7 @@ from trio_socketio.cli.arguments import (
     port,
     seconds,
     whole,
+    workers,
 )
 from trio_socketio.cluster.options import ADAPTERS, ClusterOptions
 from trio_socketio.codec.parsers import PARSERS
@@ -39,6 +40,7 @@ _PLACES: Final[dict[str, Place]] = {
     "adapter": ("cluster", "adapter"),
     "internal": ("cluster", "internal"),
     "cluster_secret_file": ("cluster", "secret_files"),
+    "workers": ("workers", "count"),
     "path": ("engine", "path"),
     "ping_interval": ("engine", "ping_interval_s"),
     "ping_timeout": ("engine", "ping_timeout_s"),
@@ -155,6 +157,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="its private key, if --certfile does not hold it",
+    )
+    where.add_argument(
+        "--workers",
+        type=workers,
+        metavar="N|auto",
+        help="serve with this many processes, or one for each CPU; needs --redis (default: 1)",
     )
     where.add_argument("--path", help=f"where Socket.IO answers (default: {default.path})")
     where.add_argument(

@@ -24,6 +24,7 @@ from trio_socketio.cluster.channel import EVERYBODY, NodeChannel
 from trio_socketio.cluster.connection import NodeConnection
 from trio_socketio.cluster.exchange import Exchange
 from trio_socketio.cluster.questions import OpenQuestion
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.codec.node_messages import (
     NODE_NAME,
     NODE_NAME_RULE,
@@ -108,7 +109,7 @@ class ClusterNodes:
     Adapters of the server have to reach the other nodes, as RedisPubSub does, since events for
     clients are not sent over this channel.
 
-    It has 20 attributes: what it says about itself, its parts, who follows it, and how far it has
+    It has 21 attributes: what it says about itself, its parts, who follows it, and how far it has
     come. Of its 25 methods, half are for others: the control API, forwarding and operators.
 
     Args:
@@ -119,6 +120,7 @@ class ClusterNodes:
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
         lease_s: how long a node may have clients after it has fallen silent without a goodbye.
+        family: what other nodes are told of the program.
 
     Raises:
         ConfigurationError: no node can have this name.
@@ -138,6 +140,7 @@ class ClusterNodes:
         version: str = "",
         max_answer_bytes: int = 1 << 20,
         lease_s: float = 10.0,
+        family: Family = ALONE,
     ) -> None:
         if not _NAME(name):
             raise ConfigurationError(f"the name of a node is {NODE_NAME_RULE}, not {name!r}")
@@ -149,6 +152,7 @@ class ClusterNodes:
         self._redis = redis
         self._server = server
         self._version = version[:64]
+        self._family = family
         self._channel = NodeChannel(redis, prefix, name)
         self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
@@ -389,6 +393,8 @@ class ClusterNodes:
             shares_presence=presence is not None and presence.store.is_shared,
             internal=internal,
             sid_prefix=sid_prefix,
+            parent=self._family.parent,
+            workers=self._family.workers,
         )
 
     def _on_gap(self) -> None:
@@ -428,6 +434,8 @@ def _show(node: NodeFacts, last_heard_s: float) -> NodeInfo:
         state=node.state,
         connections=node.connections,
         last_heard_s=last_heard_s,
+        parent=node.parent,
+        workers=node.workers,
     )
 
 

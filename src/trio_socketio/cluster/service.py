@@ -8,6 +8,7 @@ import trio
 from trio_socketio.adapters.redis_pubsub import RedisPubSub
 from trio_socketio.cluster.forwarding.forwarding import Forwarding
 from trio_socketio.cluster.nodes import ClusterNodes
+from trio_socketio.cluster.workers.role import ALONE, Family
 from trio_socketio.errors import ConfigurationError
 from trio_socketio.redis.redis import Redis
 from trio_socketio.runtime.groups import alone
@@ -35,6 +36,7 @@ class Cluster:
         connections: the bounds on connections.
         sid_prefix: the 4 characters that the sids of this node start with; None for random ones.
         lease_s: how long a node may have clients after it has fallen silent.
+        family: what other nodes are told of the program.
 
     Attributes:
         forwarding: passes on what belongs to other nodes; None if nothing is passed on.
@@ -59,6 +61,7 @@ class Cluster:
         connections: "ConnectionLimits | None" = None,
         sid_prefix: str | None = None,
         lease_s: float = 10.0,
+        family: Family = ALONE,
     ) -> None:
         if server._namespaces.has_own_adapters:
             raise ConfigurationError(
@@ -68,7 +71,10 @@ class Cluster:
         self._joined = trio.Event()
         self.redis = Redis(redis)
         self.adapters = RedisPubSub(
-            self.redis, key=options.key, request_timeout_s=options.request_timeout_s
+            self.redis,
+            key=options.key,
+            request_timeout_s=options.request_timeout_s,
+            has_clients=not family.workers,
         )
         server._namespaces.use_adapter(self.adapters)
         self.nodes = ClusterNodes(
@@ -79,6 +85,7 @@ class Cluster:
             version=version,
             max_answer_bytes=max_answer_bytes,
             lease_s=lease_s,
+            family=family,
         )
         self.forwarding: Forwarding | None = None
         if options.internal is not None and credentials is not None:

@@ -42,7 +42,7 @@ class UnknownMessage(RemoteProtocolError):
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the others about itself.
 
-    It has 13 attributes, because it is all that they know of it.
+    It has 15 attributes, because it is all that they know of it.
 
     Args:
         name: unique among the nodes that live.
@@ -59,6 +59,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         internal: where it takes requests of other nodes for its sessions, as HOST:PORT; empty if it
             takes none.
         sid_prefix: begins the sids of its sessions; empty if it takes no requests.
+        parent: the node whose worker it is; empty if it is none.
+        workers: how many workers it has; it has no clients then.
     """
 
     name: NodeName
@@ -74,6 +76,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shares_presence: bool = False
     internal: _Internal = ""
     sid_prefix: _SidPrefix = ""
+    parent: Annotated[str, Meta(max_length=128)] = ""
+    workers: Annotated[int, Meta(ge=0)] = 0
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="claim"):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from trio_socketio.cluster.workers.options import AUTO
 from trio_socketio.configuration.environment import PREFIX
 from trio_socketio.configuration.settings import Settings
 from trio_socketio.configuration.tables import TABLES, Configuration, Place
@@ -147,6 +148,7 @@ def find_contradictions(
     yield from _faults_of_admin_ui(configuration, settings)
     yield from _faults_of_store(configuration, settings)
     yield from _faults_of_forwarding(configuration, settings)
+    yield from _faults_of_workers(configuration, settings)
     yield from _faults_of_rules(configuration, settings)
     yield from _faults_of_confirmation(configuration, settings)
     if configuration.engine.allow_eio3 and configuration.sockets.parser != "json":
@@ -174,6 +176,19 @@ def _faults_of_forwarding(configuration: Configuration, settings: Settings) -> I
         yield (
             f"{where} is for other nodes, which are found over Redis: set "
             f"{_named_like(where, _REDIS, '--redis')}, or leave it out"
+        )
+
+
+def _faults_of_workers(configuration: Configuration, settings: Settings) -> Iterator[str]:
+    """Yield an error if there are to be several workers without Redis (WORK-40)."""
+    number = configuration.workers.number
+    if number > 1 and configuration.redis.url is None:
+        where = settings["workers", "count"].where
+        auto = f" (auto is {number} here)" if configuration.workers.count == AUTO else ""
+        redis = _named_like(where, _REDIS, "--redis")
+        yield (
+            f"{where}{auto}: several workers need Redis, because without it neither broadcasts nor "
+            f"presence would reach the clients of the others: set {redis}"
         )
 
 

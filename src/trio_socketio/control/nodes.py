@@ -132,6 +132,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         state: starting, serving or draining.
         connections: how many sessions it has.
         last_heard_s: how long ago it was heard last; 0 for the node that answers.
+        parent: the node whose worker it is; empty if it is none.
+        workers: how many workers it has; it has no clients then.
     """
 
     name: str
@@ -143,6 +145,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["starting", "serving", "draining"]
     connections: int
     last_heard_s: float
+    parent: str = ""
+    workers: int = 0
 
 
 class NodeList(msgspec.Struct, frozen=True, kw_only=True):

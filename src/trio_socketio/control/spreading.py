@@ -128,7 +128,9 @@ class Spreading:
             results = {acting: await self._forward(method, given, acting)}
         else:
             results = {self._nodes.name: own}
-            unknown = await self._count_unknown(place, 1 + len(replies))
+            parents = {one.name for one in self._nodes.listed() if one.workers}
+            ours = len({self._nodes.name, *replies} - parents)  # those that have clients
+            unknown = await self._count_unknown(place, ours)
             if unknown and (answers.missing or failed):
                 unknown = None  # NODE-53: those that are counted may be ours
         return spread.merge(self._parts(given, results, replies, answers.missing, failed, unknown))
