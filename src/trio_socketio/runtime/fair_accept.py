@@ -2,9 +2,9 @@
 
 All of them are woken by each connection, and the kernel gives it to the first that asks. That is
 often the same one, as the one that has least to do is the fastest, and it would take all that wait.
-So each of them takes one connection per look, and one that has more than the others leaves it to
-them for a moment (WORK-32). For a moment only: a process that stands still takes none, and its
-clients must not wait for it.
+So each of them looks at the numbers of all before it takes a connection, and one that has more than
+the others leaves it to them for a moment (WORK-32). For a moment only: a process that stands still
+takes none, and its clients must not wait for it.
 """
 
 import select
@@ -19,7 +19,9 @@ from trio_socketio.runtime.listeners import Accepting
 
 LEAVE_S: Final = 0.002
 """How long a connection is left to others."""
-_SLICE_S: Final = 0.0005
+_ACCEPTS_PER_LOOK: Final = 8
+"""With one per look, a process that is busy for a whole turn between two looks takes too few."""
+_SLICE_S: Final = 0.001
 VAIN_S: Final = 0.5
 """How long others may take nothing of what is left to them."""
 REST_S: Final = 0.25
@@ -62,7 +64,12 @@ async def accept_fairly(
         if await accepting.wait():
             balance.publish(count())  # connections have ended since
             if await _is_ours(balance, count, pending, patience):
-                accepting.take()
+                for _ in range(_ACCEPTS_PER_LOOK):
+                    if not accepting.take():
+                        break
+                    balance.publish(count())
+                    if balance.is_ahead(count()):
+                        break
                 await accepting.rest()
 
 
