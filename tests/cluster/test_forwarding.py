@@ -96,6 +96,27 @@ async def test_what_the_node_of_a_session_ends_is_ended_for_its_client() -> None
         await until(lambda: nodes["b"].forwarding.counts.pipes == 0)
 
 
+@pytest.mark.req("FWD-13")
+@pytest.mark.parametrize("connection", ["Upgrade", "keep-alive, Upgrade"])
+@trio_test
+async def test_what_is_sent_with_an_upgrade_is_not_lost(connection: str) -> None:
+    """Browsers differ in the header, and nobody has to wait for the answer."""
+    async with forwarding_nodes("a", "b") as nodes:
+        target = target_of(await open_sid(nodes["a"]), "websocket")
+        lines = [f"GET {target} HTTP/1.1", "Host: x", f"Connection: {connection}"]
+        lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]
+        probe = b"\x81\x86\0\0\0\x002probe"
+        stream = await trio.open_tcp_stream("127.0.0.1", nodes["b"].port)
+        await stream.send_all("\r\n".join(lines).encode() + probe)
+        received = b""
+        with trio.fail_after(5):
+            while b"3probe" not in received:
+                received += bytes(await stream.receive_some())
+        assert received.startswith(b"HTTP/1.1 101 ")
+        await stream.aclose()
+
+
 @pytest.mark.req("FWD-14")
 @trio_test
 async def test_a_client_that_takes_nothing_holds_up_the_node_of_its_session() -> None:
