@@ -29,7 +29,7 @@ KINDS: Final = (
     *("polling", "upgrade", "websocket"),
     *("polling2", "upgrade2", "websocket2", "jsonp"),
 )
-EACH: Final = 24  # of a kind, in one process
+EACH: Final = 12  # of a kind, in one process
 BACK_S: Final = 60.0  # a client that has failed several times waits for up to 5 s
 
 Member = tuple[int, int]

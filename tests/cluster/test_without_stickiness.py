@@ -79,6 +79,7 @@ async def drive_our_own(nodes: Nodes) -> None:
                     nursery.start_soon(be_client, transports)
 
 
+@pytest.mark.req("FWD-01", "FWD-12", "FWD-13")
 @pytest.mark.time_limit(120)
 @trio_test
 async def test_official_clients_and_ours(tmp_path: Path, shared_redis: RedisServer) -> None:
@@ -127,6 +128,7 @@ def only_these_came_back(crowd: Crowd, hurt: tuple[set[int], set[int]]) -> None:
         assert member.lost == sum(member.reasons.values()) == (member.number in lost)
 
 
+@pytest.mark.req("FWD-01", "FWD-21", "FWD-25", "FWD-30")
 @pytest.mark.time_limit(120)
 @trio_test
 async def test_a_thousand_clients(tmp_path: Path, shared_redis: RedisServer) -> None:
