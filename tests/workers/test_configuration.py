@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import trio_test
 
 from trio_socketio.cli import main
 from trio_socketio.cluster.workers.options import WorkersOptions, usable_cpus
@@ -109,3 +111,22 @@ def test_the_lines_of_a_worker_tell_its_number() -> None:
     assert "worker" not in json.loads(format_for("json", None)(entry))
     plain = Entry(0.0, "INFO", "trio_socketio.x", "hello")
     assert json.loads(format_for("json", 1)(plain))["worker"] == 1
+
+
+@pytest.mark.req("WORK-23")
+@trio_test
+async def test_whoever_reloads_is_told_which_workers_have_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = Parent("a", 3, [], {}, StopOptions())
+    faults: list[str] = []
+
+    async def reload() -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return faults
+
+    monkeypatch.setattr(parent.workers, "reload", reload)
+    await parent.reload()
+    faults += ["worker 2: FILE: is not TOML", "worker 3: it has ended"]
+    with pytest.raises(ConfigurationError, match=r"worker 2: FILE: is not TOML; worker 3: it has"):
+        await parent.reload()
