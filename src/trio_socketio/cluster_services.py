@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from trio_socketio.cluster.service import Cluster
-    from trio_socketio.cluster.workers.role import Family
+    from trio_socketio.cluster.workers.role import Role
     from trio_socketio.control.system import SystemInfo
     from trio_socketio.reloading import Held
     from trio_socketio.socketio.server import Server
 
 
 def create_cluster(
-    server: "Server", held: "Held", info: "SystemInfo", family: "Family"
+    server: "Server", held: "Held", info: "SystemInfo", role: "Role"
 ) -> "Cluster | None":
     """Create the node; None if there is no Redis.
 
@@ -23,7 +23,7 @@ def create_cluster(
         server: the server.
         held: the options, and the files by which nodes know one another.
         info: the program.
-        family: what other nodes are told of the program.
+        role: what this process does.
     """
     configuration = held.configuration
     if configuration.redis.url is None:
@@ -38,10 +38,10 @@ def create_cluster(
         version=info.version,
         max_answer_bytes=configuration.control.max_line_bytes,
         lease_s=configuration.presence.lease_s,
-        credentials=held.credentials,
+        internal=role.find_internal(configuration.cluster, held.credentials),
         connections=configuration.connections,
         sid_prefix=configuration.engine.sid_prefix,
-        family=family,
+        family=role.family,
     )
 
 

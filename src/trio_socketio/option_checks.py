@@ -137,6 +137,11 @@ def split_host_port(name: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def join_host_port(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, which split_host_port reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_seconds(name: str, value: object) -> float:
     """Return a time that was given as an argument; zero is allowed.
 

@@ -97,7 +97,7 @@ class Services:
         self._inherited = inherited
         self._refused = RefusedCallers()
         control, admin = held.configuration.control, held.configuration.admin
-        self._cluster = create_cluster(server, held, system.info(), role.family)
+        self._cluster = create_cluster(server, held, system.info(), role)
         nodes = None if self._cluster is None else self._cluster.nodes
         auth, legacy = AuthMethods(None, nodes), LegacyMethods(None)
         if nodes is not None:

@@ -178,7 +178,7 @@ class Program:
     async def _serve(self) -> None:
         server = self.server
         wanted = server.options.max_connections
-        forwards = self.configuration.cluster.internal is not None
+        forwards = self.is_worker or self.configuration.cluster.internal is not None
         fitting = fit_descriptors(wanted, forwards=forwards)
         server.options = replace(server.options, max_connections=fitting.max_connections)
         configuration = put_into(self.configuration, server.options)

@@ -229,9 +229,12 @@ class Balancer:
                     return target, node
                 node.drop()
             try:
-                return target, await Wire.connect(target.port)
+                node = await Wire.connect(target.port)
             except OSError:
                 continue  # it was sent nothing, so another node may be asked
+            if not target.is_down:
+                return target, node
+            node.drop()  # it went down meanwhile
         return None
 
     async def _answer(self, client: Wire, request: bytes, answer: bytes) -> bool:

@@ -23,6 +23,7 @@ from tests.wire import (
 from trio_socketio import Runtime, Server, ServerOptions, Session, Socket, TcpEndpoint, open_runtime
 from trio_socketio.cluster.forwarding.credentials import Credentials
 from trio_socketio.cluster.forwarding.forwarding import Forwarding
+from trio_socketio.cluster.forwarding.internal import find_internal
 from trio_socketio.cluster.nodes import ClusterNodes
 from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.runtime.options import ConnectionLimits
@@ -94,17 +95,17 @@ class Nodes(dict[str, ForwardingNode]):
         redis = FakeRedis(self.bus)
         server = Server(options or ServerOptions(), adapter=partial(BusAdapter, redis=redis))
         nodes = ClusterNodes(redis, server, name)
+        asked = ClusterOptions(
+            internal=internal, internal_advertise=advertise, secret_files=_ANY_FILE
+        )
+        found = find_internal(asked, credentials or Credentials((SECRET,)))
+        assert found is not None
         forwarding = server._host.forwarding = Forwarding(
             server,
             nodes,
-            ClusterOptions(
-                internal=internal,
-                internal_advertise=advertise,
-                secret_files=_ANY_FILE,
-                place=place,
-            ),
-            credentials or Credentials((SECRET,)),
+            found,
             ConnectionLimits(max_connections=max_connections),
+            place,
             server.options.sid_prefix,
         )
         async with AsyncExitStack() as stack:

@@ -166,7 +166,9 @@ Behave = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 @asynccontextmanager
-async def false_node(node: ForwardingNode, behave: Behave) -> AsyncIterator[int]:
+async def false_node(
+    node: ForwardingNode, behave: Behave, *, host: str | None = None
+) -> AsyncIterator[int]:
     """Something that the others take for a node with the prefix "fake"; gives its port."""
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -175,8 +177,9 @@ async def false_node(node: ForwardingNode, behave: Behave) -> AsyncIterator[int]
         assert node.forwarding._peers is not None
         node.forwarding._peers.node_came(
             NodeFacts(
-                name="fake", boot="x", host="h", pid=1, version="", started_at_s=1.0,
-                state="serving", connections=0, internal=f"127.0.0.1:{port}", sid_prefix="fake",
+                name="fake", boot="x", host=host or node.nodes.host, pid=1, version="",
+                started_at_s=1.0, state="serving", connections=0,
+                internal=f"127.0.0.1:{port}", sid_prefix="fake",
             )
         )  # fmt: skip
         yield port
@@ -268,6 +271,24 @@ async def test_a_node_that_does_not_answer(how: str, reason: str, fast_clock: Mo
             status, body, took_s = await poll(nodes["a"])
             assert (status, body) == (400, UNKNOWN)
             assert took_s < 0.3
+
+
+@pytest.mark.req("FWD-52")
+@trio_test
+async def test_a_loopback_address_of_another_machine_leads_nowhere() -> None:
+    connections = []
+
+    async def behave(stream: trio.SocketStream) -> None:
+        connections.append(stream)
+
+    async with (
+        forwarding_nodes("a") as nodes,
+        false_node(nodes["a"], behave, host="another-machine"),
+    ):
+        status, body, _ = await poll(nodes["a"])
+        assert (status, body) == (400, UNKNOWN)
+        assert nodes["a"].refused == {"unknown": 1}
+        assert not connections
 
 
 @pytest.mark.req("FWD-21")

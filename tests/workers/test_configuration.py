@@ -9,6 +9,9 @@ import trio
 from trio.testing import trio_test
 
 from trio_socketio.cli import main
+from trio_socketio.cluster.forwarding.credentials import Credentials
+from trio_socketio.cluster.forwarding.internal import Internal, find_internal
+from trio_socketio.cluster.options import ClusterOptions
 from trio_socketio.cluster.workers.options import WorkersOptions, usable_cpus
 from trio_socketio.cluster.workers.parent import Parent
 from trio_socketio.configuration.environment import read_environment
@@ -42,18 +45,28 @@ def test_the_environment_may_give_a_number_or_a_word(text: str, value: object) -
     assert settings["workers", "count"].value == value
 
 
-@pytest.mark.req("WORK-40")
+@pytest.mark.req("WORK-40", "WORK-52")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ["--workers", "2", "--redis", "redis://127.0.0.1", "--config", "prefix.toml"],
+            "and --workers contradict each other, because each worker needs a prefix of its own",
+        ),
         (["--workers", "2"], "--workers: several workers need Redis, because without it neither"),
         (["--workers", "0"], "'0' is not a whole number above zero"),
         (["--workers", "257", "--redis", "redis://127.0.0.1"], "--workers: must be 1 to 256"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    (tmp_path / "prefix.toml").write_text('[engine]\nsid_prefix = "abcd"\n')
+    monkeypatch.chdir(tmp_path)
     try:
         code = main(["serve", *arguments])
     except SystemExit as error:
@@ -130,3 +143,17 @@ async def test_whoever_reloads_is_told_which_workers_have_not(
     faults += ["worker 2: FILE: is not TOML", "worker 3: it has ended"]
     with pytest.raises(ConfigurationError, match=r"worker 2: FILE: is not TOML; worker 3: it has"):
         await parent.reload()
+
+
+@pytest.mark.req("WORK-50", "WORK-51")
+def test_workers_listen_for_one_another() -> None:
+    shared = Credentials((b"s" * 32,))
+    asked = ClusterOptions(internal="[::1]:4100", secret_files=("any",))
+    found = [find_internal(asked, shared, worker) for worker in (1, 2, 3)]
+    assert [(one.host, one.port) for one in found if one] == [("::1", 4100 + n) for n in range(3)]
+    told = ClusterOptions(internal="0.0.0.0:0", internal_advertise="h:9", secret_files=("any",))
+    assert find_internal(told, shared, 2) == Internal("0.0.0.0", 0, shared, "h:10")
+    assert find_internal(ClusterOptions(), None, 2) is None
+    high = ClusterOptions(internal="127.0.0.1:65535", secret_files=("any",))
+    with pytest.raises(OptionError, match="leaves no port for worker 2"):
+        find_internal(high, shared, 2)

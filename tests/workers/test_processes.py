@@ -19,9 +19,11 @@ from tests.interop.server_process import free_port
 from tests.redis_server import RedisServer, running_redis
 from tests.socketio.serving import ask, until
 from tests.test_cli_services import get
-from tests.wire import SocketIOClient, open_client
+from tests.wire import SocketIOClient
+from tests.wire import open_client as open_wire
 from trio.testing import trio_test
 
+from trio_socketio import open_client
 from trio_socketio.control import open_control
 
 LIMIT_S = 100
@@ -115,7 +117,7 @@ async def logged(process: ServingProcess, part: str) -> None:
 async def join_all(stack: AsyncExitStack, port: int, count: int) -> list[SocketIOClient]:
     clients = []
     for _ in range(count):
-        client = await stack.enter_async_context(open_client(port))
+        client = await stack.enter_async_context(open_wire(port))
         await client.connect()
         clients.append(client)
     return clients
@@ -125,8 +127,24 @@ async def pids_of(clients: list[SocketIOClient]) -> list[int]:
     return [(await ask(client, "pid"))[0] for client in clients]
 
 
+async def poll_and_upgrade(port: int) -> None:
+    """Be clients that send each request over whatever connection they have."""
+
+    async def be_client(transports: tuple[str, ...]) -> None:
+        async with open_client(f"http://127.0.0.1:{port}", transports=transports) as client:
+            await until(lambda: client.transport == transports[-1])
+            pids = [await client.emit_with_ack("pid") for _ in range(5)]
+            assert len(set(pids)) == 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(be_client, ("polling",))
+            nursery.start_soon(be_client, ("polling", "websocket"))
+
+
 @pytest.mark.time_limit(LIMIT_S)
 @pytest.mark.req(
+    "WORK-50",
     "WORK-17", "WORK-18", "WORK-21", "WORK-22", "WORK-23", "WORK-24", "WORK-32", "WORK-41",
     "WORK-43", "WORK-44", "WORK-45",
 )  # fmt: skip
@@ -157,6 +175,14 @@ async def test_two_workers_are_one_server(tmp_path: Path, redis: RedisServer) ->
         assert abs(pids.count(first) - pids.count(second)) <= 6
         text = await trio.Path(tmp_path / "lifespans").read_text()
         assert set(map(int, text.split())) == {first, second}
+
+        # A session is reached by way of whichever worker takes a connection.
+        await poll_and_upgrade(port)
+        text = (await get(admin, "/metrics")).text
+        passed = re.findall(
+            r'forwarded_total\{.*direction="out".*result="answered".*\} (\d+)', text
+        )
+        assert sum(map(int, passed)) > 10
 
         # An event between servers reaches the other worker, and nobody waits for the parent.
         with trio.fail_after(4):

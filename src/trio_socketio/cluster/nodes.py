@@ -126,6 +126,7 @@ class ClusterNodes:
         ConfigurationError: no node can have this name.
 
     Attributes:
+        host: the name of the machine that this node runs on.
         name: of this node.
         reach: where it takes requests of other nodes, and the prefix of its sids, for NodeFacts.
     """
@@ -154,7 +155,7 @@ class ClusterNodes:
         self._version = version[:64]
         self._family = family
         self._channel = NodeChannel(redis, prefix, name)
-        self._host = socket.gethostname()[:255].encode("ascii", "replace").decode()
+        self.host = socket.gethostname()[:255].encode("ascii", "replace").decode()
         self._started_at_s = time.time()
         boots = (token_urlsafe(9) for _ in count())
         self._machine = NodesMachine(name, self._started_at_s, boots, keeps_s=lease_s)
@@ -382,7 +383,7 @@ class ClusterNodes:
         return NodeFacts(
             name=self.name,
             boot=self._machine.own.boot,
-            host=self._host,
+            host=self.host,
             pid=os.getpid(),
             version=self._version,
             started_at_s=self._started_at_s,

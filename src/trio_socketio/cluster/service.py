@@ -15,7 +15,7 @@ from trio_socketio.runtime.groups import alone
 from trio_socketio.runtime.options import ConnectionLimits
 
 if TYPE_CHECKING:
-    from trio_socketio.cluster.forwarding.credentials import Credentials
+    from trio_socketio.cluster.forwarding.internal import Internal
     from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.redis.options import RedisOptions
     from trio_socketio.runtime.runtime import Runtime
@@ -32,7 +32,7 @@ class Cluster:
         name: of the node.
         version: of trio-socketio.
         max_answer_bytes: the longest answer that this node gives to emit_with_ack.
-        credentials: by what nodes know one another; None if nothing is passed on.
+        internal: where this node listens for others; None if nothing is passed on.
         connections: the bounds on connections.
         sid_prefix: the 4 characters that the sids of this node start with; None for random ones.
         lease_s: how long a node may have clients after it has fallen silent.
@@ -57,7 +57,7 @@ class Cluster:
         name: str,
         version: str,
         max_answer_bytes: int,
-        credentials: "Credentials | None" = None,
+        internal: "Internal | None" = None,
         connections: "ConnectionLimits | None" = None,
         sid_prefix: str | None = None,
         lease_s: float = 10.0,
@@ -88,10 +88,10 @@ class Cluster:
             family=family,
         )
         self.forwarding: Forwarding | None = None
-        if options.internal is not None and credentials is not None:
+        if internal is not None:
             limits = connections or ConnectionLimits()
             self.forwarding = server._host.forwarding = Forwarding(
-                server, self.nodes, options, credentials, limits, sid_prefix
+                server, self.nodes, internal, limits, options.place, sid_prefix
             )
 
     async def start(self, runtime: "Runtime") -> None:

@@ -34,7 +34,7 @@ class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         node: the name of its node.
         parent: the name of the node that has started it.
         link: the descriptor of the socket on which the parent is reached.
-        shares: the descriptor of the array in which each worker writes its number of connections.
+        shares: the descriptor of what the workers have in common; see cluster.workers.shares.
         listeners: the descriptors of the public listening sockets.
         inherited: the purposes for which systemd has opened sockets of the parent.
     """

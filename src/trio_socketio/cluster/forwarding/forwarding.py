@@ -17,7 +17,7 @@ from trio_socketio.engine.ids import SID_PREFIX_CHARACTERS, is_foreign_sid
 from trio_socketio.engine.server import new_node_name
 from trio_socketio.http.error_answers import ErrorHeaders, no_headers
 from trio_socketio.net.traffic import Traffic
-from trio_socketio.option_checks import split_host_port
+from trio_socketio.option_checks import join_host_port
 from trio_socketio.runtime.connections import Connections
 from trio_socketio.runtime.endpoints import RenewableEndpoint, TcpEndpoint
 from trio_socketio.runtime.groups import alone
@@ -25,9 +25,9 @@ from trio_socketio.runtime.sampling import REFUSALS, SampledLog
 
 if TYPE_CHECKING:
     from trio_socketio.cluster.forwarding.credentials import Credentials
+    from trio_socketio.cluster.forwarding.internal import Internal
     from trio_socketio.cluster.forwarding.peer import Peer
     from trio_socketio.cluster.nodes import ClusterNodes
-    from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.engine.forwarding import Gate
     from trio_socketio.http.request import Request
     from trio_socketio.net.connection import Connection
@@ -45,14 +45,14 @@ _FLUSH_S: Final = 1.0
 class Forwarding:
     """Passes requests on to the nodes of their sessions, and answers those of other nodes.
 
-    It has 15 attributes: its options and parts, and what the server gives it to answer with.
+    It has 16 attributes: its options and parts, and what the server gives it to answer with.
 
     Args:
         server: of this node.
         nodes: the cluster.
-        options: of the cluster.
-        credentials: what was read from the files that the options name.
+        internal: where this node listens for others.
         limits: on the connections of clients; the number of those between nodes has the same bound.
+        place: which node opens new sessions; see ClusterOptions.
         sid_prefix: the 4 characters that the sids of this node start with; None means random ones.
 
     Attributes:
@@ -66,22 +66,22 @@ class Forwarding:
         self,
         server: "Server",
         nodes: "ClusterNodes",
-        options: "ClusterOptions",
-        credentials: "Credentials",
+        internal: "Internal",
         limits: "ConnectionLimits",
+        place: str = "local",
         sid_prefix: str | None = None,
     ) -> None:
-        assert options.internal is not None
         self.counts = ForwardingCounts()
         self.max_body_bytes = 0
         self.error_headers: ErrorHeaders = no_headers
         self.prefix = sid_prefix or new_node_name()
         self._server = server
         self._nodes = nodes
-        self._options = options
-        self._credentials = credentials
-        host, port = split_host_port("internal", options.internal)
-        self._endpoint = RenewableEndpoint(TcpEndpoint(host, port, credentials.server))
+        self._internal = internal
+        self._place = place
+        self._credentials = credentials = internal.credentials
+        endpoint = TcpEndpoint(internal.host, internal.port, credentials.server)
+        self._endpoint = RenewableEndpoint(endpoint)
         self._receive_request: Callable[[Request], None] | None = None
         self._incoming: Connections | None = None
         self._peers: Peers | None = None
@@ -118,7 +118,9 @@ class Forwarding:
             poller, deadlines, self._limits, self._answer, _FULL, counts.http, counts.websocket
         )
         links = Connections(poller, deadlines, self._limits, _leave)
-        self._ground = Ground(self._nodes.name, links, self.counts, lines, self._credentials)
+        self._ground = Ground(
+            self._nodes.name, self._nodes.host, links, self.counts, lines, self._credentials
+        )
         self._peers = Peers(self._ground, self.prefix)
         async with (
             runtime.holding(links, flush_s=_FLUSH_S),
@@ -139,10 +141,9 @@ class Forwarding:
             resolving.cancel_scope.cancel()
 
     def _advertise(self, addresses: list[tuple[str, int]]) -> str:
-        if self._options.internal_advertise is not None:
-            return self._options.internal_advertise
-        host, port = addresses[0][:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._internal.advertise is not None:
+            return self._internal.advertise
+        return join_host_port(*addresses[0][:2])
 
     def apply(self, credentials: "Credentials") -> None:
         """Use these secrets and certificates for connections that are opened from now on."""
@@ -262,7 +263,7 @@ class Forwarding:
 
     def _choose_peer(self, request: "Request") -> "Peer | None":
         """Return the node that is to open a session; None if this one is."""
-        if self._options.place != "least" or request.is_forwarded or request.method != "GET":
+        if self._place != "least" or request.is_forwarded or request.method != "GET":
             return None
         chosen, least = None, self._server.statistics().sessions
         for peer in self._peers or ():

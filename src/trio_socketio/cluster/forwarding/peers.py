@@ -59,6 +59,8 @@ class Peers:
         if not (node.internal and node.sid_prefix):
             return
         address = read_address(node.internal)
+        if node.host != self._ground.host and _is_loopback(address):
+            return  # FWD-52: it means other workers on its own machine
         if address is None:
             self._unresolved[node.name] = node
             self._has_names.set()
@@ -151,6 +153,10 @@ def read_address(internal: str) -> Address | None:
     except ValueError:
         return None
     return (socket.AF_INET6, (host, port, 0, 0)) if version == 6 else (socket.AF_INET, (host, port))
+
+
+def _is_loopback(address: Address | None) -> bool:
+    return address is not None and ip_address(address[1][0]).is_loopback
 
 
 def _split(internal: str) -> tuple[str, int]:

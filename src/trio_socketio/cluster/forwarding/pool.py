@@ -32,6 +32,7 @@ class Ground:
 
     Args:
         name: of this node.
+        host: the name of the machine that it runs on.
         links: the connections to other nodes.
         counts: the numbers to which they add.
         lines: says which failures are logged.
@@ -44,12 +45,14 @@ class Ground:
     def __init__(
         self,
         name: str,
+        host: str,
         links: "Connections",
         counts: "ForwardingCounts",
         lines: "SampledLog",
         credentials: "Credentials",
     ) -> None:
         self.name = name
+        self.host = host
         self.links = links
         self.counts = counts
         self.lines = lines

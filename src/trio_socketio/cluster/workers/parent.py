@@ -19,6 +19,8 @@ from trio_socketio.errors import ConfigurationError
 from trio_socketio.runtime.groups import alone
 
 if TYPE_CHECKING:
+    from trio_socketio.cluster.forwarding.credentials import Credentials
+    from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.cluster.workers.role import (
         EncodedMetrics,
         HealthChecks,
@@ -101,6 +103,9 @@ class Parent:
 
     def _descriptors(self) -> Sequence[int]:
         return (self._shares.fileno, *(sock.fileno() for sock in self._sockets))
+
+    def find_internal(self, options: "ClusterOptions", credentials: "Credentials | None") -> None:
+        """It has no sessions, and gets no requests of clients."""
 
     @asynccontextmanager
     async def opened(

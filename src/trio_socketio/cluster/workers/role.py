@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from trio_socketio.cluster.forwarding.internal import Internal, find_internal
+
 if TYPE_CHECKING:
     import trio
 
+    from trio_socketio.cluster.forwarding.credentials import Credentials
+    from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.control.workers import Workers
     from trio_socketio.runtime.endpoints import Endpoint
     from trio_socketio.runtime.runtime import Runtime
@@ -101,6 +105,18 @@ class Role(Protocol):
     def workers(self) -> "Workers | None":
         """Its workers; None if it has none."""
 
+    def find_internal(
+        self, options: "ClusterOptions", credentials: "Credentials | None"
+    ) -> Internal | None:
+        """Return where it listens for other nodes; None if nothing is passed on.
+
+        Args:
+            options: of the cluster.
+            credentials: what was read from the files that they name.
+        Raises:
+            OptionError: there is no port for it.
+        """
+
     def opened(
         self, program: Program, endpoints: Sequence["Endpoint"]
     ) -> AbstractAsyncContextManager[None]:
@@ -145,6 +161,11 @@ class Alone:
     listeners: Sequence[int] = ()
     inherited: Sequence[str] = ()
     workers: "Workers | None" = None
+
+    def find_internal(
+        self, options: "ClusterOptions", credentials: "Credentials | None"
+    ) -> Internal | None:
+        return find_internal(options, credentials)
 
     @asynccontextmanager
     async def opened(

@@ -1,7 +1,8 @@
-"""How many connections each worker has, in an array that all of them can read."""
+"""What the workers of a program share: how many connections each one has, and a secret."""
 
 import mmap
 import os
+import secrets
 import tempfile
 from typing import Final
 
@@ -10,10 +11,11 @@ from trio_socketio.errors import ConfigurationError
 AWAY: Final = -1
 """Stands for a worker that is not to be waited for: it is dead, starts or drains."""
 _CELL_BYTES: Final = 8
+_SECRET_BYTES: Final = 32
 
 
 class Shares:
-    """An array of one 64-bit number for each worker.
+    """An array of one 64-bit number for each worker, and a secret behind it.
 
     Each worker writes its own cell alone, and the parent that of a worker which has died. A number
     is written by one store of the processor, so none is ever read by halves.
@@ -21,19 +23,25 @@ class Shares:
     Args:
         fileno: the descriptor of the file that all of them have mapped; it is closed in the end.
         count: how many workers there are.
+
+    Attributes:
+        secret: by which the workers know one another; another one at each start of the program.
     """
 
     def __init__(self, fileno: int, count: int) -> None:
         self.fileno = fileno
-        self._map = mmap.mmap(fileno, count * _CELL_BYTES)
+        size = count * _CELL_BYTES
+        self._map = mmap.mmap(fileno, size + _SECRET_BYTES)
         self._view = memoryview(self._map)
-        self._cells = self._view.cast("q")
+        self._cells = self._view[:size].cast("q")
+        self.secret = bytes(self._view[size:])
 
     @classmethod
     def create(cls, count: int) -> "Shares":
         """Make the array, with all workers away."""
         with tempfile.TemporaryFile() as file:  # it has no name, and is gone with its descriptors
-            file.truncate(count * _CELL_BYTES)
+            file.write(bytes(count * _CELL_BYTES) + secrets.token_bytes(_SECRET_BYTES))
+            file.flush()
             made = cls(os.dup(file.fileno()), count)
         for index in range(1, count + 1):
             made.reset(index)

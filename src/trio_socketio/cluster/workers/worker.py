@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from msgspec import Raw
 
+from trio_socketio.cluster.forwarding.internal import Internal, among_workers, find_internal
 from trio_socketio.cluster.workers.link import Link, LinkLost
 from trio_socketio.cluster.workers.process import GROUP_SIGNALS
 from trio_socketio.cluster.workers.role import Family
@@ -34,6 +35,8 @@ from trio_socketio.runtime.groups import alone
 from trio_socketio.socketio.measures import summarize
 
 if TYPE_CHECKING:
+    from trio_socketio.cluster.forwarding.credentials import Credentials
+    from trio_socketio.cluster.options import ClusterOptions
     from trio_socketio.cluster.workers.role import (
         EncodedMetrics,
         HealthChecks,
@@ -56,6 +59,8 @@ _SAY_S: Final = 1.0
 
 class WorkerRole:
     """The role of a process that serves clients for its parent.
+
+    It has 13 attributes: what its parent has told it, what it shares with others, and what it runs.
 
     Args:
         told: the place of this worker, as its parent has put it into the environment.
@@ -82,12 +87,20 @@ class WorkerRole:
         self.family = Family(parent=place.parent)
         self.listeners: Sequence[int] = place.listeners
         self.inherited: Sequence[str] = place.inherited
-        self._share = Share(Shares.attach(place.shares, place.count), place.index)
+        shares = Shares.attach(place.shares, place.count)
+        self._share = Share(shares, place.index)
+        self._secret = shares.secret
         self._link = Link(self._sock, MAX_ORDER_BYTES)
         self._metrics: EncodedMetrics | None = None
         self._server: Server | None = None
         self._serves = trio.Event()
         self._calls = 0
+
+    def find_internal(
+        self, options: "ClusterOptions", credentials: "Credentials | None"
+    ) -> Internal:
+        configured = find_internal(options, credentials, self.index)
+        return configured or among_workers(self._secret)
 
     @asynccontextmanager
     async def opened(
