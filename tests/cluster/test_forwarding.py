@@ -426,13 +426,37 @@ async def test_a_node_that_drains_lets_go_of_what_leads_through_it() -> None:
 
 @pytest.mark.req("FWD-25")
 @trio_test
-async def test_a_node_that_drains_takes_no_more() -> None:
+async def test_a_node_that_drains_takes_no_more_upgrades() -> None:
     async with forwarding_nodes("a", "b") as nodes:
         sid = await open_sid(nodes["a"])
         assert nodes["b"].forwarding.drain() == []
-        answer = await ask(nodes["b"], sid)
-        assert (answer.status, answer.json()) == (400, UNKNOWN)
+        with pytest.raises(Rejected):
+            await WebSocketClient.open(nodes["b"].port, target_of(sid, "websocket"))
         assert nodes["b"].refused == {"draining": 1}
+
+
+@pytest.mark.req("FWD-26")
+@trio_test
+async def test_a_node_that_drains_costs_no_session_that_polls_over_it() -> None:
+    async with forwarding_nodes("a", "b") as nodes:
+        sid = await open_sid(nodes["a"])
+        waiting, later = HttpClient(nodes["b"].port), HttpClient(nodes["b"].port)
+        await later.request("POST", target_of(sid), body=b"40")
+        first = await waiting.request("GET", target_of(sid))
+        assert first.body.startswith(b"40")
+        await waiting.send("GET", target_of(sid))
+        await until(lambda: nodes["a"].forwarding.counts.taken["poll"] == 2)
+        (release,) = nodes["b"].forwarding.drain()
+        release()
+        answers = [await waiting.receive()]
+        # What comes on a connection that the client has kept is passed on, too.
+        answers.append(await later.request("GET", target_of(sid)))
+        assert [(one.status, one.body) for one in answers] == [(200, b"6")] * 2
+        assert [one.headers["connection"] for one in answers] == ["close"] * 2
+        for http in (waiting, later):
+            assert http.stream is None  # it has closed the connection, as it was told
+        assert nodes["a"].sessions
+        assert nodes["b"].refused == {}
 
 
 @pytest.mark.req("FWD-24")

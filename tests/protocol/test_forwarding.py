@@ -185,6 +185,21 @@ def test_nothing_but_a_welcome_opens(line: bytes) -> None:
     assert not one.is_open
 
 
+@pytest.mark.req("FWD-08", "FWD-26")
+def test_an_answer_can_be_asked_for_while_it_is_waited_for() -> None:
+    one, other = opened()
+    assert arrived(other, request(one))
+    assert [event.releases for event in other.receive(one.encode_release())] == [True]
+    other.rest()
+    assert [event.releases for event in other.receive(one.encode_release())] == [False]
+    assert arrived(other, request(one))
+    release = one.encode_release()
+    assert refuse(other, release.replace(b"release ", b"release 0")).reason == "malformed"
+    one, other = opened()
+    assert arrived(other, request(one))
+    assert refuse(other, b"release " + b"0" * 64 + b"\n").reason == "proof"
+
+
 @pytest.mark.req("FWD-03")
 def test_who_answers_has_to_prove_itself_too() -> None:
     for line in (

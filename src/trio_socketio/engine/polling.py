@@ -102,6 +102,7 @@ class PollingTransport:
             return
         self._get = request
         request.on_abort = self._abort_get
+        request.on_release = self.release  # FWD-26
         upgrade = session._upgrade
         if not session.is_open:
             if self._finish_closing():

@@ -232,12 +232,12 @@ class HttpReceiver:
         connection.write(data)
         self._end_answer(kept=kept)
 
-    def pass_on(self, request: Request, data: bytes, *, is_last: bool) -> None:
+    def pass_on(self, request: Request, data: bytes, *, is_last: bool, closes: bool) -> None:
         connection = self.connection
         if request is self._request and not connection.closed:  # else the peer has gone
             connection.write(data)
             if is_last:
-                self._end_answer(kept=self._framing.is_kept(request))
+                self._end_answer(kept=not closes and self._framing.is_kept(request))
 
     def _end_answer(self, *, kept: bool) -> None:
         connection = self.connection

@@ -27,7 +27,7 @@ class Exchange(Protocol):
     def respond(self, request: "Request", status: int, headers: Headers, body: bytes) -> None:
         """Answer a request, or do nothing if it is not the current one any more."""
 
-    def pass_on(self, request: "Request", data: bytes, *, is_last: bool) -> None:
+    def pass_on(self, request: "Request", data: bytes, *, is_last: bool, closes: bool) -> None:
         """Send a piece of an answer, as Request.pass_on does."""
 
     def switch_protocols(self, headers: Headers) -> "tuple[Connection, bytes]":
@@ -40,7 +40,7 @@ class Exchange(Protocol):
 class Request:
     """One request whose head has arrived.
 
-    It has 13 attributes: what was sent, where it came from, and what has become of it.
+    It has 14 attributes: what was sent, where it came from, and what has become of it.
 
     Args:
         http: reads the body, and sends the answer.
@@ -53,6 +53,7 @@ class Request:
         is_forwarded: whether another node has forwarded it.
         path, query_text: the parts of the target, as they were sent.
         answered: whether it was answered, or cannot be any more.
+        on_release: called when the peer asks for an answer now to a request that waits.
         on_abort: called once if the peer goes away, or sends nonsense, before the answer.
         attached: set and read only by the code that took the request, to keep something with it.
     """
@@ -67,6 +68,7 @@ class Request:
         "is_forwarded",
         "method",
         "on_abort",
+        "on_release",
         "path",
         "query_text",
         "secure",
@@ -83,6 +85,7 @@ class Request:
         self.is_forwarded = False  # nothing that a client sends changes that: FWD-32
         self.answered = False
         self.on_abort: Callable[[], None] | None = None
+        self.on_release: Callable[[], None] | None = None
         self.attached: Any
         if not target.startswith("/"):  # the absolute form, which clients of a proxy send
             target = "/" + _AUTHORITY.sub("", target)
@@ -131,16 +134,22 @@ class Request:
             self.answered = True
             self._http.respond(self, status, headers, body)
 
-    def pass_on(self, data: bytes, *, is_last: bool) -> None:
+    def release(self) -> None:
+        """Ask whoever has the request for an answer now."""
+        if not self.answered and self.on_release is not None:
+            self.on_release()
+
+    def pass_on(self, data: bytes, *, is_last: bool, closes: bool = False) -> None:
         """Send a piece of an answer that somebody else has framed, with its status line and head.
 
         Args:
             data: the next bytes.
             is_last: whether they end the answer. Until then on_abort may be called.
+            closes: whether the answer says that no other one follows on the connection.
         """
         if not self.answered:
             self.answered = is_last
-            self._http.pass_on(self, data, is_last=is_last)
+            self._http.pass_on(self, data, is_last=is_last, closes=closes)
 
     def take_over(self) -> "tuple[Connection, bytes]":
         """Return the connection, and the bytes that were read after the request.

@@ -8,10 +8,12 @@
              <-------------------------------  welcome, or refused
     request, head, body -------------------->
              <-------------------------------  an answer of HTTP, not looked at here
+    release  ------------------------------->
     pulse    ------------------------------->
              <-------------------------------  pulse
 
-Requests and pulses follow one another, each when the one before was answered. Each side draws a
+Requests and pulses follow one another, each when the one before was answered. A release asks for
+the answer to a poll that waits for packets, because the node that dials stops. Each side draws a
 nonce for the opening. It proves with both of them that it has a secret of the cluster, and both
 derive from them the key of this connection alone. So nothing that was said on another connection
 is of any use on this one, and no two clocks have to agree.
@@ -49,7 +51,7 @@ _REFUSED: Final = re.compile(r"refused ([a-z]{1,20})(?: [ -~]*)?").fullmatch
 _REQUEST: Final = re.compile(
     rf"request {_MAC} ([1-9][0-9]{{0,8}}) ([0-9]{{1,9}}) ([cs]) ([-.:%_0-9A-Za-z]{{1,64}})"
 ).fullmatch
-_PULSE: Final = re.compile(rf"pulse {_MAC}").fullmatch
+_SIGNED: Final = re.compile(rf"(pulse|release) {_MAC}").fullmatch
 _ADDRESS: Final = re.compile(r"[-.:%_0-9A-Za-z]{1,64}").fullmatch
 
 _REASONS: Final = frozenset(("full", "malformed", "node", "proof", "version"))
@@ -193,6 +195,10 @@ class Dialer:
         """Encode the question whether the other node is at work."""
         return b"pulse %b\n" % self._prove(b"pulse", b"")
 
+    def encode_release(self) -> bytes:
+        """Encode the wish that a poll is answered now, with or without packets (FWD-26)."""
+        return b"release %b\n" % self._prove(b"release", b"")
+
     def _prove(self, line: bytes, head: bytes) -> bytes:
         if self._proof is None:  # FWD-02
             raise LocalProtocolError("nothing is passed on before the other node has proven itself")
@@ -209,27 +215,30 @@ class State(Name):
                              +--+ pulse                                                      |
                              +------------------------answered-------------------------------+
 
-    What is refused leads to ENDED, from every state.
+    A release changes nothing, and may come too late. What is refused leads to ENDED, from every
+    state.
     """
 
     OPENING = auto()
     RESTING = auto()
     HEAD = auto()
     BODY = auto()
-    BUSY = auto()  # the request has arrived, and is not answered; nothing may come
+    BUSY = auto()  # the request has arrived, and is not answered; only a release may come
     ENDED = auto()
 
 
 class Event(NamedTuple):
-    """What has happened: bytes to send, or a request that has arrived, or neither.
+    """What has happened: bytes to send, or a request that has arrived, or a release, or nothing.
 
     Args:
         answer: to be sent; empty if there is nothing to send.
         arrived: the request; None if none has arrived.
+        releases: whether the request that has arrived before is to be answered now.
     """
 
     answer: bytes = b""
     arrived: Arrived | None = None
+    releases: bool = False
 
 
 class _Coming(msgspec.Struct):
@@ -320,8 +329,6 @@ class Answerer:
         self._buffer = buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
         while buffer:
-            if self.state is State.BUSY:  # FWD-08
-                raise Refused("malformed", "something came before the answer")
             if self._coming is not None:
                 taken = self._take_request(self._coming, buffer, events)
             else:
@@ -341,8 +348,15 @@ class Answerer:
         if self.state is State.OPENING:
             events.append(Event(self._receive_hello(line)))
             self.state = State.RESTING
-        elif line.startswith("pulse"):
-            self._receive_pulse(line)
+            return end + 1
+        signed = _SIGNED(line)
+        if signed is not None:
+            self._check(signed[2], signed[1], b"")
+        if signed is not None and signed[1] == "release":
+            events.append(Event(releases=self.state is State.BUSY))
+        elif self.state is State.BUSY:  # FWD-08
+            raise Refused("malformed", "something came before the answer")
+        elif signed is not None:
             events.append(Event(PULSE))
         else:
             self._coming = self._read_request(line)
@@ -373,12 +387,6 @@ class Answerer:
         self._proof = _Proof(secret, nonces)
         mac = _sign(secret, f"welcome {VERSION} {nonces}")
         return f"welcome {VERSION} {self._nonce} {mac}\n".encode("ascii")
-
-    def _receive_pulse(self, line: str) -> None:
-        match = _PULSE(line)
-        if match is None:
-            raise Refused("malformed", "a line is not a pulse")
-        self._check(match[1], "pulse", b"")
 
     def _read_request(self, line: str) -> _Coming:
         match = _REQUEST(line)

@@ -232,7 +232,7 @@ class Forwarding:
         if is_upgrade and request.headers.get("content-length", "0") != "0":
             return False  # no node takes such a handshake
         counts = self.counts
-        if self._ground.is_draining:
+        if is_upgrade and self._ground.is_draining:
             counts.refused["draining"] += 1
             return False
         if counts.requests + counts.pipes >= self._limits.max_connections:
@@ -264,6 +264,8 @@ class Forwarding:
     def _choose_peer(self, request: "Request") -> "Peer | None":
         """Return the node that is to open a session; None if this one is."""
         if self._place != "least" or request.is_forwarded or request.method != "GET":
+            return None
+        if self._ground is None or self._ground.is_draining:
             return None
         chosen, least = None, self._server.statistics().sessions
         for peer in self._peers or ():

@@ -33,6 +33,10 @@ class Gate(Protocol):
 class Peer(Protocol):
     """The node that is to answer."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether this node stops, so that its clients had better go to other nodes."""
+
     def take_link(self, passage: "Passage", /) -> "Link | None":
         """Give a link, which may not be open yet; None if there can be none: fail was called."""
 
@@ -69,6 +73,7 @@ class Passage:
     __slots__ = (
         "_answer",
         "_body",
+        "_closes",
         "_gate",
         "_has_begun",
         "_is_upgrade",
@@ -87,6 +92,7 @@ class Passage:
         self._answer = ForwardedAnswer()
         self._body = b""
         self._has_begun = False  # a part of the answer was passed on
+        self._closes = False  # whether the client is told to use another connection
         self._is_upgrade = is_upgrade
         self.kind = kind
         self.request = request
@@ -124,10 +130,19 @@ class Passage:
         link.connection.write(
             link.dialer.encode_request(head, body, request.address, secure=request.secure)
         )
+        if self._peer.is_draining:
+            self.release()
+
+    def release(self) -> None:
+        """Ask for the answer now, if the request is a poll, which may wait for long (FWD-26)."""
+        link = self._link
+        if self.kind == "poll" and link is not None and link.dialer.is_open:
+            link.connection.write(link.dialer.encode_release())
 
     def receive_answer(self, data: bytes) -> None:
         link, answer = self._link, self._answer
         assert link is not None
+        began = bool(answer.status)
         try:
             data = answer.receive(data)
             if answer.switches and not self._is_upgrade:
@@ -135,6 +150,10 @@ class Passage:
         except RemoteProtocolError:
             link.fail("malformed")
             return
+        if not (began or answer.switches) and answer.status and self._peer.is_draining:
+            self._closes = True  # FWD-26
+            if not answer.closes:
+                data = data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         if answer.switches:
             self._switch(link, data)
         elif answer.is_over:
@@ -143,7 +162,7 @@ class Passage:
                 link.end()
             else:
                 link.rest()
-            self.request.pass_on(data, is_last=True)
+            self.request.pass_on(data, is_last=True, closes=self._closes)
         elif data:
             self._has_begun = True
             self.request.pass_on(data, is_last=False)

@@ -77,6 +77,10 @@ class Peer:
         self._told = node
         self._pulse: _Pulse | None = None
 
+    @property
+    def is_draining(self) -> bool:
+        return self._ground.is_draining
+
     # -- passing on
 
     def forward(
@@ -164,11 +168,20 @@ class Peer:
 
     # -- the end
 
+    def _let_go(self, passage: Passage) -> None:
+        if passage.kind == "upgrade":
+            self._fail((passage,), "draining")
+        elif passage in self._passages:
+            passage.release()
+
     def drain(self) -> "list[Callable[[], None]]":
-        """Keep nothing that is idle; return what ends each request and pipe that is under way."""
+        """Keep nothing that is idle; return what ends each poll, upgrade and pipe under way.
+
+        Polls have an answer soon, when they are asked for, and all others have one without that.
+        """
         self.pool.end_idle()
         return [
-            *(partial(self._fail, (passage,), "draining") for passage in self._passages),
+            *(partial(self._let_go, passage) for passage in self._passages),
             *(partial(self.close_pipe, client) for client in self.pipes),
         ]
 
