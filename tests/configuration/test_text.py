@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.guides.test_control import SHOWN
+from tests.guides.guide import shown_tables
 
 from trio_socketio.configuration.loading import Sources, load
 from trio_socketio.configuration.settings import Faults
@@ -168,7 +168,7 @@ def test_groups_within_groups_are_explained() -> None:
 
 
 def test_the_examples_of_the_guides_can_be_read(tmp_path: Path) -> None:
-    configuration = read(tmp_path, "".join(SHOWN))
+    configuration = read(tmp_path, "".join(shown_tables()))
     assert configuration.listen.host == ("all",)
     assert configuration.control.backends.forward[0].events == ("order",)
     assert configuration.engine.cookie == Cookie(name="seat")

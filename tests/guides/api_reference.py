@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 from enum import EnumType
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -101,13 +101,20 @@ def _describe_class(name: str, kind: type) -> str:
         text += f"`{told}`\n\n"
     doc = inspect.getdoc(kind) or ""
     if not told and not _fields(kind) and not issubclass(kind, BaseException):
-        doc = _ARGS.sub("", doc)  # programs do not make it
+        doc = _ARGS.sub(partial(_members_among, kind), doc)  # programs do not make it
     text += f"{as_markdown(kind, doc=doc)}\n"
     if kind is not trio_socketio.Broadcast and issubclass(kind, trio_socketio.Broadcast):
         text += "\nIt is a `Broadcast` to all its sockets, and has what that has.\n"
     members = [_describe_member(kind, member) for member in _members(kind)]
     shown = [member for member in members if member]
     return text + ("\n" + "\n".join(shown) + "\n" if shown else "")
+
+
+def _members_among(kind: type, arguments: re.Match[str]) -> str:
+    """Leave those arguments of a constructor that are members as well."""
+    entries = re.split(r"^    (?=\S)", arguments[0], flags=re.MULTILINE)[1:]
+    left = [entry for entry in entries if entry.partition(":")[0] in dir(kind)]
+    return "".join(["Args:\n", *(f"    {entry}" for entry in left)]) if left else ""
 
 
 def _constructor(name: str, kind: type) -> str:
@@ -125,7 +132,7 @@ def _constructor(name: str, kind: type) -> str:
 
 def _members(kind: type) -> Iterable[str]:
     """The public members that are not fields of the class, which its docstring has."""
-    left_out = set(_fields(kind))
+    left_out = {*_fields(kind), *dir(tuple), *dir(Exception)}
     broadcast = trio_socketio.Broadcast
     for name in dir(broadcast):
         is_same = inspect.getattr_static(kind, name, None) is inspect.getattr_static(
@@ -137,7 +144,12 @@ def _members(kind: type) -> Iterable[str]:
 
 
 def _fields(kind: type) -> list[str]:
-    return [*getattr(kind, "__struct_fields__", ()), *getattr(kind, "__dataclass_fields__", ())]
+    named = getattr(kind, "_fields", ()) if issubclass(kind, tuple) else ()
+    return [
+        *named,
+        *getattr(kind, "__struct_fields__", ()),
+        *getattr(kind, "__dataclass_fields__", ()),
+    ]
 
 
 def _describe_member(kind: type, name: str) -> str:

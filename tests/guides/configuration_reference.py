@@ -23,7 +23,7 @@ def configuration_text() -> str:
             for row in _rows(kind, name, field, (table, name), meanings.get(name, ""))
         ]
         head = "| option | takes | default | meaning |\n|---|---|---|---|"
-        parts.append(f"## `[{table}]`\n\n{summary}\n\n" + "\n".join([head, *rows]) + "\n")
+        parts.append(f"### `[{table}]`\n\n{summary}\n\n" + "\n".join([head, *rows]) + "\n")
     return "\n".join(parts)
 
 

@@ -43,6 +43,12 @@ class Guide:
         return [line for line in lines if line and line.startswith(beginning)]
 
 
+def shown_tables() -> list[str]:
+    """The tables of the configuration that the references show; they go together in one file."""
+    names = ("control.md", "identity.md", "chat.md", "configuration.md")
+    return [code for name in names for code in guide(name).all("toml")]
+
+
 def guide(name: str) -> Guide:
     """The page of this name."""
     return Guide(FOLDER / name)

@@ -21,7 +21,7 @@ def put_between(path: Path, made: str) -> str:
     """The text of a page, with what is made between its two marks."""
     text = path.read_text(encoding="utf-8")
     assert len(_BETWEEN.findall(text)) == 1, f"{path} has not one pair of marks"
-    return _BETWEEN.sub(lambda found: f"{found[1]}\n{made}\n{found[3]}", text)
+    return _BETWEEN.sub(lambda found: f"{found[1]}\n{made.rstrip()}\n\n{found[3]}", text)
 
 
 def make_all() -> dict[Path, str]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pytest
 import trio
 from tests.cli_process import run_cli, serving
 from tests.guides.guide import MODULES, SERVE, guide
@@ -56,6 +57,7 @@ async def buying(node: str, folder: Path, port: int) -> AsyncIterator[Program]:
         yield client
 
 
+@pytest.mark.req("GUIDE-03")
 @trio_test
 async def test_clients_are_served_by_either_backend(tmp_path: Path) -> None:
     node = prepare(tmp_path)

@@ -11,7 +11,7 @@ import trustme
 from tests.cli_process import run_cli
 from tests.cli_process import serving as serving_process
 from tests.control.serving import controlled
-from tests.guides.guide import guide
+from tests.guides.guide import guide, shown_tables
 from tests.guides.programs import saved
 from tests.im.identity.tokens import public_pem
 from tests.interop.server_process import free_port
@@ -24,12 +24,7 @@ from trio_socketio.control import BackendOptions, ForwardedEvents
 CONTROL: Final = guide("control.md")
 APPS: Final = guide("apps.md")
 CONFIGURATION: Final = guide("configuration.md")
-SHOWN: Final = [
-    code
-    for name in ("control.md", "identity.md", "chat.md", "configuration.md")
-    for code in guide(name).all("toml")
-]
-"""The tables of the configuration that the pages show; they go together."""
+SHOWN: Final = shown_tables()
 
 
 def test_every_block_is_run() -> None:

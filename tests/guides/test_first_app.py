@@ -48,6 +48,7 @@ async def test_the_first_part_answers_the_keyboard(tmp_path: Path) -> None:
         assert b"welcome to table 4" in ended.stdout
 
 
+@pytest.mark.req("GUIDE-03")
 @trio_test
 async def test_guests_and_cooks(tmp_path: Path) -> None:
     node = shutil.which("node")

@@ -144,6 +144,7 @@ def with_naps(code: str, **names: str) -> str:
     return program + SIDE_BY_SIDE.format(**names) + main + rest
 
 
+@pytest.mark.req("GUIDE-04")
 @trio_test
 async def test_the_app_of_python_socketio_and_ours_do_the_same(tmp_path: Path) -> None:
     port = free_port()
@@ -166,6 +167,7 @@ async def test_the_app_of_python_socketio_and_ours_do_the_same(tmp_path: Path) -
     assert (their_naps, our_naps) == ({0.0: 1, 0.3: 2}, {0.3: 1, 0.0: 2})
 
 
+@pytest.mark.req("GUIDE-04")
 @trio_test
 async def test_the_app_of_node_and_ours_do_the_same(tmp_path: Path) -> None:
     port, node = free_port(), shutil.which("node")
@@ -251,6 +253,7 @@ def evaluate_ours(expressions: list[str]) -> None:
             given.close()
 
 
+@pytest.mark.req("GUIDE-05")
 def test_the_expressions_of_python_socketio_are_those_of_the_package() -> None:
     table = rows(PYTHON, "| python-socketio | here | |")
     assert len(table) > 18
@@ -276,6 +279,7 @@ def test_the_expressions_of_python_socketio_are_those_of_the_package() -> None:
         assert callable(getattr(socketio.AsyncServer, name))
 
 
+@pytest.mark.req("GUIDE-05")
 def test_our_expressions_beside_those_of_python_socketio() -> None:
     table = rows(PYTHON, "| python-socketio | here | |")
     shown = [code for _, ours, told in table for code in codes(ours) + codes(told)]
@@ -358,6 +362,7 @@ server.listen(0, "127.0.0.1", () => connect(`http://127.0.0.1:${server.address()
 """
 
 
+@pytest.mark.req("GUIDE-05")
 def test_the_expressions_of_node_are_those_of_the_package(tmp_path: Path) -> None:
     node = shutil.which("node")
     assert node is not None, "node is missing: install Node 18+"
@@ -375,6 +380,7 @@ def test_the_expressions_of_node_are_those_of_the_package(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.req("GUIDE-05")
 def test_our_expressions_beside_those_of_node() -> None:
     table = rows(NODE, "| Node | here | |")
     shown = [code for _, ours, _ in table for code in codes(ours)]
